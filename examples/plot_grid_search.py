@@ -1,0 +1,125 @@
+"""
+A search over input modes and frame handling
+============================================
+
+What should a net be given? ``GridSearchCV`` tries frames alone, frames times quality maps, and
+both side by side, each as a stack of frames (multi-image) and frame by frame with averaged
+predictions (average single image), and scores every choice by cross-validation. The folds hold out
+whole scenes, so no frame of a scored scene was trained on.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import Pipeline
+
+from probav_estimators import (
+    SRCNN,
+    BicubicUpscaler,
+    ClearanceSelector,
+    InputComposer,
+    cpsnr_scorer,
+    load_scenes,
+    make_scenes,
+    probav_scorer,
+)
+
+# %%
+# What can be chosen
+# ------------------
+
+parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
+parser.add_argument("--data", metavar="FOLDER", help="search on these scenes, not simulated ones")
+parser.add_argument("--scenes", type=int, default=16, help="how many to simulate")
+parser.add_argument("--epochs", type=int, default=20, help="of the stack; see below")
+parser.add_argument("--frames", type=int, default=5, help="how many frames a net is given")
+parser.add_argument("--figure", default="results/grid_search.png", type=Path)
+options = parser.parse_args()
+
+scenes = (
+    [scene for scene in load_scenes(options.data) if scene.has_hr]
+    if options.data
+    else make_scenes(options.scenes, size=64, random_state=1, n_jobs=-1)
+)
+
+# %%
+# Pipeline and grid
+# -----------------
+# A single frame is a sample of its own, so an epoch has as many times more samples as there are
+# frames; with that many fewer epochs every choice takes the same number of steps.
+
+pipe = Pipeline(
+    [
+        ("select", ClearanceSelector(k=options.frames)),
+        ("compose", InputComposer()),
+        ("upscale", BicubicUpscaler(scale=scenes[0].scale)),
+        (
+            "sr",
+            SRCNN(
+                batch_size=16,
+                patch_size=32,
+                augment=True,
+                residual=True,
+                train_split=None,
+                random_state=0,
+                verbose=0,
+            ),
+        ),
+    ]
+)
+modes = ["lr", "combine", "concat"]
+grid = [
+    {"compose__frames": ["stack"], "compose__mode": modes, "sr__max_epochs": [options.epochs]},
+    {
+        "compose__frames": ["single"],
+        "compose__mode": modes,
+        "sr__max_epochs": [max(1, options.epochs // options.frames)],
+    },
+]
+
+# %%
+# Folds with both bands in each
+# -----------------------------
+
+bands = [scene.band for scene in scenes]
+folds = list(StratifiedKFold(2, shuffle=True, random_state=0).split(scenes, bands))
+search = GridSearchCV(
+    pipe,
+    grid,
+    scoring={"cpsnr": cpsnr_scorer, "probav": probav_scorer},
+    refit="probav",
+    cv=folds,
+    verbose=2,
+).fit(scenes)
+
+# %%
+# As a table and as a chart
+# -------------------------
+
+results = pd.DataFrame(
+    {
+        "frames": search.cv_results_["param_compose__frames"],
+        "mode": search.cv_results_["param_compose__mode"],
+        "N / cPSNR": -search.cv_results_["mean_test_probav"],
+        "cPSNR, dB": search.cv_results_["mean_test_cpsnr"],
+        "fit, s": search.cv_results_["mean_fit_time"],
+    }
+).sort_values("N / cPSNR")
+print(results.to_string(index=False, float_format="{:.4f}".format))
+
+figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+colours = results["frames"].map({"stack": "tab:blue", "single": "tab:orange"})
+labels = results["frames"] + ", " + results["mode"]
+axes.barh(labels, results["N / cPSNR"] - 1, left=1, color=colours)
+axes.axvline(1, color="k", lw=0.8)
+axes.invert_yaxis()
+axes.set_xlabel("N / cPSNR by cross-validation (1: bicubic baseline, lower is better)")
+lowest = np.minimum(results["N / cPSNR"].min(), 1)
+axes.set_xlim(lowest - 0.002, max(results["N / cPSNR"].max(), 1) + 0.002)
+options.figure.parent.mkdir(parents=True, exist_ok=True)
+figure.savefig(options.figure, dpi=100)
+print(f"\nbest: {search.best_params_}\nfigure: {options.figure}")

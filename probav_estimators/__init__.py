@@ -1,0 +1,22 @@
+"""Multi-image super-resolution of satellite images, as scikit-learn estimators."""
+
+import lazy_loader
+
+# Names are imported when they are first used: scenes, scores and the baseline don't wait for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "architectures": ["SRCNN"],
+        "baseline": ["BicubicBaseline"],
+        "datasets": ["fetch_probav", "load_scenes", "make_scenes", "save_scenes"],
+        "estimator": ["SceneRegressor"],
+        "losses": ["CPSNRLoss", "MSELoss", "MaskedMSELoss"],
+        "metrics": ["cpsnr", "probav_score"],
+        "preprocessing": ["BicubicUpscaler", "ClearanceSelector", "InputComposer"],
+        "plotting": ["plot_comparison"],
+        "scene": ["Scene"],
+        "scoring": ["cpsnr_scorer", "probav_scorer"],
+    },
+)
+
+__version__ = "0.1.0.dev0"

@@ -1,0 +1,34 @@
+"""Where and how precisely nets compute."""
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def resolve_device(device):
+    """Device that a `device` parameter means; "auto" is cuda, else mps, else cpu."""
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def resolve_dtype(compute_dtype, device):
+    """Torch dtype that a `compute_dtype` parameter means on a device.
+
+    "auto" is bfloat16 where the hardware computes in it, else float32.
+    """
+    if compute_dtype != "auto":
+        return DTYPES[compute_dtype]
+    kind = torch.device(device).type
+    if kind == "cuda":
+        computes_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif kind == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        computes_bfloat16 = any(
+            capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16")
+        )
+    else:
+        computes_bfloat16 = False
+    return torch.bfloat16 if computes_bfloat16 else torch.float32

@@ -1,0 +1,132 @@
+"""PNG files in and out, and the images of a scene, on disk or in memory."""
+
+import os
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from cachetools import LRUCache, cached
+from PIL import Image
+
+# Decoded files that this process keeps: small data sets are decoded once, large ones stay on disk.
+_CACHE_BYTES = 128 * 2**20
+
+
+class ArrayImage:
+    """One image that is held in memory."""
+
+    __slots__ = ("_values", "where")
+
+    def __init__(self, values, where):
+        self._values = values
+        self.where = where
+
+    @property
+    def shape(self):
+        return self._values.shape
+
+    def read(self):
+        return self._values
+
+
+class PngImage:
+    """One image that stays on disk until its values are asked for.
+
+    Parameters
+    ----------
+    folder : str
+    filename : str
+    """
+
+    __slots__ = ("_filename", "_folder")
+
+    def __init__(self, folder, filename):
+        self._folder = folder
+        self._filename = filename
+
+    @property
+    def where(self):
+        return os.path.join(self._folder, self._filename)
+
+    @property
+    def shape(self):
+        """(h, w), from the file's header."""
+        with _open_png(self.where) as image:
+            return image.height, image.width
+
+    def read(self):
+        """Values of the file: a read-only (h, w) array of uint8, uint16 or bool."""
+        path = self.where
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            raise _missing(path) from None
+        return _decode(path, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+class ClearMask:
+    """Quality or status map of an image that came without one: everything is clear."""
+
+    __slots__ = ("_image",)
+
+    def __init__(self, image):
+        self._image = image
+
+    @property
+    def where(self):
+        return self._image.where
+
+    @property
+    def shape(self):
+        return self._image.shape
+
+    def read(self):
+        return np.broadcast_to(True, self.shape)
+
+
+def write_png(path, values):
+    """Write a (h, w) array as a PNG: uint16 as 16 bits, bool as 8 bits (0 or 255).
+
+    The file appears under its name only once it is whole.
+    """
+    if values.dtype == bool:
+        values = values.astype(np.uint8) * np.uint8(255)
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    Image.fromarray(values).save(partial, format="PNG")
+    partial.replace(path)
+
+
+@cached(LRUCache(_CACHE_BYTES, getsizeof=lambda values: values.nbytes), lock=Lock())
+def _decode(path, number, modified, size):
+    # What tells two files of one path apart belongs to the key: a file written anew is read anew.
+    del number, modified, size
+    with _open_png(path) as image:
+        try:
+            values = np.asarray(image)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}): restore it, or remove the scene"
+            ) from error
+    if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16, bool):
+        raise ValueError(
+            f"{path} holds a {image.mode} image of {values.dtype} values with shape "
+            f"{values.shape}: frames and maps are grey 8-bit or 16-bit PNGs"
+        )
+    values.flags.writeable = False
+    return values
+
+
+def _open_png(path):
+    try:
+        return Image.open(path, formats=["PNG"])
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except (OSError, SyntaxError) as error:
+        raise ValueError(
+            f"{path} is no PNG file or is empty: restore it, or remove the scene"
+        ) from error
+
+
+def _missing(path):
+    return FileNotFoundError(f"{path} does not exist: restore it, or list the folder again")

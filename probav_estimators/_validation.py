@@ -1,0 +1,41 @@
+"""The check that every function of a list of scenes begins with."""
+
+from .scene import Scene
+
+
+def check_scenes(scenes, caller, *, truth=False):
+    """Return `scenes` as a list, or say what is wrong with it.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+    caller : str
+        Who asks, for the error.
+    truth : bool, default=False
+        Whether every scene must have an HR image.
+
+    Raises
+    ------
+    ValueError
+        If there are none, if something else is among them, or if truth is missing.
+    """
+    if isinstance(scenes, Scene):
+        raise ValueError(f"{caller} takes a list of scenes, got one Scene: wrap it, [scene]")
+    try:
+        scenes = list(scenes)
+    except TypeError:
+        raise ValueError(f"{caller} takes a list of scenes, got {type(scenes).__name__}") from None
+    if not scenes:
+        raise ValueError(f"{caller} got an empty list: give at least one scene")
+    for position, scene in enumerate(scenes):
+        if not isinstance(scene, Scene):
+            raise ValueError(
+                f"{caller} takes a list of scenes, got {type(scene).__name__} at position "
+                f"{position}: make a Scene of it first"
+            )
+        if truth and not scene.has_hr:
+            raise ValueError(
+                f"{caller} needs the truth, and scene {scene.name} has no HR image: leave it out, "
+                "or pass scenes of the training split"
+            )
+    return scenes

@@ -1,0 +1,112 @@
+"""The challenge's baseline."""
+
+from numbers import Integral
+
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils._param_validation import Interval
+
+from ._validation import check_scenes
+from .interpolation import clearest_mean
+from .scoring import mean_cpsnr, stack_images
+
+__all__ = ["BicubicBaseline"]
+
+
+class BicubicBaseline(RegressorMixin, BaseEstimator):
+    """The challenge's baseline: the mean of the cubic-spline upscalings of the clearest frames.
+
+    All frames that tie at the largest clearance take part. Nothing is learned but the scale.
+
+    Parameters
+    ----------
+    scale : int, default=None
+        HR pixels for each LR pixel, for scenes whose HR image is not known. None: that of the
+        scenes that were seen in `fit`.
+
+    Attributes
+    ----------
+    scale_ : int or None
+        The scale that is used where a scene does not tell its own.
+
+    See Also
+    --------
+    probav_score : The score that is 1.0 for this baseline.
+
+    References
+    ----------
+    .. [1] M. Märtens et al., "Super-resolution of PROBA-V images using convolutional neural
+       networks", Astrodynamics 3, 387-402, 2019.
+
+    Examples
+    --------
+    >>> from probav_estimators import BicubicBaseline, make_scenes
+    >>> scenes = make_scenes(2, size=32, random_state=0)
+    >>> BicubicBaseline().fit(scenes).predict(scenes).shape
+    (2, 96, 96)
+    """
+
+    _parameter_constraints = {"scale": [Interval(Integral, 2, None, closed="left"), None]}
+
+    def __init__(self, scale=None):
+        self.scale = scale
+
+    def fit(self, X, y=None):
+        """Learn the scale.
+
+        Parameters
+        ----------
+        X : list of Scene
+        y : None
+            Not used: a scene carries its truth.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        scenes = check_scenes(X, type(self).__name__)
+        scales = (scene.scale for scene in scenes if scene.scale is not None)
+        self.scale_ = self.scale or next(scales, None)
+        return self
+
+    def predict(self, X):
+        """Super-resolve scenes; works without `fit` where scenes tell their scale.
+
+        Parameters
+        ----------
+        X : list of Scene
+
+        Returns
+        -------
+        float32 array of shape (n, H, W), or a list of such images if their sizes differ
+            In [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If the scale of a scene is not known.
+        """
+        scenes = check_scenes(X, type(self).__name__)
+        return stack_images(
+            [clearest_mean(scene.lr, scene.qm, self._scale_of(scene)) for scene in scenes]
+        )
+
+    def score(self, X, y=None):
+        """Mean cPSNR in dB on scenes with HR images; greater is better."""
+        return mean_cpsnr(self, X)
+
+    def _scale_of(self, scene):
+        scale = scene.scale or getattr(self, "scale_", self.scale)
+        if scale is None:
+            raise ValueError(
+                f"scene {scene.name} has neither HR image nor status map to tell its scale: pass "
+                "BicubicBaseline(scale=3)"
+            )
+        return scale
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.no_validation = True
+        tags.target_tags.required = False
+        return tags

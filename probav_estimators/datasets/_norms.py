@@ -1,0 +1,72 @@
+"""The file norm.csv: one "name N" per line, the baseline's cPSNR of every scene."""
+
+import math
+import os
+from pathlib import Path
+
+FILENAME = "norm.csv"
+
+# norm.csv lies at the data set's root, scenes three folders below: root/train/RED/imgset0000.
+_FOLDERS_ABOVE = 3
+
+
+def read_norms(path):
+    """Read a norm.csv.
+
+    Returns
+    -------
+    dict of str to float
+        N in dB by scene name.
+
+    Raises
+    ------
+    ValueError
+        If a line is not a name and a positive number, or a name comes twice.
+    """
+    norms = {}
+    for number, line in enumerate(Path(path).read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, *values = line.replace(",", " ").split()
+        norm = _as_norm(values)
+        if norm is None:
+            raise ValueError(
+                f'{path}, line {number} is {line!r}: it must be "name N", with N a positive '
+                "number of dB"
+            )
+        if name in norms:
+            raise ValueError(f"{path}, line {number}: {name} is there twice, remove one line")
+        norms[name] = norm
+    return norms
+
+
+def find_norms(folder):
+    """Read the nearest norm.csv in `folder` or above it, as far as a data set is deep.
+
+    Returns
+    -------
+    dict of str to float
+        Empty if there is none.
+    """
+    folder = Path(folder)
+    for place in [folder, *folder.parents][: _FOLDERS_ABOVE + 1]:
+        if (place / FILENAME).is_file():
+            return read_norms(place / FILENAME)
+    return {}
+
+
+def update_norms(root, norms):
+    """Add `norms` to the norm.csv of `root`; the file is replaced as a whole."""
+    path = Path(root) / FILENAME
+    merged = (read_norms(path) if path.exists() else {}) | norms
+    partial = path.with_name(f".{FILENAME}.partial")
+    partial.write_text("".join(f"{name} {norm!r}\n" for name, norm in sorted(merged.items())))
+    os.replace(partial, path)
+
+
+def _as_norm(values):
+    try:
+        (norm,) = map(float, values)
+    except ValueError:
+        return None
+    return norm if math.isfinite(norm) and norm > 0 else None

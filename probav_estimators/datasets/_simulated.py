@@ -1,0 +1,89 @@
+"""Simulated scenes."""
+
+from numbers import Integral
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.utils import check_random_state
+
+from ..scene import Scene
+from ..simulation import simulate_scene
+
+__all__ = ["make_scenes"]
+
+
+def make_scenes(
+    n_scenes=8,
+    *,
+    size=128,
+    scale=3,
+    n_frames=(9, 30),
+    bands=("RED", "NIR"),
+    random_state=None,
+    n_jobs=None,
+):
+    """Simulate scenes that follow the rules and the statistics of the PROBA-V data set.
+
+    Landscapes are rendered at high resolution, seen through a sensor with a point spread function,
+    area sampling, sub-pixel shifts, gain, offset and noise, and partly hidden by clouds that the
+    quality maps know almost exactly; see :mod:`probav_estimators.simulation`.
+
+    Parameters
+    ----------
+    n_scenes : int, default=8
+    size : int or tuple of int, default=128
+        LR pixels along each axis, or (h, w).
+    scale : int, default=3
+        HR pixels for each LR pixel, 2 or more.
+    n_frames : int or tuple of int, default=(9, 30)
+        Number of frames, or the least and the greatest.
+    bands : sequence of str, default=("RED", "NIR")
+        Bands that scenes take in turn.
+    random_state : int, RandomState instance or None, default=None
+        The first n scenes of a larger call with the same int are the same scenes.
+    n_jobs : int, default=None
+        Processes that simulate side by side, as in joblib.
+
+    Returns
+    -------
+    list of Scene
+        Held in memory, 14-bit values in 16 bits, named imgset0000, ...; `true_shifts` is set.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> from probav_estimators import make_scenes
+    >>> scenes = make_scenes(2, size=32, n_frames=9, random_state=0)
+    >>> scenes[0].lr.shape, scenes[0].hr.shape
+    ((9, 32, 32), (96, 96))
+    """
+    if not isinstance(n_scenes, Integral) or n_scenes < 1:
+        raise ValueError(f"n_scenes must be an integer of at least 1, got {n_scenes!r}")
+    bands = [bands] if isinstance(bands, str) else list(bands)
+    if not bands:
+        raise ValueError("bands is empty: name at least one")
+    entropy = check_random_state(random_state).randint(2**31, size=4)
+    seeds = np.random.SeedSequence(entropy.tolist()).spawn(n_scenes)
+    return Parallel(n_jobs=n_jobs)(
+        delayed(_make_scene)(number, seed, bands[number % len(bands)], size, scale, n_frames)
+        for number, seed in enumerate(seeds)
+    )
+
+
+def _make_scene(number, seed, band, size, scale, n_frames):
+    simulated = simulate_scene(
+        np.random.default_rng(seed), size=size, scale=scale, n_frames=n_frames, band=band
+    )
+    scene = Scene(
+        simulated.lr,
+        simulated.qm,
+        simulated.hr,
+        simulated.sm,
+        name=f"imgset{number:04d}",
+        band=band,
+    )
+    return scene.with_frames(scene.frames.with_true_shifts(simulated.true_shifts))

@@ -1,0 +1,471 @@
+"""The skorch net that all architectures share."""
+
+import inspect
+import os
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from skorch import NeuralNet
+from skorch.callbacks import EpochTimer, PassthroughScoring
+from skorch.dataset import ValidSplit
+from skorch.utils import to_tensor
+
+from ._compute import DTYPES, resolve_device, resolve_dtype
+from ._validation import check_scenes
+from .architectures._reconstruction import Reconstruction
+from .callbacks import ChallengeScore, ProgressBar
+from .losses import CPSNRLoss
+from .sampling import BatchPlan, SceneDataset, ViewAverager
+from .scoring import mean_cpsnr, stack_images
+
+__all__ = ["SceneRegressor"]
+
+# Whole frames that are predicted at a time: more fill the memory without being faster.
+_PREDICTION_BATCH = 4
+
+# Scenes whose spread is measured before a residual net is made.
+_SPREAD_SCENES = 32
+
+_PARAMETERS = """Parameters
+    ----------
+    max_epochs : int, default=150
+        How often every scene is seen.
+    batch_size : int, default=32
+        Samples for each step of the optimizer.
+    lr : float, default=1e-3
+        Learning rate.
+    optimizer : class of torch.optim, default=torch.optim.NAdam
+        Its own parameters are given as ``optimizer__weight_decay=...``.
+    device : str, default="auto"
+        Where to compute. "auto": cuda, else mps, else cpu.
+    compute_dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        Precision of the layers. "auto": bfloat16 where the hardware computes in it, else float32.
+    patch_size : int, default=None
+        Train on random patches of this many LR pixels along each axis. None: whole frames.
+    augment : bool, default=False
+        Flip and turn training samples by quarters at random.
+    residual : bool, default=False
+        False: the image is the sigmoid of the last layer, as published. True: the net predicts
+        what to add to the upscaled mean frame, which it learns in minutes instead of hours.
+    predict_clearance : bool, default=True
+        Whether a second output channel predicts the status map, and the loss has its term.
+    criterion : class of a loss, default=CPSNRLoss
+        Its own parameters are given as ``criterion__border=3``.
+    train_split : float, callable or None, default=0.1
+        Scenes that are kept from training and scored after every epoch: a fraction, or a splitter
+        of skorch (``ValidSplit(5)``, ``predefined_split(scenes)``). None, or a single scene: no
+        validation.
+    callbacks : list of skorch callbacks, default=None
+    warm_start : bool, default=False
+        Whether `fit` goes on from the present weights.
+    verbose : int, default=1
+        0: no progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Weights, order, patches and augmentation; two fits with the same int are equal.
+    **kwargs
+        Parameters with a prefix, as skorch has them: ``optimizer__*``, ``criterion__*``,
+        ``iterator_train__num_workers`` (worker processes that read scenes; by default none on the
+        CPU, whose cores the net itself keeps busy, and up to 8 beside a GPU), ``callbacks__*``.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The net.
+    history : skorch.history.History
+        Losses and `valid_score`, the validation scenes' mean challenge score, of every epoch.
+    scale_ : int
+        HR pixels for each LR pixel.
+    n_channels_in_ : int
+        Channels of the input.
+    n_frames_in_ : int
+        How many of them are frames."""
+
+
+class SceneRegressor(RegressorMixin, NeuralNet):
+    """Base of all nets that make one image from the inputs of a scene.
+
+    A subclass states its layers, in :meth:`build_layers`, and whether they upscale by themselves.
+    In its docstring, ``{parameters}`` stands for the parameters that all nets have.
+
+    {parameters}
+    """
+
+    #: Whether the layers take inputs of LR size.
+    upscales = False
+
+    _parameter_constraints = {
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "optimizer": [callable],
+        "device": [str, torch.device],
+        "compute_dtype": [StrOptions({"auto", *DTYPES})],
+        "patch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "augment": ["boolean"],
+        "residual": ["boolean"],
+        "predict_clearance": ["boolean"],
+        "criterion": [callable],
+        "train_split": [Interval(Real, 0, 1, closed="neither"), callable, None],
+        "callbacks": [list, StrOptions({"disable"}), None],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        *,
+        max_epochs=150,
+        batch_size=32,
+        lr=1e-3,
+        optimizer=torch.optim.NAdam,
+        device="auto",
+        compute_dtype="auto",
+        patch_size=None,
+        augment=False,
+        residual=False,
+        predict_clearance=True,
+        criterion=CPSNRLoss,
+        train_split=0.1,
+        callbacks=None,
+        warm_start=False,
+        verbose=1,
+        random_state=None,
+        **kwargs,
+    ):
+        super().__init__(
+            module=None,
+            criterion=criterion,
+            optimizer=optimizer,
+            lr=lr,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            train_split=train_split,
+            callbacks=callbacks,
+            warm_start=warm_start,
+            verbose=verbose,
+            device=device,
+            **kwargs,
+        )
+        self.compute_dtype = compute_dtype
+        self.patch_size = patch_size
+        self.augment = augment
+        self.residual = residual
+        self.predict_clearance = predict_clearance
+        self.random_state = random_state
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if cls.__doc__:
+            cls.__doc__ = cls.__doc__.replace("{parameters}", _PARAMETERS)
+        if "__init__" in vars(cls):
+            # The signature names what a subclass hands on in **kwargs, for help and for printing.
+            cls.__init__.__signature__ = _merged_signature(cls)
+
+    def build_layers(self, in_channels, out_channels, scale):
+        """Return the layers of the net.
+
+        Parameters
+        ----------
+        in_channels, out_channels : int
+        scale : int
+            HR pixels for each LR pixel.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            From (n, in_channels, h', w') to (n, out_channels, H, W), without an activation at the
+            end.
+        """
+        raise NotImplementedError
+
+    # What a user calls
+
+    def fit(self, X, y=None, **fit_params):
+        """Train on scenes.
+
+        Parameters
+        ----------
+        X : list of Scene
+            With HR images, composed and, unless the net upscales, upscaled.
+        y : None
+            Not used: a scene carries its truth.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not valid, a scene has no HR image, or its inputs don't fit the net.
+        """
+        scenes = check_scenes(X, type(self).__name__, truth=True)
+        if not (self.warm_start and self.initialized_):
+            self._learn_layout(scenes)
+        return super().fit(scenes, None, **fit_params)
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Go on training from the present weights, for another `max_epochs`.
+
+        Parameters and errors are those of :meth:`fit`.
+
+        Returns
+        -------
+        self
+        """
+        scenes = check_scenes(X, type(self).__name__, truth=True)
+        if not self.initialized_:
+            self._learn_layout(scenes)
+        self._check_inputs(scenes)
+        return super().partial_fit(scenes, None, **fit_params)
+
+    def predict(self, X):
+        """Super-resolve scenes.
+
+        Parameters
+        ----------
+        X : list of Scene
+            HR images are not needed.
+
+        Returns
+        -------
+        float32 array of shape (n, H, W), or a list of such images if their sizes differ
+            In [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If the inputs of a scene don't fit the net.
+        """
+        self.check_is_fitted()
+        scenes = check_scenes(X, type(self).__name__)
+        self._check_inputs(scenes)
+        images = [None] * len(scenes)
+        averager = ViewAverager(scenes)
+        for batch in self.get_iterator(self.get_dataset(scenes)):
+            predicted = self.evaluation_step(batch)[:, 0].clamp(0, 1).cpu().numpy()
+            for number, image in averager.add(batch[1]["scene"].tolist(), predicted):
+                images[number] = image
+        return stack_images(images)
+
+    def score(self, X, y=None):
+        """Mean cPSNR in dB on scenes with HR images; greater is better."""
+        return mean_cpsnr(self, X)
+
+    # Hooks of skorch
+
+    def initialize(self):
+        self._check_parameters()
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31))
+        return super().initialize()
+
+    def initialize_module(self):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed_)
+            layers = self.build_layers(self.n_channels_in_, 1 + self.predict_clearance, self.scale_)
+            module = Reconstruction(layers, self.n_frames_in_, self.spread_)
+        self.module_ = module.to(memory_format=torch.channels_last)
+        return self
+
+    @property
+    def _default_callbacks(self):
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring(name="valid_loss")),
+            ("valid_score", ChallengeScore()),
+            ("progress_bar", ProgressBar()),
+        ]
+
+    def get_dataset(self, X, y=None):
+        return SceneDataset(X, self.scale_, with_mean=self.residual, with_truth=False)
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        train, valid = self._split(X)
+        dataset_train = SceneDataset(
+            train,
+            self.scale_,
+            with_mean=self.residual,
+            with_truth=True,
+            patch_size=self.patch_size,
+            augment=self.augment,
+        )
+        if not valid:
+            return dataset_train, None
+        return dataset_train, SceneDataset(
+            valid, self.scale_, with_mean=self.residual, with_truth=True
+        )
+
+    def get_iterator(self, dataset, training=False):
+        kind = "iterator_train" if training else "iterator_valid"
+        options = self.get_params_for(kind)
+        batch_size = options.pop(
+            "batch_size",
+            self.batch_size if training else min(self.batch_size, _PREDICTION_BATCH),
+        )
+        on_gpu = torch.device(self.device).type == "cuda"
+        options.setdefault("num_workers", min(8, os.cpu_count() // 2) if on_gpu else 0)
+        options.setdefault("persistent_workers", training and options["num_workers"] > 0)
+        options.setdefault("pin_memory", on_gpu)
+        plan = BatchPlan(dataset, batch_size, seed=self._epoch_seed if training else None)
+        # A generator of its own keeps the loader from drawing on torch's global one.
+        return getattr(self, kind)(
+            dataset, batch_sampler=plan, generator=torch.Generator(), **options
+        )
+
+    def infer(self, x, **fit_params):
+        x = to_tensor(x, device=self.device)
+        x["inputs"] = x["inputs"].contiguous(memory_format=torch.channels_last)
+        dtype = resolve_dtype(self.compute_dtype, self.device)
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            return self.module_(**x, **fit_params)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        return self.criterion_(y_pred, to_tensor(y_true["truth"], device=self.device))
+
+    # The device "auto" stays what the user gave, and means what this machine has.
+
+    @property
+    def device(self):
+        return resolve_device(vars(self)["device"])
+
+    @device.setter
+    def device(self, device):
+        vars(self)["device"] = device
+
+    def __setstate__(self, state):
+        device = state["device"]
+        super().__setstate__({**state, "device": resolve_device(device)})
+        if device == "auto":
+            self.device = device
+
+    # What scikit-learn asks about an estimator
+
+    def _get_param_names(self):
+        named = inspect.signature(type(self).__init__).parameters.values()
+        names = [p.name for p in named if p.kind is p.KEYWORD_ONLY]
+        prefixed = (key for key in self._params_to_validate if "__" in key)
+        return [*names, *sorted(prefixed)]
+
+    def get_params(self, deep=True, **kwargs):
+        params = super().get_params(deep=deep, **kwargs)
+        return params | {"device": vars(self)["device"]}
+
+    def __repr__(self, N_CHAR_MAX=700):
+        return BaseEstimator.__repr__(self, N_CHAR_MAX)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        tags.no_validation = True
+        return tags
+
+    # What is learned from the scenes before the net is made
+
+    def _learn_layout(self, scenes):
+        self._check_composed(scenes[0])
+        self.n_channels_in_ = scenes[0].n_channels
+        self.n_frames_in_ = scenes[0].n_composed_frames
+        self.scale_ = scenes[0].scale
+        self.spread_ = _mean_spread(scenes) if self.residual else None
+
+    def _check_parameters(self):
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
+        )
+        if not hasattr(self, "n_channels_in_"):
+            raise ValueError(
+                f"{type(self).__name__} takes its channels and scale from scenes: call fit"
+            )
+
+    def _check_composed(self, scene):
+        if not scene.is_composed:
+            raise ValueError(
+                f"{type(self).__name__} got scene {scene.name}, which has no inputs: put an "
+                "InputComposer before it"
+            )
+
+    def _check_inputs(self, scenes):
+        for scene in scenes:
+            self._check_composed(scene)
+            if self.upscales and scene.input_scale != 1:
+                raise ValueError(
+                    f"{type(self).__name__} upscales by itself and got scene {scene.name} upscaled "
+                    f"{scene.input_scale} times: remove BicubicUpscaler, or set it to "
+                    '"passthrough"'
+                )
+            if not self.upscales and scene.input_scale != self.scale_:
+                raise ValueError(
+                    f"{type(self).__name__} works on inputs of HR size and got scene {scene.name} "
+                    f"upscaled {scene.input_scale} times instead of {self.scale_}: add "
+                    f"BicubicUpscaler(scale={self.scale_}) after InputComposer"
+                )
+            if scene.scale not in (None, self.scale_):
+                raise ValueError(
+                    f"{type(self).__name__} makes images {self.scale_} times as large as the "
+                    f"frames, and those of scene {scene.name} are {scene.scale} times as large: "
+                    "fit one net for each scale"
+                )
+            if scene.n_channels != self.n_channels_in_:
+                raise ValueError(
+                    f"{type(self).__name__} takes {self.n_channels_in_} channels and got scene "
+                    f"{scene.name} with {scene.n_channels}: add ClearanceSelector(k=...), or give "
+                    "it and InputComposer the settings of the scenes it was fitted on"
+                )
+
+    def _split(self, scenes):
+        splitter = self.train_split
+        if splitter is None or len(scenes) == 1:
+            return scenes, None
+        if isinstance(splitter, Real):
+            splitter = ValidSplit(float(splitter), random_state=self.seed_)
+        # Whole scenes are split: views of one scene must not be on both sides.
+        parts = splitter(_Places(scenes))
+        return tuple(None if part is None else _scenes_of(part) for part in parts)
+
+    def _epoch_seed(self):
+        return [self.seed_, len(self.history)]
+
+
+class _Places(torch.utils.data.Dataset):
+    """Scenes as splitters of skorch want them: a dataset with one item for each."""
+
+    def __init__(self, scenes):
+        self.scenes = scenes
+
+    def __len__(self):
+        return len(self.scenes)
+
+    def __getitem__(self, number):
+        return self.scenes[number]
+
+
+def _scenes_of(part):
+    return check_scenes([part[number] for number in range(len(part))], "train_split", truth=True)
+
+
+def _mean_spread(scenes):
+    """Standard deviation of the pixels within a scene, as most scenes have it."""
+    chosen = scenes[:: -(-len(scenes) // _SPREAD_SCENES)]
+    spread = np.mean([scene.frames.read_lr([0]).std() for scene in chosen])
+    return max(float(spread), 1e-4)
+
+
+def _merged_signature(cls):
+    own, inherited = (
+        inspect.signature(init).parameters.values()
+        for init in (cls.__init__, cls.__mro__[1].__init__)
+    )
+    fixed = [p for p in own if p.kind is not p.VAR_KEYWORD]
+    names = {p.name for p in fixed}
+    return inspect.Signature([*fixed, *(p for p in inherited if p.name not in names)])

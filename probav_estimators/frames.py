@@ -1,0 +1,112 @@
+"""The LR frames of one scene with their quality maps, read when asked for."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from ._pixels import as_mask, as_pixels
+
+__all__ = ["Frames", "StoredFrames"]
+
+WHOLE = (slice(None), slice(None))
+
+
+class Frames(ABC):
+    """LR frames of one scene.
+
+    A transformer that changes frames (selects, registers, ...) derives from this class, keeps the
+    frames that it was given, and works only when one of the methods asks it to.
+    """
+
+    @abstractmethod
+    def __len__(self):
+        """Number of frames."""
+
+    @property
+    @abstractmethod
+    def shape(self):
+        """(h, w) of every frame."""
+
+    @abstractmethod
+    def read_lr(self, index=None, window=WHOLE):
+        """Pixels of some frames: (t, h', w') float32 in [0, 1].
+
+        Parameters
+        ----------
+        index : sequence of int, default=None
+            Which frames, in which order. None: all.
+        window : tuple of two slices
+            Rows and columns, in LR pixels.
+        """
+
+    @abstractmethod
+    def read_qm(self, index=None, window=WHOLE):
+        """Quality maps of some frames: (t, h', w') bool, True = clear."""
+
+    @property
+    @abstractmethod
+    def shifts(self):
+        """Estimated shifts, (t, 2) float32 LR pixels, or None."""
+
+    @property
+    @abstractmethod
+    def true_shifts(self):
+        """Simulated shifts against the HR grid, (t, 2) float32 LR pixels, or None."""
+
+
+class StoredFrames(Frames):
+    """Frames as they were given: in memory or on disk.
+
+    Parameters
+    ----------
+    lr, qm : sequences of images
+        As many quality maps as frames; see :mod:`probav_estimators._png`.
+    true_shifts : float32 array of shape (t, 2), default=None
+    """
+
+    shifts = None
+
+    def __init__(self, lr, qm, true_shifts=None):
+        self._lr = lr
+        self._qm = qm
+        self._true_shifts = true_shifts
+        self._shape = None
+
+    def __len__(self):
+        return len(self._lr)
+
+    @property
+    def shape(self):
+        if self._shape is None:
+            self._shape = self._lr[0].shape
+        return self._shape
+
+    @property
+    def true_shifts(self):
+        return self._true_shifts
+
+    def with_true_shifts(self, true_shifts):
+        """The same frames, with the shifts that they were simulated with."""
+        return StoredFrames(self._lr, self._qm, np.asarray(true_shifts, np.float32))
+
+    def read_lr(self, index=None, window=WHOLE):
+        return self._read(self._lr, index, window, as_pixels, np.float32)
+
+    def read_qm(self, index=None, window=WHOLE):
+        return self._read(self._qm, index, window, as_mask, bool)
+
+    def _read(self, images, index, window, convert, dtype):
+        index = range(len(images)) if index is None else index
+        stack = None
+        for position, number in enumerate(index):
+            values = images[number].read()
+            if values.shape != self.shape:
+                raise ValueError(
+                    f"{images[number].where} has shape {values.shape} and {self._lr[0].where} has "
+                    f"{self.shape}: the frames and quality maps of a scene have one size"
+                )
+            part = values[window]
+            if stack is None:
+                stack = np.empty((len(index), *part.shape), dtype)
+            stack[position] = convert(part, images[number].where)
+        return stack

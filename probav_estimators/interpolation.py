@@ -1,0 +1,143 @@
+"""Upscaling of image stacks: the challenge's cubic spline and the networks' bicubic kernel."""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy import ndimage
+from skimage.transform import rescale
+
+__all__ = ["clearest_mean", "upscale_bicubic", "upscale_spline"]
+
+# Support of the cubic kernel: how many pixels beyond a window its values depend on.
+BICUBIC_REACH = 2
+
+# Beyond this length the dense matrix of an axis costs more than the library's own recursion.
+_LONGEST_MATRIX_AXIS = 1024
+
+
+def upscale_spline(frames, scale):
+    """Upscale by cubic spline interpolation, as the challenge's baseline does.
+
+    Equal to ``skimage.transform.rescale(frame, scale, order=3, mode="edge",
+    anti_aliasing=False)`` for every frame, about ten times as fast: spline interpolation is linear
+    along each axis, so the weights that the library gives to a unit impulse are kept as a matrix.
+
+    Parameters
+    ----------
+    frames : float32 array of shape (t, h, w)
+    scale : int
+
+    Returns
+    -------
+    float32 array of shape (t, scale * h, scale * w)
+        Within the range of each frame.
+    """
+    height, width = frames.shape[1:]
+    if max(height, width) > _LONGEST_MATRIX_AXIS:
+        return np.stack(
+            [rescale(frame, scale, order=3, mode="edge", anti_aliasing=False) for frame in frames]
+        )
+    upscaled = _spline_matrix(height, scale) @ frames @ _spline_matrix(width, scale).T
+    low, high = (extreme(frames, axis=(1, 2), keepdims=True) for extreme in (np.min, np.max))
+    return np.clip(upscaled, low, high, out=upscaled)
+
+
+@lru_cache(maxsize=8)
+def _spline_matrix(length, scale):
+    impulses = np.eye(length)
+    matrix = ndimage.zoom(impulses, (scale, 1), order=3, mode="nearest", grid_mode=True)
+    return matrix.astype(np.float32)
+
+
+def upscale_bicubic(frames, scale, window=None):
+    """Upscale with the bicubic kernel of torch and OpenCV (Keys, a = -0.75, half-pixel centres).
+
+    Like the spline, the kernel is linear along each axis: the library's answer to unit impulses is
+    kept as a matrix, of which a window needs a part.
+
+    Parameters
+    ----------
+    frames : float32 array of shape (..., h, w)
+    scale : int
+    window : tuple of two slices, default=None
+        Rows and columns of `frames` whose upscaling is wanted. The result is that part of the
+        upscaled frames, as if they had been upscaled whole.
+
+    Returns
+    -------
+    float32 array of shape (..., scale * h', scale * w')
+        Not clipped: the kernel overshoots at edges. h', w' are the size of the window.
+
+    References
+    ----------
+    .. [1] R. Keys, "Cubic convolution interpolation for digital image processing", IEEE
+       Transactions on Acoustics, Speech, and Signal Processing 29(6), 1153-1160, 1981.
+    """
+    height, width = frames.shape[-2:]
+    if window is None:
+        window = (slice(0, height), slice(0, width))
+    if max(height, width) > _LONGEST_MATRIX_AXIS:
+        return _upscale_bicubic_directly(frames, scale, window)
+    padded = pad_window(window, (height, width))
+    down, right = (
+        _bicubic_matrix(length, scale)[scale * part.start : scale * part.stop, wide]
+        for length, part, wide in zip((height, width), window, padded, strict=True)
+    )
+    return down @ frames[..., *padded] @ right.T
+
+
+@lru_cache(maxsize=8)
+def _bicubic_matrix(length, scale):
+    return _torch_bicubic(np.eye(length, dtype=np.float32), (scale, 1))
+
+
+def _upscale_bicubic_directly(frames, scale, window):
+    padded = pad_window(window, frames.shape[-2:])
+    inside = tuple(
+        slice(scale * (part.start - wide.start), scale * (part.stop - wide.start))
+        for part, wide in zip(window, padded, strict=True)
+    )
+    upscaled = _torch_bicubic(np.ascontiguousarray(frames[..., *padded]), (scale, scale))
+    return upscaled[..., *inside]
+
+
+def _torch_bicubic(images, scale_factors):
+    import torch
+    from torch.nn.functional import interpolate
+
+    stack = torch.from_numpy(images.reshape(1, -1, *images.shape[-2:]))
+    upscaled = interpolate(stack, scale_factor=scale_factors, mode="bicubic").numpy()
+    return upscaled.reshape(*images.shape[:-2], *upscaled.shape[-2:])
+
+
+def pad_window(window, shape, reach=BICUBIC_REACH):
+    """Widen a window by `reach` pixels on every side, as far as `shape` (h, w) allows."""
+    return tuple(
+        slice(max(part.start - reach, 0), min(part.stop + reach, length))
+        for part, length in zip(window, shape, strict=True)
+    )
+
+
+def clearest_mean(frames, quality_maps, scale):
+    """The challenge's baseline image: the mean of the upscaled clearest frames.
+
+    Parameters
+    ----------
+    frames : float32 array of shape (t, h, w)
+    quality_maps : bool array of shape (t, h, w)
+        True where a frame is clear.
+    scale : int
+
+    Returns
+    -------
+    float32 array of shape (scale * h, scale * w)
+        In [0, 1]. All frames that share the largest clearance take part.
+
+    References
+    ----------
+    .. [1] M. Märtens et al., "Super-resolution of PROBA-V images using convolutional neural
+       networks", Astrodynamics 3, 387-402, 2019.
+    """
+    clearance = quality_maps.sum(axis=(1, 2))
+    clearest = frames[clearance == clearance.max()]
+    return upscale_spline(clearest, scale).mean(axis=0)

@@ -1,0 +1,240 @@
+"""Scores of the PROBA-V Super Resolution challenge, as functions of arrays."""
+
+import numpy as np
+from numba import njit
+
+from ._pixels import as_mask, as_pixels
+
+__all__ = ["bias_corrected_mse", "cpsnr", "error_map", "probav_score"]
+
+
+def bias_corrected_mse(count, total, total_of_squares):
+    """Mean squared error that is left once the mean error is taken away.
+
+    This is the one place where the cMSE of the challenge is defined: the score, the training loss
+    and the validation monitor all come here.
+
+    Parameters
+    ----------
+    count, total, total_of_squares : float, array or torch tensor
+        Number of clear pixels, sum of their errors HR - SR and sum of the squares of these errors.
+
+    Returns
+    -------
+    float, array or torch tensor
+        The cMSE, in the square of the unit of the errors.
+
+    References
+    ----------
+    .. [1] M. Märtens et al., "Super-resolution of PROBA-V images using convolutional neural
+       networks", Astrodynamics 3, 387-402, 2019.
+    """
+    return total_of_squares / count - (total / count) ** 2
+
+
+def cpsnr(sr, hr, sm=None, *, border=3):
+    """Clear, bias-corrected, shift-tolerant peak signal-to-noise ratio.
+
+    The image, `border` pixels cropped from every side, is compared with every window of its size
+    in `hr`; of the ``(2 * border + 1) ** 2`` ratios the greatest counts. Only pixels that are clear
+    in `sm` are compared, and the mean error over them is taken away first.
+
+    Parameters
+    ----------
+    sr, hr : array of shape (H, W)
+        Super-resolved and true image; uint16, uint8 or float in [0, 1].
+    sm : array of shape (H, W), default=None
+        Status map, True where `hr` is clear. None: everywhere.
+    border : int, default=3
+        Greatest shift that is forgiven, in HR pixels.
+
+    Returns
+    -------
+    float
+        In dB, float64. Infinite when the images agree.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, values are NaN or outside [0, 1], or no pixel is clear.
+
+    References
+    ----------
+    .. [1] M. Märtens et al., "Super-resolution of PROBA-V images using convolutional neural
+       networks", Astrodynamics 3, 387-402, 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probav_estimators import cpsnr
+    >>> hr = np.linspace(0, 0.25, 144).reshape(12, 12)
+    >>> round(cpsnr(hr[::-1], hr), 2)
+    24.56
+    """
+    cmse = _cmse_of_shifts(*_check_images(sr, hr, sm, border), border).min()
+    return float(-10 * np.log10(cmse)) if cmse > 0 else float("inf")
+
+
+def error_map(sr, hr, sm=None, *, border=3):
+    """Errors HR - SR that :func:`cpsnr` is made of: at the best shift, without their mean.
+
+    Parameters
+    ----------
+    sr, hr, sm, border
+        As for :func:`cpsnr`.
+
+    Returns
+    -------
+    float32 array of shape (H - 2 * border, W - 2 * border)
+        NaN where `sm` is not clear.
+
+    Raises
+    ------
+    ValueError
+        For the reasons that :func:`cpsnr` has.
+    """
+    sr, hr, clear = _check_images(sr, hr, sm, border)
+    cmse = _cmse_of_shifts(sr, hr, clear, border)
+    row, column = np.unravel_index(cmse.argmin(), cmse.shape)
+    height, width = (length - 2 * border for length in hr.shape)
+    window = (slice(row, row + height), slice(column, column + width))
+    error = hr[window] - sr[border : border + height, border : border + width]
+    error = np.where(clear[window], error, np.float32(np.nan))
+    return error - np.nanmean(error)
+
+
+def probav_score(sr, hr, sm=None, *, norm, border=3):
+    """Challenge score of one scene: N / cPSNR.
+
+    Parameters
+    ----------
+    sr, hr, sm, border
+        As for :func:`cpsnr`.
+    norm : float
+        N, the baseline's cPSNR of the scene in dB.
+
+    Returns
+    -------
+    float
+        1.0 is the baseline, lower is better.
+
+    Raises
+    ------
+    ValueError
+        If `norm` is not a positive number, or for the reasons that :func:`cpsnr` has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probav_estimators import probav_score
+    >>> hr = np.linspace(0, 0.25, 144).reshape(12, 12)
+    >>> round(probav_score(hr[::-1], hr, norm=24.0), 3)
+    0.977
+    """
+    if norm is None or not np.isfinite(norm) or norm <= 0:
+        raise ValueError(f"norm must be a positive number of dB, got {norm!r}")
+    return norm / cpsnr(sr, hr, sm, border=border)
+
+
+def _cmse_of_shifts(sr, hr, clear, border):
+    count, total, total_of_squares = shift_moments(sr, hr, clear, border)
+    seen = count > 0
+    if not seen.any():
+        raise ValueError(
+            "sm has no clear pixel in any of the compared windows: leave this scene out"
+        )
+    cmse = np.full(count.shape, np.inf)
+    cmse[seen] = bias_corrected_mse(count[seen], total[seen], total_of_squares[seen])
+    return cmse
+
+
+def shift_moments(sr, hr, clear, border):
+    """Count, sum and sum of squares of the clear errors HR - SR at every shift.
+
+    Parameters
+    ----------
+    sr, hr : float array of shape (H, W)
+    clear : bool array of shape (H, W)
+    border : int
+
+    Returns
+    -------
+    count, total, total_of_squares : float64 arrays of shape (2 * border + 1, 2 * border + 1)
+        Entry (u, v) compares the centre of `sr` with the window of `hr` that begins at (u, v).
+    """
+    return _shift_moments(*map(np.ascontiguousarray, (sr, hr, clear)), border)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _shift_moments(sr, hr, clear, border):
+    height, width = hr.shape
+    n_shifts = 2 * border + 1
+    columns = width - 2 * border
+    count = np.zeros((n_shifts, n_shifts))
+    total = np.zeros((n_shifts, n_shifts))
+    total_of_squares = np.zeros((n_shifts, n_shifts))
+    # Both images lose a constant of their own, near their means: the cMSE does not feel it, and
+    # float32 keeps its digits for the differences.
+    sr_level, hr_level = _levels(sr, hr, clear)
+    # The rows of SR that meet the present row of HR stay in the nearest cache.
+    sr_rows = np.empty((n_shifts, columns), np.float32)
+    hr_row = np.empty(width, np.float32)
+    weight = np.empty(width, np.float32)
+    row_count = np.empty(n_shifts)
+    for row in range(height):
+        for column in range(width):
+            weight[column] = clear[row, column]
+            hr_row[column] = weight[column] * (hr[row, column] - hr_level)
+        for v in range(n_shifts):
+            row_count[v] = weight[v : v + columns].sum()
+        if row < height - 2 * border:
+            for column in range(columns):
+                sr_rows[row % n_shifts, column] = sr[row + border, column + border] - sr_level
+        for u in range(max(0, row - height + n_shifts), min(row + 1, n_shifts)):
+            for v in range(n_shifts):
+                errors, squares = _row_moments(
+                    sr_rows[(row - u) % n_shifts],
+                    hr_row[v : v + columns],
+                    weight[v : v + columns],
+                )
+                count[u, v] += row_count[v]
+                total[u, v] += errors
+                total_of_squares[u, v] += squares
+    return count, total, total_of_squares
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _row_moments(sr, hr, weight):
+    errors = np.float32(0)
+    squares = np.float32(0)
+    for column in range(sr.size):
+        error = hr[column] - weight[column] * sr[column]
+        errors += error
+        squares += error * error
+    return errors, squares
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _levels(sr, hr, clear):
+    sr_sum, hr_sum, count = 0.0, 0.0, 0
+    for row in range(hr.shape[0]):
+        for column in range(hr.shape[1]):
+            if clear[row, column]:
+                sr_sum += sr[row, column]
+                hr_sum += hr[row, column]
+                count += 1
+    return np.float32(sr_sum / max(count, 1)), np.float32(hr_sum / max(count, 1))
+
+
+def _check_images(sr, hr, sm, border):
+    sr = as_pixels(sr, "sr")
+    hr = as_pixels(hr, "hr")
+    clear = np.ones(hr.shape, bool) if sm is None else as_mask(sm, "sm")
+    for name, image in (("sr", sr), ("sm", clear)):
+        if image.shape != hr.shape or image.ndim != 2:
+            raise ValueError(
+                f"{name} has shape {image.shape} and hr has {hr.shape}: both must be one (H, W)"
+            )
+    if border < 0 or min(hr.shape) <= 2 * border:
+        raise ValueError(f"border={border} leaves nothing of an image of shape {hr.shape}")
+    return sr, hr, clear

@@ -1,0 +1,80 @@
+"""Figures of scenes and of what estimators make of them. Needs matplotlib."""
+
+import numpy as np
+
+from .metrics import error_map
+from .preprocessing._clearance import select_clearest
+from .scoring import scene_cpsnr, scene_score
+
+__all__ = ["plot_comparison"]
+
+
+def plot_comparison(scene, images, scores=None):
+    """Draw a scene, what estimators made of it, and where they err.
+
+    Parameters
+    ----------
+    scene : Scene
+        With its HR image.
+    images : dict of str to array of shape (H, W)
+        Super-resolved images by the estimator's name; at least two.
+    scores : dict of str to sequence of float, default=None
+        Challenge scores of each estimator on many scenes, for a chart of them.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        First row: clearest LR frame, its quality map, HR image, chart. Second row: the images,
+        under their scores, and their error maps, on one scale.
+    """
+    from matplotlib import pyplot as plt
+
+    columns = 2 * len(images)
+    figure, axes = plt.subplots(2, columns, figsize=(3.6 * columns, 8), layout="constrained")
+    (clearest,) = select_clearest(scene.qm.sum(axis=(1, 2)), 1)
+    hr = scene.hr
+    low, high = np.percentile(hr[scene.sm], [1, 99])
+    grey = {"vmin": low, "vmax": high, "cmap": "gray"}
+
+    lr_axes, qm_axes, hr_axes, chart = axes[0, :4]
+    _show(lr_axes, scene.lr[clearest], f"clearest of {len(scene)} LR frames", **grey)
+    _show(
+        qm_axes, scene.qm[clearest], "its quality map (white: clear)", cmap="gray", vmin=0, vmax=1
+    )
+    _show(hr_axes, hr, "HR image", **grey)
+    _draw_scores(chart, scores)
+
+    errors = {name: error_map(image, hr, scene.sm) for name, image in images.items()}
+    limit = np.nanpercentile(np.abs(np.concatenate([e.ravel() for e in errors.values()])), 99.5)
+    places = axes[1].reshape(2, -1).T
+    for (image_axes, error_axes), (name, image) in zip(places, images.items(), strict=True):
+        cpsnr, score = scene_cpsnr(image, scene), scene_score(image, scene)
+        _show(image_axes, image, f"{name}\n{cpsnr:.2f} dB, N / cPSNR {score:.4f}", **grey)
+        drawn = _show(
+            error_axes, errors[name], f"error of {name}", cmap="RdBu_r", vmin=-limit, vmax=limit
+        )
+    for unused in axes[0, 4:]:
+        unused.set_axis_off()
+    figure.colorbar(drawn, ax=axes[1], shrink=0.8, label="HR - SR, without bias and shift")
+    figure.suptitle(f"{scene.name}, {scene.band}: {scene.scale} times as sharp", fontsize=14)
+    return figure
+
+
+def _show(axes, image, title, **options):
+    axes.set_title(title, fontsize=10)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return axes.imshow(image, interpolation="nearest", **options)
+
+
+def _draw_scores(axes, scores):
+    if scores is None:
+        axes.set_axis_off()
+        return
+    for position, (name, values) in enumerate(scores.items()):
+        axes.plot([position] * len(values), values, "o", alpha=0.4, label=name)
+        axes.plot([position - 0.2, position + 0.2], [np.mean(values)] * 2, "k-")
+    axes.set_xticks(range(len(scores)), scores)
+    axes.margins(x=0.3)
+    axes.axhline(1, color="0.7", lw=0.8, zorder=0)
+    axes.set_title("N / cPSNR of every test scene\n(line: mean; lower is better)", fontsize=10)

@@ -1,0 +1,64 @@
+"""What all transformers of scenes share."""
+
+from abc import ABC, abstractmethod
+
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from .._validation import check_scenes
+
+
+class SceneTransformer(TransformerMixin, BaseEstimator, ABC):
+    """Takes a list of scenes and gives back a list of scenes that know what to do.
+
+    A subclass states its `_parameter_constraints` and how one scene is changed. It must not read
+    pixels: that is left to whoever asks the new scene for them.
+    """
+
+    def fit(self, X, y=None):
+        """Check the parameters and the scenes; nothing is learned.
+
+        Parameters
+        ----------
+        X : list of Scene
+        y : None
+            Not used: a scene carries its truth.
+
+        Returns
+        -------
+        self
+        """
+        self._check(X)
+        return self
+
+    def transform(self, X):
+        """Record the transformation in new scenes.
+
+        Parameters
+        ----------
+        X : list of Scene
+
+        Returns
+        -------
+        list of Scene
+            The scenes of `X` are left as they are.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not valid, or `X` is empty or holds something else than scenes.
+        """
+        return [self._transform_scene(scene) for scene in self._check(X)]
+
+    def _check(self, X):
+        self._validate_params()
+        return check_scenes(X, type(self).__name__)
+
+    @abstractmethod
+    def _transform_scene(self, scene):
+        """Return the scene that `scene` becomes."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.no_validation = True
+        return tags

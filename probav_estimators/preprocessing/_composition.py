@@ -1,0 +1,110 @@
+"""Composition of a net's input from frames and quality maps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils._param_validation import StrOptions
+
+from ._base import SceneTransformer
+
+__all__ = ["InputComposer"]
+
+
+def _frames_only(lr, qm):
+    return lr
+
+
+def _frames_times_maps(lr, qm):
+    return lr * qm
+
+
+def _frames_then_maps(lr, qm):
+    return np.concatenate([lr, qm.astype(np.float32)])
+
+
+@dataclass(frozen=True)
+class _Mode:
+    compose: callable
+    channels_per_frame: int
+    reads_quality_maps: bool
+
+
+_MODES = {
+    "lr": _Mode(_frames_only, channels_per_frame=1, reads_quality_maps=False),
+    "combine": _Mode(_frames_times_maps, channels_per_frame=1, reads_quality_maps=True),
+    "concat": _Mode(_frames_then_maps, channels_per_frame=2, reads_quality_maps=True),
+}
+
+
+class InputComposer(SceneTransformer):
+    """Compose what a net is given from the frames and quality maps of each scene.
+
+    Parameters
+    ----------
+    mode : {"lr", "combine", "concat"}, default="lr"
+        "lr": frames alone. "combine": frames times quality maps, so clouded pixels are 0.
+        "concat": all frames, then all quality maps (1.0 = clear), as channels.
+    frames : {"stack", "single"}, default="stack"
+        "stack": the frames of a scene are the channels of one sample (multi-image). "single":
+        every frame is a sample of its own, and the predictions are averaged (average single
+        image).
+
+    See Also
+    --------
+    ClearanceSelector : Says which frames, and how many.
+    BicubicUpscaler : Enlarges the input for nets that don't upscale by themselves.
+
+    Examples
+    --------
+    >>> from probav_estimators import InputComposer, make_scenes
+    >>> scenes = make_scenes(1, size=16, n_frames=9, random_state=0)
+    >>> InputComposer(mode="concat").transform(scenes)[0].inputs.shape
+    (1, 18, 16, 16)
+    >>> InputComposer(mode="concat", frames="single").transform(scenes)[0].inputs.shape
+    (9, 2, 16, 16)
+    """
+
+    _parameter_constraints = {
+        "mode": [StrOptions(set(_MODES))],
+        "frames": [StrOptions({"stack", "single"})],
+    }
+
+    def __init__(self, mode="lr", frames="stack"):
+        self.mode = mode
+        self.frames = frames
+
+    def _transform_scene(self, scene):
+        composition = _Stack(self.mode) if self.frames == "stack" else _Single(self.mode)
+        return scene.with_composition(composition)
+
+
+@dataclass(frozen=True)
+class _Composition:
+    mode: str
+
+    @property
+    def reads_quality_maps(self):
+        return _MODES[self.mode].reads_quality_maps
+
+    def compose(self, lr, qm):
+        """Channels of one sample, (c, h, w) float32, from its frames and maps (t, h, w)."""
+        return _MODES[self.mode].compose(lr, qm)
+
+    def n_channels(self, n_frames):
+        return len(self.frames_of(0, n_frames)) * _MODES[self.mode].channels_per_frame
+
+
+class _Stack(_Composition):
+    def n_views(self, n_frames):
+        return 1
+
+    def frames_of(self, view, n_frames):
+        return range(n_frames)
+
+
+class _Single(_Composition):
+    def n_views(self, n_frames):
+        return n_frames
+
+    def frames_of(self, view, n_frames):
+        return range(view, view + 1)

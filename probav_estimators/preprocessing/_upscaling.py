@@ -1,0 +1,74 @@
+"""Upscaling of a net's input."""
+
+from dataclasses import dataclass
+from numbers import Integral
+
+from sklearn.utils._param_validation import Interval
+
+from ..interpolation import BICUBIC_REACH, upscale_bicubic
+from ._base import SceneTransformer
+
+__all__ = ["BicubicUpscaler"]
+
+
+class BicubicUpscaler(SceneTransformer):
+    """Upscale the composed input of each scene by the bicubic kernel.
+
+    Nets that work at HR size (SRCNN, SRCNNEx, SRVGG16) need it; FSRCNN upscales by itself.
+
+    Parameters
+    ----------
+    scale : int, default=3
+        How many pixels each LR pixel becomes along each axis.
+
+    See Also
+    --------
+    InputComposer : Must stand before this step.
+
+    Notes
+    -----
+    Keys' cubic kernel with a = -0.75 and half-pixel centres, as in torch and OpenCV. Values are not
+    clipped.
+
+    References
+    ----------
+    .. [1] R. Keys, "Cubic convolution interpolation for digital image processing", IEEE
+       Transactions on Acoustics, Speech, and Signal Processing 29(6), 1153-1160, 1981.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from probav_estimators import BicubicUpscaler, InputComposer, make_scenes
+    >>> scenes = make_scenes(1, size=16, n_frames=9, random_state=0)
+    >>> pipe = make_pipeline(InputComposer(), BicubicUpscaler(scale=3))
+    >>> pipe.fit_transform(scenes)[0].inputs.shape
+    (1, 9, 48, 48)
+    """
+
+    _parameter_constraints = {"scale": [Interval(Integral, 2, None, closed="left")]}
+
+    def __init__(self, scale=3):
+        self.scale = scale
+
+    def _transform_scene(self, scene):
+        if not scene.is_composed:
+            raise ValueError(
+                f"BicubicUpscaler got scene {scene.name}, which has no inputs yet: put an "
+                "InputComposer before it"
+            )
+        if scene.input_scale != 1:
+            raise ValueError(
+                f"BicubicUpscaler got scene {scene.name}, which is upscaled already: leave one "
+                "upscaler in the pipeline"
+            )
+        return scene.with_upscaling(_BicubicUpscaling(self.scale))
+
+
+@dataclass(frozen=True)
+class _BicubicUpscaling:
+    scale: int
+
+    reach = BICUBIC_REACH
+
+    def upscale(self, channels, window):
+        return upscale_bicubic(channels, self.scale, window)

@@ -1,0 +1,180 @@
+"""From scenes to batches: the torch side of the data loader."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+__all__ = ["BatchPlan", "Draw", "SceneDataset"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a data loader asks a :class:`SceneDataset` for.
+
+    Parameters
+    ----------
+    sample : int
+        Which sample.
+    seed : int or None
+        Seed of the patch's place and of its augmentation. Because it travels with the request, a
+        sample does not depend on the worker process that makes it.
+    """
+
+    sample: int
+    seed: int | None = None
+
+
+class SceneDataset(Dataset):
+    """Samples of scenes: every view of every scene is one.
+
+    Parameters
+    ----------
+    scenes : list of Scene
+        Composed by InputComposer.
+    scale : int
+        HR pixels for each LR pixel.
+    with_mean : bool
+        Whether samples hold the upscaled mean frame.
+    with_truth : bool
+        Whether samples hold HR image and status map.
+    patch_size : int, default=None
+        Samples are random patches of this many LR pixels along each axis. None: whole frames.
+    augment : bool, default=False
+        Whether samples are flipped and turned by quarters at random.
+    """
+
+    def __init__(self, scenes, scale, *, with_mean, with_truth, patch_size=None, augment=False):
+        self.scenes = scenes
+        self.scale = scale
+        self.with_mean = with_mean
+        self.with_truth = with_truth
+        self.patch_size = patch_size
+        self.augment = augment
+        counts = [scene.n_views for scene in scenes]
+        self._scene_of = np.repeat(np.arange(len(scenes)), counts)
+        self._view_of = np.concatenate([np.arange(count) for count in counts])
+
+    def __len__(self):
+        return len(self._scene_of)
+
+    def shape_of(self, sample):
+        """(h, w) of a sample in LR pixels."""
+        if self.patch_size is not None:
+            return self.patch_size, self.patch_size
+        return self.scenes[self._scene_of[sample]].shape
+
+    def __getitem__(self, draw):
+        draw = draw if isinstance(draw, Draw) else Draw(draw)
+        number, view = int(self._scene_of[draw.sample]), int(self._view_of[draw.sample])
+        scene = self.scenes[number]
+        rng = np.random.default_rng(draw.seed)
+        window = self._random_window(scene, rng) if self.patch_size is not None else None
+        images = {"inputs": scene.read_inputs(view, window)}
+        if self.with_mean:
+            images["mean"] = scene.read_mean(view, self.scale, window)[None]
+        if self.with_truth:
+            images["truth"] = np.stack(scene.read_truth(window)).astype(np.float32)
+        if self.augment:
+            height, width = self.shape_of(draw.sample)
+            # A rectangle turned by a quarter would no longer fit into its batch.
+            turn = rng.integers(4) if height == width else 2 * rng.integers(2)
+            flip = rng.integers(2)
+            images = {key: _turn_and_flip(image, turn, flip) for key, image in images.items()}
+        images = {key: torch.from_numpy(np.ascontiguousarray(x)) for key, x in images.items()}
+        target = {"scene": number}
+        if self.with_truth:
+            target["truth"] = images.pop("truth")
+        return images, target
+
+    def _random_window(self, scene, rng):
+        if min(scene.shape) < self.patch_size:
+            raise ValueError(
+                f"patch_size={self.patch_size} is larger than scene {scene.name}, whose frames "
+                f"have shape {scene.shape}: choose a smaller patch"
+            )
+        starts = [int(rng.integers(length - self.patch_size + 1)) for length in scene.shape]
+        return tuple(slice(start, start + self.patch_size) for start in starts)
+
+
+class BatchPlan(Sampler):
+    """Batches of samples that have one size.
+
+    Parameters
+    ----------
+    dataset : SceneDataset
+    batch_size : int
+    seed : callable, default=None
+        Called at the start of every epoch for the seed of its order, patches and augmentations.
+        None: samples come in order.
+    """
+
+    def __init__(self, dataset, batch_size, seed=None):
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        shapes = {}
+        for sample in range(len(dataset)):
+            shapes.setdefault(dataset.shape_of(sample), []).append(sample)
+        self._groups = list(shapes.values())
+
+    def __len__(self):
+        return sum(-(-len(group) // self.batch_size) for group in self._groups)
+
+    def __iter__(self):
+        if self.seed is None:
+            yield from ([Draw(sample) for sample in batch] for batch in self._split(self._groups))
+            return
+        rng = np.random.default_rng(self.seed())
+        batches = self._split([rng.permutation(group).tolist() for group in self._groups])
+        for position in rng.permutation(len(batches)):
+            yield [Draw(sample, int(rng.integers(2**63))) for sample in batches[position]]
+
+    def _split(self, groups):
+        return [
+            group[start : start + self.batch_size]
+            for group in groups
+            for start in range(0, len(group), self.batch_size)
+        ]
+
+
+class ViewAverager:
+    """Averages the predictions of the views of each scene, as batches of them come in.
+
+    Parameters
+    ----------
+    scenes : list of Scene
+        Those of the dataset that the batches come from.
+    """
+
+    def __init__(self, scenes):
+        self._n_views = [scene.n_views for scene in scenes]
+        self._sums = {}
+
+    def add(self, numbers, images):
+        """Take in a batch and yield what it completes.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Which scene each prediction belongs to.
+        images : array of shape (n, H, W)
+
+        Yields
+        ------
+        number : int
+        image : array of shape (H, W)
+        """
+        for number, image in zip(numbers, images, strict=True):
+            total, count = self._sums.pop(number, (0, 0))
+            total, count = total + image, count + 1
+            if count == self._n_views[number]:
+                yield number, total / count
+            else:
+                self._sums[number] = (total, count)
+
+
+def _turn_and_flip(image, turn, flip):
+    image = np.rot90(image, turn, axes=(-2, -1))
+    return image[..., ::-1] if flip else image

@@ -1,0 +1,463 @@
+"""A scene: one place, seen several times, with its truth where that is known."""
+
+import copy
+import os
+import re
+import warnings
+
+import numpy as np
+
+from ._pixels import as_mask, as_pixels
+from ._png import ArrayImage, ClearMask, PngImage
+from .frames import WHOLE, StoredFrames
+from .interpolation import clearest_mean, pad_window, upscale_bicubic
+from .metrics import cpsnr
+
+__all__ = ["Scene"]
+
+_BAND_FOLDER = re.compile(r"[A-Z][A-Z0-9]*")
+
+
+class Scene:
+    """One place, seen several times.
+
+    Scenes are lazy. A scene of a folder holds paths and reads pixels whenever an attribute asks
+    for them; a transformer gives back new scenes that know what to do with the pixels once they
+    are read. Keep an array in a variable if you need it twice.
+
+    Parameters
+    ----------
+    lr : array of shape (t, h, w)
+        Low-resolution frames; uint16, uint8 or float in [0, 1].
+    qm : array of shape (t, h, w), default=None
+        Quality maps, True where a frame is clear. None: all clear, with a warning.
+    hr : array of shape (H, W), default=None
+        High-resolution image, an integer multiple (2 or more) of the frames in size.
+    sm : array of shape (H, W), default=None
+        Status map, True where `hr` is clear. None: all clear.
+    norm : float, default=None
+        N, the baseline's cPSNR of this scene in dB. None: computed when it is asked for.
+    name : str, default=None
+        The challenge's names look like "imgset0594".
+    band : str, default=None
+        Spectral band, such as "RED" or "NIR".
+
+    Raises
+    ------
+    ValueError
+        If sizes don't fit together, values are NaN or outside [0, 1], or `sm` is clouded
+        everywhere.
+
+    See Also
+    --------
+    load_scenes : Scenes from a data set's folder.
+    make_scenes : Simulated scenes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probav_estimators import Scene
+    >>> lr = np.zeros((9, 16, 16), np.uint16)
+    >>> scene = Scene(lr, qm=lr == 0, hr=np.zeros((48, 48), np.uint16), name="imgset0001")
+    >>> len(scene), scene.scale
+    (9, 3)
+    """
+
+    def __init__(self, lr, qm=None, hr=None, sm=None, *, norm=None, name=None, band=None):
+        label = f"scene {name}" if name is not None else "scene"
+        lr = _check_stack(lr, f"{label}: lr", as_pixels)
+        images = [ArrayImage(frame, f"{label}: lr[{i}]") for i, frame in enumerate(lr)]
+        if qm is None:
+            warnings.warn(
+                f"{label} has no quality maps: every pixel is taken as clear; pass qm to say "
+                "which are",
+                stacklevel=2,
+            )
+            maps = [ClearMask(image) for image in images]
+        else:
+            qm = _check_stack(qm, f"{label}: qm", as_mask)
+            if qm.shape != lr.shape:
+                raise ValueError(
+                    f"{label}: qm has shape {qm.shape} and lr has {lr.shape}: give one quality "
+                    "map for each frame, of its size"
+                )
+            maps = [ArrayImage(mask, f"{label}: qm[{i}]") for i, mask in enumerate(qm)]
+        if hr is not None:
+            hr = ArrayImage(_check_image(hr, f"{label}: hr", as_pixels), f"{label}: hr")
+        if sm is not None:
+            sm = ArrayImage(_check_image(sm, f"{label}: sm", as_mask), f"{label}: sm")
+        self._set_up(StoredFrames(images, maps), hr, sm, norm, name, band)
+        if self._truth.shape is not None:
+            self._truth.check_scale()
+        if sm is not None:
+            self._truth.read_sm()
+
+    def _set_up(self, frames, hr, sm, norm, name, band):
+        if norm is not None and not (np.isfinite(norm) and norm > 0):
+            raise ValueError(f"scene {name}: norm must be a positive number of dB, got {norm!r}")
+        self.name = name
+        self.band = band
+        self._frames = frames
+        self._truth = _Truth(frames, hr, sm, norm, f"scene {name}")
+        self._composition = None
+        self._upscaling = None
+
+    @classmethod
+    def from_dir(cls, path, *, norm=None):
+        """Scene of one folder: LR000.png, QM000.png, ... and, where known, HR.png and SM.png.
+
+        Only the folder is listed; pixels are read when they are asked for.
+
+        Parameters
+        ----------
+        path : path-like
+            The folder. Its name is the scene's name, and the folder that it lies in names the
+            band if it is written like one (in capitals: "RED", "NIR").
+        norm : float, default=None
+            N in dB. None: looked up in the nearest norm.csv (in the folders above, up to the data
+            set's root), else computed from the baseline when it is asked for.
+
+        Returns
+        -------
+        Scene
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder does not exist.
+        ValueError
+            If it holds no frames, or some frames have a quality map and others don't.
+        """
+        path = os.path.abspath(path)
+        if norm is None:
+            from .datasets._norms import find_norms
+
+            norm = find_norms(path).get(os.path.basename(path))
+        scene, n_maps = cls._list_dir(path, norm=norm)
+        if not n_maps:
+            warnings.warn(
+                f"{path} has no quality maps (QM000.png, ...): every pixel is taken as clear",
+                stacklevel=2,
+            )
+        return scene
+
+    @classmethod
+    def _list_dir(cls, path, *, norm):
+        """Return the scene of a folder and how many quality maps it has."""
+        frames, n_maps, others = _list_images(path)
+        hr, sm = (
+            PngImage(path, filename) if filename in others else None
+            for filename in ("HR.png", "SM.png")
+        )
+        parent, name = os.path.split(path)
+        band = os.path.basename(parent)
+        scene = cls.__new__(cls)
+        scene._set_up(frames, hr, sm, norm, name, band if _BAND_FOLDER.fullmatch(band) else None)
+        return scene, n_maps
+
+    def __len__(self):
+        """Number of frames."""
+        return len(self._frames)
+
+    def __repr__(self):
+        parts = [repr(self.name)] if self.name is not None else []
+        if self.band is not None:
+            parts.append(f"band={self.band!r}")
+        return f"<Scene {', '.join([*parts, f'{len(self)} frames'])}>"
+
+    @property
+    def lr(self):
+        """Frames, (t, h, w) float32 in [0, 1]."""
+        return self._frames.read_lr()
+
+    @property
+    def qm(self):
+        """Quality maps, (t, h, w) bool, True = clear."""
+        return self._frames.read_qm()
+
+    @property
+    def hr(self):
+        """High-resolution image, (H, W) float32 in [0, 1], or None."""
+        return self._truth.read_hr() if self.has_hr else None
+
+    @property
+    def sm(self):
+        """Status map, (H, W) bool, True = clear; None if there is neither a map nor an image."""
+        return self._truth.read_sm() if self._truth.shape is not None else None
+
+    @property
+    def has_hr(self):
+        """Whether the truth is known; reads nothing."""
+        return self._truth.hr is not None
+
+    @property
+    def norm(self):
+        """N, the baseline's cPSNR of the scene in dB; None without `hr`.
+
+        If it was not given, it is computed from all frames of the scene, once.
+        """
+        return self._truth.norm
+
+    @property
+    def scale(self):
+        """How many HR pixels go into one LR pixel along each axis.
+
+        None if the scene has neither HR image nor status map and was not upscaled.
+        """
+        if self._truth.shape is not None:
+            return self._truth.check_scale()
+        return self._upscaling.scale if self._upscaling is not None else None
+
+    @property
+    def shape(self):
+        """(h, w) of the frames; reads at most a file's header."""
+        return self._frames.shape
+
+    @property
+    def shifts(self):
+        """Shifts that a registration found, (t, 2) float32 LR pixels (down, right), or None."""
+        return self._frames.shifts
+
+    @property
+    def true_shifts(self):
+        """Shifts against the HR grid, (t, 2) float32 LR pixels (down, right), or None.
+
+        Known for simulated scenes only.
+        """
+        return self._frames.true_shifts
+
+    @property
+    def inputs(self):
+        """What a net is given, (v, c, h', w') float32: v samples of c channels.
+
+        None before InputComposer.
+        """
+        if self._composition is None:
+            return None
+        return np.stack([self.read_inputs(view) for view in range(self.n_views)])
+
+    @property
+    def is_composed(self):
+        """Whether an InputComposer has said what `inputs` is."""
+        return self._composition is not None
+
+    @property
+    def n_views(self):
+        """v, the number of samples that `inputs` has."""
+        return self._composition.n_views(len(self))
+
+    @property
+    def n_channels(self):
+        """c, the number of channels that each sample of `inputs` has."""
+        return self._composition.n_channels(len(self))
+
+    @property
+    def n_composed_frames(self):
+        """How many of these channels are frames; they come first."""
+        return len(self._composition.frames_of(0, len(self)))
+
+    @property
+    def input_scale(self):
+        """How much larger than the frames `inputs` is."""
+        return 1 if self._upscaling is None else self._upscaling.scale
+
+    def read_inputs(self, view, window=None):
+        """One sample of `inputs`, or a part of it.
+
+        Parameters
+        ----------
+        view : int
+            Which sample.
+        window : tuple of two slices, default=None
+            Rows and columns in LR pixels. Nothing outside of it is composed or upscaled.
+
+        Returns
+        -------
+        float32 array of shape (c, h', w')
+        """
+        window = window or self._whole_window()
+        wanted = window
+        if self._upscaling is not None:
+            wanted = pad_window(window, self.shape, self._upscaling.reach)
+        index = self._composition.frames_of(view, len(self))
+        lr = self._frames.read_lr(index, wanted)
+        qm = self._frames.read_qm(index, wanted) if self._composition.reads_quality_maps else None
+        composed = self._composition.compose(lr, qm)
+        if self._upscaling is None:
+            return composed
+        return self._upscaling.upscale(composed, _relative(window, wanted))
+
+    def read_mean(self, view, scale, window=None):
+        """Mean of the frames of one sample, upscaled by the bicubic kernel.
+
+        Pixels that no quality map calls clear take part only where no frame is clear.
+
+        Returns
+        -------
+        float32 array of shape (scale * h', scale * w')
+        """
+        window = window or self._whole_window()
+        wanted = pad_window(window, self.shape)
+        index = self._composition.frames_of(view, len(self))
+        lr = self._frames.read_lr(index, wanted)
+        clear = self._frames.read_qm(index, wanted)
+        clear |= ~clear.any(axis=0)
+        mean = (lr * clear).sum(axis=0) / clear.sum(axis=0, dtype=np.float32)
+        return upscale_bicubic(mean, scale, _relative(window, wanted))
+
+    def read_truth(self, window=None):
+        """HR image and status map, or the part of them that a window of the frames covers.
+
+        Parameters
+        ----------
+        window : tuple of two slices, default=None
+            Rows and columns in LR pixels.
+
+        Returns
+        -------
+        hr : float32 array of shape (H', W')
+        sm : bool array of shape (H', W')
+        """
+        if window is not None:
+            scale = self.scale
+            window = tuple(slice(scale * part.start, scale * part.stop) for part in window)
+        return self._truth.read_hr(window or WHOLE), self._truth.read_sm(window or WHOLE)
+
+    @property
+    def frames(self):
+        """The :class:`~probav_estimators.frames.Frames` that this scene reads."""
+        return self._frames
+
+    def with_frames(self, frames):
+        """Scene with other frames of the same place, and the same truth and norm."""
+        return self._changed(_frames=frames)
+
+    def with_composition(self, composition):
+        """Scene whose `inputs` is what `composition` makes of its frames."""
+        return self._changed(_composition=composition)
+
+    def with_upscaling(self, upscaling):
+        """Scene whose `inputs` is upscaled once it is composed."""
+        return self._changed(_upscaling=upscaling)
+
+    def _changed(self, **attributes):
+        scene = copy.copy(self)
+        vars(scene).update(attributes)
+        return scene
+
+    def _whole_window(self):
+        height, width = self.shape
+        return slice(0, height), slice(0, width)
+
+
+class _Truth:
+    """HR image, status map and norm of a place, shared by all scenes that show it."""
+
+    def __init__(self, frames, hr, sm, norm, label):
+        self.hr = hr
+        self._frames = frames
+        self._sm = ClearMask(hr) if sm is None and hr is not None else sm
+        self._norm = norm
+        self._label = label
+
+    @property
+    def shape(self):
+        """(H, W), or None if neither HR nor SM is known."""
+        image = self.hr or self._sm
+        return image.shape if image is not None else None
+
+    @property
+    def norm(self):
+        if self._norm is None and self.hr is not None:
+            baseline = clearest_mean(
+                self._frames.read_lr(), self._frames.read_qm(), self.check_scale()
+            )
+            self._norm = cpsnr(baseline, self.read_hr(), self.read_sm())
+        return self._norm
+
+    def check_scale(self):
+        height, width = self._frames.shape
+        scale, rest = divmod(self.shape[0], height)
+        if rest or scale < 2 or self.shape != (scale * height, scale * width):
+            image = self.hr or self._sm
+            raise ValueError(
+                f"{self._label}: {image.where} has shape {self.shape} and the frames have "
+                f"{(height, width)}: it must be 2 or more times as large, by the same integer "
+                "along both axes"
+            )
+        return scale
+
+    def read_hr(self, window=WHOLE):
+        self.check_scale()
+        pixels = as_pixels(self.hr.read()[window], self.hr.where)
+        return pixels if pixels.base is None else pixels.copy()
+
+    def read_sm(self, window=WHOLE):
+        values = as_mask(self._sm.read(), self._sm.where)
+        if self.hr is not None and values.shape != self.hr.shape:
+            raise ValueError(
+                f"{self._label}: {self._sm.where} has shape {values.shape} and {self.hr.where} "
+                f"has {self.shape}: a status map has the size of its image"
+            )
+        if not values.any():
+            raise ValueError(
+                f"{self._label}: {self._sm.where} calls every pixel clouded, so nothing can be "
+                "learned from this scene or scored: remove it"
+            )
+        return values[window].copy()
+
+
+def _relative(window, origin):
+    return tuple(
+        slice(part.start - wide.start, part.stop - wide.start)
+        for part, wide in zip(window, origin, strict=True)
+    )
+
+
+def _check_stack(values, name, convert):
+    try:
+        stack = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} has images of different sizes: all must be (h, w)") from None
+    if stack.ndim != 3 or 0 in stack.shape:
+        raise ValueError(f"{name} has shape {stack.shape}: it must be (t, h, w), none of them 0")
+    return _check_values(stack, name, convert)
+
+
+def _check_image(values, name, convert):
+    image = np.asarray(values)
+    if image.ndim != 2 or 0 in image.shape:
+        raise ValueError(f"{name} has shape {image.shape}: it must be (H, W), none of them 0")
+    return _check_values(image, name, convert)
+
+
+def _check_values(values, name, convert):
+    converted = convert(values, name)
+    # Integers stay as they are: they take half the memory of their pixels.
+    return values if values.dtype.kind == "u" else converted
+
+
+def _list_images(path):
+    try:
+        filenames = set(os.listdir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(
+            f"{path} is no folder: give the folder of one scene, which holds LR000.png, ..."
+        ) from None
+    frames = sorted(name for name in filenames if re.fullmatch(r"LR\d+\.png", name))
+    maps = sorted(name for name in filenames if re.fullmatch(r"QM\d+\.png", name))
+    if not frames:
+        raise ValueError(
+            f"{path} has no frames (LR000.png, ...): load a data set's root with load_scenes"
+        )
+    unpaired = {name[2:] for name in frames} ^ {name[2:] for name in maps}
+    if maps and unpaired:
+        number = min(unpaired)
+        missing = ("QM" if f"LR{number}" in filenames else "LR") + number
+        raise ValueError(
+            f"{path} has no {missing}, while other frames of the scene have both: restore it, or "
+            f"remove {'LR' if missing.startswith('QM') else 'QM'}{number}"
+        )
+    lr = [PngImage(path, name) for name in frames]
+    qm = [PngImage(path, name) for name in maps] or [ClearMask(image) for image in lr]
+    return StoredFrames(lr, qm), len(maps), filenames

@@ -1,0 +1,133 @@
+"""Clouds, their shadows, and the imperfect masks that a ground segment makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ._noise import fractal_field, smooth_field
+
+
+@dataclass(frozen=True)
+class Sky:
+    """What stands between ground and sensor in one image.
+
+    Attributes
+    ----------
+    opacity : ndarray of shape (h, w)
+        Fraction of the ground's light that clouds replace, 0 to 1.
+    brightness : ndarray of shape (h, w)
+        Radiance of the clouds.
+    shade : ndarray of shape (h, w)
+        Fraction of the sunlight that clouds keep from the ground, 0 to 1.
+    """
+
+    opacity: np.ndarray
+    brightness: np.ndarray
+    shade: np.ndarray
+
+    def cover(self, radiance):
+        """The radiance seen through this sky."""
+        lit = radiance * (1 - self.shade)
+        return lit + self.opacity * (self.brightness - lit)
+
+
+def cloudy_sky(rng, shape, cover, *, pixel=1.0):
+    """Clouds of one kind over an image.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+    cover : float
+        Fraction of the image under cloud or shadow, about.
+    pixel : float
+        Side of a pixel, in LR pixels: 1 for frames, 1 / scale for the HR image.
+
+    Returns
+    -------
+    Sky
+    """
+    reach = max(2, round(16 / pixel))
+    beta, outer = rng.uniform(3.0, 4.4), np.exp(rng.uniform(3.0, 5.0)) / pixel
+    padded = tuple(n + 2 * reach for n in shape)
+    density = fractal_field(rng, padded, beta, outer=outer)
+    drop = rng.uniform(2, 14) / pixel
+    direction = rng.uniform(0, 2 * np.pi)
+    fall = np.rint([drop * np.sin(direction), drop * np.cos(direction)]).astype(int)
+    inner = tuple(slice(reach, reach + n) for n in shape)
+    under = tuple(slice(reach - d, reach - d + n) for d, n in zip(fall, shape, strict=True))
+    level = np.quantile(np.maximum(density[inner], density[under]), 1 - cover)
+    thickness = np.float32(np.exp(rng.uniform(-0.3, 1.5))) * np.maximum(density - level, 0)
+    opacity = np.minimum(-np.expm1(-thickness), np.float32(rng.uniform(0.75, 0.98)))
+    billows = fractal_field(rng, shape, rng.uniform(2.0, 3.0), outer=20 / pixel)
+    brightness = rng.uniform(7000, 14000) * (1 + 0.06 * billows + 0.1 * opacity[inner])
+    shade = ndimage.gaussian_filter(opacity, 0.7 / pixel)[under] * rng.uniform(0.3, 0.6)
+    return Sky(opacity[inner], brightness, shade)
+
+
+def detect_clouds(rng, sky, *, pixel=1.0, tolerance=0.12, false_alarms=True):
+    """A clear mask that is good, not perfect.
+
+    Thin cloud near the detector's limit is missed in places, what is found is widened by a pixel,
+    and now and then a clear spot is called cloudy.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    sky : Sky
+    pixel : float
+        Side of a pixel, in LR pixels.
+    tolerance : float
+        Opacity at which half of the cloud is found.
+    false_alarms : bool
+
+    Returns
+    -------
+    ndarray of shape (h, w), bool
+        True = clear.
+    """
+    shape = sky.opacity.shape
+    limit = tolerance * np.exp2(0.6 * smooth_field(rng, shape, 6 / pixel))
+    found = (sky.opacity > limit) | (sky.shade > 1.3 * limit)
+    found = ndimage.binary_dilation(found, np.ones((3, 3), bool))
+    if false_alarms:
+        for _ in range(rng.poisson(2)):
+            _mark_blob(rng, found, rng.uniform(0.8, 2.5) / pixel)
+    return ~found
+
+
+def _mark_blob(rng, mask, radius):
+    row, column = rng.uniform(0, 1, 2) * mask.shape
+    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    mask |= np.square(rows - row) + np.square(columns - column) < radius**2
+
+
+def observed_sky(rng, shape, least_clear, *, pixel=1.0, tolerance=0.12):
+    """A cloudy sky and its mask, in the cloudiest version that the data set would have kept.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+    least_clear : float
+        Fraction of pixels that the mask has to call clear.
+    pixel, tolerance : float
+        See `detect_clouds`.
+
+    Returns
+    -------
+    sky : Sky or None
+        None: no cloud.
+    clear : ndarray of shape `shape`, bool
+    """
+    cover = (1 - least_clear) * rng.uniform(0.02, 1.0) ** 0.8
+    for _ in range(4):
+        sky = cloudy_sky(rng, shape, cover, pixel=pixel)
+        clear = detect_clouds(rng, sky, pixel=pixel, tolerance=tolerance)
+        if clear.mean() >= least_clear:
+            return sky, clear
+        cover /= 2
+    return None, np.ones(shape, bool)

@@ -1,0 +1,454 @@
+"""Landscapes: a random composition of what is seen from orbit, each in random strength and size.
+
+Every painter takes the random generator, the image so far (float32, radiance on the 14-bit scale)
+and the scene's `Palette`, and works on the image in place. Lengths named in the code are cells,
+`CELLS` of which make the side of an HR pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._noise import fractal_field, smooth_field, soft_threshold, standardize
+from ._shapes import (
+    Frame,
+    corners_of,
+    paint_polygons,
+    segments_of,
+    split_land,
+    stroke_coverage,
+    wandering_path,
+)
+
+#: Cells per side of an HR pixel: finer than any image, so that edges are anti-aliased.
+CELLS = 2
+
+# How bright vegetation is: 0 as in visible red, 1 as in the near infrared.
+_VEGETATION_RESPONSE = {"BLUE": 0.0, "RED": 0.0, "NIR": 1.0, "SWIR": 0.6}
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Radiance of each material in one scene, on the 14-bit scale."""
+
+    vegetation: float
+    forest: float
+    soil: float
+    sand: float
+    water: float
+    built: float
+
+    @classmethod
+    def draw(cls, rng, band):
+        """Radiances of a random place; a band without a known response lies between RED and NIR."""
+        response = _VEGETATION_RESPONSE.get(str(band).upper(), 0.5)
+        ranges = {
+            "vegetation": ((600, 1400), (2600, 4600)),
+            "forest": ((450, 900), (1700, 3000)),
+            "soil": ((1800, 3700), (1700, 3600)),
+            "sand": ((2600, 5200), (2800, 5200)),
+            "water": ((300, 900), (150, 600)),
+            "built": ((1500, 3800), (1600, 3600)),
+        }
+        light = rng.lognormal(0.25, 0.2)
+        return cls(
+            **{
+                name: light * ((1 - response) * rng.uniform(*red) + response * rng.uniform(*nir))
+                for name, (red, nir) in ranges.items()
+            }
+        )
+
+
+def draw_landscape(rng, shape, band):
+    """The ground of one scene.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Cells.
+    band : str
+
+    Returns
+    -------
+    ndarray of shape `shape`, float32
+        Radiance on the 14-bit scale.
+    """
+    palette = Palette.draw(rng, band)
+    humid = rng.uniform()
+    image = _open_country(rng, shape, palette, humid)
+    painters = [
+        (_mountains, 0.45),
+        (_dunes, 0.4 * (1 - humid) ** 2),
+        (_drainage, 0.5 - 0.3 * humid),
+        (_fields, 0.3 + 0.4 * humid),
+        (_pivots, 0.25 * (1 - humid)),
+        (_forest, 0.2 + 0.5 * humid),
+        (_settlement, 0.4),
+        (_roads, 0.7),
+        (_river, 0.2 + 0.25 * humid),
+        (_lakes_or_coast, 0.1 + 0.25 * humid),
+    ]
+    for paint, probability in painters:
+        if rng.uniform() < probability:
+            paint(rng, image, palette)
+    return _through_the_air(rng, image)
+
+
+def _through_the_air(rng, image):
+    """Uneven light, and haze that takes contrast away; more in some scenes than in others."""
+    image *= 1 + np.float32(rng.uniform(0, 0.06)) * smooth_field(rng, image.shape, 300 * CELLS)
+    mean = image.mean()
+    contrast = np.float32(rng.uniform(0.85, 1.35))
+    image = mean + contrast * (image - mean)
+    return np.maximum(image, np.float32(40), out=image)
+
+
+def _blend(image, layer, weight):
+    image += weight * (np.asarray(layer, np.float32) - image)
+
+
+def _extent(rng, shape, low=0.15, high=1.0):
+    """Where a kind of land lies: patches that fill a random part of the scene, or all of it."""
+    fraction = rng.uniform(low, high + 0.3)
+    if fraction >= high:
+        return np.float32(1)
+    length = CELLS * rng.uniform(50, 160)
+    field = smooth_field(rng, shape, length)
+    field += np.float32(rng.uniform(0.15, 0.5)) * smooth_field(rng, shape, length / 4)
+    field += np.float32(rng.uniform(0.02, 0.15)) * smooth_field(rng, shape, length / 15)
+    return soft_threshold(field, fraction)
+
+
+def _open_country(rng, shape, palette, humid):
+    """Bare soil and vegetation in a fractal mixture."""
+    field = fractal_field(
+        rng,
+        shape,
+        rng.uniform(1.6, 3.6),
+        outer=CELLS * rng.uniform(60, 400),
+        stretch=rng.lognormal(0, 0.35),
+        angle=rng.uniform(0, np.pi),
+    )
+    mixture = 1 / (1 + np.exp(-rng.uniform(0.4, 1.6) * field - 2 * (humid - 0.5)))
+    tone = palette.soil + (palette.vegetation - palette.soil) * mixture
+    # Soil, stones and plants vary on every scale, however uniform the land is otherwise.
+    fine = fractal_field(rng, shape, rng.uniform(1.6, 2.8), outer=CELLS * rng.uniform(4, 60))
+    strengths = rng.uniform(0.05, 0.13, 2).astype(np.float32)
+    return tone * (1 + strengths[0] * field + strengths[1] * fine)
+
+
+def _ridges(rng, shape):
+    """Heights with sharp crests, or sharp valley lines, of several sizes; unit variance."""
+    length, persistence = CELLS * rng.uniform(30, 140), rng.uniform(0.35, 0.6)
+    height = np.zeros(shape, np.float32)
+    for octave in range(5):
+        # Folding a smooth field makes the sharp lines that erosion leaves.
+        fold = np.abs(smooth_field(rng, shape, length / 2**octave))
+        height -= np.float32(persistence**octave) * fold
+    return standardize(rng.choice([-1, 1, 1]) * height)
+
+
+def _mountains(rng, image, palette):
+    """Ridges and valleys lit from one side, greener or barer with height."""
+    height = _ridges(rng, image.shape)
+    sun = rng.uniform(0, 2 * np.pi)
+    slope = np.zeros_like(height)
+    slope[1:, 1:] = np.sin(sun) * (height[1:, 1:] - height[:-1, 1:])
+    slope[1:, 1:] += np.cos(sun) * (height[1:, 1:] - height[1:, :-1])
+    slope[0], slope[:, 0] = slope[1], slope[:, 1]
+    shade = np.tanh(0.8 * standardize(slope))
+    extent = _extent(rng, image.shape)
+    cover = rng.choice([palette.forest, palette.soil, palette.vegetation])
+    _blend(image, cover, extent * (np.float32(rng.uniform(0, 0.6)) * (height > 0.3)))
+    image *= 1 + extent * np.float32(rng.uniform(0.1, 0.45)) * shade
+
+
+def _dunes(rng, image, palette):
+    """Sand in long waves with one steep side."""
+    shape = image.shape
+    angle, wavelength = rng.uniform(0, 2 * np.pi), CELLS * rng.uniform(7, 40)
+    wander = smooth_field(rng, shape, 5 * wavelength) + 0.35 * smooth_field(
+        rng, shape, 1.5 * wavelength
+    )
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    phase = (np.sin(angle) * rows + np.cos(angle) * columns) / wavelength
+    phase = 2 * np.pi * phase.astype(np.float32) + np.float32(rng.uniform(0.8, 3.0)) * wander
+    wave = np.sin(phase + np.float32(rng.uniform(0.2, 0.8)) * np.sin(phase))
+    height = np.clip(1 + 0.5 * smooth_field(rng, shape, 3 * wavelength), 0, None)
+    sand = palette.sand * (1 + np.float32(rng.uniform(0.05, 0.2)) * wave * height)
+    sand += (
+        palette.sand
+        * np.float32(rng.uniform(0.02, 0.08))
+        * fractal_field(rng, shape, rng.uniform(1.8, 3.0))
+    )
+    _blend(image, sand, _extent(rng, shape, low=0.3))
+
+
+def _drainage(rng, image, palette):
+    """Thin winding lines where a field passes zero: dry valleys, gullies, wet ground."""
+    shape = image.shape
+    length, width = CELLS * rng.uniform(12, 60), CELLS * rng.uniform(0.5, 2.5)
+    field = smooth_field(rng, shape, length)
+    field += np.float32(rng.uniform(0.1, 0.6)) * smooth_field(rng, shape, length / 3)
+    field += np.float32(rng.uniform(0.02, 0.2)) * smooth_field(rng, shape, length / 8)
+    lines = np.exp(-np.square(field * np.float32(0.5 * length / width)))
+    bed = rng.choice([palette.sand, palette.forest, palette.vegetation, palette.soil])
+    _blend(image, bed, _extent(rng, shape) * lines * np.float32(rng.uniform(0.2, 0.9)))
+
+
+def _fields(rng, image, palette):
+    """Parcels, in up to three districts that were divided in their own ways."""
+    for _ in range(rng.choice([1, 2, 3], p=[0.45, 0.35, 0.2])):
+        layer = image.copy()
+        _paint_parcels(rng, layer, palette)
+        _blend(image, layer, _extent(rng, image.shape, low=0.3))
+
+
+def _paint_parcels(rng, image, palette):
+    frame = Frame(rng, image.shape, bend=CELLS * rng.choice([0, rng.uniform(0, 12)]))
+    area = np.exp(rng.uniform(np.log(50), np.log(1200))) * CELLS**2
+    parcels, cuts = split_land(
+        rng,
+        frame.extent,
+        area,
+        elongation=np.exp(rng.uniform(0, 1.6)),
+        spread=rng.uniform(0.2, 1.2),
+        unevenness=rng.uniform(0.02, 0.3),
+    )
+    outlines = corners_of(parcels)
+    slack = rng.choice([0, rng.uniform(0.01, 0.1)]) * np.ptp(parcels, axis=1).min(1)
+    outlines += slack[:, None, None] * rng.standard_normal(outlines.shape)
+    corners = frame.to_ground(outlines)
+    corners = corners[_touches(corners, image.shape)]
+    n = len(corners)
+    # Most parcels are alike and some stand out, or all differ: the shape of a beta distribution.
+    bare = rng.beta(rng.uniform(0.4, 2), rng.uniform(0.6, 4), n)
+    tones = palette.vegetation + (palette.soil - palette.vegetation) * bare
+    tones = tones * rng.lognormal(0, rng.uniform(0.05, 0.3), n)
+    ramps = rng.normal(0, rng.uniform(0, 0.08), (n, 2)) * tones[:, None] / np.sqrt(area)
+    rows = _crop_rows(rng, frame, tones)
+    grain = fractal_field(rng, image.shape, rng.uniform(1.0, 2.6), outer=CELLS * 40)
+    strengths = tones * rng.uniform(0.01, rng.uniform(0.04, 0.15), n)
+    overlap = rng.choice([0.5, -0.3])
+    paint_polygons(image, corners, tones, ramps, rows, grain, strengths, overlap)
+    if rng.uniform() < 0.5:
+        _boundaries(rng, image, palette, frame, cuts)
+
+
+def _touches(corners, shape):
+    inside = (corners.max(1) > 0) & (corners.min(1) < np.array(shape))
+    return inside.all(1)
+
+
+def _crop_rows(rng, frame, tones):
+    """Stripes along or across the parcels in some of them."""
+    n = len(tones)
+    striped = rng.uniform(size=n) < rng.choice([0, 0, 0.2, 0.6])
+    wave_numbers = 2 * np.pi / (CELLS * rng.uniform(2, 8, n))
+    directions = frame.axes[rng.integers(0, 2, n)]
+    amplitudes = striped * tones * rng.uniform(0.02, 0.15, n)
+    return np.column_stack([wave_numbers[:, None] * directions, amplitudes])
+
+
+def _boundaries(rng, image, palette, frame, cuts):
+    """Tracks or hedges along the older lines of division."""
+    first = rng.integers(2, 6)
+    oldest = np.concatenate(cuts[: first + rng.integers(1, 5)])
+    if len(oldest) == 0:
+        return
+    lines = [frame.to_ground(np.linspace(a, b, 12)) for a, b in oldest]
+    half_width = CELLS * rng.uniform(0.25, 0.8)
+    coverage = stroke_coverage(
+        image.shape, np.concatenate([segments_of(line, half_width) for line in lines]), 1.0
+    )
+    tone = rng.choice([palette.built, palette.soil, palette.forest])
+    _blend(image, tone, coverage * np.float32(rng.uniform(0.3, 0.9)))
+
+
+def _pivots(rng, image, palette):
+    """Circles of centre-pivot irrigation in a square survey, some of them sectors."""
+    frame = Frame(rng, image.shape)
+    pitch = CELLS * rng.uniform(8, 32)
+    steps = np.arange(0.5, frame.extent / pitch)
+    nodes = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2) * pitch
+    centres = frame.to_ground(nodes)
+    dense = smooth_field(rng, image.shape, CELLS * 90)
+    threshold = rng.uniform(-0.5, 1.2)
+    for centre in centres:
+        row, column = np.clip(centre.astype(int), 0, np.array(image.shape) - 1)
+        if dense[row, column] > threshold and rng.uniform() < 0.85:
+            _paint_pivot(rng, image, palette, centre, pitch * rng.uniform(0.42, 0.5))
+
+
+def _paint_pivot(rng, image, palette, centre, radius):
+    first = np.maximum(np.floor(centre - radius - 1).astype(int), 0)
+    last = np.maximum(np.ceil(centre + radius + 2).astype(int), 0)
+    window = image[first[0] : last[0], first[1] : last[1]]
+    rows = np.arange(first[0], first[0] + window.shape[0])[:, None] - centre[0]
+    columns = np.arange(first[1], first[1] + window.shape[1])[None, :] - centre[1]
+    inside = np.clip(0.5 + radius - np.hypot(rows, columns), 0, 1)
+    bare = rng.beta(0.5, 0.8, 2)
+    tones = palette.vegetation + (palette.soil - palette.vegetation) * bare
+    angle = rng.uniform(0, 2 * np.pi)
+    half = np.clip(0.5 + np.sin(angle) * rows + np.cos(angle) * columns, 0, 1)
+    tone = tones[0] + (tones[1] - tones[0]) * half if rng.uniform() < 0.3 else tones[0]
+    window += (inside * (tone - window)).astype(np.float32)
+
+
+def _forest(rng, image, palette):
+    """Clumps of trees with grain of crowns and clearings."""
+    shape = image.shape
+    clumps = fractal_field(rng, shape, rng.uniform(2.0, 3.4), outer=CELLS * rng.uniform(15, 120))
+    # From plantations with sharp edges to savanna that thins out.
+    openness = np.float32(np.exp(rng.uniform(np.log(0.08), np.log(1.2))))
+    level = np.quantile(clumps[::4, ::4], 1 - rng.uniform(0.05, 0.7))
+    cover = np.clip(0.5 + (clumps - np.float32(level)) / (2 * openness), 0, 1)
+    grain = fractal_field(rng, shape, rng.uniform(0.3, 1.8), outer=CELLS * 8)
+    crowns = palette.forest * (1 + np.float32(rng.uniform(0.05, 0.2)) * grain)
+    _blend(image, crowns, cover * np.float32(rng.uniform(0.5, 1)) * _extent(rng, shape))
+
+
+def _settlement(rng, image, palette):
+    """Streets and small blocks, dense in the middle of towns, scattered around them."""
+    shape = image.shape
+    frame = Frame(rng, shape, bend=CELLS * rng.uniform(0, 15))
+    density = smooth_field(rng, shape, CELLS * rng.uniform(40, 140))
+    density += 0.5 * smooth_field(rng, shape, CELLS * rng.uniform(10, 30))
+    level = np.quantile(density[::8, ::8], 1 - rng.beta(1, 2.5))
+    density = np.clip((density - level) * np.float32(rng.uniform(0.4, 1.5)), 0, 1)
+    blocks, cuts = split_land(
+        rng,
+        frame.extent,
+        rng.uniform(40, 300) * CELLS**2,
+        elongation=np.exp(rng.uniform(-0.7, 0.7)),
+        spread=0.5,
+        unevenness=rng.uniform(0.02, 0.2),
+    )
+    blocks = blocks[_touches(frame.to_ground(corners_of(blocks)), shape)]
+    layer = image.copy()
+    _paint_blocks(rng, layer, palette, frame, blocks)
+    _blend(image, layer, density * np.float32(rng.uniform(0.2, 1)))
+    _paint_houses(rng, image, palette, frame, blocks, density)
+    lines = np.concatenate(cuts)
+    streets = np.hstack([frame.to_ground(lines[:, 0]), frame.to_ground(lines[:, 1])])
+    half_width = np.full((len(streets), 2), CELLS * rng.uniform(0.15, 0.5))
+    coverage = stroke_coverage(shape, np.hstack([streets, half_width]), 1.0)
+    tone = palette.built * rng.choice([0.6, 1.3])
+    _blend(image, tone, coverage * (density > 0.1) * np.float32(rng.uniform(0.2, 0.9)))
+
+
+def _paint_blocks(rng, image, palette, frame, blocks):
+    """Built-up blocks and parks, each of one tone, with streets of bare ground between them."""
+    corners = frame.to_ground(corners_of(blocks))
+    n = len(corners)
+    tones = palette.built * rng.lognormal(-0.15, rng.uniform(0.1, 0.35), n)
+    tones = np.where(rng.uniform(size=n) < rng.uniform(0, 0.4), palette.vegetation, tones)
+    none = np.zeros((n, 3))
+    strengths = 0.1 * tones
+    grain = fractal_field(rng, image.shape, rng.uniform(1.6, 2.4), outer=CELLS * 20)
+    gap = -CELLS * rng.uniform(0, 0.6)
+    paint_polygons(image, corners, tones, none[:, :2], none, grain, strengths, gap)
+
+
+def _paint_houses(rng, image, palette, frame, blocks, density):
+    """Small bright and dark boxes, parallel to the streets of their block."""
+    size = CELLS * rng.uniform(0.7, 2.5)
+    sides = blocks[:, 1] - blocks[:, 0]
+    counts = rng.poisson(np.minimum(sides.prod(1) / size**2 * rng.uniform(0.1, 0.8), 60))
+    owner = np.repeat(np.arange(len(blocks)), counts)
+    middles = blocks[owner, 0] + sides[owner] * rng.uniform(0.08, 0.92, (len(owner), 2))
+    places = np.rint(frame.to_ground(middles)).astype(int)
+    within = ((places >= 0) & (places < np.array(image.shape))).all(1)
+    built = np.zeros(len(owner), bool)
+    rows, columns = places[within].T
+    built[within] = rng.uniform(size=len(rows)) < density[rows, columns]
+    middles = middles[built]
+    halves = 0.5 * np.maximum(size * rng.lognormal(0, 0.45, middles.shape), 1.0)
+    n = len(middles)
+    corners = frame.to_ground(corners_of(np.stack([middles - halves, middles + halves], 1)))
+    tones = palette.built * rng.lognormal(rng.uniform(-0.4, 0.2), rng.uniform(0.2, 0.6), n)
+    none = np.zeros((n, 3))
+    paint_polygons(image, corners, tones, none[:, :2], none, image, none[:, 0], 0.0)
+
+
+def _roads(rng, image, palette):
+    """A few thin roads, straight or winding."""
+    length = 2.5 * np.hypot(*image.shape)
+    winding = rng.choice([0.05, 0.35, 0.9])
+    segments = []
+    for _ in range(1 + rng.poisson(rng.choice([1, 5]))):
+        path = wandering_path(
+            rng,
+            rng.uniform(0, image.shape),
+            length,
+            step=CELLS * 5,
+            heading=rng.uniform(0, 2 * np.pi),
+            swing=winding,
+            wavelength=CELLS * rng.uniform(60, 300),
+        )
+        segments.append(segments_of(path, CELLS * (0.35 + 1.1 * rng.uniform() ** 2)))
+    coverage = stroke_coverage(image.shape, np.concatenate(segments), 1.0)
+    tone = palette.built * rng.choice([0.55, 1.0, 1.5])
+    _blend(image, tone, coverage * np.float32(rng.uniform(0.3, 0.9)))
+
+
+def _river(rng, image, palette):
+    """A meandering river with tributaries, or several strands between banks of sand."""
+    half_width = CELLS * np.exp(rng.uniform(np.log(0.4), np.log(8)))
+    strands = rng.choice([1, 1, 1, 3])
+    through = rng.uniform(0.1, 0.9, 2) * image.shape
+    heading = rng.uniform(0, 2 * np.pi)
+    meander = {"swing": rng.uniform(0.4, 1.7), "wavelength": half_width * 12 + CELLS * 25}
+    length = 2.5 * np.hypot(*image.shape)
+    segments = []
+    for _ in range(strands):
+        path = wandering_path(rng, through, length, step=CELLS * 2.0, heading=heading, **meander)
+        segments.append(segments_of(path, half_width / strands))
+        segments += _tributaries(rng, path, heading, half_width / 2, length / 3, levels=2)
+    segments = np.concatenate(segments)
+    banks = segments.copy()
+    banks[:, 4:] = banks[:, 4:] * rng.uniform(1.2, 3) + CELLS * rng.uniform(0.3, 2)
+    bank_tone = rng.choice([palette.sand, palette.vegetation, palette.forest])
+    bank_cover = stroke_coverage(image.shape, banks, CELLS * rng.uniform(0.5, 4))
+    _blend(image, bank_tone, np.float32(0.8 * rng.uniform() ** 1.5) * bank_cover)
+    _blend(image, rng.uniform(1, 1.8) * palette.water, stroke_coverage(image.shape, segments, 1.0))
+
+
+def _tributaries(rng, path, heading, half_width, length, levels):
+    if levels == 0 or half_width < 0.15 * CELLS:
+        return []
+    segments = []
+    for _ in range(rng.poisson(2)):
+        n = max(4, int(length / (CELLS * 2)))
+        start = path[rng.integers(len(path))]
+        own_heading = heading + rng.choice([-1, 1]) * rng.uniform(0.5, 1.3)
+        branch = wandering_path(
+            rng,
+            start,
+            2 * length,
+            step=CELLS * 2.0,
+            heading=own_heading,
+            swing=rng.uniform(0.4, 1.2),
+            wavelength=CELLS * rng.uniform(20, 60),
+        )
+        branch = branch[len(branch) // 2 :][:n]
+        segments.append(segments_of(branch, np.linspace(half_width, 0.3 * half_width, len(branch))))
+        segments += _tributaries(rng, branch, own_heading, half_width / 2, length / 2, levels - 1)
+    return segments
+
+
+def _lakes_or_coast(rng, image, palette):
+    """Smooth water that fills the low part of a fractal field, with a beach or a reed belt."""
+    shape = image.shape
+    # A long outer scale makes one coast, a short one many lakes.
+    size = rng.uniform(15, 300)
+    bed = fractal_field(rng, shape, rng.uniform(3.2, 4.4), outer=CELLS * size)
+    fraction = rng.uniform(0.02, 0.1 + size / 700)
+    shore = soft_threshold(bed, min(1.0, fraction * rng.uniform(1.02, 1.2)))
+    _blend(image, rng.choice([palette.sand, palette.vegetation, palette.forest]), 0.7 * shore)
+    swell = smooth_field(rng, shape, CELLS * rng.uniform(20, 120))
+    water = palette.water * (1 + np.float32(rng.uniform(0.02, 0.25)) * swell)
+    _blend(image, water, soft_threshold(bed, fraction))

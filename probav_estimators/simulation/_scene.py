@@ -1,0 +1,180 @@
+"""One simulated scene: a landscape, seen by the sensor through changing skies."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._clouds import observed_sky
+from ._landscape import CELLS, draw_landscape
+from ._noise import SplineField
+from ._sensor import digitize, sample_ground
+
+_LEAST_CLEAR_FRAME = 0.60
+_LEAST_CLEAR_HR = 0.75
+_DAYS = 30
+
+
+class SimulatedScene(NamedTuple):
+    """Images, masks and true shifts of one scene.
+
+    Attributes
+    ----------
+    lr : ndarray of shape (t, h, w), uint16
+        Frames in order of time, 14-bit values, 0 to 16383.
+    qm : ndarray of shape (t, h, w), bool
+        Quality maps, True = clear.
+    hr : ndarray of shape (H, W), uint16
+        The high-resolution image, 14-bit values; ``H = scale * h``.
+    sm : ndarray of shape (H, W), bool
+        Status map, True = clear.
+    true_shifts : ndarray of shape (t, 2), float32
+        How far each frame's content lies down and to the right of the HR grid, in LR pixels.
+    """
+
+    lr: np.ndarray
+    qm: np.ndarray
+    hr: np.ndarray
+    sm: np.ndarray
+    true_shifts: np.ndarray
+
+
+def simulate_scene(rng, *, size=128, scale=3, n_frames=(9, 30), band="RED"):
+    """Simulate one scene by the rules of the PROBA-V super-resolution data set.
+
+    A random landscape is drawn on a grid finer than the HR image. Each frame sees it through a
+    point spread function, moved by a sub-pixel shift, averaged over LR pixels, with a gain, an
+    offset and noise of its own, while the land changes slowly over 30 days. About half of the
+    frames have clouds with shadows. The HR image is seen by a sharper and less noisy sensor.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The only source of randomness: the same state gives the same scene.
+    size : int or (int, int), default=128
+        Height and width of a frame in LR pixels, at least 8.
+    scale : int, default=3
+        LR pixel over HR pixel, at least 2.
+    n_frames : int or (int, int), default=(9, 30)
+        Number of frames, or the least and the greatest number.
+    band : str, default="RED"
+        "NIR" has brighter vegetation; unknown bands lie between "RED" and "NIR".
+
+    Returns
+    -------
+    SimulatedScene
+
+    Raises
+    ------
+    ValueError
+        If `size`, `scale` or `n_frames` is out of range.
+
+    Notes
+    -----
+    The rules of the data set [1]_: at least 9 frames, 19 on average, from within 30 days; at least
+    60 % of each frame and 75 % of the HR image clear according to their masks; 14-bit values in
+    16-bit files. The default `n_frames` keeps the first.
+
+    References
+    ----------
+    .. [1] M. Märtens, D. Izzo, A. Krzic and D. Cox, "Super-resolution of PROBA-V images using
+       convolutional neural networks", Astrodynamics 3, 387-402, 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probav_estimators.simulation import simulate_scene
+    >>> scene = simulate_scene(np.random.default_rng(0), size=32, n_frames=9)
+    >>> scene.lr.shape, scene.hr.shape
+    ((9, 32, 32), (96, 96))
+    """
+    frame_shape = _check_size(size)
+    fewest, most = _check_n_frames(n_frames)
+    if int(scale) != scale or scale < 2:
+        raise ValueError(f"scale must be an integer of at least 2, got {scale!r}")
+    scale = int(scale)
+    hr_shape = tuple(scale * n for n in frame_shape)
+    t = int(rng.integers(fewest, most + 1))
+
+    # 1.6 HR pixels where the scale is 3, and the same part of an LR pixel at any other scale.
+    true_shifts = rng.normal(0, 1.6 / 3, (t, 2)).clip(-2.5, 2.5).astype(np.float32)
+    margin = CELLS * (int(np.ceil(2.5 * scale)) + 6)
+    ground = draw_landscape(rng, tuple(CELLS * n + 2 * margin for n in hr_shape), band)
+    blur, noise = rng.uniform(0.9, 1.5), rng.uniform(12, 35)
+    change = _SlowChange(rng)
+
+    frames = []
+    for day, shift in zip(np.sort(rng.uniform(0, _DAYS, t)), true_shifts, strict=True):
+        radiance = sample_ground(
+            ground,
+            frame_shape,
+            pixel=CELLS * scale,
+            sigma=CELLS * blur * rng.normal(1, 0.02),
+            shift=shift,
+            margin=margin,
+        )
+        radiance *= change.at(day, frame_shape)
+        frames.append(_observe_frame(rng, radiance, noise))
+    lr, qm = (np.stack(stack) for stack in zip(*frames, strict=True))
+
+    radiance = sample_ground(
+        ground, hr_shape, pixel=CELLS, sigma=CELLS * rng.uniform(0.4, 0.6), margin=margin
+    )
+    radiance *= change.at(rng.uniform(0, _DAYS), hr_shape)
+    hr, sm = _observe_hr(rng, radiance, noise / 2, scale)
+    return SimulatedScene(lr, qm, hr, sm, true_shifts)
+
+
+def _check_size(size):
+    shape = (size, size) if np.ndim(size) == 0 else tuple(size)
+    if len(shape) != 2 or any(int(n) != n or n < 8 for n in shape):
+        raise ValueError(f"size must be one or two integers of at least 8 LR pixels, got {size!r}")
+    return tuple(int(n) for n in shape)
+
+
+def _check_n_frames(n_frames):
+    limits = (n_frames, n_frames) if np.ndim(n_frames) == 0 else tuple(n_frames)
+    if len(limits) != 2 or any(int(n) != n for n in limits) or not 1 <= limits[0] <= limits[1]:
+        raise ValueError(
+            "n_frames must be a positive integer or a pair (least, greatest) of them, "
+            f"got {n_frames!r}"
+        )
+    return int(limits[0]), int(limits[1])
+
+
+class _SlowChange:
+    """Growth, drought and light over the month: smooth in space and time, up to 2 %."""
+
+    def __init__(self, rng):
+        self._strength = rng.uniform(0.004, 0.02)
+        self._fields = [SplineField(rng, (6, 6)) for _ in range(2)]
+        self._phase = rng.uniform(0, 2 * np.pi)
+        self._turn = rng.uniform(0.5, 1.0) * np.pi / _DAYS
+
+    def at(self, day, shape):
+        """The factor on the land's radiance; float32."""
+        angle = self._phase + self._turn * day
+        weights = np.cos(angle), np.sin(angle)
+        drift = sum(w * f.sample(shape) for w, f in zip(weights, self._fields, strict=True))
+        return 1 + np.float32(self._strength) * np.tanh(drift)
+
+
+def _observe_frame(rng, radiance, noise):
+    sky, clear = None, np.ones(radiance.shape, bool)
+    if rng.uniform() < 0.5:
+        sky, clear = observed_sky(rng, radiance.shape, _LEAST_CLEAR_FRAME)
+    seen = radiance if sky is None else sky.cover(radiance)
+    gain, offset = rng.normal(1, 0.04), rng.normal(0, 80)
+    return digitize(rng, seen, noise, gain=gain, offset=offset), clear
+
+
+def _observe_hr(rng, radiance, noise, scale):
+    sky, clear = None, np.ones(radiance.shape, bool)
+    if rng.uniform() < 0.1:
+        # The truth is judged more strictly than the frames: its map misses less.
+        sky, clear = observed_sky(
+            rng, radiance.shape, _LEAST_CLEAR_HR, pixel=1 / scale, tolerance=0.03
+        )
+    seen = radiance if sky is None else sky.cover(radiance)
+    return digitize(rng, seen, noise), clear

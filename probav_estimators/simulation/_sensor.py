@@ -1,0 +1,67 @@
+"""The imaging sensor: blur, sampling, radiometry and noise."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.special import ndtr
+
+#: Greatest value of the sensor's 14-bit scale.
+MAX_VALUE = 2**14 - 1
+
+
+def sample_ground(ground, shape, *, pixel, sigma, shift=(0.0, 0.0), margin=0.0):
+    """See the ground through a Gaussian point spread function and square pixels.
+
+    Parameters
+    ----------
+    ground : ndarray of shape (H, W)
+        Radiance in fine cells.
+    shape : (int, int)
+        Pixels of the image.
+    pixel : float
+        Side of a pixel in cells.
+    sigma : float
+        Standard deviation of the point spread function, in cells.
+    shift : (float, float)
+        How far the content lies down and to the right in the image, in pixels.
+    margin : float
+        Cells of ground above and left of the unshifted image.
+
+    Returns
+    -------
+    ndarray of shape `shape`, float32
+    """
+    rows, columns = (
+        _response(n, length, pixel, sigma, margin - offset * pixel)
+        for n, length, offset in zip(shape, ground.shape, shift, strict=True)
+    )
+    strips = np.ascontiguousarray((rows @ ground).T)
+    return np.ascontiguousarray((columns @ strips).T)
+
+
+def _response(n_pixels, n_cells, pixel, sigma, start):
+    """Weights of the cells in each pixel, (n_pixels, n_cells), sparse float32, rows sum to 1."""
+    first_edges = start + pixel * np.arange(n_pixels)
+    reach = int(np.ceil(4 * sigma))
+    first_cells = np.floor(first_edges).astype(int) - reach
+    cells = first_cells[:, None] + np.arange(int(np.ceil(pixel)) + 2 * reach + 1)
+    centres = cells + 0.5 - first_edges[:, None]
+    # The box of a pixel convolved with the Gaussian, at the middle of each cell.
+    weights = ndtr(centres / sigma) - ndtr((centres - pixel) / sigma)
+    weights /= weights.sum(1, keepdims=True)
+    # What lies beyond the ground is taken from its edge.
+    cells = np.clip(cells, 0, n_cells - 1)
+    indptr = np.arange(0, cells.size + 1, cells.shape[1])
+    matrix = sparse.csr_array(
+        (weights.astype(np.float32).ravel(), cells.ravel(), indptr), shape=(n_pixels, n_cells)
+    )
+    matrix.sum_duplicates()
+    return matrix
+
+
+def digitize(rng, radiance, noise, *, gain=1.0, offset=0.0):
+    """Radiance to 14-bit numbers in uint16: gain and offset, white noise, rounding, clipping."""
+    signal = radiance * np.float32(gain) + np.float32(offset)
+    signal += np.float32(noise) * rng.standard_normal(signal.shape, dtype=np.float32)
+    return np.clip(np.rint(signal), 0, MAX_VALUE).astype(np.uint16)

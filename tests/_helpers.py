@@ -1,0 +1,105 @@
+"""Small scenes and slow, obvious computations that several test modules share."""
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from sklearn.pipeline import make_pipeline
+from torch.nn.functional import interpolate
+
+from probav_estimators import SRCNN, BicubicUpscaler, ClearanceSelector, InputComposer, Scene
+
+
+def small_scene(seed, *, shape=(16, 16), n_frames=4, scale=3, truth=True, clouds=True):
+    """Scene of smooth noise: frames are area means with noise of their own."""
+    rng = np.random.default_rng(seed)
+    height, width = shape
+    ground = gaussian_filter(rng.standard_normal((scale * height, scale * width)), 1.2)
+    ground = 0.25 + 0.04 * ground / ground.std()
+    area_means = ground.reshape(height, scale, width, scale).mean(axis=(1, 3))
+    frames = area_means + rng.normal(0, 0.003, (n_frames, height, width))
+    quality_maps = np.ones(frames.shape, bool)
+    status_map = np.ones(ground.shape, bool)
+    if clouds:
+        for number, size in enumerate(rng.permutation(n_frames)):
+            quality_maps[number, :size, 2:7] = False
+        status_map[2:9, 3:20] = False
+    return Scene(
+        _as_uint16(frames),
+        quality_maps,
+        _as_uint16(ground) if truth else None,
+        status_map if truth else None,
+        name=f"imgset{seed:04d}",
+    )
+
+
+def small_scenes(n_scenes, *, first_seed=0, **options):
+    return [small_scene(first_seed + number, **options) for number in range(n_scenes)]
+
+
+def composed(scenes, *, k=3, mode="lr", frames="stack", scale=3):
+    """Scenes as SRCNN takes them."""
+    steps = [ClearanceSelector(k=k), InputComposer(mode=mode, frames=frames)]
+    if scale is not None:
+        steps.append(BicubicUpscaler(scale=scale))
+    return make_pipeline(*steps).fit_transform(scenes)
+
+
+def quick_srcnn(**params):
+    """SRCNN that trains for a moment, without a bar, on every scene."""
+    quick = {
+        "max_epochs": 1,
+        "batch_size": 4,
+        "train_split": None,
+        "compute_dtype": "float32",
+        "random_state": 0,
+        "verbose": 0,
+    }
+    return SRCNN(**{**quick, **params})
+
+
+def weights_of(net):
+    return torch.cat([weight.detach().flatten() for weight in net.module_.parameters()])
+
+
+def bicubic(channels, scale=3):
+    """Torch's own bicubic upscaling of (c, h, w) channels."""
+    stack = torch.from_numpy(np.ascontiguousarray(channels))[None]
+    return interpolate(stack, scale_factor=scale, mode="bicubic")[0].numpy()
+
+
+def clearest_frames(scene, k):
+    """The k clearest frames and their maps, by counting and sorting."""
+    lr, qm = scene.lr, scene.qm
+    order = sorted(range(len(lr)), key=lambda number: (-int(qm[number].sum()), number))
+    chosen = [order[position % len(order)] for position in range(k)]
+    return lr[chosen], qm[chosen]
+
+
+def cpsnr_of_every_shift(sr, hr, sm, border):
+    """cPSNR in float64 of each of the (2 * border + 1)**2 shifts; NaN where nothing is clear."""
+    sr, hr = np.asarray(sr, np.float64), np.asarray(hr, np.float64)
+    height, width = (length - 2 * border for length in hr.shape)
+    centre = sr[border : border + height, border : border + width]
+    values = np.full((2 * border + 1, 2 * border + 1), np.nan)
+    for row in range(2 * border + 1):
+        for column in range(2 * border + 1):
+            window = np.s_[row : row + height, column : column + width]
+            errors = (hr[window] - centre)[np.asarray(sm[window], bool)]
+            if errors.size:
+                bias = errors.mean()
+                values[row, column] = -10 * np.log10(np.mean((errors - bias) ** 2))
+    return values
+
+
+def slow_cpsnr(sr, hr, sm, border=3):
+    return np.nanmax(cpsnr_of_every_shift(sr, hr, sm, border))
+
+
+def slow_score(images, scenes):
+    """Mean challenge score of images."""
+    pairs = zip(images, scenes, strict=True)
+    return np.mean([s.norm / slow_cpsnr(image, s.hr, s.sm) for image, s in pairs])
+
+
+def _as_uint16(pixels):
+    return np.round(pixels * 65535).astype(np.uint16)

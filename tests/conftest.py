@@ -1,0 +1,77 @@
+"""Small simulated scenes, in memory and on disk, and the folder of sample data."""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from probav_estimators import Scene, make_scenes, save_scenes
+
+
+@pytest.fixture(scope="session")
+def scenes():
+    """Five simulated scenes of one size with 4 to 7 frames: RED and NIR in turn."""
+    return make_scenes(5, size=24, n_frames=(4, 7), random_state=0)
+
+
+@pytest.fixture(scope="session")
+def mixed_scenes():
+    """Scenes of different sizes, scales and frame counts, none of them square."""
+    return [
+        make_scenes(1, size=size, scale=scale, n_frames=n_frames, random_state=seed)[0]
+        for seed, (size, scale, n_frames) in enumerate(
+            [((16, 24), 2, 3), ((20, 12), 4, 5), ((12, 18), 3, 4)]
+        )
+    ]
+
+
+@pytest.fixture(scope="session")
+def saved_root(scenes, tmp_path_factory):
+    """A data set's root that holds `scenes`; not to be changed."""
+    root = tmp_path_factory.mktemp("saved")
+    save_scenes(scenes, root)
+    return root
+
+
+@pytest.fixture
+def root(scenes, tmp_path):
+    """A data set's root with two of `scenes`, of which a test may do what it likes."""
+    save_scenes(scenes[:2], tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def folder(root):
+    """The folder of imgset0000 in `root`."""
+    return root / "train" / "RED" / "imgset0000"
+
+
+@pytest.fixture(scope="session")
+def samples():
+    """The folder of sample data that the environment variable PROBAV_SAMPLES names."""
+    if "PROBAV_SAMPLES" not in os.environ:
+        pytest.skip("PROBAV_SAMPLES is not set")
+    return Path(os.environ["PROBAV_SAMPLES"])
+
+
+@pytest.fixture
+def make_scene():
+    """A scene of noise from a random number generator of its own; arguments replace its parts."""
+
+    def make(n_frames=4, size=(6, 8), scale=3, seed=0, **parts):
+        rng = np.random.default_rng(seed)
+        large = tuple(scale * length for length in size)
+        given = {
+            "lr": rng.integers(0, 16384, (n_frames, *size), dtype=np.uint16),
+            "qm": rng.random((n_frames, *size)) < 0.8,
+            "hr": rng.integers(0, 16384, large, dtype=np.uint16),
+            "sm": rng.random(large) < 0.8,
+            "name": "imgset0042",
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return Scene(**given | parts)
+
+    return make

@@ -1,0 +1,366 @@
+import io
+import re
+import shutil
+import stat
+import threading
+import zipfile
+from collections import namedtuple
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pooch
+import pytest
+import requests
+
+from probav_estimators.datasets import _fetch as fetch_module
+from probav_estimators.datasets._fetch import (
+    _PROBAV,
+    _Archive,
+    _fetch,
+    _resolve_data_home,
+    fetch_probav,
+)
+
+TRAIN_FILES = ("LR000.png", "LR001.png", "QM000.png", "QM001.png", "HR.png", "SM.png")
+SCENES = {
+    "train/RED/imgset0000": TRAIN_FILES,
+    "train/RED/imgset0001": TRAIN_FILES,
+    "train/NIR/imgset0002": TRAIN_FILES,
+    "test/RED/imgset0003": TRAIN_FILES[:4],
+    "test/NIR/imgset0004": TRAIN_FILES[:4],
+}
+
+
+def make_files():
+    """Make the data set in small: 3 training and 2 test scenes, incompressible, about 260 kB."""
+    random = np.random.default_rng(0)
+    files = {f"{scene}/{name}": random.bytes(10_000) for scene in SCENES for name in SCENES[scene]}
+    return {"norm.csv": b"imgset0000 46.5\nimgset0001 44.1\nimgset0002 50.0\n", **files}
+
+
+def pack(files, *, folder="", **changes):
+    """Zip `files`; `changes` are set on the directory's entry of norm.csv."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, content in files.items():
+            bundle.writestr(name if isinstance(name, zipfile.ZipInfo) else folder + name, content)
+        for attribute, value in changes.items():
+            setattr(bundle.getinfo(folder + "norm.csv"), attribute, value)
+    return buffer.getvalue()
+
+
+def read_tree(root):
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `body`; `n_sent` cuts the next answer short, `ranges` notes every Range header."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.body = pack(make_files())
+        self.has_range_support = True
+        self.status = 200
+        self.n_sent = None
+        self.ranges = []
+        url = f"http://127.0.0.1:{self.server_port}/probav_data.zip"
+        self.archive = _Archive(url, n_train=3, n_test=2)
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server, requested = self.server, self.headers.get("Range")
+        server.ranges.append(requested)
+        start = 0
+        if requested and server.has_range_support:
+            start = int(re.fullmatch(r"bytes=(\d+)-", requested)[1])
+        total = len(server.body)
+        if start and start >= total:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{total}")
+        elif start:
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        else:
+            self.send_response(server.status)
+        self.send_header("Content-Length", str(len(server.body[start:])))
+        self.end_headers()
+        self.wfile.write(server.body[start:][: server.n_sent])
+        server.n_sent = None
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+def write_files(root):
+    for name, content in make_files().items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+def break_off(server, home, n_sent=200_000):
+    server.n_sent = n_sent
+    with pytest.raises(ConnectionError) as raised:
+        _fetch(server.archive, home)
+    return str(raised.value)
+
+
+def test_official_archive_is_asked_for():
+    assert _PROBAV.url == (
+        "https://kelvins.esa.int/media/competitions/proba-v-super-resolution/probav_data.zip"
+    )
+    assert (_PROBAV.n_train, _PROBAV.n_test) == (1160, 290)
+
+
+def test_data_home_beats_environment_variable_beats_cache(tmp_path, monkeypatch):
+    monkeypatch.delenv("PROBAV_DATA", raising=False)
+    assert _resolve_data_home(None) == Path(pooch.os_cache("probav_estimators"))
+    monkeypatch.setenv("PROBAV_DATA", str(tmp_path / "variable"))
+    assert _resolve_data_home(None) == tmp_path / "variable"
+    assert _resolve_data_home(str(tmp_path / "argument")) == tmp_path / "argument"
+
+
+@pytest.mark.parametrize("folder", ["", "probav_data/", "any name/"])
+def test_archive_is_unpacked_with_and_without_a_top_folder(server, home, folder):
+    server.body = pack(make_files(), folder=folder)
+    root = _fetch(server.archive, home)
+    assert root == home / "probav_data"
+    assert read_tree(root) == make_files()
+    assert list(home.iterdir()) == [root]
+
+
+def test_public_function_fetches_the_official_archive(server, home, monkeypatch):
+    monkeypatch.setattr(fetch_module, "_PROBAV", server.archive)
+    monkeypatch.setenv("PROBAV_DATA", str(home))
+    assert read_tree(fetch_probav()) == make_files()
+
+
+def test_progress_is_shown(server, home, capsys):
+    _fetch(server.archive, home)
+    shown = capsys.readouterr().err
+    assert "probav_data.zip: 100%" in shown and "unpacking: 100%" in shown
+
+
+@pytest.mark.parametrize("folder", ["", "probav_data", "probav_data/unpacked by hand"])
+def test_complete_data_set_is_returned_without_a_request(server, home, folder):
+    write_files(home / folder)
+    assert _fetch(server.archive, home) == home / folder
+    assert server.ranges == []
+
+
+def test_incomplete_data_set_in_the_way_is_named_and_left_alone(server, home):
+    root = home / "probav_data"
+    write_files(root)
+    shutil.rmtree(root / "train/RED/imgset0001")
+    before = read_tree(root)
+    with pytest.raises(ValueError, match="train holds 2 scenes instead of 3") as raised:
+        _fetch(server.archive, home)
+    assert str(root) in str(raised.value)
+    assert read_tree(root) == before
+    assert server.ranges == []
+
+
+def test_interrupted_download_is_resumed_by_a_range_request(server, home, monkeypatch):
+    break_off(server, home)
+    part = (home / "probav_data.zip.part").read_bytes()
+    assert 0 < len(part) < len(server.body)
+    assert part == server.body[: len(part)]
+    assert not (home / "probav_data").exists() and not (home / "probav_data.zip").exists()
+
+    downloaded = []
+    unpack = fetch_module._unpack
+
+    def note_bytes(archive_file, *args):
+        downloaded.append(archive_file.read_bytes())
+        unpack(archive_file, *args)
+
+    monkeypatch.setattr(fetch_module, "_unpack", note_bytes)
+    assert read_tree(_fetch(server.archive, home)) == make_files()
+    assert server.ranges == [None, f"bytes={len(part)}-"]
+    assert downloaded == [server.body]
+    assert [path.name for path in home.iterdir()] == ["probav_data"]
+
+
+def test_interrupted_download_names_url_folder_and_remedy(server, home):
+    message = break_off(server, home)
+    assert server.archive.url in message and str(home) in message
+    assert "fetch_probav again" in message and "load_scenes(" in message
+    assert "https://kelvins.esa.int/proba-v-super-resolution/data/" in message
+
+
+def test_short_body_is_noticed_where_urllib3_does_not(tmp_path):
+    class Response:
+        headers = {"Content-Length": "10"}
+
+        def iter_content(self, chunk_size):
+            yield b"short"
+
+    with pytest.raises(requests.ConnectionError, match="5 of 10 bytes"):
+        fetch_module._write_body(Response(), tmp_path / "probav_data.zip.part", offset=0)
+
+
+def test_interrupted_download_starts_over_without_range_support(server, home):
+    server.has_range_support = False
+    break_off(server, home)
+    assert read_tree(_fetch(server.archive, home)) == make_files()
+    assert len(server.ranges) == 2 and server.ranges[1] is not None
+
+
+def test_whole_part_file_is_used(server, home):
+    home.mkdir()
+    (home / "probav_data.zip.part").write_bytes(server.body)
+    assert read_tree(_fetch(server.archive, home)) == make_files()
+    assert server.ranges == [f"bytes={len(server.body)}-"]
+
+
+def test_part_file_that_is_longer_than_the_archive_starts_over(server, home):
+    home.mkdir()
+    (home / "probav_data.zip.part").write_bytes(server.body + b"more")
+    assert read_tree(_fetch(server.archive, home)) == make_files()
+    assert server.ranges == [f"bytes={len(server.body) + 4}-", None]
+
+
+def test_missing_archive_on_the_server_is_a_clear_error(server, home):
+    server.status = 404
+    with pytest.raises(ConnectionError, match="404") as raised:
+        _fetch(server.archive, home)
+    assert server.archive.url in str(raised.value) and "by hand" in str(raised.value)
+    assert list(home.iterdir()) == []
+
+
+def test_unreachable_server_is_a_clear_error(home):
+    archive = _Archive("http://127.0.0.1:9/probav_data.zip", n_train=3, n_test=2)
+    with pytest.raises(ConnectionError, match="by hand"):
+        _fetch(archive, home)
+
+
+def assert_refused_and_removed(server, home, reason):
+    with pytest.raises(ValueError, match=reason) as raised:
+        _fetch(server.archive, home)
+    assert str(home / "probav_data.zip") in str(raised.value)
+    assert "removed" in str(raised.value) and "fetch_probav again" in str(raised.value)
+    assert list(home.iterdir()) == []
+    assert list(home.parent.iterdir()) == [home]
+
+
+def test_truncated_archive_is_refused_and_removed(server, home):
+    server.body = server.body[:150_000]
+    assert_refused_and_removed(server, home, "not a zip file")
+
+
+def test_page_in_place_of_the_archive_is_refused_and_removed(server, home):
+    server.body = b"<html>Please log in</html>"
+    assert_refused_and_removed(server, home, "not a zip file")
+
+
+def test_archive_with_a_changed_byte_is_refused_and_removed(server, home):
+    # The random bytes are stored in literal blocks, so that a change stays a legal stream.
+    middle = len(server.body) // 2
+    changed = bytes([server.body[middle] ^ 255])
+    server.body = server.body[:middle] + changed + server.body[middle + 1 :]
+    assert_refused_and_removed(server, home, "CRC")
+
+
+def test_file_that_is_longer_than_declared_is_refused_and_removed(server, home):
+    server.body = pack(make_files(), file_size=10)
+    assert_refused_and_removed(server, home, "CRC")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../evil.png", "train/../../evil.png", "/evil.png", "C:/evil.png", "..\\evil.png", "\\evil"],
+)
+def test_entry_outside_of_the_folder_is_refused(server, home, name):
+    server.body = pack({**make_files(), name: b"evil"})
+    assert_refused_and_removed(server, home, "leads out of the folder")
+
+
+def test_symbolic_link_is_refused(server, home):
+    link = zipfile.ZipInfo("train/RED/imgset0000/LR002.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    server.body = pack({**make_files(), link: b"/etc/passwd"})
+    assert_refused_and_removed(server, home, "is a link")
+
+
+def test_archive_that_would_fill_the_disk_is_refused(server, home):
+    server.body = pack(make_files(), file_size=2**50)
+    assert_refused_and_removed(server, home, "would unpack to")
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        ("norm.csv", "norm.csv is missing"),
+        ("train/NIR/imgset0002/", "train holds 2 scenes instead of 3"),
+        ("test/RED/imgset0003/", "test holds 1 scenes instead of 2"),
+        ("train/RED/imgset0001/HR.png", "imgset0001 lacks images"),
+        ("train/RED/imgset0001/QM001.png", "imgset0001 lacks images"),
+        ("test/NIR/imgset0004/LR", "imgset0004 lacks images"),
+        (("train/NIR/imgset0002/LR", "train/NIR/imgset0002/QM"), "imgset0002 lacks images"),
+    ],
+)
+def test_incomplete_archive_is_refused_and_removed(server, home, missing, reason):
+    files = make_files()
+    server.body = pack({name: files[name] for name in files if not name.startswith(missing)})
+    assert_refused_and_removed(server, home, reason)
+
+
+def kill_after_entries(monkeypatch, n_entries):
+    extract = zipfile.ZipFile.extract
+    extracted = []
+
+    def extract_some(self, entry, path):
+        if len(extracted) == n_entries:
+            raise KeyboardInterrupt
+        extracted.append(entry)
+        return extract(self, entry, path)
+
+    monkeypatch.setattr(zipfile.ZipFile, "extract", extract_some)
+
+
+@pytest.mark.parametrize("has_time_to_clean_up", [True, False])
+def test_kill_while_unpacking_leaves_nothing_that_looks_whole(
+    server, home, has_time_to_clean_up, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        kill_after_entries(patch, n_entries=8)
+        if not has_time_to_clean_up:
+            patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+        with pytest.raises(KeyboardInterrupt):
+            _fetch(server.archive, home)
+    assert not (home / "probav_data").exists()
+    if not has_time_to_clean_up:
+        (home / "probav_data.unpacking" / "left over").write_bytes(b"")
+
+    root = _fetch(server.archive, home)
+    assert read_tree(root) == make_files()
+    assert len(server.ranges) == 1, "the archive that is there is not downloaded again"
+    assert list(home.iterdir()) == [root]
+
+
+def test_full_disk_is_noticed_before_anything_is_written(server, home, monkeypatch):
+    usage = namedtuple("usage", ["total", "used", "free"])(1000, 900, 100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(OSError, match="100 bytes free"):
+        _fetch(server.archive, home)
+    assert list(home.iterdir()) == []

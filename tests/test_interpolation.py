@@ -1,0 +1,138 @@
+"""The two upscalings agree with the libraries that define them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.transform import rescale
+from torch.nn.functional import interpolate
+
+from probav_estimators.interpolation import clearest_mean, upscale_bicubic, upscale_spline
+
+SHAPES = [(1, 1), (1, 5), (2, 3), (4, 4), (7, 16), (33, 20), (128, 128)]
+
+
+def random_frames(shape, seed=0, n_frames=2):
+    """Half noise, half steps from 0 to 1: what makes a cubic overshoot."""
+    rng = np.random.default_rng(seed)
+    frames = rng.random((n_frames, *shape), np.float32)
+    frames[0] = frames[0] > 0.5
+    return frames
+
+
+def rescaled(frames, scale):
+    return np.stack(
+        [rescale(frame, scale, order=3, mode="edge", anti_aliasing=False) for frame in frames]
+    )
+
+
+def interpolated(frames, scale):
+    stack = torch.from_numpy(np.ascontiguousarray(frames))
+    return interpolate(stack[None], scale_factor=scale, mode="bicubic")[0].numpy()
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 5])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_spline_equals_scikit_image(shape, scale):
+    frames = random_frames(shape)
+    upscaled = upscale_spline(frames, scale)
+    assert upscaled.dtype == np.float32
+    np.testing.assert_allclose(upscaled, rescaled(frames, scale), rtol=0, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(2, 5), st.integers(0, 99))
+def test_spline_equals_scikit_image_at_any_size(height, width, scale, seed):
+    frames = random_frames((height, width), seed)
+    np.testing.assert_allclose(
+        upscale_spline(frames, scale), rescaled(frames, scale), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("shape", [(1024, 3), (1025, 3), (3, 1300)])
+def test_long_axes_are_upscaled_the_same_way(shape):
+    frames = random_frames(shape, n_frames=2)
+    np.testing.assert_allclose(upscale_spline(frames, 3), rescaled(frames, 3), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        upscale_bicubic(frames, 3), interpolated(frames, 3), rtol=0, atol=1e-6
+    )
+
+
+def test_spline_stays_within_the_range_of_each_frame():
+    frames = random_frames((20, 20)) * np.float32([[[0.25]], [[1.0]]])
+    upscaled = upscale_spline(frames, 3)
+    for frame, large in zip(frames, upscaled, strict=True):
+        assert frame.min() <= large.min() and large.max() <= frame.max()
+
+
+def test_upscaling_leaves_the_frames_as_they_are():
+    frames = random_frames((9, 11))
+    before = frames.copy()
+    for upscale in (upscale_spline, upscale_bicubic):
+        upscale(frames, 2)
+        np.testing.assert_array_equal(frames, before)
+
+
+@pytest.mark.parametrize("upscale", [upscale_spline, upscale_bicubic])
+def test_a_constant_image_stays_constant(upscale):
+    np.testing.assert_allclose(upscale(np.full((1, 9, 7), 0.3, np.float32), 4), 0.3, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 5])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bicubic_equals_torch(shape, scale):
+    frames = random_frames(shape)
+    upscaled = upscale_bicubic(frames, scale)
+    assert upscaled.dtype == np.float32
+    np.testing.assert_allclose(upscaled, interpolated(frames, scale), rtol=0, atol=1e-6)
+
+
+def test_bicubic_takes_one_image_and_any_leading_axes():
+    frames = random_frames((6, 7), n_frames=6)
+    expected = interpolated(frames, 3)
+    np.testing.assert_allclose(upscale_bicubic(frames[1], 3), expected[1], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        upscale_bicubic(frames.reshape(2, 3, 6, 7), 3).reshape(expected.shape),
+        expected,
+        rtol=0,
+        atol=1e-6,
+    )
+
+
+@st.composite
+def windows(draw, length):
+    start = draw(st.integers(0, length - 1))
+    return slice(start, draw(st.integers(start + 1, length)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(windows(13), windows(9), st.integers(2, 5))
+def test_a_window_of_bicubic_is_the_crop_of_the_whole(rows, columns, scale):
+    frames = random_frames((13, 9))
+    crop = tuple(slice(scale * part.start, scale * part.stop) for part in (rows, columns))
+    np.testing.assert_allclose(
+        upscale_bicubic(frames, scale, (rows, columns)),
+        interpolated(frames, scale)[:, *crop],
+        rtol=0,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("rows", [slice(0, 5), slice(600, 640), slice(1094, 1100)])
+def test_a_window_on_a_long_axis_is_the_crop_of_the_whole(rows):
+    frames = random_frames((1100, 6), n_frames=1)
+    np.testing.assert_allclose(
+        upscale_bicubic(frames, 2, (rows, slice(1, 4))),
+        interpolated(frames, 2)[:, 2 * rows.start : 2 * rows.stop, 2:8],
+        rtol=0,
+        atol=1e-6,
+    )
+
+
+def test_baseline_image_is_the_mean_of_the_clearest_frames_alone():
+    frames = random_frames((8, 10), n_frames=4)
+    maps = np.ones(frames.shape, bool)
+    maps[1, 0, 0] = maps[2, 5, 5] = maps[2, 5, 6] = False
+    expected = rescaled(frames[[0, 3]].astype(np.float64), 3).mean(axis=0)
+    np.testing.assert_allclose(clearest_mean(frames, maps, 3), expected, rtol=0, atol=1e-6)

@@ -1,0 +1,202 @@
+"""The losses are what their formulas say, and their gradients too."""
+
+import numpy as np
+import pytest
+import torch
+from _helpers import cpsnr_of_every_shift, slow_cpsnr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probav_estimators import CPSNRLoss, MaskedMSELoss, MSELoss, cpsnr
+from probav_estimators.losses import SceneLoss, _moments_on_cpu, _moments_on_device
+
+
+def random_batch(seed=0, n=3, shape=(14, 17), dtype=torch.float32, clear=0.8):
+    """Predictions with a clearance channel, and truths with a status map."""
+    rng = np.random.default_rng(seed)
+    hr = 0.3 + 0.05 * rng.standard_normal((n, *shape))
+    sr = hr + 0.04 * rng.standard_normal((n, *shape)) + 0.02
+    status = rng.random((n, *shape)) < clear
+    probability = rng.uniform(0.05, 0.95, (n, *shape))
+    prediction = torch.tensor(np.stack([sr, probability], axis=1), dtype=dtype)
+    truth = torch.tensor(np.stack([hr, status], axis=1), dtype=dtype)
+    return prediction.clamp(0, 1), truth
+
+
+def cross_entropy(probability, status):
+    """Binary cross-entropy in float64."""
+    probability, status = np.asarray(probability, np.float64), np.asarray(status, np.float64)
+    return -np.mean(status * np.log(probability) + (1 - status) * np.log(1 - probability))
+
+
+def slow_loss(prediction, truth, border, norm=46.5, weight=0.5):
+    pairs = zip(prediction.numpy(), truth.numpy(), strict=True)
+    scores = [norm / slow_cpsnr(p[0], t[0], t[1], border) for p, t in pairs]
+    return np.mean(scores) + weight * cross_entropy(prediction[:, 1], truth[:, 1])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 4),
+    shape=st.tuples(st.integers(8, 20), st.integers(8, 20)),
+    border=st.integers(0, 3),
+    clear=st.sampled_from([0.3, 0.8, 1.0]),
+)
+def test_cpsnr_loss_is_norm_over_cpsnr_plus_half_the_cross_entropy(seed, n, shape, border, clear):
+    prediction, truth = random_batch(seed, n, shape, clear=clear)
+    loss = CPSNRLoss(border=border)(prediction, truth).item()
+    assert loss == pytest.approx(slow_loss(prediction, truth, border), rel=2e-5)
+
+
+def test_norm_and_clearance_weight_scale_their_terms():
+    prediction, truth = random_batch()
+    loss = CPSNRLoss(norm=40.0, clearance_weight=2.0)(prediction, truth).item()
+    assert loss == pytest.approx(slow_loss(prediction, truth, 0, norm=40.0, weight=2.0), rel=2e-5)
+
+
+def test_loss_with_a_border_agrees_with_the_score_of_each_image():
+    prediction, truth = random_batch()
+    for image, (hr, status) in zip(prediction[:, :1], truth, strict=True):
+        loss = CPSNRLoss(norm=46.5, border=3)(image[None], torch.stack([hr, status])[None]).item()
+        expected = 46.5 / cpsnr(image[0].numpy(), hr.numpy(), status.numpy() > 0)
+        assert loss == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_shifted_image_is_forgiven_up_to_the_border():
+    rng = np.random.default_rng(0)
+    ground = torch.tensor(0.3 + 0.05 * rng.standard_normal((24, 24)), dtype=torch.float32)
+    hr, moved = ground[4:20, 4:20], ground[2:18, 7:23]
+    truth = torch.stack([hr, torch.ones_like(hr)])[None]
+    at_floor = 46.5 / 100
+    assert CPSNRLoss(border=3)(moved[None, None], truth).item() == pytest.approx(at_floor, rel=1e-6)
+    assert CPSNRLoss(border=2)(moved[None, None], truth).item() > 1.5
+
+
+def test_gradient_with_a_border_is_that_of_the_best_shift_alone():
+    border = 3
+    prediction, truth = random_batch(n=4, dtype=torch.float64)
+    prediction.requires_grad_()
+    (found,) = torch.autograd.grad(CPSNRLoss(border=border)(prediction[:, :1], truth), prediction)
+
+    total = 0
+    for image, (hr, status) in zip(prediction[:, 0], truth, strict=True):
+        values = cpsnr_of_every_shift(image.detach(), hr, status, border)
+        row, column = np.unravel_index(np.nanargmax(values), values.shape)
+        centre = image[border:-border, border:-border]
+        window = np.s_[row : row + len(centre), column : column + centre.shape[1]]
+        cmse = (hr[window] - centre)[status[window] > 0].var(correction=0)
+        total = total + 46.5 / (-10 * torch.log10(cmse))
+    (expected,) = torch.autograd.grad(total / len(prediction), prediction)
+
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    assert found[:, 0, :border].abs().max() == 0
+    assert found[:, 1].abs().max() == 0
+
+
+@pytest.mark.parametrize("border", [0, 2])
+def test_gradient_agrees_with_finite_differences(border):
+    prediction, truth = random_batch(n=2, shape=(7, 8), dtype=torch.float64)
+    prediction.requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: CPSNRLoss(border=border)(p, truth), (prediction,))
+
+
+@pytest.mark.parametrize("border", [0, 3])
+def test_a_constant_brightness_error_costs_nothing(border):
+    prediction, truth = random_batch()
+    loss = CPSNRLoss(border=border)
+    brighter = prediction[:, :1] + 0.2
+    assert loss(brighter, truth).item() == pytest.approx(
+        loss(prediction[:, :1], truth).item(), 1e-5
+    )
+
+
+@pytest.mark.parametrize("border", [0, 3])
+def test_what_lies_under_clouds_does_not_matter(border):
+    prediction, truth = random_batch()
+    other = truth.clone()
+    other[:, 0][truth[:, 1] == 0] = 0.9
+    loss = CPSNRLoss(border=border)
+    assert loss(prediction, other).item() == pytest.approx(loss(prediction, truth).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [CPSNRLoss(), CPSNRLoss(border=3), MaskedMSELoss(), MSELoss()])
+def test_without_a_clearance_channel_there_is_no_cross_entropy(loss):
+    prediction, truth = random_batch()
+    entropy = cross_entropy(prediction[:, 1], truth[:, 1])
+    difference = (loss(prediction, truth) - loss(prediction[:, :1], truth)).item()
+    assert difference == pytest.approx(0.5 * entropy, rel=1e-4)
+
+
+@pytest.mark.parametrize("border", [0, 3])
+def test_a_sample_that_is_clouded_everywhere_counts_nothing(border):
+    prediction, truth = random_batch(n=2)
+    truth[1, 1] = 0
+    image = prediction[:, :1].clone().requires_grad_()
+    loss = CPSNRLoss(border=border)(image, truth)
+    alone = CPSNRLoss(border=border)(prediction[:1, :1], truth[:1])
+    assert loss.item() == pytest.approx(alone.item() / 2, rel=1e-6)
+    (gradient,) = torch.autograd.grad(loss, image)
+    assert gradient.isfinite().all()
+    assert gradient[0].abs().max() > 0
+    assert gradient[1].abs().max() == 0
+
+
+@pytest.mark.parametrize("loss", [CPSNRLoss(), CPSNRLoss(border=3), MaskedMSELoss()])
+def test_a_batch_that_is_clouded_everywhere_has_a_finite_gradient(loss):
+    prediction, truth = random_batch(n=2)
+    truth[:, 1] = 0
+    image = prediction[:, :1].clone().requires_grad_()
+    value = loss(image, truth)
+    (gradient,) = torch.autograd.grad(value, image)
+    assert value.item() == 0
+    assert gradient.abs().max() == 0
+
+
+@pytest.mark.parametrize("border", [0, 3])
+def test_a_perfect_image_has_a_finite_loss_and_gradient(border):
+    _, truth = random_batch()
+    image = truth[:, :1].clone().requires_grad_()
+    loss = CPSNRLoss(border=border)(image, truth)
+    (gradient,) = torch.autograd.grad(loss, image)
+    assert 0 < loss.item() <= 46.5 / 90
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("clear", [0.0, 0.2, 1.0])
+def test_both_devices_find_the_same_moments(clear):
+    prediction, truth = random_batch(n=3, clear=clear)
+    images = prediction[:, 0], truth[:, 0], truth[:, 1]
+    cmse = []
+    for find_moments in (_moments_on_cpu, _moments_on_device):
+        count, total, squares = (x.double().reshape(3, 49) for x in find_moments(*images, 3))
+        count_or_one = count.clamp_min(1)
+        cmse.append((count, squares / count_or_one - (total / count_or_one) ** 2))
+    torch.testing.assert_close(cmse[0][0], cmse[1][0], rtol=0, atol=0)
+    torch.testing.assert_close(cmse[0][1], cmse[1][1], rtol=1e-4, atol=1e-8)
+
+
+def test_masked_mse_is_the_mean_over_clear_pixels():
+    prediction, truth = random_batch()
+    sr, hr, clear = (x.double().numpy() for x in (prediction[:, 0], truth[:, 0], truth[:, 1]))
+    expected = np.mean((sr - hr)[clear > 0] ** 2) + 0.5 * cross_entropy(prediction[:, 1], clear)
+    assert MaskedMSELoss()(prediction, truth).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_mse_is_the_mean_over_all_pixels():
+    prediction, truth = random_batch()
+    difference = prediction[:, 0].double().numpy() - truth[:, 0].double().numpy()
+    expected = np.mean(difference**2) + 0.5 * cross_entropy(prediction[:, 1], truth[:, 1])
+    assert MSELoss()(prediction, truth).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_new_loss_states_only_how_images_are_compared():
+    class MeanAbsoluteError(SceneLoss):
+        def image_loss(self, sr, hr, clear):
+            return (sr - hr).abs().mean()
+
+    prediction, truth = random_batch()
+    expected = np.abs((prediction - truth)[:, 0].double().numpy()).mean()
+    expected += 0.25 * cross_entropy(prediction[:, 1], truth[:, 1])
+    loss = MeanAbsoluteError(clearance_weight=0.25)(prediction, truth).item()
+    assert loss == pytest.approx(expected, rel=1e-5)

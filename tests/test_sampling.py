@@ -1,0 +1,291 @@
+"""Samples are the pixels of their scenes, and every one of them is seen once an epoch."""
+
+import numpy as np
+import pytest
+from _helpers import bicubic, clearest_frames, composed, small_scene, small_scenes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from probav_estimators import InputComposer, Scene
+from probav_estimators.sampling import BatchPlan, Draw, SceneDataset, ViewAverager
+
+
+class Sizes:
+    """Stands for a dataset whose samples have these sizes."""
+
+    def __init__(self, shapes):
+        self.shapes = shapes
+
+    def __len__(self):
+        return len(self.shapes)
+
+    def shape_of(self, sample):
+        return self.shapes[sample]
+
+
+def dihedral(image):
+    """All eight flips and turns of a stack of images."""
+    turned = [np.rot90(image, turns, axes=(-2, -1)) for turns in range(4)]
+    return [*turned, *(x[..., ::-1] for x in turned)]
+
+
+def places_of(patch, image):
+    """Rows and columns at which a patch is found in an image."""
+    height, width = patch.shape
+    windows = np.lib.stride_tricks.sliding_window_view(image, (height, width))
+    return [tuple(place) for place in np.argwhere((windows == patch).all(axis=(2, 3)))]
+
+
+def upscaled_by_hand(scene, k, mode):
+    lr, qm = clearest_frames(scene, k)
+    channels = {"lr": lr, "combine": lr * qm, "concat": np.concatenate([lr, qm]).astype(np.float32)}
+    return bicubic(channels[mode])
+
+
+def mean_by_hand(lr, qm):
+    """Mean of the clear pixels, of all where none is clear."""
+    weight = qm | ~qm.any(axis=0)
+    return bicubic(((lr * weight).sum(axis=0) / weight.sum(axis=0)).astype(np.float32)[None])
+
+
+def scene_that_knows_its_pixels(shape=(12, 12)):
+    """Single frame whose pixels are the centres of those of the HR image."""
+    rng = np.random.default_rng(5)
+    hr = rng.integers(0, 2**14, tuple(3 * length for length in shape), dtype=np.uint16)
+    sm = rng.random(hr.shape) < 0.8
+    lr = hr[None, 1::3, 1::3]
+    return Scene(lr, np.ones(lr.shape, bool), hr, sm, name="imgset0042")
+
+
+@pytest.mark.parametrize("mode", ["lr", "combine", "concat"])
+def test_a_whole_sample_is_the_upscaled_composition_with_its_mean_and_truth(mode):
+    scene = small_scene(0, shape=(16, 20))
+    dataset = SceneDataset(composed([scene], k=3, mode=mode), 3, with_mean=True, with_truth=True)
+    images, target = dataset[0]
+    np.testing.assert_allclose(images["inputs"], upscaled_by_hand(scene, 3, mode), atol=1e-6)
+    np.testing.assert_allclose(images["mean"], mean_by_hand(*clearest_frames(scene, 3)), atol=1e-6)
+    np.testing.assert_array_equal(target["truth"][0], scene.hr)
+    np.testing.assert_array_equal(target["truth"][1], scene.sm)
+    assert target["scene"] == 0
+
+
+def test_single_frames_are_samples_of_their_own():
+    scenes = small_scenes(2, n_frames=4)
+    dataset = SceneDataset(
+        composed(scenes, k=None, mode="concat", frames="single"),
+        3,
+        with_mean=True,
+        with_truth=True,
+    )
+    assert len(dataset) == 8
+    for sample in range(8):
+        number, view = divmod(sample, 4)
+        lr, qm = clearest_frames(scenes[number], 4)
+        lr, qm = lr[view : view + 1], qm[view : view + 1]
+        images, target = dataset[sample]
+        channels = np.concatenate([lr, qm]).astype(np.float32)
+        np.testing.assert_allclose(images["inputs"], bicubic(channels), atol=1e-6)
+        np.testing.assert_allclose(images["mean"], mean_by_hand(lr, qm), atol=1e-6)
+        assert target["scene"] == number
+
+
+def test_a_sample_has_only_what_is_asked_for():
+    dataset = SceneDataset(composed(small_scenes(1)), 3, with_mean=False, with_truth=False)
+    images, target = dataset[0]
+    assert set(images) == {"inputs"}
+    assert set(target) == {"scene"}
+
+
+def test_patches_are_cut_at_one_place_from_inputs_mean_and_truth():
+    scene = small_scene(0, shape=(11, 13))
+    dataset = SceneDataset(
+        composed([scene], mode="concat"), 3, with_mean=True, with_truth=True, patch_size=6
+    )
+    inputs = upscaled_by_hand(scene, 3, "concat")
+    mean = mean_by_hand(*clearest_frames(scene, 3))
+    for seed in range(30):
+        images, target = dataset[Draw(0, seed)]
+        truth = target["truth"].numpy()
+        ((row, column),) = places_of(truth[0], scene.hr)
+        window = np.s_[..., row : row + 18, column : column + 18]
+        assert row % 3 == column % 3 == 0
+        np.testing.assert_array_equal(truth[1], scene.sm[window])
+        np.testing.assert_allclose(images["inputs"], inputs[window], atol=1e-6)
+        np.testing.assert_allclose(images["mean"], mean[window], atol=1e-6)
+
+
+def test_patches_come_from_everywhere_in_the_scene():
+    scene = small_scene(0, shape=(9, 10))
+    dataset = SceneDataset(composed([scene]), 3, with_mean=False, with_truth=True, patch_size=8)
+    truths = (dataset[Draw(0, seed)][1]["truth"][0].numpy() for seed in range(100))
+    found = {place for truth in truths for place in places_of(truth, scene.hr)}
+    assert found == {(row, column) for row in (0, 3) for column in (0, 3, 6)}
+
+
+def test_patches_of_a_net_that_upscales_by_itself_lie_where_their_truth_lies():
+    scene = small_scene(0, shape=(11, 13))
+    dataset = SceneDataset(
+        composed([scene], scale=None), 3, with_mean=False, with_truth=True, patch_size=5
+    )
+    lr, _ = clearest_frames(scene, 3)
+    for seed in range(10):
+        images, target = dataset[Draw(0, seed)]
+        ((row, column),) = places_of(images["inputs"][0].numpy(), lr[0])
+        window = np.s_[3 * row : 3 * row + 15, 3 * column : 3 * column + 15]
+        np.testing.assert_array_equal(target["truth"][0], scene.hr[window])
+
+
+@pytest.mark.parametrize("patch_size", [None, 5])
+def test_augmentation_turns_inputs_mean_and_truth_alike(patch_size):
+    scenes = InputComposer().transform([scene_that_knows_its_pixels()])
+    dataset = SceneDataset(
+        scenes, 3, with_mean=True, with_truth=True, patch_size=patch_size, augment=True
+    )
+    for seed in range(40):
+        images, target = dataset[Draw(0, seed)]
+        # The centre of every 3x3 block stays the centre, however the sample was turned.
+        np.testing.assert_array_equal(target["truth"][:1, 1::3, 1::3], images["inputs"])
+        np.testing.assert_allclose(images["mean"][:, 1::3, 1::3], images["inputs"], atol=1e-6)
+
+
+def test_augmentation_is_one_of_eight_flips_and_turns():
+    scene = scene_that_knows_its_pixels()
+    dataset = SceneDataset(
+        InputComposer().transform([scene]), 3, with_mean=False, with_truth=True, augment=True
+    )
+    expected = dihedral(np.stack([scene.hr, scene.sm]))
+    drawn = [dataset[Draw(0, seed)][1]["truth"].numpy() for seed in range(100)]
+    which = [[np.array_equal(truth, x) for x in expected] for truth in drawn]
+    assert all(sum(row) == 1 for row in which)
+    assert np.any(which, axis=0).all()
+
+
+def test_an_augmented_rectangle_keeps_its_shape():
+    scene = scene_that_knows_its_pixels((8, 12))
+    dataset = SceneDataset(
+        InputComposer().transform([scene]), 3, with_mean=False, with_truth=True, augment=True
+    )
+    expected = [x for x in dihedral(scene.hr) if x.shape == scene.hr.shape]
+    drawn = [dataset[Draw(0, seed)][1]["truth"][0].numpy() for seed in range(60)]
+    which = [[np.array_equal(truth, x) for x in expected] for truth in drawn]
+    assert all(sum(row) == 1 for row in which)
+    assert np.any(which, axis=0).all()
+
+
+def test_equal_draws_give_equal_samples_and_others_differ():
+    dataset = SceneDataset(
+        composed(small_scenes(2)), 3, with_mean=True, with_truth=True, patch_size=8, augment=True
+    )
+    (first, _), (again, _), (other, _) = (dataset[Draw(1, seed)] for seed in (7, 7, 8))
+    for key in first:
+        np.testing.assert_array_equal(first[key], again[key])
+    assert not np.array_equal(first["inputs"], other["inputs"])
+
+
+def test_a_patch_larger_than_a_scene_is_an_error_that_names_both():
+    dataset = SceneDataset(
+        composed([small_scene(3, shape=(8, 16))]), 3, with_mean=False, with_truth=True, patch_size=9
+    )
+    with pytest.raises(ValueError, match=r"patch_size=9 .*imgset0003.*\(8, 16\).*smaller patch"):
+        dataset[Draw(0, 0)]
+
+
+def test_worker_processes_make_the_same_samples():
+    dataset = SceneDataset(
+        composed(small_scenes(6)), 3, with_mean=True, with_truth=True, patch_size=8, augment=True
+    )
+
+    def epoch(num_workers):
+        plan = BatchPlan(dataset, 2, seed=lambda: [3, 1])
+        return list(DataLoader(dataset, batch_sampler=plan, num_workers=num_workers))
+
+    for (images, target), (others, other_target) in zip(epoch(0), epoch(2), strict=True):
+        assert set(images) == set(others) == {"inputs", "mean"}
+        for key in images:
+            np.testing.assert_array_equal(images[key], others[key])
+        for key in target:
+            np.testing.assert_array_equal(target[key], other_target[key])
+
+
+sizes = st.lists(st.sampled_from([(16, 16), (16, 24), (24, 16), (9, 9)]), min_size=1, max_size=40)
+
+
+@settings(max_examples=100, deadline=None)
+@given(shapes=sizes, batch_size=st.integers(1, 12), seed=st.none() | st.integers(0, 2**31))
+def test_every_sample_appears_once_an_epoch_in_batches_of_one_size(shapes, batch_size, seed):
+    plan = BatchPlan(Sizes(shapes), batch_size, seed=None if seed is None else lambda: [seed, 0])
+    batches = list(plan)
+    assert sorted(draw.sample for batch in batches for draw in batch) == list(range(len(shapes)))
+    assert all(len({shapes[draw.sample] for draw in batch}) == 1 for batch in batches)
+    assert all(1 <= len(batch) <= batch_size for batch in batches)
+    assert len(plan) == len(batches)
+    smaller = [shapes[batch[0].sample] for batch in batches if len(batch) < batch_size]
+    assert len(smaller) == len(set(smaller))
+
+
+def test_every_view_of_every_scene_appears_once_an_epoch():
+    scenes = [small_scene(n, n_frames=n + 2, shape=(8, 8 + n % 2)) for n in range(4)]
+    dataset = SceneDataset(
+        composed(scenes, k=None, frames="single", scale=None),
+        3,
+        with_mean=False,
+        with_truth=False,
+    )
+    plan = BatchPlan(dataset, 3, seed=lambda: [0, 0])
+    counts = np.zeros(4, int)
+    inputs = []
+    for images, target in DataLoader(dataset, batch_sampler=plan):
+        np.add.at(counts, target["scene"].numpy(), 1)
+        inputs += [x.tobytes() for x in images["inputs"].numpy()]
+    assert counts.tolist() == [2, 3, 4, 5]
+    assert sorted(inputs) == sorted(frame.tobytes() for scene in scenes for frame in scene.lr)
+
+
+def test_order_and_draws_differ_between_epochs_and_are_equal_for_equal_seeds():
+    def epochs(seed):
+        history = []
+        plan = BatchPlan(Sizes([(8, 8)] * 32), 4, seed=lambda: [seed, len(history)])
+        for _ in range(3):
+            history.append([draw for batch in plan for draw in batch])
+        return history
+
+    first, again, other = epochs(1), epochs(1), epochs(2)
+    assert first == again
+    assert first[0] != other[0]
+    orders = {tuple(draw.sample for draw in epoch) for epoch in first}
+    assert len(orders) == 3
+    assert len({draw.seed for epoch in first for draw in epoch}) == 3 * 32
+
+
+def test_batches_of_different_sizes_are_mixed():
+    shapes = [(8, 8)] * 30 + [(9, 9)] * 30
+    plan = BatchPlan(Sizes(shapes), 2, seed=lambda: [0, 0])
+    kinds = [shapes[batch[0].sample] for batch in plan]
+    assert kinds != sorted(kinds)
+    assert kinds != sorted(kinds, reverse=True)
+
+
+def test_without_a_seed_samples_come_in_order():
+    plan = BatchPlan(Sizes([(8, 8)] * 5), 2)
+    assert [draw.sample for batch in plan for draw in batch] == [0, 1, 2, 3, 4]
+
+
+def test_views_are_averaged_however_they_are_batched():
+    scenes = composed(
+        [small_scene(n, n_frames=n_frames) for n, n_frames in enumerate((3, 1, 4))],
+        k=None,
+        frames="single",
+    )
+    rng = np.random.default_rng(0)
+    images = rng.random((8, 5, 6))
+    numbers = [0, 0, 0, 1, 2, 2, 2, 2]
+    averager = ViewAverager(scenes)
+    finished = {}
+    for batch in np.array_split(rng.permutation(8), 3):
+        for number, image in averager.add([numbers[i] for i in batch], images[batch]):
+            assert number not in finished
+            finished[number] = image
+    assert set(finished) == {0, 1, 2}
+    for number, views in enumerate((images[:3], images[3:4], images[4:])):
+        np.testing.assert_allclose(finished[number], views.mean(axis=0))
