@@ -52,7 +52,7 @@ def as_mask(values, name):
     if values.dtype.kind not in "buif":
         raise ValueError(f"{name} has values of type {values.dtype}: give a mask, True = clear")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ValueError(f"{name} has NaN or infinite values: a mask is 0 where it is not clear")
+        raise ValueError(f"{name} has NaN or infinite values: give 0 where it is not clear")
     return values != 0
 
 

@@ -11,6 +11,9 @@ from PIL import Image
 # Decoded files that this process keeps: small data sets are decoded once, large ones stay on disk.
 _CACHE_BYTES = 128 * 2**20
 
+# 1, 8 and 16 bits per pixel, as Pillow calls them.
+_GREY_MODES = ("1", "L", "I;16")
+
 
 class ArrayImage:
     """One image that is held in memory."""
@@ -108,10 +111,10 @@ def _decode(path, number, modified, size):
             raise ValueError(
                 f"{path} is damaged ({error}): restore it, or remove the scene"
             ) from error
-    if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16, bool):
+    if image.mode not in _GREY_MODES:
         raise ValueError(
             f"{path} holds a {image.mode} image of {values.dtype} values with shape "
-            f"{values.shape}: frames and maps are grey 8-bit or 16-bit PNGs"
+            f"{values.shape}: images and maps are grey 8-bit or 16-bit PNGs, save it as one"
         )
     values.flags.writeable = False
     return values

@@ -24,7 +24,10 @@ def check_scenes(scenes, caller, *, truth=False):
     try:
         scenes = list(scenes)
     except TypeError:
-        raise ValueError(f"{caller} takes a list of scenes, got {type(scenes).__name__}") from None
+        raise ValueError(
+            f"{caller} takes a list of scenes, got {type(scenes).__name__}: make one with "
+            "load_scenes or make_scenes"
+        ) from None
     if not scenes:
         raise ValueError(f"{caller} got an empty list: give at least one scene")
     for position, scene in enumerate(scenes):

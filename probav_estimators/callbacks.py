@@ -1,13 +1,17 @@
-"""What watches a training."""
+"""What watches a training, beyond the callbacks that skorch has."""
+
+import csv
+import os
+from pathlib import Path
 
 import numpy as np
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping, TensorBoard
 from tqdm.auto import tqdm
 
 from .sampling import ViewAverager
 from .scoring import scene_score
 
-__all__ = ["ChallengeScore", "ProgressBar"]
+__all__ = ["BestWeights", "ChallengeScore", "HistoryCSV", "ProgressBar", "TensorBoardFolder"]
 
 
 class ChallengeScore(Callback):
@@ -16,10 +20,6 @@ class ChallengeScore(Callback):
     The history gets `valid_score` (lower is better, 1.0 is the baseline) and `valid_score_best`.
     Images are scored as the validation batches come by and then let go.
     """
-
-    def initialize(self):
-        self.best_score_ = np.inf
-        return self
 
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         self.scores_ = []
@@ -38,13 +38,109 @@ class ChallengeScore(Callback):
         if not self.scores_:
             return
         score = float(np.mean(self.scores_))
+        earlier = [row["valid_score"] for row in net.history if "valid_score" in row]
         net.history.record("valid_score", score)
-        net.history.record("valid_score_best", score < self.best_score_)
-        self.best_score_ = min(self.best_score_, score)
+        net.history.record("valid_score_best", score < min(earlier, default=np.inf))
 
     def on_train_end(self, net, **kwargs):
         # Scenes may hold pixels, and a fitted net should not.
         self.scenes_ = self.averager_ = None
+
+
+def monitored_score(net):
+    """Validation score of the last epoch or, where nothing is validated, its training loss."""
+    row = net.history[-1]
+    return row.get("valid_score", row["train_loss"])
+
+
+class BestWeights(EarlyStopping):
+    """Keeps the weights of the best validation score, and restores them in the end.
+
+    Parameters
+    ----------
+    patience : int, default=None
+        Epochs without a better score after which training stops. None: it does not stop.
+    """
+
+    def __init__(self, patience=None):
+        super().__init__(
+            monitor="valid_score",
+            patience=np.inf if patience is None else patience,
+            threshold=0,
+            load_best=True,
+            sink=_say_nothing,
+        )
+
+    def _get_param_names(self):
+        return ["patience"]
+
+    def on_epoch_end(self, net, **kwargs):
+        if "valid_score" in net.history[-1]:
+            super().on_epoch_end(net, **kwargs)
+
+    def on_train_end(self, net, **kwargs):
+        super().on_train_end(net, **kwargs)
+        self.best_model_weights_ = None
+
+
+class HistoryCSV(Callback):
+    """Writes the history as a CSV file after every epoch; the file is replaced as a whole.
+
+    Parameters
+    ----------
+    path : path-like
+    """
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_epoch_end(self, net, **kwargs):
+        rows = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
+        path = Path(self.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(
+                file, fieldnames=list(dict.fromkeys(k for r in rows for k in r))
+            )
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(partial, path)
+
+
+class TensorBoardFolder(TensorBoard):
+    """Writes the history for TensorBoard.
+
+    Parameters
+    ----------
+    folder : path-like
+    """
+
+    def __init__(self, folder):
+        super().__init__(writer=None)
+        self.folder = folder
+
+    def _get_param_names(self):
+        return ["folder"]
+
+    def on_train_begin(self, net, **kwargs):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ImportError(
+                "tensorboard=... needs the package of that name: pip install tensorboard"
+            ) from error
+        self.writer = SummaryWriter(self.folder)
+        super().on_train_begin(net, **kwargs)
+
+    def on_train_end(self, net, **kwargs):
+        super().on_train_end(net, **kwargs)
+        # Writers hold open files, and a fitted net is pickled.
+        self.writer = None
+
+
+def _say_nothing(text):
+    """Stands for print where skorch would print beside the progress bar."""
 
 
 class ProgressBar(Callback):

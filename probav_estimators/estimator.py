@@ -9,22 +9,32 @@ import torch
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
+    HasMethods,
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, PassthroughScoring
+from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
 from skorch.dataset import ValidSplit
 from skorch.utils import to_tensor
 
 from ._compute import DTYPES, resolve_device, resolve_dtype
+from ._prediction import stack_images
 from ._validation import check_scenes
 from .architectures._reconstruction import Reconstruction
-from .callbacks import ChallengeScore, ProgressBar
+from .callbacks import (
+    BestWeights,
+    ChallengeScore,
+    HistoryCSV,
+    ProgressBar,
+    TensorBoardFolder,
+    monitored_score,
+)
+from .checkpoint import Checkpoint
 from .losses import CPSNRLoss
 from .sampling import BatchPlan, SceneDataset, ViewAverager
-from .scoring import mean_cpsnr, stack_images
+from .scoring import mean_cpsnr
 
 __all__ = ["SceneRegressor"]
 
@@ -61,8 +71,22 @@ _PARAMETERS = """Parameters
         Its own parameters are given as ``criterion__border=3``.
     train_split : float, callable or None, default=0.1
         Scenes that are kept from training and scored after every epoch: a fraction, or a splitter
-        of skorch (``ValidSplit(5)``, ``predefined_split(scenes)``). None, or a single scene: no
-        validation.
+        of skorch (``ValidSplit(5)``, ``predefined_split(scenes)``). None, or a fraction of a
+        single scene: no validation.
+    lr_patience : int or None, default=5
+        Epochs without a better validation score (without validation: training loss) after which
+        the learning rate halves, down to 1e-9. None: it stays.
+    early_stopping : int or None, default=None
+        Epochs without a better validation score after which training stops. None: it does not.
+    resume : path-like, default=None
+        Folder in which every epoch is saved, and from which a training that was killed goes on.
+    start_from : fitted estimator of the same class, default=None
+        Weights to begin with, for fine-tuning on other scenes. Wrapped in scikit-learn's
+        `FrozenEstimator` it survives cloning, as in a grid search.
+    history_csv : path-like, default=None
+        File that the history is written to after every epoch.
+    tensorboard : path-like, default=None
+        Folder that the history is written to for TensorBoard.
     callbacks : list of skorch callbacks, default=None
     warm_start : bool, default=False
         Whether `fit` goes on from the present weights.
@@ -114,6 +138,12 @@ class SceneRegressor(RegressorMixin, NeuralNet):
         "predict_clearance": ["boolean"],
         "criterion": [callable],
         "train_split": [Interval(Real, 0, 1, closed="neither"), callable, None],
+        "lr_patience": [Interval(Integral, 1, None, closed="left"), None],
+        "early_stopping": [Interval(Integral, 1, None, closed="left"), None],
+        "resume": [str, os.PathLike, None],
+        "start_from": [HasMethods("predict"), None],
+        "history_csv": [str, os.PathLike, None],
+        "tensorboard": [str, os.PathLike, None],
         "callbacks": [list, StrOptions({"disable"}), None],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -135,6 +165,12 @@ class SceneRegressor(RegressorMixin, NeuralNet):
         predict_clearance=True,
         criterion=CPSNRLoss,
         train_split=0.1,
+        lr_patience=5,
+        early_stopping=None,
+        resume=None,
+        start_from=None,
+        history_csv=None,
+        tensorboard=None,
         callbacks=None,
         warm_start=False,
         verbose=1,
@@ -155,11 +191,19 @@ class SceneRegressor(RegressorMixin, NeuralNet):
             device=device,
             **kwargs,
         )
+        # Arguments of skorch's own that are not listed above.
+        self._params_to_validate.update(kwargs)
         self.compute_dtype = compute_dtype
         self.patch_size = patch_size
         self.augment = augment
         self.residual = residual
         self.predict_clearance = predict_clearance
+        self.lr_patience = lr_patience
+        self.early_stopping = early_stopping
+        self.resume = resume
+        self.start_from = start_from
+        self.history_csv = history_csv
+        self.tensorboard = tensorboard
         self.random_state = random_state
 
     def __init_subclass__(cls, **kwargs):
@@ -270,27 +314,55 @@ class SceneRegressor(RegressorMixin, NeuralNet):
 
     def initialize_module(self):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed_)
+            # That of the CPU alone: torch.manual_seed would reach those of the GPUs too.
+            torch.default_generator.manual_seed(self.seed_)
             layers = self.build_layers(self.n_channels_in_, 1 + self.predict_clearance, self.scale_)
             module = Reconstruction(layers, self.n_frames_in_, self.spread_)
+        if self.start_from is not None:
+            module.load_state_dict(self._starting_net().module_.state_dict())
         self.module_ = module.to(memory_format=torch.channels_last)
         return self
 
     @property
     def _default_callbacks(self):
-        return [
+        callbacks = [
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
             ("valid_loss", PassthroughScoring(name="valid_loss")),
             ("valid_score", ChallengeScore()),
             ("progress_bar", ProgressBar()),
         ]
+        if self.lr_patience is not None:
+            schedule = LRScheduler(
+                torch.optim.lr_scheduler.ReduceLROnPlateau,
+                monitor=monitored_score,
+                factor=0.5,
+                patience=self.lr_patience,
+                min_lr=1e-9,
+            )
+            callbacks.append(("lr_schedule", schedule))
+        if self.history_csv is not None:
+            callbacks.append(("history_csv", HistoryCSV(self.history_csv)))
+        if self.tensorboard is not None:
+            callbacks.append(("tensorboard", TensorBoardFolder(self.tensorboard)))
+        # The last word on an epoch: what stops a training, after what saves it would be too late.
+        callbacks.append(("best_weights", BestWeights(self.early_stopping)))
+        if self.resume is not None:
+            callbacks.append(("checkpoint", Checkpoint(self.resume)))
+        return callbacks
+
+    def fit_loop(self, X, y=None, epochs=None, *, _routing_method="fit", **fit_params):
+        if epochs is None and _routing_method == "fit" and not self.warm_start:
+            # Epochs that a checkpoint brought back count.
+            epochs = max(0, self.max_epochs - len(self.history))
+        return super().fit_loop(X, y, epochs, _routing_method=_routing_method, **fit_params)
 
     def get_dataset(self, X, y=None):
         return SceneDataset(X, self.scale_, with_mean=self.residual, with_truth=False)
 
     def get_split_datasets(self, X, y=None, **fit_params):
         train, valid = self._split(X)
+        self._check_inputs(valid or [])
         dataset_train = SceneDataset(
             train,
             self.scale_,
@@ -352,10 +424,19 @@ class SceneRegressor(RegressorMixin, NeuralNet):
     # What scikit-learn asks about an estimator
 
     def _get_param_names(self):
-        named = inspect.signature(type(self).__init__).parameters.values()
-        names = [p.name for p in named if p.kind is p.KEYWORD_ONLY]
-        prefixed = (key for key in self._params_to_validate if "__" in key)
-        return [*names, *sorted(prefixed)]
+        named = inspect.signature(type(self)).parameters.values()
+        names = [p.name for p in named if p.kind is not p.VAR_KEYWORD]
+        # Unknown ones too: a misspelt argument must outlive clone, for fit to find it.
+        others = self._params_to_validate.difference(names) & vars(self).keys()
+        return [*names, *sorted(others)]
+
+    def set_params(self, **params):
+        super().set_params(**params)
+        # skorch tells them to the present optimizer alone; the next one is to have them too.
+        prefixed = {key: value for key, value in params.items() if key.startswith("optimizer__")}
+        vars(self).update(prefixed)
+        self._params_to_validate.update(prefixed)
+        return self
 
     def get_params(self, deep=True, **kwargs):
         params = super().get_params(deep=deep, **kwargs)
@@ -378,6 +459,32 @@ class SceneRegressor(RegressorMixin, NeuralNet):
         self.n_frames_in_ = scenes[0].n_composed_frames
         self.scale_ = scenes[0].scale
         self.spread_ = _mean_spread(scenes) if self.residual else None
+        if self.start_from is not None:
+            self.spread_ = self._starting_net().spread_
+
+    def _starting_net(self):
+        net = self.start_from
+        while not isinstance(net, SceneRegressor):
+            # FrozenEstimator and Pipeline, in any order
+            net = net.estimator if hasattr(net, "estimator") else net.steps[-1][1]
+        if not net.__sklearn_is_fitted__():
+            raise ValueError(
+                "start_from is not fitted: fit it, and wrap it in sklearn.frozen.FrozenEstimator "
+                "where it is cloned"
+            )
+        for what, theirs, ours in (
+            ("class", type(net).__name__, type(self).__name__),
+            ("channels of input", net.n_channels_in_, self.n_channels_in_),
+            ("scale", net.scale_, self.scale_),
+            ("residual", net.residual, self.residual),
+            ("predict_clearance", net.predict_clearance, self.predict_clearance),
+        ):
+            if theirs != ours:
+                raise ValueError(
+                    f"start_from has {what} {theirs} and this {type(self).__name__} has {ours}: "
+                    "fine-tune with the settings that it was fitted with"
+                )
+        return net
 
     def _check_parameters(self):
         validate_parameter_constraints(
@@ -425,10 +532,11 @@ class SceneRegressor(RegressorMixin, NeuralNet):
 
     def _split(self, scenes):
         splitter = self.train_split
-        if splitter is None or len(scenes) == 1:
-            return scenes, None
         if isinstance(splitter, Real):
-            splitter = ValidSplit(float(splitter), random_state=self.seed_)
+            alone = len(scenes) == 1
+            splitter = None if alone else ValidSplit(float(splitter), random_state=self.seed_)
+        if splitter is None:
+            return scenes, None
         # Whole scenes are split: views of one scene must not be on both sides.
         parts = splitter(_Places(scenes))
         return tuple(None if part is None else _scenes_of(part) for part in parts)

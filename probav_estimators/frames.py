@@ -103,7 +103,8 @@ class StoredFrames(Frames):
             if values.shape != self.shape:
                 raise ValueError(
                     f"{images[number].where} has shape {values.shape} and {self._lr[0].where} has "
-                    f"{self.shape}: the frames and quality maps of a scene have one size"
+                    f"{self.shape}: the frames and quality maps of a scene have one size, restore "
+                    "them or remove the scene"
                 )
             part = values[window]
             if stack is None:

@@ -397,7 +397,7 @@ class _Truth:
         if self.hr is not None and values.shape != self.hr.shape:
             raise ValueError(
                 f"{self._label}: {self._sm.where} has shape {values.shape} and {self.hr.where} "
-                f"has {self.shape}: a status map has the size of its image"
+                f"has {self.shape}: give a status map of its image's size"
             )
         if not values.any():
             raise ValueError(
@@ -444,11 +444,14 @@ def _list_images(path):
         raise FileNotFoundError(
             f"{path} is no folder: give the folder of one scene, which holds LR000.png, ..."
         ) from None
-    frames = sorted(name for name in filenames if re.fullmatch(r"LR\d+\.png", name))
-    maps = sorted(name for name in filenames if re.fullmatch(r"QM\d+\.png", name))
+    frames, maps = (
+        sorted((name for name in filenames if re.fullmatch(kind, name)), key=_length_then_name)
+        for kind in (r"LR\d+\.png", r"QM\d+\.png")
+    )
     if not frames:
         raise ValueError(
-            f"{path} has no frames (LR000.png, ...): load a data set's root with load_scenes"
+            f"{path} has no frames (LR000.png, ...): restore them or remove the scene; the root of "
+            "a data set is for load_scenes"
         )
     unpaired = {name[2:] for name in frames} ^ {name[2:] for name in maps}
     if maps and unpaired:
@@ -461,3 +464,8 @@ def _list_images(path):
     lr = [PngImage(path, name) for name in frames]
     qm = [PngImage(path, name) for name in maps] or [ClearMask(image) for image in lr]
     return StoredFrames(lr, qm), len(maps), filenames
+
+
+def _length_then_name(filename):
+    # LR1000 comes after LR999.
+    return len(filename), filename

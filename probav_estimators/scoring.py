@@ -2,13 +2,11 @@
 
 import numpy as np
 
+from ._prediction import predict_in_turn
 from ._validation import check_scenes
 from .metrics import cpsnr
 
 __all__ = ["cpsnr_scorer", "probav_scorer"]
-
-# Scenes that an estimator predicts at a time, so that scoring many holds few images.
-_CHUNK = 16
 
 
 def cpsnr_scorer(estimator, scenes, y=None):
@@ -58,13 +56,13 @@ def probav_scorer(estimator, scenes, y=None):
     >>> round(probav_scorer(BicubicBaseline().fit(scenes), scenes), 4)
     -1.0
     """
-    pairs = predicted_pairs(estimator, scenes, "scoring")
+    pairs = _predicted_pairs(estimator, scenes)
     return -float(np.mean([scene_score(image, scene) for image, scene in pairs]))
 
 
 def mean_cpsnr(estimator, scenes):
     """What :func:`cpsnr_scorer` and the estimators' ``score`` return."""
-    pairs = predicted_pairs(estimator, scenes, "scoring")
+    pairs = _predicted_pairs(estimator, scenes)
     return float(np.mean([scene_cpsnr(image, scene) for image, scene in pairs]))
 
 
@@ -78,14 +76,6 @@ def scene_score(image, scene):
     return scene.norm / scene_cpsnr(image, scene)
 
 
-def predicted_pairs(estimator, scenes, caller):
-    """Yield the prediction of each scene with the scene, a few predicted at a time."""
-    scenes = check_scenes(scenes, caller, truth=True)
-    for start in range(0, len(scenes), _CHUNK):
-        chunk = scenes[start : start + _CHUNK]
-        yield from zip(estimator.predict(chunk), chunk, strict=True)
-
-
-def stack_images(images):
-    """Array of images, (n, H, W), or a list of them if their sizes differ."""
-    return np.stack(images) if len({image.shape for image in images}) == 1 else list(images)
+def _predicted_pairs(estimator, scenes):
+    scenes = check_scenes(scenes, "scoring", truth=True)
+    yield from zip(predict_in_turn(estimator, scenes), scenes, strict=True)

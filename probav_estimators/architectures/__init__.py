@@ -1,5 +1,9 @@
 """Nets: one architecture a file."""
 
+from ._fsrcnn import FSRCNN
 from ._srcnn import SRCNN
+from ._srcnn_ex import SRCNNEx
+from ._srresnet import SRResNet
+from ._srvgg16 import SRVGG16
 
-__all__ = ["SRCNN"]
+__all__ = ["FSRCNN", "SRCNN", "SRVGG16", "SRCNNEx", "SRResNet"]

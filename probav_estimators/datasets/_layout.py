@@ -19,6 +19,7 @@ __all__ = ["load_scenes", "save_scenes"]
 
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
+_IMAGE_NAME = re.compile(r"(LR\d+|QM\d+|HR|SM)\.png")
 
 
 def load_scenes(root, *, bands=None):
@@ -76,9 +77,13 @@ def load_scenes(root, *, bands=None):
         )
     norms = find_norms(root)
     listed = [Scene._list_dir(str(folder), norm=norms.get(folder.name)) for folder in folders]
+    for (scene, _), folder in zip(listed, folders, strict=True):
+        # Below a root the layout names the band, even where its name is not written like one.
+        scene.band = _band_of(folder, root) or scene.band
     scenes = _of_bands([scene for scene, _ in listed], bands, root)
     _check_names(scenes, root)
-    unmapped = [scene.name for scene, n_maps in listed if not n_maps]
+    loaded = {scene.name for scene in scenes}
+    unmapped = [scene.name for scene, n_maps in listed if not n_maps and scene.name in loaded]
     if unmapped:
         warnings.warn(
             f"{len(unmapped)} scenes of {root} have no quality maps ({unmapped[0]} is one): every "
@@ -105,7 +110,7 @@ def save_scenes(scenes, root, *, split="train"):
     ValueError
         If two scenes have one name, or a name or band is not fit to name a folder.
     FileExistsError
-        If a scene of that name is there already.
+        If a scene of that name is there already, in any band or split.
 
     Notes
     -----
@@ -114,23 +119,26 @@ def save_scenes(scenes, root, *, split="train"):
     """
     scenes = check_scenes(scenes, "save_scenes")
     root = Path(root)
-    names = _names_for(scenes)
+    names = _names_for(scenes, root)
     _check_names(scenes, root)
     targets = []
     for scene, name in zip(scenes, names, strict=True):
-        for part in filter(None, (name, scene.band, split)):
+        parts = [split, *filter(None, [scene.band]), name]
+        for part in parts:
             if not _FOLDER_NAME.fullmatch(part):
                 raise ValueError(f"scene {name}: {part!r} cannot name a folder, rename it")
-        target = root.joinpath(split, *filter(None, [scene.band]), name)
-        if target.exists():
-            raise FileExistsError(f"{target} is there already: remove it, or rename the scene")
-        targets.append(target)
+        if (there := _find_named(root, name)) is not None:
+            raise FileExistsError(f"{there} is there already: remove it, or rename the scene")
+        targets.append(root.joinpath(*parts))
+    root.mkdir(parents=True, exist_ok=True)
     norms = {}
-    for scene, name, target in zip(scenes, names, targets, strict=True):
-        _save_scene(scene, target)
-        if scene.norm is not None:
-            norms[name] = float(scene.norm)
-    update_norms(root, norms)
+    try:
+        for scene, name, target in zip(scenes, names, targets, strict=True):
+            _save_scene(scene, target)
+            if scene.norm is not None:
+                norms[name] = float(scene.norm)
+    finally:
+        update_norms(root, norms)
 
 
 def _save_scene(scene, target):
@@ -152,27 +160,39 @@ def _save_scene(scene, target):
 
 
 def _find_scene_folders(root):
-    for depth in range(3):
-        pattern = "/".join(["*"] * (depth + 1))
-        folders = [
-            folder
-            for folder in root.glob(pattern)
-            if folder.is_dir() and not folder.name.startswith(".") and _has_frames(folder)
-        ]
-        if folders:
-            return sorted(folders, key=lambda folder: _split_then_name(folder, root))
-    return []
+    scene_folders, others = [], [root]
+    for _ in range(3):
+        folders = [folder for other in others for folder in _list_folders(other)]
+        others = [folder for folder in folders if not _has_images(folder)]
+        scene_folders += set(folders).difference(others)
+    return sorted(scene_folders, key=lambda folder: _split_then_name(folder, root))
 
 
-def _has_frames(folder):
+def _list_folders(folder):
     with os.scandir(folder) as entries:
-        return any(re.fullmatch(r"LR\d+\.png", entry.name) for entry in entries)
+        return [Path(e.path) for e in entries if e.is_dir() and not e.name.startswith(".")]
+
+
+def _has_images(folder):
+    with os.scandir(folder) as entries:
+        return any(_IMAGE_NAME.fullmatch(entry.name) for entry in entries)
+
+
+def _find_named(root, name):
+    """Folder of a scene in any band of any split, or None."""
+    return next((folder for depth in ("*", "*/*") for folder in root.glob(f"{depth}/{name}")), None)
 
 
 def _split_then_name(folder, root):
     parents = folder.relative_to(root).parts[:-1]
-    split = parents[0] if len(parents) == 2 else ""
+    has_split = len(parents) == 2 or (len(parents) == 1 and parents[0] in _SPLIT_ORDER)
+    split = parents[0] if has_split else ""
     return _SPLIT_ORDER.get(split, len(_SPLIT_ORDER)), split, folder.name, parents
+
+
+def _band_of(folder, root):
+    parents = folder.relative_to(root).parts[:-1]
+    return parents[-1] if parents and parents[-1] not in _SPLIT_ORDER else None
 
 
 def _of_bands(scenes, bands, root):
@@ -180,10 +200,10 @@ def _of_bands(scenes, bands, root):
         return scenes
     bands = {bands} if isinstance(bands, str) else set(bands)
     there = {scene.band for scene in scenes}
-    if not bands <= there:
+    if not bands or not bands <= there:
         raise ValueError(
-            f"{root} has no scenes of band {', '.join(sorted(bands - there))}: it has "
-            f"{', '.join(sorted(map(str, there)))}"
+            f"{root} has no scenes of bands={sorted(bands - there)}: choose among "
+            f"{', '.join(sorted(map(str, there)))}, or pass None for all"
         )
     return [scene for scene in scenes if scene.band in bands]
 
@@ -198,7 +218,8 @@ def _check_names(scenes, root):
         )
 
 
-def _names_for(scenes):
+def _names_for(scenes, root):
     taken = {scene.name for scene in scenes}
-    free = (name for name in map("imgset{:04d}".format, count()) if name not in taken)
+    candidates = (name for name in map("imgset{:04d}".format, count()) if name not in taken)
+    free = (name for name in candidates if _find_named(root, name) is None)
     return [scene.name if scene.name is not None else next(free) for scene in scenes]

@@ -24,7 +24,11 @@ def read_norms(path):
         If a line is not a name and a positive number, or a name comes twice.
     """
     norms = {}
-    for number, line in enumerate(Path(path).read_text().splitlines(), start=1):
+    try:
+        lines = Path(path).read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text file ({error}): restore it, or remove it") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         name, *values = line.replace(",", " ").split()

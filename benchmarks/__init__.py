@@ -1,0 +1,1 @@
+"""The figures that this package promises, measured: ``python -m benchmarks [NAME ...]``."""

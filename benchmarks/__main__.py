@@ -1,0 +1,50 @@
+"""Prints the table of figures: ``python -m benchmarks [NAME ...]``."""
+
+import argparse
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from . import cpsnr, listing, reading, simulator, training, training_memory
+from ._measure import TABLE_HEAD
+
+BENCHMARKS = {
+    "cpsnr": cpsnr.benchmark,
+    "training": training.benchmark_overhead,
+    "precision": training.benchmark_precision,
+    "reading": reading.benchmark,
+    "listing": listing.benchmark,
+    "memory": training_memory.benchmark,
+    "simulator": simulator.benchmark,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    names = parser.parse_args().names or list(BENCHMARKS)
+    if unknown := set(names) - BENCHMARKS.keys():
+        parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(BENCHMARKS)}")
+    print(f"{_machine()}\n\n{TABLE_HEAD}", flush=True)
+    for name in names:
+        for figure in BENCHMARKS[name]():
+            print(figure, flush=True)
+
+
+def _machine():
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "numba"))
+    return f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}"
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except FileNotFoundError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    main()

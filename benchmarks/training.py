@@ -1,0 +1,200 @@
+"""A training step of SRCNN.fit, against a hand-written loop and between precisions.
+
+The time of a step is that between the ends of two consecutive batches, so loading, the step itself
+and all callbacks count. Epochs of `fit` alternate with runs of the other side, and the median step
+of all rounds counts. The hand-written loop has the same net, optimizer, loss, precision and
+channels-last format, and its batches are tensors in memory before the clock starts.
+
+"On disk" is a folder small enough for the package to remember its decoded files, which the first
+epoch, not timed, fills.
+"""
+
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+import torch
+from sklearn.pipeline import make_pipeline
+from skorch.callbacks import Callback
+
+from probav_estimators import (
+    SRCNN,
+    BicubicUpscaler,
+    ClearanceSelector,
+    CPSNRLoss,
+    InputComposer,
+    load_scenes,
+)
+from probav_estimators._compute import resolve_dtype
+
+from ._measure import Figure, interleave
+from ._scenes import folder_of_scenes, simulated_scenes
+
+_DEVICE = "cpu"
+_STEPS = 3
+
+
+@dataclass(frozen=True)
+class _Load:
+    name: str
+    batch_size: int
+    patch_size: int | None
+
+    @property
+    def n_scenes(self):
+        return _STEPS * self.batch_size
+
+
+_LOADS = (
+    _Load("32 patches of 32 LR pixels", batch_size=32, patch_size=32),
+    _Load("4 whole frames", batch_size=4, patch_size=None),
+)
+
+
+class _StepClock(Callback):
+    """Notes how long each training step took, with everything that belongs to it."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.seconds_ = []
+        self.last_ = perf_counter()
+
+    def on_batch_end(self, net, training=None, **kwargs):
+        if training:
+            now = perf_counter()
+            self.seconds_.append(now - self.last_)
+            self.last_ = now
+
+
+class _EstimatorSide:
+    """Calling it trains one epoch and returns the seconds of its steps; the first is not timed."""
+
+    def __init__(self, load, compute_dtype, scenes):
+        self.scenes = _compose(scenes)
+        self.clock = _StepClock()
+        self.net = SRCNN(
+            max_epochs=1,
+            batch_size=load.batch_size,
+            patch_size=load.patch_size,
+            compute_dtype=compute_dtype,
+            device=_DEVICE,
+            train_split=None,
+            callbacks=[self.clock],
+            random_state=0,
+            verbose=0,
+        ).fit(self.scenes)
+
+    def __call__(self):
+        self.net.partial_fit(self.scenes)
+        return self.clock.seconds_
+
+    def make_batches(self):
+        """One epoch's batches, as the loop by hand wants them."""
+        dataset, _ = self.net.get_split_datasets(self.scenes)
+        return [
+            (images["inputs"].contiguous(memory_format=torch.channels_last), target["truth"])
+            for images, target in self.net.get_iterator(dataset, training=True)
+        ]
+
+
+class _LoopByHand:
+    """Calling it trains on all batches and returns the seconds of the steps."""
+
+    def __init__(self, estimator_side, compute_dtype):
+        self.batches = estimator_side.make_batches()
+        # A net, untrained, with the very layers that the estimator has.
+        net = estimator_side.net
+        layers = net.build_layers(net.n_channels_in_, 2, net.scale_)
+        self.module = torch.nn.Sequential(layers, torch.nn.Sigmoid())
+        self.module.to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.NAdam(self.module.parameters(), lr=1e-3)
+        self.criterion = CPSNRLoss()
+        self.in_bfloat16 = resolve_dtype(compute_dtype, _DEVICE) == torch.bfloat16
+
+    def __call__(self):
+        seconds = []
+        last = perf_counter()
+        for inputs, truth in self.batches:
+            self.optimizer.zero_grad()
+            loss = self.criterion(self.predict(inputs), truth)
+            loss.backward()
+            self.optimizer.step()
+            now = perf_counter()
+            seconds.append(now - last)
+            last = now
+        return seconds
+
+    def predict(self, inputs):
+        layers, sigmoid = self.module
+        with torch.autocast(_DEVICE, torch.bfloat16, enabled=self.in_bfloat16):
+            features = layers[:-1](inputs)
+        # Precise at the end, as the estimator's net is: the work must be the same.
+        return sigmoid(layers[-1](features.float()))
+
+
+def benchmark_overhead(rounds=4):
+    """The estimator against the loop by hand."""
+    for load in _LOADS:
+        in_memory = _scenes_in_memory(load.n_scenes)
+        with folder_of_scenes(load.n_scenes) as root:
+            for compute_dtype in ("auto", "float32"):
+                sides = {
+                    "in memory": _EstimatorSide(load, compute_dtype, in_memory),
+                    "on disk": _EstimatorSide(load, compute_dtype, load_scenes(root)),
+                }
+                by_hand = _LoopByHand(sides["in memory"], compute_dtype)
+                by_hand()
+                steps = _median_steps(interleave({**sides, "by hand": by_hand}, rounds))
+                for place in sides:
+                    yield _overhead(load, compute_dtype, place, steps)
+
+
+def benchmark_precision(rounds=4):
+    """bfloat16 against float32, both through the estimator, which makes both channels-last."""
+    for load in _LOADS:
+        scenes = _scenes_in_memory(load.n_scenes)
+        sides = {
+            compute_dtype: _EstimatorSide(load, compute_dtype, scenes)
+            for compute_dtype in ("bfloat16", "float32")
+        }
+        steps = _median_steps(interleave(sides, rounds))
+        ratio = steps["float32"] / steps["bfloat16"]
+        yield Figure(
+            f"a training step, {load.name}, bfloat16",
+            "float32, both through the estimator and channels-last",
+            "1.6 times as fast",
+            f"{ratio:.2f} times ({steps['bfloat16']:.2f} s, {steps['float32']:.2f} s; median "
+            f"of {_STEPS * rounds})",
+            ratio >= 1.6,
+        )
+
+
+def _overhead(load, compute_dtype, place, steps):
+    overhead = steps[place] / steps["by hand"] - 1
+    dtype = str(resolve_dtype(compute_dtype, _DEVICE)).removeprefix("torch.")
+    return Figure(
+        f"a training step of `SRCNN.fit`, {load.name}, scenes {place}, "
+        + (f"auto ({dtype})" if compute_dtype == "auto" else dtype),
+        "the same in a PyTorch loop by hand, batches ready in memory",
+        "at most 10 % slower",
+        f"{100 * overhead:+.1f} % ({1e3 * steps[place]:.0f} ms, {1e3 * steps['by hand']:.0f} ms; "
+        "medians)",
+        overhead <= 0.1,
+    )
+
+
+def _median_steps(rounds_of):
+    return {
+        name: median(step for steps in rounds for step in steps)
+        for name, rounds in rounds_of.items()
+    }
+
+
+def _scenes_in_memory(n_scenes):
+    scenes = simulated_scenes()
+    return [scenes[number % len(scenes)] for number in range(n_scenes)]
+
+
+def _compose(scenes):
+    return make_pipeline(
+        ClearanceSelector(k=9), InputComposer(mode="concat"), BicubicUpscaler(scale=3)
+    ).fit_transform(scenes)

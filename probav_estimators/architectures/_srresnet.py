@@ -1,0 +1,87 @@
+"""SRResNet."""
+
+from numbers import Integral
+
+from sklearn.utils._param_validation import Interval
+from torch import nn
+
+from ..estimator import SceneRegressor
+
+__all__ = ["SRResNet"]
+
+
+class SRResNet(SceneRegressor):
+    """Residual blocks at LR size, then sub-pixel upscaling.
+
+    {parameters}
+    n_blocks : int, default=16
+        Residual blocks of two 3x3 convolutions each.
+    n_features : int, default=64
+        Channels of every layer between the first and the last.
+
+    See Also
+    --------
+    FSRCNN : A smaller net that works at LR size.
+
+    Notes
+    -----
+    Takes input that is not upscaled: its pipeline has no BicubicUpscaler. There is no batch
+    normalisation, which costs super-resolution its range [2]_.
+
+    References
+    ----------
+    .. [1] C. Ledig et al., "Photo-realistic single image super-resolution using a generative
+       adversarial network", IEEE Conference on Computer Vision and Pattern Recognition, 2017.
+    .. [2] B. Lim, S. Son, H. Kim, S. Nah, K. M. Lee, "Enhanced deep residual networks for single
+       image super-resolution", IEEE Conference on Computer Vision and Pattern Recognition
+       Workshops, 2017.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from probav_estimators import ClearanceSelector, InputComposer, SRResNet, make_scenes
+    >>> scenes = make_scenes(4, size=16, random_state=0)
+    >>> net = SRResNet(n_blocks=2, n_features=16, max_epochs=1, residual=True, verbose=0)
+    >>> pipe = make_pipeline(ClearanceSelector(k=9), InputComposer(), net)
+    >>> pipe.fit(scenes).predict(scenes).shape
+    (4, 48, 48)
+    """
+
+    upscales = True
+
+    _parameter_constraints = SceneRegressor._parameter_constraints | {
+        "n_blocks": [Interval(Integral, 1, None, closed="left")],
+        "n_features": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, *, n_blocks=16, n_features=64, **kwargs):
+        super().__init__(**kwargs)
+        self.n_blocks = n_blocks
+        self.n_features = n_features
+
+    def build_layers(self, in_channels, out_channels, scale):
+        features = self.n_features
+        blocks = [
+            _Skip(
+                nn.Conv2d(features, features, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(features, features, 3, padding=1),
+            )
+            for _ in range(self.n_blocks)
+        ]
+        return nn.Sequential(
+            nn.Conv2d(in_channels, features, 9, padding=4),
+            nn.ReLU(),
+            _Skip(*blocks, nn.Conv2d(features, features, 3, padding=1)),
+            nn.Conv2d(features, features * scale**2, 3, padding=1),
+            nn.PixelShuffle(scale),
+            nn.ReLU(),
+            nn.Conv2d(features, out_channels, 3, padding=1),
+        )
+
+
+class _Skip(nn.Sequential):
+    """Layers whose output is added to their input."""
+
+    def forward(self, features):
+        return features + super().forward(features)

@@ -1,0 +1,107 @@
+"""SRCNN with blocks of VGG16."""
+
+import os
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from ..estimator import SceneRegressor
+
+__all__ = ["SRVGG16"]
+
+# Layers of SRVGG16 by the name that torchvision gives to the same layers of VGG16. The first one
+# of block 1 sees three colours there, and features here.
+_VGG16_LAYERS = {"features.2": 4, "features.5": 6, "features.7": 8}
+
+
+class SRVGG16(SceneRegressor):
+    """SRCNN with the first two blocks of VGG16 between extraction and mapping.
+
+    On the upscaled input: 9x9 to 64 channels; VGG16's first two blocks without pooling (3x3 to 64,
+    64, 128, 128); 5x5 to 32; 5x5 to the image. With 18 channels in and 2 out it has 492,706
+    parameters.
+
+    {parameters}
+    vgg_weights : dict or path-like, default=None
+        VGG16 state dict, with the names that torchvision gives (``features.2.weight``, ...), or a
+        file of one. It fills the layers whose shapes fit: all of the two blocks but the first.
+
+    See Also
+    --------
+    SRCNN : The same without the blocks.
+    BicubicUpscaler : Makes the input that this net needs.
+
+    References
+    ----------
+    .. [1] C. Dong, C. C. Loy, K. He, X. Tang, "Image super-resolution using deep convolutional
+       networks", IEEE Transactions on Pattern Analysis and Machine Intelligence 38(2), 295-307,
+       2016.
+    .. [2] K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image
+       recognition", International Conference on Learning Representations, 2015.
+    """
+
+    _parameter_constraints = SceneRegressor._parameter_constraints | {
+        "vgg_weights": [Mapping, str, os.PathLike, None],
+    }
+
+    def __init__(self, *, vgg_weights=None, **kwargs):
+        super().__init__(**kwargs)
+        self.vgg_weights = vgg_weights
+
+    def build_layers(self, in_channels, out_channels, scale):
+        layers = nn.Sequential(
+            nn.Conv2d(in_channels, 64, 9, padding=4),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 128, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(128, 128, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(128, 32, 5, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(32, out_channels, 5, padding=2),
+        )
+        if self.vgg_weights is not None:
+            _fill_from_vgg16(layers, self.vgg_weights)
+        return layers
+
+
+def _fill_from_vgg16(layers, weights):
+    source, state = _read_state_dict(weights)
+    for name, position in _VGG16_LAYERS.items():
+        for kind, parameter in layers[position].named_parameters():
+            value = state.get(f"{name}.{kind}")
+            shape = getattr(value, "shape", None)
+            if shape != parameter.shape:
+                found = "is missing" if value is None else f"has shape {tuple(shape or ())}"
+                raise ValueError(
+                    f"{source} is not of VGG16: {name}.{kind} {found} where VGG16 has "
+                    f"{tuple(parameter.shape)}; give the state dict of torchvision's vgg16"
+                )
+            with torch.no_grad():
+                parameter.copy_(value)
+
+
+def _read_state_dict(weights):
+    if isinstance(weights, Mapping):
+        return "vgg_weights", weights
+    path = os.fspath(weights)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"vgg_weights: {path} does not exist; give a file of VGG16 weights")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises what its unpickler happens to meet
+        raise ValueError(
+            f"vgg_weights: {path} cannot be read as a state dict, it may be truncated "
+            f"({type(error).__name__}): save it anew with torch.save(vgg16.state_dict(), path)"
+        ) from error
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            f"vgg_weights: {path} holds a {type(state).__name__}, not a state dict: save "
+            "vgg16.state_dict()"
+        )
+    return f"vgg_weights: {path}", state

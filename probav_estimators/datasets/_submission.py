@@ -1,0 +1,221 @@
+"""The file that the challenge takes: one zip of super-resolved images."""
+
+import io
+import re
+import warnings
+import zipfile
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from .._pixels import as_pixels, to_uint16
+from .._prediction import predict_in_turn
+from .._validation import check_scenes
+
+__all__ = ["write_submission"]
+
+_NAME = re.compile(r"imgset\d{4}")
+
+# The sensor has 14 bits: no truth is brighter.
+_CEILING = 2**14 - 1
+
+# The oldest date that a zip can hold: the hour of writing must not change the file.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def write_submission(images_or_fitted_estimator, scenes, path):
+    """Write super-resolved images as the zip file that the challenge takes.
+
+    Parameters
+    ----------
+    images_or_fitted_estimator : list of (H, W) arrays, (n, H, W) array or estimator
+        One image for each scene, in the order of the scenes: float in [0, 1], where a pixel p
+        becomes the value 65535 * p, rounded, or uint16, whose values are taken as they are. An
+        estimator (anything with ``predict``) predicts the scenes, a few at a time.
+    scenes : list of Scene
+        With names like "imgset0594". HR images are not needed.
+    path : path-like
+        The zip file. One that is there already is replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`. The file holds a 16-bit greyscale PNG for each scene, "imgset0594.png", in the
+        order of the scenes.
+
+    Raises
+    ------
+    ValueError
+        If the number of images is not that of the scenes, a scene's name is missing, not like
+        "imgset0594" or used twice, or an image has a size that does not belong to its scene's
+        frames, NaN or values out of range.
+    FileNotFoundError
+        If the folder of `path` does not exist.
+    IsADirectoryError
+        If `path` is a folder.
+
+    Warns
+    -----
+    UserWarning
+        If values are above 16383 and clipped.
+
+    See Also
+    --------
+    load_scenes : Scenes of the test split.
+
+    Notes
+    -----
+    The sensor has 14 bits, and so has the truth that images are compared with: values above 16383
+    can only be wrong and are clipped to it.
+
+    An image is `scale` times as large as the frames of its scene, where an HR image or a status
+    map tells the scale. Scenes that have neither must all have images of one integer scale, 2 or
+    more.
+
+    Images are written to a temporary file in the folder of `path`, which takes that name once it
+    is whole. If anything fails before, the temporary file is removed and what `path` held stays.
+    The same images give the same file, byte by byte, with the same version of Pillow.
+
+    References
+    ----------
+    .. [1] https://kelvins.esa.int/proba-v-super-resolution/submission-rules/
+
+    Examples
+    --------
+    >>> import tempfile, zipfile
+    >>> from probav_estimators import BicubicBaseline, make_scenes, write_submission
+    >>> scenes = make_scenes(2, size=16, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_submission(BicubicBaseline().fit(scenes), scenes, f"{folder}/mine.zip")
+    ...     zipfile.ZipFile(path).namelist()
+    ['imgset0000.png', 'imgset0001.png']
+    """
+    scenes = check_scenes(scenes, "write_submission")
+    _check_names(scenes)
+    path = _check_target(Path(path))
+    if hasattr(images_or_fitted_estimator, "predict"):
+        images = predict_in_turn(images_or_fitted_estimator, scenes)
+    else:
+        images = _check_number(images_or_fitted_estimator, scenes)
+    with _whole_or_not_at_all(path) as stream:
+        with zipfile.ZipFile(stream, "w") as archive:
+            n_clipped = _write_images(archive, images, scenes)
+        if n_clipped:
+            warnings.warn(
+                f"{path}: {n_clipped:,} values above {_CEILING}, the most that 14 bits hold, were "
+                "clipped; if that is more than a few, check that floats are 16-bit values / 65535",
+                stacklevel=2,
+            )
+    return path
+
+
+def _check_names(scenes):
+    for position, scene in enumerate(scenes):
+        if scene.name is None or not _NAME.fullmatch(scene.name):
+            raise ValueError(
+                f"scene {scene.name} at position {position} has no name that a submission can go "
+                'by: name it like "imgset0594"'
+            )
+    name, times = Counter(scene.name for scene in scenes).most_common(1)[0]
+    if times > 1:
+        raise ValueError(
+            f"{times} scenes are named {name}: leave out all but one, or rename them, because a "
+            "submission has one image for each name"
+        )
+
+
+def _check_target(path):
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the name of a file, {path / 'mine.zip'}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent} is no folder: make it first, or give another path")
+    return path
+
+
+def _check_number(images, scenes):
+    try:
+        images = list(images)
+    except TypeError:
+        raise ValueError(
+            f"write_submission takes images or a fitted estimator, got {type(images).__name__}: "
+            "give a list of (H, W) arrays, an (n, H, W) array, or an estimator with predict"
+        ) from None
+    if len(images) != len(scenes):
+        raise ValueError(
+            f"write_submission got {len(images)} images for {len(scenes)} scenes: give one image "
+            "for each scene, in their order"
+        )
+    return images
+
+
+@contextmanager
+def _whole_or_not_at_all(path):
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+    try:
+        with partial.open("xb") as stream:
+            yield stream
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_images(archive, images, scenes):
+    """Add a PNG for each scene, and return how many values were clipped."""
+    n_clipped = 0
+    common_scale = None
+    pairs = zip(images, scenes, strict=True)
+    for image, scene in tqdm(pairs, total=len(scenes), unit="scene", desc="submission"):
+        image = np.asarray(image)
+        if scene.scale is None:
+            common_scale = _check_size(image, scene, common_scale)
+        else:
+            _check_size(image, scene, scene.scale)
+        values = _to_values(image, scene)
+        n_clipped += np.count_nonzero(values > _CEILING)
+        _add_png(archive, f"{scene.name}.png", np.minimum(values, np.uint16(_CEILING)))
+    return n_clipped
+
+
+def _check_size(image, scene, scale):
+    """Return how many times larger than the frames of its scene an image is."""
+    if image.ndim != 2:
+        raise ValueError(
+            f"scene {scene.name}: the image has shape {image.shape}: give one grey image, (H, W)"
+        )
+    height, width = scene.shape
+    wanted = f"{scale}" if scale is not None else "an integer of 2 or more"
+    scale = scale or image.shape[0] // height
+    if scale < 2 or image.shape != (scale * height, scale * width):
+        raise ValueError(
+            f"scene {scene.name}: the image has shape {image.shape} and the frames have "
+            f"{(height, width)}: it must be {wanted} times as large along both axes; check the "
+            "scale, and that images and scenes have one order"
+        )
+    return scale
+
+
+def _to_values(image, scene):
+    if image.dtype.kind == "u" and image.dtype.itemsize == 2:
+        return image.astype(np.uint16, copy=False)
+    if image.dtype.kind != "f":
+        raise ValueError(
+            f"scene {scene.name}: the image has values of type {image.dtype}: give floats in "
+            "[0, 1], or uint16"
+        )
+    as_pixels(image, f"scene {scene.name}: the image")
+    return to_uint16(image)
+
+
+def _add_png(archive, filename, values):
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, format="PNG")
+    entry = zipfile.ZipInfo(filename, _DATE)
+    # Without these two, the file would depend on the system that writes it.
+    entry.create_system = 3
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, buffer.getvalue())

@@ -1,0 +1,160 @@
+"""Estimators that are made of other estimators."""
+
+from numbers import Integral
+
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.utils._param_validation import HasMethods
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
+
+from ._prediction import stack_images
+from ._validation import check_scenes
+from .scoring import mean_cpsnr
+
+__all__ = ["PerBand"]
+
+
+class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
+    """Fits one clone of an estimator for each band, and predicts each scene with its band's.
+
+    Parameters
+    ----------
+    estimator : estimator of scenes
+        A pipeline, a net or a baseline. It is cloned for each band and not fitted itself.
+    n_jobs : int, default=None
+        Bands that are fitted side by side, each in a process of its own, as in joblib. None: one
+        after the other, unless :func:`joblib.parallel_config` says otherwise.
+
+    Attributes
+    ----------
+    estimators_ : dict of str to estimator
+        The fitted clone of each band.
+    bands_ : list of str
+        Bands seen in `fit`, sorted.
+
+    See Also
+    --------
+    sklearn.model_selection.StratifiedKFold : Folds that hold scenes of every band.
+
+    Notes
+    -----
+    In cross-validation, every training fold needs scenes of all bands that it is tested on.
+    ``cross_val_score(PerBand(pipe), scenes, [s.band for s in scenes], cv=StratifiedKFold())`` sees
+    to that: estimators ignore their `y`, and the folds are made by it.
+
+    Examples
+    --------
+    >>> from probav_estimators import BicubicBaseline, PerBand, make_scenes
+    >>> scenes = make_scenes(4, size=32, bands=("RED", "NIR"), random_state=0)
+    >>> model = PerBand(BicubicBaseline()).fit(scenes)
+    >>> model.bands_
+    ['NIR', 'RED']
+    >>> model.predict(scenes).shape
+    (4, 96, 96)
+    """
+
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit", "predict"])],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(self, estimator, *, n_jobs=None):
+        self.estimator = estimator
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y=None):
+        """Fit a clone on the scenes of each band.
+
+        Parameters
+        ----------
+        X : list of Scene
+            With bands, and with what `estimator` asks for.
+        y : None
+            Not used: a scene carries its truth.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not valid or a scene has no band, or for the reasons that
+            `estimator` has.
+        """
+        self._validate_params()
+        scenes = check_scenes(X, type(self).__name__)
+        numbers = _numbers_by_band(scenes)
+        fitted = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit_clone)(self.estimator, [scenes[number] for number in of_band])
+            for of_band in numbers.values()
+        )
+        self.estimators_ = dict(zip(numbers, fitted, strict=True))
+        self.bands_ = list(numbers)
+        return self
+
+    def predict(self, X):
+        """Super-resolve scenes, each with the estimator of its band.
+
+        Parameters
+        ----------
+        X : list of Scene
+
+        Returns
+        -------
+        float32 array of shape (n, H, W), or a list of such images if their sizes differ
+            In [0, 1], in the order of the scenes.
+
+        Raises
+        ------
+        ValueError
+            If a scene has no band or one that was not seen in `fit`, or for the reasons that
+            `estimator` has.
+        """
+        check_is_fitted(self)
+        scenes = check_scenes(X, type(self).__name__)
+        numbers = _numbers_by_band(scenes)
+        self._check_known(scenes)
+        images = [None] * len(scenes)
+        for band, of_band in numbers.items():
+            predicted = self.estimators_[band].predict([scenes[number] for number in of_band])
+            for number, image in zip(of_band, predicted, strict=True):
+                images[number] = image
+        return stack_images(images)
+
+    def score(self, X, y=None):
+        """Mean cPSNR in dB on scenes with HR images; greater is better."""
+        return mean_cpsnr(self, X)
+
+    def _check_known(self, scenes):
+        for scene in scenes:
+            if scene.band not in self.estimators_:
+                raise ValueError(
+                    f"PerBand was not fitted on band {scene.band} of scene {scene.name}, only on "
+                    f"{', '.join(self.bands_)}: fit it on scenes of that band too, or leave the "
+                    "scene out; in cross-validation, StratifiedKFold with the bands as y keeps "
+                    "every band in every fold"
+                )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.no_validation = True
+        tags.target_tags.required = False
+        return tags
+
+
+def _fit_clone(estimator, scenes):
+    return clone(estimator).fit(scenes)
+
+
+def _numbers_by_band(scenes):
+    """Positions of the scenes of each band, by sorted bands."""
+    numbers = {}
+    for number, scene in enumerate(scenes):
+        if scene.band is None:
+            raise ValueError(
+                f"PerBand goes by bands, and scene {scene.name} has none: make it with "
+                'Scene(..., band="RED"), or load it from a folder that is named after its band'
+            )
+        numbers.setdefault(scene.band, []).append(number)
+    return dict(sorted(numbers.items()))

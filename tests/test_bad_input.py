@@ -1,0 +1,396 @@
+"""Bad input is a ValueError that names the scene, the file and what to do; never a silent NaN."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from probav_estimators import (
+    BicubicBaseline,
+    BicubicUpscaler,
+    ClearanceSelector,
+    InputComposer,
+    Scene,
+    cpsnr_scorer,
+    load_scenes,
+    probav_scorer,
+    save_scenes,
+)
+
+REMEDY = "restore|remove|give|divide|fill|pass|must|wrap|make|leave|rename|choose|save"
+
+
+def expect_error(call, *words, error=ValueError):
+    """`call` raises an error whose message has all `words` and says what to do."""
+    with pytest.raises(error) as caught:
+        call()
+    message = str(caught.value)
+    for word in words:
+        assert word in message
+    assert re.search(REMEDY, message), message
+    return caught
+
+
+def write(path, values, **options):
+    Image.fromarray(np.asarray(values)).save(path, format="PNG", **options)
+
+
+def read_all(scene):
+    return scene.lr, scene.qm, scene.hr, scene.sm
+
+
+NOISE = np.random.default_rng(0).integers(0, 65536, (5, 6), dtype=np.uint16)
+
+
+@pytest.fixture
+def lone_frame(tmp_path):
+    """The only frame of a scene: a file that holds NOISE."""
+    write(tmp_path / "LR000.png", NOISE)
+    write(tmp_path / "QM000.png", np.full((5, 6), 255, np.uint8))
+    return tmp_path / "LR000.png"
+
+
+def is_refused(frame, content):
+    """Whether a frame of this content is refused, by its name; what is read must be NOISE."""
+    frame.write_bytes(content)
+    try:
+        pixels = Scene.from_dir(frame.parent).lr
+    except ValueError as error:
+        return frame.name in str(error)
+    np.testing.assert_array_equal(pixels[0], (NOISE / 65535).astype(np.float32))
+    return False
+
+
+class TestFiles:
+    FILES = ["LR001.png", "QM001.png", "HR.png", "SM.png"]
+
+    @pytest.mark.parametrize("name", FILES)
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"\x89PNG", b"not a picture" * 50, b"GIF89a\x01\x00\x01\x00\x80\x00\x00"],
+        ids=["empty", "four bytes", "text", "gif"],
+    )
+    def test_a_file_that_is_no_png_is_named(self, folder, name, content):
+        (folder / name).write_bytes(content)
+        expect_error(
+            lambda: read_all(Scene.from_dir(folder)), "imgset0000", name, "is no PNG file or is"
+        )
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_a_truncated_png_is_named(self, folder, name):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+        expect_error(lambda: read_all(Scene.from_dir(folder)), "imgset0000", name)
+
+    def test_a_png_cut_anywhere_is_refused_or_read_whole(self, lone_frame):
+        content = lone_frame.read_bytes()
+        refused = [is_refused(lone_frame, content[:length]) for length in range(len(content))]
+        # The last chunks hold no pixels.
+        assert all(refused[:-30])
+
+    def test_a_damaged_byte_is_noticed_or_does_not_matter(self, lone_frame):
+        content = lone_frame.read_bytes()
+        refused = []
+        for position in range(len(content)):
+            damaged = bytearray(content)
+            damaged[position] ^= 0x10
+            refused.append(is_refused(lone_frame, damaged))
+        assert np.mean(refused) > 0.5
+
+    @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
+    def test_a_coloured_png_is_refused(self, folder, mode):
+        Image.new(mode, (24, 24)).save(folder / "LR001.png")
+        expect_error(
+            lambda: Scene.from_dir(folder).lr, "imgset0000", "LR001.png", mode, "grey 8-bit or 16"
+        )
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_a_file_that_vanished_after_listing_is_named(self, folder, name):
+        scene = Scene.from_dir(folder)
+        (folder / name).unlink()
+        expect_error(lambda: read_all(scene), "imgset0000", name, error=FileNotFoundError)
+
+    def test_a_damaged_frame_is_named_by_whoever_needs_it(self, root, folder):
+        for path in folder.glob("LR*.png"):
+            path.write_bytes(b"damaged")
+        (root / "norm.csv").unlink()
+        scenes = load_scenes(root)
+        composed = InputComposer().transform(scenes)
+        for call in (
+            lambda: BicubicBaseline().fit(scenes).predict(scenes),
+            lambda: cpsnr_scorer(BicubicBaseline(), scenes),
+            lambda: composed[0].inputs,
+            lambda: scenes[0].norm,
+            lambda: scenes[0].scale,
+        ):
+            expect_error(call, "imgset0000", "LR000.png")
+
+
+class TestFolders:
+    def test_a_missing_quality_map_is_named_when_others_are_there(self, root, folder):
+        (folder / "QM002.png").unlink()
+        for call in (lambda: Scene.from_dir(folder), lambda: load_scenes(root)):
+            expect_error(call, "imgset0000", "has no QM002", "remove LR002")
+
+    def test_a_missing_frame_is_named_when_its_quality_map_is_there(self, root, folder):
+        (folder / "LR002.png").unlink()
+        for call in (lambda: Scene.from_dir(folder), lambda: load_scenes(root)):
+            expect_error(call, "imgset0000", "has no LR002", "remove QM002")
+
+    def test_no_quality_maps_at_all_is_a_warning_and_all_clear(self, root, folder):
+        for path in folder.glob("QM*"):
+            path.unlink()
+        with pytest.warns(UserWarning, match="imgset0000 has no quality maps"):
+            scene = Scene.from_dir(folder)
+        assert scene.qm.shape == scene.lr.shape and scene.qm.all()
+        with pytest.warns(UserWarning, match="1 scenes of .*imgset0000 is one"):
+            scenes = load_scenes(root)
+        assert scenes[0].qm.all() and not scenes[1].qm.all()
+
+    def test_the_warning_is_about_the_scenes_that_are_loaded(self, root, folder):
+        for path in folder.glob("QM*"):
+            path.unlink()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert len(load_scenes(root, bands="NIR")) == 1
+
+    def test_a_scene_that_lost_all_its_frames_is_not_passed_over(self, root, folder):
+        for path in [*folder.glob("LR*"), *folder.glob("QM*")]:
+            path.unlink()
+        for call in (lambda: Scene.from_dir(folder), lambda: load_scenes(root)):
+            expect_error(call, "imgset0000", "has no frames")
+
+    def test_a_missing_folder_is_a_missing_file(self, tmp_path):
+        missing = tmp_path / "imgset0000"
+        for call in (Scene.from_dir, load_scenes):
+            expect_error(
+                lambda call=call: call(missing),
+                str(missing),
+                "is no folder",
+                error=FileNotFoundError,
+            )
+
+    def test_a_file_is_no_folder(self, folder):
+        for call in (Scene.from_dir, load_scenes):
+            expect_error(
+                lambda call=call: call(folder / "HR.png"), "HR.png", error=FileNotFoundError
+            )
+
+    @pytest.mark.parametrize("place", ["", "imgset0000"])
+    def test_a_root_without_scenes_says_what_it_looked_for(self, folder, tmp_path, place):
+        empty = folder if place else tmp_path / "empty"
+        empty.mkdir(exist_ok=True)
+        expect_error(lambda: load_scenes(empty), str(empty), "holds no scenes", "train/RED/")
+
+    def test_a_data_set_is_no_scene(self, root):
+        expect_error(lambda: Scene.from_dir(root), str(root), "has no frames", "load_scenes")
+
+    def test_an_unknown_band_is_told_from_those_that_are_there(self, root):
+        expect_error(lambda: load_scenes(root, bands="SWIR"), "SWIR", "among NIR, RED", str(root))
+        expect_error(lambda: load_scenes(root, bands=["RED", "BLUE"]), "BLUE", "among NIR, RED")
+
+    def test_a_list_of_no_bands_is_refused(self, root):
+        expect_error(lambda: load_scenes(root, bands=[]), "bands")
+
+
+class TestSizesOnDisk:
+    @pytest.mark.parametrize("name", ["LR001.png", "QM001.png"])
+    def test_a_frame_or_map_of_another_size_is_named(self, folder, name):
+        dtype = np.uint16 if name.startswith("LR") else np.uint8
+        write(folder / name, np.ones((24, 23), dtype))
+        expect_error(
+            lambda: read_all(Scene.from_dir(folder)), "imgset0000", name, "(24, 23)", "(24, 24)"
+        )
+
+    @pytest.mark.parametrize("shape", [(71, 72), (72, 48), (24, 24), (12, 12), (96, 72), (60, 60)])
+    def test_an_hr_that_is_no_integer_multiple_is_named(self, folder, shape):
+        write(folder / "HR.png", np.ones(shape, np.uint16))
+        write(folder / "SM.png", np.full(shape, 255, np.uint8))
+        scene = Scene.from_dir(folder)
+        for call in (lambda: scene.hr, lambda: scene.scale, lambda: scene.read_truth()):
+            expect_error(call, "imgset0000", "HR.png", str(shape), "(24, 24)", "same integer")
+
+    def test_a_status_map_of_another_size_is_named(self, folder):
+        write(folder / "SM.png", np.full((48, 48), 255, np.uint8))
+        scene = Scene.from_dir(folder)
+        for call in (lambda: scene.sm, lambda: scene.read_truth()):
+            expect_error(call, "imgset0000", "SM.png", "(48, 48)", "(72, 72)")
+
+    def test_an_all_clouded_status_map_is_named(self, root, folder):
+        write(folder / "SM.png", np.zeros((72, 72), np.uint8))
+        (root / "norm.csv").unlink()
+        scene = Scene.from_dir(folder)
+        for call in (
+            lambda: scene.sm,
+            lambda: scene.norm,
+            lambda: scene.read_truth((slice(0, 2), slice(0, 2))),
+            lambda: BicubicBaseline().score([scene]),
+        ):
+            expect_error(call, "imgset0000", "SM.png", "clouded", "remove it")
+
+
+class TestArrays:
+    @pytest.mark.parametrize("part", ["lr", "hr"])
+    @pytest.mark.parametrize(
+        ("value", "words"),
+        [
+            (np.nan, "NaN or infinite"),
+            (np.inf, "NaN or infinite"),
+            (-np.inf, "NaN or infinite"),
+            (1.0001, "[0, 1]"),
+            (16383, "divide 16-bit values by 65535"),
+            (-0.0001, "[0, 1]"),
+        ],
+    )
+    def test_values_that_are_no_pixels_are_refused(self, make_scene, part, value, words):
+        values = np.zeros({"lr": (4, 6, 8), "hr": (18, 24)}[part])
+        values.flat[7] = value
+        expect_error(lambda: make_scene(**{part: values}), f"scene imgset0042: {part}", words)
+
+    @pytest.mark.parametrize("part", ["qm", "sm"])
+    def test_nan_in_a_mask_is_refused(self, make_scene, part):
+        values = np.ones({"qm": (4, 6, 8), "sm": (18, 24)}[part])
+        values.flat[7] = np.nan
+        expect_error(lambda: make_scene(**{part: values}), f"scene imgset0042: {part}", "NaN")
+
+    @pytest.mark.parametrize("dtype", [np.int16, np.int64, np.uint32, bool, complex])
+    def test_pixels_of_an_ambiguous_type_are_refused(self, make_scene, dtype):
+        expect_error(
+            lambda: make_scene(lr=np.ones((4, 6, 8), dtype)), "imgset0042: lr", np.dtype(dtype).name
+        )
+
+    @pytest.mark.parametrize("shape", [(6, 8), (1, 4, 6, 8), (0, 6, 8), (4, 0, 8)])
+    def test_frames_that_are_no_stack_are_refused(self, make_scene, shape):
+        expect_error(
+            lambda: make_scene(lr=np.zeros(shape), qm=None), "imgset0042: lr", str(shape), "(t, h"
+        )
+
+    def test_frames_of_different_sizes_are_refused(self, make_scene):
+        frames = [np.zeros((6, 8)), np.zeros((6, 9))]
+        expect_error(lambda: make_scene(lr=frames, qm=None), "imgset0042: lr", "different sizes")
+
+    @pytest.mark.parametrize("shape", [(3, 6, 8), (4, 6, 7), (4, 8, 6)])
+    def test_quality_maps_that_do_not_fit_are_refused(self, make_scene, shape):
+        expect_error(
+            lambda: make_scene(qm=np.ones(shape, bool)), "imgset0042", str(shape), "(4, 6, 8)"
+        )
+
+    @pytest.mark.parametrize("shape", [(18, 23), (6, 8), (18, 16), (9, 12), (3, 4)])
+    def test_an_hr_that_is_no_integer_multiple_is_refused(self, make_scene, shape):
+        expect_error(
+            lambda: make_scene(hr=np.zeros(shape), sm=None),
+            "imgset0042",
+            "hr has shape",
+            str(shape),
+            "(6, 8)",
+        )
+
+    def test_a_status_map_that_does_not_fit_is_refused(self, make_scene):
+        sm = np.ones((18, 16), bool)
+        expect_error(lambda: make_scene(sm=sm), "imgset0042", "sm has shape (18, 16)", "(18, 24)")
+        expect_error(lambda: make_scene(sm=sm, hr=None), "imgset0042", "sm has shape (18, 16)")
+
+    def test_an_all_clouded_status_map_is_refused(self, make_scene):
+        expect_error(
+            lambda: make_scene(sm=np.zeros((18, 24), bool)), "imgset0042", "sm calls every pixel"
+        )
+
+    @pytest.mark.parametrize("shape", [(18,), (1, 18, 24), (18, 0)])
+    def test_an_hr_that_is_no_image_is_refused(self, make_scene, shape):
+        expect_error(lambda: make_scene(hr=np.zeros(shape)), "imgset0042: hr", "(H, W)")
+
+    @pytest.mark.parametrize("norm", [0, -46.5, np.nan, np.inf])
+    def test_a_norm_that_is_no_positive_number_is_refused(self, make_scene, norm):
+        expect_error(lambda: make_scene(norm=norm), "imgset0042", "positive number of dB")
+
+
+CALLERS = {
+    "ClearanceSelector": ClearanceSelector().fit,
+    "InputComposer": InputComposer().transform,
+    "BicubicUpscaler": BicubicUpscaler().fit_transform,
+    "BicubicBaseline": BicubicBaseline().fit,
+    "BicubicBaseline.predict": BicubicBaseline(scale=3).predict,
+    "BicubicBaseline.score": BicubicBaseline().score,
+    "cpsnr_scorer": lambda scenes: cpsnr_scorer(BicubicBaseline(), scenes),
+    "probav_scorer": lambda scenes: probav_scorer(BicubicBaseline(), scenes),
+}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+class TestLists:
+    def test_an_empty_list_is_refused(self, caller):
+        expect_error(lambda: CALLERS[caller]([]), "empty list", "at least one scene")
+
+    def test_one_scene_has_to_be_wrapped(self, caller, make_scene):
+        expect_error(lambda: CALLERS[caller](make_scene()), "list of scenes", "[scene]")
+
+    @pytest.mark.parametrize("stranger", [None, "imgset0000", np.zeros((9, 16, 16))])
+    def test_something_else_in_the_list_is_named_by_its_place(self, caller, make_scene, stranger):
+        expect_error(
+            lambda: CALLERS[caller]([make_scene(), stranger]),
+            type(stranger).__name__,
+            "at position 1",
+        )
+
+    @pytest.mark.parametrize("stranger", [None, 3, np.zeros((9, 16, 16)), "train"])
+    def test_something_else_than_a_list_is_refused(self, caller, stranger):
+        expect_error(lambda: CALLERS[caller](stranger), "list of scenes")
+
+
+class TestSaving:
+    def test_an_empty_list_one_scene_and_strangers_are_refused(self, make_scene, tmp_path):
+        for given in ([], make_scene(), [make_scene(), None]):
+            expect_error(lambda given=given: save_scenes(given, tmp_path / "data"), "save_scenes")
+        assert not (tmp_path / "data").exists()
+
+
+class TestTruth:
+    def test_scenes_without_hr_cannot_be_scored(self, make_scene):
+        scenes = [make_scene(), make_scene(hr=None, name="imgset0007")]
+        for call in (
+            lambda: cpsnr_scorer(BicubicBaseline(), scenes),
+            lambda: probav_scorer(BicubicBaseline(), scenes),
+            lambda: BicubicBaseline().score(scenes),
+        ):
+            expect_error(call, "imgset0007", "no HR image", "leave it out")
+
+    def test_scenes_without_hr_on_disk_cannot_be_scored(self, root, folder):
+        (folder / "HR.png").unlink()
+        scenes = load_scenes(root)
+        expect_error(lambda: cpsnr_scorer(BicubicBaseline(), scenes), "imgset0000", "no HR image")
+        assert BicubicBaseline().fit(scenes).predict(scenes).shape == (2, 72, 72)
+
+
+class TestNormCsv:
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "imgset0001",
+            "imgset0001 forty",
+            "imgset0001 46.5 dB",
+            "imgset0001 nan",
+            "imgset0001 inf",
+            "imgset0001 -46.5",
+            "imgset0001 0",
+            "name norm",
+        ],
+    )
+    def test_a_line_that_is_no_name_and_number_is_named(self, root, folder, line):
+        (root / "norm.csv").write_text(f"imgset0000 46.5\n{line}\n")
+        for call in (lambda: load_scenes(root), lambda: Scene.from_dir(folder)):
+            expect_error(call, "norm.csv, line 2", line)
+
+    def test_a_name_that_comes_twice_is_named(self, root):
+        (root / "norm.csv").write_text("imgset0000 46.5\nimgset0001 46\nimgset0000 40\n")
+        expect_error(lambda: load_scenes(root), "norm.csv, line 3", "imgset0000 is there twice")
+
+    def test_a_file_that_is_no_text_is_named(self, root):
+        (root / "norm.csv").write_bytes(b"imgset0000 \xff\xfe\n")
+        expect_error(lambda: load_scenes(root), "norm.csv")
+
+    def test_a_malformed_norm_csv_is_not_overwritten(self, root, make_scene):
+        (root / "norm.csv").write_text("imgset0000 forty\n")
+        expect_error(lambda: save_scenes([make_scene()], root), "norm.csv, line 1")
+        assert (root / "norm.csv").read_text() == "imgset0000 forty\n"

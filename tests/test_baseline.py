@@ -1,0 +1,220 @@
+"""The baseline is the challenge's, and a plain list of scenes is all that scikit-learn needs."""
+
+import pickle
+
+import numpy as np
+import pytest
+from _comparing import upscale_clearest
+from _helpers import slow_cpsnr, slow_score
+from sklearn.base import clone
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    ShuffleSplit,
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+    train_test_split,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.utils import shuffle
+
+from probav_estimators import (
+    BicubicBaseline,
+    ClearanceSelector,
+    cpsnr,
+    cpsnr_scorer,
+    load_scenes,
+    make_scenes,
+    probav_score,
+    probav_scorer,
+)
+
+
+@pytest.fixture(scope="module")
+def full_size_scene():
+    return make_scenes(1, size=128, n_frames=9, random_state=1)[0]
+
+
+class TestImages:
+    def test_images_are_the_mean_of_the_upscaled_clearest_frames(self, scenes):
+        images = BicubicBaseline().fit(scenes).predict(scenes)
+        assert images.shape == (5, 72, 72)
+        assert images.dtype == np.float32
+        for image, scene in zip(images, scenes, strict=True):
+            np.testing.assert_allclose(image, upscale_clearest(scene), rtol=0, atol=1e-6)
+
+    def test_scenes_of_different_sizes_and_scales_give_a_list(self, mixed_scenes):
+        images = BicubicBaseline().fit(mixed_scenes).predict(mixed_scenes)
+        assert isinstance(images, list)
+        assert [image.shape for image in images] == [(32, 48), (80, 48), (36, 54)]
+        for image, scene in zip(images, mixed_scenes, strict=True):
+            assert image.dtype == np.float32
+            np.testing.assert_allclose(image, upscale_clearest(scene), rtol=0, atol=1e-6)
+
+    def test_a_scene_of_the_usual_size_is_upscaled_the_same_way(self, full_size_scene):
+        (image,) = BicubicBaseline().predict([full_size_scene])
+        np.testing.assert_allclose(image, upscale_clearest(full_size_scene), rtol=0, atol=1e-6)
+
+    def test_images_stay_within_0_and_1(self, make_scene):
+        lr = np.random.default_rng(0).integers(0, 2, (3, 6, 8), dtype=np.uint16) * 65535
+        image = BicubicBaseline().predict([make_scene(lr=lr, qm=np.ones(lr.shape, bool))])[0]
+        assert image.min() >= 0 and image.max() <= 1
+
+    def test_scenes_without_truth_take_the_scale_of_the_fit(self, scenes, make_scene):
+        unknown = [make_scene(hr=None, sm=None)]
+        assert BicubicBaseline().fit(scenes).predict(unknown).shape == (1, 18, 24)
+        assert BicubicBaseline(scale=4).predict(unknown).shape == (1, 24, 32)
+        assert BicubicBaseline(scale=4).fit(unknown).predict(unknown).shape == (1, 24, 32)
+
+    def test_a_scale_that_nothing_tells_is_asked_for(self, make_scene):
+        unknown = [make_scene(hr=None, sm=None)]
+        for baseline in (BicubicBaseline(), BicubicBaseline().fit(unknown)):
+            with pytest.raises(ValueError, match=r"imgset0042.*pass BicubicBaseline\(scale=3\)"):
+                baseline.predict(unknown)
+
+    @pytest.mark.parametrize("scale", [1, 0, 2.5, "3"])
+    def test_a_scale_that_is_no_integer_of_two_or_more_is_refused(self, scenes, scale):
+        with pytest.raises(ValueError, match="'scale' parameter of BicubicBaseline"):
+            BicubicBaseline(scale=scale).fit(scenes)
+
+
+class TestScores:
+    def test_real_texture_scores_its_published_norms(self, samples):
+        scenes = load_scenes(samples / "real_texture")
+        images = BicubicBaseline().fit(scenes).predict(scenes)
+        for image, scene in zip(images, scenes, strict=True):
+            assert cpsnr(image, scene.hr, scene.sm) == pytest.approx(scene.norm, abs=1e-5)
+
+    def test_norms_of_real_texture_are_computed_alike(self, samples, tmp_path):
+        (tmp_path / "train").symlink_to(samples / "real_texture" / "train")
+        published = [scene.norm for scene in load_scenes(samples / "real_texture")]
+        computed = [scene.norm for scene in load_scenes(tmp_path)]
+        assert computed == pytest.approx(published, abs=1e-5)
+        assert computed != published
+
+    def test_the_baseline_scores_one_by_its_own_norm(self, scenes, mixed_scenes):
+        baseline = BicubicBaseline().fit(scenes)
+        for given in (scenes, mixed_scenes):
+            for image, scene in zip(baseline.predict(given), given, strict=True):
+                score = probav_score(image, scene.hr, scene.sm, norm=scene.norm)
+                assert score == pytest.approx(1, abs=1e-6)
+            assert probav_scorer(baseline, given) == pytest.approx(-1, abs=1e-6)
+
+    def test_cpsnr_scorer_is_the_mean_over_scenes(self, scenes, mixed_scenes):
+        baseline = BicubicBaseline().fit(scenes)
+        for given in (scenes, mixed_scenes):
+            expected = np.mean([slow_cpsnr(upscale_clearest(s), s.hr, s.sm) for s in given])
+            assert cpsnr_scorer(baseline, given) == pytest.approx(expected, abs=1e-4)
+            assert baseline.score(given) == cpsnr_scorer(baseline, given)
+
+    def test_probav_scorer_is_the_negated_mean_of_norm_over_cpsnr(self, make_scene):
+        scenes = [make_scene(size=(8, 9), norm=40.0 + n, seed=n, name=f"s{n}") for n in range(3)]
+        expected = -slow_score([upscale_clearest(scene) for scene in scenes], scenes)
+        assert probav_scorer(BicubicBaseline(), scenes) == pytest.approx(expected, abs=1e-6)
+
+    def test_more_scenes_than_are_predicted_at_a_time_count_alike(self, scenes):
+        baseline = BicubicBaseline().fit(scenes)
+        assert cpsnr_scorer(baseline, scenes * 8) == pytest.approx(baseline.score(scenes))
+
+    def test_greater_is_better(self, scenes):
+        class Perfect(BicubicBaseline):
+            def predict(self, X):
+                return np.stack([0.999 * scene.hr for scene in X])
+
+        for scorer in (cpsnr_scorer, probav_scorer):
+            assert scorer(Perfect(), scenes) > scorer(BicubicBaseline(), scenes)
+
+
+class TestScikitLearn:
+    def test_the_baseline_clones_pickles_and_prints(self, scenes):
+        baseline = BicubicBaseline(scale=2)
+        assert repr(clone(baseline)) == "BicubicBaseline(scale=2)"
+        assert repr(BicubicBaseline()) == "BicubicBaseline()"
+        fitted = pickle.loads(pickle.dumps(BicubicBaseline().fit(scenes)))
+        assert fitted.scale_ == 3
+
+    def test_fit_stores_nothing_but_the_scale(self, scenes):
+        baseline = BicubicBaseline()
+        assert baseline.fit(scenes) is baseline
+        assert vars(baseline) == {"scale": None, "scale_": 3}
+
+    @pytest.mark.parametrize("scoring", [None, cpsnr_scorer])
+    def test_cross_validation_scores_each_fold_on_its_own_scenes(self, scenes, scoring):
+        scores = cross_val_score(BicubicBaseline(), scenes, cv=5, scoring=scoring)
+        expected = [slow_cpsnr(upscale_clearest(s), s.hr, s.sm) for s in scenes]
+        np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-4)
+
+    def test_cross_validation_takes_several_scorers(self, scenes):
+        results = cross_validate(
+            BicubicBaseline(),
+            scenes,
+            cv=ShuffleSplit(3, test_size=2, random_state=0),
+            scoring={"cpsnr": cpsnr_scorer, "challenge": probav_scorer},
+            error_score="raise",
+        )
+        np.testing.assert_allclose(results["test_challenge"], -1, atol=1e-6)
+        assert (results["test_cpsnr"] > 20).all()
+
+    def test_cross_validation_works_in_other_processes_on_scenes_of_files(self, saved_root):
+        scenes = load_scenes(saved_root)
+        options = {"cv": 2, "scoring": cpsnr_scorer, "error_score": "raise"}
+        parallel = cross_val_score(BicubicBaseline(), scenes, n_jobs=2, **options)
+        np.testing.assert_array_equal(
+            parallel, cross_val_score(BicubicBaseline(), scenes, **options)
+        )
+
+    def test_out_of_fold_predictions_come_in_the_order_of_the_scenes(self, scenes):
+        images = cross_val_predict(BicubicBaseline(), scenes, cv=KFold(2, shuffle=True))
+        for image, scene in zip(images, scenes, strict=True):
+            np.testing.assert_allclose(image, upscale_clearest(scene), rtol=0, atol=1e-6)
+
+    def test_splits_and_shuffles_are_lists_of_the_same_scenes(self, scenes):
+        train, test = train_test_split(scenes, test_size=2, random_state=0)
+        assert isinstance(train, list) and isinstance(test, list)
+        assert {scene.name for scene in train + test} == {scene.name for scene in scenes}
+        assert all(any(scene is given for given in scenes) for scene in train + test)
+        mixed = shuffle(scenes, random_state=0)
+        assert BicubicBaseline().fit(train).score(mixed) == pytest.approx(
+            BicubicBaseline().fit(train).score(scenes)
+        )
+
+    def test_every_scene_is_tested_once_by_k_folds(self, scenes):
+        tested = [
+            scenes[number].name
+            for _, numbers in KFold(3, shuffle=True, random_state=0).split(scenes)
+            for number in numbers
+        ]
+        assert sorted(tested) == sorted(scene.name for scene in scenes)
+
+    def test_grid_search_finds_the_best_number_of_frames(self, scenes):
+        search = GridSearchCV(
+            Pipeline([("select", ClearanceSelector()), ("sr", BicubicBaseline())]),
+            {"select__k": [1, 2, "max", None]},
+            cv=2,
+            scoring=probav_scorer,
+            error_score="raise",
+        ).fit(scenes)
+        means = [
+            np.mean(
+                [
+                    probav_scorer(
+                        Pipeline([("s", ClearanceSelector(k)), ("sr", BicubicBaseline())]).fit(
+                            scenes
+                        ),
+                        fold,
+                    )
+                    for fold in (scenes[:3], scenes[3:])
+                ]
+            )
+            for k in (1, 2, "max", None)
+        ]
+        np.testing.assert_allclose(search.cv_results_["mean_test_score"], means, rtol=1e-9)
+        assert search.best_score_ == pytest.approx(max(means))
+        assert search.predict(scenes).shape == (5, 72, 72)
+
+    def test_a_numpy_array_of_scenes_is_a_list_too(self, make_scene):
+        """scikit-learn's own tools make such arrays of objects."""
+        scenes = np.empty(2, object)
+        scenes[:] = [make_scene(seed=seed, size=(8, 8)) for seed in range(2)]
+        assert BicubicBaseline().fit(scenes).predict(scenes).shape == (2, 24, 24)

@@ -1,0 +1,127 @@
+"""A training shows where it stands, and skorch's own callbacks work on the challenge score."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from _helpers import composed, quick_srcnn, slow_score, small_scenes, weights_of
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
+from skorch.helper import predefined_split
+
+
+@pytest.fixture(scope="module")
+def train():
+    return composed(small_scenes(4))
+
+
+@pytest.fixture(scope="module")
+def valid():
+    return composed(small_scenes(2, first_seed=10))
+
+
+class PredictionAfterEachEpoch(Callback):
+    """Keeps what the net predicts for these scenes once an epoch is over."""
+
+    def __init__(self, scenes):
+        self.scenes = scenes
+
+    def on_train_begin(self, net, **kwargs):
+        self.images_ = []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.images_.append(net.predict(self.scenes))
+
+
+def test_the_score_of_every_epoch_is_that_of_its_own_weights(train, valid):
+    watch = PredictionAfterEachEpoch(valid)
+    net = quick_srcnn(
+        max_epochs=4, lr=1e-2, train_split=predefined_split(valid), callbacks=[watch]
+    ).fit(train)
+    expected = [slow_score(images, valid) for images in watch.images_]
+    np.testing.assert_allclose(net.history[:, "valid_score"], expected, rtol=1e-5)
+
+
+def test_the_best_score_so_far_is_marked(train, valid):
+    net = quick_srcnn(max_epochs=6, lr=1e-2, train_split=predefined_split(valid)).fit(train)
+    scores = net.history[:, "valid_score"]
+    best_yet = [score == min(scores[: number + 1]) for number, score in enumerate(scores)]
+    assert net.history[:, "valid_score_best"] == best_yet
+    assert not all(best_yet)
+
+
+def test_a_checkpoint_keeps_the_weights_with_the_best_score(train, valid, tmp_path):
+    checkpoint = Checkpoint(monitor="valid_score_best", dirname=tmp_path, load_best=True)
+    net = quick_srcnn(
+        max_epochs=6, lr=1e-2, train_split=predefined_split(valid), callbacks=[checkpoint]
+    ).fit(train)
+    scores = net.history[:, "valid_score"]
+    assert slow_score(net.predict(valid), valid) == pytest.approx(min(scores), rel=1e-5)
+
+
+def test_early_stopping_watches_the_score(train, valid):
+    stopping = EarlyStopping(monitor="valid_score", patience=2, threshold=1.0)
+    net = quick_srcnn(max_epochs=9, train_split=predefined_split(valid), callbacks=[stopping]).fit(
+        train
+    )
+    assert len(net.history) == 3
+
+
+def test_a_learning_rate_schedule_is_followed(train):
+    schedule = LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
+    net = quick_srcnn(max_epochs=3, lr=0.008, callbacks=[schedule]).fit(train)
+    assert net.history[:, "event_lr"] == pytest.approx([0.008, 0.004, 0.002])
+
+
+def test_callbacks_can_be_switched_off(train):
+    silent = quick_srcnn(verbose=1, callbacks__progress_bar=None).fit(train)
+    disabled = quick_srcnn(callbacks="disable").fit(train)
+    assert torch.equal(weights_of(silent), weights_of(disabled))
+
+
+def test_the_bar_shows_epoch_loss_score_and_time_left(train, valid, capsys):
+    net = quick_srcnn(
+        max_epochs=3, batch_size=2, verbose=1, train_split=predefined_split(valid)
+    ).fit(train)
+    captured = capsys.readouterr()
+    last = captured.err.rstrip().split("\r")[-1]
+    assert re.search(r"SRCNN epoch 3/3: +100%\|.*\d\d:\d\d, 00:00 left", last)
+    assert f"loss={net.history[-1, 'train_loss']:.5f}" in last
+    assert f"valid_score={net.history[-1, 'valid_score']:.5f}" in last
+    assert "SRCNN epoch 1/3" in captured.err
+    assert captured.out == ""
+
+
+def test_the_bar_does_without_validation(train, capsys):
+    quick_srcnn(verbose=1).fit(train)
+    shown = capsys.readouterr().err
+    assert "loss=" in shown
+    assert "valid_score" not in shown
+
+
+def test_the_bar_counts_the_epochs_of_the_present_call(train, capsys):
+    net = quick_srcnn(max_epochs=2).fit(train)
+    net.set_params(verbose=1).partial_fit(train)
+    shown = capsys.readouterr().err
+    assert "epoch 1/2" in shown
+    assert "epoch 2/2" in shown
+    assert "epoch 3" not in shown
+
+
+def test_without_verbosity_nothing_is_printed(train, valid, capsys):
+    quick_srcnn(verbose=0, train_split=predefined_split(valid)).fit(train).predict(valid)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_an_interrupted_training_leaves_a_net_that_predicts(train, valid):
+    class Interrupt(Callback):
+        def on_batch_end(self, net, training=None, **kwargs):
+            if training and len(net.history) == 2:
+                raise KeyboardInterrupt
+
+    net = quick_srcnn(
+        max_epochs=5, train_split=predefined_split(valid), callbacks=[Interrupt()]
+    ).fit(train)
+    assert len(net.history) == 2
+    assert net.predict(valid).shape == (2, 48, 48)

@@ -1,0 +1,667 @@
+"""A net learns from scenes, predicts images and says what is wrong with its input."""
+
+import copy
+import gc
+import pickle
+import weakref
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from _helpers import (
+    bicubic,
+    clearest_frames,
+    composed,
+    quick_srcnn,
+    slow_cpsnr,
+    slow_score,
+    small_scene,
+    small_scenes,
+    weights_of,
+)
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from skorch.dataset import ValidSplit
+from skorch.helper import predefined_split
+from torch import nn
+
+from probav_estimators import (
+    SRCNN,
+    BicubicUpscaler,
+    CPSNRLoss,
+    InputComposer,
+    MaskedMSELoss,
+    MSELoss,
+    SceneRegressor,
+    make_scenes,
+    probav_scorer,
+)
+from probav_estimators._compute import resolve_device, resolve_dtype
+from probav_estimators.architectures._reconstruction import Reconstruction
+
+
+class UpscalingNet(SceneRegressor):
+    """Smallest net that takes inputs of LR size."""
+
+    upscales = True
+
+    def build_layers(self, in_channels, out_channels, scale):
+        return nn.Sequential(nn.ConvTranspose2d(in_channels, out_channels, scale, stride=scale))
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return small_scenes(6)
+
+
+@pytest.fixture(scope="module")
+def stacked(scenes):
+    return composed(scenes, k=3, mode="concat")
+
+
+@pytest.fixture(scope="module")
+def fitted(stacked):
+    return quick_srcnn().fit(stacked)
+
+
+# The net and its image
+
+
+def test_srcnn_has_its_published_size():
+    scenes = composed(small_scenes(1), k=9, mode="concat")
+    net = quick_srcnn().fit(scenes)
+    shapes = [tuple(weight.shape) for weight in net.module_.parameters()]
+    assert shapes == [(64, 18, 9, 9), (64,), (32, 64, 1, 1), (32,), (2, 32, 5, 5), (2,)]
+    assert len(weights_of(net)) == 97_058
+
+
+def test_without_clearance_the_net_has_one_output_channel(stacked):
+    net = quick_srcnn(predict_clearance=False).fit(stacked)
+    assert net.module_(torch.from_numpy(stacked[0].inputs)).shape == (1, 1, 48, 48)
+    assert net.predict(stacked).shape == (6, 48, 48)
+
+
+def test_predictions_are_float32_images_in_range_of_hr_size(fitted, stacked):
+    images = fitted.predict(stacked)
+    assert images.shape == (6, 48, 48)
+    assert images.dtype == np.float32
+    assert 0 <= images.min() <= images.max() <= 1
+
+
+def test_a_prediction_is_the_module_applied_to_the_inputs(fitted, stacked):
+    with torch.no_grad():
+        expected = [fitted.module_(torch.from_numpy(scene.inputs))[0, 0] for scene in stacked]
+    np.testing.assert_allclose(fitted.predict(stacked), torch.stack(expected), atol=1e-6)
+
+
+def test_the_published_form_is_the_sigmoid_of_the_layers(fitted, stacked):
+    layers = SRCNN().build_layers(6, 2, 3)
+    weights = fitted.module_.state_dict().values()
+    layers.load_state_dict(dict(zip(layers.state_dict(), weights, strict=True)))
+    with torch.no_grad():
+        raw = layers(torch.from_numpy(stacked[0].inputs))[0, 0].double().numpy()
+    np.testing.assert_allclose(fitted.predict(stacked[:1])[0], 1 / (1 + np.exp(-raw)), atol=1e-6)
+
+
+def test_single_frame_predictions_are_averaged(scenes):
+    single = composed(scenes, k=3, mode="concat", frames="single")
+    net = quick_srcnn().fit(single)
+    assert net.n_channels_in_ == 2
+    with torch.no_grad():
+        views = [net.module_(torch.from_numpy(scene.inputs))[:, 0] for scene in single]
+    assert all(view.shape == (3, 48, 48) for view in views)
+    expected = torch.stack([view.mean(dim=0) for view in views])
+    np.testing.assert_allclose(net.predict(single), expected, atol=1e-6)
+
+
+def test_scenes_of_different_frame_counts_are_averaged_each_over_its_own():
+    scenes = [small_scene(n, n_frames=n + 1) for n in range(4)]
+    single = composed(scenes, k=None, frames="single")
+    net = quick_srcnn(max_epochs=1).fit(single)
+    with torch.no_grad():
+        expected = [
+            net.module_(torch.from_numpy(scene.inputs))[:, 0].mean(dim=0) for scene in single
+        ]
+    np.testing.assert_allclose(net.predict(single), torch.stack(expected), atol=1e-6)
+
+
+def test_an_untrained_residual_net_predicts_the_upscaled_mean_of_clear_pixels(scenes, stacked):
+    net = quick_srcnn(residual=True, lr=1e-30).fit(stacked)
+    for image, scene in zip(net.predict(stacked), scenes, strict=True):
+        lr, qm = clearest_frames(scene, 3)
+        mean = (lr * qm).sum(axis=0) / qm.sum(axis=0)
+        np.testing.assert_allclose(image, bicubic(mean[None])[0], atol=1e-6)
+
+
+def test_a_residual_net_adds_its_layers_to_the_mean():
+    torch.manual_seed(0)
+    layers = SRCNN().build_layers(4, 2, 3)
+    module = Reconstruction(layers, n_frames=2, spread=0.25)
+    inputs, mean = torch.rand(2, 4, 12, 12), torch.rand(2, 1, 12, 12)
+    torch.testing.assert_close(module(inputs, mean)[:, :1], mean, rtol=0, atol=0)
+    nn.init.normal_(layers[-1].weight, std=0.1)
+    with torch.no_grad():
+        normalised = inputs.clone()
+        for sample in normalised:
+            sample[:2] = (sample[:2] - sample[:2].mean()) / 0.25
+        raw = layers(normalised)
+        output = module(inputs, mean)
+    torch.testing.assert_close(output[:, :1], mean + 0.25 * raw[:, :1])
+    torch.testing.assert_close(output[:, 1:], raw[:, 1:].sigmoid())
+
+
+def test_a_residual_net_takes_brightness_away_and_gives_it_back(scenes, stacked):
+    net = quick_srcnn(residual=True, max_epochs=2).fit(stacked)
+    brighter = []
+    for scene in scenes:
+        lr = scene.frames.read_lr() + np.float32(0.125)
+        brighter.append(type(scene)(lr, scene.qm, name=scene.name))
+    difference = net.predict(composed(brighter, mode="concat")) - net.predict(stacked)
+    np.testing.assert_allclose(difference, 0.125, atol=1e-4)
+
+
+def test_predictions_of_different_sizes_come_as_a_list():
+    shapes = [(16, 16), (12, 20), (16, 16)]
+    scenes = [small_scene(n, shape=shape) for n, shape in enumerate(shapes)]
+    net = quick_srcnn(max_epochs=2).fit(composed(scenes))
+    images = net.predict(composed(scenes))
+    assert isinstance(images, list)
+    assert [image.shape for image in images] == [(48, 48), (36, 60), (48, 48)]
+    alone = [net.predict(composed([scene]))[0] for scene in scenes]
+    for image, other in zip(images, alone, strict=True):
+        np.testing.assert_allclose(image, other, atol=1e-6)
+
+
+def test_scenes_of_different_frame_counts_fit_one_net():
+    scenes = [small_scene(n, n_frames=n + 2) for n in range(5)]
+    images = quick_srcnn().fit(composed(scenes, k=4)).predict(composed(scenes, k=4))
+    assert images.shape == (5, 48, 48)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_scale_is_that_of_the_scenes(scale):
+    scenes = composed(small_scenes(3, scale=scale, shape=(10, 12)), scale=scale)
+    net = quick_srcnn(residual=True, patch_size=6).fit(scenes)
+    assert net.scale_ == scale
+    assert net.predict(scenes).shape == (3, 10 * scale, 12 * scale)
+
+
+def test_hr_images_are_not_needed_to_predict(fitted, scenes, stacked):
+    without = composed(small_scenes(6, truth=False), mode="concat")
+    np.testing.assert_array_equal(fitted.predict(without), fitted.predict(stacked))
+
+
+def test_a_net_that_upscales_by_itself_takes_frames(scenes):
+    small = composed(scenes, scale=None)
+    net = UpscalingNet(max_epochs=1, residual=True, random_state=0, verbose=0).fit(small)
+    assert net.predict(small).shape == (6, 48, 48)
+
+
+def test_score_is_the_mean_cpsnr(fitted, stacked):
+    images = fitted.predict(stacked)
+    pairs = zip(images, stacked, strict=True)
+    expected = np.mean([slow_cpsnr(image, scene.hr, scene.sm) for image, scene in pairs])
+    assert fitted.score(stacked) == pytest.approx(expected, abs=1e-4)
+
+
+# Training
+
+
+def test_fit_lowers_the_loss(stacked):
+    losses = quick_srcnn(max_epochs=5, lr=3e-3).fit(stacked).history[:, "train_loss"]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_few_epochs_beat_the_baseline_on_scenes_that_were_not_seen():
+    scenes = composed(make_scenes(32, size=24, n_frames=(9, 9), random_state=0), k=5)
+    net = quick_srcnn(residual=True, max_epochs=10).fit(scenes[:16])
+    assert -probav_scorer(net, scenes[16:]) < 1.0
+
+
+@pytest.mark.parametrize("options", [{}, {"patch_size": 8, "augment": True, "residual": True}])
+def test_equal_random_states_make_equal_nets(stacked, options):
+    first, again, other = (
+        quick_srcnn(max_epochs=2, batch_size=2, train_split=0.4, random_state=seed, **options).fit(
+            stacked
+        )
+        for seed in (3, 3, 4)
+    )
+    assert torch.equal(weights_of(first), weights_of(again))
+    assert first.history[:, "valid_loss"] == again.history[:, "valid_loss"]
+    assert not torch.allclose(weights_of(first), weights_of(other))
+
+
+def test_a_second_fit_begins_anew(stacked):
+    net = quick_srcnn(max_epochs=2)
+    first = weights_of(net.fit(stacked))
+    assert torch.equal(first, weights_of(net.fit(stacked)))
+    assert len(net.history) == 2
+
+
+def test_a_seeded_fit_leaves_global_random_states_alone(stacked):
+    np.random.seed(1)
+    torch.manual_seed(1)
+    expected = np.random.random(4), torch.rand(4)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    net = quick_srcnn(patch_size=8, augment=True, train_split=0.4, random_state=0).fit(stacked)
+    net.predict(stacked)
+    np.testing.assert_array_equal(np.random.random(4), expected[0])
+    assert torch.equal(torch.rand(4), expected[1])
+
+
+def test_global_random_states_do_not_change_a_seeded_fit(stacked):
+    nets = []
+    for seed in (1, 2):
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        nets.append(quick_srcnn(patch_size=8, augment=True, train_split=0.4).fit(stacked))
+    assert torch.equal(*map(weights_of, nets))
+
+
+def test_a_random_state_instance_is_accepted(stacked):
+    first, again = (
+        quick_srcnn(random_state=np.random.RandomState(5)).fit(stacked) for _ in range(2)
+    )
+    assert torch.equal(weights_of(first), weights_of(again))
+
+
+def test_worker_processes_do_not_change_what_is_learned(stacked):
+    options = {"patch_size": 8, "augment": True, "batch_size": 2, "max_epochs": 2}
+    net = quick_srcnn(**options).fit(stacked)
+    parallel = quick_srcnn(
+        **options, iterator_train__num_workers=2, iterator_valid__num_workers=2
+    ).fit(stacked)
+    assert torch.equal(weights_of(net), weights_of(parallel))
+    np.testing.assert_array_equal(net.predict(stacked), parallel.predict(stacked))
+
+
+def test_whole_frames_of_different_sizes_train_together():
+    scenes = [small_scene(n, shape=(12 + 4 * (n % 2), 16)) for n in range(6)]
+    net = quick_srcnn(max_epochs=3, lr=3e-3, augment=True).fit(composed(scenes))
+    losses = net.history[:, "train_loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_each_step_takes_a_batch_and_each_epoch_all_scenes(stacked):
+    net = quick_srcnn(batch_size=4, max_epochs=2).fit(stacked)
+    sizes = net.history[:, "batches", :, "train_batch_size"]
+    assert [sorted(epoch) for epoch in sizes] == [[2, 4], [2, 4]]
+
+
+def test_partial_fit_goes_on_where_fit_stopped(stacked):
+    parts = quick_srcnn(max_epochs=2, patch_size=8).fit(stacked)
+    parts.partial_fit(stacked)
+    whole = quick_srcnn(max_epochs=4, patch_size=8).fit(stacked)
+    assert len(parts.history) == 4
+    assert torch.equal(weights_of(parts), weights_of(whole))
+
+
+def test_partial_fit_begins_without_fit(stacked):
+    net = quick_srcnn().partial_fit(stacked)
+    assert torch.equal(weights_of(net), weights_of(quick_srcnn().fit(stacked)))
+
+
+def test_warm_start_goes_on_from_the_present_weights(stacked):
+    net = quick_srcnn(max_epochs=2, warm_start=True)
+    net.fit(stacked).fit(stacked)
+    assert len(net.history) == 4
+    assert torch.equal(weights_of(net), weights_of(quick_srcnn(max_epochs=4).fit(stacked)))
+
+
+def test_weight_decay_reaches_the_optimizer(stacked):
+    net = quick_srcnn(
+        optimizer=torch.optim.SGD, lr=1e-3, optimizer__weight_decay=100.0, max_epochs=8
+    ).fit(stacked)
+    plain = quick_srcnn(optimizer=torch.optim.SGD, lr=1e-3, max_epochs=8).fit(stacked)
+    assert net.optimizer_.param_groups[0]["weight_decay"] == 100.0
+    assert weights_of(net).norm() < 0.5 * weights_of(plain).norm()
+
+
+def test_parameters_reach_the_criterion(stacked):
+    net = quick_srcnn(criterion__border=3, criterion__norm=40.0).fit(stacked)
+    assert (net.criterion_.border, net.criterion_.norm) == (3, 40.0)
+
+
+@pytest.mark.parametrize("criterion", [MSELoss, MaskedMSELoss, CPSNRLoss])
+def test_the_validation_loss_is_the_criterion_of_the_validation_scenes(stacked, criterion):
+    net = quick_srcnn(criterion=criterion, train_split=predefined_split(stacked[4:]))
+    net.fit(stacked[:4])
+    with torch.no_grad():
+        inputs = np.concatenate([scene.inputs for scene in stacked[4:]])
+        prediction = net.module_(torch.from_numpy(inputs))
+    truth = np.stack([np.stack([scene.hr, scene.sm]) for scene in stacked[4:]])
+    expected = criterion()(prediction, torch.from_numpy(truth).float()).item()
+    assert net.history[-1, "valid_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+# Validation
+
+
+@pytest.mark.parametrize(
+    ("train_split", "n_valid"), [(None, 0), (0.2, 2), (0.5, 3), (ValidSplit(3), 2)]
+)
+def test_train_split_says_how_many_scenes_are_kept_from_training(stacked, train_split, n_valid):
+    net = quick_srcnn(train_split=train_split, batch_size=1).fit(stacked)
+    (sizes,) = net.history[:, "batches", :, "train_batch_size"]
+    assert sum(sizes) == 6 - n_valid
+    assert ("valid_score" in net.history[-1]) == (n_valid > 0)
+
+
+def test_a_single_scene_trains_without_validation(stacked):
+    net = quick_srcnn(train_split=0.1).fit(stacked[:1])
+    assert "train_loss" in net.history[-1]
+    assert "valid_loss" not in net.history[-1]
+
+
+def test_views_of_one_scene_stay_on_one_side_of_the_split(scenes):
+    single = composed(scenes, k=3, frames="single")
+    net = quick_srcnn(train_split=0.5, batch_size=1).fit(single)
+    (sizes,) = net.history[:, "batches", :, "train_batch_size"]
+    assert sum(sizes) == 9
+    assert np.isfinite(net.history[-1, "valid_score"])
+
+
+@pytest.mark.parametrize("frames", ["stack", "single"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_valid_score_is_the_mean_challenge_score_of_the_validation_scenes(scenes, frames, residual):
+    prepared = composed(scenes, frames=frames)
+    net = quick_srcnn(
+        residual=residual, patch_size=8, train_split=predefined_split(prepared[1:])
+    ).fit(prepared[:1])
+    expected = slow_score(net.predict(prepared[1:]), scenes[1:])
+    assert net.history[-1, "valid_score"] == pytest.approx(expected, rel=1e-5)
+    assert {"train_loss", "valid_loss", "valid_score"} <= set(net.history[-1])
+
+
+def test_valid_score_of_scenes_of_different_sizes():
+    scenes = [small_scene(n, shape=(12 + 4 * (n % 2), 16)) for n in range(5)]
+    prepared = composed(scenes)
+    net = quick_srcnn(train_split=predefined_split(prepared)).fit(prepared[:2])
+    expected = slow_score(net.predict(prepared), scenes)
+    assert net.history[-1, "valid_score"] == pytest.approx(expected, rel=1e-5)
+
+
+# Device and precision
+
+
+def test_device_auto_stays_what_the_user_said(stacked):
+    net = quick_srcnn().fit(stacked)
+    assert net.get_params()["device"] == "auto"
+    assert "device" not in repr(net)
+    assert clone(net).get_params()["device"] == "auto"
+    assert pickle.loads(pickle.dumps(net)).get_params()["device"] == "auto"
+    assert clone(SRCNN(device="cpu")).get_params()["device"] == "cpu"
+    assert SRCNN().set_params(device="cpu").get_params()["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("has_cuda", "has_mps", "expected"),
+    [(True, False, "cuda"), (True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_device_auto_is_the_fastest_there_is(monkeypatch, has_cuda, has_mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
+    assert resolve_device("auto") == expected
+    assert resolve_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, torch.float32),
+        ({}, torch.float32),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+    ],
+)
+def test_dtype_auto_is_what_the_processor_computes_in(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert resolve_dtype("auto", "cpu") == expected
+    assert resolve_dtype("float32", "cpu") == torch.float32
+    assert resolve_dtype("bfloat16", "cpu") == torch.bfloat16
+    assert resolve_dtype("auto", "mps") == torch.float32
+
+
+def test_bfloat16_predicts_nearly_the_same(stacked):
+    net = quick_srcnn(residual=True, max_epochs=2).fit(stacked)
+    exact = net.predict(stacked)
+    rounded = net.set_params(compute_dtype="bfloat16").predict(stacked)
+    assert rounded.dtype == np.float32
+    difference = np.abs(rounded - exact).max()
+    assert 0 < difference < 0.005
+
+
+def test_bfloat16_trains(stacked):
+    net = quick_srcnn(compute_dtype="bfloat16", max_epochs=5, lr=3e-3).fit(stacked)
+    losses = net.history[:, "train_loss"]
+    exact = quick_srcnn(max_epochs=5, lr=3e-3).fit(stacked).history[:, "train_loss"]
+    assert losses[-1] < 0.95 * losses[0]
+    np.testing.assert_allclose(losses, exact, rtol=0.05)
+    assert weights_of(net).dtype == torch.float32
+
+
+# What scikit-learn expects of an estimator
+
+
+def test_a_net_prints_as_the_call_that_made_it(stacked):
+    assert repr(SRCNN()) == "SRCNN()"
+    net = SRCNN(max_epochs=1, verbose=0, optimizer__weight_decay=0.25, random_state=0)
+    text = "SRCNN(max_epochs=1, optimizer__weight_decay=0.25, random_state=0, verbose=0)"
+    assert repr(net).replace("\n      ", "") == text
+    assert repr(eval(text)) == repr(net) == repr(net.fit(stacked))
+
+
+def test_clone_has_the_same_parameters_and_nothing_learned(fitted):
+    net = clone(fitted)
+    assert net.get_params(deep=False) == fitted.get_params(deep=False)
+    with pytest.raises(NotFittedError):
+        net.predict([])
+
+
+def test_parameters_set_after_fit_are_those_of_the_next_fit(stacked):
+    net = quick_srcnn().fit(stacked).set_params(lr=0.25, optimizer__weight_decay=0.5, max_epochs=2)
+    assert clone(net).get_params()["optimizer__weight_decay"] == 0.5
+    for twin in (clone(net).fit(stacked), net.fit(stacked)):
+        (group,) = twin.optimizer_.param_groups
+        assert (group["lr"], group["weight_decay"]) == (0.25, 0.5)
+        assert len(twin.history) == 2
+
+
+def test_parameters_can_be_set_together():
+    params = {"lr": 0.5, "criterion": MSELoss, "optimizer__weight_decay": 0.5, "callbacks": []}
+    net = clone(SRCNN().set_params(**params))
+    assert {key: net.get_params()[key] for key in params} == params
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_fitted_net_survives_pickle_joblib_and_deepcopy(stacked, tmp_path, residual):
+    net = quick_srcnn(residual=residual, train_split=0.4).fit(stacked)
+    expected = net.predict(stacked)
+    joblib.dump(net, tmp_path / "net.joblib")
+    copies = [
+        pickle.loads(pickle.dumps(net)),
+        joblib.load(tmp_path / "net.joblib"),
+        copy.deepcopy(net),
+    ]
+    for twin in copies:
+        np.testing.assert_array_equal(twin.predict(stacked), expected)
+        assert twin.history == net.history
+        assert repr(twin) == repr(net)
+
+
+def test_an_unpickled_net_goes_on_training_like_the_first(stacked):
+    net = quick_srcnn(warm_start=True).fit(stacked)
+    twin = pickle.loads(pickle.dumps(net))
+    assert torch.equal(weights_of(net.fit(stacked)), weights_of(twin.fit(stacked)))
+
+
+def test_a_fitted_net_pickles_no_larger_for_more_scenes():
+    sizes = []
+    for n_scenes in (4, 12):
+        scenes = composed(small_scenes(n_scenes))
+        net = quick_srcnn(train_split=0.5).fit(scenes)
+        net.predict(scenes)
+        pickled = pickle.dumps(net)
+        assert b"probav_estimators.scene" not in pickled
+        sizes.append(len(pickled))
+    # The history grows by a line a batch, and the pixels of eight scenes would be 75 kB.
+    assert abs(sizes[1] - sizes[0]) < 2000
+
+
+def test_a_fitted_net_lets_its_scenes_go():
+    scenes = composed(small_scenes(4))
+    net = quick_srcnn(train_split=0.5).fit(scenes)
+    net.predict(scenes)
+    watched = [weakref.ref(scene) for scene in scenes]
+    del scenes
+    gc.collect()
+    assert not any(reference() for reference in watched)
+
+
+# Bad input
+
+
+def without_composer():
+    return small_scenes(2)
+
+
+def without_upscaler():
+    return composed(small_scenes(2), scale=None)
+
+
+def without_truth():
+    return composed([small_scene(0), small_scene(1, truth=False)])
+
+
+def of_two_scales():
+    return composed([small_scene(0), small_scene(1, scale=2)])
+
+
+def of_two_frame_counts():
+    scenes = [small_scene(n, n_frames=n + 4) for n in range(2)]
+    return BicubicUpscaler().transform(InputComposer().transform(scenes))
+
+
+BAD_SCENES = [
+    (without_composer, "scene imgset0000.*no inputs.*InputComposer"),
+    (without_upscaler, r"scene imgset0000.*add BicubicUpscaler\(scale=3\) after InputComposer"),
+    (without_truth, "scene imgset0001 has no HR image.*leave it out"),
+    (of_two_scales, "scene imgset0001 are 2 times as large.*one net for each scale"),
+    (of_two_frame_counts, "takes 4 channels.*scene imgset0001 with 5.*ClearanceSelector"),
+    (list, "empty list"),
+]
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(("make", "message"), BAD_SCENES, ids=lambda x: getattr(x, "__name__", ""))
+def test_fit_says_what_is_wrong_with_scenes(make, message, method):
+    with pytest.raises(ValueError, match=message):
+        getattr(quick_srcnn(), method)(make())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        *(case for case in BAD_SCENES if case[0] not in (without_truth, of_two_frame_counts)),
+        (lambda: composed(small_scenes(2), k=5), "takes 3 channels.*imgset0000 with 5.*k=..."),
+        (lambda: composed(small_scenes(2), mode="concat"), "takes 3 channels.*imgset0000 with 6"),
+        (
+            lambda: composed(small_scenes(2, scale=2), scale=2),
+            r"imgset0000.*2 times instead of 3: add BicubicUpscaler\(scale=3\)",
+        ),
+    ],
+)
+def test_predict_says_what_is_wrong_with_scenes(make, message):
+    net = quick_srcnn().fit(composed(small_scenes(1)))
+    with pytest.raises(ValueError, match=message):
+        net.predict(make())
+
+
+def test_score_needs_the_truth():
+    net = quick_srcnn().fit(composed(small_scenes(1)))
+    with pytest.raises(ValueError, match="imgset0001 has no HR image"):
+        net.score(without_truth())
+
+
+def test_a_net_that_upscales_by_itself_refuses_upscaled_inputs():
+    with pytest.raises(ValueError, match="imgset0000 upscaled 3 times: remove BicubicUpscaler"):
+        UpscalingNet(verbose=0).fit(composed(small_scenes(2)))
+
+
+def test_a_validation_scene_without_truth_is_named():
+    train_split = predefined_split(without_truth())
+    with pytest.raises(ValueError, match="imgset0001 has no HR image"):
+        quick_srcnn(train_split=train_split).fit(composed(small_scenes(2)))
+
+
+def test_a_validation_scene_with_other_channels_is_named():
+    train_split = predefined_split(composed([small_scene(7)], k=2))
+    with pytest.raises(ValueError, match=r"takes 3 channels.*scene imgset0007 with 2"):
+        quick_srcnn(train_split=train_split).fit(composed(small_scenes(2)))
+
+
+def test_a_patch_larger_than_a_scene_is_named(stacked):
+    with pytest.raises(ValueError, match="patch_size=17 is larger than scene imgset000"):
+        quick_srcnn(patch_size=17).fit(stacked)
+
+
+def test_one_scene_instead_of_a_list_is_an_error(stacked):
+    with pytest.raises(ValueError, match=r"got one Scene: wrap it, \[scene\]"):
+        quick_srcnn().fit(stacked[0])
+
+
+def test_arrays_instead_of_scenes_are_an_error(stacked):
+    with pytest.raises(ValueError, match="ndarray at position 0"):
+        quick_srcnn().fit(np.zeros((2, 9, 16, 16)))
+
+
+@pytest.mark.parametrize("method", ["predict", "score"])
+def test_a_net_must_be_fitted_before_it_predicts(stacked, method):
+    with pytest.raises(NotFittedError, match="SRCNN"):
+        getattr(SRCNN(), method)(stacked)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_epochs", 0),
+        ("max_epochs", 1.5),
+        ("batch_size", 0),
+        ("lr", 0.0),
+        ("lr", -1e-3),
+        ("compute_dtype", "float16"),
+        ("patch_size", 0),
+        ("patch_size", "big"),
+        ("augment", "yes"),
+        ("residual", 2),
+        ("predict_clearance", None),
+        ("criterion", "mse"),
+        ("train_split", 1.5),
+        ("random_state", "zero"),
+    ],
+)
+def test_fit_names_an_invalid_parameter(stacked, name, value):
+    net = quick_srcnn(**{name: value})
+    assert net.get_params()[name] == value
+    with pytest.raises(ValueError, match=f"'{name}' parameter of SRCNN must be .*{value}"):
+        net.fit(stacked)
+
+
+@pytest.mark.parametrize("prepare", [lambda net: net, clone], ids=["as given", "cloned"])
+@pytest.mark.parametrize("name", ["max_epoch", "optimizer_weight_decay", "patchsize"])
+def test_fit_names_an_unknown_argument(stacked, prepare, name):
+    with pytest.raises(ValueError, match=f"unexpected argument.*{name}"):
+        prepare(quick_srcnn(**{name: 1})).fit(stacked)
+
+
+def test_an_unknown_parameter_of_the_optimizer_is_an_error(stacked):
+    with pytest.raises(TypeError, match="weight_deccay"):
+        quick_srcnn(optimizer__weight_deccay=1).fit(stacked)
+
+
+def test_set_params_refuses_an_unknown_parameter():
+    with pytest.raises(ValueError, match="Invalid parameter 'max_epoch' for estimator SRCNN"):
+        SRCNN().set_params(max_epoch=3)

@@ -1,0 +1,343 @@
+"""Transformers select, compose and upscale as numpy and torch do by hand, and only when asked."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import sklearn
+from _comparing import PARTS, assert_same_scene
+from _helpers import bicubic, clearest_frames
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from probav_estimators import BicubicUpscaler, ClearanceSelector, InputComposer, Scene, load_scenes
+
+TRANSFORMERS = [
+    ClearanceSelector(),
+    ClearanceSelector(k=3),
+    ClearanceSelector(k="max"),
+    ClearanceSelector(k=None),
+    InputComposer(),
+    InputComposer(mode="concat", frames="single"),
+]
+
+
+def scene_with_clearances(clearances):
+    """Frames whose pixels tell their number and whose maps have this many clear pixels."""
+    lr = np.stack([np.full((4, 5), number, np.uint16) for number in range(len(clearances))])
+    qm = np.stack([np.arange(20).reshape(4, 5) < clear for clear in clearances])
+    return Scene(lr, qm)
+
+
+def numbers_of(scene):
+    """Which frames a scene of `scene_with_clearances` has kept, in their order."""
+    return np.rint(scene.lr[:, 0, 0] * 65535).astype(int).tolist()
+
+
+def select(scene, k):
+    return ClearanceSelector(k=k).transform([scene])[0]
+
+
+class TestClearanceSelector:
+    def test_clearest_frame_comes_first(self):
+        scene = scene_with_clearances([12, 20, 3, 17])
+        assert numbers_of(select(scene, 3)) == [1, 3, 0]
+
+    def test_ties_keep_the_order_of_the_frames(self):
+        scene = scene_with_clearances([7, 20, 7, 20, 7, 20])
+        assert numbers_of(select(scene, 5)) == [1, 3, 5, 0, 2]
+
+    def test_missing_frames_are_repeated_in_turn(self):
+        scene = scene_with_clearances([5, 20, 11])
+        assert numbers_of(select(scene, 8)) == [1, 2, 0, 1, 2, 0, 1, 2]
+
+    def test_max_keeps_all_frames_that_tie_at_the_top(self):
+        assert numbers_of(select(scene_with_clearances([9, 18, 3, 18, 18]), "max")) == [1, 3, 4]
+        assert numbers_of(select(scene_with_clearances([9, 18, 3]), "max")) == [1]
+
+    def test_none_sorts_all_frames(self):
+        assert numbers_of(select(scene_with_clearances([9, 18, 3, 18]), None)) == [1, 3, 0, 2]
+
+    def test_fully_clouded_frames_come_last(self):
+        assert numbers_of(select(scene_with_clearances([0, 1, 0]), None)) == [1, 0, 2]
+        assert numbers_of(select(scene_with_clearances([0, 0]), "max")) == [0, 1]
+
+    def test_nine_frames_are_the_default(self, scenes):
+        assert [len(scene) for scene in ClearanceSelector().transform(scenes)] == [9] * len(scenes)
+
+    @settings(deadline=None, max_examples=50)
+    @given(
+        st.lists(st.integers(0, 20), min_size=1, max_size=12),
+        st.one_of(st.integers(1, 15), st.just("max"), st.none()),
+    )
+    def test_any_selection_is_what_sorting_by_hand_gives(self, clearances, k):
+        order = sorted(range(len(clearances)), key=lambda n: (-clearances[n], n))
+        if k == "max":
+            order = [n for n in order if clearances[n] == max(clearances)]
+        elif k is not None:
+            order = [order[position % len(order)] for position in range(k)]
+        selected = select(scene_with_clearances(clearances), k)
+        assert numbers_of(selected) == order
+        assert len(selected) == len(order)
+        assert selected.qm.sum(axis=(1, 2)).tolist() == [clearances[n] for n in order]
+
+    def test_frames_and_maps_move_together(self, scenes):
+        for scene in scenes:
+            lr, qm = clearest_frames(scene, 6)
+            selected = select(scene, 6)
+            np.testing.assert_array_equal(selected.lr, lr)
+            np.testing.assert_array_equal(selected.qm, qm)
+
+    def test_a_selection_of_a_selection_works(self):
+        scene = scene_with_clearances([9, 18, 3, 18])
+        assert numbers_of(select(select(scene, 3), 2)) == [1, 3]
+        assert numbers_of(select(select(scene, 1), 2)) == [1, 1]
+
+    def test_some_of_the_selected_frames_can_be_read(self):
+        frames = select(scene_with_clearances([9, 18, 3, 18]), 4).frames
+        np.testing.assert_array_equal(np.rint(frames.read_lr([3, 0])[:, 0, 0] * 65535), [2, 1])
+
+    def test_only_quality_maps_are_read_and_only_when_asked(self, folder, monkeypatch):
+        opened = record_opened(monkeypatch)
+        scene = Scene.from_dir(folder)
+        selected = select(scene, 2)
+        assert (len(selected), opened) == (2, [])
+        assert len(select(scene, "max")) >= 1
+        assert {name[:2] for name in opened} <= {"QM", "LR"}
+        assert sorted(name for name in opened if name.startswith("QM")) == [
+            f"QM{number:03d}.png" for number in range(len(scene))
+        ]
+        opened.clear()
+        clearance = scene.qm.sum(axis=(1, 2))
+        first, second = np.lexsort((np.arange(len(scene)), -clearance))[:2]
+        opened.clear()
+        assert selected.lr.shape == (2, 24, 24)
+        assert set(opened) <= {f"LR{number:03d}.png" for number in (0, first, second)}
+
+    def test_damaged_frames_do_not_hinder_the_selection(self, folder):
+        """The first frame tells the size; no other is touched."""
+        scene = Scene.from_dir(folder)
+        for number in range(1, len(scene)):
+            (folder / f"LR{number:03d}.png").write_bytes(b"damaged")
+        clearance = scene.qm.sum(axis=(1, 2))
+        assert len(select(scene, "max")) == np.count_nonzero(clearance == clearance.max())
+
+
+def record_opened(monkeypatch):
+    """Names of the files that are opened from now on."""
+    opened, open_image = [], Image.open
+
+    def open_and_note(path, *arguments, **options):
+        opened.append(str(path).rsplit("/", 1)[-1])
+        return open_image(path, *arguments, **options)
+
+    monkeypatch.setattr(Image, "open", open_and_note)
+    return opened
+
+
+def composed_by_hand(lr, qm, mode):
+    """(c, h, w) channels of one sample."""
+    if mode == "lr":
+        return lr
+    if mode == "combine":
+        return np.where(qm, lr, 0)
+    return np.array([*lr, *(mask.astype(float) for mask in qm)])
+
+
+MODES = ["lr", "combine", "concat"]
+
+
+class TestInputComposer:
+    @pytest.mark.parametrize("mode", MODES)
+    def test_stacked_frames_are_the_channels_of_one_sample(self, scenes, mixed_scenes, mode):
+        given = [*scenes, *mixed_scenes]
+        for scene, composed in zip(given, InputComposer(mode).transform(given), strict=True):
+            expected = composed_by_hand(scene.lr, scene.qm, mode)[np.newaxis]
+            assert composed.inputs.dtype == np.float32
+            np.testing.assert_array_equal(composed.inputs, expected.astype(np.float32))
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_single_frames_are_samples_of_their_own(self, scenes, mixed_scenes, mode):
+        given = [*scenes, *mixed_scenes]
+        composer = InputComposer(mode, frames="single")
+        for scene, composed in zip(given, composer.transform(given), strict=True):
+            pairs = zip(scene.lr, scene.qm, strict=True)
+            expected = [composed_by_hand(lr[None], qm[None], mode) for lr, qm in pairs]
+            assert composed.inputs.dtype == np.float32
+            np.testing.assert_array_equal(composed.inputs, np.stack(expected).astype(np.float32))
+
+    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize(("frames", "n_views"), [("stack", 1), ("single", 5)])
+    def test_numbers_of_samples_and_channels_are_known_without_reading(
+        self, saved_root, monkeypatch, mode, frames, n_views
+    ):
+        opened = record_opened(monkeypatch)
+        selected = ClearanceSelector(k=5).transform(load_scenes(saved_root))
+        for scene in InputComposer(mode, frames).transform(selected):
+            facts = (scene.n_views, scene.n_channels)
+            assert opened == []
+            assert scene.inputs.shape[:2] == facts
+            assert facts[0] == n_views
+            opened.clear()
+
+    def test_quality_maps_are_read_only_by_modes_that_use_them(self, folder):
+        for path in folder.glob("QM*"):
+            path.write_bytes(b"damaged")
+        scene = Scene.from_dir(folder)
+        (composed,) = InputComposer("lr").transform([scene])
+        np.testing.assert_array_equal(composed.inputs[0], scene.lr)
+        for mode in ("combine", "concat"):
+            (composed,) = InputComposer(mode).transform([scene])
+            with pytest.raises(ValueError, match=r"QM000\.png"):
+                _ = composed.inputs
+
+    def test_a_second_composer_replaces_the_first(self, scenes):
+        (composed,) = make_pipeline(InputComposer("concat"), InputComposer("combine")).transform(
+            scenes[:1]
+        )
+        np.testing.assert_array_equal(composed.inputs[0], scenes[0].lr * scenes[0].qm)
+
+
+class TestBicubicUpscaler:
+    @pytest.mark.parametrize("scale", [2, 3, 4])
+    @pytest.mark.parametrize("mode", MODES)
+    def test_inputs_are_what_torch_makes_of_the_composed_frames(self, mixed_scenes, mode, scale):
+        for frames in ("stack", "single"):
+            composed = InputComposer(mode, frames).transform(mixed_scenes)
+            upscaled = BicubicUpscaler(scale=scale).transform(composed)
+            for small, large in zip(composed, upscaled, strict=True):
+                assert large.inputs.dtype == np.float32
+                expected = np.stack([bicubic(sample, scale) for sample in small.inputs])
+                np.testing.assert_allclose(large.inputs, expected, rtol=0, atol=1e-6)
+
+    def test_the_whole_chain_is_what_numpy_and_torch_make_of_it(self, scenes):
+        pipe = make_pipeline(
+            ClearanceSelector(k=9), InputComposer(mode="concat"), BicubicUpscaler(scale=3)
+        )
+        for scene, transformed in zip(scenes, pipe.fit_transform(scenes), strict=True):
+            lr, qm = clearest_frames(scene, 9)
+            expected = bicubic(np.concatenate([lr, qm.astype(np.float32)]), 3)
+            np.testing.assert_allclose(transformed.inputs[0], expected, rtol=0, atol=1e-6)
+            assert transformed.inputs.shape == (1, 18, 72, 72)
+
+    def test_an_upscaler_tells_the_scale_of_scenes_without_truth(self, make_scene):
+        scene = make_scene(hr=None, sm=None)
+        pipe = make_pipeline(InputComposer(), BicubicUpscaler(scale=4))
+        assert pipe.fit_transform([scene])[0].scale == 4
+
+    def test_a_missing_composer_is_asked_for(self, scenes):
+        with pytest.raises(ValueError, match=r"imgset0000.*put an InputComposer before it"):
+            BicubicUpscaler().fit_transform(scenes)
+
+    def test_a_second_upscaler_is_refused(self, scenes):
+        pipe = make_pipeline(InputComposer(), BicubicUpscaler(), BicubicUpscaler())
+        with pytest.raises(ValueError, match="upscaled already"):
+            pipe.fit_transform(scenes)
+
+
+class TestConventions:
+    @pytest.mark.parametrize("transformer", TRANSFORMERS, ids=repr)
+    def test_transform_works_without_fit_and_as_after_it(self, transformer, scenes):
+        without = clone(transformer).transform(scenes)
+        fitted = clone(transformer)
+        assert fitted.fit(scenes) is fitted
+        for one, other in zip(without, fitted.transform(scenes), strict=True):
+            assert_same_scene(one, other)
+
+    @pytest.mark.parametrize("transformer", TRANSFORMERS, ids=repr)
+    def test_fit_learns_nothing(self, transformer, scenes):
+        fitted = clone(transformer).fit(scenes)
+        assert vars(fitted) == transformer.get_params()
+
+    @pytest.mark.parametrize("transformer", TRANSFORMERS, ids=repr)
+    def test_the_scenes_that_are_given_stay_as_they_are(self, transformer, scenes):
+        given = list(scenes)
+        before = [copy.deepcopy(vars(scene)) for scene in given]
+        pixels = [[getattr(scene, part) for part in PARTS] for scene in given]
+        for scene in transformer.fit_transform(given):
+            assert scene.lr.size and (scene.inputs is None or scene.inputs.size)
+        assert all(one is other for one, other in zip(given, scenes, strict=True))
+        for scene, attributes, arrays in zip(given, before, pixels, strict=True):
+            assert set(vars(scene)) == set(attributes)
+            assert scene.inputs is None
+            for part, array in zip(PARTS, arrays, strict=True):
+                np.testing.assert_array_equal(getattr(scene, part), array)
+
+    @pytest.mark.parametrize("transformer", TRANSFORMERS, ids=repr)
+    def test_a_transformed_scene_keeps_truth_norm_name_and_band(self, transformer, scenes):
+        for scene, transformed in zip(scenes, transformer.transform(scenes), strict=True):
+            assert (transformed.name, transformed.band) == (scene.name, scene.band)
+            assert transformed.norm == scene.norm
+            assert transformed.scale == scene.scale
+            np.testing.assert_array_equal(transformed.hr, scene.hr)
+            np.testing.assert_array_equal(transformed.sm, scene.sm)
+
+    @pytest.mark.parametrize(
+        ("transformer", "call"),
+        [
+            (ClearanceSelector(), "ClearanceSelector()"),
+            (ClearanceSelector(k="max"), "ClearanceSelector(k='max')"),
+            (ClearanceSelector(k=None), "ClearanceSelector(k=None)"),
+            (
+                InputComposer("concat", frames="single"),
+                "InputComposer(frames='single', mode='concat')",
+            ),
+            (BicubicUpscaler(scale=4), "BicubicUpscaler(scale=4)"),
+        ],
+    )
+    def test_transformers_print_as_the_call_that_made_them(self, transformer, call):
+        assert repr(transformer) == call
+        assert repr(clone(transformer)) == call
+        assert repr(pickle.loads(pickle.dumps(transformer))) == call
+
+    def test_a_pipeline_of_transformers_takes_parameters_by_name(self, scenes):
+        pipe = Pipeline([("select", ClearanceSelector()), ("compose", InputComposer())])
+        pipe.set_params(select__k=2, compose__mode="concat")
+        assert pipe.fit_transform(scenes)[0].inputs.shape == (1, 4, 24, 24)
+
+    def test_a_global_output_format_does_not_disturb(self, scenes):
+        with sklearn.config_context(transform_output="pandas"):
+            transformed = ClearanceSelector(k=2).fit_transform(scenes)
+        assert isinstance(transformed, list)
+        assert [len(scene) for scene in transformed] == [2] * len(scenes)
+
+    def test_any_slice_or_shuffle_is_transformed_scene_by_scene(self, scenes):
+        order = [3, 0, 4, 1]
+        selector = ClearanceSelector(k=2)
+        whole = selector.transform(scenes)
+        part = selector.transform([scenes[number] for number in order])
+        for number, scene in zip(order, part, strict=True):
+            assert_same_scene(scene, whole[number])
+
+
+class TestBadParameters:
+    @pytest.mark.parametrize("k", [0, -1, 2.5, "all", "min", [9]])
+    def test_k_that_is_no_number_of_frames_is_refused(self, scenes, k):
+        check_refused(ClearanceSelector(k=k), scenes, "'k' parameter of ClearanceSelector")
+
+    @pytest.mark.parametrize("mode", ["both", None, 1, "LR"])
+    def test_an_unknown_mode_is_refused(self, scenes, mode):
+        check_refused(InputComposer(mode=mode), scenes, "'mode' parameter of InputComposer")
+
+    @pytest.mark.parametrize("frames", ["all", None, 9])
+    def test_an_unknown_frame_handling_is_refused(self, scenes, frames):
+        check_refused(InputComposer(frames=frames), scenes, "'frames' parameter of InputComposer")
+
+    @pytest.mark.parametrize("scale", [1, 0, -3, 2.5, "3", None])
+    def test_a_scale_that_is_no_integer_of_two_or_more_is_refused(self, scenes, scale):
+        composed = InputComposer().transform(scenes)
+        check_refused(BicubicUpscaler(scale=scale), composed, "'scale' parameter of BicubicUps")
+
+    def test_the_choices_are_named(self, scenes):
+        with pytest.raises(ValueError, match=r"(?=.*'concat')(?=.*'combine')(?=.*'lr').*'both'"):
+            InputComposer(mode="both").fit(scenes)
+
+
+def check_refused(transformer, scenes, message):
+    for method in (transformer.fit, transformer.transform, transformer.fit_transform):
+        with pytest.raises(ValueError, match=message):
+            method(scenes)

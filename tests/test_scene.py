@@ -1,0 +1,346 @@
+"""A scene gives exact pixels, reads them only when asked, and takes them nowhere."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from _comparing import assert_same_scene, upscale_clearest
+from PIL import Image
+
+from probav_estimators import (
+    BicubicUpscaler,
+    ClearanceSelector,
+    InputComposer,
+    Scene,
+    cpsnr,
+    load_scenes,
+    save_scenes,
+)
+
+
+class TestPixels:
+    def test_every_16_bit_value_becomes_itself_over_65535(self, make_scene):
+        values = np.arange(65536, dtype=np.uint16).reshape(1, 256, 256)
+        scene = make_scene(lr=values, qm=np.ones(values.shape, bool), hr=None, sm=None)
+        assert scene.lr.dtype == np.float32
+        np.testing.assert_array_equal(scene.lr, (values / np.float64(65535)).astype(np.float32))
+
+    def test_every_8_bit_value_becomes_itself_over_255(self, make_scene):
+        values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+        scene = make_scene(lr=values, qm=np.ones(values.shape, bool), hr=None, sm=None)
+        np.testing.assert_array_equal(scene.lr, (values / np.float64(255)).astype(np.float32))
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+    def test_floats_stay_as_they_are(self, make_scene, dtype):
+        rng = np.random.default_rng(0)
+        lr, hr = rng.random((4, 6, 8)).astype(dtype), rng.random((18, 24)).astype(dtype)
+        scene = make_scene(lr=lr, hr=hr)
+        assert scene.lr.dtype == scene.hr.dtype == np.float32
+        np.testing.assert_array_equal(scene.lr, lr.astype(np.float32))
+        np.testing.assert_array_equal(scene.hr, hr.astype(np.float32))
+
+    def test_frames_may_come_as_a_list(self, make_scene):
+        frames = [np.full((6, 8), value, np.uint16) for value in (0, 65535, 0, 0)]
+        np.testing.assert_array_equal(make_scene(lr=frames).lr[:, 0, 0], [0, 1, 0, 0])
+
+    @pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.int64, np.float32])
+    def test_masks_of_any_type_are_true_where_they_are_not_zero(self, make_scene, dtype):
+        rng = np.random.default_rng(0)
+        clear = {"qm": rng.random((4, 6, 8)) < 0.5, "sm": rng.random((18, 24)) < 0.5}
+        high = 255 if np.issubdtype(dtype, np.integer) else 1
+        scene = make_scene(**{name: (mask * high).astype(dtype) for name, mask in clear.items()})
+        for name, mask in clear.items():
+            assert getattr(scene, name).dtype == bool
+            np.testing.assert_array_equal(getattr(scene, name), mask)
+
+    def test_writing_to_what_a_scene_returned_does_not_change_it(self, make_scene, root):
+        rng = np.random.default_rng(0)
+        floats = {"lr": rng.random((4, 6, 8), np.float32), "hr": rng.random((18, 24), np.float32)}
+        unmasked = {"qm": None, "sm": None}
+        for scene in [
+            make_scene(),
+            make_scene(**floats),
+            make_scene(**unmasked),
+            *load_scenes(root),
+        ]:
+            for part in ("lr", "qm", "hr", "sm"):
+                returned = getattr(scene, part)
+                before = returned.copy()
+                returned[:] = 1 - returned
+                np.testing.assert_array_equal(getattr(scene, part), before)
+
+    def test_without_masks_every_pixel_is_clear(self, make_scene):
+        scene = make_scene(qm=None, sm=None)
+        assert scene.qm.shape == scene.lr.shape and scene.qm.all()
+        assert scene.sm.shape == scene.hr.shape and scene.sm.all()
+
+    def test_without_truth_there_is_no_hr_no_mask_no_norm_and_no_scale(self, make_scene):
+        scene = make_scene(hr=None, sm=None)
+        assert (scene.hr, scene.sm, scene.norm, scene.scale) == (None, None, None, None)
+        assert not scene.has_hr
+
+    def test_a_status_map_alone_tells_the_scale(self, make_scene):
+        scene = make_scene(hr=None)
+        assert (scene.hr, scene.norm, scene.scale, scene.sm.shape) == (None, None, 3, (18, 24))
+
+
+class TestFacts:
+    @pytest.mark.parametrize("scale", [2, 3, 5])
+    def test_scale_is_hr_over_lr(self, make_scene, scale):
+        assert make_scene(scale=scale).scale == scale
+
+    def test_length_is_the_number_of_frames(self, make_scene):
+        assert [len(make_scene(n_frames=n)) for n in (1, 4, 11)] == [1, 4, 11]
+
+    def test_a_scene_prints_its_name_band_and_number_of_frames(self, make_scene):
+        assert repr(make_scene(band="NIR")) == "<Scene 'imgset0042', band='NIR', 4 frames>"
+        assert repr(make_scene(name=None)) == "<Scene 4 frames>"
+
+    def test_shifts_and_inputs_are_none_before_somebody_makes_them(self, make_scene):
+        scene = make_scene()
+        assert (scene.shifts, scene.true_shifts, scene.inputs) == (None, None, None)
+
+    def test_true_shifts_of_simulated_scenes_follow_the_selected_frames(self, scenes):
+        for scene in scenes:
+            assert scene.true_shifts.shape == (len(scene), 2)
+            assert scene.true_shifts.dtype == np.float32
+            clearance = scene.qm.sum(axis=(1, 2))
+            order = sorted(range(len(scene)), key=lambda number: (-clearance[number], number))
+            (selected,) = ClearanceSelector(k=3).transform([scene])
+            np.testing.assert_array_equal(selected.true_shifts, scene.true_shifts[order[:3]])
+
+
+class TestNorm:
+    def test_norm_is_the_cpsnr_of_the_baseline(self, make_scene):
+        scene = make_scene(size=(10, 12))
+        baseline = upscale_clearest(scene)
+        assert scene.norm == pytest.approx(cpsnr(baseline, scene.hr, scene.sm), abs=1e-5)
+
+    def test_a_given_norm_is_not_computed(self, make_scene):
+        assert make_scene(norm=46.5).norm == 46.5
+
+    def test_norm_is_computed_once_and_kept_through_transformers(self, folder, monkeypatch):
+        (folder.parents[2] / "norm.csv").unlink()
+        scene = Scene.from_dir(folder)
+        (selected,) = ClearanceSelector(k=1).transform([scene])
+        (composed,) = InputComposer().transform([selected])
+        norm = composed.norm
+        assert norm == pytest.approx(cpsnr(upscale_clearest(scene), scene.hr, scene.sm), abs=1e-5)
+        forbid_opening(monkeypatch)
+        for file in folder.glob("*.png"):
+            file.unlink()
+        assert (scene.norm, selected.norm, pickle.loads(pickle.dumps(scene)).norm) == (norm,) * 3
+
+    def test_norm_comes_from_norm_csv(self, folder):
+        (folder.parents[2] / "norm.csv").write_text("imgset0000 41.390660380927926\n")
+        assert Scene.from_dir(folder).norm == 41.390660380927926
+        assert Scene.from_dir(folder, norm=46.5).norm == 46.5
+
+    def test_norm_csv_of_the_challenge_is_read_whole(self, samples, folder):
+        published = (samples / "probav_norm.csv").read_text()
+        (folder.parents[2] / "norm.csv").write_text(published)
+        moved = folder.rename(folder.with_name("imgset0594"))
+        assert Scene.from_dir(moved).norm == pytest.approx(50.0739, abs=5e-5)
+
+
+def forbid_opening(monkeypatch):
+    def refuse(path, *arguments, **options):
+        raise AssertionError(f"{path} was opened")
+
+    monkeypatch.setattr(Image, "open", refuse)
+
+
+class TestLaziness:
+    def test_no_image_is_opened_before_it_is_asked_for(self, root, folder, monkeypatch):
+        with monkeypatch.context() as patch:
+            forbid_opening(patch)
+            scene = Scene.from_dir(folder)
+            scenes = [scene, *load_scenes(root), *load_scenes(root / "train", bands="NIR")]
+            for transformer in (ClearanceSelector(), InputComposer(), BicubicUpscaler()):
+                scenes = transformer.fit_transform(scenes)
+            facts = [(len(s), s.name, s.band, s.norm, s.has_hr, repr(s)) for s in scenes]
+            scenes = pickle.loads(pickle.dumps(scenes))
+            assert len(facts) == 4
+        assert scenes[0].inputs.shape == (1, 9, 72, 72)
+
+    def test_only_the_image_that_is_asked_for_is_read(self, folder):
+        for name in ("LR001.png", "QM001.png", "SM.png"):
+            (folder / name).write_bytes(b"damaged")
+        scene = Scene.from_dir(folder)
+        assert scene.hr.shape == (72, 72)
+        assert scene.frames.read_lr([0, 2]).shape == (2, 24, 24)
+        assert scene.frames.read_qm([0, 2]).shape == (2, 24, 24)
+        with pytest.raises(ValueError, match=r"imgset0000.LR001\.png"):
+            _ = scene.lr
+        with pytest.raises(ValueError, match=r"imgset0000.SM\.png"):
+            _ = scene.sm
+
+    def test_a_file_that_was_written_anew_is_read_anew(self, folder, make_scene):
+        scene = Scene.from_dir(folder)
+        before = scene.hr
+        values = np.full((72, 72), 65535, np.uint16)
+        Image.fromarray(values).save(folder / "HR.png")
+        assert not np.array_equal(before, scene.hr)
+        np.testing.assert_array_equal(scene.hr, 1)
+
+    def test_a_relative_path_survives_a_change_of_folder(self, folder, monkeypatch, tmp_path):
+        monkeypatch.chdir(folder.parent)
+        scene = Scene.from_dir(folder.name)
+        expected = scene.lr
+        monkeypatch.chdir(tmp_path)
+        np.testing.assert_array_equal(scene.lr, expected)
+        assert (scene.name, scene.band) == ("imgset0000", "RED")
+
+
+class TestPickles:
+    def test_a_scene_on_disk_pickles_as_its_path(self, saved_root):
+        scenes = load_scenes(saved_root)
+        for scene in [*scenes, *ClearanceSelector(k=2).transform(scenes)]:
+            assert scene.lr.size and scene.hr.size
+            assert len(pickle.dumps(scene)) < 4000
+
+    def test_a_thousand_scenes_on_disk_pickle_in_a_few_megabytes(self, saved_root):
+        scenes = load_scenes(saved_root) * 200
+        assert len(pickle.dumps(scenes)) < 2e6
+
+    def test_a_pickled_scene_is_the_same_scene(self, scenes, saved_root):
+        for scene in [*scenes, *load_scenes(saved_root)]:
+            assert_same_scene(pickle.loads(pickle.dumps(scene)), scene)
+
+    def test_a_pickled_transformed_scene_is_the_same_scene(self, scenes, saved_root):
+        for given in (scenes, load_scenes(saved_root)):
+            transformed = given
+            for transformer in (ClearanceSelector(k=5), InputComposer("concat"), BicubicUpscaler()):
+                transformed = transformer.transform(transformed)
+            for scene in transformed:
+                copy = pickle.loads(pickle.dumps(scene))
+                assert_same_scene(copy, scene)
+                np.testing.assert_array_equal(copy.inputs, scene.inputs)
+
+
+class TestFolder:
+    def test_a_scene_of_a_folder_is_the_scene_that_was_saved(self, scenes, folder):
+        assert_same_scene(Scene.from_dir(folder), scenes[0])
+        assert_same_scene(Scene.from_dir(f"{folder}/"), scenes[0])
+
+    def test_frames_come_in_the_order_of_their_numbers(self, folder):
+        """LR010 comes after LR003, and LR1000 after both."""
+        for file in [*folder.glob("LR*"), *folder.glob("QM*")]:
+            file.unlink()
+        for number in (1000, 10, 3, 0):
+            Image.fromarray(np.full((24, 24), number, np.uint16)).save(
+                folder / f"LR{number:03d}.png"
+            )
+            Image.fromarray(np.full((24, 24), 255, np.uint8)).save(folder / f"QM{number:03d}.png")
+        np.testing.assert_array_equal(
+            np.rint(Scene.from_dir(folder).lr[:, 0, 0] * 65535), [0, 3, 10, 1000]
+        )
+
+    def test_a_scene_without_truth_loads(self, folder):
+        (folder / "HR.png").unlink()
+        scene = Scene.from_dir(folder)
+        assert scene.hr is None and not scene.has_hr
+        assert scene.sm.shape == (72, 72) and scene.scale == 3
+        (folder / "SM.png").unlink()
+        scene = Scene.from_dir(folder, norm=46.5)
+        assert (scene.hr, scene.sm, scene.scale, scene.norm) == (None, None, None, 46.5)
+
+    def test_a_folder_that_is_not_written_like_a_band_names_none(self, folder, tmp_path):
+        moved = folder.rename(tmp_path / "imgset0000")
+        assert Scene.from_dir(moved).band is None
+
+    def test_eight_bit_files_are_read_on_their_own_scale(self, folder):
+        Image.fromarray(np.full((24, 24), 51, np.uint8)).save(folder / "LR000.png")
+        np.testing.assert_array_equal(Scene.from_dir(folder).lr[0], np.float32(51 / 255))
+
+    def test_maps_of_one_bit_are_read(self, folder):
+        mask = np.eye(24, dtype=bool)
+        Image.fromarray(mask).save(folder / "QM000.png")
+        np.testing.assert_array_equal(Scene.from_dir(folder).qm[0], mask)
+
+
+class TestPatches:
+    """What `read_*` gives for a window is the crop of what it gives for the whole scene."""
+
+    WINDOWS = [
+        (slice(0, 4), slice(0, 5)),
+        (slice(3, 9), slice(2, 11)),
+        (slice(7, 12), slice(6, 12)),
+        (slice(0, 12), slice(0, 12)),
+        (slice(5, 6), slice(5, 6)),
+    ]
+
+    @pytest.mark.parametrize("window", WINDOWS)
+    @pytest.mark.parametrize("frames", ["stack", "single"])
+    @pytest.mark.parametrize("mode", ["lr", "combine", "concat"])
+    def test_a_patch_of_the_inputs_is_a_crop(self, mixed_scenes, mode, frames, window):
+        composed = InputComposer(mode, frames).transform(mixed_scenes)
+        for scene in [*composed, *BicubicUpscaler(scale=2).transform(composed)]:
+            crop = crop_of(window, scene.input_scale)
+            whole = scene.inputs
+            for view in range(scene.n_views):
+                np.testing.assert_allclose(
+                    scene.read_inputs(view, window), whole[view][:, *crop], rtol=0, atol=1e-6
+                )
+
+    @pytest.mark.parametrize("window", WINDOWS)
+    @pytest.mark.parametrize("frames", ["stack", "single"])
+    def test_a_patch_of_the_mean_is_a_crop(self, mixed_scenes, frames, window):
+        for scene in InputComposer(frames=frames).transform(mixed_scenes):
+            for view in range(scene.n_views):
+                np.testing.assert_allclose(
+                    scene.read_mean(view, scene.scale, window),
+                    scene.read_mean(view, scene.scale)[crop_of(window, scene.scale)],
+                    rtol=0,
+                    atol=1e-6,
+                )
+
+    @pytest.mark.parametrize("window", WINDOWS)
+    def test_a_patch_of_the_truth_is_a_crop(self, mixed_scenes, window):
+        for scene in mixed_scenes:
+            crop = crop_of(window, scene.scale)
+            hr, sm = scene.read_truth(window)
+            np.testing.assert_array_equal(hr, scene.hr[crop])
+            np.testing.assert_array_equal(sm, scene.sm[crop])
+
+    def test_the_whole_truth_is_hr_and_sm(self, mixed_scenes):
+        for scene in mixed_scenes:
+            for whole, part in zip(scene.read_truth(), (scene.hr, scene.sm), strict=True):
+                np.testing.assert_array_equal(whole, part)
+
+    def test_a_patch_may_have_no_clear_pixel(self, make_scene):
+        sm = np.ones((18, 24), bool)
+        sm[:9] = False
+        _, clear = make_scene(sm=sm).read_truth((slice(0, 3), slice(0, 8)))
+        assert clear.shape == (9, 24) and not clear.any()
+
+    def test_the_mean_counts_clear_pixels_and_falls_back_on_all(self, make_scene):
+        lr = np.stack([np.full((6, 8), value, np.float32) for value in (0.1, 0.3, 0.8)])
+        qm = np.ones(lr.shape, bool)
+        qm[2] = False
+        qm[:, :, 4:] = False
+        (scene,) = InputComposer().transform([make_scene(lr=lr, qm=qm, hr=None, sm=None)])
+        mean = scene.read_mean(0, 2)
+        np.testing.assert_allclose(mean[:, :4], 0.2, atol=1e-6)
+        np.testing.assert_allclose(mean[:, 12:], 0.4, atol=1e-6)
+
+
+def crop_of(window, scale):
+    return tuple(slice(scale * part.start, scale * part.stop) for part in window)
+
+
+def test_a_scene_without_quality_maps_says_so(make_scene):
+    with pytest.warns(UserWarning, match="scene imgset0007 has no quality maps"):
+        Scene(np.zeros((2, 4, 4), np.uint16), name="imgset0007")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Scene(np.zeros((2, 4, 4), np.uint16), qm=np.ones((2, 4, 4), bool))
+
+
+def test_saving_a_loaded_scene_elsewhere_gives_the_same_files(folder, tmp_path):
+    save_scenes([Scene.from_dir(folder)], tmp_path / "copy")
+    copies = tmp_path / "copy" / "train" / "RED" / "imgset0000"
+    assert {path.name for path in copies.iterdir()} == {path.name for path in folder.iterdir()}
+    for path in folder.iterdir():
+        assert (copies / path.name).read_bytes() == path.read_bytes()

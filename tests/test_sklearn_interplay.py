@@ -1,0 +1,246 @@
+"""Scenes and nets work inside scikit-learn's own tools."""
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from _helpers import quick_srcnn, slow_cpsnr, slow_score, small_scenes, weights_of
+from sklearn.base import clone, is_regressor
+from sklearn.exceptions import FitFailedWarning
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    cross_val_score,
+    cross_validate,
+    learning_curve,
+    train_test_split,
+)
+from sklearn.pipeline import Pipeline
+from torch import nn
+
+from probav_estimators import (
+    SRCNN,
+    BicubicBaseline,
+    BicubicUpscaler,
+    ClearanceSelector,
+    InputComposer,
+    SceneRegressor,
+    cpsnr_scorer,
+    probav_scorer,
+)
+
+SCORERS = {"cpsnr": cpsnr_scorer, "probav": probav_scorer}
+
+
+class WideNet(SceneRegressor):
+    """Net with a parameter of its own.
+
+    Parameters
+    ----------
+    width : int, default=8
+        Channels between the two layers.
+
+    {parameters}
+    """
+
+    def __init__(self, width=8, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+
+    def build_layers(self, in_channels, out_channels, scale):
+        return nn.Sequential(
+            nn.Conv2d(in_channels, self.width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(self.width, out_channels, 3, padding=1),
+        )
+
+
+class WideNetByKeyword(WideNet):
+    """The same, with a parameter that must be named."""
+
+    def __init__(self, *, width=8, **kwargs):
+        super().__init__(width, **kwargs)
+
+
+def pipeline(**params):
+    return Pipeline(
+        [
+            ("select", ClearanceSelector(k=2)),
+            ("compose", InputComposer(mode="lr")),
+            ("upscale", BicubicUpscaler(scale=3)),
+            ("sr", quick_srcnn(**params)),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return small_scenes(6, shape=(12, 12), n_frames=3)
+
+
+@pytest.fixture(scope="module")
+def fitted(scenes):
+    return pipeline().fit(scenes)
+
+
+def mean_cpsnr(images, scenes):
+    return np.mean([slow_cpsnr(x, s.hr, s.sm) for x, s in zip(images, scenes, strict=True)])
+
+
+def test_a_pipeline_goes_from_scenes_to_images_and_a_score(fitted, scenes):
+    images = fitted.predict(scenes)
+    assert images.shape == (6, 36, 36)
+    assert fitted.score(scenes) == pytest.approx(mean_cpsnr(images, scenes), abs=1e-4)
+    assert cpsnr_scorer(fitted, scenes) == pytest.approx(mean_cpsnr(images, scenes), abs=1e-4)
+    assert probav_scorer(fitted, scenes) == pytest.approx(-slow_score(images, scenes), rel=1e-5)
+
+
+def test_fitting_leaves_the_scenes_as_they_were(fitted, scenes):
+    assert all(scene.inputs is None for scene in scenes)
+    assert [len(scene) for scene in scenes] == [3] * 6
+
+
+def test_a_fitted_pipeline_survives_joblib(fitted, scenes, tmp_path):
+    joblib.dump(fitted, tmp_path / "pipeline.joblib")
+    twin = joblib.load(tmp_path / "pipeline.joblib")
+    np.testing.assert_array_equal(twin.predict(scenes), fitted.predict(scenes))
+
+
+def test_cross_validation_is_a_loop_over_folds(scenes):
+    folds = KFold(3, shuffle=True, random_state=0)
+    found = cross_val_score(pipeline(), scenes, cv=folds)
+    expected = []
+    for train, test in folds.split(scenes):
+        pipe = pipeline().fit([scenes[i] for i in train])
+        held_out = [scenes[i] for i in test]
+        expected.append(mean_cpsnr(pipe.predict(held_out), held_out))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_cross_validation_takes_several_scorers(scenes):
+    results = cross_validate(BicubicBaseline(), scenes, cv=2, scoring=SCORERS)
+    folds = scenes[:3], scenes[3:]
+    expected = [mean_cpsnr(BicubicBaseline().predict(fold), fold) for fold in folds]
+    np.testing.assert_allclose(results["test_cpsnr"], expected, atol=1e-4)
+    np.testing.assert_allclose(results["test_probav"], [-1, -1], rtol=1e-6)
+
+
+def test_cross_validation_in_two_processes_gives_the_same_scores(scenes):
+    found, again = (
+        cross_val_score(pipeline(max_epochs=2), scenes, cv=2, n_jobs=n_jobs) for n_jobs in (None, 2)
+    )
+    # Workers have fewer threads, which add up in another order.
+    np.testing.assert_allclose(found, again, rtol=1e-3)
+
+
+def test_grid_search_tries_modes_and_frames_and_refits_the_best(scenes):
+    grid = {"compose__mode": ["lr", "combine", "concat"], "compose__frames": ["stack", "single"]}
+    search = GridSearchCV(pipeline(), grid, scoring=SCORERS, refit="probav", cv=2).fit(scenes)
+    scores = search.cv_results_["mean_test_probav"]
+    assert scores.shape == (6,)
+    assert np.isfinite(scores).all()
+    assert len(set(scores)) == 6
+    assert search.best_params_ == search.cv_results_["params"][np.argmax(scores)]
+    best = clone(pipeline()).set_params(**search.best_params_).fit(scenes)
+    np.testing.assert_array_equal(search.predict(scenes), best.predict(scenes))
+    assert search.score(scenes) == pytest.approx(probav_scorer(best, scenes))
+
+
+def test_grid_search_over_the_learning_rate_is_a_loop_over_fits(scenes):
+    search = GridSearchCV(
+        pipeline(), {"sr__lr": [1e-4, 1e-2]}, scoring=SCORERS, refit=False, cv=2
+    ).fit(scenes)
+    for lr, found in zip([1e-4, 1e-2], search.cv_results_["split0_test_probav"], strict=True):
+        images = pipeline(lr=lr).fit(scenes[3:]).predict(scenes[:3])
+        assert found == pytest.approx(-slow_score(images, scenes[:3]), rel=1e-5)
+
+
+def test_estimators_are_values_of_a_grid(scenes):
+    grid = {
+        "sr": [quick_srcnn(), quick_srcnn(residual=True), BicubicBaseline()],
+        "select": [ClearanceSelector(k=3)],
+    }
+    search = GridSearchCV(pipeline(), grid, scoring=probav_scorer, cv=2).fit(scenes)
+    assert search.cv_results_["mean_test_score"][2] == pytest.approx(-1.0)
+    assert [type(params["sr"]) for params in search.cv_results_["params"]] == [
+        SRCNN,
+        SRCNN,
+        BicubicBaseline,
+    ]
+
+
+def test_grid_search_gives_the_error_score_to_what_cannot_be_fitted(scenes):
+    search = GridSearchCV(
+        pipeline(), {"sr__patch_size": [6, 13]}, scoring=cpsnr_scorer, cv=2, error_score=-7.0
+    )
+    with pytest.warns(FitFailedWarning, match="patch_size=13 is larger than scene"):
+        search.fit(scenes)
+    good, bad = search.cv_results_["mean_test_score"]
+    assert good > 0
+    assert bad == -7.0
+    with pytest.raises(ValueError, match="patch_size=13 is larger than scene"):
+        search.set_params(error_score="raise").fit(scenes)
+
+
+def test_scenes_are_split_like_any_list(scenes):
+    train, test = train_test_split(scenes, test_size=2, random_state=0)
+    assert (len(train), len(test)) == (4, 2)
+    assert {id(scene) for scene in train + test} == {id(scene) for scene in scenes}
+    assert pipeline().fit(train).predict(test).shape == (2, 36, 36)
+
+
+def test_a_learning_curve_grows_the_list_of_scenes(scenes):
+    sizes, _, test_scores = learning_curve(
+        pipeline(), scenes, None, train_sizes=[1, 3], cv=2, scoring=cpsnr_scorer
+    )
+    assert sizes.tolist() == [1, 3]
+    assert np.isfinite(test_scores).all()
+
+
+def test_parameters_are_set_through_the_pipeline():
+    pipe = pipeline().set_params(sr__lr=0.5, sr__optimizer__weight_decay=0.25, compose__mode="lr")
+    params = clone(pipe).get_params()
+    assert params["sr__lr"] == 0.5
+    assert params["sr__optimizer__weight_decay"] == 0.25
+    assert params["sr__max_epochs"] == 1
+
+
+def test_nets_are_regressors():
+    assert is_regressor(SRCNN())
+    assert is_regressor(pipeline())
+
+
+def test_nets_and_pipelines_draw_as_html(fitted):
+    for estimator in (SRCNN(), fitted, pipeline(), fitted["sr"]):
+        assert "SRCNN" in estimator._repr_html_()
+
+
+@pytest.mark.parametrize("net_class", [WideNet, WideNetByKeyword])
+def test_a_new_architecture_is_one_class(scenes, net_class):
+    net = net_class(width=5, max_epochs=1, random_state=0, verbose=0)
+    assert repr(net) == f"{net_class.__name__}(max_epochs=1, random_state=0, verbose=0, width=5)"
+    assert clone(net).width == 5
+    pipe = pipeline().set_params(sr=net)
+    search = GridSearchCV(pipe, {"sr__width": [3, 4]}, scoring=probav_scorer, cv=2).fit(scenes)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    best = search.best_estimator_["sr"]
+    assert weights_of(best).numel() == 9 * 2 * best.width + best.width + 9 * best.width * 2 + 2
+
+
+def test_a_new_architecture_inherits_parameters_and_their_documentation(scenes):
+    assert {"width", "max_epochs", "residual"} <= set(WideNet().get_params())
+    assert "width : int, default=8" in WideNet.__doc__
+    assert "residual : bool, default=False" in WideNet.__doc__
+    twins = [
+        pipeline().set_params(sr=WideNet(width=5, max_epochs=1, random_state=seed, verbose=0))
+        for seed in (0, 0)
+    ]
+    first, again = (weights_of(twin.fit(scenes)["sr"]) for twin in twins)
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("net_class", [WideNet, WideNetByKeyword])
+def test_a_misspelt_parameter_is_found_in_cross_validation(scenes, net_class):
+    pipe = pipeline().set_params(sr=net_class(widht=5, max_epochs=1, verbose=0))
+    with pytest.raises(ValueError, match=r"unexpected argument.*widht"):
+        cross_val_score(pipe, scenes, cv=2, error_score="raise")

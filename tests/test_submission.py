@@ -1,0 +1,342 @@
+"""A submission holds what was predicted, under the right names, or is not there at all."""
+
+import copy
+import io
+import weakref
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _helpers import composed, quick_srcnn, small_scenes
+from PIL import Image
+from skimage.io import imread
+
+import probav_estimators._prediction as prediction
+from probav_estimators import BicubicBaseline, make_scenes
+from probav_estimators.datasets._submission import write_submission
+
+
+class Interrupted:
+    """Estimator that the user stops once it has predicted some scenes."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def predict(self, scenes):
+        self.calls += 1
+        if self.calls == 2:
+            raise KeyboardInterrupt
+        return BicubicBaseline().predict(scenes)
+
+
+class Watchful:
+    """Estimator that counts which of its earlier predictions are still in memory."""
+
+    def __init__(self):
+        self.predicted = []
+        self.alive = []
+
+    def predict(self, scenes):
+        self.alive.append(sum(reference() is not None for reference in self.predicted))
+        images = BicubicBaseline().predict(scenes)
+        self.predicted.append(weakref.ref(images))
+        return images
+
+
+class Forgetful:
+    """Estimator that loses an image."""
+
+    def predict(self, scenes):
+        return BicubicBaseline().predict(scenes)[1:]
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Three scenes whose values have 14 bits, as the sensor's."""
+    return make_scenes(3, size=16, n_frames=4, random_state=0)
+
+
+@pytest.fixture
+def images(scenes):
+    rng = np.random.default_rng(0)
+    return rng.uniform(0, 16383 / 65535, (len(scenes), 48, 48))
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "submission.zip"
+
+
+def read_with_pillow(path):
+    """Images of a zip file by name, in its order."""
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        return {
+            name: np.asarray(Image.open(io.BytesIO(archive.read(name))))
+            for name in archive.namelist()
+        }
+
+
+def read_with_scikit_image(path, folder):
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+        return {name: imread(folder / name) for name in archive.namelist()}
+
+
+def values_of(pixels):
+    return np.rint(np.asarray(pixels, np.float64) * 65535)
+
+
+def assert_same_images(read, expected):
+    assert list(read) == list(expected)
+    for name, image in read.items():
+        assert image.dtype == np.uint16
+        np.testing.assert_array_equal(image, expected[name])
+
+
+class TestWhatIsWritten:
+    def test_outside_readers_get_the_same_numbers(self, scenes, images, target, tmp_path):
+        write_submission(images, scenes, target)
+        expected = {
+            f"imgset000{number}.png": values_of(image) for number, image in enumerate(images)
+        }
+        assert_same_images(read_with_pillow(target), expected)
+        assert_same_images(read_with_scikit_image(target, tmp_path / "unpacked"), expected)
+
+    def test_files_are_16_bit_grey_pngs(self, scenes, images, target):
+        write_submission(images, scenes, target)
+        with zipfile.ZipFile(target) as archive:
+            for name in archive.namelist():
+                start = archive.read(name)[:26]
+                assert start[:8] == b"\x89PNG\r\n\x1a\n"
+                # Bit depth and colour type of the header: 16 bits, grey.
+                assert (start[24], start[25]) == (16, 0)
+
+    def test_images_come_in_the_order_of_the_scenes(self, scenes, images, target):
+        write_submission(images, scenes[::-1], target)
+        read = read_with_pillow(target)
+        assert list(read) == ["imgset0002.png", "imgset0001.png", "imgset0000.png"]
+        np.testing.assert_array_equal(read["imgset0002.png"], values_of(images[0]))
+
+    def test_a_list_of_images_is_written_as_the_array_of_them_is(self, scenes, images, tmp_path):
+        first = write_submission(images, scenes, tmp_path / "array.zip")
+        second = write_submission(list(images), scenes, tmp_path / "list.zip")
+        assert first.read_bytes() == second.read_bytes()
+
+    @pytest.mark.parametrize("dtype", [np.uint16, ">u2"])
+    def test_uint16_images_are_values(self, scenes, images, target, dtype):
+        values = np.rint(images * 65535).astype(dtype)
+        write_submission(values, scenes, target)
+        for image, expected in zip(read_with_pillow(target).values(), values, strict=True):
+            np.testing.assert_array_equal(image, expected)
+
+    def test_every_14_bit_value_survives_as_float32(self, small_frame_scene, target):
+        values = np.arange(2**14, dtype=np.uint16).reshape(128, 128)
+        pixels = values.astype(np.float32) / np.float32(65535)
+        write_submission([pixels], [small_frame_scene], target)
+        np.testing.assert_array_equal(read_with_pillow(target)["imgset0042.png"], values)
+
+    @pytest.fixture
+    def small_frame_scene(self, make_scene):
+        return make_scene(size=(64, 64), scale=2)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.uint16])
+    def test_values_above_14_bits_are_clipped_with_a_warning(self, scenes, target, dtype):
+        values = np.full((3, 48, 48), 12000, np.uint16)
+        values[1, 5, 7], values[2, 0, 0] = 16384, 65535
+        images = values if dtype == np.uint16 else (values / 65535).astype(np.float32)
+        with pytest.warns(UserWarning, match="2 values above 16383"):
+            write_submission(images, scenes, target)
+        read = np.stack(list(read_with_pillow(target).values()))
+        np.testing.assert_array_equal(read, np.minimum(values, 16383))
+
+    def test_scenes_may_differ_in_size_and_scale(self, mixed_scenes, target):
+        scenes = [renamed(scene, number) for number, scene in enumerate(mixed_scenes)]
+        write_submission(BicubicBaseline(), scenes, target)
+        shapes = [image.shape for image in read_with_pillow(target).values()]
+        assert shapes == [(32, 48), (80, 48), (36, 54)]
+
+    def test_scenes_without_truth_are_written_at_any_common_scale(self, target):
+        scenes = small_scenes(2, truth=False)
+        write_submission(np.zeros((2, 64, 64)), scenes, target)
+        assert [image.shape for image in read_with_pillow(target).values()] == [(64, 64)] * 2
+
+
+class TestEstimators:
+    def test_a_fitted_net_writes_what_it_predicts(self, scenes, target):
+        inputs = composed(scenes)
+        net = quick_srcnn(residual=True).fit(inputs)
+        write_submission(net, inputs, target)
+        expected = values_of(net.predict(inputs))
+        assert expected.std() > 0 and expected.max() <= 16383
+        np.testing.assert_array_equal(np.stack(list(read_with_pillow(target).values())), expected)
+
+    def test_scenes_are_predicted_a_few_at_a_time(self, scenes, tmp_path, monkeypatch):
+        baseline = BicubicBaseline()
+        whole = write_submission(baseline, scenes, tmp_path / "whole.zip")
+        sizes = []
+        monkeypatch.setattr(prediction, "_CHUNK", 2)
+        monkeypatch.setattr(
+            BicubicBaseline,
+            "predict",
+            lambda self, X, predict=BicubicBaseline.predict: (
+                sizes.append(len(X)) or predict(self, X)
+            ),
+        )
+        parts = write_submission(baseline, scenes, tmp_path / "parts.zip")
+        assert sizes == [2, 1]
+        assert parts.read_bytes() == whole.read_bytes()
+
+    def test_predictions_do_not_pile_up(self, target, monkeypatch):
+        monkeypatch.setattr(prediction, "_CHUNK", 1)
+        estimator = Watchful()
+        write_submission(estimator, make_scenes(6, size=16, random_state=0), target)
+        assert len(estimator.alive) == 6
+        assert max(estimator.alive) <= 2
+
+    def test_a_progress_bar_counts_the_scenes(self, scenes, target, capsys):
+        write_submission(BicubicBaseline(), scenes, target)
+        assert "3/3" in capsys.readouterr().err
+
+    def test_an_estimator_that_loses_images_is_named(self, scenes, target):
+        with pytest.raises(ValueError, match=r"Forgetful predicted 2 images for the 3 scenes"):
+            write_submission(Forgetful(), scenes, target)
+
+
+class TestTheFile:
+    def test_the_path_is_returned(self, scenes, images, target):
+        path = write_submission(images, scenes, str(target))
+        assert isinstance(path, Path)
+        assert path == target
+
+    def test_a_path_may_be_relative(self, scenes, images, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        write_submission(images, scenes, "mine.zip")
+        assert zipfile.is_zipfile(tmp_path / "mine.zip")
+
+    def test_equal_images_give_equal_bytes_at_any_hour(self, scenes, images, tmp_path):
+        first = write_submission(images, scenes, tmp_path / "first.zip")
+        second = write_submission(images.copy(), scenes, tmp_path / "second.zip")
+        assert first.read_bytes() == second.read_bytes()
+        with zipfile.ZipFile(first) as archive:
+            assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+    def test_only_the_zip_is_left(self, scenes, images, target):
+        target.write_bytes(b"an older submission")
+        write_submission(images, scenes, target)
+        assert list(target.parent.iterdir()) == [target]
+        assert zipfile.is_zipfile(target)
+
+    @pytest.mark.parametrize("older", [None, b"an older submission"])
+    def test_an_interrupt_leaves_what_was_there(self, scenes, target, monkeypatch, older):
+        monkeypatch.setattr(prediction, "_CHUNK", 1)
+        if older is not None:
+            target.write_bytes(older)
+        with pytest.raises(KeyboardInterrupt):
+            write_submission(Interrupted(), scenes, target)
+        left = {path: path.read_bytes() for path in target.parent.iterdir()}
+        assert left == ({} if older is None else {target: older})
+
+    def test_a_disk_that_fills_up_leaves_nothing(self, scenes, images, target, monkeypatch):
+        def fill_up(self, *args, **options):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(zipfile.ZipFile, "writestr", fill_up)
+        with pytest.raises(OSError, match="No space left"):
+            write_submission(images, scenes, target)
+        assert list(target.parent.iterdir()) == []
+
+
+class TestWhatIsRefused:
+    @pytest.fixture(autouse=True)
+    def leaves_nothing(self, target):
+        yield
+        assert [path for path in target.parent.iterdir() if path.is_file()] == []
+
+    @pytest.mark.parametrize("n_images", [2, 4])
+    def test_another_number_of_images(self, scenes, target, n_images):
+        with pytest.raises(ValueError, match=f"{n_images} images for 3 scenes"):
+            write_submission(np.zeros((n_images, 48, 48)), scenes, target)
+
+    @pytest.mark.parametrize(
+        ("flaw", "message"),
+        [
+            (np.nan, "scene imgset0001: the image has NaN or infinite"),
+            (np.inf, "scene imgset0001: the image has NaN or infinite"),
+            (-0.01, r"scene imgset0001: the image has values from -0.01 .* \[0, 1\]"),
+            (1.5, r"scene imgset0001: the image has values .* to 1.5: .* divide .* by 65535"),
+        ],
+    )
+    def test_a_pixel_that_is_no_pixel(self, scenes, images, target, flaw, message):
+        images[1, 20, 30] = flaw
+        with pytest.raises(ValueError, match=message):
+            write_submission(images, scenes, target)
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool, complex, str])
+    def test_values_of_another_type(self, scenes, images, target, dtype):
+        with pytest.raises(ValueError, match=r"scene imgset0000: .* type .* give floats"):
+            write_submission(images.astype(dtype), scenes, target)
+
+    @pytest.mark.parametrize("shape", [(47, 48), (32, 32), (16, 16), (96, 48), (0, 0)])
+    def test_an_image_of_another_size_than_the_scale_makes(self, scenes, images, target, shape):
+        images = [images[0], images[1], np.zeros(shape)]
+        with pytest.raises(ValueError, match=r"scene imgset0002: .* must be 3 times as large"):
+            write_submission(images, scenes, target)
+
+    @pytest.mark.parametrize("shape", [(48, 48, 1), (48,), (1, 48, 48)])
+    def test_an_image_that_is_not_one_grey_image(self, scenes, images, target, shape):
+        images = [images[0], np.zeros(shape), images[2]]
+        with pytest.raises(ValueError, match=r"scene imgset0001: .* give one grey image"):
+            write_submission(images, scenes, target)
+
+    @pytest.mark.parametrize("shape", [(16, 16), (40, 40), (32, 48), (15, 15)])
+    def test_a_scale_that_is_not_an_integer_of_at_least_2(self, target, shape):
+        with pytest.raises(ValueError, match=r"scene imgset0000: .* an integer of 2 or more"):
+            write_submission([np.zeros(shape)], small_scenes(1, truth=False), target)
+
+    def test_two_scales_where_no_truth_tells_them(self, target):
+        images = [np.zeros((48, 48)), np.zeros((32, 32))]
+        with pytest.raises(ValueError, match=r"scene imgset0001: .* must be 3 times as large"):
+            write_submission(images, small_scenes(2, truth=False), target)
+
+    @pytest.mark.parametrize("name", [None, "paris", "imgset12", "imgset00001", "imgset0001\n"])
+    def test_a_name_that_the_challenge_does_not_know(self, images, make_scene, target, name):
+        with pytest.raises(ValueError, match=r'at position 0 .* name it like "imgset0594"'):
+            write_submission(images[:1], [make_scene(size=(16, 16), name=name)], target)
+
+    def test_two_scenes_of_one_name(self, scenes, images, target):
+        with pytest.raises(ValueError, match="2 scenes are named imgset0001"):
+            write_submission(images, [scenes[1], scenes[0], scenes[1]], target)
+
+    def test_names_are_checked_before_anything_is_predicted(self, scenes, target):
+        estimator = Interrupted()
+        with pytest.raises(ValueError, match="2 scenes are named"):
+            write_submission(estimator, [scenes[0], scenes[0]], target)
+        assert estimator.calls == 0
+
+    def test_neither_images_nor_an_estimator(self, scenes, target):
+        with pytest.raises(ValueError, match=r"images or a fitted estimator, got float"):
+            write_submission(0.5, scenes, target)
+
+    def test_images_and_scenes_in_the_wrong_places(self, scenes, images, target):
+        with pytest.raises(ValueError, match="takes a list of scenes, got ndarray"):
+            write_submission(scenes, images, target)
+
+    def test_no_scenes(self, target):
+        with pytest.raises(ValueError, match="empty list"):
+            write_submission([], [], target)
+
+    def test_a_folder_that_does_not_exist(self, scenes, images, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"absent is no folder: make it first"):
+            write_submission(images, scenes, tmp_path / "absent" / "mine.zip")
+
+    def test_a_path_that_is_a_folder(self, scenes, images, tmp_path):
+        with pytest.raises(IsADirectoryError, match="is a folder: give the name of a file"):
+            write_submission(images, scenes, tmp_path)
+
+
+def renamed(scene, number):
+    scene = copy.copy(scene)
+    scene.name = f"imgset{number:04d}"
+    return scene
