@@ -44,6 +44,12 @@ _PREDICTION_BATCH = 4
 # Scenes whose spread is measured before a residual net is made.
 _SPREAD_SCENES = 32
 
+_OPTIMIZERS = {
+    name
+    for name, value in vars(torch.optim).items()
+    if isinstance(value, type) and name != "Optimizer"
+}
+
 _PARAMETERS = """Parameters
     ----------
     max_epochs : int, default=150
@@ -52,7 +58,7 @@ _PARAMETERS = """Parameters
         Samples for each step of the optimizer.
     lr : float, default=1e-3
         Learning rate.
-    optimizer : class of torch.optim, default=torch.optim.NAdam
+    optimizer : class of torch.optim or its name, default=torch.optim.NAdam
         Its own parameters are given as ``optimizer__weight_decay=...``.
     device : str, default="auto"
         Where to compute. "auto": cuda, else mps, else cpu.
@@ -129,7 +135,7 @@ class SceneRegressor(RegressorMixin, NeuralNet):
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
-        "optimizer": [callable],
+        "optimizer": [callable, StrOptions(_OPTIMIZERS)],
         "device": [str, torch.device],
         "compute_dtype": [StrOptions({"auto", *DTYPES})],
         "patch_size": [Interval(Integral, 1, None, closed="left"), None],
@@ -321,6 +327,14 @@ class SceneRegressor(RegressorMixin, NeuralNet):
         if self.start_from is not None:
             module.load_state_dict(self._starting_net().module_.state_dict())
         self.module_ = module.to(memory_format=torch.channels_last)
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        named = self.get_all_learnable_params()
+        args, kwargs = self.get_params_for_optimizer("optimizer", named)
+        named_class = isinstance(self.optimizer, str)
+        make = getattr(torch.optim, self.optimizer) if named_class else self.optimizer
+        self.optimizer_ = make(*args, **kwargs)
         return self
 
     @property

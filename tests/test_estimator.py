@@ -22,6 +22,7 @@ from _helpers import (
 )
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from skorch.helper import predefined_split
 from torch import nn
@@ -289,6 +290,22 @@ def test_each_step_takes_a_batch_and_each_epoch_all_scenes(stacked):
     net = quick_srcnn(batch_size=4, max_epochs=2).fit(stacked)
     sizes = net.history[:, "batches", :, "train_batch_size"]
     assert [sorted(epoch) for epoch in sizes] == [[2, 4], [2, 4]]
+
+
+def test_every_epoch_and_every_call_draws_patches_of_its_own(stacked):
+    class Watch(Callback):
+        def on_train_begin(self, net, **kwargs):
+            self.patches_ = getattr(self, "patches_", [])
+
+        def on_batch_end(self, net, batch=None, **kwargs):
+            self.patches_ += [patch.tobytes() for patch in batch[0]["inputs"].numpy()]
+
+    watch = Watch()
+    net = quick_srcnn(max_epochs=2, patch_size=5, augment=True, callbacks=[watch]).fit(stacked)
+    net.partial_fit(stacked)
+    assert len(watch.patches_) == 4 * 6
+    # Of 144 places and 8 turns a scene, two draws may agree by chance, but not all of an epoch.
+    assert len(set(watch.patches_)) > 20
 
 
 def test_partial_fit_goes_on_where_fit_stopped(stacked):

@@ -176,6 +176,15 @@ def test_both_devices_find_the_same_moments(clear):
     torch.testing.assert_close(cmse[0][1], cmse[1][1], rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.parametrize("find_moments", [_moments_on_cpu, _moments_on_device])
+def test_small_errors_are_not_lost_beside_a_large_bias(find_moments):
+    prediction, truth = random_batch(n=1)
+    sr = truth[:, 0] + 1e-4 * prediction[:, 1] - 0.25
+    count, total, squares = (x.double() for x in find_moments(sr, truth[:, 0], truth[:, 1], 0))
+    cpsnr = -10 * np.log10((squares / count - (total / count) ** 2).item())
+    assert cpsnr == pytest.approx(slow_cpsnr(sr[0], truth[0, 0], truth[0, 1], 0), abs=0.01)
+
+
 def test_masked_mse_is_the_mean_over_clear_pixels():
     prediction, truth = random_batch()
     sr, hr, clear = (x.double().numpy() for x in (prediction[:, 0], truth[:, 0], truth[:, 1]))
