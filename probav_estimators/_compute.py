@@ -8,6 +8,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def resolve_device(device):
     """Device that a `device` parameter means; "auto" is cuda, else mps, else cpu."""
     if device != "auto":
+        try:
+            torch.device(device)
+        except RuntimeError as error:
+            raise ValueError(
+                f'device={device!r} is none that torch knows: give "auto", "cpu" or "cuda"'
+            ) from error
         return device
     if torch.cuda.is_available():
         return "cuda"

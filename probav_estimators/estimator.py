@@ -526,9 +526,14 @@ class SceneRegressor(RegressorMixin, NeuralNet):
                     '"passthrough"'
                 )
             if not self.upscales and scene.input_scale != self.scale_:
+                got = (
+                    "not upscaled"
+                    if scene.input_scale == 1
+                    else f"upscaled {scene.input_scale} times"
+                )
                 raise ValueError(
-                    f"{type(self).__name__} works on inputs of HR size and got scene {scene.name} "
-                    f"upscaled {scene.input_scale} times instead of {self.scale_}: add "
+                    f"{type(self).__name__} works on inputs of HR size, {self.scale_} times that "
+                    f"of the frames, and got scene {scene.name} {got}: add "
                     f"BicubicUpscaler(scale={self.scale_}) after InputComposer"
                 )
             if scene.scale not in (None, self.scale_):

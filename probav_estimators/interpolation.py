@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
+from numba import njit
 from scipy import ndimage
 from skimage.transform import rescale
 
@@ -52,8 +53,8 @@ def _spline_matrix(length, scale):
 def upscale_bicubic(frames, scale, window=None):
     """Upscale with the bicubic kernel of torch and OpenCV (Keys, a = -0.75, half-pixel centres).
 
-    Like the spline, the kernel is linear along each axis: the library's answer to unit impulses is
-    kept as a matrix, of which a window needs a part.
+    The library's answer to unit impulses tells the four weights of each pixel along an axis, of
+    which a window needs a part.
 
     Parameters
     ----------
@@ -79,16 +80,55 @@ def upscale_bicubic(frames, scale, window=None):
     if max(height, width) > _LONGEST_MATRIX_AXIS:
         return _upscale_bicubic_directly(frames, scale, window)
     padded = pad_window(window, (height, width))
-    down, right = (
-        _bicubic_matrix(length, scale)[scale * part.start : scale * part.stop, wide]
+    taps = [
+        _taps_of_window(length, scale, part, wide)
         for length, part, wide in zip((height, width), window, padded, strict=True)
-    )
-    return down @ frames[..., *padded] @ right.T
+    ]
+    channels = np.ascontiguousarray(frames[..., *padded], np.float32)
+    upscaled = _apply_taps(channels.reshape(-1, *channels.shape[-2:]), *taps[0], *taps[1])
+    return upscaled.reshape(*frames.shape[:-2], *upscaled.shape[-2:])
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _apply_taps(channels, sources_down, weights_down, sources_right, weights_right):
+    n_channels, height, width = channels.shape
+    n_rows, n_columns = len(sources_down), len(sources_right)
+    upscaled = np.zeros((n_channels, n_rows, n_columns), np.float32)
+    # Along the rows first: there are fewer of them before they are multiplied.
+    widened = np.empty((height, n_columns), np.float32)
+    for channel in range(n_channels):
+        for row in range(height):
+            source = channels[channel, row]
+            for column in range(n_columns):
+                value = np.float32(0)
+                for tap in range(weights_right.shape[1]):
+                    value += weights_right[column, tap] * source[sources_right[column, tap]]
+                widened[row, column] = value
+        for row in range(n_rows):
+            target = upscaled[channel, row]
+            for tap in range(weights_down.shape[1]):
+                weight = weights_down[row, tap]
+                source = widened[sources_down[row, tap]]
+                for column in range(n_columns):
+                    target[column] += weight * source[column]
+    return upscaled
+
+
+def _taps_of_window(length, scale, part, wide):
+    sources, weights = _bicubic_taps(length, scale)
+    pixels = slice(scale * part.start, scale * part.stop)
+    # What lies outside of the window has no weight, but must not be looked up.
+    inside = np.clip(sources[pixels] - wide.start, 0, wide.stop - wide.start - 1)
+    return inside, weights[pixels]
 
 
 @lru_cache(maxsize=8)
-def _bicubic_matrix(length, scale):
-    return _torch_bicubic(np.eye(length, dtype=np.float32), (scale, 1))
+def _bicubic_taps(length, scale):
+    """Which pixels of an axis each upscaled pixel is made of, and their weights: (n, 4) each."""
+    matrix = _torch_bicubic(np.eye(length, dtype=np.float32), (scale, 1))
+    first = np.minimum((matrix != 0).argmax(axis=1), max(length - 2 * BICUBIC_REACH, 0))
+    sources = first[:, None] + np.arange(min(2 * BICUBIC_REACH, length))
+    return sources, np.take_along_axis(matrix, sources, axis=1)
 
 
 def _upscale_bicubic_directly(frames, scale, window):

@@ -359,6 +359,7 @@ class _Truth:
         self._sm = ClearMask(hr) if sm is None and hr is not None else sm
         self._norm = norm
         self._label = label
+        self._scale = None
 
     @property
     def shape(self):
@@ -376,6 +377,9 @@ class _Truth:
         return self._norm
 
     def check_scale(self):
+        """Return the scale, once the sizes have been found to fit together."""
+        if self._scale is not None:
+            return self._scale
         height, width = self._frames.shape
         scale, rest = divmod(self.shape[0], height)
         if rest or scale < 2 or self.shape != (scale * height, scale * width):
@@ -385,6 +389,7 @@ class _Truth:
                 f"{(height, width)}: it must be 2 or more times as large, by the same integer "
                 "along both axes"
             )
+        self._scale = scale
         return scale
 
     def read_hr(self, window=WHOLE):

@@ -587,7 +587,7 @@ def test_fit_says_what_is_wrong_with_scenes(make, message, method):
         (lambda: composed(small_scenes(2), mode="concat"), "takes 3 channels.*imgset0000 with 6"),
         (
             lambda: composed(small_scenes(2, scale=2), scale=2),
-            r"imgset0000.*2 times instead of 3: add BicubicUpscaler\(scale=3\)",
+            r"imgset0000 upscaled 2 times: add BicubicUpscaler\(scale=3\)",
         ),
     ],
 )

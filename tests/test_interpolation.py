@@ -136,3 +136,13 @@ def test_baseline_image_is_the_mean_of_the_clearest_frames_alone():
     maps[1, 0, 0] = maps[2, 5, 5] = maps[2, 5, 6] = False
     expected = rescaled(frames[[0, 3]].astype(np.float64), 3).mean(axis=0)
     np.testing.assert_allclose(clearest_mean(frames, maps, 3), expected, rtol=0, atol=1e-6)
+
+
+def test_a_window_of_one_pixel_is_upscaled_like_the_rest():
+    frames = np.random.default_rng(0).random((2, 9, 11), np.float32)
+    whole = upscale_bicubic(frames, 3)
+    for row in range(9):
+        for column in range(11):
+            part = upscale_bicubic(frames, 3, (slice(row, row + 1), slice(column, column + 1)))
+            expected = whole[:, 3 * row : 3 * row + 3, 3 * column : 3 * column + 3]
+            np.testing.assert_allclose(part, expected, atol=1e-6)

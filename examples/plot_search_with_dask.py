@@ -1,0 +1,177 @@
+"""
+A search over published configurations on more than one machine
+===============================================================
+
+Which architecture, and what should it be given? ``GridSearchCV`` trains published configurations
+and scores them by cross-validation, and Dask shares the trainings out to worker processes: two on
+this machine, or with ``--scheduler`` those of a cluster. Scenes are on disk and travel as paths,
+and a worker that dies costs its trainings a second start and nothing else.
+"""
+
+import argparse
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from distributed import Client, LocalCluster
+from joblib import parallel_config
+from matplotlib import pyplot as plt
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+from probav_estimators import (
+    cpsnr_scorer,
+    load_scenes,
+    make_scenes,
+    probav_scorer,
+    published_configurations,
+    save_scenes,
+)
+
+# %%
+# What can be chosen
+# ------------------
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[1],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data", metavar="FOLDER", help="search on these scenes, not simulated")
+    parser.add_argument("--scenes", type=int, default=16, help="how many to simulate")
+    parser.add_argument("--folder", help="write simulated scenes here; None: to a temporary folder")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="tcp://...; None: two processes")
+    parser.add_argument("--configurations", default="stack", help="those so named; '': all")
+    parser.add_argument("--frames", type=int, default=5, help="that multi-image nets are given")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--figure", default="results/search_with_dask.png", type=Path)
+    return parser.parse_args()
+
+
+# %%
+# Scenes in a folder
+# ------------------
+# Every worker opens the files itself, so a cluster's machines must all have the folder under the
+# same path.
+
+
+def prepare_scenes(options, temporary):
+    if options.data:
+        return [scene for scene in load_scenes(options.data) if scene.has_hr]
+    root = options.folder or temporary
+    save_scenes(make_scenes(options.scenes, size=64, random_state=1), root)
+    return load_scenes(root)
+
+
+# %%
+# Workers
+# -------
+# One thread for each worker: two nets on a core each are done sooner than one after the other on
+# both. Dask gives torch one thread too in the workers that it starts.
+
+
+@contextmanager
+def workers(scheduler):
+    if scheduler:
+        with Client(scheduler) as client:
+            yield client
+    else:
+        cluster = LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",  # any free port
+        )
+        with cluster, Client(cluster) as client:
+            yield client
+
+
+# %%
+# The search
+# ----------
+# Folds are lists: an array of more than a hundred numbers would be kept by one worker for all, and
+# be lost with it.
+
+
+def search(scenes, options):
+    published = published_configurations(
+        k=options.frames,
+        scale=scenes[0].scale,
+        max_epochs=options.epochs,
+        batch_size=2,
+        patch_size=24,
+        augment=True,
+        residual=True,
+        train_split=None,
+        random_state=0,
+        verbose=0,
+    )
+    chosen = [
+        (name, grid)
+        for (name, _), grid in zip(published.pipelines, published.param_grid, strict=True)
+        if options.configurations in name
+    ]
+    names, param_grid = zip(*chosen, strict=True)
+    splitter = StratifiedKFold(options.folds, shuffle=True, random_state=0)
+    folds = [
+        (train.tolist(), test.tolist())
+        for train, test in splitter.split(scenes, [scene.band for scene in scenes])
+    ]
+    found = GridSearchCV(
+        published.pipelines[0][1],
+        list(param_grid),
+        scoring={"cpsnr": cpsnr_scorer, "probav": probav_scorer},
+        refit="probav",
+        cv=folds,
+    )
+    with parallel_config(backend="dask", wait_for_workers_timeout=60):
+        return names, found.fit(scenes)
+
+
+# %%
+# As a table and as a chart
+# -------------------------
+
+
+def show(names, found, figure_path):
+    results = pd.DataFrame(found.cv_results_, index=names)
+    results["N / cPSNR"] = -results["mean_test_probav"]
+    results["cPSNR, dB"] = results["mean_test_cpsnr"]
+    results["fit, s"] = results["mean_fit_time"]
+    results = results.sort_values("N / cPSNR")
+    columns = ["param_select", "param_compose", "N / cPSNR", "cPSNR, dB", "fit, s"]
+    print(results[columns].to_string(float_format="{:.4f}".format))
+
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    architectures = [name.split()[0] for name in results.index]
+    colours = {name: f"C{number}" for number, name in enumerate(sorted(set(architectures)))}
+    axes.barh(
+        results.index,
+        results["N / cPSNR"] - 1,
+        left=1,
+        color=[colours[name] for name in architectures],
+    )
+    axes.axvline(1, color="k", lw=0.8)
+    axes.invert_yaxis()
+    axes.set_xlabel("N / cPSNR by cross-validation (1: bicubic baseline, lower is better)")
+    lowest = np.minimum(results["N / cPSNR"].min(), 1)
+    axes.set_xlim(lowest - 0.002, max(results["N / cPSNR"].max(), 1) + 0.002)
+    figure_path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(figure_path, dpi=100)
+    print(f"\nbest: {names[found.best_index_]}, {found.best_params_['sr']}\nfigure: {figure_path}")
+
+
+# %%
+# Run it
+# ------
+# The guard is needed: a worker process reads this file too.
+
+if __name__ == "__main__":
+    chosen_options = parse_options()
+    with tempfile.TemporaryDirectory() as temporary, workers(chosen_options.scheduler) as client:
+        print(client)
+        all_scenes = prepare_scenes(chosen_options, temporary)
+        show(*search(all_scenes, chosen_options), chosen_options.figure)

@@ -1,0 +1,181 @@
+"""Searches that run on the worker processes of a Dask cluster."""
+
+import os
+import pickle
+import signal
+import threading
+import time
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import torch
+from _helpers import quick_srcnn, small_scenes
+from joblib import parallel_config
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
+from sklearn.pipeline import Pipeline
+
+from probav_estimators import (
+    FSRCNN,
+    BicubicBaseline,
+    BicubicUpscaler,
+    ClearanceSelector,
+    InputComposer,
+    load_scenes,
+    make_scenes,
+    probav_scorer,
+    save_scenes,
+)
+
+distributed = pytest.importorskip("distributed")
+
+
+class NotingScorer:
+    """Challenge score of a scorer that notes in a folder which process works, before it does.
+
+    Parameters
+    ----------
+    folder : path-like
+    pause : float
+        Seconds that every task takes at least, so that no worker is done before the other begins.
+    """
+
+    def __init__(self, folder, pause=0.3):
+        self.folder = folder
+        self.pause = pause
+
+    def __call__(self, estimator, scenes, y=None):
+        (self.folder / f"{os.getpid()} {uuid4().hex}").touch()
+        time.sleep(self.pause)
+        return probav_scorer(estimator, scenes)
+
+    def pids(self):
+        """Process of each task that was begun."""
+        return [int(note.name.split()[0]) for note in self.folder.iterdir()]
+
+    def kill_a_worker(self):
+        """End the process of the first task that is seen, at once and in the middle of it."""
+        while not (pids := self.pids()):
+            time.sleep(0.02)
+        os.kill(pids[0], signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def client():
+    cluster = distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+    )
+    with cluster, distributed.Client(cluster) as client:
+        client.wait_for_workers(2)
+        yield client
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    root = tmp_path_factory.mktemp("scenes")
+    save_scenes(make_scenes(6, size=16, n_frames=(5, 9), random_state=0), root)
+    return load_scenes(root)
+
+
+@pytest.fixture
+def one_thread():
+    """Sums are added up in the order that a worker has."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture
+def noting(tmp_path):
+    return NotingScorer(tmp_path)
+
+
+def net_search(scoring):
+    pipe = Pipeline(
+        [
+            ("select", ClearanceSelector(k=3)),
+            ("compose", InputComposer(mode="lr")),
+            ("upscale", BicubicUpscaler(scale=3)),
+            ("sr", quick_srcnn()),
+        ]
+    )
+    small = FSRCNN(
+        max_epochs=1, train_split=None, compute_dtype="float32", random_state=0, verbose=0
+    )
+    grid = [
+        {"compose__mode": ["lr", "combine", "concat"]},
+        {"sr": [small], "upscale": ["passthrough"]},
+    ]
+    return GridSearchCV(pipe, grid, scoring=scoring, cv=2, error_score="raise")
+
+
+def test_a_search_on_two_processes_equals_a_sequential_one(client, scenes, noting, one_thread):
+    with parallel_config(backend="dask"):
+        search = net_search(noting).fit(scenes)
+    workers = set(client.run(os.getpid).values())
+    assert len(noting.pids()) == 8
+    assert set(noting.pids()) == workers
+    assert len(workers) == 2 and os.getpid() not in workers
+    expected = net_search(probav_scorer).fit(scenes)
+    for key in ("split0_test_score", "split1_test_score", "mean_test_score"):
+        np.testing.assert_allclose(search.cv_results_[key], expected.cv_results_[key], rtol=1e-6)
+    assert str(search.best_params_) == str(expected.best_params_)
+    np.testing.assert_allclose(search.predict(scenes), expected.predict(scenes), atol=1e-6)
+
+
+def test_scenes_travel_as_paths(scenes):
+    assert len(pickle.dumps(scenes)) < 5000 * len(scenes)
+    prepared = net_search(None).estimator[:-1].fit_transform(scenes)
+    assert len(pickle.dumps(prepared)) < 5000 * len(scenes)
+    # Nor does a scene that was read take its pixels along.
+    assert prepared[0].inputs.nbytes > 5000
+    assert len(pickle.dumps(prepared)) < 5000 * len(scenes)
+
+
+def test_workers_do_not_share_out_cores_again(client):
+    assert list(client.run(torch.get_num_threads).values()) == [1, 1]
+
+
+def test_a_killed_worker_costs_a_retry_and_nothing_else(client, scenes, noting, one_thread):
+    before = set(client.run(os.getpid).values())
+    killer = threading.Thread(target=noting.kill_a_worker, daemon=True)
+    killer.start()
+    with parallel_config(backend="dask"):
+        search = net_search(noting).fit(scenes)
+    killer.join()
+    client.wait_for_workers(2, timeout=30)
+    after = set(client.run(os.getpid).values())
+    assert len(after) == 2 and len(before & after) == 1
+    assert len(noting.pids()) > 8
+    expected = net_search(probav_scorer).fit(scenes)
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"], rtol=1e-6
+    )
+    np.testing.assert_allclose(search.predict(scenes), expected.predict(scenes), atol=1e-6)
+
+
+def test_folds_of_many_scenes_survive_a_killed_worker_as_lists(client, noting):
+    scenes = small_scenes(6, shape=(8, 8), n_frames=3) * 50
+    # As an array, a fold of so many scenes would be kept by one worker and be lost with it.
+    folds = [
+        (train.tolist(), test.tolist())
+        for train, test in ShuffleSplit(2, test_size=4, random_state=0).split(scenes)
+    ]
+    pipe = Pipeline([("select", ClearanceSelector()), ("sr", BicubicBaseline())])
+    grid = {"select__k": [1, 2, 3]}
+    killer = threading.Thread(target=noting.kill_a_worker, daemon=True)
+    killer.start()
+    with parallel_config(backend="dask"):
+        search = GridSearchCV(pipe, grid, scoring=noting, cv=folds, refit=False).fit(scenes)
+    killer.join()
+    client.wait_for_workers(2, timeout=30)
+    expected = GridSearchCV(pipe, grid, scoring=probav_scorer, cv=folds, refit=False).fit(scenes)
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
+    )
+    assert len(noting.pids()) > 6

@@ -1,0 +1,258 @@
+"""Searches over whole pipelines and published configurations."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from _helpers import quick_srcnn, small_scenes
+from sklearn.exceptions import FitFailedWarning
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    HalvingGridSearchCV,
+    RandomizedSearchCV,
+    cross_val_score,
+)
+from sklearn.pipeline import Pipeline
+
+from probav_estimators import (
+    FSRCNN,
+    BicubicUpscaler,
+    ClearanceSelector,
+    InputComposer,
+    cpsnr_scorer,
+    make_scenes,
+    probav_scorer,
+    published_configurations,
+)
+
+QUICK = {
+    "max_epochs": 1,
+    "batch_size": 4,
+    "train_split": None,
+    "compute_dtype": "float32",
+    "random_state": 0,
+    "verbose": 0,
+}
+
+
+def pipeline(**params):
+    steps = [
+        ("select", ClearanceSelector(k=2)),
+        ("compose", InputComposer(mode="lr")),
+        ("upscale", BicubicUpscaler(scale=3)),
+        ("sr", quick_srcnn()),
+    ]
+    return Pipeline(steps).set_params(**params)
+
+
+# An upscaler before a net that upscales by itself: the second cannot be fitted.
+GOOD_AND_BAD = [
+    {"sr": [FSRCNN(**QUICK)], "upscale": ["passthrough"]},
+    {"sr": [FSRCNN(**QUICK)], "upscale": [BicubicUpscaler(3)]},
+    {"sr": [quick_srcnn()], "upscale": [BicubicUpscaler(3)]},
+]
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return make_scenes(6, size=16, n_frames=(5, 9), random_state=0)
+
+
+@pytest.fixture(scope="module")
+def tiny_scenes():
+    return small_scenes(8, shape=(8, 8), n_frames=3)
+
+
+@pytest.fixture(scope="module")
+def published_search(scenes):
+    pipelines, param_grid, _ = published_configurations(k=3, **QUICK)
+    search = GridSearchCV(
+        pipelines[0][1],
+        param_grid,
+        scoring={"cpsnr": cpsnr_scorer, "probav": probav_scorer},
+        refit="probav",
+        cv=2,
+        error_score="raise",
+    )
+    return search.fit(scenes)
+
+
+def test_one_search_tries_every_published_configuration(published_search, scenes):
+    found = published_search.cv_results_["mean_test_probav"]
+    pipelines = published_configurations(k=3, **QUICK).pipelines
+    assert len(found) == len(pipelines) == 12
+    for number in (2, 5, 9):
+        expected = cross_val_score(pipelines[number][1], scenes, scoring=probav_scorer, cv=2)
+        assert found[number] == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_search_refits_the_best_published_configuration(published_search, scenes):
+    results = published_search.cv_results_
+    assert published_search.best_index_ == np.argmax(results["mean_test_probav"])
+    assert (results["rank_test_probav"] == 1).nonzero()[0] == published_search.best_index_
+    best = published_configurations(k=3, **QUICK).pipelines[published_search.best_index_][1]
+    np.testing.assert_array_equal(
+        published_search.predict(scenes), best.fit(scenes).predict(scenes)
+    )
+
+
+def test_search_ranks_by_every_scorer(published_search):
+    results = published_search.cv_results_
+    for name in ("cpsnr", "probav"):
+        splits = np.array([results[f"split{fold}_test_{name}"] for fold in range(2)])
+        np.testing.assert_allclose(results[f"mean_test_{name}"], splits.mean(axis=0))
+        order = np.argsort(results[f"rank_test_{name}"], kind="stable")
+        assert (np.diff(results[f"mean_test_{name}"][order]) <= 0).all()
+
+
+def test_results_read_well_as_a_data_frame(published_search):
+    frame = pd.DataFrame(published_search.cv_results_)
+    assert len(frame) == 12
+    assert frame.loc[0, "param_sr"].max_epochs == 1
+    columns = ["param_select", "param_compose", "param_upscale", "mean_test_probav"]
+    lines = frame[columns].to_string().splitlines()
+    assert len(lines) == 13
+    assert "ClearanceSelector(k='max')" in lines[1]
+    assert "InputComposer(frames='single')" in lines[1]
+    assert "BicubicUpscaler()" in lines[1]
+    assert "ClearanceSelector(k=3)" in lines[10]
+    assert "InputComposer(mode='concat')" in lines[10]
+    assert "passthrough" in lines[10]
+
+
+def test_nets_of_a_search_print_as_the_short_calls_that_made_them(tiny_scenes):
+    nets = [quick_srcnn(), FSRCNN(max_epochs=1, verbose=0)]
+    search = GridSearchCV(
+        pipeline(),
+        [{"sr": nets[:1]}, {"sr": nets[1:], "upscale": ["passthrough"]}],
+        scoring=cpsnr_scorer,
+        cv=2,
+        refit=False,
+    ).fit(tiny_scenes)
+    printed = [str(net) for net in pd.DataFrame(search.cv_results_)["param_sr"]]
+    assert printed == [str(net) for net in nets]
+    assert printed[1] == "FSRCNN(max_epochs=1, verbose=0)"
+
+
+def test_nets_with_and_without_an_upscaler_meet_in_one_grid(tiny_scenes):
+    grid = [
+        {"sr": [quick_srcnn(), quick_srcnn(lr=1e-2)], "upscale": [BicubicUpscaler(3)]},
+        {"sr": [FSRCNN(**QUICK)], "upscale": ["passthrough"]},
+    ]
+    search = GridSearchCV(pipeline(), grid, scoring=probav_scorer, cv=2, refit=False)
+    found = search.fit(tiny_scenes).cv_results_["mean_test_score"]
+    alone = [
+        pipeline(),
+        pipeline(sr__lr=1e-2),
+        pipeline(sr=FSRCNN(**QUICK), upscale="passthrough"),
+    ]
+    expected = [
+        cross_val_score(pipe, tiny_scenes, scoring=probav_scorer, cv=2).mean() for pipe in alone
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_randomized_search_draws_from_the_grid_and_scores_alike(tiny_scenes):
+    choices = {"compose__mode": ["lr", "combine", "concat"], "select__k": [1, 2, 3]}
+    options = {"scoring": probav_scorer, "cv": 2, "refit": False}
+    drawn = RandomizedSearchCV(pipeline(), choices, n_iter=3, random_state=0, **options)
+    drawn = drawn.fit(tiny_scenes).cv_results_
+    grid = [{key: [value] for key, value in params.items()} for params in drawn["params"]]
+    again = GridSearchCV(pipeline(), grid, **options).fit(tiny_scenes).cv_results_
+    assert len({tuple(params.items()) for params in drawn["params"]}) == 3
+    np.testing.assert_allclose(drawn["mean_test_score"], again["mean_test_score"], rtol=1e-5)
+
+
+def test_halving_gives_the_better_half_more_epochs(tiny_scenes):
+    search = HalvingGridSearchCV(
+        pipeline(),
+        {"sr__lr": [1e-5, 1e-4, 1e-3, 1e-2], "sr__residual": [True]},
+        resource="sr__max_epochs",
+        min_resources=1,
+        max_resources=4,
+        factor=2,
+        scoring=probav_scorer,
+        cv=2,
+        random_state=0,
+    ).fit(tiny_scenes)
+    results = pd.DataFrame(search.cv_results_)
+    assert search.n_candidates_ == [4, 2, 1]
+    assert search.n_resources_ == [1, 2, 4]
+    first = results[results["iter"] == 0].nlargest(2, "mean_test_score")
+    second = results[results["iter"] == 1]
+    assert set(second["param_sr__lr"]) == set(first["param_sr__lr"])
+    assert search.best_estimator_["sr"].max_epochs == 4
+    assert len(search.best_estimator_["sr"].history) == 4
+
+
+def test_halving_gives_the_better_half_more_scenes(tiny_scenes):
+    search = HalvingGridSearchCV(
+        pipeline(),
+        {"compose__mode": ["lr", "combine", "concat"]},
+        min_resources=4,
+        factor=2,
+        scoring=probav_scorer,
+        cv=2,
+        random_state=0,
+    ).fit(tiny_scenes)
+    assert search.n_resources_ == [4, 8]
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_a_configuration_that_fails_gets_nan_and_the_others_go_on(tiny_scenes):
+    search = GridSearchCV(pipeline(), GOOD_AND_BAD, scoring=probav_scorer, cv=2)
+    with (
+        pytest.warns(UserWarning, match="test scores are non-finite"),
+        pytest.warns(FitFailedWarning, match="2 fits failed .*\n(.*\n)*.*remove BicubicUpscaler"),
+    ):
+        search.fit(tiny_scenes)
+    scores = search.cv_results_["mean_test_score"]
+    assert np.isnan(scores).tolist() == [False, True, False]
+    assert search.best_index_ == np.nanargmax(scores)
+    assert search.predict(tiny_scenes).shape == (8, 24, 24)
+
+
+def test_a_configuration_that_fails_ends_the_search_where_it_is_told_to(tiny_scenes):
+    search = GridSearchCV(pipeline(), GOOD_AND_BAD, cv=2, error_score="raise")
+    with pytest.raises(ValueError, match=r"FSRCNN upscales by itself.*remove BicubicUpscaler"):
+        search.fit(tiny_scenes)
+
+
+def test_best_is_what_a_function_of_the_results_says(tiny_scenes):
+    search = GridSearchCV(
+        pipeline(),
+        {"sr__lr": [1e-4, 1e-3, 1e-2]},
+        scoring={"cpsnr": cpsnr_scorer, "probav": probav_scorer},
+        refit=lambda results: int(np.argmin(results["mean_test_cpsnr"])),
+        cv=2,
+    ).fit(tiny_scenes)
+    assert search.best_index_ == np.argmin(search.cv_results_["mean_test_cpsnr"])
+    assert search.best_estimator_["sr"].lr == search.best_params_["sr__lr"]
+
+
+def test_groups_keep_a_band_out_of_its_own_training(scenes):
+    bands = [scene.band for scene in scenes]
+    seen = []
+
+    def note_bands(estimator, held_out, y=None):
+        seen.append({scene.band for scene in held_out})
+        return probav_scorer(estimator, held_out)
+
+    search = GridSearchCV(
+        pipeline(), {"sr__lr": [1e-3]}, scoring=note_bands, cv=GroupKFold(2), refit=False
+    ).fit(scenes, groups=bands)
+    assert sorted(map(sorted, seen)) == [["NIR"], ["RED"]]
+    for fold in range(2):
+        train = [scene for scene in scenes if {scene.band} != seen[fold]]
+        test = [scene for scene in scenes if {scene.band} == seen[fold]]
+        expected = probav_scorer(pipeline().fit(train), test)
+        found = search.cv_results_[f"split{fold}_test_score"][0]
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("n_groups", [5, 7])
+def test_groups_of_the_wrong_length_are_refused(scenes, n_groups):
+    search = GridSearchCV(pipeline(), {"sr__lr": [1e-3]}, cv=GroupKFold(2))
+    with pytest.raises(ValueError, match=rf"inconsistent numbers of samples: \[6, {n_groups}\]"):
+        search.fit(scenes, groups=["RED", "NIR", "RED", "NIR", "RED", "NIR", "RED"][:n_groups])
