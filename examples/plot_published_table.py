@@ -34,7 +34,7 @@ parser = argparse.ArgumentParser(
 )
 parser.add_argument("--data", metavar="FOLDER", help="scenes of a folder instead of simulated ones")
 parser.add_argument("--scenes", type=int, default=100, help="how many to simulate")
-parser.add_argument("--patches", type=int, default=6000, help="that each net is trained on")
+parser.add_argument("--patches", type=int, default=4000, help="that each net is trained on")
 parser.add_argument("--patch-size", type=int, default=32, help="in LR pixels")
 parser.add_argument("--published", action="store_true", help="train exactly as the study did")
 parser.add_argument("--results", default="results/published", type=Path, metavar="FOLDER")
@@ -64,7 +64,8 @@ else:
         "residual": True,
         "patch_size": options.patch_size,
         "augment": True,
-        "batch_size": 32,
+        "batch_size": 16,
+        "train_split": 0.05,
         "random_state": 0,
     }
 published = published_configurations(scale=train[0].scale, **parameters)

@@ -37,19 +37,14 @@ class PngImage:
 
     Parameters
     ----------
-    folder : str
-    filename : str
+    where : str
+        The file's path.
     """
 
-    __slots__ = ("_filename", "_folder")
+    __slots__ = ("where",)
 
-    def __init__(self, folder, filename):
-        self._folder = folder
-        self._filename = filename
-
-    @property
-    def where(self):
-        return os.path.join(self._folder, self._filename)
+    def __init__(self, where):
+        self.where = where
 
     @property
     def shape(self):

@@ -33,7 +33,7 @@ from .callbacks import (
 )
 from .checkpoint import Checkpoint
 from .losses import CPSNRLoss
-from .sampling import BatchPlan, SceneDataset, ViewAverager
+from .sampling import BatchPlan, SceneDataset, ViewAverager, collate
 from .scoring import mean_cpsnr
 
 __all__ = ["SceneRegressor"]
@@ -402,6 +402,7 @@ class SceneRegressor(RegressorMixin, NeuralNet):
         options.setdefault("num_workers", min(8, os.cpu_count() // 2) if on_gpu else 0)
         options.setdefault("persistent_workers", training and options["num_workers"] > 0)
         options.setdefault("pin_memory", on_gpu)
+        options.setdefault("collate_fn", collate)
         plan = BatchPlan(dataset, batch_size, seed=self._epoch_seed if training else None)
         # A generator of its own keeps the loader from drawing on torch's global one.
         return getattr(self, kind)(

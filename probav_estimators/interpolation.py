@@ -91,7 +91,7 @@ def upscale_bicubic(frames, scale, window=None):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _apply_taps(channels, sources_down, weights_down, sources_right, weights_right):
-    n_channels, height, width = channels.shape
+    n_channels, height = channels.shape[:2]
     n_rows, n_columns = len(sources_down), len(sources_right)
     upscaled = np.zeros((n_channels, n_rows, n_columns), np.float32)
     # Along the rows first: there are fewer of them before they are multiplied.

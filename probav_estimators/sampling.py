@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 __all__ = ["BatchPlan", "Draw", "SceneDataset"]
 
@@ -137,6 +137,20 @@ class BatchPlan(Sampler):
             for group in groups
             for start in range(0, len(group), self.batch_size)
         ]
+
+
+def collate(samples):
+    """Batch of samples.
+
+    Inputs come channels-last, the order of memory that convolutions are fastest with, right from
+    the samples: to stack them first and to turn them then takes three times as long.
+    """
+    images, targets = zip(*samples, strict=True)
+    inputs = [image.pop("inputs") for image in images]
+    batch = torch.empty((len(inputs), *inputs[0].shape), memory_format=torch.channels_last)
+    for place, sample in zip(batch, inputs, strict=True):
+        place.copy_(sample)
+    return {"inputs": batch, **default_collate(list(images))}, default_collate(list(targets))
 
 
 class ViewAverager:

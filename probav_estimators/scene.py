@@ -146,7 +146,7 @@ class Scene:
         """Return the scene of a folder and how many quality maps it has."""
         frames, n_maps, others = _list_images(path)
         hr, sm = (
-            PngImage(path, filename) if filename in others else None
+            PngImage(os.path.join(path, filename)) if filename in others else None
             for filename in ("HR.png", "SM.png")
         )
         parent, name = os.path.split(path)
@@ -466,8 +466,8 @@ def _list_images(path):
             f"{path} has no {missing}, while other frames of the scene have both: restore it, or "
             f"remove {'LR' if missing.startswith('QM') else 'QM'}{number}"
         )
-    lr = [PngImage(path, name) for name in frames]
-    qm = [PngImage(path, name) for name in maps] or [ClearMask(image) for image in lr]
+    lr = [PngImage(os.path.join(path, name)) for name in frames]
+    qm = [PngImage(os.path.join(path, name)) for name in maps] or [ClearMask(image) for image in lr]
     return StoredFrames(lr, qm), len(maps), filenames
 
 
