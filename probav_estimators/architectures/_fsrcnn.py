@@ -6,6 +6,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from ..estimator import SceneRegressor
+from ._layers import convolution
 
 __all__ = ["FSRCNN"]
 
@@ -71,14 +72,14 @@ class FSRCNN(SceneRegressor):
             raise ValueError(f"mapping_kernel_size must be odd, got {size}")
         mapping = []
         for _ in range(4):
-            mapping += [nn.Conv2d(12, 12, size, padding=size // 2), activation()]
+            mapping += [convolution(12, 12, size), activation()]
         return nn.Sequential(
-            nn.Conv2d(in_channels, 56, 5, padding=2),
+            convolution(in_channels, 56, 5),
             activation(),
-            nn.Conv2d(56, 12, 1),
+            convolution(56, 12, 1),
             activation(),
             *mapping,
-            nn.Conv2d(12, 56, 1),
+            convolution(12, 56, 1),
             activation(),
             _upscaling_layer(56, out_channels, self.deconv_kernel_size, scale),
         )

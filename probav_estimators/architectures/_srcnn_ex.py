@@ -3,6 +3,7 @@
 from torch import nn
 
 from ..estimator import SceneRegressor
+from ._layers import convolution
 
 __all__ = ["SRCNNEx"]
 
@@ -29,9 +30,9 @@ class SRCNNEx(SceneRegressor):
 
     def build_layers(self, in_channels, out_channels, scale):
         return nn.Sequential(
-            nn.Conv2d(in_channels, 64, 9, padding=4),
+            convolution(in_channels, 64, 9),
             nn.ReLU(),
-            nn.Conv2d(64, 32, 5, padding=2),
+            convolution(64, 32, 5),
             nn.ReLU(),
-            nn.Conv2d(32, out_channels, 5, padding=2),
+            convolution(32, out_channels, 5),
         )

@@ -6,6 +6,7 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 
 from ..estimator import SceneRegressor
+from ._layers import convolution
 
 __all__ = ["SRResNet"]
 
@@ -61,23 +62,23 @@ class SRResNet(SceneRegressor):
 
     def build_layers(self, in_channels, out_channels, scale):
         features = self.n_features
-        blocks = [
-            _Skip(
-                nn.Conv2d(features, features, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(features, features, 3, padding=1),
-            )
-            for _ in range(self.n_blocks)
-        ]
+        blocks = [_residual_block(features) for _ in range(self.n_blocks)]
         return nn.Sequential(
-            nn.Conv2d(in_channels, features, 9, padding=4),
+            convolution(in_channels, features, 9),
             nn.ReLU(),
-            _Skip(*blocks, nn.Conv2d(features, features, 3, padding=1)),
-            nn.Conv2d(features, features * scale**2, 3, padding=1),
+            _Skip(*blocks, convolution(features, features, 3)),
+            convolution(features, features * scale**2, 3),
             nn.PixelShuffle(scale),
             nn.ReLU(),
-            nn.Conv2d(features, out_channels, 3, padding=1),
+            convolution(features, out_channels, 3),
         )
+
+
+def _residual_block(n_features):
+    last = convolution(n_features, n_features, 3)
+    # Every block begins by adding nothing, so that many of them don't drown the signal.
+    nn.init.zeros_(last.weight)
+    return _Skip(convolution(n_features, n_features, 3), nn.ReLU(), last)
 
 
 class _Skip(nn.Sequential):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..estimator import SceneRegressor
+from ._layers import convolution
 
 __all__ = ["SRVGG16"]
 
@@ -51,19 +52,19 @@ class SRVGG16(SceneRegressor):
 
     def build_layers(self, in_channels, out_channels, scale):
         layers = nn.Sequential(
-            nn.Conv2d(in_channels, 64, 9, padding=4),
+            convolution(in_channels, 64, 9),
             nn.ReLU(),
-            nn.Conv2d(64, 64, 3, padding=1),
+            convolution(64, 64, 3),
             nn.ReLU(),
-            nn.Conv2d(64, 64, 3, padding=1),
+            convolution(64, 64, 3),
             nn.ReLU(),
-            nn.Conv2d(64, 128, 3, padding=1),
+            convolution(64, 128, 3),
             nn.ReLU(),
-            nn.Conv2d(128, 128, 3, padding=1),
+            convolution(128, 128, 3),
             nn.ReLU(),
-            nn.Conv2d(128, 32, 5, padding=2),
+            convolution(128, 32, 5),
             nn.ReLU(),
-            nn.Conv2d(32, out_channels, 5, padding=2),
+            convolution(32, out_channels, 5),
         )
         if self.vgg_weights is not None:
             _fill_from_vgg16(layers, self.vgg_weights)
