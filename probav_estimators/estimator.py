@@ -359,7 +359,8 @@ class SceneRegressor(RegressorMixin, NeuralNet):
             callbacks.append(("history_csv", HistoryCSV(self.history_csv)))
         if self.tensorboard is not None:
             callbacks.append(("tensorboard", TensorBoardFolder(self.tensorboard)))
-        # The last word on an epoch: what stops a training, after what saves it would be too late.
+        # BestWeights ends a training by an exception: what must see every epoch stands before it.
+        # Checkpoint saves what BestWeights knows, and stands after it.
         callbacks.append(("best_weights", BestWeights(self.early_stopping)))
         if self.resume is not None:
             callbacks.append(("checkpoint", Checkpoint(self.resume)))
