@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from . import cpsnr, listing, reading, simulator, training, training_memory
+from . import cpsnr, listing, reading, search, simulator, training, training_memory
 from ._measure import TABLE_HEAD
 
 BENCHMARKS = {
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "listing": listing.benchmark,
     "memory": training_memory.benchmark,
     "simulator": simulator.benchmark,
+    "search": search.benchmark,
 }
 
 

@@ -23,7 +23,7 @@ _CONFIGURATION = "SRCNN stack concat"
 _LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
 
-def benchmark(rounds=3, n_scenes=8, size=64, max_epochs=10):
+def benchmark(rounds=3, n_scenes=8, size=64, max_epochs=6):
     with (
         folder_of_scenes(n_scenes, size) as root,
         _two_workers() as cluster,

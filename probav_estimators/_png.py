@@ -9,7 +9,7 @@ from cachetools import LRUCache, cached
 from PIL import Image
 
 # Decoded files that this process keeps: small data sets are decoded once, large ones stay on disk.
-_CACHE_BYTES = 128 * 2**20
+_CACHE_BYTES = 96 * 2**20
 
 # 1, 8 and 16 bits per pixel, as Pillow calls them.
 _GREY_MODES = ("1", "L", "I;16")

@@ -1,6 +1,7 @@
 """The skorch net that all architectures share."""
 
 import inspect
+import multiprocessing
 import os
 from numbers import Integral, Real
 
@@ -400,7 +401,9 @@ class SceneRegressor(RegressorMixin, NeuralNet):
             self.batch_size if training else min(self.batch_size, _PREDICTION_BATCH),
         )
         on_gpu = torch.device(self.device).type == "cuda"
-        options.setdefault("num_workers", min(8, os.cpu_count() // 2) if on_gpu else 0)
+        # Workers of joblib and Dask must not start processes of their own.
+        alone = multiprocessing.parent_process() is None
+        options.setdefault("num_workers", min(8, os.cpu_count() // 2) if on_gpu and alone else 0)
         options.setdefault("persistent_workers", training and options["num_workers"] > 0)
         options.setdefault("pin_memory", on_gpu)
         options.setdefault("collate_fn", collate)

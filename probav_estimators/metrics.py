@@ -191,8 +191,9 @@ def _shift_moments(sr, hr, clear, border):
         for column in range(width):
             weight[column] = clear[row, column]
             hr_row[column] = weight[column] * (hr[row, column] - hr_level)
-        for v in range(n_shifts):
-            row_count[v] = weight[v : v + columns].sum()
+        row_count[0] = weight[:columns].sum()
+        for v in range(1, n_shifts):
+            row_count[v] = row_count[v - 1] + weight[v + columns - 1] - weight[v - 1]
         if row < height - 2 * border:
             for column in range(columns):
                 sr_rows[row % n_shifts, column] = sr[row + border, column + border] - sr_level
@@ -222,14 +223,18 @@ def _row_moments(sr, hr, weight):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _levels(sr, hr, clear):
-    sr_sum, hr_sum, count = 0.0, 0.0, 0
-    for row in range(hr.shape[0]):
-        for column in range(hr.shape[1]):
-            if clear[row, column]:
-                sr_sum += sr[row, column]
-                hr_sum += hr[row, column]
-                count += 1
-    return np.float32(sr_sum / max(count, 1)), np.float32(hr_sum / max(count, 1))
+    # Near the means is near enough: some fifty rows tell, unless all that they see is cloud.
+    for step in (max(1, hr.shape[0] // 48), 1):
+        sr_sum, hr_sum, count = 0.0, 0.0, 0.0
+        for row in range(0, hr.shape[0], step):
+            for column in range(hr.shape[1]):
+                weight = np.float64(clear[row, column])
+                sr_sum += weight * sr[row, column]
+                hr_sum += weight * hr[row, column]
+                count += weight
+        if count > 0:
+            break
+    return np.float32(sr_sum / max(count, 1.0)), np.float32(hr_sum / max(count, 1.0))
 
 
 def _check_images(sr, hr, sm, border):
