@@ -75,7 +75,7 @@ class SceneDataset(Dataset):
         if self.with_mean:
             images["mean"] = scene.read_mean(view, self.scale, window)[None]
         if self.with_truth:
-            images["truth"] = np.stack(scene.read_truth(window)).astype(np.float32)
+            images["truth"] = np.stack(scene.read_truth(window), dtype=np.float32, casting="unsafe")
         if self.augment:
             height, width = self.shape_of(draw.sample)
             # A rectangle turned by a quarter would no longer fit into its batch.

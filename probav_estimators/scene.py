@@ -360,12 +360,14 @@ class _Truth:
         self._norm = norm
         self._label = label
         self._scale = None
+        self._shape = None
 
     @property
     def shape(self):
         """(H, W), or None if neither HR nor SM is known."""
-        image = self.hr or self._sm
-        return image.shape if image is not None else None
+        if self._shape is None and (self.hr or self._sm) is not None:
+            self._shape = (self.hr or self._sm).shape
+        return self._shape
 
     @property
     def norm(self):
@@ -399,7 +401,7 @@ class _Truth:
 
     def read_sm(self, window=WHOLE):
         values = as_mask(self._sm.read(), self._sm.where)
-        if self.hr is not None and values.shape != self.hr.shape:
+        if self.hr is not None and values.shape != self.shape:
             raise ValueError(
                 f"{self._label}: {self._sm.where} has shape {values.shape} and {self.hr.where} "
                 f"has {self.shape}: give a status map of its image's size"
