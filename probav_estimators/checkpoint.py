@@ -115,6 +115,8 @@ def _state_of_callback(callback):
 
 
 def _restore_callback(callback, state):
+    if state is None:
+        return  # one that the training did not have before
     if isinstance(callback, LRScheduler):
         callback.lr_scheduler_.load_state_dict(state)
     elif isinstance(callback, BestWeights):

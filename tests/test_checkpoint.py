@@ -83,6 +83,14 @@ def test_a_finished_training_is_not_repeated(scenes, tmp_path):
     assert_same_training(again, first)
 
 
+def test_a_training_may_go_on_with_a_schedule_that_it_did_not_have(scenes, tmp_path):
+    parameters = RESUMABLE | {"resume": tmp_path}
+    quick_srcnn(max_epochs=1, **(parameters | {"lr_patience": None})).fit(scenes)
+    net = quick_srcnn(max_epochs=2, **parameters).fit(scenes)
+    assert len(net.history) == 2
+    assert "event_lr" in net.history[-1]
+
+
 def test_a_checkpoint_is_whole_or_not_there(scenes, tmp_path, monkeypatch):
     quick_srcnn(max_epochs=1, resume=tmp_path, **RESUMABLE).fit(scenes)
     before = (tmp_path / CHECKPOINT).read_bytes()
