@@ -19,10 +19,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "losses": ["CPSNRLoss", "MSELoss", "MaskedMSELoss"],
         "meta": ["PerBand"],
         "metrics": ["cpsnr", "probav_score"],
-        "preprocessing": ["BicubicUpscaler", "ClearanceSelector", "InputComposer"],
+        "preprocessing": [
+            "BicubicUpscaler",
+            "ClearanceSelector",
+            "FrameRegistrar",
+            "InputComposer",
+        ],
         "plotting": ["plot_comparison"],
         "published": ["published_configurations"],
         "scene": ["Scene"],
+        "scene_net": ["SceneNet"],
         "scoring": ["cpsnr_scorer", "probav_scorer"],
     },
 )

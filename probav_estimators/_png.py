@@ -1,12 +1,13 @@
 """PNG files in and out, and the images of a scene, on disk or in memory."""
 
 import os
-from pathlib import Path
 from threading import Lock
 
 import numpy as np
 from cachetools import LRUCache, cached
 from PIL import Image
+
+from ._files import replace_file
 
 # Decoded files that this process keeps: small data sets are decoded once, large ones stay on disk.
 _CACHE_BYTES = 96 * 2**20
@@ -89,10 +90,8 @@ def write_png(path, values):
     """
     if values.dtype == bool:
         values = values.astype(np.uint8) * np.uint8(255)
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    Image.fromarray(values).save(partial, format="PNG")
-    partial.replace(path)
+    with replace_file(path) as partial:
+        Image.fromarray(values).save(partial, format="PNG")
 
 
 @cached(LRUCache(_CACHE_BYTES, getsizeof=lambda values: values.nbytes), lock=Lock())

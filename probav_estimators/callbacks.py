@@ -1,13 +1,13 @@
 """What watches a training, beyond the callbacks that skorch has."""
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
 from skorch.callbacks import Callback, EarlyStopping, TensorBoard
 from tqdm.auto import tqdm
 
+from ._files import replace_file
 from .sampling import ViewAverager
 from .scoring import scene_score
 
@@ -22,13 +22,13 @@ class ChallengeScore(Callback):
     """
 
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        self.scores_ = []
-        if dataset_valid is not None:
+        self.scores_, self.averager_ = [], None
+        if dataset_valid is not None and dataset_valid.with_truth:
             self.scenes_ = dataset_valid.scenes
-            self.averager_ = ViewAverager(self.scenes_)
+            self.averager_ = ViewAverager(dataset_valid.n_views)
 
     def on_batch_end(self, net, batch=None, training=None, y_pred=None, **kwargs):
-        if training:
+        if training or self.averager_ is None:
             return
         images = y_pred[:, 0].float().clamp(0, 1).cpu().numpy()
         for number, image in self.averager_.add(batch[1]["scene"].tolist(), images):
@@ -48,13 +48,23 @@ class ChallengeScore(Callback):
 
 
 def monitored_score(net):
-    """Validation score of the last epoch or, where nothing is validated, its training loss."""
+    """What tells whether the last epoch was better: lower is.
+
+    The validation score; its loss, where there is no truth; the training loss, where nothing is
+    validated.
+    """
     row = net.history[-1]
-    return row.get("valid_score", row["train_loss"])
+    return row[_best_known(row) or "train_loss"]
+
+
+def _best_known(row):
+    return next((name for name in ("valid_score", "valid_loss") if name in row), None)
 
 
 class BestWeights(EarlyStopping):
     """Keeps the weights of the best validation score, and restores them in the end.
+
+    Where a training has no truth, the validation loss takes the place of the score.
 
     Parameters
     ----------
@@ -75,7 +85,8 @@ class BestWeights(EarlyStopping):
         return ["patience"]
 
     def on_epoch_end(self, net, **kwargs):
-        if "valid_score" in net.history[-1]:
+        self.monitor = _best_known(net.history[-1])
+        if self.monitor is not None:
             super().on_epoch_end(net, **kwargs)
 
     def on_train_end(self, net, **kwargs):
@@ -98,14 +109,12 @@ class HistoryCSV(Callback):
         rows = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
         path = Path(self.path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("w", newline="") as file:
+        with replace_file(path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(
                 file, fieldnames=list(dict.fromkeys(k for r in rows for k in r))
             )
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(partial, path)
 
 
 class TensorBoardFolder(TensorBoard):

@@ -1,7 +1,6 @@
 """Training that survives being killed."""
 
 import json
-import os
 import zlib
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from skorch.callbacks import Callback, LRScheduler
 from skorch.history import History
 
+from ._files import replace_file
 from .callbacks import BestWeights
 
 __all__ = ["Checkpoint"]
@@ -40,9 +40,8 @@ class Checkpoint(Callback):
     def on_epoch_end(self, net, **kwargs):
         path = Path(self.folder) / FILENAME
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{FILENAME}.partial")
-        torch.save(_state_of(net, self.scenes_), partial)
-        os.replace(partial, path)
+        with replace_file(path) as partial:
+            torch.save(_state_of(net, self.scenes_), partial)
 
 
 def _describe(scenes):
@@ -57,6 +56,7 @@ def _state_of(net, scenes):
         "seed": net.seed_,
         "module": net.module_.state_dict(),
         "optimizer": net.optimizer_.state_dict(),
+        "criterion": net.criterion_.state_dict(),
         "history": json.dumps(list(net.history), default=float),
         "callbacks": {name: _state_of_callback(callback) for name, callback in net.callbacks_},
         "random_state": torch.get_rng_state(),
@@ -75,6 +75,7 @@ def _restore(net, scenes, state, path):
     net.seed_ = state["seed"]
     net.module_.load_state_dict(state["module"])
     net.optimizer_.load_state_dict(state["optimizer"])
+    net.criterion_.load_state_dict(state["criterion"])
     net.history_ = History(json.loads(state["history"]))
     for name, callback in net.callbacks_:
         _restore_callback(callback, state["callbacks"].get(name))
@@ -95,10 +96,7 @@ def _layout_of(net, scenes):
     return {
         "scenes": scenes,
         "architecture": type(net).__name__,
-        "channels": net.n_channels_in_,
-        "frames": net.n_frames_in_,
-        "scale": net.scale_,
-        "spread": net.spread_,
+        **net._layout(),
         "parameters": {name: list(p.shape) for name, p in net.module_.named_parameters()},
     }
 

@@ -49,6 +49,16 @@ class Frames(ABC):
         """Estimated shifts, (t, 2) float32 LR pixels, or None."""
 
     @property
+    def placed(self):
+        """For which frames a shift was found, (t,) bool, or None."""
+        return None
+
+    @property
+    def aligned(self):
+        """Whether the frames were resampled so that they lie on each other."""
+        return False
+
+    @property
     @abstractmethod
     def true_shifts(self):
         """Simulated shifts against the HR grid, (t, 2) float32 LR pixels, or None."""

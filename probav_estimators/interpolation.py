@@ -7,10 +7,13 @@ from numba import njit
 from scipy import ndimage
 from skimage.transform import rescale
 
-__all__ = ["clearest_mean", "upscale_bicubic", "upscale_spline"]
+__all__ = ["clearest_mean", "move_bicubic", "upscale_bicubic", "upscale_spline"]
 
 # Support of the cubic kernel: how many pixels beyond a window its values depend on.
 BICUBIC_REACH = 2
+
+# The kernel's free parameter, as torch and OpenCV have it.
+_KEYS = -0.75
 
 # Beyond this length the dense matrix of an axis costs more than the library's own recursion.
 _LONGEST_MATRIX_AXIS = 1024
@@ -129,6 +132,50 @@ def _bicubic_taps(length, scale):
     first = np.minimum((matrix != 0).argmax(axis=1), max(length - 2 * BICUBIC_REACH, 0))
     sources = first[:, None] + np.arange(min(2 * BICUBIC_REACH, length))
     return sources, np.take_along_axis(matrix, sources, axis=1)
+
+
+def move_bicubic(frame, clear, shift, window, origin=(0, 0)):
+    """Undo the shift of a frame's content, by the bicubic kernel of :func:`upscale_bicubic`.
+
+    Parameters
+    ----------
+    frame : float32 array of shape (h, w)
+    clear : bool array of shape (h, w)
+    shift : (float, float)
+        How far the content lies down and to the right, in pixels.
+    window : tuple of two slices
+        Rows and columns of the result.
+    origin : (int, int), default=(0, 0)
+        Row and column of ``frame[0, 0]``.
+
+    Returns
+    -------
+    frame : float32 array of shape (h', w')
+        Outside of the frame, its edge is repeated.
+    clear : bool array of shape (h', w')
+        Where all pixels that have a weight lie in the frame and are clear.
+    """
+    sources, weights, inside = zip(
+        *(_taps_of_shift(*along) for along in zip(shift, window, origin, frame.shape, strict=True)),
+        strict=True,
+    )
+    moved = _apply_taps(frame[None], sources[0], weights[0], sources[1], weights[1])[0]
+    used = [(w != 0).astype(np.float32) for w in weights]
+    hidden = (~clear).astype(np.float32)
+    seen = _apply_taps(hidden[None], sources[0], used[0], sources[1], used[1])[0] == 0
+    return moved, seen & inside[0][:, None] & inside[1]
+
+
+def _taps_of_shift(shift, part, start, length):
+    """Sources and weights (n, 4) of the pixels of `part`, and which lack none (n,)."""
+    whole = int(np.floor(shift))
+    distance = np.abs(np.arange(-1, 3) - (shift - whole))
+    near = (_KEYS + 2) * distance**3 - (_KEYS + 3) * distance**2 + 1
+    far = _KEYS * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+    weights = np.where(distance < 1, near, np.where(distance < 2, far, 0)).astype(np.float32)
+    sources = np.arange(part.start, part.stop)[:, None] + whole - start + np.arange(-1, 3)
+    inside = ((sources >= 0) & (sources < length) | (weights == 0)).all(axis=1)
+    return np.clip(sources, 0, length - 1), np.tile(weights, (len(sources), 1)), inside
 
 
 def _upscale_bicubic_directly(frames, scale, window):

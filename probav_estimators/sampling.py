@@ -52,9 +52,10 @@ class SceneDataset(Dataset):
         self.with_truth = with_truth
         self.patch_size = patch_size
         self.augment = augment
-        counts = [scene.n_views for scene in scenes]
-        self._scene_of = np.repeat(np.arange(len(scenes)), counts)
-        self._view_of = np.concatenate([np.arange(count) for count in counts])
+        #: How many samples each scene gives.
+        self.n_views = [scene.n_views for scene in scenes]
+        self._scene_of = np.repeat(np.arange(len(scenes)), self.n_views)
+        self._view_of = np.concatenate([np.arange(count) for count in self.n_views])
 
     def __len__(self):
         return len(self._scene_of)
@@ -70,32 +71,53 @@ class SceneDataset(Dataset):
         number, view = int(self._scene_of[draw.sample]), int(self._view_of[draw.sample])
         scene = self.scenes[number]
         rng = np.random.default_rng(draw.seed)
-        window = self._random_window(scene, rng) if self.patch_size is not None else None
+        window = None
+        if self.patch_size is not None:
+            window = random_window(scene, self.patch_size, rng)
         images = {"inputs": scene.read_inputs(view, window)}
         if self.with_mean:
             images["mean"] = scene.read_mean(view, self.scale, window)[None]
         if self.with_truth:
             images["truth"] = np.stack(scene.read_truth(window), dtype=np.float32, casting="unsafe")
         if self.augment:
-            height, width = self.shape_of(draw.sample)
-            # A rectangle turned by a quarter would no longer fit into its batch.
-            turn = rng.integers(4) if height == width else 2 * rng.integers(2)
-            flip = rng.integers(2)
-            images = {key: _turn_and_flip(image, turn, flip) for key, image in images.items()}
+            turn, flip = random_symmetry(self.shape_of(draw.sample), rng)
+            images = {key: turn_and_flip(image, turn, flip) for key, image in images.items()}
         images = {key: torch.from_numpy(np.ascontiguousarray(x)) for key, x in images.items()}
         target = {"scene": number}
         if self.with_truth:
             target["truth"] = images.pop("truth")
         return images, target
 
-    def _random_window(self, scene, rng):
-        if min(scene.shape) < self.patch_size:
-            raise ValueError(
-                f"patch_size={self.patch_size} is larger than scene {scene.name}, whose frames "
-                f"have shape {scene.shape}: choose a smaller patch"
-            )
-        starts = [int(rng.integers(length - self.patch_size + 1)) for length in scene.shape]
-        return tuple(slice(start, start + self.patch_size) for start in starts)
+
+def random_window(scene, patch_size, rng):
+    """Rows and columns of a random patch, in LR pixels.
+
+    Raises
+    ------
+    ValueError
+        If the frames of the scene are smaller.
+    """
+    if min(scene.shape) < patch_size:
+        raise ValueError(
+            f"patch_size={patch_size} is larger than scene {scene.name}, whose frames have shape "
+            f"{scene.shape}: choose a smaller patch"
+        )
+    starts = [int(rng.integers(length - patch_size + 1)) for length in scene.shape]
+    return tuple(slice(start, start + patch_size) for start in starts)
+
+
+def random_symmetry(shape, rng):
+    """Quarter turns and flips that an image of this shape may have: (turn, flip)."""
+    # A rectangle turned by a quarter would no longer fit into its batch.
+    turn = rng.integers(4) if shape[0] == shape[1] else 2 * rng.integers(2)
+    return int(turn), int(rng.integers(2))
+
+
+def turn_and_flip(images, turn, flip):
+    """Turn an array or tensor (..., h, w) by quarters, then flip it left to right if `flip`."""
+    library = torch if isinstance(images, torch.Tensor) else np
+    images = library.rot90(images, turn, (-2, -1))
+    return library.flip(images, (-1,)) if flip else images
 
 
 class BatchPlan(Sampler):
@@ -158,12 +180,12 @@ class ViewAverager:
 
     Parameters
     ----------
-    scenes : list of Scene
-        Those of the dataset that the batches come from.
+    n_views : sequence of int
+        How many views each scene of the dataset has that the batches come from.
     """
 
-    def __init__(self, scenes):
-        self._n_views = [scene.n_views for scene in scenes]
+    def __init__(self, n_views):
+        self._n_views = n_views
         self._sums = {}
 
     def add(self, numbers, images):
@@ -187,8 +209,3 @@ class ViewAverager:
                 yield number, total / count
             else:
                 self._sums[number] = (total, count)
-
-
-def _turn_and_flip(image, turn, flip):
-    image = np.rot90(image, turn, axes=(-2, -1))
-    return image[..., ::-1] if flip else image

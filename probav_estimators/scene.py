@@ -219,6 +219,11 @@ class Scene:
         return self._frames.shifts
 
     @property
+    def placed(self):
+        """For which frames a registration found the shift, (t,) bool, or None."""
+        return self._frames.placed
+
+    @property
     def true_shifts(self):
         """Shifts against the HR grid, (t, 2) float32 LR pixels (down, right), or None.
 

@@ -27,6 +27,8 @@ class FSRCNN(SceneRegressor):
     mapping_kernel_size : int, default=3
         Size of the mapping convolutions; odd.
 
+    {attributes}
+
     See Also
     --------
     SRCNN : Works at HR size.

@@ -16,6 +16,8 @@ class SRCNN(SceneRegressor):
 
     {parameters}
 
+    {attributes}
+
     See Also
     --------
     BicubicUpscaler : Makes the input that this net needs.

@@ -16,6 +16,8 @@ class SRCNNEx(SceneRegressor):
 
     {parameters}
 
+    {attributes}
+
     See Also
     --------
     SRCNN : The same with a 1x1 mapping layer.

@@ -20,6 +20,8 @@ class SRResNet(SceneRegressor):
     n_features : int, default=64
         Channels of every layer between the first and the last.
 
+    {attributes}
+
     See Also
     --------
     FSRCNN : A smaller net that works at LR size.

@@ -28,6 +28,8 @@ class SRVGG16(SceneRegressor):
         VGG16 state dict, with the names that torchvision gives (``features.2.weight``, ...), or a
         file of one. It fills the layers whose shapes fit: all of the two blocks but the first.
 
+    {attributes}
+
     See Also
     --------
     SRCNN : The same without the blocks.

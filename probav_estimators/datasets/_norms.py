@@ -1,8 +1,9 @@
 """The file norm.csv: one "name N" per line, the baseline's cPSNR of every scene."""
 
 import math
-import os
 from pathlib import Path
+
+from .._files import replace_file
 
 FILENAME = "norm.csv"
 
@@ -63,9 +64,8 @@ def update_norms(root, norms):
     """Add `norms` to the norm.csv of `root`; the file is replaced as a whole."""
     path = Path(root) / FILENAME
     merged = (read_norms(path) if path.exists() else {}) | norms
-    partial = path.with_name(f".{FILENAME}.partial")
-    partial.write_text("".join(f"{name} {norm!r}\n" for name, norm in sorted(merged.items())))
-    os.replace(partial, path)
+    with replace_file(path) as partial:
+        partial.write_text("".join(f"{name} {norm!r}\n" for name, norm in sorted(merged.items())))
 
 
 def _as_norm(values):

@@ -5,14 +5,13 @@ import re
 import warnings
 import zipfile
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from .._files import replace_file
 from .._pixels import as_pixels, to_uint16
 from .._prediction import predict_in_turn
 from .._validation import check_scenes
@@ -102,8 +101,8 @@ def write_submission(images_or_fitted_estimator, scenes, path):
         images = predict_in_turn(images_or_fitted_estimator, scenes)
     else:
         images = _check_number(images_or_fitted_estimator, scenes)
-    with _whole_or_not_at_all(path) as stream:
-        with zipfile.ZipFile(stream, "w") as archive:
+    with replace_file(path) as partial:
+        with zipfile.ZipFile(partial, "x") as archive:
             n_clipped = _write_images(archive, images, scenes)
         if n_clipped:
             warnings.warn(
@@ -151,17 +150,6 @@ def _check_number(images, scenes):
             "for each scene, in their order"
         )
     return images
-
-
-@contextmanager
-def _whole_or_not_at_all(path):
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
-    try:
-        with partial.open("xb") as stream:
-            yield stream
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_images(archive, images, scenes):

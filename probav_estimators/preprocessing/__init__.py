@@ -3,6 +3,13 @@
 from ._base import SceneTransformer
 from ._clearance import ClearanceSelector
 from ._composition import InputComposer
+from ._registration import FrameRegistrar
 from ._upscaling import BicubicUpscaler
 
-__all__ = ["BicubicUpscaler", "ClearanceSelector", "InputComposer", "SceneTransformer"]
+__all__ = [
+    "BicubicUpscaler",
+    "ClearanceSelector",
+    "FrameRegistrar",
+    "InputComposer",
+    "SceneTransformer",
+]

@@ -70,6 +70,14 @@ class _SelectedFrames(Frames):
         return _rows(self._frames.shifts, self._selection())
 
     @property
+    def placed(self):
+        return _rows(self._frames.placed, self._selection())
+
+    @property
+    def aligned(self):
+        return self._frames.aligned
+
+    @property
     def true_shifts(self):
         return _rows(self._frames.true_shifts, self._selection())
 
@@ -98,5 +106,5 @@ def select_clearest(clearance, k):
     return order if k is None else np.resize(order, k)
 
 
-def _rows(shifts, selection):
-    return None if shifts is None else shifts[selection]
+def _rows(values, selection):
+    return None if values is None else values[selection]

@@ -40,7 +40,7 @@ class SimulatedScene(NamedTuple):
     true_shifts: np.ndarray
 
 
-def simulate_scene(rng, *, size=128, scale=3, n_frames=(9, 30), band="RED"):
+def simulate_scene(rng, *, size=128, scale=3, n_frames=(9, 30), band="RED", psf_sigma=(0.9, 1.5)):
     """Simulate one scene by the rules of the PROBA-V super-resolution data set.
 
     A random landscape is drawn on a grid finer than the HR image. Each frame sees it through a
@@ -60,6 +60,8 @@ def simulate_scene(rng, *, size=128, scale=3, n_frames=(9, 30), band="RED"):
         Number of frames, or the least and the greatest number.
     band : str, default="RED"
         "NIR" has brighter vegetation; unknown bands lie between "RED" and "NIR".
+    psf_sigma : (float, float), default=(0.9, 1.5)
+        Least and greatest standard deviation of the frames' point spread function, in HR pixels.
 
     Returns
     -------
@@ -68,7 +70,7 @@ def simulate_scene(rng, *, size=128, scale=3, n_frames=(9, 30), band="RED"):
     Raises
     ------
     ValueError
-        If `size`, `scale` or `n_frames` is out of range.
+        If `size`, `scale`, `n_frames` or `psf_sigma` is out of range.
 
     Notes
     -----
@@ -101,7 +103,7 @@ def simulate_scene(rng, *, size=128, scale=3, n_frames=(9, 30), band="RED"):
     true_shifts = rng.normal(0, 1.6 / 3, (t, 2)).clip(-2.5, 2.5).astype(np.float32)
     margin = CELLS * (int(np.ceil(2.5 * scale)) + 6)
     ground = draw_landscape(rng, tuple(CELLS * n + 2 * margin for n in hr_shape), band)
-    blur, noise = rng.uniform(0.9, 1.5), rng.uniform(12, 35)
+    blur, noise = rng.uniform(*_check_psf(psf_sigma)), rng.uniform(12, 35)
     change = _SlowChange(rng)
 
     frames = []
@@ -141,6 +143,16 @@ def _check_n_frames(n_frames):
             f"got {n_frames!r}"
         )
     return int(limits[0]), int(limits[1])
+
+
+def _check_psf(psf_sigma):
+    least, greatest = psf_sigma
+    if not 0 < least <= greatest:
+        raise ValueError(
+            "psf_sigma must be a pair (least, greatest) of positive numbers of HR pixels, got "
+            f"{psf_sigma!r}"
+        )
+    return least, greatest
 
 
 class _SlowChange:

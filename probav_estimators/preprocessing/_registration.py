@@ -1,0 +1,142 @@
+"""Registration of frames."""
+
+from functools import cached_property
+from numbers import Real
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from ..frames import WHOLE, Frames
+from ..interpolation import BICUBIC_REACH, move_bicubic, pad_window
+from ..registration import register_frames
+from ._base import SceneTransformer
+
+__all__ = ["FrameRegistrar"]
+
+
+class FrameRegistrar(SceneTransformer):
+    """Find the sub-pixel shift of every frame against the clearest one, and undo it.
+
+    Quality maps are respected on both sides, and clouds that they miss, gain, offset and slow
+    change don't disturb the result. `shifts` of the new scenes says what was found, and `placed`
+    for which frames: one that can't be placed (all clouded, no texture, another place) keeps shift
+    0 and stays as it is.
+
+    Parameters
+    ----------
+    apply : bool, default=True
+        True: frames are resampled by bicubic interpolation so that they lie on the clearest one,
+        and a pixel stays clear if all pixels that it is made of are. False: frames stay as they
+        are and only the shifts are recorded, for a net that uses them.
+    max_shift : float, default=8.0
+        Greatest shift that is looked for along each axis, in LR pixels.
+
+    See Also
+    --------
+    probav_estimators.registration.register_frames : The same for arrays, and how it is done.
+    FusionNet : Registers by itself, and uses the shifts exactly instead of resampling.
+
+    Notes
+    -----
+    The clearest frame is the first with the most clear pixels, as `ClearanceSelector` has it.
+    Frames are read and compared once the new scene is asked for something.
+
+    Examples
+    --------
+    >>> from probav_estimators import FrameRegistrar, make_scenes
+    >>> scenes = make_scenes(1, size=64, n_frames=9, random_state=0)
+    >>> (registered,) = FrameRegistrar(apply=False).transform(scenes)
+    >>> error = registered.shifts - scenes[0].true_shifts
+    >>> bool(abs(error - error.mean(axis=0)).max() < 0.1)
+    True
+    """
+
+    _parameter_constraints = {
+        "apply": ["boolean"],
+        "max_shift": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(self, *, apply=True, max_shift=8.0):
+        self.apply = apply
+        self.max_shift = max_shift
+
+    def _transform_scene(self, scene):
+        kind = _AlignedFrames if self.apply else _RegisteredFrames
+        return scene.with_frames(kind(scene.frames, self.max_shift))
+
+
+class _RegisteredFrames(Frames):
+    """The same frames, whose shifts are known."""
+
+    def __init__(self, frames, max_shift):
+        self._frames = frames
+        self._max_shift = max_shift
+
+    def __len__(self):
+        return len(self._frames)
+
+    @property
+    def shape(self):
+        return self._frames.shape
+
+    @property
+    def shifts(self):
+        return self._registration.shifts
+
+    @property
+    def placed(self):
+        return self._registration.placed
+
+    @property
+    def true_shifts(self):
+        return self._frames.true_shifts
+
+    @property
+    def aligned(self):
+        return self._frames.aligned
+
+    def read_lr(self, index=None, window=WHOLE):
+        return self._frames.read_lr(index, window)
+
+    def read_qm(self, index=None, window=WHOLE):
+        return self._frames.read_qm(index, window)
+
+    @cached_property
+    def _registration(self):
+        return register_frames(
+            self._frames.read_lr(), self._frames.read_qm(), max_shift=self._max_shift
+        )
+
+
+class _AlignedFrames(_RegisteredFrames):
+    """Frames that were resampled so that they lie on each other."""
+
+    @property
+    def aligned(self):
+        return True
+
+    def read_lr(self, index=None, window=WHOLE):
+        return self._read_moved(index, window)[0]
+
+    def read_qm(self, index=None, window=WHOLE):
+        return self._read_moved(index, window)[1]
+
+    def _read_moved(self, index, window):
+        index = range(len(self)) if index is None else index
+        window = tuple(
+            slice(*part.indices(length)) for part, length in zip(window, self.shape, strict=True)
+        )
+        moved = None
+        for position, number in enumerate(index):
+            shift = self.shifts[number]
+            reach = int(np.abs(shift).max()) + BICUBIC_REACH + 1
+            wanted = pad_window(window, self.shape, reach)
+            (frame,), (clear,) = (
+                read([number], wanted) for read in (self._frames.read_lr, self._frames.read_qm)
+            )
+            origin = [part.start for part in wanted]
+            lr, qm = move_bicubic(frame, clear, shift, window, origin)
+            if moved is None:
+                moved = tuple(np.empty((len(index), *x.shape), x.dtype) for x in (lr, qm))
+            moved[0][position], moved[1][position] = lr, qm
+        return moved

@@ -1,0 +1,353 @@
+"""Sub-pixel registration of frames that see one place."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from scipy import fft, ndimage
+
+__all__ = ["Registration", "register_frames"]
+
+# What is compared lies between these sizes, in LR pixels: finer structure is aliased and moves with
+# the sampling, coarser structure is haze and slow change.
+_FINE_SIGMA = 1.0
+_COARSE_WIDTH = 15
+
+# A pixel is trusted if at least this part of what was smoothed into it is clear.
+_LEAST_CLEAR = 0.8
+
+# Passes over all frames, each against the mean of those that are placed.
+_N_PASSES = 2
+_MOST_STEPS = 8
+_LEAST_STEP = 2e-3
+
+# Neighbours share noise once they are smoothed: so many pixels count as one.
+_PIXELS_PER_SAMPLE = 4 * np.pi * _FINE_SIGMA**2
+
+# Beyond this standard error, in LR pixels, or below this correlation, a place is a guess.
+_GREATEST_ERROR = 0.3
+_LEAST_CORRELATION = 0.3
+
+
+class Registration(NamedTuple):
+    """Where frames lie.
+
+    Attributes
+    ----------
+    shifts : float32 array of shape (t, 2)
+        How far the content of each frame lies down and to the right of that of the reference, in
+        LR pixels; 0 where it is not known.
+    placed : bool array of shape (t,)
+        Whether the shift of a frame is known.
+    """
+
+    shifts: np.ndarray
+    placed: np.ndarray
+
+
+def register_frames(lr, qm, *, max_shift=8.0):
+    """Estimate the shift of every frame against the clearest one.
+
+    Whole pixels come from the masked normalised correlation [1]_ of band-passed frames, the rest
+    from Gauss-Newton steps on shift, gain and offset with robust weights [2]_, against the mean of
+    all frames that are placed.
+
+    Parameters
+    ----------
+    lr : float32 array of shape (t, h, w)
+        Frames.
+    qm : bool array of shape (t, h, w)
+        Quality maps, True where a frame is clear. Other pixels have no part in the result.
+    max_shift : float, default=8.0
+        Greatest shift that is looked for along each axis, in LR pixels.
+
+    Returns
+    -------
+    Registration
+        The reference is the first of the clearest frames. The differences between the shifts do
+        not depend on the order of the frames.
+
+    References
+    ----------
+    .. [1] D. Padfield, "Masked object registration in the Fourier domain", IEEE Transactions on
+       Image Processing 21(5), 2706-2718, 2012.
+    .. [2] S. Baker, I. Matthews, "Lucas-Kanade 20 years on: a unifying framework", International
+       Journal of Computer Vision 56(3), 221-255, 2004.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probav_estimators.registration import register_frames
+    >>> scene = np.random.default_rng(0).random((40, 40), np.float32).cumsum(0).cumsum(1) % 7
+    >>> lr = np.stack([scene[:32, :32], scene[2:34, 1:33]])
+    >>> register_frames(lr, np.ones_like(lr, bool)).shifts.round(1)[1].tolist()
+    [-2.0, -1.0]
+    """
+    clearance = qm.sum(axis=(1, 2))
+    images, trusted = _band_pass(lr, qm)
+    start = _canonical_reference(images, trusted, clearance)
+    shifts = _whole_pixel_shifts(images, trusted, start, max_shift)
+    placed = np.ones(len(lr), bool)
+    template, template_weight = images[start], trusted[start].astype(np.float32)
+    for number in range(_N_PASSES):
+        for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
+            if number or i != start:
+                shifts[i], placed[i] = _refine(
+                    image, clear, template, template_weight, shifts[i], max_shift
+                )
+        if not placed.any():
+            break
+        if number < _N_PASSES - 1:
+            template, template_weight = _mean_of_placed(images, trusted, shifts, placed)
+    placed &= trusted.any(axis=(1, 2))
+    reference = int(np.argmax(np.where(placed, clearance, -1)))
+    shifts = np.where(placed[:, None], shifts - shifts[reference], 0)
+    return Registration(shifts.astype(np.float32), placed)
+
+
+def _band_pass(lr, qm):
+    """Frames without aliased and without slow structure, and where they can be trusted."""
+    images = np.empty(lr.shape, np.float32)
+    trusted = np.empty(lr.shape, bool)
+    for i, (frame, clear) in enumerate(zip(lr, qm, strict=True)):
+        weight = clear.astype(np.float32)
+        level = np.float32(frame[clear].mean()) if clear.any() else np.float32(0)
+        value = weight * (frame - level)
+        fine, fine_weight = (_smooth(x) for x in (value, weight))
+        coarse, coarse_weight = (
+            ndimage.uniform_filter(x, _COARSE_WIDTH, mode="nearest") for x in (value, weight)
+        )
+        images[i] = fine / np.maximum(fine_weight, 1e-3) - coarse / np.maximum(coarse_weight, 1e-3)
+        trusted[i] = clear & (fine_weight > _LEAST_CLEAR)
+        images[i] *= trusted[i]
+        # In units of its texture, so that gains and kinds of pixel values don't matter.
+        spread = np.sqrt(np.mean(np.square(images[i])) / max(trusted[i].mean(), 1e-3))
+        images[i] /= spread if spread > 0 else np.float32(1)
+    return images, trusted
+
+
+def _smooth(image):
+    return ndimage.gaussian_filter(image, _FINE_SIGMA, mode="nearest", truncate=3)
+
+
+def _canonical_reference(images, trusted, clearance):
+    """One of the clearest frames: which one does not depend on their order."""
+    content = np.abs(images).sum(axis=(1, 2), dtype=np.float64)
+    return int(np.lexsort((content, trusted.sum(axis=(1, 2)), clearance))[-1])
+
+
+def _whole_pixel_shifts(images, trusted, start, max_shift):
+    """Shift of the greatest masked correlation with one frame, to a fraction of a pixel."""
+    reach = int(np.ceil(max_shift))
+    shape = [fft.next_fast_len(n + reach, real=True) for n in images.shape[1:]]
+
+    def transform(stack):
+        return fft.rfft2(stack, shape)
+
+    def correlate(a, b):
+        full = fft.irfft2(a * b, shape)
+        rows, columns = (np.arange(-reach, reach + 1) % n for n in shape)
+        return full[rows[:, None], columns]
+
+    weight = trusted[start].astype(np.float32)
+    conjugates = [np.conj(transform(x)) for x in (images[start], np.square(images[start]), weight)]
+    shifts = np.zeros((len(images), 2))
+    least_overlap = 0.25 * weight.size
+    for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
+        if i == start:
+            continue
+        seen = clear.astype(np.float32)
+        value, square, seen = (transform(x) for x in (image, np.square(image), seen))
+        overlap = correlate(seen, conjugates[2])
+        energies = correlate(square, conjugates[2]) * correlate(seen, conjugates[1])
+        correlation = correlate(value, conjugates[0]) / np.sqrt(np.maximum(energies, 1e-6))
+        correlation[overlap < min(least_overlap, 0.9 * overlap.max())] = -1
+        shifts[i] = _peak(correlation) - reach
+    return shifts
+
+
+def _peak(correlation):
+    """Place of the maximum, by a parabola along each axis."""
+    place = np.array(np.unravel_index(correlation.argmax(), correlation.shape))
+    fine = place.astype(float)
+    for axis in range(2):
+        if 0 < place[axis] < correlation.shape[axis] - 1:
+            step = np.eye(2, dtype=int)[axis]
+            before, after = (correlation[tuple(place + sign * step)] for sign in (-1, 1))
+            bend = before - 2 * correlation[tuple(place)] + after
+            if bend < 0:
+                fine[axis] += np.clip(0.5 * (before - after) / bend, -0.5, 0.5)
+    return fine
+
+
+def _refine(image, clear, template, template_weight, shift, max_shift):
+    """Gauss-Newton from `shift`: the shift, and whether it can be relied on."""
+    place = np.array(shift, np.float64)
+    gain, offset, scatter = 1.0, 0.0, np.inf
+    for _ in range(_MOST_STEPS):
+        normal, right, fit = _normal_equations(
+            image, clear, template, template_weight, place, gain, offset, scatter
+        )
+        if fit[0] < 16 or not np.isfinite(normal).all():
+            return shift, False
+        try:
+            step = np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(4), right)
+        except np.linalg.LinAlgError:
+            return shift, False
+        move = np.clip(step[:2], -1, 1)
+        place += move
+        gain, offset, scatter = step[2], step[3], np.sqrt(fit[1] / fit[0])
+        if np.abs(place).max() > max_shift + 1:
+            return shift, False
+        if np.abs(move).max() < _LEAST_STEP and np.isfinite(scatter):
+            break
+    explained = max(0.0, 1 - fit[1] / max(fit[2], 1e-12))
+    error = np.sqrt(_PIXELS_PER_SAMPLE * fit[1] / fit[0] * np.linalg.pinv(normal)[:2, :2].trace())
+    reliable = gain > 0 and np.sqrt(explained) > _LEAST_CORRELATION and error < _GREATEST_ERROR
+    return (place, True) if reliable else (shift, False)
+
+
+def _mean_of_placed(images, trusted, shifts, placed):
+    """Mean of the frames, moved onto each other, and how many frames each pixel has."""
+    total = np.zeros(images.shape[1:], np.float32)
+    weight = np.zeros(images.shape[1:], np.float32)
+    for image, clear, shift in zip(images[placed], trusted[placed], shifts[placed], strict=True):
+        _add_moved(image, clear, shift, total, weight)
+    return total / np.maximum(weight, 1), weight
+
+
+@njit(cache=True, nogil=True)
+def _cubic_taps(fraction):
+    """Weights of the Catmull-Rom kernel and of its derivative at `fraction` in [0, 1)."""
+    f = fraction
+    weights = np.array(
+        [
+            0.5 * (-f + 2 * f * f - f * f * f),
+            0.5 * (2 - 5 * f * f + 3 * f * f * f),
+            0.5 * (f + 4 * f * f - 3 * f * f * f),
+            0.5 * (-f * f + f * f * f),
+        ]
+    ).astype(np.float32)
+    slopes = np.array(
+        [
+            0.5 * (-1 + 4 * f - 3 * f * f),
+            0.5 * (-10 * f + 9 * f * f),
+            0.5 * (1 + 8 * f - 9 * f * f),
+            0.5 * (-2 * f + 3 * f * f),
+        ]
+    ).astype(np.float32)
+    return weights, slopes
+
+
+@njit(cache=True, nogil=True)
+def _bounds(shift, length):
+    """First source, first and last target for which all four sources are inside."""
+    first = int(np.floor(shift)) - 1
+    return first, max(0, -first), min(length, length - 3 - first)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _normal_equations(image, clear, template, template_weight, shift, gain, offset, scatter):
+    """Normal equations of step, gain and offset; pixels, squared error and squared signal."""
+    height, width = image.shape
+    top, r0, r1 = _bounds(shift[0], height)
+    left, c0, c1 = _bounds(shift[1], width)
+    down, down_slope = _cubic_taps(shift[0] - np.floor(shift[0]))
+    right, right_slope = _cubic_taps(shift[1] - np.floor(shift[1]))
+    near_row = int(np.floor(shift[0] + 0.5))
+    near_column = int(np.floor(shift[1] + 0.5))
+    normal = np.zeros((4, 4))
+    side = np.zeros(4)
+    fit = np.zeros(3)
+    value = np.zeros(width, np.float32)
+    slope_down = np.zeros(width, np.float32)
+    limit = np.float32(1 / (2.5 * scatter) ** 2) if scatter > 0 else np.float32(0)
+    g, b = np.float32(gain), np.float32(offset)
+    for r in range(r0, r1):
+        if not 0 <= r + near_row < height:
+            continue
+        for c in range(width):
+            v = np.float32(0)
+            s = np.float32(0)
+            for k in range(4):
+                pixel = image[r + top + k, c]
+                v += down[k] * pixel
+                s += down_slope[k] * pixel
+            value[c] = v
+            slope_down[c] = s
+        sums = np.zeros(15, np.float32)
+        for c in range(c0, c1):
+            if not 0 <= c + near_column < width:
+                continue
+            w = template_weight[r, c] * clear[r + near_row, c + near_column]
+            if w == 0:
+                continue
+            v = np.float32(0)
+            gy = np.float32(0)
+            gx = np.float32(0)
+            for k in range(4):
+                v += right[k] * value[c + left + k]
+                gx += right_slope[k] * value[c + left + k]
+                gy += right[k] * slope_down[c + left + k]
+            t = template[r, c]
+            e = v - g * t - b
+            w = min(w, np.float32(1)) / (np.float32(1) + limit * e * e)
+            # Unknowns: step down, step right (with the sign of the model), gain, offset.
+            sums[0] += w * gy * gy
+            sums[1] += w * gy * gx
+            sums[2] -= w * gy * t
+            sums[3] -= w * gy
+            sums[4] += w * gx * gx
+            sums[5] -= w * gx * t
+            sums[6] -= w * gx
+            sums[7] += w * t * t
+            sums[8] += w * t
+            sums[9] += w
+            sums[10] -= w * gy * v
+            sums[11] -= w * gx * v
+            sums[12] += w * t * v
+            sums[13] += w * v
+            sums[14] += w * e * e
+            fit[2] += w * v * v
+        normal[0, 0] += sums[0]
+        normal[0, 1] += sums[1]
+        normal[0, 2] += sums[2]
+        normal[0, 3] += sums[3]
+        normal[1, 1] += sums[4]
+        normal[1, 2] += sums[5]
+        normal[1, 3] += sums[6]
+        normal[2, 2] += sums[7]
+        normal[2, 3] += sums[8]
+        normal[3, 3] += sums[9]
+        side[0] += sums[10]
+        side[1] += sums[11]
+        side[2] += sums[12]
+        side[3] += sums[13]
+        fit[0] += sums[9]
+        fit[1] += sums[14]
+    for i in range(4):
+        for j in range(i):
+            normal[i, j] = normal[j, i]
+    return normal, side, fit
+
+
+@njit(cache=True, nogil=True)
+def _add_moved(image, clear, shift, total, weight):
+    height, width = image.shape
+    top, r0, r1 = _bounds(shift[0], height)
+    left, c0, c1 = _bounds(shift[1], width)
+    down, _ = _cubic_taps(shift[0] - np.floor(shift[0]))
+    right, _ = _cubic_taps(shift[1] - np.floor(shift[1]))
+    near_row = int(np.floor(shift[0] + 0.5))
+    near_column = int(np.floor(shift[1] + 0.5))
+    for r in range(r0, r1):
+        for c in range(c0, c1):
+            row, column = r + near_row, c + near_column
+            if not (0 <= row < height and 0 <= column < width) or not clear[row, column]:
+                continue
+            v = np.float32(0)
+            for k in range(4):
+                for j in range(4):
+                    v += down[k] * right[j] * image[r + top + k, c + left + j]
+            total[r, c] += v
+            weight[r, c] += 1
