@@ -6,7 +6,17 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from . import cpsnr, listing, reading, search, simulator, training, training_memory
+from . import (
+    cpsnr,
+    fine_tuning,
+    fusion,
+    listing,
+    reading,
+    search,
+    simulator,
+    training,
+    training_memory,
+)
 from ._measure import TABLE_HEAD
 
 BENCHMARKS = {
@@ -18,6 +28,14 @@ BENCHMARKS = {
     "memory": training_memory.benchmark,
     "simulator": simulator.benchmark,
     "search": search.benchmark,
+    "registration": fusion.benchmark_registration,
+    "fusion": fusion.benchmark_quality,
+    "robustness": fusion.benchmark_robustness,
+    "uncertainty": fusion.benchmark_uncertainty,
+    "cost": fusion.benchmark_cost,
+    "steps": fusion.benchmark_steps,
+    "reprojection": fine_tuning.benchmark_reprojection,
+    "adversarial": fine_tuning.benchmark_adversarial,
 }
 
 

@@ -6,7 +6,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "architectures": ["FSRCNN", "SRCNN", "SRCNNEx", "SRResNet", "SRVGG16"],
+        "adversarial": ["AdversarialLoss"],
+        "architectures": ["FSRCNN", "FusionNet", "SRCNN", "SRCNNEx", "SRResNet", "SRVGG16"],
         "baseline": ["BicubicBaseline"],
         "datasets": [
             "fetch_probav",
@@ -27,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "plotting": ["plot_comparison"],
         "published": ["published_configurations"],
+        "reprojection": ["ReprojectionLoss"],
         "scene": ["Scene"],
         "scene_net": ["SceneNet"],
         "scoring": ["cpsnr_scorer", "probav_scorer"],

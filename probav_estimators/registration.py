@@ -13,8 +13,10 @@ __all__ = ["Registration", "register_frames"]
 _FINE_SIGMA = 1.0
 _COARSE_WIDTH = 15
 
-# A pixel is trusted if at least this part of what was smoothed into it is clear.
-_LEAST_CLEAR = 0.8
+# A pixel is trusted if at least this part of what was smoothed into it is clear, and one that is
+# not still has a value, for its neighbours to be interpolated, down to this part.
+_LEAST_CLEAR = 0.5
+_LEAST_FILLED = 0.05
 
 # Passes over all frames, each against the mean of those that are placed.
 _N_PASSES = 2
@@ -118,10 +120,10 @@ def _band_pass(lr, qm):
             ndimage.uniform_filter(x, _COARSE_WIDTH, mode="nearest") for x in (value, weight)
         )
         images[i] = fine / np.maximum(fine_weight, 1e-3) - coarse / np.maximum(coarse_weight, 1e-3)
-        trusted[i] = clear & (fine_weight > _LEAST_CLEAR)
-        images[i] *= trusted[i]
+        images[i] *= fine_weight > _LEAST_FILLED
+        trusted[i] = fine_weight > _LEAST_CLEAR
         # In units of its texture, so that gains and kinds of pixel values don't matter.
-        spread = np.sqrt(np.mean(np.square(images[i])) / max(trusted[i].mean(), 1e-3))
+        spread = images[i][trusted[i]].std() if trusted[i].any() else 0
         images[i] /= spread if spread > 0 else np.float32(1)
     return images, trusted
 
@@ -132,7 +134,7 @@ def _smooth(image):
 
 def _canonical_reference(images, trusted, clearance):
     """One of the clearest frames: which one does not depend on their order."""
-    content = np.abs(images).sum(axis=(1, 2), dtype=np.float64)
+    content = np.abs(images * trusted).sum(axis=(1, 2), dtype=np.float64)
     return int(np.lexsort((content, trusted.sum(axis=(1, 2)), clearance))[-1])
 
 
@@ -149,6 +151,7 @@ def _whole_pixel_shifts(images, trusted, start, max_shift):
         rows, columns = (np.arange(-reach, reach + 1) % n for n in shape)
         return full[rows[:, None], columns]
 
+    images = images * trusted
     weight = trusted[start].astype(np.float32)
     conjugates = [np.conj(transform(x)) for x in (images[start], np.square(images[start]), weight)]
     shifts = np.zeros((len(images), 2))

@@ -303,3 +303,18 @@ def test_simulation_raises_no_warnings():
 def test_bad_arguments_are_named(options, name):
     with pytest.raises(ValueError, match=name):
         simulate(0, **options)
+
+
+def test_wider_point_spread_function_is_smoother():
+    def roughness(sigma):
+        rng = np.random.default_rng(3)
+        lr = simulate_scene(rng, size=48, n_frames=3, psf_sigma=(sigma, sigma)).lr.astype(float)
+        return np.abs(np.diff(lr, axis=2)).mean()
+
+    assert roughness(3.0) < 0.9 * roughness(0.5)
+
+
+@pytest.mark.parametrize("psf_sigma", [(0, 1), (2, 1), (-1, -1)])
+def test_point_spread_function_must_have_a_width(psf_sigma):
+    with pytest.raises(ValueError, match="psf_sigma"):
+        simulate_scene(np.random.default_rng(0), psf_sigma=psf_sigma)

@@ -1,0 +1,326 @@
+"""FusionNet with the weights that ship: quality, robustness, uncertainty, speed, memory.
+
+Scenes are simulated with seeds that the pretraining does not use; where PROBAV_SAMPLES names the
+folder of sample data, its scenes with real texture are scored too.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import torch
+from skimage.registration import phase_cross_correlation
+from skorch.callbacks import Callback
+
+from probav_estimators import FusionNet, Scene, cpsnr, load_scenes, make_scenes
+from probav_estimators.interpolation import upscale_bicubic
+from probav_estimators.metrics import error_map
+from probav_estimators.registration import register_frames
+from probav_estimators.scoring import scene_score
+
+from ._measure import Figure, call_in_fresh_process, interleave, peak_mib, resident_mib
+
+_WEIGHTS = "simulated-x3"
+_BORDER = 3
+
+
+# Registration
+
+
+def benchmark_registration(n_scenes=20):
+    """Shifts of simulated frames against the true ones, and the time that they take."""
+    scenes = make_scenes(n_scenes, random_state=11, n_jobs=-1)
+    stacks = [(scene.lr, scene.qm, scene.true_shifts) for scene in scenes]
+    sides = {
+        "here": _register,
+        "phase correlation": _phase_correlation,
+        "with masks": _masked_phase_correlation,
+    }
+    _register(*stacks[0][:2])
+    errors, seconds = {name: [] for name in sides}, {name: [] for name in sides}
+    for lr, qm, true_shifts in stacks:
+        for name, register in sides.items():
+            start = perf_counter()
+            shifts = register(lr, qm)
+            seconds[name].append((perf_counter() - start) / len(lr))
+            # Against the middle of all: a reference that is badly placed is one error, not many.
+            error = shifts - true_shifts
+            errors[name].append(np.hypot(*(error - np.median(error, axis=0)).T))
+    errors = {name: np.concatenate(values) for name, values in errors.items()}
+    milliseconds = {name: 1e3 * median(values) for name, values in seconds.items()}
+    found = {
+        name: f"{np.median(error):.3f}, {np.quantile(error, 0.95):.3f} pixels, "
+        f"{milliseconds[name]:.1f} ms"
+        for name, error in errors.items()
+    }
+    within = np.median(errors["here"]) <= 0.05 and np.quantile(errors["here"], 0.95) <= 0.2
+    yield Figure(
+        f"`FrameRegistrar`, {len(errors['here'])} frames: error, median and 95 %, time a frame",
+        f"`phase_cross_correlation` to 1/20 pixel {found['phase correlation']}; with both masks "
+        f"{found['with masks']}",
+        "0.05, 0.2 LR pixels, 10 ms",
+        found["here"],
+        within and milliseconds["here"] < 10,
+    )
+
+
+def _register(lr, qm):
+    return register_frames(lr, qm).shifts
+
+
+def _phase_correlation(lr, qm):
+    reference = lr[qm.sum(axis=(1, 2)).argmax()]
+    options = {"upsample_factor": 20}
+    return np.array([-phase_cross_correlation(reference, frame, **options)[0] for frame in lr])
+
+
+def _masked_phase_correlation(lr, qm):
+    clearest = qm.sum(axis=(1, 2)).argmax()
+    return np.array(
+        [
+            -phase_cross_correlation(
+                lr[clearest], frame, reference_mask=qm[clearest], moving_mask=clear
+            )[0]
+            for frame, clear in zip(lr, qm, strict=True)
+        ]
+    )
+
+
+# Quality
+
+
+def benchmark_quality():
+    """Challenge scores of the weights that ship."""
+    net = FusionNet.from_pretrained(_WEIGHTS)
+    folder = os.environ.get("PROBAV_SAMPLES")
+    if folder:
+        scenes = load_scenes(Path(folder, "real_texture"))
+        yield _quality(net, scenes, f"the {len(scenes)} scenes with real texture", 0.915)
+    scenes = make_scenes(40, size=128, random_state=0, n_jobs=-1)
+    yield _quality(net, scenes, "`make_scenes(40, size=128, random_state=0)`", 0.90)
+    for n_augment in (8, 16):
+        ensemble = FusionNet.from_pretrained(_WEIGHTS, n_augment=n_augment)
+        plain, averaged = (_mean_score(each, scenes[:10]) for each in (net, ensemble))
+        yield Figure(
+            f"`n_augment={n_augment}`, 10 of these scenes",
+            f"off: {plain:.4f}",
+            "better",
+            f"{averaged:.4f}",
+            averaged < plain,
+        )
+
+
+def _quality(net, scenes, name, goal):
+    score = _mean_score(net, scenes)
+    return Figure(
+        f"mean N / cPSNR, {name}", "baseline 1.0", f"{goal}", f"{score:.4f}", score <= goal
+    )
+
+
+def _mean_score(net, scenes):
+    return float(np.mean(_scores(net, scenes)))
+
+
+def _scores(net, scenes):
+    return [
+        scene_score(image, scene) for image, scene in zip(net.predict(scenes), scenes, strict=True)
+    ]
+
+
+# Robustness
+
+
+@lru_cache(maxsize=1)
+def _scenes_of_24(n_scenes=16):
+    return make_scenes(n_scenes, n_frames=24, random_state=12, n_jobs=-1)
+
+
+def benchmark_robustness():
+    """Fewer frames, a single frame, pixels that are masked."""
+    net = FusionNet.from_pretrained(_WEIGHTS)
+    scenes = _scenes_of_24()
+    full = _mean_score(net, scenes)
+    nine = _mean_score(net, [_changed(scene, scene.lr[:9], scene.qm[:9]) for scene in scenes])
+    yield Figure(
+        f"score with 9 frames, {len(scenes)} scenes",
+        f"with all 24: {full:.4f}",
+        "at most 0.02 more",
+        f"{nine:.4f} ({nine - full:+.4f})",
+        nine - full <= 0.02,
+    )
+    firsts = [_clearest_alone(scene) for scene in scenes]
+    fused = [cpsnr(image, s.hr, s.sm) for image, s in zip(net.predict(firsts), firsts, strict=True)]
+    bicubic = [cpsnr(np.clip(upscale_bicubic(s.lr[0], s.scale), 0, 1), s.hr, s.sm) for s in firsts]
+    gain = np.subtract(fused, bicubic)
+    yield Figure(
+        "a single frame, cPSNR in dB",
+        f"the bicubic upscaling of that frame: {np.mean(bicubic):.2f}",
+        "more",
+        f"{np.mean(fused):.2f} (better in {np.count_nonzero(gain > 0)} of {len(gain)} scenes)",
+        np.mean(gain) > 0,
+    )
+    rng = np.random.default_rng(0)
+    for kind, pierce in (("single pixels", _hide_pixels), ("squares of 12", _hide_squares)):
+        hidden = [_changed(scene, scene.lr, pierce(scene.qm, rng)) for scene in scenes]
+        score = _mean_score(net, hidden)
+        yield Figure(
+            f"score with 30 % of the pixels of every frame masked, {kind}",
+            f"without: {full:.4f}",
+            "at most 0.01 more",
+            f"{score:.4f} ({score - full:+.4f})",
+            score - full <= 0.01,
+        )
+
+
+def _changed(scene, lr, qm):
+    return Scene(lr, qm, scene.hr, scene.sm, norm=scene.norm, name=scene.name, band=scene.band)
+
+
+def _clearest_alone(scene):
+    qm = scene.qm
+    clearest = int(qm.sum(axis=(1, 2)).argmax())
+    return _changed(scene, scene.lr[[clearest]], qm[[clearest]])
+
+
+def _hide_pixels(qm, rng):
+    return qm & (rng.random(qm.shape) > 0.3)
+
+
+def _hide_squares(qm, rng, size=12):
+    hidden = np.zeros(qm.shape, bool)
+    for mask in hidden:
+        while mask.mean() < 0.3:
+            row, column = (int(rng.integers(length - size)) for length in mask.shape)
+            mask[row : row + size, column : column + size] = True
+    return qm & ~hidden
+
+
+# Uncertainty
+
+
+def standardized_errors(net, scenes):
+    """Errors in standard deviations, (n,), of the clear pixels of all scenes."""
+    errors = []
+    for scene in scenes:
+        (image,), (deviation,) = net.predict([scene], return_std=True)
+        inside = np.s_[_BORDER:-_BORDER, _BORDER:-_BORDER]
+        error = error_map(image, scene.hr, scene.sm, border=_BORDER) / deviation[inside]
+        errors.append(error[np.isfinite(error)])
+    return np.concatenate(errors)
+
+
+def benchmark_uncertainty():
+    """How many errors lie within one and two standard deviations."""
+    net = FusionNet.from_pretrained(_WEIGHTS)
+    errors = np.abs(standardized_errors(net, make_scenes(16, random_state=13, n_jobs=-1)))
+    one, two = (float(np.mean(errors < limit)) for limit in (1, 2))
+    yield Figure(
+        "errors within one and two standard deviations, 16 simulated scenes",
+        "a Gaussian: 68.3 %, 95.4 %",
+        "60 to 76 %, 92 to 98 %",
+        f"{100 * one:.1f} %, {100 * two:.1f} %",
+        0.60 <= one <= 0.76 and 0.92 <= two <= 0.98,
+    )
+
+
+# Cost
+
+
+def benchmark_cost(rounds=5):
+    """Seconds and memory for one scene of 24 frames."""
+    net = FusionNet.from_pretrained(_WEIGHTS)
+    scenes = [[scene] for scene in _scenes_of_24()[: rounds + 1]]
+    net.predict(scenes[0])
+    seconds = []
+    for scene in scenes[1:]:
+        start = perf_counter()
+        net.predict(scene)
+        seconds.append(perf_counter() - start)
+    yield Figure(
+        "`FusionNet.predict`, one scene of 24 frames of 128x128",
+        "",
+        "at most 0.5 s",
+        f"{median(seconds):.2f} s (median of {rounds})",
+        median(seconds) <= 0.5,
+    )
+    before, peak = call_in_fresh_process(memory_of_prediction)
+    yield Figure(
+        "memory for that, in a fresh process",
+        f"{before:.0f} MiB once everything is imported",
+        "under 1024 MiB more",
+        f"{peak - before:.0f} MiB more",
+        peak - before < 1024,
+    )
+
+
+def memory_of_prediction():
+    """MiB that a process holds before it predicts a scene, and the most that it held then."""
+    (scene,) = make_scenes(1, n_frames=24, random_state=0)
+    net = FusionNet.from_pretrained(_WEIGHTS)
+    before = resident_mib()
+    net.predict([scene])
+    return before, peak_mib()
+
+
+# Training
+
+
+class _StepClock(Callback):
+    def on_epoch_begin(self, net, **kwargs):
+        self.seconds_, self.last_ = [], perf_counter()
+
+    def on_batch_end(self, net, training=None, **kwargs):
+        if training:
+            now = perf_counter()
+            self.seconds_.append(now - self.last_)
+            self.last_ = now
+
+
+def benchmark_steps(rounds=4, n_steps=4):
+    """Gradient steps of `fit`, against a loop by hand over batches in memory."""
+    scenes = _scenes_of_24() * 2
+    clock = _StepClock()
+    net = FusionNet.from_pretrained(
+        _WEIGHTS,
+        max_epochs=2,
+        batch_size=8,
+        patch_size=48,
+        train_split=None,
+        callbacks=[clock],
+        verbose=0,
+        random_state=0,
+    ).fit(scenes[: 8 * n_steps])
+    dataset, _ = net.get_split_datasets(scenes[: 8 * n_steps])
+    batches = list(net.get_iterator(dataset, training=True))
+    module = net.module_
+    optimizer = torch.optim.NAdam(module.parameters(), lr=1e-4)
+
+    def by_fit():
+        # The first epoch of a call measures the scenes; the clock keeps the second.
+        net.partial_fit(scenes[: 8 * n_steps])
+        return clock.seconds_
+
+    def by_hand():
+        seconds = []
+        for images, target in batches:
+            start = perf_counter()
+            optimizer.zero_grad()
+            loss = net.get_loss(net.infer(images), target)
+            loss.backward()
+            optimizer.step()
+            seconds.append(perf_counter() - start)
+        return seconds
+
+    sides = interleave({"fit": by_fit, "by hand": by_hand}, rounds)
+    steps = {name: median(s for seconds in runs for s in seconds) for name, runs in sides.items()}
+    ratio = steps["by hand"] / steps["fit"]
+    yield Figure(
+        "gradient steps a second of `FusionNet.fit`, 8 patches of 48 LR pixels, 24 frames",
+        "the same in a loop by hand, batches ready in memory",
+        "at least 0.9 times as many",
+        f"{ratio:.2f} times ({1e3 * steps['fit']:.0f} ms, {1e3 * steps['by hand']:.0f} ms)",
+        ratio >= 0.9,
+    )

@@ -1,0 +1,349 @@
+"""Fusion of any number of frames."""
+
+import os
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+from skorch.utils import to_tensor
+
+from .._prediction import stack_images
+from .._validation import check_scenes
+from ..fusion_sampling import (
+    FusionDataset,
+    align_scene,
+    collate_frames,
+    read_aligned,
+    turn_sample,
+)
+from ..losses import CPSNRLoss, uncertainty_loss
+from ..pretrained import Weights, load_weights, save_weights
+from ..sampling import turn_and_flip
+from ..scene_net import SceneNet
+from ..tiling import blend_tiles
+from ._fusion_layers import FusionLayers
+
+__all__ = ["FusionNet"]
+
+# HR pixels of shift that the loss forgives, as the challenge does.
+_BORDER = 3
+
+# What fine-tuning wants, where pretrained weights are to be improved and not to be lost.
+_FINE_TUNING = {"lr": 1e-4, "batch_size": 4}
+
+# Part of the frames that a variant of the self-ensemble with fewer frames has.
+_ENSEMBLE_FRAMES = 0.8
+
+
+class FusionNet(SceneNet):
+    """Fuse any number of unregistered, partly clouded frames into one image.
+
+    Frames are registered to a small part of a pixel, brought to one gain and offset, and compared
+    with a growing image at their exact places by a model of the sensor; what they have in addition
+    is put back, and learned layers make the most probable landscape of it, stage by stage. Pixels
+    that a quality map hides never take part, pixels that contradict the others hardly do, and the
+    order of the frames does not matter.
+
+    Takes scenes as they are: there is no InputComposer before it. A FrameRegistrar may stand
+    before it; its shifts are used then.
+
+    {parameters}
+    weights : str or path-like, default=None
+        Pretrained weights to begin with: the name of those that ship with the package, or a file
+        that :meth:`save_pretrained` wrote. None: random weights.
+    width : int, default=64
+        Channels of the learned layers.
+    depth : int, default=4
+        Residual blocks in each of the three stages.
+    scale : int, default=None
+        HR pixels for each LR pixel. None: that of the weights or of the scenes.
+    uncertainty_weight : float, default=0.004
+        Weight of the likelihood that makes the standard deviation fit the errors.
+    n_augment : int, default=1
+        Predictions to average: the first is of the scene as it is, the next 7 are of its flips and
+        turns, those beyond 8 of flipped and turned parts of its frames.
+    tile_size : int, default=256
+        Scenes that are larger, in LR pixels along an axis, are predicted in overlapping tiles of
+        about this size. None: as a whole.
+
+    {attributes}
+
+    See Also
+    --------
+    FrameRegistrar : Registration as a step of its own.
+    ReprojectionLoss : Fine-tuning without HR images.
+
+    Notes
+    -----
+    With ``augment=True`` training also drops frames and pixels at random. A scene is registered
+    and measured once for each `fit`. The shifts of a scene of more than 512 x 512 LR pixels are
+    those of its clearest part of that size.
+
+    Frames of constant value say nothing about detail; a place that no frame sees is filled from its
+    surroundings, with a large standard deviation.
+
+    The image lies in the middle of all frames, the best guess of where a truth that no frame is
+    registered to lies.
+
+    Examples
+    --------
+    >>> from probav_estimators import FusionNet, make_scenes
+    >>> scenes = make_scenes(2, size=32, random_state=0)
+    >>> net = FusionNet.from_pretrained("simulated-x3")
+    >>> images, deviations = net.predict(scenes, return_std=True)
+    >>> images.shape, deviations.shape
+    ((2, 96, 96), (2, 96, 96))
+    """
+
+    collate = staticmethod(collate_frames)
+
+    _parameter_constraints = SceneNet._parameter_constraints | {
+        "weights": [str, os.PathLike, None],
+        "width": [Interval(Integral, 1, None, closed="left")],
+        "depth": [Interval(Integral, 1, None, closed="left")],
+        "scale": [Interval(Integral, 2, None, closed="left"), None],
+        "uncertainty_weight": [Interval(Real, 0, None, closed="left")],
+        "n_augment": [Interval(Integral, 1, None, closed="left")],
+        "tile_size": [Interval(Integral, 64, None, closed="left"), None],
+    }
+
+    def __init__(
+        self,
+        *,
+        weights=None,
+        width=64,
+        depth=4,
+        scale=None,
+        uncertainty_weight=0.004,
+        n_augment=1,
+        tile_size=256,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.weights = weights
+        self.width = width
+        self.depth = depth
+        self.scale = scale
+        self.uncertainty_weight = uncertainty_weight
+        self.n_augment = n_augment
+        self.tile_size = tile_size
+
+    @classmethod
+    def from_pretrained(cls, weights="simulated-x3", **params):
+        """A fitted net with pretrained weights.
+
+        `fit` goes on from these weights, and so do clones of the net. For this the learning rate
+        is 1e-4 and the batch size 4, unless `params` says otherwise.
+
+        Parameters
+        ----------
+        weights : str or path-like, default="simulated-x3"
+            Name of shipped weights, or a file that :meth:`save_pretrained` wrote.
+        **params
+            Parameters of the net.
+
+        Returns
+        -------
+        FusionNet
+
+        Raises
+        ------
+        FileNotFoundError
+            If there are no such weights.
+        ValueError
+            If the file is truncated or belongs to another class.
+        """
+        layout = _load(cls, weights).layout
+        shape = {key: layout[key] for key in ("width", "depth")}
+        net = cls(weights=weights, **_FINE_TUNING | shape | params)
+        net.scale_ = layout["scale"]
+        return net.initialize()
+
+    def save_pretrained(self, path):
+        """Write the weights of the fitted net, for :meth:`from_pretrained`.
+
+        Parameters
+        ----------
+        path : path-like
+            A safetensors file; it is replaced as a whole or not at all.
+        """
+        self.check_is_fitted()
+        state = self.module_.state_dict()
+        save_weights(Weights(state, type(self).__name__, self._layout()), path)
+
+    def predict(self, X, return_std=False):
+        """Super-resolve scenes.
+
+        Parameters
+        ----------
+        X : list of Scene
+            HR images are not needed.
+        return_std : bool, default=False
+            Whether to return the standard deviation of the error too.
+
+        Returns
+        -------
+        images : float32 array of shape (n, H, W), or a list of such images if their sizes differ
+            In [0, 1].
+        deviations : the same
+            Standard deviation of each pixel's error, in pixel values, once the image's mean error
+            and its shift by whole pixels are taken away; only with `return_std`.
+
+        Raises
+        ------
+        ValueError
+            If a scene has another scale than the net, or nothing but clouds.
+        """
+        self.check_is_fitted()
+        scenes = check_scenes(X, type(self).__name__)
+        self._check_inputs(scenes)
+        images, deviations = [], []
+        for scene in scenes:
+            image, deviation = self.predict_into(scene)
+            images.append(np.clip(image, 0, 1, out=image))
+            deviations.append(deviation)
+        if return_std:
+            return stack_images(images), stack_images(deviations)
+        return stack_images(images)
+
+    def predict_into(self, scene, out=None):
+        """Super-resolve one scene of any size, tile by tile.
+
+        Parameters
+        ----------
+        scene : Scene
+            Only windows of its frames are read, if they can be (see
+            :class:`~probav_estimators.frames.Frames`).
+        out : array of shape (2, H, W), default=None
+            What to write to, such as a `numpy.memmap` of an image that is larger than memory.
+            None: a new array.
+
+        Returns
+        -------
+        array of shape (2, H, W)
+            Image, not clipped to [0, 1], and standard deviation.
+        """
+        self.check_is_fitted()
+        self._check_inputs([scene])
+        height, width = scene.shape
+        if out is None:
+            out = np.empty((2, self.scale_ * height, self.scale_ * width), np.float32)
+        alignment = align_scene(scene)
+        variants = list(_variants(alignment, self.n_augment))
+
+        def fuse(window):
+            fused = [self._fuse(scene, window, *variant) for variant in variants]
+            image = sum(image for image, _ in fused) / len(fused)
+            variance = sum(deviation**2 for _, deviation in fused) / len(fused)
+            return np.stack([image, np.sqrt(variance)])
+
+        blend_tiles(fuse, scene.shape, self.scale_, self.tile_size, out)
+        return out
+
+    def _fuse(self, scene, window, alignment, turn, flip):
+        sample = turn_sample(read_aligned(scene, alignment, window), turn, flip)
+        batch = collate_frames([(sample, {})])
+        image = self.evaluation_step(batch)[0].cpu()
+        # A flip is undone before the turns that came before it.
+        image = turn_and_flip(turn_and_flip(image, 0, flip), -turn, False)
+        return image.numpy()
+
+    # What SceneNet asks
+
+    def build_module(self):
+        module = FusionLayers(self.scale_, self.width, self.depth)
+        if self.weights is not None:
+            module.load_state_dict(_load(type(self), self.weights).state)
+        return module
+
+    def make_dataset(self, scenes, *, truth, training=False):
+        return FusionDataset(
+            scenes,
+            with_truth=truth and not self._is_self_supervised,
+            leave_out=truth and self._is_self_supervised,
+            patch_size=self.patch_size if training else None,
+            augment=self.augment and training,
+        )
+
+    def get_params_for(self, prefix):
+        params = super().get_params_for(prefix)
+        kind = self.criterion
+        if prefix == "criterion" and isinstance(kind, type) and issubclass(kind, CPSNRLoss):
+            return {"border": _BORDER, **params}
+        return params
+
+    def infer(self, x, **fit_params):
+        x = to_tensor(dict(x), device=self.device)
+        left_out = x.pop("left_out", None)
+        if left_out is not None:
+            x["weights"] = x["weights"] * (1 - left_out)[..., None, None]
+        return super().infer(x, **fit_params)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        if self._is_self_supervised:
+            return self.criterion_(y_pred, to_tensor(X, device=self.device))
+        truth = to_tensor(y_true["truth"], device=self.device)
+        loss = self.criterion_(y_pred[:, :1], truth)
+        if not self.uncertainty_weight:
+            return loss
+        return loss + self.uncertainty_weight * uncertainty_loss(y_pred, truth, _BORDER)
+
+    @property
+    def _is_self_supervised(self):
+        return getattr(self.criterion, "self_supervised", False)
+
+    @property
+    def _needs_truth(self):
+        return not self._is_self_supervised
+
+    def _learn_layout(self, scenes):
+        pretrained = None if self.weights is None else _load(type(self), self.weights).layout
+        self.scale_ = self.scale or (pretrained or {}).get("scale") or scenes[0].scale
+        if self.scale_ is None:
+            raise ValueError(
+                f"{type(self).__name__} learns the scale from HR images, and scene "
+                f"{scenes[0].name} has none: give scale=3, or weights"
+            )
+        for key, value in (pretrained or {}).items():
+            if self._layout()[key] != value:
+                raise ValueError(
+                    f"{type(self).__name__} has {key} {self._layout()[key]} and the weights "
+                    f"{self.weights!r} have {key} {value}: give weights of that {key}, or "
+                    "weights=None to train from random ones"
+                )
+        self._check_inputs(scenes)
+
+    def _layout(self):
+        return {**super()._layout(), "width": self.width, "depth": self.depth}
+
+    def _check_inputs(self, scenes):
+        for scene in scenes:
+            if scene.scale not in (None, self.scale_):
+                raise ValueError(
+                    f"{type(self).__name__} makes images {self.scale_} times as large as the "
+                    f"frames, and those of scene {scene.name} are {scene.scale} times as large: "
+                    "use weights of that scale, or fit a net on such scenes"
+                )
+
+
+def _load(kind, name):
+    weights = load_weights(name)
+    if weights.architecture != kind.__name__:
+        raise ValueError(
+            f"the weights {os.fspath(name)!r} are of {weights.architecture} and not of "
+            f"{kind.__name__}: give weights of that class"
+        )
+    return weights
+
+
+def _variants(alignment, n_augment):
+    """(alignment, turn, flip) of the predictions that are averaged."""
+    rng = np.random.default_rng(0)
+    t = len(alignment.index)
+    for number in range(n_augment):
+        chosen = alignment
+        if number >= 8 and t > 1:
+            part = np.sort(rng.permutation(t)[: max(1, round(_ENSEMBLE_FRAMES * t))])
+            # In the middle of all: the images are to lie on each other.
+            chosen = alignment.choose(part, centre=slice(None))
+        yield chosen, number % 4, number // 4 % 2

@@ -1,0 +1,104 @@
+"""Training without truth: the image has to explain frames that were left out."""
+
+import torch
+from torch import nn
+from torch.nn.functional import pixel_unshuffle
+
+from .architectures._fusion_layers import SensorModel
+
+__all__ = ["ReprojectionLoss"]
+
+# Residuals beyond this many times the median count linearly: clouds, change.
+_HUBER_SCALE = 3.0
+
+
+class ReprojectionLoss(nn.Module):
+    """Compare the image, as the sensor would see it, with frames that were left out of it.
+
+    For fine-tuning FusionNet on scenes without HR images: ``FusionNet.from_pretrained(...,
+    criterion=ReprojectionLoss()).fit(scenes)``. A quarter of the frames of each sample is left
+    out of the fusion; the image is blurred and sampled as each of these was, and the difference is
+    the loss. The noise of a frame that was left out is independent of the image, so that the least
+    loss is that of the best image.
+
+    Parameters
+    ----------
+    psf_sigma : float, default=0.4
+        Standard deviation of the sensor's Gaussian point spread function, in LR pixels, besides
+        the square pixel itself. The default is that of PROBA-V as the simulator has it.
+    placement_error : float, default=0.29
+        Standard deviation of the place of the image along each axis, in HR pixels. A truth that no
+        frame is registered to lies anywhere within a pixel, and the image of least error is a
+        little smoother for it. The default is that of the challenge, whose score forgives whole
+        pixels; 0 asks for the image right in the middle of the frames.
+
+    References
+    ----------
+    .. [1] N. L. Nguyen, J. Anger, A. Davy, P. Arias, G. Facciolo, "Self-supervised multi-image
+       super-resolution for push-frame satellite images", IEEE/CVF Conference on Computer Vision
+       and Pattern Recognition Workshops, 2021.
+    """
+
+    #: FusionNet leaves frames out, and asks for no HR images.
+    self_supervised = True
+
+    def __init__(self, psf_sigma=0.4, placement_error=0.29):
+        super().__init__()
+        self.psf_sigma = psf_sigma
+        self.placement_error = placement_error
+
+    def forward(self, prediction, sample):
+        """Loss of a batch.
+
+        Parameters
+        ----------
+        prediction : float tensor of shape (n, 2, H, W)
+            Images, and standard deviations, which have no part in the loss.
+        sample : dict of tensors
+            What :class:`~probav_estimators.fusion_sampling.FusionDataset` gives, with "left_out".
+
+        Returns
+        -------
+        scalar tensor
+        """
+        frames = sample["frames"]
+        scale = prediction.shape[-1] // frames.shape[-1]
+        level, spread = (sample[key][:, :, None, None] for key in ("level", "spread"))
+        image = pixel_unshuffle((prediction[:, :1] - level) / spread, scale)
+        sensor = SensorModel(scale)
+        weight = sample["weights"] * sample["left_out"][..., None, None]
+        # What the repeated edge of the image reaches is not the sensor's doing.
+        weight = weight * _inside(weight, sensor.reach)
+        losses = []
+        for offset in self._offsets(scale):
+            fractions = sample["fractions"] + offset.to(frames.device)
+            residual = sensor.see(image, sensor.kernels(fractions, sigma=self.psf_sigma)) - frames
+            losses.append(_robust_mean(residual, weight))
+        return sum(losses) / len(losses)
+
+    def _offsets(self, scale):
+        """Places in LR pixels, (n, 2), whose mean is 0 and whose deviation is that of the image."""
+        if not self.placement_error:
+            return torch.zeros(1, 2)
+        signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        return self.placement_error / scale * signs
+
+
+def _robust_mean(residual, weight):
+    """Mean Huber loss of the residuals (n, t, h, w), apart from the mean of each frame."""
+    count = weight.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    residual = residual - (weight * residual).sum(dim=(2, 3), keepdim=True) / count
+    return (weight * _huber(residual, weight)).sum() / weight.sum().clamp_min(1)
+
+
+def _inside(like, reach):
+    inside = torch.zeros_like(like[:1, :1])
+    inside[..., reach:-reach, reach:-reach] = 1
+    return inside
+
+
+def _huber(residual, weight):
+    known = residual.detach()[weight > 0].abs()
+    limit = _HUBER_SCALE * known.median().clamp_min(1e-6) if len(known) else residual.new_ones(())
+    size = residual.abs()
+    return torch.where(size < limit, 0.5 * size.square() / limit, size - 0.5 * limit)

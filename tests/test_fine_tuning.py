@@ -1,0 +1,162 @@
+"""Training by left-out frames, and by a discriminator."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from _helpers import composed, quick_srcnn, weights_of
+
+from probav_estimators import (
+    AdversarialLoss,
+    FusionNet,
+    ReprojectionLoss,
+    Scene,
+    make_scenes,
+    probav_scorer,
+)
+from probav_estimators.architectures._fusion_layers import SensorModel
+from probav_estimators.fusion_sampling import FusionDataset, collate_frames
+
+
+@pytest.fixture(scope="module")
+def clouded():
+    return make_scenes(4, size=32, n_frames=(6, 9), random_state=31)
+
+
+@pytest.fixture(scope="module")
+def bare(clouded):
+    """The same without truth."""
+    return [Scene(scene.lr, scene.qm, name=scene.name) for scene in clouded]
+
+
+def tuned(scenes, **params):
+    quick = {"max_epochs": 2, "random_state": 0, "verbose": 0, "compute_dtype": "float32"}
+    return FusionNet.from_pretrained("simulated-x3", **{**quick, **params}).fit(scenes)
+
+
+exact = ReprojectionLoss(psf_sigma=0.5, placement_error=0)
+
+
+class TestReprojection:
+    @pytest.fixture
+    def sample(self):
+        """An image, and frames that see it exactly."""
+        generator = torch.Generator().manual_seed(0)
+        image = torch.rand(2, 1, 36, 36, generator=generator)
+        fractions = torch.rand(2, 3, 2, generator=generator) - 0.5
+        sensor = SensorModel(3)
+        frames = sensor.see(
+            torch.nn.functional.pixel_unshuffle(image, 3), sensor.kernels(fractions, sigma=0.5)
+        )
+        return image, {
+            "frames": frames,
+            "weights": torch.ones_like(frames),
+            "fractions": fractions,
+            "left_out": torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]),
+            "level": torch.zeros(2, 1),
+            "spread": torch.ones(2, 1),
+        }
+
+    def test_image_that_explains_the_frames_costs_nothing(self, sample):
+        image, frames = sample
+        assert exact(image, frames) < 1e-5
+        assert ReprojectionLoss(psf_sigma=0.3, placement_error=0)(image, frames) > 1e-3
+
+    def test_image_that_lies_anywhere_is_expected_smoother(self, sample):
+        image, frames = sample
+        kernel = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])[None, None] / 16
+        padded = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="replicate")
+        smooth = torch.nn.functional.conv2d(padded, kernel)
+        anywhere = ReprojectionLoss(psf_sigma=0.5, placement_error=1.0)
+        assert exact(smooth, frames) > exact(image, frames)
+        assert anywhere(smooth, frames) < anywhere(image, frames)
+
+    def test_offsets_cost_nothing(self, sample):
+        image, frames = sample
+        frames["frames"] = frames["frames"] + torch.arange(3.0)[None, :, None, None]
+        assert exact(image, frames) < 1e-5
+
+    def test_only_clear_pixels_of_left_out_frames_count(self, sample):
+        image, frames = sample
+        frames["frames"][0, 0] = 5
+        frames["frames"][0, 1, 4:6, 4:6] = 7
+        frames["weights"][0, 1, 4:6, 4:6] = 0
+        assert exact(image, frames) < 1e-5
+
+    def test_a_quarter_of_the_frames_is_left_out(self, bare):
+        dataset = FusionDataset(bare, with_truth=False, leave_out=True)
+        for number, scene in enumerate(bare):
+            images, _ = dataset[number]
+            assert images["left_out"].sum() == max(1, round(len(scene) / 4))
+
+    def test_left_out_frames_have_no_part_in_the_image(self, bare):
+        net = FusionNet.from_pretrained(compute_dtype="float32")
+        images, target = collate_frames([FusionDataset(bare, with_truth=False, leave_out=True)[0]])
+        changed = dict(images)
+        changed["frames"] = images["frames"] + 9 * images["left_out"][..., None, None]
+        first, second = (net.evaluation_step((each, target)) for each in (images, changed))
+        torch.testing.assert_close(first, second)
+
+    def test_fit_needs_no_truth(self, bare, clouded):
+        before = FusionNet.from_pretrained(compute_dtype="float32")
+        net = tuned(bare, criterion=ReprojectionLoss())
+        assert not torch.equal(weights_of(net), weights_of(before))
+        assert "valid_loss" in net.history[-1]
+        assert "valid_score" not in net.history[-1]
+        assert -probav_scorer(net, clouded) < -probav_scorer(before, clouded) + 0.01
+
+    def test_truth_is_not_looked_at(self, bare, clouded):
+        ours, theirs = (tuned(scenes, criterion=ReprojectionLoss()) for scenes in (bare, clouded))
+        torch.testing.assert_close(weights_of(ours), weights_of(theirs))
+
+    def test_scene_with_a_single_frame(self, bare):
+        single = Scene(bare[0].lr[:1], bare[0].qm[:1], name="imgset0099")
+        with pytest.raises(ValueError, match=r"imgset0099.*two frames"):
+            tuned([single, *bare], criterion=ReprojectionLoss())
+
+
+class TestAdversarial:
+    def test_discriminator_learns_in_training_only(self, clouded):
+        loss = AdversarialLoss()
+        discriminator, _ = loss._opponent
+        start = [weight.clone() for weight in discriminator.parameters()]
+        truth = torch.stack([torch.from_numpy(s.hr) for s in clouded])[:, None]
+        truth = torch.cat([truth, torch.ones_like(truth)], dim=1)
+        image = truth[:, :1] + 0.001
+        with torch.no_grad():
+            loss(image, truth)
+        unchanged = zip(start, discriminator.parameters(), strict=True)
+        assert all(torch.equal(*pair) for pair in unchanged)
+        loss(image.requires_grad_(), truth).backward()
+        changed = zip(start, discriminator.parameters(), strict=True)
+        assert any(not torch.equal(*pair) for pair in changed)
+        assert image.grad.abs().sum() > 0
+
+    def test_net_does_not_own_its_opponent(self):
+        assert list(AdversarialLoss().parameters()) == []
+
+    def test_state_is_whole(self):
+        first, second = AdversarialLoss(), AdversarialLoss()
+        image = torch.rand(2, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+        truth = torch.cat([image.flip(2), torch.ones_like(image)], dim=1)
+        first(image.requires_grad_(), truth)
+        second.load_state_dict(deepcopy(first.state_dict()))
+        assert first(image, truth).item() == pytest.approx(second(image, truth).item())
+
+    def test_it_changes_what_is_learned(self, clouded):
+        plain = tuned(clouded, train_split=None)
+        sharp = tuned(clouded, train_split=None, criterion=AdversarialLoss)
+        assert np.isfinite(sharp.history[-1, "train_loss"])
+        assert not torch.equal(weights_of(plain), weights_of(sharp))
+
+    def test_serves_every_net(self, scenes):
+        net = quick_srcnn(criterion=AdversarialLoss).fit(composed(scenes))
+        assert np.isfinite(net.history[-1, "train_loss"])
+
+    def test_resumed_training_ends_as_an_undisturbed_one(self, clouded, tmp_path):
+        params = {"train_split": None, "criterion": AdversarialLoss, "patch_size": 24}
+        whole = tuned(clouded, **params)
+        tuned(clouded, max_epochs=1, resume=tmp_path, **params)
+        resumed = tuned(clouded, resume=tmp_path, **params)
+        torch.testing.assert_close(weights_of(resumed), weights_of(whole), atol=1e-6, rtol=0)
