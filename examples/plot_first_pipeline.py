@@ -95,7 +95,7 @@ print(f"training on {len(train)} scenes, testing on {len(test)} others")
 images, scores, rows = {}, {}, []
 for name, estimator in estimators.items():
     start = perf_counter()
-    estimator.fit(train)
+    estimator.fit(train, None)  # a scene carries its truth
     fitted = perf_counter()
     images[name] = estimator.predict(test)
     predicted = perf_counter()
