@@ -17,45 +17,42 @@ def plot_comparison(scene, images, scores=None):
     scene : Scene
         With its HR image.
     images : dict of str to array of shape (H, W)
-        Super-resolved images by the estimator's name; at least two.
+        Super-resolved images by the estimator's name.
     scores : dict of str to sequence of float, default=None
         Challenge scores of each estimator on many scenes, for a chart of them.
 
     Returns
     -------
     matplotlib.figure.Figure
-        First row: clearest LR frame, its quality map, HR image, chart. Second row: the images,
-        under their scores, and their error maps, on one scale.
+        First row: the images, under their scores, and the HR image. Second row: their error maps,
+        on one scale. First column: the clearest LR frame and its quality map. Last: the chart.
     """
     from matplotlib import pyplot as plt
 
-    columns = 2 * len(images)
-    figure, axes = plt.subplots(2, columns, figsize=(3.6 * columns, 8), layout="constrained")
+    columns = len(images) + 2
+    figure, axes = plt.subplots(2, columns, figsize=(3.4 * columns, 7.4), layout="constrained")
     (clearest,) = select_clearest(scene.qm.sum(axis=(1, 2)), 1)
     hr = scene.hr
     low, high = np.percentile(hr[scene.sm], [1, 99])
     grey = {"vmin": low, "vmax": high, "cmap": "gray"}
 
-    lr_axes, qm_axes, hr_axes, chart = axes[0, :4]
-    _show(lr_axes, scene.lr[clearest], f"clearest of {len(scene)} LR frames", **grey)
-    _show(
-        qm_axes, scene.qm[clearest], "its quality map (white: clear)", cmap="gray", vmin=0, vmax=1
-    )
-    _show(hr_axes, hr, "HR image", **grey)
-    _draw_scores(chart, scores)
+    _show(axes[0, 0], scene.lr[clearest], f"clearest of {len(scene)} LR frames", **grey)
+    mask = {"cmap": "gray", "vmin": 0, "vmax": 1}
+    _show(axes[1, 0], scene.qm[clearest], "its quality map (white: clear)", **mask)
+    _show(axes[0, -1], hr, "HR image", **grey)
+    _draw_scores(axes[1, -1], scores)
 
     errors = {name: error_map(image, hr, scene.sm) for name, image in images.items()}
     limit = np.nanpercentile(np.abs(np.concatenate([e.ravel() for e in errors.values()])), 99.5)
-    places = axes[1].reshape(2, -1).T
+    places = axes[:, 1:-1].T
     for (image_axes, error_axes), (name, image) in zip(places, images.items(), strict=True):
         cpsnr, score = scene_cpsnr(image, scene), scene_score(image, scene)
         _show(image_axes, image, f"{name}\n{cpsnr:.2f} dB, N / cPSNR {score:.4f}", **grey)
         drawn = _show(
             error_axes, errors[name], f"error of {name}", cmap="RdBu_r", vmin=-limit, vmax=limit
         )
-    for unused in axes[0, 4:]:
-        unused.set_axis_off()
-    figure.colorbar(drawn, ax=axes[1], shrink=0.8, label="HR - SR, without bias and shift")
+    bar = {"orientation": "horizontal", "shrink": 0.5, "aspect": 40}
+    figure.colorbar(drawn, ax=axes[1, 1:-1], label="HR - SR, without bias and shift", **bar)
     figure.suptitle(f"{scene.name}, {scene.band}: {scene.scale} times as sharp", fontsize=14)
     return figure
 
