@@ -23,14 +23,18 @@ class ReprojectionLoss(nn.Module):
 
     Parameters
     ----------
-    psf_sigma : float, default=0.4
+    psf_sigma : float, default=None
         Standard deviation of the sensor's Gaussian point spread function, in LR pixels, besides
-        the square pixel itself. The default is that of PROBA-V as the simulator has it.
+        the square pixel itself. None: `fit` estimates it from the frames.
     placement_error : float, default=0.29
         Standard deviation of the place of the image along each axis, in HR pixels. A truth that no
         frame is registered to lies anywhere within a pixel, and the image of least error is a
         little smoother for it. The default is that of the challenge, whose score forgives whole
         pixels; 0 asks for the image right in the middle of the frames.
+
+    See Also
+    --------
+    probav_estimators.psf.estimate_psf_sigma : How the point spread function is estimated.
 
     References
     ----------
@@ -42,12 +46,12 @@ class ReprojectionLoss(nn.Module):
     #: FusionNet leaves frames out, and asks for no HR images.
     self_supervised = True
 
-    def __init__(self, psf_sigma=0.4, placement_error=0.29):
+    def __init__(self, psf_sigma=None, placement_error=0.29):
         super().__init__()
         self.psf_sigma = psf_sigma
         self.placement_error = placement_error
 
-    def forward(self, prediction, sample):
+    def forward(self, prediction, sample, psf_sigma=None):
         """Loss of a batch.
 
         Parameters
@@ -56,6 +60,8 @@ class ReprojectionLoss(nn.Module):
             Images, and standard deviations, which have no part in the loss.
         sample : dict of tensors
             What :class:`~probav_estimators.fusion_sampling.FusionDataset` gives, with "left_out".
+        psf_sigma : float, default=None
+            What was estimated; needed where the loss was not given one.
 
         Returns
         -------
@@ -66,13 +72,14 @@ class ReprojectionLoss(nn.Module):
         level, spread = (sample[key][:, :, None, None] for key in ("level", "spread"))
         image = pixel_unshuffle((prediction[:, :1] - level) / spread, scale)
         sensor = SensorModel(scale)
+        sigma = psf_sigma if self.psf_sigma is None else self.psf_sigma
         weight = sample["weights"] * sample["left_out"][..., None, None]
         # What the repeated edge of the image reaches is not the sensor's doing.
         weight = weight * _inside(weight, sensor.reach)
         losses = []
         for offset in self._offsets(scale):
             fractions = sample["fractions"] + offset.to(frames.device)
-            residual = sensor.see(image, sensor.kernels(fractions, sigma=self.psf_sigma)) - frames
+            residual = sensor.see(image, sensor.kernels(fractions, sigma=sigma)) - frames
             losses.append(_robust_mean(residual, weight))
         return sum(losses) / len(losses)
 

@@ -17,6 +17,8 @@ from probav_estimators import (
 )
 from probav_estimators.architectures._fusion_layers import SensorModel
 from probav_estimators.fusion_sampling import FusionDataset, collate_frames
+from probav_estimators.psf import estimate_psf_sigma
+from probav_estimators.simulation import simulate_scene
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,24 @@ class TestReprojection:
         changed["frames"] = images["frames"] + 9 * images["left_out"][..., None, None]
         first, second = (net.evaluation_step((each, target)) for each in (images, changed))
         torch.testing.assert_close(first, second)
+
+    @pytest.mark.parametrize("sigma", [0.5, 1.2, 2.2])
+    def test_point_spread_function_is_found(self, sigma):
+        scenes = []
+        for seed in range(12):
+            rng = np.random.default_rng([7, seed])
+            made = simulate_scene(rng, size=96, n_frames=12, psf_sigma=(sigma, sigma))
+            scenes.append(Scene(made.lr, made.qm))
+        assert estimate_psf_sigma(scenes) ** 2 == pytest.approx((sigma / 3) ** 2, abs=0.12)
+
+    def test_point_spread_function_needs_clear_frames(self, bare):
+        hidden = [Scene(s.lr, np.zeros_like(s.qm), name=s.name) for s in bare]
+        with pytest.raises(ValueError, match="give psf_sigma"):
+            estimate_psf_sigma(hidden)
+
+    def test_given_point_spread_function_is_taken(self, bare):
+        net = tuned(bare, criterion=ReprojectionLoss(psf_sigma=0.45), max_epochs=1)
+        assert net.psf_sigma_ == 0.45
 
     def test_fit_needs_no_truth(self, bare, clouded):
         before = FusionNet.from_pretrained(compute_dtype="float32")

@@ -18,6 +18,7 @@ from ..fusion_sampling import (
 )
 from ..losses import CPSNRLoss, uncertainty_loss
 from ..pretrained import Weights, load_weights, save_weights
+from ..psf import estimate_psf_sigma
 from ..sampling import turn_and_flip
 from ..scene_net import SceneNet
 from ..tiling import blend_tiles
@@ -67,6 +68,8 @@ class FusionNet(SceneNet):
         about this size. None: as a whole.
 
     {attributes}
+    psf_sigma_ : float
+        After a training without HR images: the sensor's point spread function, in LR pixels.
 
     See Also
     --------
@@ -265,6 +268,12 @@ class FusionNet(SceneNet):
             augment=self.augment and training,
         )
 
+    def get_split_datasets(self, X, y=None, **fit_params):
+        if self._is_self_supervised:
+            given = self.criterion_.psf_sigma
+            self.psf_sigma_ = estimate_psf_sigma(X) if given is None else given
+        return super().get_split_datasets(X, y, **fit_params)
+
     def get_params_for(self, prefix):
         params = super().get_params_for(prefix)
         kind = self.criterion
@@ -281,7 +290,7 @@ class FusionNet(SceneNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         if self._is_self_supervised:
-            return self.criterion_(y_pred, to_tensor(X, device=self.device))
+            return self.criterion_(y_pred, to_tensor(X, device=self.device), self.psf_sigma_)
         truth = to_tensor(y_true["truth"], device=self.device)
         loss = self.criterion_(y_pred[:, :1], truth)
         if not self.uncertainty_weight:
