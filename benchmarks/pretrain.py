@@ -4,10 +4,10 @@ Scenes are simulated in worker processes and never touch the disk. A pool of the
 and renewed as patches are drawn from it. The learning rate falls along a cosine over the time that
 is given, and the weights that count are an exponential mean over the last thousand steps.
 
-The state is saved every few minutes; the same command goes on after the process was killed. Every
-save logs the challenge score of simulated validation scenes and, where PROBAV_SAMPLES names the
-folder of sample data, of its scenes with real texture. The latter are reported: nothing is chosen
-by them.
+With ``--weights`` training goes on from weights that there are, such as those that ship. The state
+is saved every few minutes; the same command goes on after the process was killed. Every save logs
+the challenge score of simulated validation scenes and, where PROBAV_SAMPLES names the folder of
+sample data, of its scenes with real texture. The latter are reported: nothing is chosen by them.
 
 In the end the standard deviations are calibrated on the validation scenes, and the weights are
 written as safetensors for ``FusionNet.from_pretrained``.
@@ -21,6 +21,7 @@ from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 
 import numpy as np
@@ -56,7 +57,7 @@ def main():
     torch.manual_seed(options.seed)
     training = _Training(options)
     training.restore()
-    with _endless_scenes(options, training.step) as source:
+    with _endless_scenes(options, training) as source:
         training.run(source)
     print(f"weights: {training.export()}")
 
@@ -66,6 +67,7 @@ def _parse():
     add = parser.add_argument
     add("--minutes", type=float, default=60, help="of training, over all starts")
     add("--out", type=Path, default=Path("results/pretraining"))
+    add("--weights", help="to go on from: a name or a file, whose size and scale then count")
     add("--width", type=int, default=64)
     add("--depth", type=int, default=4)
     add("--scale", type=int, default=3)
@@ -89,19 +91,30 @@ def simulate(seed, scale):
     return scene, align_scene(scene)
 
 
+def _begin_worker():
+    os.nice(5)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    """End this process when the one that trains was killed: it cannot say so itself."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
 @contextmanager
-def _endless_scenes(options, step):
+def _endless_scenes(options, training):
     """Iterator over scenes that worker processes simulate ahead."""
     # Not forked: this process has threads of torch.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(options.workers, context, initializer=os.nice, initargs=(5,))
+    pool = ProcessPoolExecutor(options.workers, context, initializer=_begin_worker)
 
     def scenes():
-        waiting, number = deque(), 0
+        waiting, number, first_step = deque(), 0, training.step
         while True:
             while len(waiting) < _AHEAD * options.workers:
-                seed = [options.seed, step, number]
-                waiting.append(pool.submit(simulate, seed, options.scale))
+                seed = [options.seed, first_step, number]
+                waiting.append(pool.submit(simulate, seed, training.net.scale_))
                 number += 1
             yield waiting.popleft().result()
 
@@ -111,18 +124,20 @@ def _endless_scenes(options, step):
         pool.shutdown(cancel_futures=True)
 
 
+def _net_to_train(options):
+    settings = {"criterion__border": _BORDER, "random_state": options.seed}
+    if options.weights is not None:
+        return FusionNet.from_pretrained(options.weights, **settings)
+    shape = {"width": options.width, "depth": options.depth, "scale": options.scale}
+    net = FusionNet(**shape, **settings)
+    net.scale_ = options.scale
+    return net.initialize()
+
+
 class _Training:
     def __init__(self, options):
         self.options = options
-        self.net = FusionNet(
-            width=options.width,
-            depth=options.depth,
-            scale=options.scale,
-            criterion__border=_BORDER,
-            random_state=options.seed,
-        )
-        self.net.scale_ = options.scale
-        self.net.initialize()
+        self.net = _net_to_train(options)
         self.module = self.net.module_
         self.average = AveragedModel(self.module, multi_avg_fn=_exponential_mean)
         self.optimizer = torch.optim.AdamW(
@@ -130,9 +145,10 @@ class _Training:
         )
         self.step, self.seconds = 0, 0.0
         self.losses = []
-        self.valid = make_scenes(options.validate, scale=options.scale, random_state=2025)
+        self.valid = make_scenes(options.validate, scale=self.net.scale_, random_state=2025)
         folder = os.environ.get("PROBAV_SAMPLES")
-        self.real = load_scenes(Path(folder, "real_texture")) if folder else []
+        real = load_scenes(Path(folder, "real_texture")) if folder else []
+        self.real = [scene for scene in real if scene.scale == self.net.scale_]
 
     # Saving
 
