@@ -1,5 +1,7 @@
 """Training without truth: the image has to explain frames that were left out."""
 
+import math
+
 import torch
 from torch import nn
 from torch.nn.functional import pixel_unshuffle
@@ -7,6 +9,12 @@ from torch.nn.functional import pixel_unshuffle
 from .architectures._fusion_layers import SensorModel
 
 __all__ = ["ReprojectionLoss"]
+
+# Narrowest point spread function in LR pixels: what is sharper makes the pixel smaller.
+_LEAST_SIGMA = 0.1
+
+# The sensor model reaches no further than what the widest responds to.
+_GREATEST_SIGMA = 1.0
 
 # Residuals beyond this many times the median count linearly: clouds, change.
 _HUBER_SCALE = 3.0
@@ -32,6 +40,17 @@ class ReprojectionLoss(nn.Module):
         little smoother for it. The default is that of the challenge, whose score forgives whole
         pixels; 0 asks for the image right in the middle of the frames.
 
+    image_sigma : float, default=0.5
+        Standard deviation of the Gaussian point spread function of the image that is wanted, in HR
+        pixels, besides the square HR pixel itself: that of the camera that would have taken it.
+        Without this the image would come out sharper than any camera's. None asks for the ground
+        itself.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
     See Also
     --------
     probav_estimators.psf.estimate_psf_sigma : How the point spread function is estimated.
@@ -46,10 +65,14 @@ class ReprojectionLoss(nn.Module):
     #: FusionNet leaves frames out, and asks for no HR images.
     self_supervised = True
 
-    def __init__(self, psf_sigma=None, placement_error=0.29):
+    def __init__(self, psf_sigma=None, placement_error=0.29, image_sigma=0.5):
         super().__init__()
+        _check("psf_sigma", psf_sigma, _GREATEST_SIGMA, "None or from 0 to 1, in LR pixels")
+        _check("placement_error", placement_error, math.inf, "at least 0, in HR pixels")
+        _check("image_sigma", image_sigma, math.inf, "None or at least 0, in HR pixels")
         self.psf_sigma = psf_sigma
         self.placement_error = placement_error
+        self.image_sigma = image_sigma
 
     def forward(self, prediction, sample, psf_sigma=None):
         """Loss of a batch.
@@ -73,15 +96,31 @@ class ReprojectionLoss(nn.Module):
         image = pixel_unshuffle((prediction[:, :1] - level) / spread, scale)
         sensor = SensorModel(scale)
         sigma = psf_sigma if self.psf_sigma is None else self.psf_sigma
+        response = self._response(sigma, scale)
         weight = sample["weights"] * sample["left_out"][..., None, None]
         # What the repeated edge of the image reaches is not the sensor's doing.
         weight = weight * _inside(weight, sensor.reach)
         losses = []
         for offset in self._offsets(scale):
             fractions = sample["fractions"] + offset.to(frames.device)
-            residual = sensor.see(image, sensor.kernels(fractions, sigma=sigma)) - frames
+            residual = sensor.see(image, sensor.kernels(fractions, **response)) - frames
             losses.append(_robust_mean(residual, weight))
         return sum(losses) / len(losses)
+
+    def _response(self, sigma, scale):
+        """What a frame's pixel responds to in the image, which is blurred already.
+
+        The image was seen through its own optics and its own square pixels, and the sensor model
+        spreads each of its pixels over its square once more. Variances of blurs add up.
+        """
+        variance = sigma**2
+        if self.image_sigma is not None:
+            variance -= (self.image_sigma**2 + 2 / 12) / scale**2
+        lacking = max(_LEAST_SIGMA**2 - variance, 0)
+        return {
+            "sigma": math.sqrt(variance + lacking),
+            "pixel": math.sqrt(max(1 - 12 * lacking, 1 / scale**2)),
+        }
 
     def _offsets(self, scale):
         """Places in LR pixels, (n, 2), whose mean is 0 and whose deviation is that of the image."""
@@ -89,6 +128,11 @@ class ReprojectionLoss(nn.Module):
             return torch.zeros(1, 2)
         signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
         return self.placement_error / scale * signs
+
+
+def _check(name, value, greatest, wanted):
+    if not (value is None and "None" in wanted) and not 0 <= value <= greatest:
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
 
 
 def _robust_mean(residual, weight):

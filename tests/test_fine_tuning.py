@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from _helpers import composed, quick_srcnn, weights_of
+from scipy.ndimage import gaussian_filter
 
 from probav_estimators import (
     AdversarialLoss,
@@ -19,6 +20,7 @@ from probav_estimators.architectures._fusion_layers import SensorModel
 from probav_estimators.fusion_sampling import FusionDataset, collate_frames
 from probav_estimators.psf import estimate_psf_sigma
 from probav_estimators.simulation import simulate_scene
+from probav_estimators.simulation._sensor import sample_ground
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def tuned(scenes, **params):
     return FusionNet.from_pretrained("simulated-x3", **{**quick, **params}).fit(scenes)
 
 
-exact = ReprojectionLoss(psf_sigma=0.5, placement_error=0)
+exact = ReprojectionLoss(psf_sigma=0.5, placement_error=0, image_sigma=None)
 
 
 class TestReprojection:
@@ -63,16 +65,49 @@ class TestReprojection:
     def test_image_that_explains_the_frames_costs_nothing(self, sample):
         image, frames = sample
         assert exact(image, frames) < 1e-5
-        assert ReprojectionLoss(psf_sigma=0.3, placement_error=0)(image, frames) > 1e-3
+        assert ReprojectionLoss(0.3, placement_error=0, image_sigma=None)(image, frames) > 1e-3
 
     def test_image_that_lies_anywhere_is_expected_smoother(self, sample):
         image, frames = sample
         kernel = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])[None, None] / 16
         padded = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="replicate")
         smooth = torch.nn.functional.conv2d(padded, kernel)
-        anywhere = ReprojectionLoss(psf_sigma=0.5, placement_error=1.0)
+        anywhere = ReprojectionLoss(0.5, placement_error=1.0, image_sigma=None)
         assert exact(smooth, frames) > exact(image, frames)
         assert anywhere(smooth, frames) < anywhere(image, frames)
+
+    @pytest.mark.parametrize("psf_sigma", [0.3, 1.2, 2.2])
+    def test_image_that_is_wanted_is_that_of_a_camera(self, psf_sigma):
+        ground = gaussian_filter(np.random.default_rng(0).random((144, 144), np.float32), 1)
+        fractions = np.random.default_rng(1).uniform(-0.5, 0.5, (6, 2)).astype(np.float32)
+        frames = [
+            sample_ground(ground, (24, 24), pixel=6, sigma=2 * psf_sigma, shift=shift)
+            for shift in fractions
+        ]
+        sample = {
+            "frames": torch.from_numpy(np.stack(frames))[None],
+            "weights": torch.ones(1, 6, 24, 24),
+            "fractions": torch.from_numpy(fractions)[None],
+            "left_out": torch.ones(1, 6),
+            "level": torch.zeros(1, 1),
+            "spread": torch.ones(1, 1),
+        }
+        loss = ReprojectionLoss(psf_sigma / 3, placement_error=0)
+        costs = [
+            loss(
+                torch.from_numpy(sample_ground(ground, (72, 72), pixel=2, sigma=sigma))[None, None],
+                sample,
+            )
+            for sigma in (0.4, 1.0, 1.6)
+        ]
+        assert costs[1] < min(costs[0], costs[2])
+
+    @pytest.mark.parametrize(
+        "wrong", [{"psf_sigma": -0.1}, {"psf_sigma": 1.4}, {"placement_error": -1}]
+    )
+    def test_parameters_out_of_range(self, wrong):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            ReprojectionLoss(**wrong)
 
     def test_offsets_cost_nothing(self, sample):
         image, frames = sample
