@@ -51,7 +51,7 @@ def plot_comparison(scene, images, scores=None):
         drawn = _show(
             error_axes, errors[name], f"error of {name}", cmap="RdBu_r", vmin=-limit, vmax=limit
         )
-    bar = {"orientation": "horizontal", "shrink": 0.5, "aspect": 40}
+    bar = {"orientation": "horizontal", "shrink": 0.5, "aspect": 40, "ticks": [-limit, 0, limit]}
     figure.colorbar(drawn, ax=axes[1, 1:-1], label="HR - SR, without bias and shift", **bar)
     figure.suptitle(f"{scene.name}, {scene.band}: {scene.scale} times as sharp", fontsize=14)
     return figure

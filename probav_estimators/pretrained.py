@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ._files import replace_file
 
@@ -90,7 +90,8 @@ def save_weights(weights, path):
     state = {key: value.detach().cpu().contiguous() for key, value in weights.state.items()}
     metadata = {"architecture": weights.architecture, "layout": json.dumps(weights.layout)}
     with replace_file(path) as partial:
-        save_file(state, partial, metadata)
+        # safetensors' own save_file makes files that others must not read.
+        partial.write_bytes(save(state, metadata))
 
 
 def _folder():

@@ -319,6 +319,12 @@ class TestTraining:
         np.testing.assert_array_equal(loaded.predict(clouded), net.predict(clouded))
         assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
 
+    def test_weights_can_be_read_by_whoever_may_read_files_here(self, tmp_path):
+        ordinary, weights = tmp_path / "ordinary", tmp_path / "weights"
+        ordinary.touch()
+        FusionNet.from_pretrained().save_pretrained(weights)
+        assert weights.stat().st_mode == ordinary.stat().st_mode
+
 
 class TestBadInput:
     def test_nothing_but_clouds(self, net, scene):
