@@ -16,7 +16,7 @@ from probav_estimators import ClearanceSelector, FusionNet, make_scenes
 from probav_estimators.scoring import scene_score
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
-parser.add_argument("--scenes", type=int, default=6)
+parser.add_argument("--scenes", type=int, default=12)
 parser.add_argument("--figure", default="results/fusion.png", type=Path)
 options = parser.parse_args()
 
