@@ -1,9 +1,11 @@
 """Base of the nets that work on the composed inputs of a scene."""
 
+from abc import abstractmethod
+
 import numpy as np
 import torch
 
-from .architectures._reconstruction import Reconstruction
+from ._reconstruction import Reconstruction
 from .sampling import SceneDataset, collate
 from .scene_net import SceneNet
 
@@ -55,6 +57,7 @@ class SceneRegressor(SceneNet):
         self.residual = residual
         self.predict_clearance = predict_clearance
 
+    @abstractmethod
     def build_layers(self, in_channels, out_channels, scale):
         """Return the layers of the net.
 
@@ -70,7 +73,6 @@ class SceneRegressor(SceneNet):
             From (n, in_channels, h', w') to (n, out_channels, H, W), without an activation at the
             end.
         """
-        raise NotImplementedError
 
     def build_module(self):
         layers = self.build_layers(self.n_channels_in_, 1 + self.predict_clearance, self.scale_)

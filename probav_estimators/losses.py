@@ -1,5 +1,7 @@
 """Training losses."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy
@@ -15,7 +17,7 @@ _LEAST_CMSE = 1e-10
 _GREATEST_MISFIT = 50
 
 
-class SceneLoss(nn.Module):
+class SceneLoss(nn.Module, ABC):
     """Base of losses: a measure of the image and, if the net predicts one, of the clearance map.
 
     A subclass says what :meth:`image_loss` is.
@@ -50,9 +52,9 @@ class SceneLoss(nn.Module):
             loss = loss + self.clearance_weight * binary_cross_entropy(prediction[:, 1], clear)
         return loss
 
+    @abstractmethod
     def image_loss(self, sr, hr, clear):
         """Loss of the images, each of shape (n, H, W)."""
-        raise NotImplementedError
 
 
 class CPSNRLoss(SceneLoss):

@@ -1,8 +1,10 @@
 """Training without truth: the image has to explain frames that were left out."""
 
 import math
+from numbers import Real
 
 import torch
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from torch import nn
 from torch.nn.functional import pixel_unshuffle
 
@@ -13,7 +15,7 @@ __all__ = ["ReprojectionLoss"]
 # Narrowest point spread function in LR pixels: what is sharper makes the pixel smaller.
 _LEAST_SIGMA = 0.1
 
-# The sensor model reaches no further than what the widest responds to.
+# Widest one, in LR pixels: the sensor model reaches no further.
 _GREATEST_SIGMA = 1.0
 
 # Residuals beyond this many times the median count linearly: clouds, change.
@@ -33,13 +35,12 @@ class ReprojectionLoss(nn.Module):
     ----------
     psf_sigma : float, default=None
         Standard deviation of the sensor's Gaussian point spread function, in LR pixels, besides
-        the square pixel itself. None: `fit` estimates it from the frames.
+        the square pixel itself, at most 1. None: `fit` estimates it from the frames.
     placement_error : float, default=0.29
         Standard deviation of the place of the image along each axis, in HR pixels. A truth that no
         frame is registered to lies anywhere within a pixel, and the image of least error is a
         little smoother for it. The default is that of the challenge, whose score forgives whole
         pixels; 0 asks for the image right in the middle of the frames.
-
     image_sigma : float, default=0.5
         Standard deviation of the Gaussian point spread function of the image that is wanted, in HR
         pixels, besides the square HR pixel itself: that of the camera that would have taken it.
@@ -55,6 +56,11 @@ class ReprojectionLoss(nn.Module):
     --------
     probav_estimators.psf.estimate_psf_sigma : How the point spread function is estimated.
 
+    Notes
+    -----
+    The sensor model reaches two LR pixels: a point spread function that is estimated as wider than
+    1 LR pixel counts as 1.
+
     References
     ----------
     .. [1] N. L. Nguyen, J. Anger, A. Davy, P. Arias, G. Facciolo, "Self-supervised multi-image
@@ -67,9 +73,19 @@ class ReprojectionLoss(nn.Module):
 
     def __init__(self, psf_sigma=None, placement_error=0.29, image_sigma=0.5):
         super().__init__()
-        _check("psf_sigma", psf_sigma, _GREATEST_SIGMA, "None or from 0 to 1, in LR pixels")
-        _check("placement_error", placement_error, math.inf, "at least 0, in HR pixels")
-        _check("image_sigma", image_sigma, math.inf, "None or at least 0, in HR pixels")
+        validate_parameter_constraints(
+            {
+                "psf_sigma": [Interval(Real, 0, _GREATEST_SIGMA, closed="both"), None],
+                "placement_error": [Interval(Real, 0, None, closed="left")],
+                "image_sigma": [Interval(Real, 0, None, closed="left"), None],
+            },
+            {
+                "psf_sigma": psf_sigma,
+                "placement_error": placement_error,
+                "image_sigma": image_sigma,
+            },
+            type(self).__name__,
+        )
         self.psf_sigma = psf_sigma
         self.placement_error = placement_error
         self.image_sigma = image_sigma
@@ -113,7 +129,7 @@ class ReprojectionLoss(nn.Module):
         The image was seen through its own optics and its own square pixels, and the sensor model
         spreads each of its pixels over its square once more. Variances of blurs add up.
         """
-        variance = sigma**2
+        variance = min(sigma, _GREATEST_SIGMA) ** 2
         if self.image_sigma is not None:
             variance -= (self.image_sigma**2 + 2 / 12) / scale**2
         lacking = max(_LEAST_SIGMA**2 - variance, 0)
@@ -128,11 +144,6 @@ class ReprojectionLoss(nn.Module):
             return torch.zeros(1, 2)
         signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
         return self.placement_error / scale * signs
-
-
-def _check(name, value, greatest, wanted):
-    if not (value is None and "None" in wanted) and not 0 <= value <= greatest:
-        raise ValueError(f"{name} must be {wanted}, got {value!r}")
 
 
 def _robust_mean(residual, weight):

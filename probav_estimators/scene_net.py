@@ -3,6 +3,7 @@
 import inspect
 import multiprocessing
 import os
+from abc import ABC, abstractmethod
 from numbers import Integral, Real
 
 import torch
@@ -107,7 +108,7 @@ _ATTRIBUTES = """Attributes
         HR pixels for each LR pixel."""
 
 
-class SceneNet(RegressorMixin, NeuralNet):
+class SceneNet(RegressorMixin, NeuralNet, ABC):
     """Base of all nets that make one image of a scene.
 
     A subclass states its module, what it learns from the scenes before that is made, and the
@@ -211,13 +212,13 @@ class SceneNet(RegressorMixin, NeuralNet):
 
     # What a subclass says
 
+    @abstractmethod
     def build_module(self):
         """Return the net, with weights of torch's global random state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make_dataset(self, scenes, *, truth, training=False):
         """Return the dataset of samples; with `training`, those of `patch_size` and `augment`."""
-        raise NotImplementedError
 
     #: Whether training needs HR images.
     _needs_truth = True

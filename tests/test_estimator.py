@@ -39,7 +39,7 @@ from probav_estimators import (
     probav_scorer,
 )
 from probav_estimators._compute import resolve_device, resolve_dtype
-from probav_estimators.architectures._reconstruction import Reconstruction
+from probav_estimators._reconstruction import Reconstruction
 
 
 class UpscalingNet(SceneRegressor):
