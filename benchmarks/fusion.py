@@ -16,9 +16,7 @@ from skimage.registration import phase_cross_correlation
 from skorch.callbacks import Callback
 
 from probav_estimators import FusionNet, Scene, cpsnr, load_scenes, make_scenes
-from probav_estimators.interpolation import upscale_bicubic
-from probav_estimators.metrics import error_map
-from probav_estimators.registration import register_frames
+from probav_estimators.imaging import error_map, register_frames, upscale_bicubic
 from probav_estimators.scoring import scene_score
 
 from ._measure import Figure, call_in_fresh_process, interleave, peak_mib, resident_mib

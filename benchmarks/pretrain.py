@@ -29,10 +29,10 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from probav_estimators import FusionNet, load_scenes, make_scenes, probav_scorer
-from probav_estimators._files import replace_file
-from probav_estimators.fusion_sampling import FusionDataset, align_scene, collate_frames
+from probav_estimators.files import replace_file
 from probav_estimators.losses import align_best, batch_cpsnr, uncertainty_loss
-from probav_estimators.sampling import Draw
+from probav_estimators.scenes import align_scene
+from probav_estimators.training import FusionDataset, SampleRequest, collate_frames
 
 from .fusion import standardized_errors
 
@@ -233,7 +233,7 @@ class _Training:
                 augment=True,
                 alignments=[alignment],
             )
-            samples.append(dataset[Draw(0, int(rng.integers(2**63)))])
+            samples.append(dataset[SampleRequest(0, int(rng.integers(2**63)))])
         return collate_frames(samples)
 
     def _train_step(self, batch):

@@ -25,7 +25,7 @@ from probav_estimators import (
     InputComposer,
     load_scenes,
 )
-from probav_estimators._compute import resolve_dtype
+from probav_estimators.training import resolve_dtype
 
 from ._measure import Figure, interleave
 from ._scenes import folder_of_scenes, simulated_scenes

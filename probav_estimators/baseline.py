@@ -5,9 +5,9 @@ from numbers import Integral
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import Interval
 
-from ._prediction import stack_images
-from ._validation import check_scenes
-from .interpolation import clearest_mean
+from .imaging import clearest_mean
+from .prediction import stack_images
+from .scenes import check_scenes
 from .scoring import mean_cpsnr
 
 __all__ = ["BicubicBaseline"]

@@ -7,8 +7,8 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from ._prediction import stack_images
-from ._validation import check_scenes
+from .prediction import stack_images
+from .scenes import check_scenes
 from .scoring import mean_cpsnr
 
 __all__ = ["PerBand"]

@@ -2,15 +2,14 @@
 
 import numpy as np
 
-from .metrics import error_map
-from .preprocessing._clearance import select_clearest
+from .imaging import error_map, select_clearest
 from .scoring import scene_cpsnr, scene_score
 
 __all__ = ["plot_comparison"]
 
 
 def plot_comparison(scene, images, scores=None):
-    """Draw a scene, what estimators made of it, and where they err.
+    """SampleRequest a scene, what estimators made of it, and where they err.
 
     Parameters
     ----------

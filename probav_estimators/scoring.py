@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ._prediction import predict_in_turn
-from ._validation import check_scenes
-from .metrics import cpsnr
+from .imaging import cpsnr
+from .prediction import predict_in_turn
+from .scenes import check_scenes
 
 __all__ = ["cpsnr_scorer", "probav_scorer"]
 

@@ -182,7 +182,7 @@ class TestFineTuning:
         fitted = quick_srcnn(residual=True).fit(scenes)
         tuned = quick_srcnn(residual=True, start_from=fitted, lr=1e-12).fit(scenes[:3])
         torch.testing.assert_close(weights_of(tuned), weights_of(fitted), rtol=0, atol=1e-6)
-        assert tuned.spread_ == fitted.spread_
+        assert tuned.std_ == fitted.std_
 
     def test_survives_cloning_when_frozen(self, scenes):
         fitted = quick_srcnn().fit(scenes)

@@ -38,8 +38,7 @@ from probav_estimators import (
     make_scenes,
     probav_scorer,
 )
-from probav_estimators._compute import resolve_device, resolve_dtype
-from probav_estimators._reconstruction import Reconstruction
+from probav_estimators.training import Reconstruction, resolve_device, resolve_dtype
 
 
 class UpscalingNet(SceneRegressor):
@@ -138,7 +137,7 @@ def test_an_untrained_residual_net_predicts_the_upscaled_mean_of_clear_pixels(sc
 def test_a_residual_net_adds_its_layers_to_the_mean():
     torch.manual_seed(0)
     layers = SRCNN().build_layers(4, 2, 3)
-    module = Reconstruction(layers, n_frames=2, spread=0.25)
+    module = Reconstruction(layers, n_frames=2, std=0.25)
     inputs, mean = torch.rand(2, 4, 12, 12), torch.rand(2, 1, 12, 12)
     torch.testing.assert_close(module(inputs, mean)[:, :1], mean, rtol=0, atol=0)
     nn.init.normal_(layers[-1].weight, std=0.1)
@@ -522,7 +521,7 @@ def test_a_fitted_net_pickles_no_larger_for_more_scenes():
         net = quick_srcnn(train_split=0.5).fit(scenes)
         net.predict(scenes)
         pickled = pickle.dumps(net)
-        assert b"probav_estimators.scene" not in pickled
+        assert b"probav_estimators.scenes" not in pickled
         sizes.append(len(pickled))
     # The history grows by a line a batch, and the pixels of eight scenes would be 75 kB.
     assert abs(sizes[1] - sizes[0]) < 2000

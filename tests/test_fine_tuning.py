@@ -16,11 +16,11 @@ from probav_estimators import (
     make_scenes,
     probav_scorer,
 )
-from probav_estimators.architectures._fusion_layers import SensorModel
-from probav_estimators.fusion_sampling import FusionDataset, collate_frames
-from probav_estimators.psf import estimate_psf_sigma
+from probav_estimators.losses import SensorModel
+from probav_estimators.scenes import estimate_psf_sigma
 from probav_estimators.simulation import simulate_scene
 from probav_estimators.simulation._sensor import sample_ground
+from probav_estimators.training import FusionDataset, collate_frames
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ class TestReprojection:
             "fractions": fractions,
             "left_out": torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]),
             "level": torch.zeros(2, 1),
-            "spread": torch.ones(2, 1),
+            "std": torch.ones(2, 1),
         }
 
     def test_image_that_explains_the_frames_costs_nothing(self, sample):
@@ -90,7 +90,7 @@ class TestReprojection:
             "fractions": torch.from_numpy(fractions)[None],
             "left_out": torch.ones(1, 6),
             "level": torch.zeros(1, 1),
-            "spread": torch.ones(1, 1),
+            "std": torch.ones(1, 1),
         }
         loss = ReprojectionLoss(psf_sigma / 3, placement_error=0)
         costs = [

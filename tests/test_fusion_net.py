@@ -21,19 +21,20 @@ from probav_estimators import (
     make_scenes,
     probav_scorer,
 )
-from probav_estimators.architectures._fusion_layers import FusionLayers, SensorModel
-from probav_estimators.fusion_sampling import (
+from probav_estimators.architectures._fusion_layers import FusionLayers
+from probav_estimators.imaging import error_map, upscale_bicubic
+from probav_estimators.losses import SensorModel
+from probav_estimators.scenes import align_scene
+from probav_estimators.simulation._sensor import sample_ground
+from probav_estimators.training import (
     FusionDataset,
-    align_scene,
+    SampleRequest,
     collate_frames,
-    read_aligned,
+    read_sample,
+    shipped_weights,
+    turn_and_flip,
     turn_sample,
 )
-from probav_estimators.interpolation import upscale_bicubic
-from probav_estimators.metrics import error_map
-from probav_estimators.pretrained import shipped_weights
-from probav_estimators.sampling import Draw, turn_and_flip
-from probav_estimators.simulation._sensor import sample_ground
 
 STEP = 1 / 65535
 
@@ -90,7 +91,7 @@ class TestSensorModel:
         assert kernels.shape == (2, 3, scale**2, 5, 5)
         torch.testing.assert_close(kernels.sum(dim=(2, 3, 4)), torch.ones(2, 3))
 
-    def test_spread_is_the_adjoint_of_see(self):
+    def test_back_projection_is_the_adjoint_of_see(self):
         generator = torch.Generator().manual_seed(0)
         sensor = SensorModel(3)
         kernels = sensor.kernels(torch.rand(2, 4, 2, generator=generator) - 0.5)
@@ -98,7 +99,7 @@ class TestSensorModel:
         frames = torch.zeros(2, 4, 12, 14)
         frames[..., 2:-2, 2:-2] = torch.randn(2, 4, 8, 10, generator=generator)
         ours = (sensor.see(image, kernels) * frames).sum()
-        torch.testing.assert_close(ours, (image * sensor.spread(frames, kernels)).sum())
+        torch.testing.assert_close(ours, (image * sensor.back_project(frames, kernels)).sum())
 
 
 class TestWhatDoesNotMatter:
@@ -222,7 +223,7 @@ class TestSampling:
     @pytest.mark.parametrize("flip", [0, 1])
     def test_turned_frames_make_the_turned_image(self, scene, turn, flip):
         """An untrained net shows what the frames say, which no direction is special to."""
-        sample = read_aligned(scene, align_scene(scene))
+        sample = read_sample(scene, align_scene(scene))
         layers = FusionLayers(3, 4, 1)
         images = []
         for each in (sample, turn_sample(sample, turn, flip)):
@@ -234,9 +235,9 @@ class TestSampling:
 
     def test_patch_is_a_part_of_the_frames(self, scene):
         alignment = align_scene(scene)
-        whole = read_aligned(scene, alignment)
+        whole = read_sample(scene, alignment)
         window = (slice(5, 20), slice(30, 48))
-        part = read_aligned(scene, alignment, window)
+        part = read_sample(scene, alignment, window)
         for key in ("frames", "weights"):
             torch.testing.assert_close(part[key], whole[key][:, *window])
 
@@ -251,8 +252,10 @@ class TestSampling:
     def test_sample_depends_on_its_seed_alone(self, clouded):
         options = {"with_truth": True, "patch_size": 16, "augment": True}
         first, second = (FusionDataset(clouded, **options) for _ in range(2))
-        second[Draw(1, 99)]
-        for ours, theirs in zip(first[Draw(1, 7)], second[Draw(1, 7)], strict=True):
+        second[SampleRequest(1, 99)]
+        for ours, theirs in zip(
+            first[SampleRequest(1, 7)], second[SampleRequest(1, 7)], strict=True
+        ):
             for key, value in ours.items():
                 assert torch.equal(torch.as_tensor(value), torch.as_tensor(theirs[key]))
 

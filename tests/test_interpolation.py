@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skimage.transform import rescale
 from torch.nn.functional import interpolate
 
-from probav_estimators.interpolation import clearest_mean, upscale_bicubic, upscale_spline
+from probav_estimators.imaging import clearest_mean, upscale_bicubic, upscale_spline
 
 SHAPES = [(1, 1), (1, 5), (2, 3), (4, 4), (7, 16), (33, 20), (128, 128)]
 

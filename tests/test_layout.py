@@ -8,7 +8,7 @@ import pytest
 from _comparing import assert_same_pixels, assert_same_scene, upscale_clearest
 from PIL import Image
 
-import probav_estimators.datasets._layout as layout
+import probav_estimators.scenes._saved as layout
 from probav_estimators import (
     ClearanceSelector,
     Scene,

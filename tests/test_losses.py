@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probav_estimators import CPSNRLoss, MaskedMSELoss, MSELoss, cpsnr
-from probav_estimators.losses import SceneLoss, _moments_on_cpu, _moments_on_device
+from probav_estimators.losses import SceneLoss
+from probav_estimators.losses._shifts import _moments_on_cpu, _moments_on_device
 
 
 def random_batch(seed=0, n=3, shape=(14, 17), dtype=torch.float32, clear=0.8):

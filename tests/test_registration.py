@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import grid_sample
 
 from probav_estimators import ClearanceSelector, FrameRegistrar, Scene, make_scenes
-from probav_estimators.frames import Frames
-from probav_estimators.interpolation import move_bicubic
-from probav_estimators.registration import register_frames
+from probav_estimators.imaging import move_bicubic, register_frames
+from probav_estimators.scenes import Frames
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def test_shifts_are_those_of_the_simulator(clouded):
 
 def test_first_of_the_clearest_frames_is_the_reference(clouded):
     for scene in FrameRegistrar().transform(clouded):
-        clearest = scene.frames._frames.read_qm().sum(axis=(1, 2)).argmax()
+        clearest = scene.frames.source.read_qm().sum(axis=(1, 2)).argmax()
         assert scene.shifts[clearest].tolist() == [0, 0]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from probav_estimators import InputComposer, Scene
-from probav_estimators.sampling import BatchPlan, Draw, SceneDataset, ViewAverager
+from probav_estimators.training import BatchPlan, SampleRequest, SceneDataset, ViewAverager
 
 
 class Sizes:
@@ -105,7 +105,7 @@ def test_patches_are_cut_at_one_place_from_inputs_mean_and_truth():
     inputs = upscaled_by_hand(scene, 3, "concat")
     mean = mean_by_hand(*clearest_frames(scene, 3))
     for seed in range(30):
-        images, target = dataset[Draw(0, seed)]
+        images, target = dataset[SampleRequest(0, seed)]
         truth = target["truth"].numpy()
         ((row, column),) = places_of(truth[0], scene.hr)
         window = np.s_[..., row : row + 18, column : column + 18]
@@ -118,7 +118,7 @@ def test_patches_are_cut_at_one_place_from_inputs_mean_and_truth():
 def test_patches_come_from_everywhere_in_the_scene():
     scene = small_scene(0, shape=(9, 10))
     dataset = SceneDataset(composed([scene]), 3, with_mean=False, with_truth=True, patch_size=8)
-    truths = (dataset[Draw(0, seed)][1]["truth"][0].numpy() for seed in range(100))
+    truths = (dataset[SampleRequest(0, seed)][1]["truth"][0].numpy() for seed in range(100))
     found = {place for truth in truths for place in places_of(truth, scene.hr)}
     assert found == {(row, column) for row in (0, 3) for column in (0, 3, 6)}
 
@@ -130,7 +130,7 @@ def test_patches_of_a_net_that_upscales_by_itself_lie_where_their_truth_lies():
     )
     lr, _ = clearest_frames(scene, 3)
     for seed in range(10):
-        images, target = dataset[Draw(0, seed)]
+        images, target = dataset[SampleRequest(0, seed)]
         ((row, column),) = places_of(images["inputs"][0].numpy(), lr[0])
         window = np.s_[3 * row : 3 * row + 15, 3 * column : 3 * column + 15]
         np.testing.assert_array_equal(target["truth"][0], scene.hr[window])
@@ -143,7 +143,7 @@ def test_augmentation_turns_inputs_mean_and_truth_alike(patch_size):
         scenes, 3, with_mean=True, with_truth=True, patch_size=patch_size, augment=True
     )
     for seed in range(40):
-        images, target = dataset[Draw(0, seed)]
+        images, target = dataset[SampleRequest(0, seed)]
         # The centre of every 3x3 block stays the centre, however the sample was turned.
         np.testing.assert_array_equal(target["truth"][:1, 1::3, 1::3], images["inputs"])
         np.testing.assert_allclose(images["mean"][:, 1::3, 1::3], images["inputs"], atol=1e-6)
@@ -155,7 +155,7 @@ def test_augmentation_is_one_of_eight_flips_and_turns():
         InputComposer().transform([scene]), 3, with_mean=False, with_truth=True, augment=True
     )
     expected = dihedral(np.stack([scene.hr, scene.sm]))
-    drawn = [dataset[Draw(0, seed)][1]["truth"].numpy() for seed in range(100)]
+    drawn = [dataset[SampleRequest(0, seed)][1]["truth"].numpy() for seed in range(100)]
     which = [[np.array_equal(truth, x) for x in expected] for truth in drawn]
     assert all(sum(row) == 1 for row in which)
     assert np.any(which, axis=0).all()
@@ -167,7 +167,7 @@ def test_an_augmented_rectangle_keeps_its_shape():
         InputComposer().transform([scene]), 3, with_mean=False, with_truth=True, augment=True
     )
     expected = [x for x in dihedral(scene.hr) if x.shape == scene.hr.shape]
-    drawn = [dataset[Draw(0, seed)][1]["truth"][0].numpy() for seed in range(60)]
+    drawn = [dataset[SampleRequest(0, seed)][1]["truth"][0].numpy() for seed in range(60)]
     which = [[np.array_equal(truth, x) for x in expected] for truth in drawn]
     assert all(sum(row) == 1 for row in which)
     assert np.any(which, axis=0).all()
@@ -177,7 +177,7 @@ def test_equal_draws_give_equal_samples_and_others_differ():
     dataset = SceneDataset(
         composed(small_scenes(2)), 3, with_mean=True, with_truth=True, patch_size=8, augment=True
     )
-    (first, _), (again, _), (other, _) = (dataset[Draw(1, seed)] for seed in (7, 7, 8))
+    (first, _), (again, _), (other, _) = (dataset[SampleRequest(1, seed)] for seed in (7, 7, 8))
     for key in first:
         np.testing.assert_array_equal(first[key], again[key])
     assert not np.array_equal(first["inputs"], other["inputs"])
@@ -188,7 +188,7 @@ def test_a_patch_larger_than_a_scene_is_an_error_that_names_both():
         composed([small_scene(3, shape=(8, 16))]), 3, with_mean=False, with_truth=True, patch_size=9
     )
     with pytest.raises(ValueError, match=r"patch_size=9 .*imgset0003.*\(8, 16\).*smaller patch"):
-        dataset[Draw(0, 0)]
+        dataset[SampleRequest(0, 0)]
 
 
 def test_worker_processes_make_the_same_samples():

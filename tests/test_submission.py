@@ -12,7 +12,7 @@ from _helpers import composed, quick_srcnn, small_scenes
 from PIL import Image
 from skimage.io import imread
 
-import probav_estimators._prediction as prediction
+import probav_estimators.prediction as prediction
 from probav_estimators import BicubicBaseline, make_scenes
 from probav_estimators.datasets._submission import write_submission
 

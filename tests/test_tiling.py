@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probav_estimators.tiling import blend_tiles
+from probav_estimators.imaging import blend_tiles
 
 
 @settings(max_examples=40, deadline=None)

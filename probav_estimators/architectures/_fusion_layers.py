@@ -1,109 +1,19 @@
-"""The layers of FusionNet: a model of the sensor, and what is learned about landscapes."""
-
-import math
+"""The layers of FusionNet: evidence from the frames, and what is learned about landscapes."""
 
 import torch
 from torch import nn
-from torch.nn.functional import (
-    avg_pool2d,
-    conv2d,
-    conv_transpose2d,
-    interpolate,
-    pad,
-    pixel_shuffle,
-)
+from torch.nn.functional import avg_pool2d, interpolate, pixel_shuffle
 
-# Response of a frame's pixel to the ground, in LR pixels: square pixels, blurred by the optics.
-_BLUR_SIGMA = 0.4
-# How far a sample is spread when it is put where it was taken.
+from ..losses import SensorModel
+
+# Width in LR pixels of a sample that is put where it was taken.
 _SPLAT_SIGMA = 0.15
-# LR pixels beyond its own that a pixel responds to, for shifts of up to half a pixel.
-_REACH = 2
 
 # Side of the blocks over which a frame may differ from the others by haze and slow change.
 _DRIFT_BLOCK = 8
 
 # A pixel that lies this many times the local scatter from the others has half its weight.
 _TOLERANCE = 2.0
-
-
-class SensorModel(nn.Module):
-    """What each frame sees of an image, and back: linear, and exact in the sub-pixel shifts.
-
-    Images of HR size are held as ``scale ** 2`` channels of LR size, as
-    `torch.nn.functional.pixel_unshuffle` orders them.
-
-    Parameters
-    ----------
-    scale : int
-        HR pixels for each LR pixel.
-    """
-
-    #: LR pixels beyond its own that a pixel responds to.
-    reach = _REACH
-
-    def __init__(self, scale):
-        super().__init__()
-        self.scale = scale
-
-    def kernels(self, fractions, *, sigma=_BLUR_SIGMA, pixel=1.0):
-        """Weights of the HR pixels in each pixel of a frame.
-
-        Parameters
-        ----------
-        fractions : tensor of shape (n, t, 2)
-            Shifts of the frames' content, in LR pixels, of at most half a pixel.
-        sigma : float
-            Of the Gaussian point spread function, in LR pixels.
-        pixel : float
-            Side of a pixel that is sensitive to light, in LR pixels.
-
-        Returns
-        -------
-        tensor of shape (n, t, scale ** 2, 5, 5)
-            The sum over the last three axes is 1.
-        """
-        n_taps = 2 * _REACH + 1
-        edges = torch.arange(n_taps * self.scale + 1, device=fractions.device) / self.scale
-        # The middle of the pixel, seen from the first edge; the content moved, so it sees before.
-        middle = _REACH + 0.5 - fractions[..., None]
-        covered = _cumulative_response(edges - middle, sigma, pixel).diff(dim=-1)
-        covered = covered / covered.sum(dim=-1, keepdim=True)
-        down, right = covered.unflatten(-1, (n_taps, self.scale)).unbind(dim=2)
-        weights = torch.einsum("ntai,ntbj->ntijab", down, right)
-        return weights.flatten(2, 3)
-
-    def see(self, image, kernels):
-        """Frames of an image: (n, s * s, h, w) to (n, t, h, w)."""
-        n, t = kernels.shape[:2]
-        padded = pad(image, (_REACH,) * 4, mode="replicate")
-        frames = conv2d(padded.flatten(0, 1)[None], kernels.flatten(0, 1), groups=n)
-        return frames.unflatten(1, (n, t))[0]
-
-    def spread(self, frames, kernels):
-        """The adjoint of `see`, without the repeated edge: (n, t, h, w) to (n, s * s, h, w)."""
-        n = len(kernels)
-        image = conv_transpose2d(
-            frames.flatten(0, 1)[None], kernels.flatten(0, 1), padding=_REACH, groups=n
-        )
-        return image.unflatten(1, (n, -1))[0]
-
-
-def _cumulative_response(x, sigma, pixel):
-    """Integral, from the left up to `x`, of a box of width `pixel` blurred by a Gaussian."""
-    if pixel == 0:
-        return _normal_cdf(x / sigma)
-
-    def ramp(u):
-        z = u / sigma
-        density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-        return sigma * (z * _normal_cdf(z) + density)
-
-    return (ramp(x + pixel / 2) - ramp(x - pixel / 2)) / pixel
-
-
-def _normal_cdf(z):
-    return 0.5 * (1 + torch.erf(z / math.sqrt(2)))
 
 
 class FusionLayers(nn.Module):
@@ -140,7 +50,7 @@ class FusionLayers(nn.Module):
         # What brings the standard deviation to the scatter of errors that were measured.
         self.register_buffer("calibration", torch.ones(()))
 
-    def forward(self, frames, weights, fractions, level, spread):
+    def forward(self, frames, weights, fractions, level, std):
         """Fuse frames.
 
         Parameters
@@ -151,7 +61,7 @@ class FusionLayers(nn.Module):
             1 where a frame is clear, else 0.
         fractions : float tensor of shape (n, t, 2)
             The rest of their shifts, in LR pixels.
-        level, spread : float tensors of shape (n, 1)
+        level, std : float tensors of shape (n, 1)
             Mean and standard deviation of the scene, in pixel values.
 
         Returns
@@ -168,9 +78,9 @@ class FusionLayers(nn.Module):
             change, hidden = stage(inputs, hidden)
             image = image + change
         with torch.autocast(frames.device.type, enabled=False):
-            std = self.calibration * self.uncertainty(hidden.float()).clamp(-12, 6).exp()
-        level, spread = (x[:, :, None, None] for x in (level, spread))
-        outputs = (level + spread * image, spread * std)
+            error_std = self.calibration * self.uncertainty(hidden.float()).clamp(-12, 6).exp()
+        level, std = (x[:, :, None, None] for x in (level, std))
+        outputs = (level + std * image, std * error_std)
         return torch.cat([pixel_shuffle(x, self.sensor.scale) for x in outputs], dim=1)
 
 
@@ -187,8 +97,8 @@ class _Evidence:
         guess = self._mean_of(self.frames, self.blurred, guess)
         self.weights, scatter = _doubt(self.frames - sensor.see(guess, self.blurred), weights)
         self.first_guess = self._mean_of(self.frames, self.blurred, guess)
-        self.density = sensor.spread(self.weights, self.sharp)
-        self.coverage = sensor.spread(self.weights, self.blurred)
+        self.density = sensor.back_project(self.weights, self.sharp)
+        self.coverage = sensor.back_project(self.weights, self.blurred)
         total = self.weights.sum(dim=1, keepdim=True)
         self.known = torch.cat(
             [torch.log1p(self.density), 0.5 * torch.log1p(total), torch.log(scatter)], dim=1
@@ -196,8 +106,8 @@ class _Evidence:
 
     def _mean_of(self, frames, kernels, otherwise):
         """Mean of the frames, moved onto the image; `otherwise` where none is clear."""
-        total = self.sensor.spread(self.weights * frames, kernels)
-        coverage = self.sensor.spread(self.weights, kernels)
+        total = self.sensor.back_project(self.weights * frames, kernels)
+        coverage = self.sensor.back_project(self.weights, kernels)
         return (total + 0.01 * otherwise) / (coverage + 0.01)
 
     def about(self, image):
@@ -208,8 +118,8 @@ class _Evidence:
         tensor of shape (n, 4 * scale ** 2 + 2, h, w)
         """
         missing = self.weights * (self.frames - self.sensor.see(image, self.blurred))
-        blurred = self.sensor.spread(missing, self.blurred) / (self.coverage + 0.01)
-        sharp = self.sensor.spread(missing, self.sharp) / (self.density + 0.1)
+        blurred = self.sensor.back_project(missing, self.blurred) / (self.coverage + 0.01)
+        sharp = self.sensor.back_project(missing, self.sharp) / (self.density + 0.1)
         return torch.cat([image, 4 * blurred, 4 * sharp, self.known], dim=1)
 
 

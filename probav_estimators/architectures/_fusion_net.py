@@ -7,21 +7,21 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 from skorch.utils import to_tensor
 
-from .._prediction import stack_images
-from .._validation import check_scenes
-from ..fusion_sampling import (
+from ..imaging import blend_tiles
+from ..losses import CPSNRLoss, uncertainty_loss
+from ..prediction import stack_images
+from ..scenes import align_scene, check_scenes, estimate_psf_sigma
+from ..training import (
     FusionDataset,
-    align_scene,
+    SceneNet,
+    Weights,
     collate_frames,
-    read_aligned,
+    load_weights,
+    read_sample,
+    save_weights,
+    turn_and_flip,
     turn_sample,
 )
-from ..losses import CPSNRLoss, uncertainty_loss
-from ..pretrained import Weights, load_weights, save_weights
-from ..psf import estimate_psf_sigma
-from ..sampling import turn_and_flip
-from ..scene_net import SceneNet
-from ..tiling import blend_tiles
 from ._fusion_layers import FusionLayers
 
 __all__ = ["FusionNet"]
@@ -216,7 +216,7 @@ class FusionNet(SceneNet):
         ----------
         scene : Scene
             Only windows of its frames are read, if they can be (see
-            :class:`~probav_estimators.frames.Frames`).
+            :class:`~probav_estimators.Frames`).
         out : array of shape (2, H, W), default=None
             What to write to, such as a `numpy.memmap` of an image that is larger than memory.
             None: a new array.
@@ -244,7 +244,7 @@ class FusionNet(SceneNet):
         return out
 
     def _fuse(self, scene, window, alignment, turn, flip):
-        sample = turn_sample(read_aligned(scene, alignment, window), turn, flip)
+        sample = turn_sample(read_sample(scene, alignment, window), turn, flip)
         batch = collate_frames([(sample, {})])
         image = self.evaluation_step(batch)[0].cpu()
         # A flip is undone before the turns that came before it.

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ..estimator import SceneRegressor
+from ..training import SceneRegressor
 from ._layers import convolution
 
 __all__ = ["SRCNN"]

@@ -5,7 +5,7 @@ from numbers import Integral
 from sklearn.utils._param_validation import Interval
 from torch import nn
 
-from ..estimator import SceneRegressor
+from ..training import SceneRegressor
 from ._layers import convolution
 
 __all__ = ["SRResNet"]

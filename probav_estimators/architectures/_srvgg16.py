@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ..estimator import SceneRegressor
+from ..training import SceneRegressor
 from ._layers import convolution
 
 __all__ = ["SRVGG16"]

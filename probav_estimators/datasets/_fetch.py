@@ -13,11 +13,12 @@ import pooch
 import requests
 from tqdm.auto import tqdm
 
+from ..scenes import NORMS_NAME, find_scene_folders, list_scene_files
+
 __all__ = ["fetch_probav"]
 
 _PAGE = "https://kelvins.esa.int/proba-v-super-resolution/data/"
 _FOLDER = "probav_data"
-_BANDS = ("RED", "NIR")
 _TIMEOUT_SECONDS = 30
 _CHUNK_BYTES = 2**16
 
@@ -104,7 +105,7 @@ def _resolve_data_home(data_home):
 
 
 def _fetch(archive, home):
-    root = home if (home / "norm.csv").is_file() else _find_root(home / _FOLDER)
+    root = home if (home / NORMS_NAME).is_file() else _find_root(home / _FOLDER)
     if not root.exists():
         _install(_download_archive(archive, root), archive, root)
     elif (flaw := _find_flaw(root, archive)) is not None:
@@ -117,16 +118,16 @@ def _fetch(archive, home):
 
 def _find_root(folder):
     """Return the folder of norm.csv: `folder` itself, one below it, or `folder` if it is absent."""
-    norm_files = [*folder.glob("norm.csv"), *sorted(folder.glob("*/norm.csv"))]
+    norm_files = [*folder.glob(NORMS_NAME), *sorted(folder.glob(f"*/{NORMS_NAME}"))]
     return norm_files[0].parent if norm_files else folder
 
 
 def _find_flaw(root, archive):
     """Say what keeps `root` from being the whole data set, or None."""
-    if not (root / "norm.csv").is_file():
-        return "norm.csv is missing"
+    if not (root / NORMS_NAME).is_file():
+        return f"{NORMS_NAME} is missing"
     for split, n_expected in (("train", archive.n_train), ("test", archive.n_test)):
-        scenes = [scene for band in _BANDS for scene in (root / split / band).glob("imgset*")]
+        scenes = find_scene_folders(root / split) if (root / split).is_dir() else []
         if len(scenes) != n_expected:
             return f"{split} holds {len(scenes):,} scenes instead of {n_expected:,}"
         for scene in scenes:
@@ -136,12 +137,11 @@ def _find_flaw(root, archive):
 
 
 def _is_whole_scene(folder, *, has_truth):
-    names = {path.name for path in folder.glob("*.png")}
-    frames = {name[2:] for name in names if name.startswith("LR")}
-    quality_maps = {name[2:] for name in names if name.startswith("QM")}
-    return (
-        bool(frames) and frames == quality_maps and (not has_truth or {"HR.png", "SM.png"} <= names)
-    )
+    try:
+        files = list_scene_files(folder)
+    except ValueError:
+        return False
+    return bool(files.maps) and (not has_truth or None not in (files.hr, files.sm))
 
 
 def _download_archive(archive, root):

@@ -6,7 +6,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
 
-from ..scene import Scene
+from ..scenes import Scene
 from ..simulation import simulate_scene
 
 __all__ = ["make_scenes"]

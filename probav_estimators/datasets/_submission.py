@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .._files import replace_file
-from .._pixels import as_pixels, to_uint16
-from .._prediction import predict_in_turn
-from .._validation import check_scenes
+from ..files import replace_file
+from ..imaging import as_pixels, to_uint16
+from ..prediction import predict_in_turn
+from ..scenes import check_scenes
 
 __all__ = ["write_submission"]
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .._validation import check_scenes
+from ..scenes import check_scenes
 
 
 class SceneTransformer(TransformerMixin, BaseEstimator, ABC):
@@ -47,14 +47,14 @@ class SceneTransformer(TransformerMixin, BaseEstimator, ABC):
         ValueError
             If a parameter is not valid, or `X` is empty or holds something else than scenes.
         """
-        return [self._transform_scene(scene) for scene in self._check(X)]
+        return [self.transform_scene(scene) for scene in self._check(X)]
 
     def _check(self, X):
         self._validate_params()
         return check_scenes(X, type(self).__name__)
 
     @abstractmethod
-    def _transform_scene(self, scene):
+    def transform_scene(self, scene):
         """Return the scene that `scene` becomes."""
 
     def __sklearn_tags__(self):

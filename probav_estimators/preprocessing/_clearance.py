@@ -5,7 +5,8 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..frames import WHOLE, Frames
+from ..imaging import select_clearest
+from ..scenes import WHOLE, DerivedFrames
 from ._base import SceneTransformer
 
 __all__ = ["ClearanceSelector"]
@@ -20,7 +21,8 @@ class ClearanceSelector(SceneTransformer):
     Parameters
     ----------
     k : int, "max" or None, default=9
-        How many frames. A scene with fewer gives them repeatedly, in turn. "max": all that tie at
+        How many frames. A scene with fewer gives them repeatedly, in turn; what fuses frames takes
+        each of them once. "max": all that tie at
         the largest clearance. None: all, sorted.
 
     See Also
@@ -46,46 +48,46 @@ class ClearanceSelector(SceneTransformer):
     def __init__(self, k=9):
         self.k = k
 
-    def _transform_scene(self, scene):
+    def transform_scene(self, scene):
         return scene.with_frames(_SelectedFrames(scene.frames, self.k))
 
 
-class _SelectedFrames(Frames):
+class _SelectedFrames(DerivedFrames):
     def __init__(self, frames, k):
-        self._frames = frames
+        super().__init__(frames)
         self._k = k
         self._order = None
 
     def __len__(self):
         if self._k == "max":
             return len(self._selection())
-        return len(self._frames) if self._k is None else self._k
-
-    @property
-    def shape(self):
-        return self._frames.shape
+        return len(self.source) if self._k is None else self._k
 
     @property
     def shifts(self):
-        return _rows(self._frames.shifts, self._selection())
+        return self._rows_of(self.source.shifts)
 
     @property
     def placed(self):
-        return _rows(self._frames.placed, self._selection())
+        return self._rows_of(self.source.placed)
 
     @property
-    def aligned(self):
-        return self._frames.aligned
+    def repeats(self):
+        again = np.arange(len(self)) >= len(self.source)
+        return again | self._rows_of(self.source.repeats)
 
     @property
     def true_shifts(self):
-        return _rows(self._frames.true_shifts, self._selection())
+        return self._rows_of(self.source.true_shifts)
 
     def read_lr(self, index=None, window=WHOLE):
-        return self._frames.read_lr(self._chosen(index), window)
+        return self.source.read_lr(self._chosen(index), window)
 
     def read_qm(self, index=None, window=WHOLE):
-        return self._frames.read_qm(self._chosen(index), window)
+        return self.source.read_qm(self._chosen(index), window)
+
+    def _rows_of(self, values):
+        return None if values is None else values[self._selection()]
 
     def _chosen(self, index):
         selection = self._selection()
@@ -93,18 +95,6 @@ class _SelectedFrames(Frames):
 
     def _selection(self):
         if self._order is None:
-            clearance = self._frames.read_qm().sum(axis=(1, 2))
+            clearance = self.source.read_qm().sum(axis=(1, 2))
             self._order = select_clearest(clearance, self._k).tolist()
         return self._order
-
-
-def select_clearest(clearance, k):
-    """Indices of the clearest frames, see :class:`ClearanceSelector`."""
-    order = np.argsort(-clearance, kind="stable")
-    if k == "max":
-        return order[: np.count_nonzero(clearance == clearance.max())]
-    return order if k is None else np.resize(order, k)
-
-
-def _rows(values, selection):
-    return None if values is None else values[selection]

@@ -73,7 +73,7 @@ class InputComposer(SceneTransformer):
         self.mode = mode
         self.frames = frames
 
-    def _transform_scene(self, scene):
+    def transform_scene(self, scene):
         composition = _Stack(self.mode) if self.frames == "stack" else _Single(self.mode)
         return scene.with_composition(composition)
 

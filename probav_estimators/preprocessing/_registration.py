@@ -6,9 +6,8 @@ from numbers import Real
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from ..frames import WHOLE, Frames
-from ..interpolation import BICUBIC_REACH, move_bicubic, pad_window
-from ..registration import register_frames
+from ..imaging import BICUBIC_REACH, move_bicubic, pad_window, register_frames
+from ..scenes import WHOLE, DerivedFrames
 from ._base import SceneTransformer
 
 __all__ = ["FrameRegistrar"]
@@ -33,7 +32,7 @@ class FrameRegistrar(SceneTransformer):
 
     See Also
     --------
-    probav_estimators.registration.register_frames : The same for arrays, and how it is done.
+    probav_estimators.imaging.register_frames : The same for arrays, and how it is done.
     FusionNet : Registers by itself, and uses the shifts exactly instead of resampling.
 
     Notes
@@ -60,24 +59,17 @@ class FrameRegistrar(SceneTransformer):
         self.apply = apply
         self.max_shift = max_shift
 
-    def _transform_scene(self, scene):
+    def transform_scene(self, scene):
         kind = _AlignedFrames if self.apply else _RegisteredFrames
         return scene.with_frames(kind(scene.frames, self.max_shift))
 
 
-class _RegisteredFrames(Frames):
+class _RegisteredFrames(DerivedFrames):
     """The same frames, whose shifts are known."""
 
     def __init__(self, frames, max_shift):
-        self._frames = frames
+        super().__init__(frames)
         self._max_shift = max_shift
-
-    def __len__(self):
-        return len(self._frames)
-
-    @property
-    def shape(self):
-        return self._frames.shape
 
     @property
     def shifts(self):
@@ -87,24 +79,10 @@ class _RegisteredFrames(Frames):
     def placed(self):
         return self._registration.placed
 
-    @property
-    def true_shifts(self):
-        return self._frames.true_shifts
-
-    @property
-    def aligned(self):
-        return self._frames.aligned
-
-    def read_lr(self, index=None, window=WHOLE):
-        return self._frames.read_lr(index, window)
-
-    def read_qm(self, index=None, window=WHOLE):
-        return self._frames.read_qm(index, window)
-
     @cached_property
     def _registration(self):
         return register_frames(
-            self._frames.read_lr(), self._frames.read_qm(), max_shift=self._max_shift
+            self.source.read_lr(), self.source.read_qm(), max_shift=self._max_shift
         )
 
 
@@ -132,7 +110,7 @@ class _AlignedFrames(_RegisteredFrames):
             reach = int(np.abs(shift).max()) + BICUBIC_REACH + 1
             wanted = pad_window(window, self.shape, reach)
             (frame,), (clear,) = (
-                read([number], wanted) for read in (self._frames.read_lr, self._frames.read_qm)
+                read([number], wanted) for read in (self.source.read_lr, self.source.read_qm)
             )
             origin = [part.start for part in wanted]
             lr, qm = move_bicubic(frame, clear, shift, window, origin)

@@ -5,7 +5,7 @@ from numbers import Integral
 
 from sklearn.utils._param_validation import Interval
 
-from ..interpolation import BICUBIC_REACH, upscale_bicubic
+from ..imaging import BICUBIC_REACH, upscale_bicubic
 from ._base import SceneTransformer
 
 __all__ = ["BicubicUpscaler"]
@@ -50,7 +50,7 @@ class BicubicUpscaler(SceneTransformer):
     def __init__(self, scale=3):
         self.scale = scale
 
-    def _transform_scene(self, scene):
+    def transform_scene(self, scene):
         if not scene.is_composed:
             raise ValueError(
                 f"BicubicUpscaler got scene {scene.name}, which has no inputs yet: put an "

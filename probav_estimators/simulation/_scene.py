@@ -11,8 +11,8 @@ from ._landscape import CELLS, draw_landscape
 from ._noise import SplineField
 from ._sensor import digitize, sample_ground
 
-_LEAST_CLEAR_FRAME = 0.60
-_LEAST_CLEAR_HR = 0.75
+_MIN_CLEAR_FRAME = 0.60
+_MIN_CLEAR_HR = 0.75
 _DAYS = 30
 
 
@@ -175,7 +175,7 @@ class _SlowChange:
 def _observe_frame(rng, radiance, noise):
     sky, clear = None, np.ones(radiance.shape, bool)
     if rng.uniform() < 0.5:
-        sky, clear = observed_sky(rng, radiance.shape, _LEAST_CLEAR_FRAME)
+        sky, clear = observed_sky(rng, radiance.shape, _MIN_CLEAR_FRAME)
     seen = radiance if sky is None else sky.cover(radiance)
     gain, offset = rng.normal(1, 0.04), rng.normal(0, 80)
     return digitize(rng, seen, noise, gain=gain, offset=offset), clear
@@ -186,7 +186,7 @@ def _observe_hr(rng, radiance, noise, scale):
     if rng.uniform() < 0.1:
         # The truth is judged more strictly than the frames: its map misses less.
         sky, clear = observed_sky(
-            rng, radiance.shape, _LEAST_CLEAR_HR, pixel=1 / scale, tolerance=0.03
+            rng, radiance.shape, _MIN_CLEAR_HR, pixel=1 / scale, tolerance=0.03
         )
     seen = radiance if sky is None else sky.cover(radiance)
     return digitize(rng, seen, noise), clear

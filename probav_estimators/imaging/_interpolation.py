@@ -16,7 +16,7 @@ BICUBIC_REACH = 2
 _KEYS = -0.75
 
 # Beyond this length the dense matrix of an axis costs more than the library's own recursion.
-_LONGEST_MATRIX_AXIS = 1024
+_MAX_MATRIX_AXIS = 1024
 
 
 def upscale_spline(frames, scale):
@@ -37,7 +37,7 @@ def upscale_spline(frames, scale):
         Within the range of each frame.
     """
     height, width = frames.shape[1:]
-    if max(height, width) > _LONGEST_MATRIX_AXIS:
+    if max(height, width) > _MAX_MATRIX_AXIS:
         return np.stack(
             [rescale(frame, scale, order=3, mode="edge", anti_aliasing=False) for frame in frames]
         )
@@ -80,7 +80,7 @@ def upscale_bicubic(frames, scale, window=None):
     height, width = frames.shape[-2:]
     if window is None:
         window = (slice(0, height), slice(0, width))
-    if max(height, width) > _LONGEST_MATRIX_AXIS:
+    if max(height, width) > _MAX_MATRIX_AXIS:
         return _upscale_bicubic_directly(frames, scale, window)
     padded = pad_window(window, (height, width))
     taps = [

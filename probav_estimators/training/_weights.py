@@ -9,7 +9,7 @@ from typing import NamedTuple
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ._files import replace_file
+from ..files import replace_file
 
 __all__ = ["Weights", "load_weights", "save_weights", "shipped_weights"]
 
@@ -95,4 +95,4 @@ def save_weights(weights, path):
 
 
 def _folder():
-    return files(__package__) / "weights"
+    return files(__package__.partition(".")[0]) / "weights"

@@ -13,20 +13,20 @@ class Reconstruction(nn.Module):
         From (n, c, h', w') inputs to (n, 1 or 2, H, W) values without an activation at the end.
     n_frames : int
         How many of the c channels are frames; they come first.
-    spread : float, default=None
+    std : float, default=None
         None: the image is the sigmoid of the layers' first channel, as published. A number: the
-        image is the mean frame plus what the layers say, in units of `spread`, and frames are
+        image is the mean frame plus what the layers say, in units of `std`, and frames are
         given to them as differences from the sample's mean in the same unit. The layers then
         begin by saying 0.
     """
 
-    def __init__(self, layers, n_frames, spread=None):
+    def __init__(self, layers, n_frames, std=None):
         super().__init__()
         self.features = layers[:-1]
         self.head = layers[-1]
         self.n_frames = n_frames
-        self.spread = spread
-        if spread is not None:
+        self.std = std
+        if std is not None:
             _silence_image_channel(self.head)
 
     def forward(self, inputs, mean=None):
@@ -36,18 +36,18 @@ class Reconstruction(nn.Module):
         ----------
         inputs : float tensor of shape (n, c, h', w')
         mean : float tensor of shape (n, 1, H, W)
-            Upscaled mean frame; needed if `spread` is a number.
+            Upscaled mean frame; needed if `std` is a number.
 
         Returns
         -------
         float32 tensor of shape (n, 1 or 2, H, W)
         """
-        if self.spread is not None:
+        if self.std is not None:
             inputs = self._normalised(inputs)
         raw = self._apply_layers(inputs)
-        if self.spread is None:
+        if self.std is None:
             return raw.sigmoid()
-        image = mean + self.spread * raw[:, :1]
+        image = mean + self.std * raw[:, :1]
         return torch.cat([image, raw[:, 1:].sigmoid()], dim=1)
 
     def _apply_layers(self, inputs):
@@ -59,7 +59,7 @@ class Reconstruction(nn.Module):
     def _normalised(self, inputs):
         frames, rest = inputs[:, : self.n_frames], inputs[:, self.n_frames :]
         level = frames.mean(dim=(1, 2, 3), keepdim=True)
-        return torch.cat([(frames - level) / self.spread, rest], dim=1)
+        return torch.cat([(frames - level) / self.std, rest], dim=1)
 
 
 def _silence_image_channel(layer):

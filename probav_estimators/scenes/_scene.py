@@ -2,20 +2,17 @@
 
 import copy
 import os
-import re
 import warnings
 
 import numpy as np
 
-from ._pixels import as_mask, as_pixels
+from ..imaging import as_mask, as_pixels, clearest_mean, cpsnr, pad_window, upscale_bicubic
+from ._frames import WHOLE, StoredFrames
+from ._layout import band_by_name, list_scene_files
+from ._norms import find_norms
 from ._png import ArrayImage, ClearMask, PngImage
-from .frames import WHOLE, StoredFrames
-from .interpolation import clearest_mean, pad_window, upscale_bicubic
-from .metrics import cpsnr
 
 __all__ = ["Scene"]
-
-_BAND_FOLDER = re.compile(r"[A-Z][A-Z0-9]*")
 
 
 class Scene:
@@ -130,8 +127,6 @@ class Scene:
         """
         path = os.path.abspath(path)
         if norm is None:
-            from .datasets._norms import find_norms
-
             norm = find_norms(path).get(os.path.basename(path))
         scene, n_maps = cls._list_dir(path, norm=norm)
         if not n_maps:
@@ -144,16 +139,15 @@ class Scene:
     @classmethod
     def _list_dir(cls, path, *, norm):
         """Return the scene of a folder and how many quality maps it has."""
-        frames, n_maps, others = _list_images(path)
-        hr, sm = (
-            PngImage(os.path.join(path, filename)) if filename in others else None
-            for filename in ("HR.png", "SM.png")
-        )
+        files = list_scene_files(path)
+        lr = [PngImage(file) for file in files.frames]
+        qm = [PngImage(file) for file in files.maps] or [ClearMask(image) for image in lr]
+        hr, sm = (None if file is None else PngImage(file) for file in (files.hr, files.sm))
         parent, name = os.path.split(path)
-        band = os.path.basename(parent)
         scene = cls.__new__(cls)
-        scene._set_up(frames, hr, sm, norm, name, band if _BAND_FOLDER.fullmatch(band) else None)
-        return scene, n_maps
+        band = band_by_name(os.path.basename(parent))
+        scene._set_up(StoredFrames(lr, qm), hr, sm, norm, name, band)
+        return scene, len(files.maps)
 
     def __len__(self):
         """Number of frames."""
@@ -330,7 +324,7 @@ class Scene:
 
     @property
     def frames(self):
-        """The :class:`~probav_estimators.frames.Frames` that this scene reads."""
+        """The :class:`~probav_estimators.Frames` that this scene reads."""
         return self._frames
 
     def with_frames(self, frames):
@@ -447,37 +441,3 @@ def _check_values(values, name, convert):
     converted = convert(values, name)
     # Integers stay as they are: they take half the memory of their pixels.
     return values if values.dtype.kind == "u" else converted
-
-
-def _list_images(path):
-    try:
-        filenames = set(os.listdir(path))
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(
-            f"{path} is no folder: give the folder of one scene, which holds LR000.png, ..."
-        ) from None
-    frames, maps = (
-        sorted((name for name in filenames if re.fullmatch(kind, name)), key=_length_then_name)
-        for kind in (r"LR\d+\.png", r"QM\d+\.png")
-    )
-    if not frames:
-        raise ValueError(
-            f"{path} has no frames (LR000.png, ...): restore them or remove the scene; the root of "
-            "a data set is for load_scenes"
-        )
-    unpaired = {name[2:] for name in frames} ^ {name[2:] for name in maps}
-    if maps and unpaired:
-        number = min(unpaired)
-        missing = ("QM" if f"LR{number}" in filenames else "LR") + number
-        raise ValueError(
-            f"{path} has no {missing}, while other frames of the scene have both: restore it, or "
-            f"remove {'LR' if missing.startswith('QM') else 'QM'}{number}"
-        )
-    lr = [PngImage(os.path.join(path, name)) for name in frames]
-    qm = [PngImage(os.path.join(path, name)) for name in maps] or [ClearMask(image) for image in lr]
-    return StoredFrames(lr, qm), len(maps), filenames
-
-
-def _length_then_name(filename):
-    # LR1000 comes after LR999.
-    return len(filename), filename

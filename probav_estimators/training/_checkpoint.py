@@ -8,8 +8,8 @@ import torch
 from skorch.callbacks import Callback, LRScheduler
 from skorch.history import History
 
-from ._files import replace_file
-from .callbacks import BestWeights
+from ..files import replace_file
+from ._callbacks import BestWeights
 
 __all__ = ["Checkpoint"]
 

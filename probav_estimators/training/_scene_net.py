@@ -21,10 +21,11 @@ from skorch.dataset import ValidSplit
 from skorch.utils import to_tensor
 from torch.utils.data import default_collate
 
-from ._compute import DTYPES, resolve_device, resolve_dtype
-from ._prediction import stack_images
-from ._validation import check_scenes
-from .callbacks import (
+from ..losses import CPSNRLoss
+from ..prediction import stack_images
+from ..scenes import check_scenes
+from ..scoring import mean_cpsnr
+from ._callbacks import (
     BestWeights,
     ChallengeScore,
     HistoryCSV,
@@ -32,10 +33,9 @@ from .callbacks import (
     TensorBoardFolder,
     monitored_score,
 )
-from .checkpoint import Checkpoint
-from .losses import CPSNRLoss
-from .sampling import BatchPlan, ViewAverager
-from .scoring import mean_cpsnr
+from ._checkpoint import Checkpoint
+from ._device import DTYPES, resolve_device, resolve_dtype
+from ._sampling import BatchPlan, ViewAverager
 
 __all__ = ["SceneNet"]
 

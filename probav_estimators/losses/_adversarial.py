@@ -5,12 +5,13 @@ from torch import nn
 from torch.nn.functional import l1_loss, leaky_relu, relu
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .losses import CPSNRLoss, align_best
+from ._scores import CPSNRLoss
+from ._shifts import align_best
 
 __all__ = ["AdversarialLoss"]
 
 # Pixels beyond this many standard deviations tell nothing about texture.
-_GREATEST_VALUE = 5.0
+_MAX_VALUE = 5.0
 
 
 class AdversarialLoss(CPSNRLoss):
@@ -111,12 +112,12 @@ def _normalised(sr, hr, clear):
     """Both images in units of the truth, equal where the truth is not known."""
     count = clear.sum(dim=(1, 2), keepdim=True)
     level = (clear * hr).sum(dim=(1, 2), keepdim=True) / count
-    spread = ((clear * (hr - level).square()).sum(dim=(1, 2), keepdim=True) / count).sqrt()
+    std = ((clear * (hr - level).square()).sum(dim=(1, 2), keepdim=True) / count).sqrt()
     bias = (clear * (hr - sr)).sum(dim=(1, 2), keepdim=True) / count
 
     def normalise(image):
-        image = clear * (image - level) / spread.clamp_min(1e-6)
-        return image.clamp(-_GREATEST_VALUE, _GREATEST_VALUE)[:, None]
+        image = clear * (image - level) / std.clamp_min(1e-6)
+        return image.clamp(-_MAX_VALUE, _MAX_VALUE)[:, None]
 
     return normalise(sr + bias), normalise(hr)
 

@@ -3,12 +3,8 @@
 import math
 from pathlib import Path
 
-from .._files import replace_file
-
-FILENAME = "norm.csv"
-
-# norm.csv lies at the data set's root, scenes three folders below: root/train/RED/imgset0000.
-_FOLDERS_ABOVE = 3
+from ..files import replace_file
+from ._layout import DEPTH, NORMS_NAME
 
 
 def read_norms(path):
@@ -54,15 +50,15 @@ def find_norms(folder):
         Empty if there is none.
     """
     folder = Path(folder)
-    for place in [folder, *folder.parents][: _FOLDERS_ABOVE + 1]:
-        if (place / FILENAME).is_file():
-            return read_norms(place / FILENAME)
+    for place in [folder, *folder.parents][: DEPTH + 1]:
+        if (place / NORMS_NAME).is_file():
+            return read_norms(place / NORMS_NAME)
     return {}
 
 
 def update_norms(root, norms):
     """Add `norms` to the norm.csv of `root`; the file is replaced as a whole."""
-    path = Path(root) / FILENAME
+    path = Path(root) / NORMS_NAME
     merged = (read_norms(path) if path.exists() else {}) | norms
     with replace_file(path) as partial:
         partial.write_text("".join(f"{name} {norm!r}\n" for name, norm in sorted(merged.items())))

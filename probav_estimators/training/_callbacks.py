@@ -7,9 +7,9 @@ import numpy as np
 from skorch.callbacks import Callback, EarlyStopping, TensorBoard
 from tqdm.auto import tqdm
 
-from ._files import replace_file
-from .sampling import ViewAverager
-from .scoring import scene_score
+from ..files import replace_file
+from ..scoring import scene_score
+from ._sampling import ViewAverager
 
 __all__ = ["BestWeights", "ChallengeScore", "HistoryCSV", "ProgressBar", "TensorBoardFolder"]
 

@@ -15,20 +15,20 @@ _COARSE_WIDTH = 15
 
 # A pixel is trusted if at least this part of what was smoothed into it is clear, and one that is
 # not still has a value, for its neighbours to be interpolated, down to this part.
-_LEAST_CLEAR = 0.5
-_LEAST_FILLED = 0.05
+_MIN_CLEAR = 0.5
+_MIN_FILLED = 0.05
 
 # Passes over all frames, each against the mean of those that are placed.
 _N_PASSES = 2
-_MOST_STEPS = 8
-_LEAST_STEP = 2e-3
+_MAX_STEPS = 8
+_MIN_STEP = 2e-3
 
 # Neighbours share noise once they are smoothed: so many pixels count as one.
 _PIXELS_PER_SAMPLE = 4 * np.pi * _FINE_SIGMA**2
 
 # Beyond this standard error, in LR pixels, or below this correlation, a place is a guess.
-_GREATEST_ERROR = 0.3
-_LEAST_CORRELATION = 0.3
+_MAX_ERROR = 0.3
+_MIN_CORRELATION = 0.3
 
 
 class Registration(NamedTuple):
@@ -79,7 +79,7 @@ def register_frames(lr, qm, *, max_shift=8.0):
     Examples
     --------
     >>> import numpy as np
-    >>> from probav_estimators.registration import register_frames
+    >>> from probav_estimators.imaging import register_frames
     >>> scene = np.random.default_rng(0).random((40, 40), np.float32).cumsum(0).cumsum(1) % 7
     >>> lr = np.stack([scene[:32, :32], scene[2:34, 1:33]])
     >>> register_frames(lr, np.ones_like(lr, bool)).shifts.round(1)[1].tolist()
@@ -120,11 +120,11 @@ def _band_pass(lr, qm):
             ndimage.uniform_filter(x, _COARSE_WIDTH, mode="nearest") for x in (value, weight)
         )
         images[i] = fine / np.maximum(fine_weight, 1e-3) - coarse / np.maximum(coarse_weight, 1e-3)
-        images[i] *= fine_weight > _LEAST_FILLED
-        trusted[i] = fine_weight > _LEAST_CLEAR
+        images[i] *= fine_weight > _MIN_FILLED
+        trusted[i] = fine_weight > _MIN_CLEAR
         # In units of its texture, so that gains and kinds of pixel values don't matter.
-        spread = images[i][trusted[i]].std() if trusted[i].any() else 0
-        images[i] /= spread if spread > 0 else np.float32(1)
+        std = images[i][trusted[i]].std() if trusted[i].any() else 0
+        images[i] /= std if std > 0 else np.float32(1)
     return images, trusted
 
 
@@ -187,7 +187,7 @@ def _refine(image, clear, template, template_weight, shift, max_shift):
     """Gauss-Newton from `shift`: the shift, and whether it can be relied on."""
     place = np.array(shift, np.float64)
     gain, offset, scatter = 1.0, 0.0, np.inf
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         normal, right, fit = _normal_equations(
             image, clear, template, template_weight, place, gain, offset, scatter
         )
@@ -202,11 +202,11 @@ def _refine(image, clear, template, template_weight, shift, max_shift):
         gain, offset, scatter = step[2], step[3], np.sqrt(fit[1] / fit[0])
         if np.abs(place).max() > max_shift + 1:
             return shift, False
-        if np.abs(move).max() < _LEAST_STEP and np.isfinite(scatter):
+        if np.abs(move).max() < _MIN_STEP and np.isfinite(scatter):
             break
     explained = max(0.0, 1 - fit[1] / max(fit[2], 1e-12))
     error = np.sqrt(_PIXELS_PER_SAMPLE * fit[1] / fit[0] * np.linalg.pinv(normal)[:2, :2].trace())
-    reliable = gain > 0 and np.sqrt(explained) > _LEAST_CORRELATION and error < _GREATEST_ERROR
+    reliable = gain > 0 and np.sqrt(explained) > _MIN_CORRELATION and error < _MAX_ERROR
     return (place, True) if reliable else (shift, False)
 
 

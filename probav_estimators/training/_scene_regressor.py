@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from ._reconstruction import Reconstruction
-from .sampling import SceneDataset, collate
-from .scene_net import SceneNet
+from ._sampling import SceneDataset, collate
+from ._scene_net import SceneNet
 
 __all__ = ["SceneRegressor"]
 
-# Scenes whose spread is measured before a residual net is made.
-_SPREAD_SCENES = 32
+# Scenes whose contrast is measured before a residual net is made.
+_STD_SCENES = 32
 
 _PARAMETERS = """
     residual : bool, default=False
@@ -76,7 +76,7 @@ class SceneRegressor(SceneNet):
 
     def build_module(self):
         layers = self.build_layers(self.n_channels_in_, 1 + self.predict_clearance, self.scale_)
-        return Reconstruction(layers, self.n_frames_in_, self.spread_)
+        return Reconstruction(layers, self.n_frames_in_, self.std_)
 
     def make_dataset(self, scenes, *, truth, training=False):
         return SceneDataset(
@@ -97,9 +97,9 @@ class SceneRegressor(SceneNet):
         self._check_composed(scenes[0])
         self.n_channels_in_ = scenes[0].n_channels
         self.n_frames_in_ = scenes[0].n_composed_frames
-        self.spread_ = _mean_spread(scenes) if self.residual else None
+        self.std_ = _mean_std(scenes) if self.residual else None
         if self.start_from is not None:
-            self.spread_ = self._starting_net().spread_
+            self.std_ = self._starting_net().std_
 
     def _layout(self):
         return {
@@ -150,8 +150,8 @@ class SceneRegressor(SceneNet):
                 )
 
 
-def _mean_spread(scenes):
+def _mean_std(scenes):
     """Standard deviation of the pixels within a scene, as most scenes have it."""
-    chosen = scenes[:: -(-len(scenes) // _SPREAD_SCENES)]
-    spread = np.mean([scene.frames.read_lr([0]).std() for scene in chosen])
-    return max(float(spread), 1e-4)
+    chosen = scenes[:: -(-len(scenes) // _STD_SCENES)]
+    std = np.mean([scene.frames.read_lr([0]).std() for scene in chosen])
+    return max(float(std), 1e-4)

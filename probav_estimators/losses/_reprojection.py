@@ -8,15 +8,15 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 from torch import nn
 from torch.nn.functional import pixel_unshuffle
 
-from .architectures._fusion_layers import SensorModel
+from ._sensor_model import SensorModel
 
 __all__ = ["ReprojectionLoss"]
 
 # Narrowest point spread function in LR pixels: what is sharper makes the pixel smaller.
-_LEAST_SIGMA = 0.1
+_MIN_SIGMA = 0.1
 
 # Widest one, in LR pixels: the sensor model reaches no further.
-_GREATEST_SIGMA = 1.0
+_MAX_SIGMA = 1.0
 
 # Residuals beyond this many times the median count linearly: clouds, change.
 _HUBER_SCALE = 3.0
@@ -54,7 +54,7 @@ class ReprojectionLoss(nn.Module):
 
     See Also
     --------
-    probav_estimators.psf.estimate_psf_sigma : How the point spread function is estimated.
+    probav_estimators.scenes.estimate_psf_sigma : How the point spread function is estimated.
 
     Notes
     -----
@@ -75,7 +75,7 @@ class ReprojectionLoss(nn.Module):
         super().__init__()
         validate_parameter_constraints(
             {
-                "psf_sigma": [Interval(Real, 0, _GREATEST_SIGMA, closed="both"), None],
+                "psf_sigma": [Interval(Real, 0, _MAX_SIGMA, closed="both"), None],
                 "placement_error": [Interval(Real, 0, None, closed="left")],
                 "image_sigma": [Interval(Real, 0, None, closed="left"), None],
             },
@@ -98,7 +98,7 @@ class ReprojectionLoss(nn.Module):
         prediction : float tensor of shape (n, 2, H, W)
             Images, and standard deviations, which have no part in the loss.
         sample : dict of tensors
-            What :class:`~probav_estimators.fusion_sampling.FusionDataset` gives, with "left_out".
+            What :class:`~probav_estimators.training.FusionDataset` gives, with "left_out".
         psf_sigma : float, default=None
             What was estimated; needed where the loss was not given one.
 
@@ -108,8 +108,8 @@ class ReprojectionLoss(nn.Module):
         """
         frames = sample["frames"]
         scale = prediction.shape[-1] // frames.shape[-1]
-        level, spread = (sample[key][:, :, None, None] for key in ("level", "spread"))
-        image = pixel_unshuffle((prediction[:, :1] - level) / spread, scale)
+        level, std = (sample[key][:, :, None, None] for key in ("level", "std"))
+        image = pixel_unshuffle((prediction[:, :1] - level) / std, scale)
         sensor = SensorModel(scale)
         sigma = psf_sigma if self.psf_sigma is None else self.psf_sigma
         response = self._response(sigma, scale)
@@ -129,10 +129,10 @@ class ReprojectionLoss(nn.Module):
         The image was seen through its own optics and its own square pixels, and the sensor model
         spreads each of its pixels over its square once more. Variances of blurs add up.
         """
-        variance = min(sigma, _GREATEST_SIGMA) ** 2
+        variance = min(sigma, _MAX_SIGMA) ** 2
         if self.image_sigma is not None:
             variance -= (self.image_sigma**2 + 2 / 12) / scale**2
-        lacking = max(_LEAST_SIGMA**2 - variance, 0)
+        lacking = max(_MIN_SIGMA**2 - variance, 0)
         return {
             "sigma": math.sqrt(variance + lacking),
             "pixel": math.sqrt(max(1 - 12 * lacking, 1 / scale**2)),

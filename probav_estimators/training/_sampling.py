@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler, default_collate
 
-__all__ = ["BatchPlan", "Draw", "SceneDataset"]
+__all__ = ["BatchPlan", "SampleRequest", "SceneDataset"]
 
 
 @dataclass(frozen=True)
-class Draw:
+class SampleRequest:
     """What a data loader asks a :class:`SceneDataset` for.
 
     Parameters
@@ -66,11 +66,11 @@ class SceneDataset(Dataset):
             return self.patch_size, self.patch_size
         return self.scenes[self._scene_of[sample]].shape
 
-    def __getitem__(self, draw):
-        draw = draw if isinstance(draw, Draw) else Draw(draw)
-        number, view = int(self._scene_of[draw.sample]), int(self._view_of[draw.sample])
+    def __getitem__(self, request):
+        request = request if isinstance(request, SampleRequest) else SampleRequest(request)
+        number, view = int(self._scene_of[request.sample]), int(self._view_of[request.sample])
         scene = self.scenes[number]
-        rng = np.random.default_rng(draw.seed)
+        rng = np.random.default_rng(request.seed)
         window = None
         if self.patch_size is not None:
             window = random_window(scene, self.patch_size, rng)
@@ -80,7 +80,7 @@ class SceneDataset(Dataset):
         if self.with_truth:
             images["truth"] = np.stack(scene.read_truth(window), dtype=np.float32, casting="unsafe")
         if self.augment:
-            turn, flip = random_symmetry(self.shape_of(draw.sample), rng)
+            turn, flip = random_symmetry(self.shape_of(request.sample), rng)
             images = {key: turn_and_flip(image, turn, flip) for key, image in images.items()}
         images = {key: torch.from_numpy(np.ascontiguousarray(x)) for key, x in images.items()}
         target = {"scene": number}
@@ -146,12 +146,14 @@ class BatchPlan(Sampler):
 
     def __iter__(self):
         if self.seed is None:
-            yield from ([Draw(sample) for sample in batch] for batch in self._split(self._groups))
+            yield from (
+                [SampleRequest(sample) for sample in batch] for batch in self._split(self._groups)
+            )
             return
         rng = np.random.default_rng(self.seed())
         batches = self._split([rng.permutation(group).tolist() for group in self._groups])
         for position in rng.permutation(len(batches)):
-            yield [Draw(sample, int(rng.integers(2**63))) for sample in batches[position]]
+            yield [SampleRequest(sample, int(rng.integers(2**63))) for sample in batches[position]]
 
     def _split(self, groups):
         return [

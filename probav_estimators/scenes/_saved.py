@@ -1,7 +1,6 @@
-"""The data set's layout: split/BAND/imgset0000/{LR000,QM000,...,HR,SM}.png and norm.csv."""
+"""Scenes from and to folders."""
 
 import os
-import re
 import shutil
 import tempfile
 import warnings
@@ -9,17 +8,23 @@ from collections import Counter
 from itertools import count
 from pathlib import Path
 
-from .._pixels import to_uint16
-from .._png import write_png
-from .._validation import check_scenes
-from ..scene import Scene
+from ..imaging import to_uint16
+from ._layout import (
+    HR_NAME,
+    SM_NAME,
+    band_of,
+    can_name_folder,
+    find_named,
+    find_scene_folders,
+    frame_name,
+    map_name,
+)
 from ._norms import find_norms, update_norms
+from ._png import write_png
+from ._scene import Scene
+from ._validation import check_scenes
 
 __all__ = ["load_scenes", "save_scenes"]
-
-_SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
-_FOLDER_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
-_IMAGE_NAME = re.compile(r"(LR\d+|QM\d+|HR|SM)\.png")
 
 
 def load_scenes(root, *, bands=None):
@@ -69,7 +74,7 @@ def load_scenes(root, *, bands=None):
             f"{root} is no folder: give the root of a data set, which holds train/ and norm.csv; "
             "fetch_probav() downloads one"
         )
-    folders = _find_scene_folders(root)
+    folders = find_scene_folders(root)
     if not folders:
         raise ValueError(
             f"{root} holds no scenes: give the root of a data set, one split (train/) or one "
@@ -79,7 +84,7 @@ def load_scenes(root, *, bands=None):
     listed = [Scene._list_dir(str(folder), norm=norms.get(folder.name)) for folder in folders]
     for (scene, _), folder in zip(listed, folders, strict=True):
         # Below a root the layout names the band, even where its name is not written like one.
-        scene.band = _band_of(folder, root) or scene.band
+        scene.band = band_of(folder, root) or scene.band
     scenes = _of_bands([scene for scene, _ in listed], bands, root)
     _check_names(scenes, root)
     loaded = {scene.name for scene in scenes}
@@ -125,9 +130,9 @@ def save_scenes(scenes, root, *, split="train"):
     for scene, name in zip(scenes, names, strict=True):
         parts = [split, *filter(None, [scene.band]), name]
         for part in parts:
-            if not _FOLDER_NAME.fullmatch(part):
+            if not can_name_folder(part):
                 raise ValueError(f"scene {name}: {part!r} cannot name a folder, rename it")
-        if (there := _find_named(root, name)) is not None:
+        if (there := find_named(root, name)) is not None:
             raise FileExistsError(f"{there} is there already: remove it, or rename the scene")
         targets.append(root.joinpath(*parts))
     root.mkdir(parents=True, exist_ok=True)
@@ -146,53 +151,17 @@ def _save_scene(scene, target):
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         for number, (frame, mask) in enumerate(zip(scene.lr, scene.qm, strict=True)):
-            write_png(staging / f"LR{number:03d}.png", to_uint16(frame))
-            write_png(staging / f"QM{number:03d}.png", mask)
+            write_png(staging / frame_name(number), to_uint16(frame))
+            write_png(staging / map_name(number), mask)
         if scene.has_hr:
-            write_png(staging / "HR.png", to_uint16(scene.hr))
+            write_png(staging / HR_NAME, to_uint16(scene.hr))
         if scene.sm is not None:
-            write_png(staging / "SM.png", scene.sm)
+            write_png(staging / SM_NAME, scene.sm)
         staging.chmod(0o755)
         staging.rename(target)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-
-
-def _find_scene_folders(root):
-    scene_folders, others = [], [root]
-    for _ in range(3):
-        folders = [folder for other in others for folder in _list_folders(other)]
-        others = [folder for folder in folders if not _has_images(folder)]
-        scene_folders += set(folders).difference(others)
-    return sorted(scene_folders, key=lambda folder: _split_then_name(folder, root))
-
-
-def _list_folders(folder):
-    with os.scandir(folder) as entries:
-        return [Path(e.path) for e in entries if e.is_dir() and not e.name.startswith(".")]
-
-
-def _has_images(folder):
-    with os.scandir(folder) as entries:
-        return any(_IMAGE_NAME.fullmatch(entry.name) for entry in entries)
-
-
-def _find_named(root, name):
-    """Folder of a scene in any band of any split, or None."""
-    return next((folder for depth in ("*", "*/*") for folder in root.glob(f"{depth}/{name}")), None)
-
-
-def _split_then_name(folder, root):
-    parents = folder.relative_to(root).parts[:-1]
-    has_split = len(parents) == 2 or (len(parents) == 1 and parents[0] in _SPLIT_ORDER)
-    split = parents[0] if has_split else ""
-    return _SPLIT_ORDER.get(split, len(_SPLIT_ORDER)), split, folder.name, parents
-
-
-def _band_of(folder, root):
-    parents = folder.relative_to(root).parts[:-1]
-    return parents[-1] if parents and parents[-1] not in _SPLIT_ORDER else None
 
 
 def _of_bands(scenes, bands, root):
@@ -221,5 +190,5 @@ def _check_names(scenes, root):
 def _names_for(scenes, root):
     taken = {scene.name for scene in scenes}
     candidates = (name for name in map("imgset{:04d}".format, count()) if name not in taken)
-    free = (name for name in candidates if _find_named(root, name) is None)
+    free = (name for name in candidates if find_named(root, name) is None)
     return [scene.name if scene.name is not None else next(free) for scene in scenes]

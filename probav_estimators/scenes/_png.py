@@ -7,7 +7,7 @@ import numpy as np
 from cachetools import LRUCache, cached
 from PIL import Image
 
-from ._files import replace_file
+from ..files import replace_file
 
 # Decoded files that this process keeps: small data sets are decoded once, large ones stay on disk.
 _CACHE_BYTES = 96 * 2**20

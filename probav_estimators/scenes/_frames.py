@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from ._pixels import as_mask, as_pixels
+from ..imaging import as_mask, as_pixels
 
-__all__ = ["Frames", "StoredFrames"]
+__all__ = ["WHOLE", "DerivedFrames", "Frames", "StoredFrames"]
 
 WHOLE = (slice(None), slice(None))
 
@@ -14,8 +14,9 @@ WHOLE = (slice(None), slice(None))
 class Frames(ABC):
     """LR frames of one scene.
 
-    A transformer that changes frames (selects, registers, ...) derives from this class, keeps the
-    frames that it was given, and works only when one of the methods asks it to.
+    A source of frames of your own derives from this class and reads pixels only when one of the
+    methods asks for them. What changes the frames of another source (selects, registers, ...)
+    derives from :class:`DerivedFrames`.
     """
 
     @abstractmethod
@@ -59,9 +60,60 @@ class Frames(ABC):
         return False
 
     @property
+    def repeats(self):
+        """Which frames repeat an earlier one, (t,) bool."""
+        return np.zeros(len(self), bool)
+
+    @property
     @abstractmethod
     def true_shifts(self):
         """Simulated shifts against the HR grid, (t, 2) float32 LR pixels, or None."""
+
+
+class DerivedFrames(Frames):
+    """Base of frames that are made of other frames: gives what those give.
+
+    Parameters
+    ----------
+    frames : Frames
+        What this is made of. A subclass overrides what it changes.
+    """
+
+    def __init__(self, frames):
+        self.source = frames
+
+    def __len__(self):
+        return len(self.source)
+
+    @property
+    def shape(self):
+        return self.source.shape
+
+    @property
+    def shifts(self):
+        return self.source.shifts
+
+    @property
+    def placed(self):
+        return self.source.placed
+
+    @property
+    def aligned(self):
+        return self.source.aligned
+
+    @property
+    def repeats(self):
+        return self.source.repeats
+
+    @property
+    def true_shifts(self):
+        return self.source.true_shifts
+
+    def read_lr(self, index=None, window=WHOLE):
+        return self.source.read_lr(index, window)
+
+    def read_qm(self, index=None, window=WHOLE):
+        return self.source.read_qm(index, window)
 
 
 class StoredFrames(Frames):
@@ -70,7 +122,7 @@ class StoredFrames(Frames):
     Parameters
     ----------
     lr, qm : sequences of images
-        As many quality maps as frames; see :mod:`probav_estimators._png`.
+        As many quality maps as frames: objects with `where`, `shape` and `read()`.
     true_shifts : float32 array of shape (t, 2), default=None
     """
 

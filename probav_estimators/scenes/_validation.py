@@ -1,6 +1,6 @@
 """The check that every function of a list of scenes begins with."""
 
-from .scene import Scene
+from ._scene import Scene
 
 
 def check_scenes(scenes, caller, *, truth=False):

@@ -1,0 +1,45 @@
+"""Pixel work on plain arrays: scores, upscaling, registration, radiometry, tiles."""
+
+from ._alignment import Alignment, align_frames, move_frames
+from ._clearance import select_clearest
+from ._interpolation import (
+    BICUBIC_REACH,
+    clearest_mean,
+    move_bicubic,
+    pad_window,
+    upscale_bicubic,
+    upscale_spline,
+)
+from ._metrics import bias_corrected_mse, cpsnr, error_map, probav_score, shift_moments
+from ._pixels import as_mask, as_pixels, to_uint16
+from ._psf import MIN_FRAMES, psf_variance
+from ._radiometry import fit_radiometry
+from ._registration import Registration, register_frames
+from ._tiling import blend_tiles
+
+__all__ = [
+    "BICUBIC_REACH",
+    "MIN_FRAMES",
+    "Alignment",
+    "Registration",
+    "align_frames",
+    "as_mask",
+    "as_pixels",
+    "bias_corrected_mse",
+    "blend_tiles",
+    "clearest_mean",
+    "cpsnr",
+    "error_map",
+    "fit_radiometry",
+    "move_bicubic",
+    "move_frames",
+    "pad_window",
+    "probav_score",
+    "psf_variance",
+    "register_frames",
+    "select_clearest",
+    "shift_moments",
+    "to_uint16",
+    "upscale_bicubic",
+    "upscale_spline",
+]

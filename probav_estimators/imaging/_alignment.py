@@ -1,0 +1,115 @@
+"""How the frames of one place are brought together."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ._radiometry import MIN_STD, fit_radiometry
+
+__all__ = ["Alignment", "align_frames", "move_frames"]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the frames of one scene are brought together.
+
+    Attributes
+    ----------
+    index : int array of shape (t,)
+        Frames that take part.
+    shifts : float32 array of shape (t, 2)
+        How far the content of each lies down and to the right of the middle of all, in LR pixels.
+    gains, offsets : float32 arrays of shape (t,)
+        A frame is gain * scene + offset.
+    level, std : float
+        Mean and standard deviation of the scene's pixels.
+    """
+
+    index: np.ndarray
+    shifts: np.ndarray
+    gains: np.ndarray
+    offsets: np.ndarray
+    level: float
+    std: float
+
+    @property
+    def pixels(self):
+        """Whole pixels of the shifts, int (t, 2)."""
+        return np.rint(self.shifts).astype(int)
+
+    @property
+    def fractions(self):
+        """What is left of them, float32 (t, 2) of at most half a pixel."""
+        return self.shifts - self.pixels.astype(np.float32)
+
+    def choose(self, chosen, *, centre=None):
+        """The same with some of the frames, in the middle of these or of those in `centre`."""
+        shifts = self.shifts[chosen]
+        shifts = shifts - (shifts if centre is None else self.shifts[centre]).mean(axis=0)
+        parts = (self.index, self.gains, self.offsets)
+        index, gains, offsets = (part[chosen] for part in parts)
+        return replace(self, index=index, shifts=shifts, gains=gains, offsets=offsets)
+
+
+def align_frames(lr, qm, shifts, index):
+    """Bring frames to one place, one gain and one offset.
+
+    Parameters
+    ----------
+    lr : float32 array of shape (t, h, w)
+        Frames.
+    qm : bool array of shape (t, h, w)
+        Quality maps, True where a frame is clear.
+    shifts : float32 array of shape (t, 2)
+        How far the content of each frame lies down and to the right, in LR pixels.
+    index : int array
+        Frames that take part.
+
+    Returns
+    -------
+    Alignment
+        Its place is the middle of the frames that take part.
+    """
+    shifts = shifts[index]
+    shifts = (shifts - shifts.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    whole = tuple(slice(0, length) for length in lr.shape[1:])
+    moved = move_frames(lr[index], qm[index], np.rint(shifts).astype(int), whole, whole)
+    gains, offsets, mean, known = fit_radiometry(*moved)
+    level = float(mean[known].mean())
+    std = max(float(mean[known].std()), MIN_STD)
+    return Alignment(index, shifts, gains, offsets, level, std)
+
+
+def move_frames(lr, qm, pixels, origin, window):
+    """Undo the whole pixels of frames' shifts.
+
+    Parameters
+    ----------
+    lr : float32 array of shape (t, h, w)
+        Parts of frames.
+    qm : bool array of shape (t, h, w)
+        True where they are clear.
+    pixels : int array of shape (t, 2)
+        How far the content of each lies down and to the right.
+    origin, window : tuples of two slices
+        Rows and columns that were read and that are wanted, in LR pixels of the image.
+
+    Returns
+    -------
+    frames : float32 array of shape (t, h', w')
+    clear : bool array of shape (t, h', w')
+        False where nothing was read.
+    """
+    shape = tuple(part.stop - part.start for part in window)
+    frames = np.zeros((len(lr), *shape), np.float32)
+    weights = np.zeros((len(lr), *shape), bool)
+    for i, shift in enumerate(pixels):
+        source, target = [], []
+        for part, wide, move, length in zip(window, origin, shift, lr.shape[1:], strict=True):
+            first = part.start + move - wide.start
+            low, high = max(first, 0), min(first + part.stop - part.start, length)
+            source.append(slice(low, max(low, high)))
+            target.append(slice(low - first, max(low, high) - first))
+        frames[i, *target] = lr[i, *source]
+        weights[i, *target] = qm[i, *source]
+    return frames, weights

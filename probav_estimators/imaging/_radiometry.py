@@ -1,0 +1,69 @@
+"""Gains and offsets that frames differ by."""
+
+import numpy as np
+
+__all__ = ["fit_radiometry"]
+
+# Blocks of this many LR pixels along each axis tell gains: in them noise and shifts don't matter.
+_GAIN_BLOCK = 4
+
+# Frames may differ by this factor in contrast.
+_MAX_GAIN = 3.0
+
+# One step of a 16-bit image: less contrast than this is none.
+MIN_STD = 1 / 65535
+
+
+def fit_radiometry(lr, qm):
+    """Fit gain and offset of each frame against the mean of all.
+
+    Parameters
+    ----------
+    lr : float32 array of shape (t, h, w)
+        Frames that lie on each other.
+    qm : bool array of shape (t, h, w)
+        True where a frame is clear.
+
+    Returns
+    -------
+    gains, offsets : float32 arrays of shape (t,)
+        A frame is gain * scene + offset. The mean gain is 1, the mean offset 0.
+    mean : float32 array of shape (h, w)
+        The corrected frames' mean.
+    known : bool array of shape (h, w)
+        Where at least one frame is clear.
+    """
+    gains, offsets = np.ones(len(lr), np.float32), np.zeros(len(lr), np.float32)
+    count = qm.sum(axis=0)
+    for _ in range(2):
+        corrected = (lr - offsets[:, None, None]) / gains[:, None, None]
+        mean = (corrected * qm).sum(axis=0) / np.maximum(count, 1)
+        for i, (frame, clear) in enumerate(zip(lr, qm, strict=True)):
+            gains[i], offsets[i] = _fit_gain(frame, clear, mean)
+        # The scene has the mean gain and offset of its frames.
+        gains /= gains.mean()
+        offsets -= offsets.mean()
+    corrected = (lr - offsets[:, None, None]) / gains[:, None, None]
+    return gains, offsets, (corrected * qm).sum(axis=0) / np.maximum(count, 1), count > 0
+
+
+def _fit_gain(frame, clear, mean):
+    if not clear.any():
+        return 1.0, 0.0
+    weight = _block_sums(clear.astype(np.float32))
+    used = weight >= min(_GAIN_BLOCK**2 / 2, weight.max())
+    weight = weight[used]
+    seen, expected = (_block_sums(image * clear)[used] / weight for image in (frame, mean))
+    middle = np.average(expected, weights=weight)
+    level = np.average(seen, weights=weight)
+    variance = np.average((expected - middle) ** 2, weights=weight)
+    if variance < MIN_STD**2:
+        return 1.0, level - middle
+    gain = np.average((expected - middle) * (seen - level), weights=weight) / variance
+    gain = np.clip(gain, 1 / _MAX_GAIN, _MAX_GAIN)
+    return gain, level - gain * middle
+
+
+def _block_sums(image):
+    rows, columns = (np.arange(0, length, _GAIN_BLOCK) for length in image.shape)
+    return np.add.reduceat(np.add.reduceat(image, rows, axis=0), columns, axis=1)

@@ -1,0 +1,23 @@
+"""Training losses, and the model of the sensor that one of them and FusionNet share."""
+
+from ._adversarial import AdversarialLoss
+from ._base import SceneLoss
+from ._reprojection import ReprojectionLoss
+from ._scores import CPSNRLoss, MaskedMSELoss, MSELoss
+from ._sensor_model import SensorModel
+from ._shifts import align_best, batch_cpsnr, best_shifts
+from ._uncertainty import uncertainty_loss
+
+__all__ = [
+    "AdversarialLoss",
+    "CPSNRLoss",
+    "MSELoss",
+    "MaskedMSELoss",
+    "ReprojectionLoss",
+    "SceneLoss",
+    "SensorModel",
+    "align_best",
+    "batch_cpsnr",
+    "best_shifts",
+    "uncertainty_loss",
+]

@@ -1,0 +1,93 @@
+"""A model of the sensor: what each frame sees of an image, and its adjoint."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn.functional import conv2d, conv_transpose2d, pad
+
+__all__ = ["SensorModel"]
+
+# Response of a frame's pixel to the ground, in LR pixels: square pixels, blurred by the optics.
+_BLUR_SIGMA = 0.4
+# LR pixels beyond its own that a pixel responds to, for shifts of up to half a pixel.
+_REACH = 2
+
+
+class SensorModel(nn.Module):
+    """What each frame sees of an image, and back: linear, and exact in the sub-pixel shifts.
+
+    Images of HR size are held as ``scale ** 2`` channels of LR size, as
+    `torch.nn.functional.pixel_unshuffle` orders them.
+
+    Parameters
+    ----------
+    scale : int
+        HR pixels for each LR pixel.
+    """
+
+    #: LR pixels beyond its own that a pixel responds to.
+    reach = _REACH
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+    def kernels(self, fractions, *, sigma=_BLUR_SIGMA, pixel=1.0):
+        """Weights of the HR pixels in each pixel of a frame.
+
+        Parameters
+        ----------
+        fractions : tensor of shape (n, t, 2)
+            Shifts of the frames' content, in LR pixels, of at most half a pixel.
+        sigma : float
+            Of the Gaussian point spread function, in LR pixels.
+        pixel : float
+            Side of a pixel that is sensitive to light, in LR pixels.
+
+        Returns
+        -------
+        tensor of shape (n, t, scale ** 2, 5, 5)
+            The sum over the last three axes is 1.
+        """
+        n_taps = 2 * _REACH + 1
+        edges = torch.arange(n_taps * self.scale + 1, device=fractions.device) / self.scale
+        # The middle of the pixel, seen from the first edge; the content moved, so it sees before.
+        middle = _REACH + 0.5 - fractions[..., None]
+        covered = _cumulative_response(edges - middle, sigma, pixel).diff(dim=-1)
+        covered = covered / covered.sum(dim=-1, keepdim=True)
+        down, right = covered.unflatten(-1, (n_taps, self.scale)).unbind(dim=2)
+        weights = torch.einsum("ntai,ntbj->ntijab", down, right)
+        return weights.flatten(2, 3)
+
+    def see(self, image, kernels):
+        """Frames of an image: (n, s * s, h, w) to (n, t, h, w)."""
+        n, t = kernels.shape[:2]
+        padded = pad(image, (_REACH,) * 4, mode="replicate")
+        frames = conv2d(padded.flatten(0, 1)[None], kernels.flatten(0, 1), groups=n)
+        return frames.unflatten(1, (n, t))[0]
+
+    def back_project(self, frames, kernels):
+        """The adjoint of `see`, without the repeated edge: (n, t, h, w) to (n, s * s, h, w)."""
+        n = len(kernels)
+        image = conv_transpose2d(
+            frames.flatten(0, 1)[None], kernels.flatten(0, 1), padding=_REACH, groups=n
+        )
+        return image.unflatten(1, (n, -1))[0]
+
+
+def _cumulative_response(x, sigma, pixel):
+    """Integral, from the left up to `x`, of a box of width `pixel` blurred by a Gaussian."""
+    if pixel == 0:
+        return _normal_cdf(x / sigma)
+
+    def ramp(u):
+        z = u / sigma
+        density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+        return sigma * (z * _normal_cdf(z) + density)
+
+    return (ramp(x + pixel / 2) - ramp(x - pixel / 2)) / pixel
+
+
+def _normal_cdf(z):
+    return 0.5 * (1 + torch.erf(z / math.sqrt(2)))

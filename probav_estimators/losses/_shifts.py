@@ -1,0 +1,92 @@
+"""cPSNR of batches, and the shifts at which it is best."""
+
+import torch
+
+from ..imaging import bias_corrected_mse, shift_moments
+
+__all__ = ["align_best", "batch_cpsnr", "best_shifts"]
+
+# cMSE below which nothing is gained: 100 dB, far under the noise of 16-bit values.
+_MIN_CMSE = 1e-10
+
+
+def batch_cpsnr(sr, hr, clear):
+    """cPSNR in dB of each image of a batch, compared in place; differentiable.
+
+    Parameters
+    ----------
+    sr, hr, clear : float tensors of shape (n, H, W)
+        `clear` is 1.0 where the truth is known, and nowhere all 0.
+
+    Returns
+    -------
+    tensor of shape (n,)
+    """
+    count = clear.sum(dim=(1, 2))
+    error = hr - sr
+    # cMSE does not feel a constant, and float32 keeps its digits for the rest.
+    level = (clear * error.detach()).sum(dim=(1, 2), keepdim=True) / count[:, None, None]
+    error = clear * (error - level)
+    cmse = bias_corrected_mse(count, error.sum(dim=(1, 2)), error.square().sum(dim=(1, 2)))
+    return -10 * cmse.clamp_min(_MIN_CMSE).log10()
+
+
+def align_best(sr, hr, clear, border):
+    """Crop a batch to the shift at which each image has its best cPSNR.
+
+    Parameters
+    ----------
+    sr, hr, clear : float tensors of shape (n, H, W)
+    border : int
+
+    Returns
+    -------
+    tuple of tensors of shape (n, H - 2 * border, W - 2 * border)
+        `sr` and, from the best window, `hr` and `clear`.
+    """
+    rows, columns = best_shifts(sr.detach(), hr, clear, border)
+    height, width = (length - 2 * border for length in sr.shape[1:])
+
+    def windows(stack):
+        return torch.stack(
+            [
+                image[u : u + height, v : v + width]
+                for image, u, v in zip(stack, rows, columns, strict=True)
+            ]
+        )
+
+    return sr[:, border : border + height, border : border + width], windows(hr), windows(clear)
+
+
+def best_shifts(sr, hr, clear, border):
+    """Row and column at which the best window of each image begins: two lists of int."""
+    find_moments = _moments_on_device if sr.is_cuda else _moments_on_cpu
+    count, total, total_of_squares = find_moments(sr, hr, clear, border)
+    cmse = bias_corrected_mse(count, total, total_of_squares)
+    # 0 / 0 where no pixel is clear: such a window is never the best one.
+    cmse = torch.where(count > 0, cmse, torch.inf).reshape(len(sr), -1)
+    best = cmse.argmin(dim=1)
+    n_shifts = 2 * border + 1
+    return (best // n_shifts).tolist(), (best % n_shifts).tolist()
+
+
+def _moments_on_cpu(sr, hr, clear, border):
+    moments = [
+        shift_moments(*images, border)
+        for images in zip(sr.float().numpy(), hr.float().numpy(), clear.bool().numpy(), strict=True)
+    ]
+    return [torch.stack([torch.from_numpy(image[kind]) for image in moments]) for kind in range(3)]
+
+
+def _moments_on_device(sr, hr, clear, border):
+    n_shifts = 2 * border + 1
+    height, width = (length - 2 * border for length in sr.shape[1:])
+    centre = sr[:, border : border + height, border : border + width]
+    level = (hr - sr).mean(dim=(1, 2), keepdim=True)
+    moments = []
+    for u in range(n_shifts):
+        for v in range(n_shifts):
+            weight = clear[:, u : u + height, v : v + width]
+            error = weight * (hr[:, u : u + height, v : v + width] - centre - level)
+            moments.append([x.sum(dim=(1, 2)) for x in (weight, error, error.square())])
+    return [torch.stack(kind, dim=1) for kind in zip(*moments, strict=True)]

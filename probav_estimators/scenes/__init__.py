@@ -1,0 +1,27 @@
+"""Scenes: one place each, seen several times; from arrays and folders, read when asked for."""
+
+from ._alignment import align_scene, read_aligned
+from ._frames import WHOLE, DerivedFrames, Frames, StoredFrames
+from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_files
+from ._psf import estimate_psf_sigma
+from ._saved import load_scenes, save_scenes
+from ._scene import Scene
+from ._validation import check_scenes
+
+__all__ = [
+    "NORMS_NAME",
+    "WHOLE",
+    "DerivedFrames",
+    "Frames",
+    "Scene",
+    "SceneFiles",
+    "StoredFrames",
+    "align_scene",
+    "check_scenes",
+    "estimate_psf_sigma",
+    "find_scene_folders",
+    "list_scene_files",
+    "load_scenes",
+    "read_aligned",
+    "save_scenes",
+]

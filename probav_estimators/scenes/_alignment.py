@@ -1,0 +1,106 @@
+"""How the frames of a scene are brought together, and reading them so."""
+
+from itertools import pairwise, product
+
+import numpy as np
+
+from ..imaging import align_frames, move_frames, register_frames
+
+__all__ = ["align_scene", "read_aligned"]
+
+# LR pixels along each axis in which shifts, gains and texture are measured.
+_MAX_SURVEY = 512
+
+
+def align_scene(scene):
+    """Find out how the frames of a scene are brought together.
+
+    Shifts are those that a FrameRegistrar left in the scene, else they are estimated. The image is
+    placed in the middle of all frames: the best guess of where a truth lies. A frame that a
+    ClearanceSelector repeats takes part once.
+
+    Parameters
+    ----------
+    scene : Scene
+
+    Returns
+    -------
+    Alignment
+
+    Raises
+    ------
+    ValueError
+        If the quality maps call every pixel clouded.
+    """
+    window = _clearest_part(scene)
+    lr, qm = (read(window=window) for read in (scene.frames.read_lr, scene.frames.read_qm))
+    seen = qm.any(axis=(1, 2)) & ~scene.frames.repeats
+    if not seen.any():
+        raise ValueError(
+            f"scene {scene.name}: the quality maps call every pixel of every frame clouded, so "
+            "there is nothing to fuse: remove the scene, or give better maps"
+        )
+    shifts, placed = _placement(scene.frames, lr, qm)
+    placed = placed & seen
+    return align_frames(lr, qm, shifts, np.flatnonzero(placed if placed.any() else seen))
+
+
+def _clearest_part(scene):
+    """The window of a scene that is surveyed: all of it, if it is not too large."""
+    parts = []
+    for length in scene.shape:
+        bounds = np.linspace(0, length, -(-length // _MAX_SURVEY) + 1).astype(int).tolist()
+        parts.append([slice(*ends) for ends in pairwise(bounds)])
+    windows = list(product(*parts))
+    if len(windows) == 1:
+        return windows[0]
+    return max(windows, key=lambda window: np.count_nonzero(scene.frames.read_qm(window=window)))
+
+
+def _placement(frames, lr, qm):
+    """Shifts of the frames as they are read, and which of them are known."""
+    if frames.aligned:
+        return np.zeros((len(frames), 2), np.float32), frames.placed
+    if frames.shifts is not None:
+        placed = frames.placed
+        return frames.shifts, np.ones(len(frames), bool) if placed is None else placed
+    return register_frames(lr, qm)
+
+
+def read_aligned(scene, alignment, window=None):
+    """Read the frames of a scene, brought together.
+
+    Parameters
+    ----------
+    scene : Scene
+    alignment : Alignment
+    window : tuple of two slices, default=None
+        Rows and columns in LR pixels of the image. None: all.
+
+    Returns
+    -------
+    dict of float32 arrays
+        "frames" (t, h', w'), in standard deviations of the scene around its level; "weights"
+        (t, h', w'), 1 where a frame is clear, else 0; "fractions" (t, 2), what is left of the
+        shifts in LR pixels; "level" and "std" (1,), in pixel values.
+    """
+    window = window or tuple(slice(0, length) for length in scene.shape)
+    pixels = alignment.pixels
+    lows, highs = pixels.min(axis=0), pixels.max(axis=0)
+    wanted = []
+    for part, low, high, length in zip(window, lows, highs, scene.shape, strict=True):
+        first = int(np.clip(part.start + low, 0, length - 1))
+        wanted.append(slice(first, int(np.clip(part.stop + high, first + 1, length))))
+    lr = scene.frames.read_lr(alignment.index, tuple(wanted))
+    qm = scene.frames.read_qm(alignment.index, tuple(wanted))
+    frames, weights = move_frames(lr, qm, pixels, wanted, window)
+    gains, offsets = (x[:, None, None] for x in (alignment.gains, alignment.offsets))
+    level, std = np.float32(alignment.level), np.float32(alignment.std)
+    frames = ((frames - offsets) / gains - level) / std
+    return {
+        "frames": frames * weights,
+        "weights": weights.astype(np.float32),
+        "fractions": alignment.fractions,
+        "level": np.array([level]),
+        "std": np.array([std]),
+    }

@@ -1,0 +1,38 @@
+"""The skorch nets that all architectures share, and what trains them."""
+
+from ._callbacks import BestWeights, ChallengeScore, HistoryCSV, ProgressBar, TensorBoardFolder
+from ._checkpoint import Checkpoint
+from ._device import resolve_device, resolve_dtype
+from ._fusion_sampling import FusionDataset, collate_frames, read_sample, turn_sample
+from ._reconstruction import Reconstruction
+from ._sampling import BatchPlan, SampleRequest, SceneDataset, ViewAverager, turn_and_flip
+from ._scene_net import SceneNet
+from ._scene_regressor import SceneRegressor
+from ._weights import Weights, load_weights, save_weights, shipped_weights
+
+__all__ = [
+    "BatchPlan",
+    "BestWeights",
+    "ChallengeScore",
+    "Checkpoint",
+    "FusionDataset",
+    "HistoryCSV",
+    "ProgressBar",
+    "Reconstruction",
+    "SampleRequest",
+    "SceneDataset",
+    "SceneNet",
+    "SceneRegressor",
+    "TensorBoardFolder",
+    "ViewAverager",
+    "Weights",
+    "collate_frames",
+    "load_weights",
+    "read_sample",
+    "resolve_device",
+    "resolve_dtype",
+    "save_weights",
+    "shipped_weights",
+    "turn_and_flip",
+    "turn_sample",
+]
