@@ -2,6 +2,8 @@
 
 import lazy_loader
 
+from .version import __version__
+
 # Names are imported when they are first used: scenes, scores and the baseline don't wait for torch.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
@@ -33,5 +35,4 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "training": ["SceneNet", "SceneRegressor"],
     },
 )
-
-__version__ = "0.1.0.dev0"
+__all__ += ["__version__"]

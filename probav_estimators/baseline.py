@@ -110,4 +110,5 @@ class BicubicBaseline(RegressorMixin, BaseEstimator):
         tags.requires_fit = False
         tags.no_validation = True
         tags.target_tags.required = False
+        tags.input_tags.two_d_array = False
         return tags

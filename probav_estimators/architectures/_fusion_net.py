@@ -1,5 +1,6 @@
 """Fusion of any number of frames."""
 
+import inspect
 import os
 from numbers import Integral, Real
 
@@ -8,9 +9,9 @@ from sklearn.utils._param_validation import Interval
 from skorch.utils import to_tensor
 
 from ..imaging import blend_tiles
-from ..losses import CPSNRLoss, uncertainty_loss
+from ..losses import uncertainty_loss
 from ..prediction import stack_images
-from ..scenes import align_scene, check_scenes, estimate_psf_sigma
+from ..scenes import align_scene, check_scenes
 from ..training import (
     FusionDataset,
     SceneNet,
@@ -19,15 +20,13 @@ from ..training import (
     load_weights,
     read_sample,
     save_weights,
+    show_progress,
     turn_and_flip,
     turn_sample,
 )
 from ._fusion_layers import FusionLayers
 
 __all__ = ["FusionNet"]
-
-# HR pixels of shift that the loss forgives, as the challenge does.
-_BORDER = 3
 
 # What fine-tuning wants, where pretrained weights are to be improved and not to be lost.
 _FINE_TUNING = {"lr": 1e-4, "batch_size": 4}
@@ -58,6 +57,11 @@ class FusionNet(SceneNet):
         Residual blocks in each of the three stages.
     scale : int, default=None
         HR pixels for each LR pixel. None: that of the weights or of the scenes.
+    border : int, default=3
+        HR pixels of shift that training forgives, as the challenge does: what a `criterion` that
+        is a class with such a parameter is made with, unless ``criterion__border`` says otherwise,
+        and at which shifts standard deviations are fitted. A `criterion` that is an instance keeps
+        its own.
     uncertainty_weight : float, default=0.004
         Weight of the likelihood that makes the standard deviation fit the errors.
     n_augment : int, default=1
@@ -68,8 +72,10 @@ class FusionNet(SceneNet):
         about this size. None: as a whole.
 
     {attributes}
+    width_, depth_ : int
+        Size of the layers.
     psf_sigma_ : float
-        After a training without HR images: the sensor's point spread function, in LR pixels.
+        After a training with ReprojectionLoss: the sensor's point spread function, in LR pixels.
 
     See Also
     --------
@@ -100,11 +106,14 @@ class FusionNet(SceneNet):
 
     collate = staticmethod(collate_frames)
 
+    leaves_frames_out = True
+
     _parameter_constraints = SceneNet._parameter_constraints | {
         "weights": [str, os.PathLike, None],
         "width": [Interval(Integral, 1, None, closed="left")],
         "depth": [Interval(Integral, 1, None, closed="left")],
         "scale": [Interval(Integral, 2, None, closed="left"), None],
+        "border": [Interval(Integral, 0, None, closed="left")],
         "uncertainty_weight": [Interval(Real, 0, None, closed="left")],
         "n_augment": [Interval(Integral, 1, None, closed="left")],
         "tile_size": [Interval(Integral, 64, None, closed="left"), None],
@@ -117,6 +126,7 @@ class FusionNet(SceneNet):
         width=64,
         depth=4,
         scale=None,
+        border=3,
         uncertainty_weight=0.004,
         n_augment=1,
         tile_size=256,
@@ -127,6 +137,7 @@ class FusionNet(SceneNet):
         self.width = width
         self.depth = depth
         self.scale = scale
+        self.border = border
         self.uncertainty_weight = uncertainty_weight
         self.n_augment = n_augment
         self.tile_size = tile_size
@@ -154,12 +165,14 @@ class FusionNet(SceneNet):
         FileNotFoundError
             If there are no such weights.
         ValueError
-            If the file is truncated or belongs to another class.
+            If the file is truncated or belongs to another class, or if `params` ask for another
+            scale or size than the weights have.
         """
         layout = _load(cls, weights).layout
         shape = {key: layout[key] for key in ("width", "depth")}
         net = cls(weights=weights, **_FINE_TUNING | shape | params)
-        net.scale_ = layout["scale"]
+        net._check_parameters()
+        net._take_layout(layout["scale"])
         return net.initialize()
 
     def save_pretrained(self, path):
@@ -172,7 +185,7 @@ class FusionNet(SceneNet):
         """
         self.check_is_fitted()
         state = self.module_.state_dict()
-        save_weights(Weights(state, type(self).__name__, self._layout()), path)
+        save_weights(Weights(state, type(self).__name__, self.layout()), path)
 
     def predict(self, X, return_std=False):
         """Super-resolve scenes.
@@ -199,12 +212,14 @@ class FusionNet(SceneNet):
         """
         self.check_is_fitted()
         scenes = check_scenes(X, type(self).__name__)
-        self._check_inputs(scenes)
+        self.check_inputs(scenes)
         images, deviations = [], []
-        for scene in scenes:
-            image, deviation = self.predict_into(scene)
-            images.append(np.clip(image, 0, 1, out=image))
-            deviations.append(deviation)
+        with show_progress(self, len(scenes)) as progress:
+            for scene in scenes:
+                image, deviation = self.predict_into(scene)
+                images.append(np.clip(image, 0, 1, out=image))
+                deviations.append(deviation)
+                progress.update()
         if return_std:
             return stack_images(images), stack_images(deviations)
         return stack_images(images)
@@ -225,12 +240,17 @@ class FusionNet(SceneNet):
         -------
         array of shape (2, H, W)
             Image, not clipped to [0, 1], and standard deviation.
+
+        Raises
+        ------
+        ValueError
+            If `scene` is no scene that the net can take, or `out` has another shape or values that
+            are no floats.
         """
         self.check_is_fitted()
-        self._check_inputs([scene])
-        height, width = scene.shape
-        if out is None:
-            out = np.empty((2, self.scale_ * height, self.scale_ * width), np.float32)
+        check_scenes([scene], f"{type(self).__name__}.predict_into")
+        self.check_inputs([scene])
+        out = self._check_out(out, scene)
         alignment = align_scene(scene)
         variants = list(_variants(alignment, self.n_augment))
 
@@ -241,6 +261,18 @@ class FusionNet(SceneNet):
             return np.stack([image, np.sqrt(variance)])
 
         blend_tiles(fuse, scene.shape, self.scale_, self.tile_size, out)
+        return out
+
+    def _check_out(self, out, scene):
+        shape = (2, *(self.scale_ * length for length in scene.shape))
+        if out is None:
+            return np.empty(shape, np.float32)
+        if getattr(out, "shape", None) != shape or out.dtype.kind != "f":
+            got = f"{type(out).__name__} of shape {getattr(out, 'shape', None)}"
+            raise ValueError(
+                f"predict_into: out must be a float array of shape {shape} for scene "
+                f"{scene.name}, got {got} and type {getattr(out, 'dtype', None)}"
+            )
         return out
 
     def _fuse(self, scene, window, alignment, turn, flip):
@@ -254,32 +286,41 @@ class FusionNet(SceneNet):
     # What SceneNet asks
 
     def build_module(self):
-        module = FusionLayers(self.scale_, self.width, self.depth)
-        if self.weights is not None:
-            module.load_state_dict(_load(type(self), self.weights).state)
-        return module
+        return FusionLayers(self.scale_, self.width_, self.depth_)
 
-    def make_dataset(self, scenes, *, truth, training=False):
+    def make_dataset(self, scenes, *, loss=None, training=False):
         return FusionDataset(
             scenes,
-            with_truth=truth and not self._is_self_supervised,
-            leave_out=truth and self._is_self_supervised,
+            with_truth=loss is not None and loss.needs_truth,
+            left_out=0.0 if loss is None else loss.left_out,
             patch_size=self.patch_size if training else None,
             augment=self.augment and training,
         )
 
-    def get_split_datasets(self, X, y=None, **fit_params):
-        if self._is_self_supervised:
-            given = self.criterion_.psf_sigma
-            self.psf_sigma_ = estimate_psf_sigma(X) if given is None else given
-        return super().get_split_datasets(X, y, **fit_params)
+    def learn_layout(self, scenes):
+        self._take_layout(scenes[0].scale)
+        if self.scale_ is None:
+            raise ValueError(
+                f"{type(self).__name__} learns the scale from HR images, and scene "
+                f"{scenes[0].name} has none: give scale=3, or weights"
+            )
+        self.check_inputs(scenes)
+
+    def layout(self):
+        return {**super().layout(), "width": self.width_, "depth": self.depth_}
+
+    def starting_weights(self):
+        if self.weights is None or self.start_from is not None:
+            return super().starting_weights()
+        return self._pretrained().state
 
     def get_params_for(self, prefix):
         params = super().get_params_for(prefix)
         kind = self.criterion
-        if prefix == "criterion" and isinstance(kind, type) and issubclass(kind, CPSNRLoss):
-            return {"border": _BORDER, **params}
-        return params
+        takes_border = isinstance(kind, type) and "border" in inspect.signature(kind).parameters
+        return (
+            {"border": self.border, **params} if prefix == "criterion" and takes_border else params
+        )
 
     def infer(self, x, **fit_params):
         x = to_tensor(dict(x), device=self.device)
@@ -289,50 +330,53 @@ class FusionNet(SceneNet):
         return super().infer(x, **fit_params)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        if self._is_self_supervised:
-            return self.criterion_(y_pred, to_tensor(X, device=self.device), self.psf_sigma_)
-        truth = to_tensor(y_true["truth"], device=self.device)
-        loss = self.criterion_(y_pred[:, :1], truth)
-        if not self.uncertainty_weight:
+        loss = super().get_loss(y_pred[:, :1], y_true, X, training)
+        if "truth" not in y_true or not self.uncertainty_weight:
             return loss
-        return loss + self.uncertainty_weight * uncertainty_loss(y_pred, truth, _BORDER)
+        truth = to_tensor(y_true["truth"], device=self.device)
+        return loss + self.uncertainty_weight * uncertainty_loss(y_pred, truth, self.border)
 
     @property
-    def _is_self_supervised(self):
-        return getattr(self.criterion, "self_supervised", False)
+    def psf_sigma_(self):
+        """Point spread function that a training without HR images estimated, in LR pixels."""
+        return self.criterion_.psf_sigma_
 
-    @property
-    def _needs_truth(self):
-        return not self._is_self_supervised
-
-    def _learn_layout(self, scenes):
-        pretrained = None if self.weights is None else _load(type(self), self.weights).layout
-        self.scale_ = self.scale or (pretrained or {}).get("scale") or scenes[0].scale
-        if self.scale_ is None:
-            raise ValueError(
-                f"{type(self).__name__} learns the scale from HR images, and scene "
-                f"{scenes[0].name} has none: give scale=3, or weights"
-            )
-        for key, value in (pretrained or {}).items():
-            if self._layout()[key] != value:
+    def _take_layout(self, scale):
+        """Take scale and size from the parameters, and see that pretrained weights have them."""
+        pretrained = None if self.weights is None else self._pretrained().layout
+        self.scale_ = self.scale or (scale if pretrained is None else pretrained["scale"])
+        self.width_, self.depth_ = self.width, self.depth
+        for key, value in self.layout().items():
+            if pretrained is not None and pretrained[key] != value:
                 raise ValueError(
-                    f"{type(self).__name__} has {key} {self._layout()[key]} and the weights "
-                    f"{self.weights!r} have {key} {value}: give weights of that {key}, or "
-                    "weights=None to train from random ones"
+                    f"{type(self).__name__} has {key} {value} and the weights {self.weights!r} "
+                    f"have {key} {pretrained[key]}: give weights of that {key}, or weights=None "
+                    "to train from random ones"
                 )
-        self._check_inputs(scenes)
 
-    def _layout(self):
-        return {**super()._layout(), "width": self.width, "depth": self.depth}
+    # Pretrained weights stay in memory, so that a net and its clones outlive their file
 
-    def _check_inputs(self, scenes):
-        for scene in scenes:
-            if scene.scale not in (None, self.scale_):
-                raise ValueError(
-                    f"{type(self).__name__} makes images {self.scale_} times as large as the "
-                    f"frames, and those of scene {scene.name} are {scene.scale} times as large: "
-                    "use weights of that scale, or fit a net on such scenes"
-                )
+    def _pretrained(self):
+        try:
+            self._loaded = self.weights, _load(type(self), self.weights)
+        except FileNotFoundError:
+            if self._loaded is None or self._loaded[0] != self.weights:
+                raise
+        return self._loaded[1]
+
+    _loaded = None
+
+    def __sklearn_clone__(self):
+        clone = super().__sklearn_clone__()
+        clone._loaded = self._loaded
+        return clone
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if self.initialized_:
+            # Such a net has its weights.
+            state.pop("_loaded", None)
+        return state
 
 
 def _load(kind, name):

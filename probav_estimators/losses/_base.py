@@ -1,30 +1,69 @@
 """Base of the training losses."""
 
-from abc import ABC, abstractmethod
-
 from torch import nn
 from torch.nn.functional import binary_cross_entropy
 
 __all__ = ["SceneLoss"]
 
 
-class SceneLoss(nn.Module, ABC):
+class SceneLoss(nn.Module):
     """Base of losses: a measure of the image and, if the net predicts one, of the clearance map.
 
-    A subclass says what :meth:`image_loss` is.
+    A subclass that compares with HR images says what :meth:`image_loss` is. One that compares with
+    something else overrides `needs_truth`, `left_out`, :meth:`prepare` and :meth:`compare`.
 
     Parameters
     ----------
     clearance_weight : float, default=0.5
         Weight of the binary cross-entropy of the clearance channel, where there is one.
+
+    Examples
+    --------
+    >>> from probav_estimators import SceneLoss
+    >>> class MeanAbsoluteError(SceneLoss):
+    ...     def image_loss(self, sr, hr, clear):
+    ...         return (clear * (sr - hr).abs()).sum() / clear.sum().clamp_min(1)
     """
+
+    #: Whether it compares with HR images; otherwise scenes need none.
+    needs_truth = True
+
+    #: Part of the frames of each sample that it compares with, and that the net is not given.
+    left_out = 0.0
 
     def __init__(self, clearance_weight=0.5):
         super().__init__()
         self.clearance_weight = clearance_weight
 
+    def prepare(self, scenes):
+        """Learn from the scenes what the loss needs to know; `fit` calls it before it trains.
+
+        Parameters
+        ----------
+        scenes : list of Scene
+            Those of `fit`, validation scenes among them.
+        """
+
+    def compare(self, prediction, target, sample):
+        """Loss of a batch; what a training calls.
+
+        Parameters
+        ----------
+        prediction : float tensor of shape (n, 1 or 2, H, W)
+            Image in [0, 1] and, in the second channel, the probability that a pixel is clear.
+        target : dict of tensors
+            With "truth" (n, 2, H, W), HR image and status map, if the loss `needs_truth`.
+        sample : dict of tensors
+            What the net was given and, if the loss has frames `left_out`, which they are.
+
+        Returns
+        -------
+        scalar tensor
+        """
+        return self(prediction, target["truth"])
+
     def forward(self, prediction, truth):
-        """Loss of a batch.
+        """Loss of a batch with HR images.
 
         Parameters
         ----------
@@ -43,6 +82,16 @@ class SceneLoss(nn.Module, ABC):
             loss = loss + self.clearance_weight * binary_cross_entropy(prediction[:, 1], clear)
         return loss
 
-    @abstractmethod
     def image_loss(self, sr, hr, clear):
-        """Loss of the images, each of shape (n, H, W)."""
+        """Loss of the images.
+
+        Parameters
+        ----------
+        sr, hr, clear : float tensors of shape (n, H, W)
+            Image, truth, and 1.0 where the truth is clear.
+
+        Returns
+        -------
+        scalar tensor
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override image_loss or compare")

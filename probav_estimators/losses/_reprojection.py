@@ -5,9 +5,10 @@ from numbers import Real
 
 import torch
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
-from torch import nn
 from torch.nn.functional import pixel_unshuffle
 
+from ..scenes import estimate_psf_sigma
+from ._base import SceneLoss
 from ._sensor_model import SensorModel
 
 __all__ = ["ReprojectionLoss"]
@@ -22,7 +23,7 @@ _MAX_SIGMA = 1.0
 _HUBER_SCALE = 3.0
 
 
-class ReprojectionLoss(nn.Module):
+class ReprojectionLoss(SceneLoss):
     """Compare the image, as the sensor would see it, with frames that were left out of it.
 
     For fine-tuning FusionNet on scenes without HR images: ``FusionNet.from_pretrained(...,
@@ -47,6 +48,11 @@ class ReprojectionLoss(nn.Module):
         Without this the image would come out sharper than any camera's. None asks for the ground
         itself.
 
+    Attributes
+    ----------
+    psf_sigma_ : float
+        The point spread function that :meth:`prepare` estimated or was given, in LR pixels.
+
     Raises
     ------
     ValueError
@@ -68,8 +74,8 @@ class ReprojectionLoss(nn.Module):
        and Pattern Recognition Workshops, 2021.
     """
 
-    #: FusionNet leaves frames out, and asks for no HR images.
-    self_supervised = True
+    needs_truth = False
+    left_out = 0.25
 
     def __init__(self, psf_sigma=None, placement_error=0.29, image_sigma=0.5):
         super().__init__()
@@ -90,17 +96,32 @@ class ReprojectionLoss(nn.Module):
         self.placement_error = placement_error
         self.image_sigma = image_sigma
 
-    def forward(self, prediction, sample, psf_sigma=None):
+    def prepare(self, scenes):
+        """Estimate the point spread function, unless it was given.
+
+        Parameters
+        ----------
+        scenes : list of Scene
+
+        Raises
+        ------
+        ValueError
+            If it was not given and no scene has three clear frames that can be registered.
+        """
+        given = self.psf_sigma
+        self.psf_sigma_ = estimate_psf_sigma(scenes) if given is None else given
+
+    def compare(self, prediction, target, sample):
         """Loss of a batch.
 
         Parameters
         ----------
-        prediction : float tensor of shape (n, 2, H, W)
-            Images, and standard deviations, which have no part in the loss.
+        prediction : float tensor of shape (n, 1, H, W)
+            Images in pixel values.
+        target : dict of tensors
+            Not used.
         sample : dict of tensors
             What :class:`~probav_estimators.training.FusionDataset` gives, with "left_out".
-        psf_sigma : float, default=None
-            What was estimated; needed where the loss was not given one.
 
         Returns
         -------
@@ -111,8 +132,7 @@ class ReprojectionLoss(nn.Module):
         level, std = (sample[key][:, :, None, None] for key in ("level", "std"))
         image = pixel_unshuffle((prediction[:, :1] - level) / std, scale)
         sensor = SensorModel(scale)
-        sigma = psf_sigma if self.psf_sigma is None else self.psf_sigma
-        response = self._response(sigma, scale)
+        response = self._response(self.psf_sigma_, scale)
         weight = sample["weights"] * sample["left_out"][..., None, None]
         # What the repeated edge of the image reaches is not the sensor's doing.
         weight = weight * _inside(weight, sensor.reach)

@@ -4,6 +4,7 @@ from ._callbacks import BestWeights, ChallengeScore, HistoryCSV, ProgressBar, Te
 from ._checkpoint import Checkpoint
 from ._device import resolve_device, resolve_dtype
 from ._fusion_sampling import FusionDataset, collate_frames, read_sample, turn_sample
+from ._progress import show_progress
 from ._reconstruction import Reconstruction
 from ._sampling import BatchPlan, SampleRequest, SceneDataset, ViewAverager, turn_and_flip
 from ._scene_net import SceneNet
@@ -33,6 +34,7 @@ __all__ = [
     "resolve_dtype",
     "save_weights",
     "shipped_weights",
+    "show_progress",
     "turn_and_flip",
     "turn_sample",
 ]

@@ -96,7 +96,7 @@ def _layout_of(net, scenes):
     return {
         "scenes": scenes,
         "architecture": type(net).__name__,
-        **net._layout(),
+        **net.layout(),
         "parameters": {name: list(p.shape) for name, p in net.module_.named_parameters()},
     }
 

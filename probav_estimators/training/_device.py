@@ -5,15 +5,33 @@ import torch
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+def check_device(device):
+    """Check that a `device` parameter means a device that this machine has.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know it, or finds no such device.
+    """
+    if device == "auto":
+        return
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(
+            f'device={device!r} is none that torch knows: give "auto", "cpu" or "cuda"'
+        ) from error
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if kind in there and not there[kind]():
+        raise ValueError(
+            f"device={device!r}, but torch finds no such device on this machine: give "
+            '"auto" or "cpu", or install a build of torch and a driver for it'
+        )
+
+
 def resolve_device(device):
     """Device that a `device` parameter means; "auto" is cuda, else mps, else cpu."""
     if device != "auto":
-        try:
-            torch.device(device)
-        except RuntimeError as error:
-            raise ValueError(
-                f'device={device!r} is none that torch knows: give "auto", "cpu" or "cuda"'
-            ) from error
         return device
     if torch.cuda.is_available():
         return "cuda"

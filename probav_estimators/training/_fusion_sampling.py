@@ -14,9 +14,6 @@ __all__ = ["FusionDataset", "collate_frames", "read_sample", "turn_sample"]
 _FEWER_FRAMES = 0.25
 _HOLES = 0.15
 
-# Part of the frames that a self-supervised training compares the result with.
-_LEFT_OUT = 0.25
-
 
 def read_sample(scene, alignment, window=None):
     """Frames of a scene, brought together: what `read_aligned` gives, as tensors."""
@@ -45,9 +42,9 @@ class FusionDataset(Dataset):
     scenes : list of Scene
     with_truth : bool
         Whether samples hold HR image and status map.
-    leave_out : bool, default=False
-        Whether some frames of each sample are to be compared with the result instead of being
-        fused; "left_out" (t,) then says which.
+    left_out : float, default=0
+        Part of the frames of each sample that are to be compared with the result instead of being
+        fused; if it is not 0, "left_out" (t,) says which.
     patch_size : int, default=None
         Samples are random patches of this many LR pixels along each axis. None: whole frames.
     augment : bool, default=False
@@ -62,14 +59,14 @@ class FusionDataset(Dataset):
         scenes,
         *,
         with_truth,
-        leave_out=False,
+        left_out=0.0,
         patch_size=None,
         augment=False,
         alignments=None,
     ):
         self.scenes = scenes
         self.with_truth = with_truth
-        self.leave_out = leave_out
+        self.left_out = left_out
         self.patch_size = patch_size
         self.augment = augment
         #: How many samples each scene gives.
@@ -91,13 +88,13 @@ class FusionDataset(Dataset):
         scene, alignment = self.scenes[request.sample], self._alignment_of(request.sample)
         rng = np.random.default_rng(request.seed)
         left_out = np.zeros(0, int)
-        if self.leave_out:
+        if self.left_out:
             if len(alignment.index) < 2:
                 raise ValueError(
                     f"scene {scene.name} has no two frames that could be placed, and a training "
                     "without HR images leaves one out to compare with: remove the scene"
                 )
-            alignment, left_out = _leave_out(alignment, request, rng)
+            alignment, left_out = _leave_out(alignment, self.left_out, request, rng)
         elif self.augment and rng.random() < _FEWER_FRAMES:
             alignment = _lose_frames(alignment, rng)
         window = None
@@ -115,7 +112,7 @@ class FusionDataset(Dataset):
             images = turn_sample(images, turn, flip)
             if self.with_truth:
                 target["truth"] = turn_and_flip(target["truth"], turn, flip).contiguous()
-        if self.leave_out:
+        if self.left_out:
             images["left_out"] = torch.zeros(len(alignment.index))
             images["left_out"][left_out] = 1
         return images, target
@@ -126,13 +123,13 @@ class FusionDataset(Dataset):
         return self._alignments[sample]
 
 
-def _leave_out(alignment, request, rng):
+def _leave_out(alignment, part, request, rng):
     """Alignment in the middle of the frames that are fused, and which frames are not."""
     t = len(alignment.index)
     if request.seed is None:
         rng = np.random.default_rng(request.sample)
     order = rng.permutation(t)
-    left_out, fused = np.split(order, [max(1, round(_LEFT_OUT * t))])
+    left_out, fused = np.split(order, [max(1, round(part * t))])
     return alignment.choose(slice(None), centre=fused), left_out
 
 

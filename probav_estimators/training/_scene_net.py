@@ -1,9 +1,11 @@
 """The skorch net that all estimators with torch inside share."""
 
+import copy
 import inspect
 import multiprocessing
 import os
 from abc import ABC, abstractmethod
+from itertools import zip_longest
 from numbers import Integral, Real
 
 import torch
@@ -17,14 +19,15 @@ from sklearn.utils._param_validation import (
 )
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
-from skorch.dataset import ValidSplit
+from skorch.history import History
 from skorch.utils import to_tensor
 from torch.utils.data import default_collate
 
-from ..losses import CPSNRLoss
+from ..losses import CPSNRLoss, SceneLoss
 from ..prediction import stack_images
 from ..scenes import check_scenes
 from ..scoring import mean_cpsnr
+from ..version import __version__, warn_of_other_version
 from ._callbacks import (
     BestWeights,
     ChallengeScore,
@@ -34,8 +37,12 @@ from ._callbacks import (
     monitored_score,
 )
 from ._checkpoint import Checkpoint
-from ._device import DTYPES, resolve_device, resolve_dtype
+from ._device import DTYPES, check_device, resolve_device, resolve_dtype
+from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
+from ._progress import show_progress
 from ._sampling import BatchPlan, ViewAverager
+from ._splitting import split_scenes
+from ._starting import find_net
 
 __all__ = ["SceneNet"]
 
@@ -48,83 +55,47 @@ _OPTIMIZERS = {
     if isinstance(value, type) and name != "Optimizer"
 }
 
-_PARAMETERS = """Parameters
-    ----------
-    max_epochs : int, default=150
-        How often every scene is seen.
-    batch_size : int, default=32
-        Samples for each step of the optimizer.
-    lr : float, default=1e-3
-        Learning rate.
-    optimizer : class of torch.optim or its name, default=torch.optim.NAdam
-        Its own parameters are given as ``optimizer__weight_decay=...``.
-    device : str, default="auto"
-        Where to compute. "auto": cuda, else mps, else cpu.
-    compute_dtype : {"auto", "float32", "bfloat16"}, default="auto"
-        Precision of the layers. "auto": bfloat16 where the hardware computes in it, else float32.
-    patch_size : int, default=None
-        Train on random patches of this many LR pixels along each axis. None: whole frames.
-    augment : bool, default=False
-        Flip and turn training samples by quarters at random.
-    criterion : class of a loss, default=CPSNRLoss
-        Its own parameters are given as ``criterion__border=3``.
-    train_split : float, callable or None, default=0.1
-        Scenes that are kept from training and scored after every epoch: a fraction, or a splitter
-        of skorch (``ValidSplit(5)``, ``predefined_split(scenes)``). None, or a fraction of a
-        single scene: no validation.
-    lr_patience : int or None, default=5
-        Epochs without a better validation score (without validation: training loss) after which
-        the learning rate halves, down to 1e-9. None: it stays.
-    early_stopping : int or None, default=None
-        Epochs without a better validation score after which training stops. None: it does not.
-    resume : path-like, default=None
-        Folder in which every epoch is saved, and from which a training that was killed goes on.
-    start_from : fitted estimator of the same class, default=None
-        Weights to begin with, for fine-tuning on other scenes. Wrapped in scikit-learn's
-        `FrozenEstimator` it survives cloning, as in a grid search.
-    history_csv : path-like, default=None
-        File that the history is written to after every epoch.
-    tensorboard : path-like, default=None
-        Folder that the history is written to for TensorBoard.
-    callbacks : list of skorch callbacks, default=None
-    warm_start : bool, default=False
-        Whether `fit` goes on from the present weights.
-    verbose : int, default=1
-        0: no progress bar.
-    random_state : int, RandomState instance or None, default=None
-        Weights, order, patches and augmentation; two fits with the same int are equal.
-    **kwargs
-        Parameters with a prefix, as skorch has them: ``optimizer__*``, ``criterion__*``,
-        ``iterator_train__num_workers`` (worker processes that read scenes; by default none on the
-        CPU, whose cores the net itself keeps busy, and up to 8 beside a GPU), ``callbacks__*``."""
-
-_ATTRIBUTES = """Attributes
-    ----------
-    module_ : torch.nn.Module
-        The net.
-    history : skorch.history.History
-        Losses and `valid_score`, the validation scenes' mean challenge score, of every epoch.
-    scale_ : int
-        HR pixels for each LR pixel."""
+# They need a single group of parameters, sparse gradients, or matrices.
+_UNFIT_OPTIMIZERS = {"LBFGS", "SparseAdam", "Muon"}
+_UNFIT_CLASSES = {getattr(torch.optim, name, None) for name in _UNFIT_OPTIMIZERS} - {None}
 
 
 class SceneNet(RegressorMixin, NeuralNet, ABC):
     """Base of all nets that make one image of a scene.
 
-    A subclass states its module, what it learns from the scenes before that is made, and the
-    dataset that gives it samples. In its docstring, ``{parameters}`` and ``{attributes}`` stand
-    for what all nets have.
+    A subclass overrides :meth:`build_module`, which makes its layers, :meth:`make_dataset`, which
+    makes the samples that they are given, and where it needs to :meth:`learn_layout`,
+    :meth:`layout`, :meth:`check_inputs`, :meth:`starting_weights` and `collate`. In its docstring,
+    ``{parameters}`` and ``{attributes}`` stand for what all nets have. Everything else is
+    skorch's [1]_, whose methods may be overridden as well.
 
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    SceneRegressor : Base of the nets that work on what InputComposer makes.
+
+    Notes
+    -----
+    Pickles and copies of a fitted net hold its weights and the history of its epochs, but not the
+    state of its optimizer: `partial_fit` then begins with a new one. To go on exactly where a
+    training ended, use `resume`.
+
+    References
+    ----------
+    .. [1] https://skorch.readthedocs.io
     """
 
-    _documented_parameters = _PARAMETERS
-    _documented_attributes = _ATTRIBUTES
+    _documented_parameters = PARAMETERS
+    _documented_attributes = ATTRIBUTES
 
     #: Makes a batch of samples.
     collate = staticmethod(default_collate)
+
+    #: Whether its dataset can leave frames out, for a loss to compare with.
+    leaves_frames_out = False
 
     _parameter_constraints = {
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -139,6 +110,7 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         "train_split": [Interval(Real, 0, 1, closed="neither"), callable, None],
         "lr_patience": [Interval(Integral, 1, None, closed="left"), None],
         "early_stopping": [Interval(Integral, 1, None, closed="left"), None],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "resume": [str, os.PathLike, None],
         "start_from": [HasMethods("predict"), None],
         "history_csv": [str, os.PathLike, None],
@@ -164,6 +136,7 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         train_split=0.1,
         lr_patience=5,
         early_stopping=None,
+        max_time=None,
         resume=None,
         start_from=None,
         history_csv=None,
@@ -195,6 +168,7 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         self.augment = augment
         self.lr_patience = lr_patience
         self.early_stopping = early_stopping
+        self.max_time = max_time
         self.resume = resume
         self.start_from = start_from
         self.history_csv = history_csv
@@ -203,36 +177,91 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        if cls.__doc__:
-            filled = cls.__doc__.replace("{parameters}", cls._documented_parameters)
-            cls.__doc__ = filled.replace("{attributes}", cls._documented_attributes)
-        if "__init__" in vars(cls):
-            # The signature names what a subclass hands on in **kwargs, for help and for printing.
-            cls.__init__.__signature__ = _merged_signature(cls)
+        complete_documentation(cls, SceneNet)
 
-    # What a subclass says
+    # What a subclass overrides
 
     @abstractmethod
     def build_module(self):
-        """Return the net, with weights of torch's global random state."""
+        """Make the net.
+
+        Returns
+        -------
+        torch.nn.Module
+            With weights of torch's global random state. Called with a sample's tensors as keyword
+            arguments, it returns (n, 1 or more, H, W), whose first channel is the image.
+        """
 
     @abstractmethod
-    def make_dataset(self, scenes, *, truth, training=False):
-        """Return the dataset of samples; with `training`, those of `patch_size` and `augment`."""
+    def make_dataset(self, scenes, *, loss=None, training=False):
+        """Make the dataset of samples.
 
-    #: Whether training needs HR images.
-    _needs_truth = True
+        Parameters
+        ----------
+        scenes : list of Scene
+        loss : SceneLoss, default=None
+            What samples are to be compared by: they hold HR images if it `needs_truth`, and leave
+            a part of the frames out if it has `left_out`. None: samples are for a prediction.
+        training : bool, default=False
+            Whether samples are patches of `patch_size` and may `augment`.
 
-    def _learn_layout(self, scenes):
-        """Learn what :meth:`build_module` needs to know."""
+        Returns
+        -------
+        torch.utils.data.Dataset
+            With `scenes`, `n_views` (samples of each scene), `with_truth` and `shape_of(sample)`.
+            Items are given a :class:`~probav_estimators.training.SampleRequest`.
+        """
+
+    def learn_layout(self, scenes):
+        """Learn from scenes what :meth:`build_module` needs to know, and check that they fit.
+
+        Parameters
+        ----------
+        scenes : list of Scene
+        """
         self.scale_ = scenes[0].scale
 
-    def _check_inputs(self, scenes):
-        """Raise a ValueError unless the net can take these scenes."""
+    def layout(self):
+        """What has to agree for weights to be exchanged.
 
-    def _layout(self):
-        """What has to agree for weights to be exchanged, by what it is called."""
+        Returns
+        -------
+        dict of str to value
+            By what it is called in errors; values that JSON knows.
+        """
         return {"scale": self.scale_}
+
+    def check_inputs(self, scenes):
+        """Check that the net can take scenes.
+
+        Parameters
+        ----------
+        scenes : list of Scene
+
+        Raises
+        ------
+        ValueError
+            If one has another scale than the net.
+        """
+        for scene in scenes:
+            if scene.scale not in (None, self.scale_):
+                raise ValueError(
+                    f"{type(self).__name__} makes images {self.scale_} times as large as the "
+                    f"frames, and those of scene {scene.name} are {scene.scale} times as large: "
+                    "fit one net for each scale"
+                )
+
+    def starting_weights(self):
+        """Weights to begin with.
+
+        Returns
+        -------
+        dict of str to tensor, or None
+            The state dict that `fit` loads into a new module; None for random weights.
+        """
+        if self.start_from is None:
+            return None
+        return self._starting_net().module_.state_dict()
 
     # What a user calls
 
@@ -242,9 +271,11 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         Parameters
         ----------
         X : list of Scene
-            With HR images, and prepared as the class needs it.
+            With HR images unless the loss needs none, and prepared as the class needs it.
         y : None
             Not used: a scene carries its truth.
+        **fit_params
+            Handed to the module's `forward`, as skorch does.
 
         Returns
         -------
@@ -256,23 +287,34 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
             If a parameter is not valid, a scene has no HR image, or the net can't take it.
         """
         scenes = check_scenes(X, type(self).__name__, truth=self._needs_truth)
-        if not (self.warm_start and self.initialized_):
-            self._learn_layout(scenes)
+        self._check_parameters()
+        if self.warm_start and self.initialized_:
+            self._check_same_layers()
+        else:
+            self.learn_layout(scenes)
         return super().fit(scenes, None, **fit_params)
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         """Go on training from the present weights, for another `max_epochs`.
 
-        Parameters and errors are those of :meth:`fit`.
+        Parameters
+        ----------
+        X : list of Scene
+            As for :meth:`fit`.
+        y, classes : None
+            Not used.
+        **fit_params
+            As for :meth:`fit`.
 
         Returns
         -------
         self
         """
         scenes = check_scenes(X, type(self).__name__, truth=self._needs_truth)
+        self._check_parameters()
         if not self.initialized_:
-            self._learn_layout(scenes)
-        self._check_inputs(scenes)
+            self.learn_layout(scenes)
+        self.check_inputs(scenes)
         return super().partial_fit(scenes, None, **fit_params)
 
     def predict(self, X):
@@ -295,35 +337,77 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         """
         self.check_is_fitted()
         scenes = check_scenes(X, type(self).__name__)
-        self._check_inputs(scenes)
+        self.check_inputs(scenes)
         images = [None] * len(scenes)
-        dataset = self.get_dataset(scenes)
+        dataset = self.make_dataset(scenes)
         averager = ViewAverager(dataset.n_views)
-        for batch in self.get_iterator(dataset):
-            predicted = self.evaluation_step(batch)[:, 0].clamp(0, 1).cpu().numpy()
-            for number, image in averager.add(batch[1]["scene"].tolist(), predicted):
-                images[number] = image
+        with show_progress(self, len(scenes)) as progress:
+            for batch in self.get_iterator(dataset):
+                predicted = self.evaluation_step(batch)[:, 0].clamp(0, 1).cpu().numpy()
+                for number, image in averager.add(batch[1]["scene"].tolist(), predicted):
+                    images[number] = image
+                    progress.update()
         return stack_images(images)
 
     def score(self, X, y=None):
-        """Mean cPSNR in dB on scenes with HR images; greater is better."""
+        """Mean cPSNR in dB on scenes with HR images; greater is better.
+
+        Parameters
+        ----------
+        X : list of Scene
+        y : None
+            Not used.
+
+        Returns
+        -------
+        float
+        """
         return mean_cpsnr(self, X)
 
     # Hooks of skorch
 
     def initialize(self):
         self._check_parameters()
+        if not hasattr(self, "scale_"):
+            raise ValueError(f"{type(self).__name__} takes its layout from scenes: call fit")
         self.seed_ = int(check_random_state(self.random_state).randint(2**31))
-        return super().initialize()
+        # To a net that was fitted before, skorch would tell that its parts are made anew, which
+        # reads as if pretrained weights were lost.
+        was_initialized, self.initialized_ = self.initialized_, False
+        try:
+            return super().initialize()
+        except BaseException:
+            self.initialized_ = was_initialized
+            raise
 
     def initialize_module(self):
         with torch.random.fork_rng(devices=[]):
             # That of the CPU alone: torch.manual_seed would reach those of the GPUs too.
             torch.default_generator.manual_seed(self.seed_)
             module = self.build_module()
-        if self.start_from is not None:
-            module.load_state_dict(self._starting_net().module_.state_dict())
+        weights = self.starting_weights()
+        if weights is not None:
+            self._load_weights(module, weights)
         self.module_ = module.to(memory_format=torch.channels_last)
+        return self
+
+    def initialize_criterion(self):
+        kwargs = self.get_params_for("criterion")
+        criterion = self.criterion
+        if isinstance(criterion, torch.nn.Module) and not kwargs:
+            # What training changes in it must not change the parameter.
+            criterion = copy.deepcopy(criterion)
+        else:
+            criterion = self.initialized_instance(criterion, kwargs)
+        if not isinstance(criterion, SceneLoss):
+            criterion = _TruthLoss(criterion)
+        if criterion.left_out and not self.leaves_frames_out:
+            raise ValueError(
+                f"{type(criterion).__name__} compares with frames that are left out, and "
+                f"{type(self).__name__} takes all that are composed: train a FusionNet with it, or "
+                "choose a loss that compares with HR images"
+            )
+        self.criterion_ = criterion
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
@@ -370,13 +454,15 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         return super().fit_loop(X, y, epochs, _routing_method=_routing_method, **fit_params)
 
     def get_dataset(self, X, y=None):
-        return self.make_dataset(X, truth=False)
+        return self.make_dataset(X)
 
     def get_split_datasets(self, X, y=None, **fit_params):
-        train, valid = self._split(X)
-        self._check_inputs(valid or [])
-        dataset_train = self.make_dataset(train, truth=True, training=True)
-        return dataset_train, self.make_dataset(valid, truth=True) if valid else None
+        train, valid = split_scenes(X, self.train_split, self.seed_, truth=self._needs_truth)
+        self.check_inputs(valid or [])
+        loss = self.criterion_
+        loss.prepare(X)
+        dataset_train = self.make_dataset(train, loss=loss, training=True)
+        return dataset_train, self.make_dataset(valid, loss=loss) if valid else None
 
     def get_iterator(self, dataset, training=False):
         kind = "iterator_train" if training else "iterator_valid"
@@ -406,7 +492,9 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
             return self.module_(**x, **fit_params)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        return self.criterion_(y_pred, to_tensor(y_true["truth"], device=self.device))
+        target = to_tensor(y_true, device=self.device)
+        sample = to_tensor(dict(X), device=self.device) if self.criterion_.left_out else X
+        return self.criterion_.compare(y_pred, target, sample)
 
     # The device "auto" stays what the user gave, and means what this machine has.
 
@@ -418,11 +506,36 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
     def device(self, device):
         vars(self)["device"] = device
 
+    # Pickles hold what a prediction needs, and what tells how it came about
+
+    def __getstate__(self):
+        kept = object.__new__(type(self))
+        attributes = vars(kept)
+        attributes.update(vars(self))
+        for name in _TRAINING_ONLY:
+            attributes.pop(name, None)
+        if "criterion_" in attributes and self.criterion_.state_dict():
+            del attributes["criterion_"]
+        if "history_" in attributes:
+            attributes["history_"] = _without_batches(self.history_)
+        return super(SceneNet, kept).__getstate__() | {"package_version": __version__}
+
     def __setstate__(self, state):
+        state = dict(state)
+        warn_of_other_version(state.pop("package_version", None), f"this {type(self).__name__}")
         device = state["device"]
         super().__setstate__({**state, "device": resolve_device(device)})
         if device == "auto":
             self.device = device
+        if hasattr(self, "module_"):
+            self._make_anew_what_pickles_lack()
+
+    def _make_anew_what_pickles_lack(self):
+        was_initialized, self.initialized_ = self.initialized_, False
+        if not hasattr(self, "criterion_"):
+            self._initialize_criterion()
+        self._initialize_optimizer()
+        self.initialized_ = was_initialized
 
     # What scikit-learn asks about an estimator
 
@@ -443,6 +556,10 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
 
     def get_params(self, deep=True, **kwargs):
         params = super().get_params(deep=deep, **kwargs)
+        if not deep:
+            # The callbacks of a fitted net are its state; those that were given are parameters.
+            mine = set(self._get_param_names())
+            params = {k: v for k, v in params.items() if "__" not in k or k in mine}
         return params | {"device": vars(self)["device"]}
 
     def __repr__(self, N_CHAR_MAX=700):
@@ -451,76 +568,99 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
+        tags.input_tags.two_d_array = False
         tags.no_validation = True
         return tags
 
     # What fit works with
 
+    @property
+    def _needs_truth(self):
+        kind = getattr(self.criterion, "func", self.criterion)
+        return getattr(kind, "needs_truth", True)
+
     def _starting_net(self):
-        net = self.start_from
-        while not isinstance(net, SceneNet):
-            # FrozenEstimator and Pipeline, in any order
-            net = net.estimator if hasattr(net, "estimator") else net.steps[-1][1]
-        if not net.__sklearn_is_fitted__():
-            raise ValueError(
-                "start_from is not fitted: fit it, and wrap it in sklearn.frozen.FrozenEstimator "
-                "where it is cloned"
-            )
-        theirs, ours = ({"class": type(side).__name__, **side._layout()} for side in (net, self))
+        net = find_net(self.start_from, SceneNet)
+        theirs, ours = ({"class": type(side).__name__, **side.layout()} for side in (net, self))
         for what, value in ours.items():
-            if theirs[what] != value:
+            if theirs.get(what) != value:
                 raise ValueError(
-                    f"start_from has {what} {theirs[what]} and this {type(self).__name__} has "
+                    f"start_from has {what} {theirs.get(what)} and this {type(self).__name__} has "
                     f"{value}: fine-tune with the settings that it was fitted with"
                 )
         return net
 
-    def _check_parameters(self):
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
-        )
-        if not hasattr(self, "scale_"):
-            raise ValueError(f"{type(self).__name__} takes its layout from scenes: call fit")
+    def _load_weights(self, module, weights):
+        try:
+            module.load_state_dict(weights)
+        except RuntimeError as error:
+            source = "start_from" if self.start_from is not None else "the weights"
+            raise ValueError(
+                f"{source} and this {type(self).__name__} have different layers "
+                f"({_first_detail(error)}): use the settings that they were fitted with"
+            ) from error
 
-    def _split(self, scenes):
-        splitter = self.train_split
-        if isinstance(splitter, Real):
-            alone = len(scenes) == 1
-            splitter = None if alone else ValidSplit(float(splitter), random_state=self.seed_)
-        if splitter is None:
-            return scenes, None
-        # Whole scenes are split: views of one scene must not be on both sides.
-        parts = splitter(_Places(scenes))
-        return tuple(
-            None if part is None else _scenes_of(part, self._needs_truth) for part in parts
-        )
+    def _check_parameters(self):
+        params = self.get_params(deep=False)
+        name = type(self).__name__
+        validate_parameter_constraints(self._parameter_constraints, params, name)
+        check_device(vars(self)["device"])
+        if self.optimizer in _UNFIT_OPTIMIZERS or self.optimizer in _UNFIT_CLASSES:
+            raise ValueError(
+                f"optimizer={self.optimizer!r} can't train a net of images: give another, such as "
+                "torch.optim.NAdam or torch.optim.AdamW"
+            )
+        for key in params:
+            if key.startswith(("module__", "dataset__")):
+                raise ValueError(
+                    f"{name} makes its module and its datasets by itself and has no use for {key}: "
+                    "give parameters of the net, without a prefix"
+                )
+
+    def _check_same_layers(self):
+        """Raise a ValueError if parameters now ask for other layers than those at hand."""
+        with torch.random.fork_rng(devices=[]):
+            wanted = self.build_module()
+        for ours, theirs in zip_longest(_lines_of(self.module_), _lines_of(wanted)):
+            if ours != theirs:
+                raise ValueError(
+                    f"warm_start=True goes on with the layers of the last fit, which have {ours}, "
+                    f"and the parameters now ask for {theirs}: set them back, or set "
+                    "warm_start=False"
+                )
 
     def _epoch_seed(self):
         return [self.seed_, len(self.history)]
 
 
-class _Places(torch.utils.data.Dataset):
-    """Scenes as splitters of skorch want them: a dataset with one item for each."""
+class _TruthLoss(SceneLoss):
+    """A loss of torch's, or any other function of prediction and truth."""
 
-    def __init__(self, scenes):
-        self.scenes = scenes
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
 
-    def __len__(self):
-        return len(self.scenes)
-
-    def __getitem__(self, number):
-        return self.scenes[number]
+    def forward(self, prediction, truth):
+        return self.function(prediction, truth)
 
 
-def _scenes_of(part, truth):
-    return check_scenes([part[number] for number in range(len(part))], "train_split", truth=truth)
+# What only a training needs, and may be as large as the weights.
+_TRAINING_ONLY = ("optimizer_",)
 
 
-def _merged_signature(cls):
-    own, inherited = (
-        inspect.signature(init).parameters.values()
-        for init in (cls.__init__, cls.__mro__[1].__init__)
+def _without_batches(history):
+    return History(
+        [{k: v for k, v in row.items() if k != "batches"} | {"batches": []} for row in history]
     )
-    fixed = [p for p in own if p.kind is not p.VAR_KEYWORD]
-    names = {p.name for p in fixed}
-    return inspect.Signature([*fixed, *(p for p in inherited if p.name not in names)])
+
+
+def _lines_of(module):
+    """Layers, their settings and the shapes of their weights, as text."""
+    shapes = (
+        f"{name}: {tuple(x.shape)}" for name, x in module.state_dict().items() if torch.is_tensor(x)
+    )
+    return [*(line.strip() for line in str(module).splitlines()), *shapes]
+
+
+def _first_detail(error):
+    return str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)

@@ -25,7 +25,11 @@ _ATTRIBUTES = """
     n_channels_in_ : int
         Channels of the input.
     n_frames_in_ : int
-        How many of them are frames."""
+        How many of them are frames.
+    residual_, predict_clearance_ : bool
+        The parameters that the net was made with.
+    std_ : float or None
+        Where it is residual: the unit of what the layers say, in pixel values."""
 
 
 class SceneRegressor(SceneNet):
@@ -75,15 +79,16 @@ class SceneRegressor(SceneNet):
         """
 
     def build_module(self):
-        layers = self.build_layers(self.n_channels_in_, 1 + self.predict_clearance, self.scale_)
+        out_channels = 1 + self.predict_clearance_
+        layers = self.build_layers(self.n_channels_in_, out_channels, self.scale_)
         return Reconstruction(layers, self.n_frames_in_, self.std_)
 
-    def make_dataset(self, scenes, *, truth, training=False):
+    def make_dataset(self, scenes, *, loss=None, training=False):
         return SceneDataset(
             scenes,
             self.scale_,
-            with_mean=self.residual,
-            with_truth=truth,
+            with_mean=self.residual_,
+            with_truth=loss is not None and loss.needs_truth,
             patch_size=self.patch_size if training else None,
             augment=self.augment and training,
         )
@@ -92,21 +97,23 @@ class SceneRegressor(SceneNet):
         inputs = x["inputs"].contiguous(memory_format=torch.channels_last)
         return super().infer(x | {"inputs": inputs}, **fit_params)
 
-    def _learn_layout(self, scenes):
-        super()._learn_layout(scenes)
+    def learn_layout(self, scenes):
+        super().learn_layout(scenes)
         self._check_composed(scenes[0])
         self.n_channels_in_ = scenes[0].n_channels
         self.n_frames_in_ = scenes[0].n_composed_frames
+        self.residual_ = self.residual
+        self.predict_clearance_ = self.predict_clearance
         self.std_ = _mean_std(scenes) if self.residual else None
         if self.start_from is not None:
             self.std_ = self._starting_net().std_
 
-    def _layout(self):
+    def layout(self):
         return {
             "channels of input": self.n_channels_in_,
-            **super()._layout(),
-            "residual": self.residual,
-            "predict_clearance": self.predict_clearance,
+            **super().layout(),
+            "residual": self.residual_,
+            "predict_clearance": self.predict_clearance_,
         }
 
     def _check_composed(self, scene):
@@ -116,7 +123,7 @@ class SceneRegressor(SceneNet):
                 "InputComposer before it"
             )
 
-    def _check_inputs(self, scenes):
+    def check_inputs(self, scenes):
         for scene in scenes:
             self._check_composed(scene)
             if self.upscales and scene.input_scale != 1:
@@ -136,18 +143,13 @@ class SceneRegressor(SceneNet):
                     f"of the frames, and got scene {scene.name} {got}: add "
                     f"BicubicUpscaler(scale={self.scale_}) after InputComposer"
                 )
-            if scene.scale not in (None, self.scale_):
-                raise ValueError(
-                    f"{type(self).__name__} makes images {self.scale_} times as large as the "
-                    f"frames, and those of scene {scene.name} are {scene.scale} times as large: "
-                    "fit one net for each scale"
-                )
             if scene.n_channels != self.n_channels_in_:
                 raise ValueError(
                     f"{type(self).__name__} takes {self.n_channels_in_} channels and got scene "
                     f"{scene.name} with {scene.n_channels}: add ClearanceSelector(k=...), or give "
                     "it and InputComposer the settings of the scenes it was fitted on"
                 )
+        super().check_inputs(scenes)
 
 
 def _mean_std(scenes):

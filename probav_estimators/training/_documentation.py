@@ -1,0 +1,120 @@
+"""Texts and signatures that all nets share, filled into those of each class."""
+
+import inspect
+from functools import wraps
+
+__all__ = ["ATTRIBUTES", "PARAMETERS", "complete_documentation"]
+
+PARAMETERS = """Parameters
+    ----------
+    max_epochs : int, default=150
+        How often every scene is seen.
+    batch_size : int, default=32
+        Samples for each step of the optimizer.
+    lr : float, default=1e-3
+        Learning rate.
+    optimizer : class of torch.optim or its name, default=torch.optim.NAdam
+        Its own parameters are given as ``optimizer__weight_decay=...``.
+    device : str, default="auto"
+        Where to compute. "auto": cuda, else mps, else cpu.
+    compute_dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        Precision of the layers. "auto": bfloat16 where the hardware computes in it, else float32.
+    patch_size : int, default=None
+        Train on random patches of this many LR pixels along each axis. None: whole frames.
+    augment : bool, default=False
+        Flip and turn training samples by quarters at random.
+    criterion : class or instance of a loss, default=CPSNRLoss
+        Its own parameters are given as ``criterion__border=3``. An instance is copied by `fit` and
+        stays as it is.
+    train_split : float, callable or None, default=0.1
+        Scenes that are kept from training and scored after every epoch: a fraction, or a splitter
+        of skorch (``ValidSplit(5)``, ``predefined_split(scenes)``). None, or a fraction of a
+        single scene: no validation.
+    lr_patience : int or None, default=5
+        Epochs without a better validation score (without validation: training loss) after which
+        the learning rate halves, down to 1e-9. None: it stays.
+    early_stopping : int or None, default=None
+        Epochs without a better validation score after which training stops. None: it does not.
+    max_time : float, default=None
+        Minutes after which training ends, with the epoch that is under way cut short and
+        validated. None: no limit.
+    resume : path-like, default=None
+        Folder in which every epoch is saved, and from which a training that was killed goes on.
+    start_from : fitted estimator of the same class, default=None
+        Weights to begin with, for fine-tuning on other scenes. Wrapped in scikit-learn's
+        `FrozenEstimator` it survives cloning, as in a grid search.
+    history_csv : path-like, default=None
+        File that the history is written to after every epoch.
+    tensorboard : path-like, default=None
+        Folder that the history is written to for TensorBoard.
+    callbacks : list of skorch callbacks, default=None
+    warm_start : bool, default=False
+        Whether `fit` goes on from the present weights.
+    verbose : int, default=1
+        0: `fit` and `predict` show no progress.
+    random_state : int, RandomState instance or None, default=None
+        Weights, order, patches and augmentation; two fits with the same int are equal.
+    **kwargs
+        Parameters with a prefix, as skorch has them: ``optimizer__*``, ``criterion__*``,
+        ``iterator_train__num_workers`` (worker processes that read scenes; by default none on the
+        CPU, whose cores the net itself keeps busy, and up to 8 beside a GPU), ``callbacks__*``."""
+
+ATTRIBUTES = """Attributes
+    ----------
+    module_ : torch.nn.Module
+        The net.
+    history : skorch.history.History
+        Losses and `valid_score`, the validation scenes' mean challenge score, of every epoch.
+    scale_ : int
+        HR pixels for each LR pixel."""
+
+
+def complete_documentation(cls, base):
+    """Fill a net's docstring, and merge its signature with those that it hands ``**kwargs`` to.
+
+    Parameters
+    ----------
+    cls : type
+        A class that is being made, whose `_documented_parameters` and `_documented_attributes`
+        stand for ``{parameters}`` and ``{attributes}`` in its docstring.
+    base : type
+        The class that all nets derive from.
+    """
+    if cls.__doc__:
+        filled = cls.__doc__.replace("{parameters}", cls._documented_parameters)
+        cls.__doc__ = filled.replace("{attributes}", cls._documented_attributes)
+    kinds = [kind for kind in _until(cls.__mro__, base) if "__init__" in vars(kind)]
+    inits = [vars(kind)["__init__"] for kind in kinds]
+    if not inits:
+        return
+    if "__init__" not in vars(cls) and not issubclass(kinds[0], base):
+        # Of a mixin: its signature must stay its own.
+        cls.__init__ = _handed_on(inits[0])
+    if "__init__" in vars(cls):
+        # The signature names what a class hands on in **kwargs, for help and for printing.
+        inits.append(base.__init__)
+        cls.__init__.__signature__ = _merged_signature(inits)
+
+
+def _until(classes, last):
+    for kind in classes:
+        if kind is last:
+            return
+        yield kind
+
+
+def _handed_on(init):
+    @wraps(init)
+    def initialize(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+
+    return initialize
+
+
+def _merged_signature(inits):
+    merged = {}
+    for init in inits:
+        for parameter in inspect.signature(init).parameters.values():
+            merged.setdefault(parameter.name, parameter)
+    # **kwargs comes last.
+    return inspect.Signature(sorted(merged.values(), key=lambda p: p.kind))

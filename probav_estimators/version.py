@@ -1,0 +1,31 @@
+"""Version of the package, and what was written by other versions of it."""
+
+import warnings
+
+__all__ = ["__version__", "warn_of_other_version"]
+
+__version__ = "0.1.0.dev0"
+
+
+def warn_of_other_version(version, what):
+    """Warn if something was written by another version of this package.
+
+    Parameters
+    ----------
+    version : str or None
+        The version that wrote it; None where it does not say.
+    what : str
+        What it is, for the warning.
+
+    Warns
+    -----
+    UserWarning
+        If the versions differ.
+    """
+    if version != __version__:
+        wrote = "a version before 0.1.0" if version is None else f"version {version}"
+        warnings.warn(
+            f"{what} was written by {wrote} of probav_estimators and is read by {__version__}: "
+            "results may differ; to be safe, write it anew",
+            stacklevel=3,
+        )
