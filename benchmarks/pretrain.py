@@ -129,9 +129,7 @@ def _net_to_train(options):
     if options.weights is not None:
         return FusionNet.from_pretrained(options.weights, **settings)
     shape = {"width": options.width, "depth": options.depth, "scale": options.scale}
-    net = FusionNet(**shape, **settings)
-    net.scale_ = options.scale
-    return net.initialize()
+    return FusionNet(**shape, **settings).initialize()
 
 
 class _Training:
@@ -184,9 +182,8 @@ class _Training:
         return round(-probav_scorer(self._averaged_net(), scenes), 5)
 
     def _averaged_net(self):
-        net = FusionNet(**self.net.get_params())
-        net.scale_ = self.net.scale_
-        net.initialize().module_.load_state_dict(self.average.module.state_dict())
+        net = FusionNet(**self.net.get_params(deep=False)).initialize()
+        net.module_.load_state_dict(self.average.module.state_dict())
         return net
 
     def export(self):

@@ -82,7 +82,6 @@ def test_killed_pretraining_goes_on_and_ends_in_weights(tmp_path):
 
 def test_pretraining_goes_on_from_given_weights(tmp_path):
     begun = FusionNet(scale=3, width=6, depth=1, random_state=0)
-    begun.scale_ = 3
     given = tmp_path / "given.safetensors"
     begun.initialize().save_pretrained(given)
     assert start(tmp_path, minutes=0.01, weights=given, lr=0).wait(timeout=120) == 0

@@ -11,7 +11,7 @@ from skorch.utils import to_tensor
 from ..imaging import blend_tiles
 from ..losses import uncertainty_loss
 from ..prediction import stack_images
-from ..scenes import align_scene, check_scenes
+from ..scenes import Scene, align_scene, check_scenes
 from ..training import (
     FusionDataset,
     SceneNet,
@@ -171,8 +171,6 @@ class FusionNet(SceneNet):
         layout = _load(cls, weights).layout
         shape = {key: layout[key] for key in ("width", "depth")}
         net = cls(weights=weights, **_FINE_TUNING | shape | params)
-        net._check_parameters()
-        net._take_layout(layout["scale"])
         return net.initialize()
 
     def save_pretrained(self, path):
@@ -248,7 +246,8 @@ class FusionNet(SceneNet):
             are no floats.
         """
         self.check_is_fitted()
-        check_scenes([scene], f"{type(self).__name__}.predict_into")
+        if not isinstance(scene, Scene):
+            raise ValueError(f"predict_into takes one Scene, got {type(scene).__name__}")
         self.check_inputs([scene])
         out = self._check_out(out, scene)
         alignment = align_scene(scene)
@@ -284,6 +283,13 @@ class FusionNet(SceneNet):
         return image.numpy()
 
     # What SceneNet asks
+
+    def initialize(self):
+        self._check_parameters()
+        if not hasattr(self, "width_"):
+            # Without scenes, parameters or weights must tell the scale.
+            self._take_layout(getattr(self, "scale_", None))
+        return super().initialize()
 
     def build_module(self):
         return FusionLayers(self.scale_, self.width_, self.depth_)

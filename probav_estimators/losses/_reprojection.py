@@ -112,14 +112,15 @@ class ReprojectionLoss(SceneLoss):
         self.psf_sigma_ = estimate_psf_sigma(scenes) if given is None else given
 
     def compare(self, prediction, target, sample):
-        """Loss of a batch.
+        return self(prediction, sample)
+
+    def forward(self, prediction, sample):
+        """Loss of a batch; without a given point spread function, :meth:`prepare` comes first.
 
         Parameters
         ----------
         prediction : float tensor of shape (n, 1, H, W)
             Images in pixel values.
-        target : dict of tensors
-            Not used.
         sample : dict of tensors
             What :class:`~probav_estimators.training.FusionDataset` gives, with "left_out".
 
@@ -132,7 +133,8 @@ class ReprojectionLoss(SceneLoss):
         level, std = (sample[key][:, :, None, None] for key in ("level", "std"))
         image = pixel_unshuffle((prediction[:, :1] - level) / std, scale)
         sensor = SensorModel(scale)
-        response = self._response(self.psf_sigma_, scale)
+        sigma = self.psf_sigma_ if self.psf_sigma is None else self.psf_sigma
+        response = self._response(sigma, scale)
         weight = sample["weights"] * sample["left_out"][..., None, None]
         # What the repeated edge of the image reaches is not the sensor's doing.
         weight = weight * _inside(weight, sensor.reach)

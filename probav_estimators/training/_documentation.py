@@ -64,7 +64,8 @@ ATTRIBUTES = """Attributes
     module_ : torch.nn.Module
         The net.
     history : skorch.history.History
-        Losses and `valid_score`, the validation scenes' mean challenge score, of every epoch.
+        Losses and `valid_score`, the validation scenes' mean challenge score, of every epoch. Rows
+        of batches are kept for the present epoch only.
     scale_ : int
         HR pixels for each LR pixel."""
 

@@ -19,7 +19,6 @@ from sklearn.utils._param_validation import (
 )
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
-from skorch.history import History
 from skorch.utils import to_tensor
 from torch.utils.data import default_collate
 
@@ -79,9 +78,9 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
 
     Notes
     -----
-    Pickles and copies of a fitted net hold its weights and the history of its epochs, but not the
-    state of its optimizer: `partial_fit` then begins with a new one. To go on exactly where a
-    training ended, use `resume`.
+    Pickles and copies of a fitted net hold what a prediction needs and the history of its epochs.
+    The state of the optimizer, twice as large as the weights, belongs to them with
+    ``warm_start=True`` only; without, `partial_fit` begins with a new optimizer.
 
     References
     ----------
@@ -289,7 +288,7 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         scenes = check_scenes(X, type(self).__name__, truth=self._needs_truth)
         self._check_parameters()
         if self.warm_start and self.initialized_:
-            self._check_same_layers()
+            self._check_same_layers(scenes)
         else:
             self.learn_layout(scenes)
         return super().fit(scenes, None, **fit_params)
@@ -368,7 +367,7 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
 
     def initialize(self):
         self._check_parameters()
-        if not hasattr(self, "scale_"):
+        if getattr(self, "scale_", None) is None:
             raise ValueError(f"{type(self).__name__} takes its layout from scenes: call fit")
         self.seed_ = int(check_random_state(self.random_state).randint(2**31))
         # To a net that was fitted before, skorch would tell that its parts are made anew, which
@@ -496,6 +495,19 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         sample = to_tensor(dict(X), device=self.device) if self.criterion_.left_out else X
         return self.criterion_.compare(y_pred, target, sample)
 
+    def on_epoch_begin(self, net, **kwargs):
+        self._forget_batches()
+        super().on_epoch_begin(net, **kwargs)
+
+    def on_train_end(self, net, **kwargs):
+        self._forget_batches()
+        super().on_train_end(net, **kwargs)
+
+    def _forget_batches(self):
+        # A long training has more of these rows than weights.
+        for row in self.history[-1:]:
+            row["batches"] = []
+
     # The device "auto" stays what the user gave, and means what this machine has.
 
     @property
@@ -512,12 +524,11 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         kept = object.__new__(type(self))
         attributes = vars(kept)
         attributes.update(vars(self))
-        for name in _TRAINING_ONLY:
-            attributes.pop(name, None)
-        if "criterion_" in attributes and self.criterion_.state_dict():
-            del attributes["criterion_"]
-        if "history_" in attributes:
-            attributes["history_"] = _without_batches(self.history_)
+        if self.initialized_ and not self.warm_start:
+            del attributes["optimizer_"]
+            attributes["callbacks_"] = [(name, _without_state(cb)) for name, cb in self.callbacks_]
+            if self.criterion_.state_dict():
+                del attributes["criterion_"]
         return super(SceneNet, kept).__getstate__() | {"package_version": __version__}
 
     def __setstate__(self, state):
@@ -527,7 +538,7 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         super().__setstate__({**state, "device": resolve_device(device)})
         if device == "auto":
             self.device = device
-        if hasattr(self, "module_"):
+        if self.initialized_ and not hasattr(self, "optimizer_"):
             self._make_anew_what_pickles_lack()
 
     def _make_anew_what_pickles_lack(self):
@@ -564,6 +575,10 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
 
     def __repr__(self, N_CHAR_MAX=700):
         return BaseEstimator.__repr__(self, N_CHAR_MAX)
+
+    def _get_params_html(self, deep=True, *args, **kwargs):
+        # Parameters of parameters would list what the callbacks of a fitted net have become.
+        return super()._get_params_html(False, *args, **kwargs)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -617,11 +632,14 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
                     "give parameters of the net, without a prefix"
                 )
 
-    def _check_same_layers(self):
+    def _check_same_layers(self, scenes):
         """Raise a ValueError if parameters now ask for other layers than those at hand."""
+        wanted = object.__new__(type(self))
+        vars(wanted).update(vars(self))
+        wanted.learn_layout(scenes)
         with torch.random.fork_rng(devices=[]):
-            wanted = self.build_module()
-        for ours, theirs in zip_longest(_lines_of(self.module_), _lines_of(wanted)):
+            wanted.module_ = wanted.build_module()
+        for ours, theirs in zip_longest(_lines_of(self), _lines_of(wanted)):
             if ours != theirs:
                 raise ValueError(
                     f"warm_start=True goes on with the layers of the last fit, which have {ours}, "
@@ -644,22 +662,22 @@ class _TruthLoss(SceneLoss):
         return self.function(prediction, truth)
 
 
-# What only a training needs, and may be as large as the weights.
-_TRAINING_ONLY = ("optimizer_",)
+def _without_state(callback):
+    """The callback without a scheduler, which would hold the optimizer."""
+    if not isinstance(callback, LRScheduler):
+        return callback
+    bare = copy.copy(callback)
+    vars(bare).pop("lr_scheduler_", None)
+    return bare
 
 
-def _without_batches(history):
-    return History(
-        [{k: v for k, v in row.items() if k != "batches"} | {"batches": []} for row in history]
-    )
-
-
-def _lines_of(module):
-    """Layers, their settings and the shapes of their weights, as text."""
-    shapes = (
-        f"{name}: {tuple(x.shape)}" for name, x in module.state_dict().items() if torch.is_tensor(x)
-    )
-    return [*(line.strip() for line in str(module).splitlines()), *shapes]
+def _lines_of(net):
+    """Layout, layers with their settings, and the shapes of their weights, as text."""
+    layout = (f"{what} {value}" for what, value in net.layout().items())
+    layers = (line.strip() for line in str(net.module_).splitlines())
+    weights = net.module_.state_dict().items()
+    shapes = (f"{name}: {tuple(x.shape)}" for name, x in weights if torch.is_tensor(x))
+    return [*layout, *layers, *shapes]
 
 
 def _first_detail(error):
