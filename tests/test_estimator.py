@@ -434,11 +434,16 @@ def test_device_auto_is_the_fastest_there_is(monkeypatch, has_cuda, has_mps, exp
     ],
 )
 def test_dtype_auto_is_what_the_processor_computes_in(monkeypatch, capabilities, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert resolve_dtype("auto", "cpu") == expected
     assert resolve_dtype("float32", "cpu") == torch.float32
     assert resolve_dtype("bfloat16", "cpu") == torch.bfloat16
     assert resolve_dtype("auto", "mps") == torch.float32
+
+
+def test_dtype_auto_is_float32_where_torch_cannot_tell_what_the_processor_computes_in(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert resolve_dtype("auto", "cpu") == torch.float32
 
 
 def test_bfloat16_predicts_nearly_the_same(stacked):

@@ -41,7 +41,7 @@ def resolve_device(device):
 def resolve_dtype(compute_dtype, device):
     """Torch dtype that a `compute_dtype` parameter means on a device.
 
-    "auto" is bfloat16 where the hardware computes in it, else float32.
+    "auto" is bfloat16 where torch says that the hardware computes in it, else float32.
     """
     if compute_dtype != "auto":
         return DTYPES[compute_dtype]
@@ -49,7 +49,8 @@ def resolve_dtype(compute_dtype, device):
     if kind == "cuda":
         computes_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
     elif kind == "cpu":
-        capabilities = torch.cpu.get_capabilities()
+        # torch before 2.11 cannot tell what the processor computes in
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
         computes_bfloat16 = any(
             capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16")
         )

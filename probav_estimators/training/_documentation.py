@@ -19,6 +19,7 @@ PARAMETERS = """Parameters
         Where to compute. "auto": cuda, else mps, else cpu.
     compute_dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the layers. "auto": bfloat16 where the hardware computes in it, else float32.
+        Torch before 2.11 can tell that of GPUs only: it computes in float32 elsewhere.
     patch_size : int, default=None
         Train on random patches of this many LR pixels along each axis. None: whole frames.
     augment : bool, default=False
