@@ -1,13 +1,15 @@
 # Every target does the set-up that it needs: a .venv beside this file, with the versions that CI
 # proves. `make demo DATA=folder` tests on the scenes of a folder, `TRAIN=folder` trains on one.
+# `make lowest` runs the tests on the lower bounds of setup.cfg, in a .venv-lowest of 6 GB.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+LOWEST := .venv-lowest/installed
 
 export MPLBACKEND := agg
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lowest lint bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/plot_first_pipeline.py $(if $(DATA),--data "$(DATA)") \
@@ -16,6 +18,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(ARGS)
 
+lowest: $(LOWEST)
+	$(<D)/bin/python -m pytest $(ARGS)
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -23,11 +28,14 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+$(INSTALLED): constraints.txt
+$(LOWEST): constraints-lowest.txt
+
+$(INSTALLED) $(LOWEST): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --constraint $(filter constraints%,$^) --editable ".[test]"
 	touch $@
 
 clean:
-	rm -rf .venv build results *.egg-info
+	rm -rf .venv .venv-lowest build results *.egg-info
