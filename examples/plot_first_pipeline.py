@@ -8,7 +8,8 @@ Both are compared with the challenge's bicubic baseline on scenes that they did 
 
 Without arguments everything is simulated. ``--data FOLDER`` tests on the scenes of a folder (the
 data set's root, one split or one band; only scenes with an HR image count), ``--train FOLDER``
-trains on those of another one.
+trains on those of another one. ``--quick`` shows all of it in less than a minute, on few small
+scenes, and says nothing about quality.
 """
 
 import argparse
@@ -40,8 +41,13 @@ from probav_estimators.scoring import scene_cpsnr, scene_score
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
 parser.add_argument("--data", metavar="FOLDER", help="test on these scenes, not simulated ones")
 parser.add_argument("--train", metavar="FOLDER", help="train on these, not simulated ones")
+parser.add_argument("--scenes", type=int, default=40, help="to train on; 3 for each 10 are to test")
+parser.add_argument("--size", type=int, default=128, help="of simulated scenes, in LR pixels")
 parser.add_argument("--epochs", type=int, default=40)
+parser.add_argument("--quick", action="store_true", help="few small scenes and a short training")
 parser.add_argument("--figure", default="results/first_pipeline.png", type=Path)
+if parser.parse_args().quick:
+    parser.set_defaults(scenes=10, size=48, epochs=2)
 options = parser.parse_args()
 
 # %%
@@ -50,8 +56,13 @@ options = parser.parse_args()
 # A list of scenes is all that estimators take: each carries its frames, its quality maps and its
 # truth.
 
-train = load_scenes(options.train) if options.train else make_scenes(40, random_state=1, n_jobs=-1)
-test = load_scenes(options.data) if options.data else make_scenes(12, random_state=2, n_jobs=-1)
+
+def simulate(n_scenes, random_state):
+    return make_scenes(n_scenes, size=options.size, random_state=random_state, n_jobs=-1)
+
+
+train = load_scenes(options.train) if options.train else simulate(options.scenes, 1)
+test = load_scenes(options.data) if options.data else simulate(3 * options.scenes // 10, 2)
 train, test = ([scene for scene in scenes if scene.has_hr] for scenes in (train, test))
 
 # %%

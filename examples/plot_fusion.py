@@ -3,7 +3,8 @@ Fusing frames
 =============
 
 What each further frame adds, and where the result is not to be relied on: FusionNet with the
-weights that ship, on simulated scenes of which it is given fewer and fewer frames.
+weights that ship, on simulated scenes of which it is given fewer and fewer frames. ``--quick``
+takes few small ones.
 """
 
 import argparse
@@ -17,7 +18,11 @@ from probav_estimators.scoring import scene_score
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
 parser.add_argument("--scenes", type=int, default=12)
+parser.add_argument("--size", type=int, default=128, help="of the scenes, in LR pixels")
+parser.add_argument("--quick", action="store_true", help="few small scenes")
 parser.add_argument("--figure", default="results/fusion.png", type=Path)
+if parser.parse_args().quick:
+    parser.set_defaults(scenes=2, size=48)
 options = parser.parse_args()
 
 # %%
@@ -25,7 +30,7 @@ options = parser.parse_args()
 # ----------------------
 # A selection is one more step before the net. The clearest frames are chosen.
 
-scenes = make_scenes(options.scenes, n_frames=24, random_state=4, n_jobs=-1)
+scenes = make_scenes(options.scenes, size=options.size, n_frames=24, random_state=4, n_jobs=-1)
 net = FusionNet.from_pretrained("simulated-x3")
 scores = {}
 for k in (1, 2, 4, 8, 16, 24):

@@ -5,7 +5,8 @@ A search over input modes and frame handling
 What should a net be given? ``GridSearchCV`` tries frames alone, frames times quality maps, and
 both side by side, each as a stack of frames (multi-image) and frame by frame with averaged
 predictions (average single image), and scores every choice by cross-validation. The folds hold out
-whole scenes, so no frame of a scored scene was trained on.
+whole scenes, so no frame of a scored scene was trained on. ``--quick`` searches on few scenes with
+short trainings.
 """
 
 import argparse
@@ -37,7 +38,10 @@ parser.add_argument("--data", metavar="FOLDER", help="search on these scenes, no
 parser.add_argument("--scenes", type=int, default=16, help="how many to simulate")
 parser.add_argument("--epochs", type=int, default=20, help="of the stack; see below")
 parser.add_argument("--frames", type=int, default=5, help="how many frames a net is given")
+parser.add_argument("--quick", action="store_true", help="few scenes and short trainings")
 parser.add_argument("--figure", default="results/grid_search.png", type=Path)
+if parser.parse_args().quick:
+    parser.set_defaults(scenes=4, epochs=2, frames=2)
 options = parser.parse_args()
 
 scenes = (

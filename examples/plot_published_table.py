@@ -9,7 +9,8 @@ measured here on scenes that no net saw, and what it costs.
 The default takes about half an hour on 2 cores. It needs ``residual=True``, where a net predicts
 what to add to the upscaled mean frame; ``--published`` trains the nets exactly as the study did
 (whole frames, a sigmoid at the end, 150 epochs), which takes days on 2 cores and hours on a GPU.
-A configuration that is done is kept in ``--results`` and not trained again.
+A configuration that is done is kept in ``--results`` and not trained again. ``--quick`` trains all
+of them for a moment, on few small scenes.
 """
 
 import argparse
@@ -34,10 +35,14 @@ parser = argparse.ArgumentParser(
 )
 parser.add_argument("--data", metavar="FOLDER", help="scenes of a folder instead of simulated ones")
 parser.add_argument("--scenes", type=int, default=100, help="how many to simulate")
+parser.add_argument("--size", type=int, default=128, help="of these, in LR pixels")
 parser.add_argument("--patches", type=int, default=4000, help="that each net is trained on")
 parser.add_argument("--patch-size", type=int, default=32, help="in LR pixels")
 parser.add_argument("--published", action="store_true", help="train exactly as the study did")
+parser.add_argument("--quick", action="store_true", help="few small scenes and patches")
 parser.add_argument("--results", default="results/published", type=Path, metavar="FOLDER")
+if parser.parse_args().quick:
+    parser.set_defaults(scenes=10, size=32, patches=8)
 options = parser.parse_args()
 
 # %%
@@ -48,7 +53,7 @@ options = parser.parse_args()
 scenes = (
     [scene for scene in load_scenes(options.data) if scene.has_hr]
     if options.data
-    else make_scenes(options.scenes, random_state=3, n_jobs=-1)
+    else make_scenes(options.scenes, size=options.size, random_state=3, n_jobs=-1)
 )
 bands = [scene.band for scene in scenes]
 train, test = train_test_split(scenes, test_size=0.2, stratify=bands, random_state=0)

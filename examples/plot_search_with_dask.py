@@ -5,7 +5,8 @@ A search over published configurations on more than one machine
 Which architecture, and what should it be given? ``GridSearchCV`` trains published configurations
 and scores them by cross-validation, and Dask shares the trainings out to worker processes: two on
 this machine, or with ``--scheduler`` those of a cluster. Scenes are on disk and travel as paths,
-and a worker that dies costs its trainings a second start and nothing else.
+and a worker that dies costs its trainings a second start and nothing else. ``--quick`` searches
+over two configurations on few scenes.
 """
 
 import argparse
@@ -15,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from distributed import Client, LocalCluster
 from joblib import parallel_config
 from matplotlib import pyplot as plt
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -47,7 +47,10 @@ def parse_options():
     parser.add_argument("--frames", type=int, default=5, help="that multi-image nets are given")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="few scenes and short trainings")
     parser.add_argument("--figure", default="results/search_with_dask.png", type=Path)
+    if parser.parse_args().quick:
+        parser.set_defaults(scenes=4, frames=2, epochs=1, configurations="FSRCNN stack")
     return parser.parse_args()
 
 
@@ -70,11 +73,18 @@ def prepare_scenes(options, temporary):
 # Workers
 # -------
 # One thread for each worker: two nets on a core each are done sooner than one after the other on
-# both. Dask gives torch one thread too in the workers that it starts.
+# both. Dask gives torch one thread too in the workers that it starts. It is imported here, so that
+# ``--help`` works without it.
 
 
 @contextmanager
 def workers(scheduler):
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise SystemExit(
+            f"this example needs Dask ({error}): pip install '.[dask,plot]' in the repository"
+        ) from error
     if scheduler:
         with Client(scheduler) as client:
             yield client

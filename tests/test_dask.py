@@ -3,8 +3,11 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -28,6 +31,16 @@ from probav_estimators import (
 )
 
 distributed = pytest.importorskip("distributed")
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "plot_search_with_dask.py"
+
+# Runs the script of its first argument as if Dask were not installed.
+_WITHOUT_DASK = """
+import runpy, sys
+sys.modules["dask"] = sys.modules["distributed"] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 class NotingScorer:
@@ -179,3 +192,20 @@ def test_folds_of_many_scenes_survive_a_killed_worker_as_lists(client, noting):
         search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
     )
     assert len(noting.pids()) > 6
+
+
+def run_example_without_dask(*arguments):
+    command = [sys.executable, "-c", _WITHOUT_DASK, EXAMPLE, *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_example_explains_its_options_without_dask():
+    done = run_example_without_dask("--help")
+    assert done.returncode == 0, done.stderr
+    assert "--scheduler" in done.stdout
+
+
+def test_the_example_says_how_to_install_dask():
+    done = run_example_without_dask("--quick")
+    assert done.returncode == 1
+    assert "[dask" in done.stderr and "Traceback" not in done.stderr
