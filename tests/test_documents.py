@@ -1,0 +1,246 @@
+"""What README and user guide show: their code runs, and what they name is there."""
+
+import ast
+import re
+from importlib import import_module
+from inspect import getmembers, isclass, isfunction, signature
+from pathlib import Path
+
+import pytest
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+
+import probav_estimators
+from benchmarks.__main__ import BENCHMARKS
+from probav_estimators import (
+    BicubicBaseline,
+    SceneLoss,
+    SceneNet,
+    make_scenes,
+    probav_scorer,
+    save_scenes,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+PROSE = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "CONTRIBUTING.md"]
+RUN = [ROOT / "README.md", ROOT / "docs" / "user_guide.md"]
+
+# Blocks that cannot run here, by a line of each, and why. Of these only the imports are run.
+NOT_RUN = {'with Client("tcp://scheduler:8786")': "needs the scheduler and workers of a cluster"}
+
+# Sections whose only block is to be copied: it must do without those before it.
+ALONE = ["Adding an architecture", "Adding a transformer", "Adding a loss"]
+
+# The budget: scenes, LR pixels, epochs.
+N_SCENES, SIZE, PATCH_SIZE, N_EPOCHS = 16, 24, 16, 1
+
+
+def code_blocks(text):
+    """(line, heading, code) of every Python block of a document."""
+    heading = None
+    for found in re.finditer(r"^```(\w*)\n(.*?)^```|^#+ ([^\n]+)$", text, re.MULTILINE | re.DOTALL):
+        language, code, title = found.groups()
+        if title is not None:
+            heading = title
+        elif language == "python":
+            yield text.count("\n", 0, found.start()) + 1, heading, code
+
+
+def imports_of(tree):
+    return ast.Module([x for x in tree.body if isinstance(x, ast.Import | ast.ImportFrom)], [])
+
+
+def run_block(code, line, path, namespace):
+    """Run a block; a traceback shows the lines of the document."""
+    tree = ast.parse("\n" * line + code, str(path))
+    if any(mark in code for mark in NOT_RUN):
+        tree = imports_of(tree)
+    exec(compile(tree, str(path), "exec"), namespace)
+
+
+@pytest.fixture
+def small_budget(monkeypatch, tmp_path):
+    """Few small scenes, short trainings, no download, and an empty folder to write to."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(probav_estimators, "make_scenes", few_small_scenes)
+    monkeypatch.setattr(probav_estimators, "fetch_probav", lambda data_home=None: small_data_set())
+    for name in ("fit", "partial_fit"):
+        monkeypatch.setattr(SceneNet, name, shortened(getattr(SceneNet, name)))
+
+
+def few_small_scenes(*args, **kwargs):
+    options = signature(make_scenes).bind(*args, **kwargs).arguments
+    n_scenes = min(options.pop("n_scenes", N_SCENES), N_SCENES)
+    return make_scenes(n_scenes, **options | {"size": SIZE, "n_frames": (4, 6), "n_jobs": None})
+
+
+def small_data_set():
+    root = Path("data").resolve()
+    for number, split in enumerate(("train", "test")):
+        scenes = make_scenes(4, size=SIZE, n_frames=4, random_state=number)
+        for place, scene in enumerate(scenes):
+            scene.name = f"imgset{4 * number + place:04d}"
+        save_scenes(scenes, root, split=split)
+    return root
+
+
+def shortened(fit):
+    def fit_shortly(net, X, y=None, **kwargs):
+        net.max_epochs = min(net.max_epochs, N_EPOCHS)
+        net.patch_size = net.patch_size and min(net.patch_size, PATCH_SIZE)
+        return fit(net, X, y, **kwargs)
+
+    return fit_shortly
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+def test_code_runs_from_top_to_bottom(path, small_budget):
+    namespace = {"__name__": path.stem}
+    blocks = list(code_blocks(path.read_text()))
+    assert len(blocks) > 2
+    for line, _, code in blocks:
+        run_block(code, line, path, namespace)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("heading", ALONE)
+def test_what_is_to_be_copied_runs_alone(heading, small_budget):
+    path = ROOT / "docs" / "user_guide.md"
+    ((line, _, code),) = (block for block in code_blocks(path.read_text()) if block[1] == heading)
+    namespace = {"__name__": "alone"}
+    run_block(code, line, path, namespace)
+    assert namespace["images"].shape == (4, 3 * SIZE, 3 * SIZE)
+
+
+def test_shapes_in_comments_are_those_of_full_size():
+    size, scale = (signature(make_scenes).parameters[key].default for key in ("size", "scale"))
+    for path in RUN:
+        shapes = re.findall(r"# \(\w+, (\d+), (\d+)\)", path.read_text())
+        assert shapes
+        assert set(shapes) == {(str(size * scale),) * 2}
+
+
+@pytest.mark.parametrize("name", ["make_scenes", "SRCNN", "no_such_name"])
+def test_a_wrong_name_in_a_block_is_found(name, small_budget):
+    block = f"from probav_estimators import {name}\n"
+    if hasattr(probav_estimators, name):
+        block += f"print({name}, {name}_misspelt)\n"
+    with pytest.raises((ImportError, NameError), match=name):
+        run_block(block, 1, "document.md", {})
+
+
+def test_a_wrong_name_in_a_block_that_is_not_run_is_found():
+    (mark,) = NOT_RUN
+    with pytest.raises(ImportError):
+        run_block(f"from distributed import Clint\n{mark}:\n    pass\n", 1, "document.md", {})
+
+
+def test_every_block_that_is_not_run_is_in_a_document():
+    text = "".join(path.read_text() for path in RUN)
+    assert all(mark in text for mark in NOT_RUN)
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\((?!https?://)([^)]+)\)", path.read_text()):
+        target, _, anchor = link.partition("#")
+        there = (path.parent / target).resolve() if target else path
+        assert there.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", there.read_text(), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+def test_benchmarks_that_are_named_exist(path):
+    for names in re.findall(r"python -m benchmarks((?:\s+[a-z]+)+)`", path.read_text()):
+        assert set(names.split()) <= BENCHMARKS.keys()
+
+
+def test_every_benchmark_has_its_figures():
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert not [name for name in BENCHMARKS if not re.search(rf"\b{name}\b`", text)]
+
+
+def test_public_names_are_in_the_guide():
+    text = (ROOT / "docs" / "user_guide.md").read_text()
+    assert [name for name in public_names() if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+def test_classes_that_are_named_exist(path):
+    """CamelCase in backticks: of the package, of a library that it works with, or of a block."""
+    text = path.read_text()
+    defined = set(re.findall(r"^(?:class|from .+ import) (\w+)", text, re.MULTILINE))
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for code in re.findall(r"`([^`\n]+)`", prose):
+        for name in re.findall(r"(?<![\w.])[A-Z]\w*[a-z]\w*", code):
+            assert name in defined or is_known(name), f"{name} in `{code}`"
+
+
+def is_known(name):
+    modules = ["probav_estimators", "builtins", "sklearn.model_selection", "sklearn.pipeline"]
+    modules += [
+        "probav_estimators.scenes",
+        "sklearn.frozen",
+        "skorch",
+        "torch",
+        "numpy",
+        "distributed",
+    ]
+    return any(hasattr(import_module(module), name) for module in modules)
+
+
+def test_arguments_in_the_tables_of_the_guide_exist():
+    text = (ROOT / "docs" / "user_guide.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    named = re.findall(r"(?<![\w.])([a-z]\w*?)(?:__\w+)?=(?!=)", "".join(rows))
+    assert len(named) > 20
+    assert sorted(set(named) - known_arguments()) == []
+
+
+def public_names():
+    return [name for name in probav_estimators.__all__ if not name.startswith("_")]
+
+
+def known_arguments():
+    public = [getattr(probav_estimators, name) for name in public_names()]
+    classes = [value for value in public if isclass(value)]
+    public += [method for kind in classes for _, method in getmembers(kind, isfunction)]
+    return {name for value in public for name in signature(value).parameters}
+
+
+@pytest.mark.parametrize(
+    ("heading", "base"), [("Adding an architecture", SceneNet), ("Adding a loss", SceneLoss)]
+)
+def test_hooks_in_the_tables_of_the_guide_exist(heading, base):
+    text = (ROOT / "docs" / "user_guide.md").read_text()
+    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    hooks = re.findall(r"^\| .* \| `(\w+)(\(.*\))?`", section, re.MULTILINE)
+    assert len(hooks) >= 3
+    for name, arguments in hooks:
+        hook = getattr(base, name)
+        assert not arguments or re.sub(r"self(, )?", "", str(signature(hook))) == arguments
+
+
+def test_parameters_inside_a_frozen_estimator_are_refused_as_the_guide_says(scenes):
+    text = " ".join((ROOT / "docs" / "user_guide.md").read_text().split())
+    parameter = "fuse__estimator__scale"
+    pipe = Pipeline([("fuse", FrozenEstimator(BicubicBaseline()))])
+    search = GridSearchCV(pipe, {parameter: [3]}, scoring=probav_scorer, cv=2, error_score="raise")
+    with pytest.raises(ValueError, match="frozen") as refused:
+        search.fit(scenes)
+    assert str(refused.value).partition(". ")[0] in text
+
+
+def test_modules_of_the_guide_exist():
+    text = (ROOT / "docs" / "user_guide.md").read_text()
+    package = Path(probav_estimators.__file__).parent
+    table = text.partition("| module | one idea |")[2]
+    named = re.findall(r"`([a-z_]+(?:/|\.py))`", table)
+    assert len(named) > 10
+    assert not [name for name in named if not (package / name).exists()]
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert folders <= set(named)
