@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from _helpers import cpsnr_of_every_shift, slow_cpsnr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from probav_estimators import CPSNRLoss, MaskedMSELoss, MSELoss, cpsnr
-from probav_estimators.losses import SceneLoss
+from probav_estimators.losses import SceneLoss, uncertainty_loss
 from probav_estimators.losses._shifts import _moments_on_cpu, _moments_on_device
 
 
@@ -162,6 +163,110 @@ def test_a_perfect_image_has_a_finite_loss_and_gradient(border):
     (gradient,) = torch.autograd.grad(loss, image)
     assert 0 < loss.item() <= 46.5 / 90
     assert gradient.isfinite().all()
+
+
+def batch_of_cmse(cmse):
+    """An image in float64 whose errors have this variance, and its truth."""
+    rng = np.random.default_rng(0)
+    hr, pattern = 0.3 + 0.05 * rng.standard_normal((2, 9, 9))
+    pattern = (pattern - pattern.mean()) / pattern.std()
+    truth = torch.tensor(np.stack([hr, np.ones_like(hr)]))[None]
+    return (truth[:, :1] + torch.tensor(np.sqrt(cmse) * pattern)).requires_grad_(), truth
+
+
+exponents = st.floats(-10, 4)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(first=exponents, second=exponents)
+@example(first=-1e-3, second=1e-3)
+@example(first=-1.001, second=-0.999)
+def test_a_worse_image_always_costs_more(first, second):
+    better, worse = sorted([first, second])
+    losses = [CPSNRLoss()(*batch_of_cmse(10**power)).item() for power in (better, worse)]
+    # 100 dB is as good as an image gets.
+    if worse - better > 1e-6 and worse > -10 + 1e-6:
+        assert losses[0] < losses[1]
+    else:
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(power=st.floats(-9.9, 4))
+@example(power=0.0)
+@example(power=-1.0)
+def test_the_gradient_always_leads_to_a_better_image(power):
+    image, truth = batch_of_cmse(10**power)
+    loss = CPSNRLoss()(image, truth)
+    (gradient,) = torch.autograd.grad(loss, image)
+    assert gradient.isfinite().all()
+    # By relative size of the errors; nowhere flat below the floor of 10 dB.
+    slope = (gradient * (image - truth[:, :1])).sum().item()
+    assert slope == pytest.approx(20 / np.log(10) * 46.5 / max(-10 * power, 10) ** 2, rel=1e-6)
+    step = 0.01 * np.sqrt(10**power * image.numel()) / gradient.norm()
+    assert CPSNRLoss()(image - step * gradient, truth) < loss
+
+
+@pytest.mark.parametrize("cpsnr", [90.0, 46.5, 20.0, 10.001])
+def test_above_the_floor_the_loss_is_norm_over_cpsnr(cpsnr):
+    loss = CPSNRLoss()(*batch_of_cmse(10 ** (-cpsnr / 10))).item()
+    assert loss == pytest.approx(46.5 / cpsnr, rel=1e-9)
+
+
+@pytest.mark.parametrize("cpsnr", [10.0, 5.0, 0.0, -20.0])
+def test_below_the_floor_the_loss_is_its_tangent_there(cpsnr):
+    loss = CPSNRLoss()(*batch_of_cmse(10 ** (-cpsnr / 10))).item()
+    assert loss == pytest.approx(4.65 + 0.465 * (10 - cpsnr), rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [CPSNRLoss, MaskedMSELoss, MSELoss])
+@pytest.mark.parametrize("value", [-0.5, float("nan"), float("inf"), "a half", None])
+def test_a_clearance_weight_that_is_none(loss, value):
+    message = f"'clearance_weight' parameter of {loss.__name__}.* Got {value!r}"
+    with pytest.raises(ValueError, match=message):
+        loss(clearance_weight=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("norm", 0), ("norm", -46.5), ("border", -1), ("border", 1.5)]
+)
+def test_parameters_of_the_score_out_of_range(name, value):
+    with pytest.raises(ValueError, match=f"'{name}' parameter of CPSNRLoss.* Got {value}"):
+        CPSNRLoss(**{name: value})
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (9, 5)])
+def test_a_border_that_leaves_nothing_of_the_images(shape):
+    prediction, truth = random_batch(shape=shape)
+    with pytest.raises(ValueError, match=rf"border=3 leaves nothing.* {shape[0]} x {shape[1]} pix"):
+        CPSNRLoss(border=3)(prediction, truth)
+
+
+@pytest.mark.parametrize("border", [0, 2])
+def test_likelihood_is_that_of_the_normal_distribution(border):
+    prediction, truth = random_batch()
+    # Where the best shift is the middle one, the errors can be computed in place.
+    images = truth[:, 0] + 0.001 * (prediction[:, 1] - 0.5)
+    deviations = 0.0002 + 0.001 * prediction[:, 1]
+    loss = uncertainty_loss(torch.stack([images, deviations], dim=1), truth, border).item()
+    total, count = 0, 0
+    centre = np.s_[border : 14 - border, border : 17 - border]
+    for image, deviation, (hr, status) in zip(images, deviations, truth, strict=True):
+        clear = status[centre].numpy() > 0
+        errors = (hr - image)[centre].double().numpy()[clear]
+        sigma = deviation[centre].double().numpy()[clear]
+        total -= norm.logpdf(errors - errors.mean(), scale=sigma).sum()
+        count += clear.sum()
+    assert loss == pytest.approx(total / count - 0.5 * np.log(2 * np.pi), rel=1e-4)
+
+
+def test_likelihood_asks_nothing_of_the_image_and_bounds_what_an_outlier_counts():
+    prediction, truth = random_batch()
+    prediction[0, 0, 7, 7], truth[0, 1, 7, 7] = 1e3, 1
+    prediction.requires_grad_()
+    (gradient,) = torch.autograd.grad(uncertainty_loss(prediction, truth, 0), prediction)
+    assert gradient[:, 0].abs().max() == 0
+    assert gradient[0, 1, 7, 7] > 0
 
 
 @pytest.mark.parametrize("clear", [0.0, 0.2, 1.0])

@@ -1,9 +1,20 @@
 """Losses that compare an image with the truth."""
 
+from numbers import Integral, Real
+
+import torch
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+
 from ._base import SceneLoss
 from ._shifts import align_best, batch_cpsnr
 
-__all__ = ["CPSNRLoss", "MSELoss", "MaskedMSELoss"]
+__all__ = ["CPSNRLoss", "MSELoss", "MaskedMSELoss", "check_parameters"]
+
+# dB below which norm / cPSNR goes on along its tangent: errors of 0.32, a third of the range of
+# pixel values. A net that predicts a constant is far better than that.
+_FLOOR = 10.0
+
+_WEIGHT = Interval(Real, 0, None, closed="left")
 
 
 class CPSNRLoss(SceneLoss):
@@ -12,13 +23,18 @@ class CPSNRLoss(SceneLoss):
     Parameters
     ----------
     norm : float, default=46.5
-        Numerator in dB, close to the mean N of the data set.
+        Numerator in dB, close to the mean N of the data set; greater than 0.
     clearance_weight : float, default=0.5
-        Weight of the binary cross-entropy of the clearance channel, where there is one.
+        Weight of the binary cross-entropy of the clearance channel, where there is one; at least 0.
     border : int, default=0
         0: the image is compared in place, as in the published loss. Greater: the image, `border`
         pixels cropped from every side, is compared with every window of its size in the truth, the
         best counts, and the gradient flows through that one alone.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or, in a batch, if `border` leaves nothing of its images.
 
     See Also
     --------
@@ -27,6 +43,11 @@ class CPSNRLoss(SceneLoss):
     Notes
     -----
     Samples without a clear pixel count nothing.
+
+    The quotient has a pole at 0 dB and is negative beyond it, where a training that diverges would
+    be rewarded. Below 10 dB the loss is therefore the tangent ``norm / 10 * (2 - cPSNR / 10)``: a
+    worse image always costs more. An image of 0 dB or less has pixels outside [0, 1] or is the
+    negative of its truth.
 
     References
     ----------
@@ -47,12 +68,23 @@ class CPSNRLoss(SceneLoss):
         super().__init__(clearance_weight)
         self.norm = norm
         self.border = border
+        check_parameters(
+            self,
+            norm=[Interval(Real, 0, None, closed="neither")],
+            clearance_weight=[_WEIGHT],
+            border=[Interval(Integral, 0, None, closed="left")],
+        )
 
     def image_loss(self, sr, hr, clear):
         if self.border:
             sr, hr, clear = align_best(sr, hr, clear, self.border)
+        return self.aligned_loss(sr, hr, clear)
+
+    def aligned_loss(self, sr, hr, clear):
+        """Loss of the images, each of shape (n, H, W), once they lie on their truths."""
         seen = clear.any(dim=2).any(dim=1)
-        return (self.norm / batch_cpsnr(sr[seen], hr[seen], clear[seen])).sum() / len(sr)
+        cpsnr = batch_cpsnr(sr[seen], hr[seen], clear[seen])
+        return _quotient_or_tangent(self.norm, cpsnr).sum() / len(sr)
 
 
 class MaskedMSELoss(SceneLoss):
@@ -61,6 +93,20 @@ class MaskedMSELoss(SceneLoss):
     Parameters
     ----------
     clearance_weight : float, default=0.5
+        Weight of the binary cross-entropy of the clearance channel, where there is one; at least 0.
+
+    Raises
+    ------
+    ValueError
+        If the weight is negative.
+
+    See Also
+    --------
+    CPSNRLoss : Forgives a constant error and, with a border, a shift.
+
+    Notes
+    -----
+    The mean is over the clear pixels of the whole batch; 0 if there are none.
 
     Examples
     --------
@@ -70,6 +116,10 @@ class MaskedMSELoss(SceneLoss):
     >>> MaskedMSELoss()(torch.tensor([[[[0.25, 0.0]]]]), truth).item()
     0.0625
     """
+
+    def __init__(self, clearance_weight=0.5):
+        super().__init__(clearance_weight)
+        check_parameters(self, clearance_weight=[_WEIGHT])
 
     def image_loss(self, sr, hr, clear):
         return (clear * (sr - hr) ** 2).sum() / clear.sum().clamp_min(1)
@@ -81,7 +131,41 @@ class MSELoss(SceneLoss):
     Parameters
     ----------
     clearance_weight : float, default=0.5
+        Weight of the binary cross-entropy of the clearance channel, where there is one; at least 0.
+
+    Raises
+    ------
+    ValueError
+        If the weight is negative.
+
+    See Also
+    --------
+    MaskedMSELoss : Leaves out what the status map hides.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from probav_estimators import MSELoss
+    >>> truth = torch.tensor([[[[0.5, 0.5]], [[1.0, 0.0]]]])
+    >>> MSELoss()(torch.tensor([[[[0.25, 0.0]]]]), truth).item()
+    0.15625
     """
+
+    def __init__(self, clearance_weight=0.5):
+        super().__init__(clearance_weight)
+        check_parameters(self, clearance_weight=[_WEIGHT])
 
     def image_loss(self, sr, hr, clear):
         return ((sr - hr) ** 2).mean()
+
+
+def check_parameters(loss, **constraints):
+    """Raise a ValueError that names the attribute of a loss that is not valid, and its value."""
+    values = {name: getattr(loss, name) for name in constraints}
+    validate_parameter_constraints(constraints, values, type(loss).__name__)
+
+
+def _quotient_or_tangent(norm, cpsnr):
+    quotient = norm / cpsnr.clamp_min(_FLOOR)
+    tangent = norm / _FLOOR * (2 - cpsnr / _FLOOR)
+    return torch.where(cpsnr > _FLOOR, quotient, tangent)

@@ -15,12 +15,19 @@ def batch_cpsnr(sr, hr, clear):
 
     Parameters
     ----------
-    sr, hr, clear : float tensors of shape (n, H, W)
-        `clear` is 1.0 where the truth is known, and nowhere all 0.
+    sr, hr : float tensors of shape (n, H, W)
+        Pixels whose peak is 1.
+    clear : float tensor of shape (n, H, W)
+        1.0 where the truth is known, else 0.0; no image may be 0.0 everywhere.
 
     Returns
     -------
     tensor of shape (n,)
+        At most 100 dB; negative where the errors scatter by more than 1.
+
+    See Also
+    --------
+    probav_estimators.cpsnr : The same measure as a function of arrays.
     """
     count = clear.sum(dim=(1, 2))
     error = hr - sr
@@ -36,13 +43,22 @@ def align_best(sr, hr, clear, border):
 
     Parameters
     ----------
-    sr, hr, clear : float tensors of shape (n, H, W)
+    sr, hr : float tensors of shape (n, H, W)
+        A gradient flows through both.
+    clear : float tensor of shape (n, H, W)
+        1.0 where the truth is known, else 0.0.
     border : int
+        Greatest shift that is forgiven, in HR pixels.
 
     Returns
     -------
     tuple of tensors of shape (n, H - 2 * border, W - 2 * border)
         `sr` and, from the best window, `hr` and `clear`.
+
+    Raises
+    ------
+    ValueError
+        If `border` leaves nothing of the images.
     """
     rows, columns = best_shifts(sr.detach(), hr, clear, border)
     height, width = (length - 2 * border for length in sr.shape[1:])
@@ -59,7 +75,29 @@ def align_best(sr, hr, clear, border):
 
 
 def best_shifts(sr, hr, clear, border):
-    """Row and column at which the best window of each image begins: two lists of int."""
+    """Where the best window of the truth begins, for each image of a batch.
+
+    Parameters
+    ----------
+    sr, hr, clear, border
+        As for :func:`align_best`.
+
+    Returns
+    -------
+    rows, columns : lists of int
+        From 0 to ``2 * border``; 0 where no window has a clear pixel.
+
+    Raises
+    ------
+    ValueError
+        If `border` leaves nothing of the images.
+    """
+    if min(sr.shape[1:]) <= 2 * border:
+        height, width = sr.shape[1:]
+        raise ValueError(
+            f"border={border} leaves nothing of images of {height} x {width} pixels: use larger "
+            "patches, or a smaller border"
+        )
     find_moments = _moments_on_device if sr.is_cuda else _moments_on_cpu
     count, total, total_of_squares = find_moments(sr, hr, clear, border)
     cmse = bias_corrected_mse(count, total, total_of_squares)

@@ -1,10 +1,10 @@
-"""Likelihood of standard deviations."""
+"""Likelihood of the standard deviations that a net predicts."""
 
 from ._shifts import align_best
 
 __all__ = ["uncertainty_loss"]
 
-# Squared error in standard deviations that counts at most.
+# Squared error, in units of the variance, that counts at most.
 _MAX_MISFIT = 50
 
 
@@ -17,7 +17,7 @@ def uncertainty_loss(prediction, truth, border):
     Parameters
     ----------
     prediction : float tensor of shape (n, 2, H, W)
-        Images and standard deviations.
+        Images and standard deviations, in pixel values; deviations are greater than 0.
     truth : float tensor of shape (n, 2, H, W)
         HR images and status maps (1.0 = clear).
     border : int
@@ -26,6 +26,23 @@ def uncertainty_loss(prediction, truth, border):
     Returns
     -------
     scalar tensor
+        Mean of ``log(deviation) + error ** 2 / (2 * deviation ** 2)`` over the clear pixels of the
+        batch, without the constant of the normal distribution; 0 if there are none.
+
+    Raises
+    ------
+    ValueError
+        If `border` leaves nothing of the images.
+
+    Notes
+    -----
+    A squared error counts as at most 50 times the variance: beyond that it is a cloud which the
+    status map missed, or change.
+
+    References
+    ----------
+    .. [1] D. A. Nix, A. S. Weigend, "Estimating the mean and variance of the target probability
+       distribution", IEEE International Conference on Neural Networks, 1994.
     """
     sr, hr, clear = align_best(prediction[:, 0].detach(), truth[:, 0], truth[:, 1], border)
     height, width = sr.shape[1:]
