@@ -1,15 +1,12 @@
-"""Training by left-out frames, and by a discriminator."""
-
-from copy import deepcopy
+"""Training by left-out frames."""
 
 import numpy as np
 import pytest
 import torch
-from _helpers import composed, quick_srcnn, weights_of
+from _helpers import weights_of
 from scipy.ndimage import gaussian_filter
 
 from probav_estimators import (
-    AdversarialLoss,
     FusionNet,
     ReprojectionLoss,
     Scene,
@@ -169,49 +166,3 @@ class TestReprojection:
         single = Scene(bare[0].lr[:1], bare[0].qm[:1], name="imgset0099")
         with pytest.raises(ValueError, match=r"imgset0099.*two frames"):
             tuned([single, *bare], criterion=ReprojectionLoss())
-
-
-class TestAdversarial:
-    def test_discriminator_learns_in_training_only(self, clouded):
-        loss = AdversarialLoss()
-        discriminator, _ = loss._opponent
-        start = [weight.clone() for weight in discriminator.parameters()]
-        truth = torch.stack([torch.from_numpy(s.hr) for s in clouded])[:, None]
-        truth = torch.cat([truth, torch.ones_like(truth)], dim=1)
-        image = truth[:, :1] + 0.001
-        with torch.no_grad():
-            loss(image, truth)
-        unchanged = zip(start, discriminator.parameters(), strict=True)
-        assert all(torch.equal(*pair) for pair in unchanged)
-        loss(image.requires_grad_(), truth).backward()
-        changed = zip(start, discriminator.parameters(), strict=True)
-        assert any(not torch.equal(*pair) for pair in changed)
-        assert image.grad.abs().sum() > 0
-
-    def test_net_does_not_own_its_opponent(self):
-        assert list(AdversarialLoss().parameters()) == []
-
-    def test_state_is_whole(self):
-        first, second = AdversarialLoss(), AdversarialLoss()
-        image = torch.rand(2, 1, 24, 24, generator=torch.Generator().manual_seed(0))
-        truth = torch.cat([image.flip(2), torch.ones_like(image)], dim=1)
-        first(image.requires_grad_(), truth)
-        second.load_state_dict(deepcopy(first.state_dict()))
-        assert first(image, truth).item() == pytest.approx(second(image, truth).item())
-
-    def test_it_changes_what_is_learned(self, clouded):
-        plain = tuned(clouded, train_split=None)
-        sharp = tuned(clouded, train_split=None, criterion=AdversarialLoss)
-        assert np.isfinite(sharp.history[-1, "train_loss"])
-        assert not torch.equal(weights_of(plain), weights_of(sharp))
-
-    def test_serves_every_net(self, scenes):
-        net = quick_srcnn(criterion=AdversarialLoss).fit(composed(scenes))
-        assert np.isfinite(net.history[-1, "train_loss"])
-
-    def test_resumed_training_ends_as_an_undisturbed_one(self, clouded, tmp_path):
-        params = {"train_split": None, "criterion": AdversarialLoss, "patch_size": 24}
-        whole = tuned(clouded, **params)
-        tuned(clouded, max_epochs=1, resume=tmp_path, **params)
-        resumed = tuned(clouded, resume=tmp_path, **params)
-        torch.testing.assert_close(weights_of(resumed), weights_of(whole), atol=1e-6, rtol=0)

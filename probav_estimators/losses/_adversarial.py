@@ -1,17 +1,24 @@
 """Fine-tuning for images that look sharp, by a discriminator."""
 
-import torch
-from torch import nn
-from torch.nn.functional import l1_loss, leaky_relu, relu
-from torch.nn.utils.parametrizations import spectral_norm
+from numbers import Real
 
-from ._scores import CPSNRLoss
-from ._shifts import align_best
+import torch
+from sklearn.utils._param_validation import Interval
+from torch import nn
+from torch.nn.functional import l1_loss, leaky_relu, normalize, relu
+
+from ._scores import CPSNRLoss, check_parameters
 
 __all__ = ["AdversarialLoss"]
 
 # Pixels beyond this many standard deviations tell nothing about texture.
 _MAX_VALUE = 5.0
+
+# Fewest pixels along an axis that the discriminator, which halves images twice, can judge.
+_MIN_SIZE = 4
+
+# Steps of the power iteration that a new layer begins with, as many as torch's own takes.
+_FIRST_STEPS = 16
 
 
 class AdversarialLoss(CPSNRLoss):
@@ -24,21 +31,36 @@ class AdversarialLoss(CPSNRLoss):
 
     Parameters
     ----------
-    norm, clearance_weight : float
+    norm : float, default=46.5
+        As for `CPSNRLoss`.
+    clearance_weight : float, default=0.5
         As for `CPSNRLoss`.
     border : int, default=3
         As for `CPSNRLoss`.
     adversarial_weight : float, default=0.1
-        Weight of the hinge loss.
+        Weight of the hinge loss, at least 0.
     perceptual_weight : float, default=0.1
-        Weight of the distance between features.
+        Weight of the distance between features, at least 0.
     lr : float, default=2e-4
-        Learning rate of the discriminator.
+        Learning rate of the discriminator, greater than 0.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or, in a batch, if the images are smaller than 4 pixels
+        inside the border.
+
+    See Also
+    --------
+    CPSNRLoss : The score alone, for images that are right.
 
     Notes
     -----
-    The discriminator learns while the loss is computed in training, with an optimizer of its own;
-    both are part of the state dict, so that a training can be resumed.
+    The discriminator [2]_ [3]_ judges overlapping patches in units of the truth's standard
+    deviation. It learns while the loss is computed in training, with an optimizer of its own that
+    the net's does not see; where no gradient is asked for, nothing changes. Both are part of the
+    state dict and of copies and pickles, so that a training can be resumed. All discriminators
+    begin with the same weights.
 
     References
     ----------
@@ -48,6 +70,18 @@ class AdversarialLoss(CPSNRLoss):
        adversarial networks", International Conference on Learning Representations, 2018.
     .. [3] T.-C. Wang et al., "High-resolution image synthesis and semantic manipulation with
        conditional GANs", IEEE/CVF Conference on Computer Vision and Pattern Recognition, 2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from probav_estimators import AdversarialLoss
+    >>> loss = AdversarialLoss(adversarial_weight=0.01, perceptual_weight=0.01)
+    >>> hr = torch.linspace(0, 0.25, 576).reshape(1, 1, 24, 24)
+    >>> truth = torch.cat([hr, torch.ones_like(hr)], dim=1)
+    >>> prediction = hr.flip(2).requires_grad_()
+    >>> loss(prediction, truth).backward()
+    >>> prediction.grad.shape
+    torch.Size([1, 1, 24, 24])
     """
 
     def __init__(
@@ -63,49 +97,86 @@ class AdversarialLoss(CPSNRLoss):
         self.adversarial_weight = adversarial_weight
         self.perceptual_weight = perceptual_weight
         self.lr = lr
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            discriminator = _Discriminator()
-        optimizer = torch.optim.Adam(discriminator.parameters(), lr=lr, betas=(0.5, 0.9))
-        # Hidden from parameters(): the optimizer of the net must not train its opponent.
-        self._opponent = (discriminator, optimizer)
+        check_parameters(
+            self,
+            adversarial_weight=[Interval(Real, 0, None, closed="left")],
+            perceptual_weight=[Interval(Real, 0, None, closed="left")],
+            lr=[Interval(Real, 0, None, closed="neither")],
+        )
+        self._opponent = _Opponent(lr)
 
-    def image_loss(self, sr, hr, clear):
-        loss = super().image_loss(sr, hr, clear)
-        sr, hr, clear = align_best(sr, hr, clear, self.border)
+    def aligned_loss(self, sr, hr, clear):
+        if min(sr.shape[1:]) < _MIN_SIZE:
+            height, width = sr.shape[1:]
+            raise ValueError(
+                f"AdversarialLoss judges images of {_MIN_SIZE} x {_MIN_SIZE} pixels or more, got "
+                f"{height} x {width} inside border={self.border}: use larger patches"
+            )
+        loss = super().aligned_loss(sr, hr, clear)
         seen = clear.flatten(1).mean(dim=1) > 0.5
         if not seen.any():
             return loss
         fake, real = _normalised(sr[seen], hr[seen], clear[seen])
-        discriminator, _ = self._opponent
-        discriminator.to(fake.device)
         # Without a gradient the net is only looked at, and its opponent learns nothing.
-        if sr.requires_grad:
-            self._train_opponent(fake.detach(), real)
-        discriminator.requires_grad_(False)
-        verdict, features = discriminator(fake)
-        with torch.no_grad():
-            _, expected = discriminator(real)
-        discriminator.requires_grad_(True)
-        distance = sum(l1_loss(a, b) for a, b in zip(features, expected, strict=True))
-        return loss - self.adversarial_weight * verdict.mean() + self.perceptual_weight * distance
-
-    def _train_opponent(self, fake, real):
-        discriminator, optimizer = self._opponent
-        optimizer.zero_grad(set_to_none=True)
-        verdicts = (discriminator(image)[0] for image in (fake, real))
-        on_fake, on_real = verdicts
-        (relu(1 + on_fake).mean() + relu(1 - on_real).mean()).backward()
-        optimizer.step()
+        hinge, distance = self._opponent.meet(fake, real, learn=sr.requires_grad)
+        return loss + self.adversarial_weight * hinge + self.perceptual_weight * distance
 
     def get_extra_state(self):
-        discriminator, optimizer = self._opponent
-        return {"discriminator": discriminator.state_dict(), "optimizer": optimizer.state_dict()}
+        return self._opponent.state_dict()
 
     def set_extra_state(self, state):
-        discriminator, optimizer = self._opponent
-        discriminator.load_state_dict(state["discriminator"])
-        optimizer.load_state_dict(state["optimizer"])
+        self._opponent.load_state_dict(state)
+
+
+class _Opponent:
+    """A discriminator and the optimizer that trains it.
+
+    It is no module: the optimizer of the net must not find the parameters of its opponent.
+    """
+
+    def __init__(self, lr):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            self.discriminator = _Discriminator()
+        self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(0.5, 0.9))
+
+    def meet(self, fake, real, *, learn):
+        """Hinge loss and distance between features of the net's images (n, 1, H, W)."""
+        self._move_to(fake.device)
+        self.discriminator.train(learn)
+        if learn:
+            self._learn(fake.detach(), real)
+        self.discriminator.requires_grad_(False)
+        verdict, features = self.discriminator(fake)
+        with torch.no_grad():
+            _, expected = self.discriminator(real)
+        self.discriminator.requires_grad_(True)
+        distance = sum(l1_loss(a, b) for a, b in zip(features, expected, strict=True))
+        return -verdict.mean(), distance
+
+    def _learn(self, fake, real):
+        self.optimizer.zero_grad(set_to_none=True)
+        on_fake, on_real = (self.discriminator(image)[0] for image in (fake, real))
+        (relu(1 + on_fake).mean() + relu(1 - on_real).mean()).backward()
+        self.optimizer.step()
+
+    def _move_to(self, device):
+        if self.discriminator.verdict.weight.device != device:
+            state = self.optimizer.state_dict()
+            self.discriminator.to(device)
+            # A new one: moments must be where the weights are now, which may be other tensors.
+            self.optimizer = torch.optim.Adam(self.discriminator.parameters())
+            self.optimizer.load_state_dict(state)
+
+    def state_dict(self):
+        return {
+            "discriminator": self.discriminator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state):
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def _normalised(sr, hr, clear):
@@ -129,10 +200,10 @@ class _Discriminator(nn.Module):
         super().__init__()
         sizes = [(1, width, 1), (width, width, 2), (width, 2 * width, 1), (2 * width, 4 * width, 2)]
         self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv2d(inside, outside, 3 + stride - 1, stride, padding=1))
+            _SpectralConv2d(inside, outside, 2 + stride, stride, padding=1)
             for inside, outside, stride in sizes
         )
-        self.verdict = spectral_norm(nn.Conv2d(4 * width, 1, 3, padding=1))
+        self.verdict = _SpectralConv2d(4 * width, 1, 3, padding=1)
 
     def forward(self, image):
         features = []
@@ -140,3 +211,31 @@ class _Discriminator(nn.Module):
             image = leaky_relu(layer(image), 0.2)
             features.append(image)
         return self.verdict(image), features
+
+
+class _SpectralConv2d(nn.Conv2d):
+    """Convolution whose weight, as a matrix, is divided by its greatest singular value.
+
+    In training every call takes one step of the power iteration. What is divided is a plain
+    parameter: a module with a parametrization of torch cannot be pickled.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for name, length in zip(("left", "right"), self.weight.flatten(1).shape, strict=True):
+            self.register_buffer(name, normalize(torch.randn(length), dim=0))
+        for _ in range(_FIRST_STEPS):
+            self._iterate()
+
+    def forward(self, image):
+        if self.training:
+            self._iterate()
+        norm = self.left @ (self.weight.flatten(1) @ self.right)
+        return self._conv_forward(image, self.weight / norm, self.bias)
+
+    @torch.no_grad()
+    def _iterate(self):
+        # New tensors: what the last call was computed with is still needed for its gradient.
+        matrix = self.weight.flatten(1)
+        self.left = normalize(matrix @ self.right, dim=0)
+        self.right = normalize(matrix.mT @ self.left, dim=0)

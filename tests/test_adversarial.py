@@ -1,0 +1,263 @@
+"""Training against a discriminator: it learns, it can be copied, and it changes images."""
+
+import io
+import pickle
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from _helpers import composed, quick_srcnn, weights_of
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from probav_estimators import AdversarialLoss, CPSNRLoss, FusionNet, make_scenes
+from probav_estimators.losses._adversarial import _SpectralConv2d
+
+
+@pytest.fixture(scope="module")
+def clouded():
+    return make_scenes(4, size=32, n_frames=(6, 9), random_state=31)
+
+
+def batch(seed, size=24):
+    """Images that ask for a gradient, and truths that are clear everywhere."""
+    image = torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(seed))
+    truth = torch.cat([image.flip(2), torch.ones_like(image)], dim=1)
+    return image.requires_grad_(), truth
+
+
+def train(loss, seeds):
+    """Values and gradients of some steps in which the discriminator learns."""
+    values = []
+    for seed in seeds:
+        image, truth = batch(seed)
+        value = loss(image, truth)
+        value.backward()
+        values += [value.item(), *image.grad.flatten().tolist()]
+    return values
+
+
+def discriminator_of(loss):
+    state = loss.get_extra_state()["discriminator"]
+    return {name: value.clone() for name, value in state.items()}
+
+
+def differs(first, second):
+    return any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def by_pickle(loss):
+    return pickle.loads(pickle.dumps(loss))
+
+
+def by_torch_save(loss):
+    file = io.BytesIO()
+    torch.save(loss, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def by_state(loss):
+    """Through a file of the state alone, read without running code."""
+    file = io.BytesIO()
+    torch.save(loss.state_dict(), file)
+    file.seek(0)
+    fresh = AdversarialLoss()
+    fresh.load_state_dict(torch.load(file, weights_only=True))
+    return fresh
+
+
+WAYS = [deepcopy, by_pickle, by_torch_save, by_state]
+
+
+class TestCopies:
+    @pytest.mark.parametrize("n_steps", [0, 3])
+    @pytest.mark.parametrize("copied_by", WAYS)
+    def test_a_copy_goes_on_training_as_the_original_does(self, copied_by, n_steps):
+        original = AdversarialLoss()
+        train(original, range(n_steps))
+        copy = copied_by(original)
+        assert train(copy, range(9, 12)) == train(original, range(9, 12))
+        assert not differs(discriminator_of(copy), discriminator_of(original))
+
+    @pytest.mark.parametrize("copied_by", WAYS)
+    def test_a_copy_can_be_made_between_forward_and_backward(self, copied_by):
+        original = AdversarialLoss()
+        image, truth = batch(0)
+        value = original(image, truth)
+        copy = copied_by(original)
+        value.backward()
+        assert train(copy, [1]) == train(original, [1])
+
+    @pytest.mark.parametrize("copied_by", WAYS)
+    def test_a_copy_trains_its_own_discriminator_alone(self, copied_by):
+        original = AdversarialLoss()
+        train(original, range(2))
+        copy = copied_by(original)
+        before = discriminator_of(original)
+        train(copy, range(2, 4))
+        assert differs(discriminator_of(copy), before)
+        assert not differs(discriminator_of(original), before)
+
+    def test_the_parameters_of_a_copy_are_those_of_the_original(self):
+        copy = by_pickle(AdversarialLoss(norm=40.0, border=2, adversarial_weight=0.03, lr=1e-3))
+        assert (copy.norm, copy.border, copy.adversarial_weight, copy.lr) == (40.0, 2, 0.03, 1e-3)
+
+    @pytest.mark.parametrize("copied_by", [deepcopy, by_pickle])
+    def test_a_fitted_net_can_be_copied(self, scenes, copied_by):
+        net = quick_srcnn(criterion=AdversarialLoss).fit(composed(scenes))
+        copy = copied_by(net)
+        np.testing.assert_array_equal(copy.predict(composed(scenes)), net.predict(composed(scenes)))
+        assert not differs(discriminator_of(copy.criterion_), discriminator_of(net.criterion_))
+
+    def test_the_moments_go_to_the_device_of_the_weights(self):
+        loss = AdversarialLoss()
+        train(loss, [0])
+        loss._opponent._move_to(torch.device("meta"))
+        assert loss.get_extra_state()["optimizer"]["param_groups"][0]["lr"] == 2e-4
+        moments = loss.get_extra_state()["optimizer"]["state"].values()
+        assert {moment["exp_avg"].device.type for moment in moments} == {"meta"}
+
+
+class TestSpectralNormalisation:
+    @pytest.fixture
+    def pair(self):
+        """The same layer, ours and by torch's parametrization."""
+        layers = []
+        for make in (_SpectralConv2d, lambda *sizes: spectral_norm(nn.Conv2d(*sizes))):
+            torch.manual_seed(3)
+            layers.append(make(4, 8, 3))
+        return layers
+
+    def test_it_is_that_of_torch(self, pair):
+        ours, theirs = pair
+        optimizers = [torch.optim.SGD(layer.parameters(), lr=0.1) for layer in pair]
+        for seed in range(4):
+            image = torch.rand(1, 4, 9, 9, generator=torch.Generator().manual_seed(seed))
+            # Twice, as a discriminator sees two images before its gradient is asked for.
+            outputs = [layer(image) + layer(image.flip(2)).square() for layer in pair]
+            torch.testing.assert_close(*outputs)
+            for output, optimizer in zip(outputs, optimizers, strict=True):
+                optimizer.zero_grad()
+                output.mean().backward()
+                optimizer.step()
+        torch.testing.assert_close(ours.weight, theirs.parametrizations.weight.original)
+
+    def test_a_weight_is_divided_by_its_greatest_singular_value(self, pair):
+        layer = pair[0]
+        image = torch.rand(1, 4, 9, 9, generator=torch.Generator().manual_seed(0))
+        for _ in range(200):
+            output = layer(image)
+        norm = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
+        expected = nn.functional.conv2d(image, layer.weight / norm, layer.bias)
+        torch.testing.assert_close(output, expected)
+
+    def test_evaluation_leaves_it_as_it_is(self, pair):
+        layer = pair[0].eval()
+        before = deepcopy(layer.state_dict())
+        layer(torch.rand(1, 4, 9, 9))
+        assert not differs(before, layer.state_dict())
+
+
+class TestLearning:
+    def test_the_discriminator_learns_in_training_only(self):
+        loss = AdversarialLoss()
+        start = discriminator_of(loss)
+        image, truth = batch(0)
+        with torch.no_grad():
+            loss(image.detach(), truth)
+        assert not differs(start, discriminator_of(loss))
+        loss(image, truth).backward()
+        assert differs(start, discriminator_of(loss))
+        assert image.grad.abs().sum() > 0
+
+    def test_the_discriminator_comes_to_tell_images_from_truths(self):
+        loss = AdversarialLoss(adversarial_weight=1.0, perceptual_weight=0.0, lr=1e-3)
+        generator = torch.Generator().manual_seed(0)
+        hinges = []
+        for _ in range(60):
+            hr = torch.rand(4, 1, 30, 30, generator=generator)
+            smooth = nn.functional.avg_pool2d(hr, 3, stride=1, padding=1).requires_grad_()
+            truth = torch.cat([hr, torch.ones_like(hr)], dim=1)
+            score = CPSNRLoss(border=3)(smooth, truth)
+            hinges.append((loss(smooth, truth) - score).item())
+        # Nothing is known in the beginning; in the end a verdict on an image is about -1.
+        assert abs(np.mean(hinges[:3])) < 0.3
+        assert np.mean(hinges[-3:]) > 0.7
+
+    def test_weights_of_0_leave_the_score_alone(self):
+        image, truth = batch(0)
+        loss = AdversarialLoss(adversarial_weight=0, perceptual_weight=0)(image, truth)
+        assert loss.item() == CPSNRLoss(border=3)(image, truth).item()
+
+    def test_an_image_that_is_mostly_clouded_is_not_judged(self):
+        image, truth = batch(0)
+        truth[:, 1, 6:] = 0
+        loss = AdversarialLoss()
+        start = discriminator_of(loss)
+        assert loss(image, truth).item() == CPSNRLoss(border=3)(image, truth).item()
+        assert not differs(start, discriminator_of(loss))
+
+    def test_the_net_does_not_own_its_opponent(self):
+        assert list(AdversarialLoss().parameters()) == []
+
+    def test_all_discriminators_begin_alike_and_leave_the_random_state_alone(self):
+        torch.manual_seed(5)
+        first = AdversarialLoss()
+        drawn = torch.rand(())
+        torch.manual_seed(5)
+        assert torch.rand(()) == drawn
+        assert not differs(discriminator_of(first), discriminator_of(AdversarialLoss()))
+
+
+class TestInNets:
+    def test_it_changes_what_is_learned(self, clouded):
+        plain = tuned(clouded)
+        sharp = tuned(clouded, criterion=AdversarialLoss)
+        assert np.isfinite(sharp.history[-1, "train_loss"])
+        assert not torch.equal(weights_of(plain), weights_of(sharp))
+
+    def test_it_serves_every_net(self, scenes):
+        net = quick_srcnn(criterion=AdversarialLoss).fit(composed(scenes))
+        assert np.isfinite(net.history[-1, "train_loss"])
+
+    def test_a_resumed_training_ends_as_an_undisturbed_one(self, clouded, tmp_path):
+        params = {"criterion": AdversarialLoss, "patch_size": 24}
+        whole = tuned(clouded, **params)
+        tuned(clouded, max_epochs=1, resume=tmp_path, **params)
+        resumed = tuned(clouded, resume=tmp_path, **params)
+        torch.testing.assert_close(weights_of(resumed), weights_of(whole), atol=1e-6, rtol=0)
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"norm": 0},
+            {"clearance_weight": -1},
+            {"border": -1},
+            {"adversarial_weight": -0.1},
+            {"perceptual_weight": float("nan")},
+            {"lr": 0},
+        ],
+    )
+    def test_parameters_out_of_range(self, wrong):
+        ((name, value),) = wrong.items()
+        with pytest.raises(ValueError, match=f"'{name}' parameter of Adver.* Got {value}"):
+            AdversarialLoss(**wrong)
+
+    def test_images_that_are_too_small_to_be_judged(self):
+        with pytest.raises(ValueError, match=r"4 x 4 pixels.* got 3 x 3 inside border=3"):
+            AdversarialLoss()(*batch(0, size=9))
+
+
+def tuned(scenes, **params):
+    quick = {
+        "max_epochs": 2,
+        "random_state": 0,
+        "verbose": 0,
+        "compute_dtype": "float32",
+        "train_split": None,
+    }
+    return FusionNet.from_pretrained("simulated-x3", **{**quick, **params}).fit(scenes)
