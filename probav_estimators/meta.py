@@ -1,5 +1,6 @@
 """Estimators that are made of other estimators."""
 
+from itertools import chain
 from numbers import Integral
 
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
@@ -20,7 +21,8 @@ class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     estimator : estimator of scenes
-        A pipeline, a net or a baseline. It is cloned for each band and not fitted itself.
+        A pipeline, a net or a baseline. It is cloned for each band and not fitted itself; one in
+        scikit-learn's `FrozenEstimator` serves every band as it is.
     n_jobs : int, default=None
         Bands that are fitted side by side, each in a process of its own, as in joblib. None: one
         after the other, unless :func:`joblib.parallel_config` says otherwise.
@@ -34,6 +36,7 @@ class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
     See Also
     --------
+    FusionNet : A net that serves every band by itself.
     sklearn.model_selection.StratifiedKFold : Folds that hold scenes of every band.
 
     Notes
@@ -93,17 +96,20 @@ class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self.bands_ = list(numbers)
         return self
 
-    def predict(self, X):
+    def predict(self, X, **predict_params):
         """Super-resolve scenes, each with the estimator of its band.
 
         Parameters
         ----------
         X : list of Scene
+        **predict_params
+            Handed on to the estimators, such as ``return_std=True``.
 
         Returns
         -------
         float32 array of shape (n, H, W), or a list of such images if their sizes differ
-            In [0, 1], in the order of the scenes.
+            In [0, 1], in the order of the scenes. A tuple of these if the estimators return
+            tuples, as FusionNet does with `return_std`.
 
         Raises
         ------
@@ -115,16 +121,45 @@ class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         scenes = check_scenes(X, type(self).__name__)
         numbers = _numbers_by_band(scenes)
         self._check_known(scenes)
-        images = [None] * len(scenes)
-        for band, of_band in numbers.items():
-            predicted = self.estimators_[band].predict([scenes[number] for number in of_band])
-            for number, image in zip(of_band, predicted, strict=True):
-                images[number] = image
-        return stack_images(images)
+        predicted = [
+            self._predict_band(band, [scenes[number] for number in of_band], predict_params)
+            for band, of_band in numbers.items()
+        ]
+        order = list(chain.from_iterable(numbers.values()))
+        parts = tuple(_in_order(part, order) for part in zip(*predicted, strict=True))
+        return parts if len(parts) > 1 else parts[0]
 
     def score(self, X, y=None):
-        """Mean cPSNR in dB on scenes with HR images; greater is better."""
+        """Mean cPSNR in dB on scenes with HR images; greater is better.
+
+        Parameters
+        ----------
+        X : list of Scene
+        y : None
+            Not used: a scene carries its truth.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If a scene has no HR image, or for the reasons that `predict` has.
+        """
         return mean_cpsnr(self, X)
+
+    def _predict_band(self, band, scenes, predict_params):
+        """Tuple of what the estimator of a band returns, each with an image for each scene."""
+        predicted = self.estimators_[band].predict(scenes, **predict_params)
+        parts = predicted if isinstance(predicted, tuple) else (predicted,)
+        for part in parts:
+            if len(part) != len(scenes):
+                raise ValueError(
+                    f"the estimator of band {band} predicted {len(part)} images for "
+                    f"{len(scenes)} scenes: predict must return one image for each scene"
+                )
+        return parts
 
     def _check_known(self, scenes):
         for scene in scenes:
@@ -144,7 +179,16 @@ class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
 
 def _fit_clone(estimator, scenes):
-    return clone(estimator).fit(scenes)
+    # FrozenEstimator asks for a y.
+    return clone(estimator).fit(scenes, None)
+
+
+def _in_order(by_band, order):
+    """Images of one band after the other, put where their scenes stand."""
+    images = [None] * len(order)
+    for number, image in zip(order, chain.from_iterable(by_band), strict=True):
+        images[number] = image
+    return stack_images(images)
 
 
 def _numbers_by_band(scenes):

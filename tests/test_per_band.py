@@ -8,6 +8,7 @@ from _helpers import quick_srcnn, slow_cpsnr, small_scenes, weights_of
 from joblib import parallel_config
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 
@@ -15,7 +16,10 @@ from probav_estimators import (
     BicubicBaseline,
     BicubicUpscaler,
     ClearanceSelector,
+    FrameRegistrar,
+    FusionNet,
     InputComposer,
+    Scene,
     make_scenes,
     probav_scorer,
 )
@@ -56,6 +60,14 @@ def fitted(scenes):
 
 def of_band(scenes, band):
     return [scene for scene in scenes if scene.band == band]
+
+
+def _closest_level(estimator, X, y=None):
+    errors = [
+        abs(image.mean() - scene.lr.mean())
+        for image, scene in zip(estimator.predict(X), X, strict=True)
+    ]
+    return -np.mean(errors)
 
 
 class TestFit:
@@ -127,6 +139,81 @@ class TestPredict:
         assert model.score(scenes) == pytest.approx(expected, abs=1e-4)
 
 
+class BandSpread(BandMean):
+    """Predicts a deviation too, if asked to."""
+
+    def predict(self, X, return_std=False, factor=1.0):
+        images = super().predict(X)
+        deviations = [
+            np.full_like(image, factor * len(scene.name))
+            for image, scene in zip(images, X, strict=True)
+        ]
+        return (images, deviations) if return_std else images
+
+
+class TestWhatPredictHandsOn:
+    @pytest.fixture
+    def spread(self, scenes):
+        named = [
+            Scene(s.lr, s.qm, s.hr, s.sm, name="x" * (number + 1), band=s.band)
+            for number, s in enumerate(scenes)
+        ]
+        return PerBand(BandSpread()).fit(named), named
+
+    def test_tuples_come_back_in_the_order_of_the_scenes(self, spread):
+        model, named = spread
+        images, deviations = model.predict(named, return_std=True, factor=2.0)
+        np.testing.assert_array_equal(images, model.predict(named))
+        assert deviations.shape == images.shape
+        np.testing.assert_array_equal(deviations[:, 0, 0], [2, 4, 6, 8, 10, 12])
+
+    def test_parts_of_tuples_are_lists_where_sizes_differ(self, spread, scenes):
+        model, named = spread
+        larger = make_scenes(1, size=20, n_frames=3, bands="NIR", random_state=1)
+        parts = model.predict([named[0], *larger, named[2]], return_std=True)
+        assert isinstance(parts, tuple)
+        for part in parts:
+            assert isinstance(part, list)
+            assert [image.shape for image in part] == [(48, 48), (60, 60), (48, 48)]
+
+    def test_a_parameter_that_an_estimator_does_not_know(self, fitted, scenes):
+        with pytest.raises(TypeError, match="return_std"):
+            fitted.predict(scenes, return_std=True)
+
+    def test_an_estimator_that_loses_a_scene(self, fitted, scenes):
+        fitted.estimators_["NIR"].predict = lambda X: [scene.hr for scene in X][1:]
+        with pytest.raises(ValueError, match="band NIR predicted 2 images for 3 scenes"):
+            fitted.predict(scenes)
+
+
+class TestFrozen:
+    def test_a_frozen_estimator_serves_every_band(self, scenes):
+        frozen = FrozenEstimator(BandMean().fit(scenes))
+        model = PerBand(frozen).fit(of_band(scenes, "RED") + of_band(scenes, "NIR"))
+        assert model.estimators_ == {"NIR": frozen, "RED": frozen}
+        np.testing.assert_array_equal(model.predict(scenes), frozen.predict(scenes))
+
+    def test_one_that_is_not_fitted_is_refused(self, scenes):
+        with pytest.raises(NotFittedError):
+            PerBand(FrozenEstimator(BandMean())).fit(scenes)
+
+    def test_processes_side_by_side_are_given_it_too(self, scenes):
+        frozen = FrozenEstimator(BicubicBaseline().fit(scenes))
+        model = PerBand(frozen, n_jobs=2).fit(scenes)
+        np.testing.assert_array_equal(model.predict(scenes), frozen.predict(scenes))
+
+    def test_a_grid_search_chooses_between_frozen_estimators(self, scenes, bands):
+        good, bad = (FrozenEstimator(BandMean(factor).fit(scenes)) for factor in (1.0, 2.0))
+        search = GridSearchCV(
+            PerBand(good),
+            {"estimator": [bad, good]},
+            scoring=_closest_level,
+            cv=StratifiedKFold(3),
+            error_score="raise",
+        ).fit(scenes, bands)
+        assert search.best_params_["estimator"].estimator.factor == 1.0
+
+
 class TestAsAnEstimator:
     def test_it_prints_as_the_call_that_made_it(self):
         assert (
@@ -157,17 +244,10 @@ class TestAsAnEstimator:
         np.testing.assert_allclose(scores, expected)
 
     def test_a_grid_search_sets_parameters_of_the_estimator(self, scenes, bands):
-        def closest_level(estimator, X, y=None):
-            errors = [
-                abs(image.mean() - scene.lr.mean())
-                for image, scene in zip(estimator.predict(X), X, strict=True)
-            ]
-            return -np.mean(errors)
-
         search = GridSearchCV(
             PerBand(BandMean()),
             {"estimator__factor": [0.5, 1.0, 2.0]},
-            scoring=closest_level,
+            scoring=_closest_level,
             cv=StratifiedKFold(3),
         ).fit(scenes, bands)
         assert search.best_params_ == {"estimator__factor": 1.0}
@@ -213,6 +293,37 @@ class TestNets:
         assert np.isfinite(search.cv_results_["mean_test_score"]).all()
         net = search.best_estimator_.estimators_["RED"]["sr"]
         assert net.lr == search.best_params_["estimator__sr__lr"]
+
+
+class TestFusion:
+    @pytest.fixture
+    def net(self):
+        return FusionNet.from_pretrained("simulated-x3", compute_dtype="float32")
+
+    def test_a_pretrained_net_gives_each_band_its_deviations(self, net, scenes):
+        model = PerBand(FrozenEstimator(net)).fit(scenes)
+        for part, expected in zip(
+            model.predict(scenes, return_std=True),
+            net.predict(scenes, return_std=True),
+            strict=True,
+        ):
+            np.testing.assert_allclose(part, expected, atol=1e-6)
+
+    def test_a_pipeline_that_ends_in_a_net_does_so_too(self, net, scenes):
+        pipe = Pipeline([("register", FrameRegistrar()), ("sr", FrozenEstimator(net))])
+        model = PerBand(pipe).fit(scenes)
+        images, deviations = model.predict(scenes, return_std=True)
+        assert images.shape == deviations.shape == (6, 48, 48)
+        assert (deviations > 0).all()
+        alone = pipe.predict(of_band(scenes, "NIR"))
+        np.testing.assert_allclose(images[1::2], alone, atol=1e-6)
+
+    def test_it_does_so_within_a_pipeline(self, net, scenes):
+        pipe = Pipeline(
+            [("select", ClearanceSelector(k=2)), ("sr", PerBand(FrozenEstimator(net)))]
+        ).fit(scenes)
+        images, deviations = pipe.predict(scenes[:2], return_std=True)
+        assert images.shape == deviations.shape == (2, 48, 48)
 
 
 class TestWhatIsRefused:
