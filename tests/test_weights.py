@@ -1,0 +1,283 @@
+"""Files of weights: what is found, what they say about themselves, what is refused."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+import probav_estimators
+from probav_estimators.training import Weights, load_weights, save_weights, shipped_weights
+from probav_estimators.training._weights import load_module
+
+LAYOUT = {"scale": 3, "width": 4}
+
+
+def some_weights(**changes):
+    state = {"layer.weight": torch.arange(12.0).reshape(3, 4), "layer.bias": torch.ones(3)}
+    return Weights(state, "SomeNet", LAYOUT)._replace(**changes)
+
+
+def metadata_of(path):
+    with safe_open(path, framework="pt") as file:
+        return file.metadata()
+
+
+def write(path, **changes):
+    """A file as another program would write it; None takes a line of the metadata away."""
+    metadata = {"architecture": "SomeNet", "layout": json.dumps(LAYOUT), **changes}
+    kept = {key: value for key, value in metadata.items() if value is not None}
+    save_file(some_weights().state, path, kept)
+    return path
+
+
+def assert_same(found, expected):
+    assert (found.architecture, found.layout) == (expected.architecture, expected.layout)
+    assert found.state.keys() == expected.state.keys()
+    for name, value in expected.state.items():
+        assert found.state[name].dtype == value.dtype
+        assert torch.equal(found.state[name], value)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "some.safetensors"
+
+
+class TestFinding:
+    @pytest.fixture
+    def here(self, tmp_path, monkeypatch):
+        """An empty folder in which the tests stand."""
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    def test_a_shipped_name_is_the_shipped_file(self, here):
+        found = load_weights("simulated-x3")
+        assert found.architecture == "FusionNet"
+        assert found.path.name == "simulated-x3.safetensors"
+        assert found.path.parent == Path(probav_estimators.__file__).parent / "weights"
+
+    def test_a_shipped_name_wins_over_a_file_of_that_name_and_says_so(self, here):
+        save_weights(some_weights(), "simulated-x3")
+        with pytest.warns(UserWarning, match=r"'simulated-x3' is the name.*pathlib\.Path"):
+            assert load_weights("simulated-x3").architecture == "FusionNet"
+
+    @pytest.mark.parametrize(
+        "name", [Path("simulated-x3"), "./simulated-x3", os.path.abspath, "simulated-x3.other"]
+    )
+    def test_everything_else_is_a_path(self, here, name):
+        name = name("simulated-x3") if callable(name) else name
+        save_weights(some_weights(), name)
+        assert load_weights(name).architecture == "SomeNet"
+
+    def test_a_suffix_is_never_added_to_a_path(self, here):
+        folder = here / "d"
+        folder.mkdir()
+        save_weights(some_weights(), folder / "w")
+        save_weights(some_weights(architecture="OtherNet"), folder / "w.safetensors")
+        for name in ("d/w", folder / "w", str(folder / "w")):
+            assert load_weights(name).architecture == "SomeNet"
+        (folder / "w").unlink()
+        with pytest.raises(FileNotFoundError, match="d/w"):
+            load_weights("d/w")
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "nothing",
+            "",
+            "simulated-x3.safetensors",
+            "../weights/simulated-x3",
+            "weights/simulated-x3",
+            Path("simulated-x3"),
+            "n" * 5000,
+            "nul\0",
+        ],
+    )
+    def test_what_is_not_there_is_named_with_both_possibilities(self, here, name):
+        with pytest.raises(FileNotFoundError) as error:
+            load_weights(name)
+        assert repr(os.fspath(name)) in str(error.value)
+        assert "shipped weights, as a string (simulated-x3" in str(error.value)
+        assert "nor a file" in str(error.value)
+
+    def test_a_folder_is_no_file(self, here):
+        with pytest.raises(FileNotFoundError, match="nor a file"):
+            load_weights(here)
+
+    def test_all_shipped_weights_can_be_read(self):
+        assert shipped_weights() == sorted(shipped_weights())
+        for name in shipped_weights():
+            assert load_weights(name).layout["scale"] >= 2
+
+
+class TestSaving:
+    @pytest.mark.parametrize(
+        "state",
+        [
+            some_weights().state,
+            {"scalar": torch.tensor(0.5), "count": torch.tensor(3), "mask": torch.tensor([True])},
+            {"half": torch.ones(2, 2, dtype=torch.bfloat16), "none": torch.zeros(0, 3)},
+            {"flipped": torch.arange(24.0).reshape(1, 2, 3, 4).permute(0, 3, 1, 2)},
+            {},
+        ],
+    )
+    def test_what_is_saved_is_what_is_loaded(self, path, state):
+        expected = some_weights(state=state)
+        save_weights(expected, path)
+        assert_same(load_weights(path), expected)
+
+    def test_a_file_says_its_format_and_the_package_that_wrote_it(self, path):
+        save_weights(some_weights(package_version="0.0.1"), path)
+        metadata = metadata_of(path)
+        assert metadata["format_version"] == "1"
+        assert metadata["package_version"] == probav_estimators.__version__
+        found = load_weights(path)
+        assert (found.package_version, found.path) == (probav_estimators.__version__, path)
+
+    def test_numbers_of_numpy_are_plain_numbers_in_a_file(self, path):
+        save_weights(some_weights(layout={"scale": np.int64(3), "std": np.float32(0.5)}), path)
+        assert load_weights(path).layout == {"scale": 3, "std": 0.5}
+
+    @pytest.mark.parametrize("value", [[3], {"scale": 3}, torch.ones(2), object()])
+    def test_a_layout_that_could_not_be_read_is_not_written(self, path, value):
+        with pytest.raises(ValueError, match="layout must hold numbers"):
+            save_weights(some_weights(layout={"scale": value}), path)
+        assert not path.exists()
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_diverged_weights_are_not_written(self, path, value):
+        state = {"layer.weight": torch.tensor([1.0, value])}
+        with pytest.raises(ValueError, match=r"layer\.weight of the net holds NaN or infinity"):
+            save_weights(some_weights(state=state), path)
+        assert not path.exists()
+
+
+class TestFormat:
+    def test_a_file_from_before_there_was_a_number_is_read(self, path):
+        found = load_weights(write(path))
+        assert_same(found, some_weights())
+        assert found.package_version is None
+
+    def test_the_shipped_weights_are_of_any_format_that_is_read(self):
+        for name in shipped_weights():
+            metadata = metadata_of(load_weights(name).path)
+            assert int(metadata.get("format_version", 0)) <= 1
+
+    def test_a_newer_format_says_what_to_upgrade(self, path):
+        write(path, format_version="2", package_version="7.1")
+        with pytest.raises(ValueError, match="upgrade") as error:
+            load_weights(path)
+        message = str(error.value)
+        assert str(path) in message
+        assert "format version 2, written by probav_estimators 7.1" in message
+        assert f"probav_estimators {probav_estimators.__version__} reads up to" in message
+        assert "upgrade probav_estimators" in message
+
+    def test_a_newer_format_need_not_say_anything_else(self, path):
+        write(path, format_version="2", architecture=None, layout=None)
+        with pytest.raises(ValueError, match="upgrade probav_estimators"):
+            load_weights(path)
+
+    @pytest.mark.parametrize("version", ["", "one", "-1", "1.0", "9" * 5000])
+    def test_a_format_that_is_no_number(self, path, version):
+        with pytest.raises(ValueError, match=r"some\.safetensors has the format version"):
+            load_weights(write(path, format_version=version))
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize("key", ["architecture", "layout"])
+    def test_a_file_that_does_not_say_what_it_is(self, path, key):
+        with pytest.raises(ValueError, match=rf"some\.safetensors.*{key} is missing.*save_pretr"):
+            load_weights(write(path, **{key: None}))
+
+    @pytest.mark.parametrize(
+        "layout",
+        ["", "{", "[]", "3", "null", '"scale"', '{"scale": [3]}', '{"a": {}}', "[" * 10**5],
+    )
+    def test_a_layout_that_is_no_object_of_plain_values(self, path, layout):
+        with pytest.raises(ValueError, match=r"some\.safetensors has the layout.* plain values"):
+            load_weights(write(path, layout=layout))
+
+    @pytest.mark.parametrize("checksum", [None, "", "0" * 64])
+    def test_a_file_whose_checksum_is_another_one(self, path, checksum):
+        with pytest.raises(ValueError, match=r"some\.safetensors is damaged"):
+            load_weights(write(path, format_version="1", checksum=checksum))
+
+    def test_one_bit_of_the_values_that_changed(self, path):
+        save_weights(some_weights(), path)
+        content = bytearray(path.read_bytes())
+        content[-6] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"some\.safetensors is damaged.*fetch it again"):
+            load_weights(path)
+
+    def test_values_that_are_not_finite(self, path):
+        save_file({"bad": torch.tensor([1.0, float("nan")])}, path, metadata_of(write(path)))
+        with pytest.raises(ValueError, match=r"bad of .*some\.safetensors holds NaN or infinity"):
+            load_weights(path)
+
+    def test_values_that_no_net_has(self, path):
+        complex_values = {"bad": torch.zeros(2, dtype=torch.complex64)}
+        save_file(complex_values, path, metadata_of(write(path)))
+        with pytest.raises(ValueError, match=r"bad of .*some\.safetensors is of torch\.complex64"):
+            load_weights(path)
+
+    @pytest.mark.parametrize("dump", [pickle.dump, torch.save])
+    def test_a_pickle_is_refused_and_runs_nothing(self, tmp_path, path, dump):
+        marker = tmp_path / "marker"
+
+        class Hostile:
+            def __reduce__(self):
+                return os.mkdir, (str(marker),)
+
+        with path.open("wb") as file:
+            dump(Hostile(), file)
+        for name in (path, str(path)):
+            with pytest.raises(
+                ValueError, match=r"some\.safetensors cannot be read as safetensors"
+            ):
+                load_weights(name)
+        assert not marker.exists()
+        # It would have, had it been read as what it is.
+        with path.open("rb") as file:
+            pickle.load(file) if dump is pickle.dump else torch.load(file, weights_only=False)
+        assert marker.exists()
+
+
+class TestModules:
+    def build(self):
+        return nn.ModuleDict({"layer": nn.Linear(4, 3)})
+
+    def test_a_module_gets_its_weights(self):
+        module = load_module(self.build, some_weights())
+        assert torch.equal(module["layer"].weight, some_weights().state["layer.weight"])
+        assert torch.equal(module["layer"].bias, torch.ones(3))
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"layer.bias": None}, r"layer\.bias is missing there and of shape \(3,\) here"),
+            ({"layer.bias": torch.ones(2)}, r"layer\.bias is of shape \(2,\) there and of shape"),
+            ({"other": torch.ones(2)}, r"other is of shape \(2,\) there and missing here"),
+        ],
+    )
+    def test_weights_that_do_not_fit(self, change, message):
+        state = {**some_weights().state, **change}
+        state = {name: value for name, value in state.items() if value is not None}
+        weights = some_weights(state=state, path=Path("some.safetensors"))
+        with pytest.raises(ValueError, match=r"some\.safetensors do not fit the net: " + message):
+            load_module(self.build, weights)
+
+    def test_a_layout_that_the_file_does_not_keep_asks_for_no_memory(self):
+        def build():
+            return nn.ModuleDict({"layer": nn.Linear(10**6, 10**7)})  # 40 TB
+
+        with pytest.raises(ValueError, match="do not fit the net"):
+            load_module(build, some_weights())
