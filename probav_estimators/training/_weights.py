@@ -177,8 +177,8 @@ def load_module(build, weights):
         name = next(n for n in {**expected, **found} if found.get(n) != expected.get(n))
         raise ValueError(
             f"{weights.path or 'the weights'} do not fit the net: {name} is "
-            f"{_in_words(found.get(name))} there and {_in_words(expected.get(name))} here; give "
-            f"weights of {weights.architecture} with the layout {weights.layout}"
+            f"{_in_words(found.get(name))} there and {_in_words(expected.get(name))} here; their "
+            f"layout is {weights.layout}: make the net with that, or fetch the file again"
         )
     module = build()
     module.load_state_dict(weights.state)

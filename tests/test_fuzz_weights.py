@@ -1,0 +1,221 @@
+"""Files of weights that are broken or hostile give a ValueError, or what was saved."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from probav_estimators.training import Weights, load_weights, save_weights
+
+EXPECTED = Weights(
+    {
+        "stages.0.weight": torch.linspace(-1, 1, 108).reshape(3, 4, 3, 3),
+        "stages.0.bias": torch.linspace(0, 1, 3),
+        "calibration": torch.tensor(1.5),
+        "count": torch.tensor(7),
+    },
+    "SomeNet",
+    {"scale": 3, "width": 4, "depth": 1},
+)
+
+N_FLIPS, N_CUTS, N_SPLICES, N_OLD = 120, 40, 60, 40
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    """A sound file of the present format."""
+    path = tmp_path_factory.mktemp("sound") / "sound.safetensors"
+    save_weights(EXPECTED, path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "mutant.safetensors"
+
+
+def outcome_of(path, content):
+    """Weights, or None if they are refused as they should be."""
+    path.write_bytes(content)
+    try:
+        return load_weights(path)
+    except ValueError as error:
+        message = str(error)
+    assert str(path) in message
+    return None
+
+
+def assert_refused_or_right(path, content):
+    found = outcome_of(path, content)
+    if found is None:
+        return
+    assert (found.architecture, found.layout) == (EXPECTED.architecture, EXPECTED.layout)
+    assert found.state.keys() == EXPECTED.state.keys()
+    for name, value in EXPECTED.state.items():
+        assert found.state[name].dtype == value.dtype
+        assert torch.equal(found.state[name], value)
+
+
+def header_of(content):
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def with_header(header, values, length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + values
+
+
+def without_format(content):
+    """The file as it was before formats had a number, and without a checksum."""
+    header, values = header_of(content)
+    for key in ("format_version", "package_version", "checksum"):
+        del header["__metadata__"][key]
+    return with_header(header, values)
+
+
+def flipped(content, rng, end):
+    mutant = bytearray(content)
+    for place in rng.integers(0, end, rng.choice([1, 1, 1, 2, 8])):
+        mutant[place] ^= 1 << rng.integers(8)
+    return bytes(mutant)
+
+
+def test_the_file_is_sound(path, content):
+    assert outcome_of(path, content) is not None
+    assert outcome_of(path, without_format(content)) is not None
+    assert_refused_or_right(path, without_format(content))
+
+
+@pytest.mark.parametrize("number", range(N_FLIPS))
+def test_flipped_bits(path, content, number):
+    rng = np.random.default_rng([1, number])
+    # Most of the file is values: every other mutant is one of the header.
+    n_header = len(content) - len(header_of(content)[1])
+    end = n_header if number % 2 else len(content)
+    assert_refused_or_right(path, flipped(content, rng, end))
+
+
+@pytest.mark.parametrize("number", range(N_OLD))
+def test_flipped_bits_in_the_header_of_an_old_file(path, content, number):
+    old = without_format(content)
+    n_header = len(old) - len(header_of(old)[1])
+    found = outcome_of(path, flipped(old, np.random.default_rng([2, number]), n_header))
+    if found is not None:  # without a checksum names may change, and values may not be wild
+        assert all(value.isfinite().all() for value in found.state.values())
+
+
+@pytest.mark.parametrize("number", range(N_CUTS))
+def test_truncated_files(path, content, number):
+    length = len(content) * number // N_CUTS
+    for cut in (content, without_format(content)):
+        assert outcome_of(path, cut[: min(length, len(cut) - 1)]) is None
+
+
+@pytest.mark.parametrize("number", range(N_SPLICES))
+def test_parts_that_are_lost_doubled_zero_or_noise(path, content, number):
+    rng = np.random.default_rng([3, number])
+    begin, end = np.sort(rng.integers(0, len(content) + 1, 2))
+    part = content[begin:end]
+    instead = [b"", part + part, bytes(len(part)), rng.bytes(len(part))][number % 4]
+    assert_refused_or_right(path, content[:begin] + instead + content[end:])
+
+
+@pytest.mark.parametrize(
+    "length", [0, 1, 7, 8, 10**5, 10**8, 10**13, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1]
+)
+def test_lengths_of_the_header_that_are_not_true(path, content, length):
+    header, values = header_of(content)
+    assert outcome_of(path, with_header(header, values, length)) is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"weights",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b"\xff\xfe{}",
+        b"[" * 10**5,
+        b'{"a":' * 10**4,
+        b" " * 10**5 + b"{}",
+        b'{"__metadata__": 3}',
+        b'{"__metadata__": {"format_version": 1}}',
+    ],
+)
+def test_headers_that_are_none(path, header):
+    assert outcome_of(path, with_header(header, bytes(64))) is None
+    assert outcome_of(path, with_header(header, b"")) is None
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": "F64"},
+        {"dtype": "F16"},
+        {"dtype": "F4"},
+        {"dtype": "F8_E8M0"},
+        {"dtype": "F99"},
+        {"dtype": 32},
+        {"shape": [2_500_000_000_000]},  # 10 TB
+        {"shape": [2**63, 2**63]},
+        {"shape": [0, 10**18, 10**18], "data_offsets": [0, 0]},
+        {"shape": [1] * 1000},
+        {"shape": [-3]},
+        {"shape": [3.5]},
+        {"shape": 3},
+        {"data_offsets": [0, 10**13]},
+        {"data_offsets": [10**13, 10**13 + 12]},
+        {"data_offsets": [12, 0]},
+        {"data_offsets": [-12, 0]},
+        {"data_offsets": [2**64 - 12, 2**64]},
+        {"data_offsets": []},
+    ],
+)
+def test_tensors_that_are_described_wrongly(path, content, change, old):
+    header, values = header_of(without_format(content) if old else content)
+    header["stages.0.bias"] |= change
+    assert outcome_of(path, with_header(header, values)) is None
+
+
+@pytest.mark.parametrize("key", ["architecture", "layout", "checksum"])
+def test_lines_of_the_metadata_that_are_missing_or_empty(path, content, key):
+    for change in (lambda lines: lines.pop(key), lambda lines: lines.update({key: ""})):
+        header, values = header_of(content)
+        change(header["__metadata__"])
+        assert outcome_of(path, with_header(header, values)) is None
+
+
+def test_a_tensor_that_is_missing_or_has_another_name(path, content):
+    header, values = header_of(content)
+    header["stages.1.bias"] = header.pop("stages.0.bias")
+    assert outcome_of(path, with_header(header, values)) is None
+    del header["stages.1.bias"]
+    assert outcome_of(path, with_header(header, values)) is None
+
+
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7F800000, 0xFF800000, 0x7F800001])
+@pytest.mark.parametrize("old", [False, True])
+def test_values_that_are_not_finite(path, content, bits, old):
+    header, values = header_of(without_format(content) if old else content)
+    begin = header["stages.0.bias"]["data_offsets"][0]
+    values = values[:begin] + struct.pack("<I", bits) + values[begin + 4 :]
+    assert outcome_of(path, with_header(header, values)) is None
+
+
+def test_no_file_takes_more_memory_than_it_is_large(path, content):
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    header, values = header_of(without_format(content))
+    for shape, end in [([10**13 // 4], 10**13), ([2**40], 2**42), ([2**28], 2**30)]:
+        header["stages.0.bias"] |= {"shape": shape, "data_offsets": [0, end]}
+        assert outcome_of(path, with_header(header, values)) is None
+    for length in (10**13, 10**9, 10**8):
+        assert outcome_of(path, with_header(b"{}", b"", length)) is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 50_000  # KiB
