@@ -263,9 +263,16 @@ class TestModules:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"layer.bias": None}, r"layer\.bias is missing there and of shape \(3,\) here"),
-            ({"layer.bias": torch.ones(2)}, r"layer\.bias is of shape \(2,\) there and of shape"),
-            ({"other": torch.ones(2)}, r"other is of shape \(2,\) there and missing here"),
+            ({"layer.bias": None}, r"layer\.bias is missing there and float of shape \(3,\) here"),
+            (
+                {"layer.bias": torch.ones(2)},
+                r"layer\.bias is float of shape \(2,\) there and float",
+            ),
+            (
+                {"layer.bias": torch.ones(3, dtype=torch.int32)},
+                r"layer\.bias is integer of shape \(3,\) there and float of shape \(3,\) here",
+            ),
+            ({"other": torch.ones(2)}, r"other is float of shape \(2,\) there and missing here"),
         ],
     )
     def test_weights_that_do_not_fit(self, change, message):

@@ -168,16 +168,17 @@ def load_module(build, weights):
     Raises
     ------
     ValueError
-        If parameters or buffers are missing, too many or of another shape.
+        If parameters or buffers are missing, too many or of another shape, or integers stand for
+        floats.
     """
     with torch.device("meta"):
-        expected = _shapes_of(build().state_dict())
-    found = _shapes_of(weights.state)
+        expected = _kinds_of(build().state_dict())
+    found = _kinds_of(weights.state)
     if found != expected:
         name = next(n for n in {**expected, **found} if found.get(n) != expected.get(n))
         raise ValueError(
             f"{weights.path or 'the weights'} do not fit the net: {name} is "
-            f"{_in_words(found.get(name))} there and {_in_words(expected.get(name))} here; their "
+            f"{found.get(name, 'missing')} there and {expected.get(name, 'missing')} here; their "
             f"layout is {weights.layout}: make the net with that, or fetch the file again"
         )
     module = build()
@@ -278,12 +279,11 @@ def _is_plain(layout):
     )
 
 
-def _shapes_of(state):
-    return {name: tuple(value.shape) for name, value in state.items()}
-
-
-def _in_words(shape):
-    return "missing" if shape is None else f"of shape {shape}"
+def _kinds_of(state):
+    return {
+        name: f"{'float' if value.is_floating_point() else 'integer'} of shape {tuple(value.shape)}"
+        for name, value in state.items()
+    }
 
 
 def _package_version():
