@@ -54,7 +54,7 @@ class ClearanceSelector(SceneTransformer):
 
 class _SelectedFrames(DerivedFrames):
     def __init__(self, frames, k):
-        super().__init__(frames)
+        super().__init__(frames, k=k)
         self._k = k
         self._order = None
 

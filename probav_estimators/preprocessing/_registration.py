@@ -68,7 +68,7 @@ class _RegisteredFrames(DerivedFrames):
     """The same frames, whose shifts are known."""
 
     def __init__(self, frames, max_shift):
-        super().__init__(frames)
+        super().__init__(frames, max_shift=max_shift)
         self._max_shift = max_shift
 
     @property

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from ..imaging import as_mask, as_pixels
+from ._fingerprint import digest
 
 __all__ = ["WHOLE", "DerivedFrames", "Frames", "StoredFrames"]
 
@@ -69,6 +70,22 @@ class Frames(ABC):
     def true_shifts(self):
         """Simulated shifts against the HR grid, (t, 2) float32 LR pixels, or None."""
 
+    def fingerprint(self):
+        """Hash that changes when the frames change.
+
+        Here it is that of all pixels and maps, which are read one frame at a time. Override it
+        where something cheaper tells the same, such as the checksums that files hold.
+
+        Returns
+        -------
+        str
+            Hexadecimal digits, the same in every process and session.
+        """
+        parts = [type(self).__qualname__, self.shifts, self.placed, self.aligned, self.true_shifts]
+        for number in range(len(self)):
+            parts.append(digest(self.read_lr([number]), self.read_qm([number])))
+        return digest(*parts, self.repeats)
+
 
 class DerivedFrames(Frames):
     """Base of frames that are made of other frames: gives what those give.
@@ -77,10 +94,18 @@ class DerivedFrames(Frames):
     ----------
     frames : Frames
         What this is made of. A subclass overrides what it changes.
+    **parameters
+        What the change depends on, such as ``k=9``: the fingerprint tells frames apart by it.
+
+    Attributes
+    ----------
+    source : Frames
+        `frames`.
     """
 
-    def __init__(self, frames):
+    def __init__(self, frames, **parameters):
         self.source = frames
+        self._parameters = parameters
 
     def __len__(self):
         return len(self.source)
@@ -115,6 +140,10 @@ class DerivedFrames(Frames):
     def read_qm(self, index=None, window=WHOLE):
         return self.source.read_qm(index, window)
 
+    def fingerprint(self):
+        """Hash of the source's fingerprint, the class and its parameters; reads no pixels."""
+        return digest(self.source.fingerprint(), type(self).__qualname__, self._parameters)
+
 
 class StoredFrames(Frames):
     """Frames as they were given: in memory or on disk.
@@ -122,7 +151,8 @@ class StoredFrames(Frames):
     Parameters
     ----------
     lr, qm : sequences of images
-        As many quality maps as frames: objects with `where`, `shape` and `read()`.
+        As many quality maps as frames: objects with `where`, `shape`, `read()` and
+        `fingerprint()`.
     true_shifts : float32 array of shape (t, 2), default=None
     """
 
@@ -150,6 +180,11 @@ class StoredFrames(Frames):
     def with_true_shifts(self, true_shifts):
         """The same frames, with the shifts that they were simulated with."""
         return StoredFrames(self._lr, self._qm, np.asarray(true_shifts, np.float32))
+
+    def fingerprint(self):
+        """Hash of what tells the images apart; of files, it takes the checksums inside."""
+        lr, qm = ([image.fingerprint() for image in images] for images in (self._lr, self._qm))
+        return digest(lr, qm, self._true_shifts)
 
     def read_lr(self, index=None, window=WHOLE):
         return self._read(self._lr, index, window, as_pixels, np.float32)

@@ -8,12 +8,19 @@ from cachetools import LRUCache, cached
 from PIL import Image
 
 from ..files import replace_file
+from ._fingerprint import digest
 
 # Decoded files that this process keeps: small data sets are decoded once, large ones stay on disk.
 _CACHE_BYTES = 96 * 2**20
 
 # 1, 8 and 16 bits per pixel, as Pillow calls them.
 _GREY_MODES = ("1", "L", "I;16")
+
+
+# A PNG file is a signature and chunks of length (4 bytes), type (4), content and checksum (4).
+_CHUNKS_START = 8
+_HEADER_BYTES = 8
+_CHECKSUM_BYTES = 4
 
 
 class ArrayImage:
@@ -31,6 +38,10 @@ class ArrayImage:
 
     def read(self):
         return self._values
+
+    def fingerprint(self):
+        """Hash of the values."""
+        return digest(self._values)
 
 
 class PngImage:
@@ -62,6 +73,10 @@ class PngImage:
             raise _missing(path) from None
         return _decode(path, status.st_ino, status.st_mtime_ns, status.st_size)
 
+    def fingerprint(self):
+        """Hash of the file's size and the checksums of its chunks; no pixel is decoded."""
+        return digest(*_list_checksums(self.where))
+
 
 class ClearMask:
     """Quality or status map of an image that came without one: everything is clear."""
@@ -81,6 +96,9 @@ class ClearMask:
 
     def read(self):
         return np.broadcast_to(True, self.shape)
+
+    def fingerprint(self):
+        return "clear"
 
 
 def write_png(path, values):
@@ -112,6 +130,22 @@ def _decode(path, number, modified, size):
         )
     values.flags.writeable = False
     return values
+
+
+def _list_checksums(path):
+    """Size of a PNG file, and the checksum, length and type of each chunk."""
+    if not os.path.exists(path):
+        raise _missing(path)
+    with open(path, "rb", buffering=0) as stream:
+        found = [os.fstat(stream.fileno()).st_size, stream.read(_CHUNKS_START + _HEADER_BYTES)]
+        place = _CHUNKS_START
+        # Between two chunks lie the checksum of one and the length and type of the next. What is
+        # no PNG file ends the walk, and reading it will say so.
+        while (header := found[-1][-_HEADER_BYTES:])[4:].isalpha():
+            stream.seek(place := place + _HEADER_BYTES + int.from_bytes(header[:4], "big"))
+            found.append(stream.read(_CHECKSUM_BYTES + _HEADER_BYTES))
+            place += _CHECKSUM_BYTES
+    return found
 
 
 def _open_png(path):

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from ..imaging import as_mask, as_pixels, clearest_mean, cpsnr, pad_window, upscale_bicubic
+from ._fingerprint import digest
 from ._frames import WHOLE, StoredFrames
 from ._layout import band_by_name, list_scene_files
 from ._norms import find_norms
@@ -322,6 +323,42 @@ class Scene:
             window = tuple(slice(scale * part.start, scale * part.stop) for part in window)
         return self._truth.read_hr(window or WHOLE), self._truth.read_sm(window or WHOLE)
 
+    def fingerprint(self):
+        """Hash that changes when anything changes that a training sees of this scene.
+
+        That is pixels, maps, truth, a norm that was given, and what transformers have recorded:
+        selection, registration, composition, upscaling. Name, band and place on disk don't count.
+
+        Returns
+        -------
+        str
+            32 hexadecimal digits, the same in every process and session.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file of the scene is gone.
+
+        Notes
+        -----
+        Of PNG files the size and the checksums inside are read, not the pixels: a scene on disk
+        and the same pixels in memory have different fingerprints.
+
+        Examples
+        --------
+        >>> from probav_estimators import ClearanceSelector, make_scenes
+        >>> (scene,) = make_scenes(1, size=16, random_state=0)
+        >>> (selected,) = ClearanceSelector(k=5).transform([scene])
+        >>> scene.fingerprint() == selected.fingerprint()
+        False
+        """
+        return digest(
+            self._frames.fingerprint(),
+            self._truth.fingerprint(),
+            self._composition,
+            self._upscaling,
+        )
+
     @property
     def frames(self):
         """The :class:`~probav_estimators.Frames` that this scene reads."""
@@ -356,7 +393,7 @@ class _Truth:
         self.hr = hr
         self._frames = frames
         self._sm = ClearMask(hr) if sm is None and hr is not None else sm
-        self._norm = norm
+        self._norm = self._given_norm = norm
         self._label = label
         self._scale = None
         self._shape = None
@@ -376,6 +413,12 @@ class _Truth:
             )
             self._norm = cpsnr(baseline, self.read_hr(), self.read_sm())
         return self._norm
+
+    def fingerprint(self):
+        """Hash of the images and of the norm, where it was given and not computed."""
+        images = (None if image is None else image.fingerprint() for image in (self.hr, self._sm))
+        norm = None if self._given_norm is None else float(self._given_norm)
+        return digest(*images, norm)
 
     def check_scale(self):
         """Return the scale, once the sizes have been found to fit together."""
