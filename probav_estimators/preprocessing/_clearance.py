@@ -2,7 +2,6 @@
 
 from numbers import Integral
 
-import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..imaging import select_clearest
@@ -21,9 +20,9 @@ class ClearanceSelector(SceneTransformer):
     Parameters
     ----------
     k : int, "max" or None, default=9
-        How many frames. A scene with fewer gives them repeatedly, in turn; what fuses frames takes
-        each of them once. "max": all that tie at
-        the largest clearance. None: all, sorted.
+        How many frames. A scene with fewer gives them repeatedly, in turn; what registers or fuses
+        frames takes each of them once. "max": all that tie at the largest clearance. None: all,
+        sorted.
 
     See Also
     --------
@@ -72,9 +71,8 @@ class _SelectedFrames(DerivedFrames):
         return self._rows_of(self.source.placed)
 
     @property
-    def repeats(self):
-        again = np.arange(len(self)) >= len(self.source)
-        return again | self._rows_of(self.source.repeats)
+    def origins(self):
+        return self._rows_of(self.source.origins)
 
     @property
     def true_shifts(self):

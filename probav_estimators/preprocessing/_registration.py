@@ -6,7 +6,7 @@ from numbers import Real
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from ..imaging import BICUBIC_REACH, move_bicubic, pad_window, register_frames
+from ..imaging import BICUBIC_REACH, Registration, move_bicubic, pad_window, register_frames
 from ..scenes import WHOLE, DerivedFrames
 from ._base import SceneTransformer
 
@@ -37,6 +37,8 @@ class FrameRegistrar(SceneTransformer):
 
     Notes
     -----
+    A frame that a ClearanceSelector repeats is registered once, and its copies have its shift.
+
     The clearest frame is the first with the most clear pixels, as `ClearanceSelector` has it.
     Frames are read and compared once the new scene is asked for something.
 
@@ -81,9 +83,12 @@ class _RegisteredFrames(DerivedFrames):
 
     @cached_property
     def _registration(self):
-        return register_frames(
-            self.source.read_lr(), self.source.read_qm(), max_shift=self._max_shift
-        )
+        _, once, copies = np.unique(self.source.origins, return_index=True, return_inverse=True)
+        # In their old order: the first of the clearest frames is the reference.
+        order = np.argsort(once)
+        lr, qm = (read(once[order]) for read in (self.source.read_lr, self.source.read_qm))
+        found = register_frames(lr, qm, max_shift=self._max_shift)
+        return Registration(*(values[np.argsort(order)[copies]] for values in found))
 
 
 class _AlignedFrames(_RegisteredFrames):

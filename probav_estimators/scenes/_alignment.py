@@ -1,5 +1,6 @@
 """How the frames of a scene are brought together, and reading them so."""
 
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -13,7 +14,7 @@ _MAX_SURVEY = 512
 
 
 def align_scene(scene):
-    """Find out how the frames of a scene are brought together.
+    """Estimate how the frames of a scene are brought together.
 
     Shifts are those that a FrameRegistrar left in the scene, else they are estimated. The image is
     placed in the middle of all frames: the best guess of where a truth lies. A frame that a
@@ -33,16 +34,18 @@ def align_scene(scene):
         If the quality maps call every pixel clouded.
     """
     window = _clearest_part(scene)
-    lr, qm = (read(window=window) for read in (scene.frames.read_lr, scene.frames.read_qm))
-    seen = qm.any(axis=(1, 2)) & ~scene.frames.repeats
+    once = np.flatnonzero(~scene.frames.repeats)
+    lr, qm = (read(once, window) for read in (scene.frames.read_lr, scene.frames.read_qm))
+    seen = qm.any(axis=(1, 2))
     if not seen.any():
         raise ValueError(
             f"scene {scene.name}: the quality maps call every pixel of every frame clouded, so "
             "there is nothing to fuse: remove the scene, or give better maps"
         )
-    shifts, placed = _placement(scene.frames, lr, qm)
+    shifts, placed = _placement(scene.frames, once, lr, qm)
     placed = placed & seen
-    return align_frames(lr, qm, shifts, np.flatnonzero(placed if placed.any() else seen))
+    alignment = align_frames(lr, qm, shifts, np.flatnonzero(placed if placed.any() else seen))
+    return replace(alignment, index=once[alignment.index])
 
 
 def _clearest_part(scene):
@@ -57,14 +60,13 @@ def _clearest_part(scene):
     return max(windows, key=lambda window: np.count_nonzero(scene.frames.read_qm(window=window)))
 
 
-def _placement(frames, lr, qm):
-    """Shifts of the frames as they are read, and which of them are known."""
-    if frames.aligned:
-        return np.zeros((len(frames), 2), np.float32), frames.placed
-    if frames.shifts is not None:
-        placed = frames.placed
-        return frames.shifts, np.ones(len(frames), bool) if placed is None else placed
-    return register_frames(lr, qm)
+def _placement(frames, index, lr, qm):
+    """Shifts of some frames as they are read, and which of them are known."""
+    if not frames.aligned and frames.shifts is None:
+        return register_frames(lr, qm)
+    placed = np.ones(len(frames), bool) if frames.placed is None else frames.placed
+    shifts = np.zeros((len(frames), 2), np.float32) if frames.aligned else frames.shifts
+    return shifts[index], placed[index]
 
 
 def read_aligned(scene, alignment, window=None):

@@ -61,9 +61,16 @@ class Frames(ABC):
         return False
 
     @property
+    def origins(self):
+        """Numbers that tell frames apart, (t,) int: a frame and its copies have one number."""
+        return np.arange(len(self))
+
+    @property
     def repeats(self):
-        """Which frames repeat an earlier one, (t,) bool."""
-        return np.zeros(len(self), bool)
+        """Which frames repeat an earlier one, (t,) bool; what aligns frames leaves them out."""
+        repeats = np.ones(len(self), bool)
+        repeats[np.unique(self.origins, return_index=True)[1]] = False
+        return repeats
 
     @property
     @abstractmethod
@@ -84,7 +91,7 @@ class Frames(ABC):
         parts = [type(self).__qualname__, self.shifts, self.placed, self.aligned, self.true_shifts]
         for number in range(len(self)):
             parts.append(digest(self.read_lr([number]), self.read_qm([number])))
-        return digest(*parts, self.repeats)
+        return digest(*parts, self.origins)
 
 
 class DerivedFrames(Frames):
@@ -127,8 +134,8 @@ class DerivedFrames(Frames):
         return self.source.aligned
 
     @property
-    def repeats(self):
-        return self.source.repeats
+    def origins(self):
+        return self.source.origins
 
     @property
     def true_shifts(self):

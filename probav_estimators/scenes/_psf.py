@@ -48,5 +48,5 @@ def estimate_psf_sigma(scenes):
 
 
 def _variance_of_scene(scene):
-    once = ~scene.frames.repeats
-    return psf_variance(scene.frames.read_lr()[once], scene.frames.read_qm()[once])
+    once = np.flatnonzero(~scene.frames.repeats)
+    return psf_variance(scene.frames.read_lr(once), scene.frames.read_qm(once))

@@ -1,0 +1,108 @@
+"""Frames that a ClearanceSelector repeats are aligned, fused and compared with once."""
+
+import numpy as np
+import pytest
+from sklearn.pipeline import make_pipeline
+
+from probav_estimators import ClearanceSelector, FrameRegistrar, FusionNet, ReprojectionLoss
+from probav_estimators import make_scenes as simulate
+from probav_estimators.scenes import align_scene, estimate_psf_sigma
+from probav_estimators.training import FusionDataset
+
+SELECTOR = ClearanceSelector
+
+# Every way to bring repeats in, and the same without them.
+CHAINS = {
+    "twice": ([SELECTOR(k=10)], [SELECTOR(k=None)]),
+    "thrice and a part": ([SELECTOR(k=17)], [SELECTOR(k=None)]),
+    "a selection of repeats": ([SELECTOR(k=10), SELECTOR(k=7)], [SELECTOR(k=4)]),
+    "repeats of repeats": ([SELECTOR(k=8), SELECTOR(k=20)], [SELECTOR(k=None)]),
+    "before registration": (
+        [SELECTOR(k=12), FrameRegistrar(apply=False)],
+        [SELECTOR(k=None), FrameRegistrar(apply=False)],
+    ),
+    "before resampling": (
+        [SELECTOR(k=12), FrameRegistrar()],
+        [SELECTOR(k=None), FrameRegistrar()],
+    ),
+    "after registration": (
+        [FrameRegistrar(apply=False), SELECTOR(k=10)],
+        [FrameRegistrar(apply=False), SELECTOR(k=None)],
+    ),
+    "on both sides of resampling": (
+        [SELECTOR(k=10), FrameRegistrar(), SELECTOR(k=12)],
+        [SELECTOR(k=None), FrameRegistrar(), SELECTOR(k=None)],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def net():
+    return FusionNet.from_pretrained("simulated-x3", compute_dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def five_frames():
+    return simulate(1, size=32, n_frames=5, random_state=11)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+class TestChains:
+    def test_a_repeat_does_not_count_in_the_fusion(self, net, five_frames, chain):
+        repeated, plain = (make_pipeline(*steps).transform(five_frames) for steps in CHAINS[chain])
+        assert len(repeated[0]) > len(plain[0])
+        np.testing.assert_array_equal(net.predict(repeated), net.predict(plain))
+
+    def test_no_frame_is_aligned_twice(self, five_frames, chain):
+        for steps in CHAINS[chain]:
+            (scene,) = make_pipeline(*steps).transform(five_frames)
+            pixels = [frame.tobytes() for frame in scene.lr[align_scene(scene).index]]
+            assert len(set(pixels)) == len(pixels) == len({frame.tobytes() for frame in scene.lr})
+
+
+def test_a_frame_is_not_compared_with_its_own_copy(five_frames):
+    """ReprojectionLoss leaves frames out: none of them may be among those that are fused."""
+    repeated = SELECTOR(k=13).transform(five_frames)
+    dataset = FusionDataset(repeated, with_truth=False, leave_out=True)
+    for _ in range(3):
+        images, _ = dataset[0]
+        frames = [frame.numpy().tobytes() for frame in images["frames"]]
+        assert len(frames) == len(set(frames)) == 5
+        assert 0 < images["left_out"].sum() < 5
+
+
+def test_a_training_without_truth_ends_where_it_ends_without_repeats(five_frames):
+    images = []
+    for k in (10, None):
+        net = FusionNet.from_pretrained(
+            "simulated-x3",
+            criterion=ReprojectionLoss(psf_sigma=0.4),
+            max_epochs=1,
+            compute_dtype="float32",
+            random_state=0,
+            verbose=0,
+        )
+        scenes = SELECTOR(k=k).transform(five_frames)
+        images.append(net.fit(scenes).predict(scenes))
+    np.testing.assert_array_equal(*images)
+
+
+def test_a_repeated_frame_and_its_copy_have_one_shift(five_frames):
+    selector = SELECTOR(k=10)
+    (scene,) = make_pipeline(selector, FrameRegistrar(apply=False)).transform(five_frames)
+    np.testing.assert_array_equal(scene.shifts[:5], scene.shifts[5:])
+    np.testing.assert_array_equal(scene.placed[:5], scene.placed[5:])
+    assert np.abs(scene.shifts).max() > 0.1
+
+
+def test_the_first_of_the_selected_frames_stays_the_reference(five_frames):
+    """Also where a selection turned the order of the frames around."""
+    (scene,) = make_pipeline(SELECTOR(k=8), FrameRegistrar(apply=False)).transform(five_frames)
+    assert scene.shifts[0].tolist() == [0, 0]
+
+
+def test_repeats_do_not_sharpen_an_estimated_point_spread_function():
+    scenes = simulate(4, size=48, n_frames=9, random_state=2)
+    assert estimate_psf_sigma(SELECTOR(k=20).transform(scenes)) == estimate_psf_sigma(
+        SELECTOR(k=None).transform(scenes)
+    )
