@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .imaging import cpsnr
+from .imaging import MAX_CPSNR, finite_cpsnr
 from .prediction import predict_in_turn
 from .scenes import check_scenes
 
-__all__ = ["cpsnr_scorer", "probav_scorer"]
+__all__ = ["cpsnr_scorer", "probav_scorer", "scene_cpsnr", "scene_score"]
 
 
 def cpsnr_scorer(estimator, scenes, y=None):
@@ -23,6 +23,8 @@ def cpsnr_scorer(estimator, scenes, y=None):
     Returns
     -------
     float
+        Always finite: a scene counts at most 107.1 dB, the error of 16-bit rounding, so that one
+        exact image does not hide all others.
 
     Raises
     ------
@@ -48,6 +50,13 @@ def probav_scorer(estimator, scenes, y=None):
     Returns
     -------
     float
+        Always finite.
+
+    Notes
+    -----
+    N and cPSNR count at most 107.1 dB, the error of 16-bit rounding. So a scene whose baseline is
+    exact, such as a flat one, scores 1.0 where the image is exact too, and 107.1 / cPSNR where it
+    is not.
 
     Examples
     --------
@@ -67,13 +76,13 @@ def mean_cpsnr(estimator, scenes):
 
 
 def scene_cpsnr(image, scene):
-    """cPSNR in dB of an image of a scene."""
-    return cpsnr(image, scene.hr, scene.sm)
+    """cPSNR in dB of an image of a scene, at most 107.1: the error of 16-bit rounding."""
+    return finite_cpsnr(image, scene.hr, scene.sm)
 
 
 def scene_score(image, scene):
-    """Challenge score N / cPSNR of an image of a scene."""
-    return scene.norm / scene_cpsnr(image, scene)
+    """Challenge score N / cPSNR of an image of a scene, both at most 107.1 dB; always finite."""
+    return min(scene.norm, MAX_CPSNR) / scene_cpsnr(image, scene)
 
 
 def _predicted_pairs(estimator, scenes):

@@ -10,7 +10,15 @@ from ._interpolation import (
     upscale_bicubic,
     upscale_spline,
 )
-from ._metrics import bias_corrected_mse, cpsnr, error_map, probav_score, shift_moments
+from ._metrics import (
+    MAX_CPSNR,
+    bias_corrected_mse,
+    cpsnr,
+    error_map,
+    finite_cpsnr,
+    probav_score,
+    shift_moments,
+)
 from ._pixels import as_mask, as_pixels, to_uint16
 from ._psf import MIN_FRAMES, psf_variance
 from ._radiometry import fit_radiometry
@@ -19,6 +27,7 @@ from ._tiling import blend_tiles
 
 __all__ = [
     "BICUBIC_REACH",
+    "MAX_CPSNR",
     "MIN_FRAMES",
     "Alignment",
     "Registration",
@@ -30,6 +39,7 @@ __all__ = [
     "clearest_mean",
     "cpsnr",
     "error_map",
+    "finite_cpsnr",
     "fit_radiometry",
     "move_bicubic",
     "move_frames",

@@ -5,8 +5,11 @@ from numba import njit
 
 from ._pixels import as_mask, as_pixels
 
-__all__ = ["bias_corrected_mse", "cpsnr", "error_map", "probav_score"]
+__all__ = ["MAX_CPSNR", "bias_corrected_mse", "cpsnr", "error_map", "finite_cpsnr", "probav_score"]
 
+#: Greatest cPSNR of scenes' scores, 107.1 dB: rounding to 16 bits alone leaves an error that is
+#: uniform over one step, of variance step**2 / 12, and files hold no truth that is better known.
+MAX_CPSNR = float(10 * np.log10(12 * 65535.0**2))
 
 # Rounding errors of float32 average out over more pixels than this, and not over fewer.
 _FEW_PIXELS = 64**2
@@ -79,6 +82,32 @@ def cpsnr(sr, hr, sm=None, *, border=3):
     return float(-10 * np.log10(cmse)) if cmse > 0 else float("inf")
 
 
+def finite_cpsnr(sr, hr, sm=None, *, border=3):
+    """:func:`cpsnr`, at most `MAX_CPSNR`: what scorers take means of.
+
+    Parameters
+    ----------
+    sr, hr, sm, border
+        As for :func:`cpsnr`.
+
+    Returns
+    -------
+    float
+        In dB. Images that agree to less than the error of 16-bit rounding [1]_ count alike.
+
+    Raises
+    ------
+    ValueError
+        For the reasons that :func:`cpsnr` has.
+
+    References
+    ----------
+    .. [1] W. R. Bennett, "Spectra of quantized signals", Bell System Technical Journal 27(3),
+       446-472, 1948.
+    """
+    return min(cpsnr(sr, hr, sm, border=border), MAX_CPSNR)
+
+
 def error_map(sr, hr, sm=None, *, border=3):
     """Errors HR - SR that :func:`cpsnr` is made of: at the best shift, without their mean.
 
@@ -120,12 +149,16 @@ def probav_score(sr, hr, sm=None, *, norm, border=3):
     Returns
     -------
     float
-        1.0 is the baseline, lower is better.
+        1.0 is the baseline, lower is better. 0.0 when the images agree.
 
     Raises
     ------
     ValueError
-        If `norm` is not a positive number, or for the reasons that :func:`cpsnr` has.
+        If `norm` is not a positive, finite number, or for the reasons that :func:`cpsnr` has.
+
+    See Also
+    --------
+    probav_scorer : Mean over scenes; there, exact images count as 107.1 dB.
 
     Examples
     --------
@@ -136,7 +169,10 @@ def probav_score(sr, hr, sm=None, *, norm, border=3):
     1.048
     """
     if norm is None or not np.isfinite(norm) or norm <= 0:
-        raise ValueError(f"norm must be a positive number of dB, got {norm!r}")
+        raise ValueError(
+            f"norm must be a positive number of dB, got {norm!r}: give the N of norm.csv, or "
+            "Scene.norm, which is finite even where the baseline is exact"
+        )
     return norm / cpsnr(sr, hr, sm, border=border)
 
 

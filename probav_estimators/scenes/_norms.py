@@ -33,7 +33,7 @@ def read_norms(path):
         if norm is None:
             raise ValueError(
                 f'{path}, line {number} is {line!r}: it must be "name N", with N a positive '
-                "number of dB"
+                "number of dB; without its line, a scene's N is computed"
             )
         if name in norms:
             raise ValueError(f"{path}, line {number}: {name} is there twice, remove one line")

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from ..imaging import as_mask, as_pixels, clearest_mean, cpsnr, pad_window, upscale_bicubic
+from ..imaging import as_mask, as_pixels, clearest_mean, finite_cpsnr, pad_window, upscale_bicubic
 from ._fingerprint import digest
 from ._frames import WHOLE, StoredFrames
 from ._layout import band_by_name, list_scene_files
@@ -189,7 +189,8 @@ class Scene:
     def norm(self):
         """N, the baseline's cPSNR of the scene in dB; None without `hr`.
 
-        If it was not given, it is computed from all frames of the scene, once.
+        If it was not given, it is computed from all frames of the scene, once. It is at most
+        107.1 dB, the error of 16-bit rounding, where the baseline is exact.
         """
         return self._truth.norm
 
@@ -411,7 +412,7 @@ class _Truth:
             baseline = clearest_mean(
                 self._frames.read_lr(), self._frames.read_qm(), self.check_scale()
             )
-            self._norm = cpsnr(baseline, self.read_hr(), self.read_sm())
+            self._norm = finite_cpsnr(baseline, self.read_hr(), self.read_sm())
         return self._norm
 
     def fingerprint(self):

@@ -1,0 +1,117 @@
+"""A scene whose baseline is exact has a norm and finite scores, and disturbs no mean."""
+
+import numpy as np
+import pytest
+from _helpers import composed, quick_srcnn, small_scenes
+from skorch.helper import predefined_split
+
+from probav_estimators import (
+    BicubicBaseline,
+    ClearanceSelector,
+    FusionNet,
+    Scene,
+    cpsnr,
+    cpsnr_scorer,
+    load_scenes,
+    probav_score,
+    probav_scorer,
+    save_scenes,
+)
+from probav_estimators.scoring import scene_cpsnr, scene_score
+
+# An error that is spread evenly over one 16-bit step has the variance step**2 / 12.
+CEILING = 10 * np.log10(12 * 65535**2)
+
+
+def flat_scene(value=5000, shape=(16, 16), name="imgset0100"):
+    """Open water: every pixel has one value, so the baseline is exact."""
+    lr = np.full((4, *shape), value, np.uint16)
+    hr = np.full(tuple(3 * length for length in shape), value, np.uint16)
+    return Scene(lr, np.ones(lr.shape, bool), hr, np.ones(hr.shape, bool), name=name)
+
+
+class FixedImages(BicubicBaseline):
+    """Predicts the same images whatever it is asked."""
+
+    def __init__(self, images=None):
+        self.images = images
+
+    def predict(self, X):
+        return self.images
+
+
+def with_error(scene, size):
+    """The truth with a chequerboard on it, of this size and of cMSE size**2."""
+    rows, columns = np.indices(scene.hr.shape)
+    return scene.hr + np.float32(size) * np.where((rows + columns) % 2, 1, -1).astype(np.float32)
+
+
+def test_the_ceiling_is_what_rounding_to_16_bits_leaves():
+    pixels = np.random.default_rng(0).random(1_000_000)
+    rounded = np.rint(pixels * 65535) / 65535
+    assert pytest.approx(-10 * np.log10(np.mean((rounded - pixels) ** 2)), abs=0.02) == CEILING
+    assert flat_scene().norm == pytest.approx(CEILING, abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [0, 5000, 65535])
+def test_an_exact_image_of_an_exact_baseline_scores_one(value):
+    scene = flat_scene(value)
+    assert scene_score(scene.hr, scene) == 1.0
+    assert probav_scorer(BicubicBaseline(), [scene]) == -1.0
+    assert cpsnr_scorer(BicubicBaseline(), [scene]) == pytest.approx(CEILING)
+
+
+@pytest.mark.parametrize("decibels", [30, 60, 90])
+def test_a_worse_image_of_an_exact_baseline_scores_the_ceiling_over_its_cpsnr(decibels):
+    scene = flat_scene()
+    image = with_error(scene, 10 ** (-decibels / 20))
+    assert scene_score(image, scene) == pytest.approx(CEILING / decibels, rel=1e-3)
+    assert scene_score(image, scene) > 1
+
+
+def test_an_exact_image_is_not_infinitely_good(scenes):
+    """It scores N over the ceiling, and what cpsnr and probav_score say of it stays as it was."""
+    for scene in scenes:
+        assert scene_score(scene.hr, scene) == pytest.approx(scene.norm / CEILING)
+        assert scene_cpsnr(scene.hr, scene) == pytest.approx(CEILING)
+        assert cpsnr(scene.hr, scene.hr, scene.sm) == np.inf
+        assert probav_score(scene.hr, scene.hr, scene.sm, norm=scene.norm) == 0
+
+
+def test_scores_below_the_ceiling_are_norm_over_cpsnr(scenes):
+    for scene, image in zip(scenes, BicubicBaseline().fit(scenes).predict(scenes), strict=True):
+        image = image[::-1, ::-1]
+        expected = scene.norm / cpsnr(image, scene.hr, scene.sm)
+        assert scene_score(image, scene) == expected
+
+
+def test_one_exact_scene_does_not_hide_the_others(scenes):
+    images = [scene.hr[::-1] for scene in scenes]
+    flat = flat_scene(shape=(24, 24))
+    alone = -probav_scorer(FixedImages(images), scenes)
+    together = -probav_scorer(FixedImages([*images, flat.hr]), [*scenes, flat])
+    assert together == pytest.approx((alone * len(scenes) + 1) / (len(scenes) + 1))
+
+
+def test_norms_of_exact_scenes_survive_norm_csv(tmp_path):
+    save_scenes([flat_scene()], tmp_path)
+    (scene,) = load_scenes(tmp_path)
+    assert (tmp_path / "norm.csv").read_text() == f"imgset0100 {scene.norm!r}\n"
+    assert scene.norm == flat_scene().norm
+
+
+def test_a_validation_with_an_exact_scene_can_tell_epochs_apart():
+    """Best weights and schedule go by the score: it must be finite and change with the weights."""
+    flat = flat_scene()
+    train, valid = composed(small_scenes(3)), composed([*small_scenes(1, first_seed=10), flat])
+    net = quick_srcnn(max_epochs=4, lr=1e-2, train_split=predefined_split(valid)).fit(train)
+    scores = net.history[:, "valid_score"]
+    assert np.isfinite(scores).all()
+    assert len(set(scores)) == 4
+    assert -probav_scorer(net, valid) == pytest.approx(min(scores), rel=1e-4)
+
+
+def test_a_flat_scene_is_fused_and_scored():
+    net = FusionNet.from_pretrained("simulated-x3", compute_dtype="float32")
+    for scene in (flat_scene(), ClearanceSelector(k=9).transform([flat_scene()])[0]):
+        assert np.isfinite([probav_scorer(net, [scene]), net.score([scene])]).all()
