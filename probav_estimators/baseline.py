@@ -100,7 +100,7 @@ class BicubicBaseline(RegressorMixin, BaseEstimator):
         scale = scene.scale or getattr(self, "scale_", self.scale)
         if scale is None:
             raise ValueError(
-                f"scene {scene.name} has neither HR image nor status map to tell its scale: pass "
+                f"{scene.label} has neither HR image nor status map to tell its scale: pass "
                 "BicubicBaseline(scale=3)"
             )
         return scale

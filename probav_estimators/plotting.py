@@ -9,7 +9,7 @@ __all__ = ["plot_comparison"]
 
 
 def plot_comparison(scene, images, scores=None):
-    """SampleRequest a scene, what estimators made of it, and where they err.
+    """Draw a scene, what estimators made of it, and where they err.
 
     Parameters
     ----------
@@ -52,7 +52,8 @@ def plot_comparison(scene, images, scores=None):
         )
     bar = {"orientation": "horizontal", "shrink": 0.5, "aspect": 40, "ticks": [-limit, 0, limit]}
     figure.colorbar(drawn, ax=axes[1, 1:-1], label="HR - SR, without bias and shift", **bar)
-    figure.suptitle(f"{scene.name}, {scene.band}: {scene.scale} times as sharp", fontsize=14)
+    title = ", ".join(filter(None, [scene.label, scene.band]))
+    figure.suptitle(f"{title}: {scene.scale} times as sharp", fontsize=14)
     return figure
 
 

@@ -1,6 +1,7 @@
 """A scene gives exact pixels, reads them only when asked, and takes them nowhere."""
 
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -344,3 +345,84 @@ def test_saving_a_loaded_scene_elsewhere_gives_the_same_files(folder, tmp_path):
     assert {path.name for path in copies.iterdir()} == {path.name for path in folder.iterdir()}
     for path in folder.iterdir():
         assert (copies / path.name).read_bytes() == path.read_bytes()
+
+
+class TestSnapshots:
+    """A scene is what it was when it was made, whatever becomes of the arrays."""
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.uint8, np.float32, np.float64])
+    def test_changing_the_arrays_does_not_change_the_scene(self, dtype):
+        rng = np.random.default_rng(0)
+        full_scale = {np.uint16: 65535, np.uint8: 255}.get(dtype, 1)
+        lr, hr = ((full_scale * rng.random(s)).astype(dtype) for s in [(3, 6, 8), (18, 24)])
+        qm, sm = np.ones(lr.shape, np.uint8), np.ones(hr.shape, bool)
+        scene = Scene(lr, qm, hr, sm)
+        before = [scene.lr, scene.qm, scene.hr, scene.sm, scene.fingerprint()]
+        for array in (lr, hr, qm, sm):
+            array[:] = 0
+        after = [scene.lr, scene.qm, scene.hr, scene.sm, scene.fingerprint()]
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    @pytest.mark.parametrize(("dtype", "n_bytes"), [(np.uint8, 1), (np.uint16, 2), (float, 4)])
+    def test_integers_are_kept_in_their_type(self, dtype, n_bytes):
+        lr = np.zeros((2, 100, 100), dtype)
+        scene = Scene(lr, np.ones(lr.shape, bool))
+        # Pixels, and one byte for each pixel of the maps.
+        assert len(pickle.dumps(scene)) == pytest.approx(lr.size * (n_bytes + 1), rel=0.1)
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
+    def test_a_memory_map_stays_on_disk_and_is_not_written_to(self, tmp_path, dtype):
+        shape, files = (20, 256, 256), [tmp_path / name for name in ("lr", "qm")]
+        types = (dtype, np.uint8)
+        for file, kind in zip(files, types, strict=True):
+            np.memmap(file, kind, "w+", shape=shape)[:] = 1
+        maps = [np.memmap(f, t, "r+", shape=shape) for f, t in zip(files, types, strict=True)]
+        tracemalloc.start()
+        scene = Scene(*maps)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        # Less than a fifth of the smaller one was held at any time.
+        assert peak < 20 * 256 * 256 / 5
+        window = (slice(3, 5), slice(7, 9))
+        assert scene.frames.read_lr([1], window).max() == np.float32(
+            1 / 65535 if dtype == np.uint16 else 1
+        )
+        assert scene.qm.all()
+        scene.lr[:] = 0
+        scene.qm[:] = False
+        assert all((array == 1).all() for array in maps)
+
+    def test_a_bad_value_of_a_memory_map_is_named(self, tmp_path):
+        values = np.memmap(tmp_path / "qm", np.uint8, "w+", shape=(3, 6, 8))
+        values[2, 1, 1] = 8
+        with pytest.raises(ValueError, match=r"scene a: qm\[2\] has the values 0, 8"):
+            Scene(np.zeros((3, 6, 8)), values, name="a")
+
+    def test_a_part_of_a_memory_map_is_one_too(self, tmp_path):
+        values = np.memmap(tmp_path / "lr", np.uint16, "w+", shape=(3, 64, 64))
+        scene = Scene(np.asarray(values)[:, 8:24, 8:24], np.ones((3, 16, 16), bool))
+        values[:] = 65535
+        assert scene.lr.min() == 1
+
+
+class TestBeforeInputComposer:
+    def test_what_describes_the_inputs_is_none(self, make_scene):
+        scene = make_scene()
+        assert not scene.is_composed
+        facts = (scene.inputs, scene.n_views, scene.n_channels, scene.n_composed_frames)
+        assert facts == (None,) * 4
+
+    def test_reading_them_says_what_is_missing(self, make_scene):
+        scene = make_scene()
+        for read in (lambda: scene.read_inputs(0), lambda: scene.read_mean(0, 3)):
+            with pytest.raises(ValueError, match=r"imgset0042 has no inputs yet.*InputComposer"):
+                read()
+
+
+def test_big_endian_values_are_read_as_what_they_are(make_scene):
+    """FITS files, and some GeoTIFFs, are written so."""
+    values = np.random.default_rng(0).integers(0, 65536, (4, 6, 8)).astype(">u2")
+    np.testing.assert_array_equal(make_scene(lr=values).lr, (values / 65535).astype(np.float32))
+    floats = (values / 65535).astype(">f4")
+    np.testing.assert_array_equal(make_scene(lr=floats).lr, floats.astype(np.float32))

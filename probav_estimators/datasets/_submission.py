@@ -117,8 +117,8 @@ def _check_names(scenes):
     for position, scene in enumerate(scenes):
         if scene.name is None or not _NAME.fullmatch(scene.name):
             raise ValueError(
-                f"scene {scene.name} at position {position} has no name that a submission can go "
-                'by: name it like "imgset0594"'
+                f"{scene.label} at position {position} has no name that a submission can go by: "
+                'name it like "imgset0594"'
             )
     name, times = Counter(scene.name for scene in scenes).most_common(1)[0]
     if times > 1:
@@ -173,14 +173,14 @@ def _check_size(image, scene, scale):
     """Return how many times larger than the frames of its scene an image is."""
     if image.ndim != 2:
         raise ValueError(
-            f"scene {scene.name}: the image has shape {image.shape}: give one grey image, (H, W)"
+            f"{scene.label}: the image has shape {image.shape}: give one grey image, (H, W)"
         )
     height, width = scene.shape
     wanted = f"{scale}" if scale is not None else "an integer of 2 or more"
     scale = scale or image.shape[0] // height
     if scale < 2 or image.shape != (scale * height, scale * width):
         raise ValueError(
-            f"scene {scene.name}: the image has shape {image.shape} and the frames have "
+            f"{scene.label}: the image has shape {image.shape} and the frames have "
             f"{(height, width)}: it must be {wanted} times as large along both axes; check the "
             "scale, and that images and scenes have one order"
         )
@@ -192,10 +192,10 @@ def _to_values(image, scene):
         return image.astype(np.uint16, copy=False)
     if image.dtype.kind != "f":
         raise ValueError(
-            f"scene {scene.name}: the image has values of type {image.dtype}: give floats in "
+            f"{scene.label}: the image has values of type {image.dtype}: give floats in "
             "[0, 1], or uint16"
         )
-    as_pixels(image, f"scene {scene.name}: the image")
+    as_pixels(image, f"{scene.label}: the image")
     return to_uint16(image)
 
 

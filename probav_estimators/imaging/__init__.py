@@ -19,7 +19,7 @@ from ._metrics import (
     probav_score,
     shift_moments,
 )
-from ._pixels import as_mask, as_pixels, to_uint16
+from ._pixels import as_mask, as_pixels, check_pixels, to_uint16
 from ._psf import MIN_FRAMES, psf_variance
 from ._radiometry import fit_radiometry
 from ._registration import Registration, register_frames
@@ -36,6 +36,7 @@ __all__ = [
     "as_pixels",
     "bias_corrected_mse",
     "blend_tiles",
+    "check_pixels",
     "clearest_mean",
     "cpsnr",
     "error_map",

@@ -274,14 +274,15 @@ def _levels(sr, hr, clear):
 
 
 def _check_images(sr, hr, sm, border):
-    sr = as_pixels(sr, "sr")
-    hr = as_pixels(hr, "hr")
+    sr, hr = np.asarray(sr), np.asarray(hr)
     clear = np.ones(hr.shape, bool) if sm is None else as_mask(sm, "sm")
     for name, image in (("sr", sr), ("sm", clear)):
         if image.shape != hr.shape or image.ndim != 2:
             raise ValueError(
                 f"{name} has shape {image.shape} and hr has {hr.shape}: both must be one (H, W)"
             )
+    sr = as_pixels(sr, "sr")
+    hr = as_pixels(hr, "hr", None if sm is None else clear)
     if border < 0 or min(hr.shape) <= 2 * border:
         raise ValueError(f"border={border} leaves nothing of an image of shape {hr.shape}")
     return sr, hr, clear

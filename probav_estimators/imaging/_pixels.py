@@ -4,8 +4,20 @@ import numpy as np
 
 _FULL_SCALE = {np.dtype(np.uint8): np.float32(255), np.dtype(np.uint16): np.float32(65535)}
 
+# What stands for a clear pixel in a mask: True, an 8-bit file's white, a 16-bit file's white.
+_CLEAR_VALUES = (1, 255, 65535)
 
-def as_pixels(values, name):
+# Reflectances of bright ground pass 1 by this much; what is far below 0 stands for no data.
+_LARGEST_REFLECTANCE = 1.25
+_LEAST_REFLECTANCE = -0.25
+
+_FILL = "fill them with 0, and give a mask that hides them"
+
+# Axes of a stack and of an image.
+_AXES = {3: ("frame", "row", "column"), 2: ("row", "column")}
+
+
+def as_pixels(values, name, clear=None):
     """Return `values` as float32 pixels in [0, 1]; float32 values are not copied.
 
     Parameters
@@ -14,6 +26,8 @@ def as_pixels(values, name):
         Integers are divided by the largest value of their type, floats must lie in [0, 1].
     name : str
         What the values are, for the error.
+    clear : bool array of the same shape, default=None
+        Mask that goes with them, for the error.
 
     Raises
     ------
@@ -21,39 +35,83 @@ def as_pixels(values, name):
         For another type, NaN, infinity, or floats outside [0, 1].
     """
     values = np.asarray(values)
-    if values.dtype in _FULL_SCALE:
-        return np.divide(values, _FULL_SCALE[values.dtype], dtype=np.float32)
+    check_pixels(values, name, clear)
+    if values.dtype.kind == "u":
+        full_scale = _FULL_SCALE[values.dtype.newbyteorder("=")]
+        return np.divide(values, full_scale, dtype=np.float32)
+    return values.astype(np.float32, copy=False)
+
+
+def check_pixels(values, name, clear=None):
+    """Raise the errors of :func:`as_pixels`; nothing is converted."""
+    if values.dtype.newbyteorder("=") in _FULL_SCALE:
+        return
     if values.dtype.kind != "f":
         raise ValueError(
             f"{name} has values of type {values.dtype}: give uint16, uint8, or floats in [0, 1]"
         )
     low, high = values.min(initial=0), values.max(initial=0)
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError(f"{name} has NaN or infinite values: fill or mask them first")
-    if low < 0 or high > 1:
-        raise ValueError(
-            f"{name} has values from {low:g} to {high:g}: floats must lie in [0, 1]; "
-            "divide 16-bit values by 65535, or pass them as uint16"
-        )
-    return values.astype(np.float32, copy=False)
+    if low >= 0 and high <= 1:
+        return
+    finite = np.isfinite(values)
+    if not finite.all():
+        bad, what, remedy = ~finite, "NaN or infinite values", _FILL
+    else:
+        bad, low = (values < 0) | (values > 1), values.min()
+        what, remedy = f"values from {low!s} to {high!s}", "clip them, np.clip(..., 0, 1)"
+        if high > _LARGEST_REFLECTANCE:
+            remedy = f"divide 16-bit values by 65535, or pass them as uint16; or {remedy}"
+        elif low < _LEAST_REFLECTANCE:
+            remedy = _FILL
+    if clear is not None and not (bad & clear).any():
+        remedy = "the mask hides all of them, fill them, np.where(mask, ..., 0)"
+    raise ValueError(
+        f"{name} has {what}: {_count_and_place(bad)}; floats must lie in [0, 1]: {remedy}"
+    )
+
+
+def _count_and_place(bad):
+    first = np.unravel_index(bad.argmax(), bad.shape)
+    axes = _AXES.get(bad.ndim, [f"axis {number}" for number in range(bad.ndim)])
+    place = ", ".join(f"{axis} {number}" for axis, number in zip(axes, first, strict=True))
+    count = np.count_nonzero(bad)
+    return f"{count:,} of {bad.size:,} pixels, the first in {place}"
 
 
 def as_mask(values, name):
-    """Return `values` as a bool mask, True where they are not zero; masks are not copied.
+    """Return `values` as a bool mask, True = clear; masks are not copied.
+
+    Parameters
+    ----------
+    values : array
+        bool, or numbers: 0 where it is not clear, and one of 1, 255 and 65535 where it is.
+    name : str
+        What the values are, for the error.
 
     Raises
     ------
     ValueError
-        For NaN or values that are not numbers.
+        For other numbers, such as the classes of a scene classification or probabilities, and for
+        values that are not numbers.
     """
     values = np.asarray(values)
     if values.dtype == bool:
         return values
-    if values.dtype.kind not in "buif":
+    if values.dtype.kind not in "uif":
         raise ValueError(f"{name} has values of type {values.dtype}: give a mask, True = clear")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    clear = values != 0
+    high = values.max(initial=0)
+    if not clear.any() or (high in _CLEAR_VALUES and np.array_equal(clear, values == high)):
+        return clear
+    if not np.isfinite(values).all():
         raise ValueError(f"{name} has NaN or infinite values: give 0 where it is not clear")
-    return values != 0
+    found = np.unique(values)
+    shown = ", ".join(f"{value}" for value in found[:8]) + (", ..." if len(found) > 8 else "")
+    raise ValueError(
+        f"{name} has the values {shown}, which are no mask: give True or 1 where it is clear and "
+        "False or 0 elsewhere; np.isin(scl, [4, 5, 6, 7]) makes a mask of Sentinel-2's scene "
+        "classification, and probability < 0.5 one of cloud probabilities"
+    )
 
 
 def to_uint16(pixels):

@@ -53,12 +53,12 @@ class BicubicUpscaler(SceneTransformer):
     def transform_scene(self, scene):
         if not scene.is_composed:
             raise ValueError(
-                f"BicubicUpscaler got scene {scene.name}, which has no inputs yet: put an "
+                f"BicubicUpscaler got {scene.label}, which has no inputs yet: put an "
                 "InputComposer before it"
             )
         if scene.input_scale != 1:
             raise ValueError(
-                f"BicubicUpscaler got scene {scene.name}, which is upscaled already: leave one "
+                f"BicubicUpscaler got {scene.label}, which is upscaled already: leave one "
                 "upscaler in the pipeline"
             )
         return scene.with_upscaling(_BicubicUpscaling(self.scale))

@@ -39,7 +39,7 @@ def align_scene(scene):
     seen = qm.any(axis=(1, 2))
     if not seen.any():
         raise ValueError(
-            f"scene {scene.name}: the quality maps call every pixel of every frame clouded, so "
+            f"{scene.label}: the quality maps call every pixel of every frame clouded, so "
             "there is nothing to fuse: remove the scene, or give better maps"
         )
     shifts, placed = _placement(scene.frames, once, lr, qm)

@@ -186,7 +186,7 @@ class StoredFrames(Frames):
 
     def with_true_shifts(self, true_shifts):
         """The same frames, with the shifts that they were simulated with."""
-        return StoredFrames(self._lr, self._qm, np.asarray(true_shifts, np.float32))
+        return StoredFrames(self._lr, self._qm, np.array(true_shifts, np.float32))
 
     def fingerprint(self):
         """Hash of what tells the images apart; of files, it takes the checksums inside."""

@@ -12,6 +12,7 @@ from ._frames import WHOLE, StoredFrames
 from ._layout import band_by_name, list_scene_files
 from ._norms import find_norms
 from ._png import ArrayImage, ClearMask, PngImage
+from ._snapshots import keep_mask, keep_pixels
 
 __all__ = ["Scene"]
 
@@ -28,11 +29,11 @@ class Scene:
     lr : array of shape (t, h, w)
         Low-resolution frames; uint16, uint8 or float in [0, 1].
     qm : array of shape (t, h, w), default=None
-        Quality maps, True where a frame is clear. None: all clear, with a warning.
+        Quality maps, True (or 1 or 255) where a frame is clear. None: all clear, with a warning.
     hr : array of shape (H, W), default=None
         High-resolution image, an integer multiple (2 or more) of the frames in size.
     sm : array of shape (H, W), default=None
-        Status map, True where `hr` is clear. None: all clear.
+        Status map, True (or 1 or 255) where `hr` is clear. None: all clear.
     norm : float, default=None
         N, the baseline's cPSNR of this scene in dB. None: computed when it is asked for.
     name : str, default=None
@@ -43,13 +44,18 @@ class Scene:
     Raises
     ------
     ValueError
-        If sizes don't fit together, values are NaN or outside [0, 1], or `sm` is clouded
-        everywhere.
+        If sizes don't fit together, values are NaN or outside [0, 1], also where a mask hides
+        them, a mask has other values than 0 and 1 or 255, or `sm` is clouded everywhere.
 
     See Also
     --------
     load_scenes : Scenes from a data set's folder.
     make_scenes : Simulated scenes.
+
+    Notes
+    -----
+    Arrays are copied, integers in their own type, so that a scene stays what it was. A memory map
+    (``numpy.memmap``) is not: leave its file as it is while the scene is in use.
 
     Examples
     --------
@@ -62,28 +68,28 @@ class Scene:
     """
 
     def __init__(self, lr, qm=None, hr=None, sm=None, *, norm=None, name=None, band=None):
-        label = f"scene {name}" if name is not None else "scene"
-        lr = _check_stack(lr, f"{label}: lr", as_pixels)
+        label = _label(name)
+        lr, maps, clear = _as_stack(lr, f"{label}: lr"), None, None
+        if qm is not None:
+            qm = _as_stack(qm, f"{label}: qm")
+            if qm.shape != lr.shape:
+                raise ValueError(
+                    f"{label}: qm has shape {qm.shape} and lr has {lr.shape}: give one quality "
+                    "map for each frame, of its size"
+                )
+            qm = keep_mask(qm, f"{label}: qm")
+            maps = [ArrayImage(mask, f"{label}: qm[{i}]") for i, mask in enumerate(qm)]
+            clear = qm if qm.dtype == bool else None
+        lr = keep_pixels(lr, f"{label}: lr", clear)
         images = [ArrayImage(frame, f"{label}: lr[{i}]") for i, frame in enumerate(lr)]
-        if qm is None:
+        if maps is None:
             warnings.warn(
                 f"{label} has no quality maps: every pixel is taken as clear; pass qm to say "
                 "which are",
                 stacklevel=2,
             )
             maps = [ClearMask(image) for image in images]
-        else:
-            qm = _check_stack(qm, f"{label}: qm", as_mask)
-            if qm.shape != lr.shape:
-                raise ValueError(
-                    f"{label}: qm has shape {qm.shape} and lr has {lr.shape}: give one quality "
-                    "map for each frame, of its size"
-                )
-            maps = [ArrayImage(mask, f"{label}: qm[{i}]") for i, mask in enumerate(qm)]
-        if hr is not None:
-            hr = ArrayImage(_check_image(hr, f"{label}: hr", as_pixels), f"{label}: hr")
-        if sm is not None:
-            sm = ArrayImage(_check_image(sm, f"{label}: sm", as_mask), f"{label}: sm")
+        hr, sm = _keep_truth(hr, sm, label)
         self._set_up(StoredFrames(images, maps), hr, sm, norm, name, band)
         if self._truth.shape is not None:
             self._truth.check_scale()
@@ -92,11 +98,14 @@ class Scene:
 
     def _set_up(self, frames, hr, sm, norm, name, band):
         if norm is not None and not (np.isfinite(norm) and norm > 0):
-            raise ValueError(f"scene {name}: norm must be a positive number of dB, got {norm!r}")
+            raise ValueError(
+                f"{_label(name)}: norm must be a positive number of dB, got {norm!r}: give the N "
+                "of norm.csv, or None to compute it"
+            )
         self.name = name
         self.band = band
         self._frames = frames
-        self._truth = _Truth(frames, hr, sm, norm, f"scene {name}")
+        self._truth = _Truth(frames, hr, sm, norm)
         self._composition = None
         self._upscaling = None
 
@@ -244,18 +253,18 @@ class Scene:
 
     @property
     def n_views(self):
-        """v, the number of samples that `inputs` has."""
-        return self._composition.n_views(len(self))
+        """v, the number of samples that `inputs` has; None before InputComposer."""
+        return self._composition.n_views(len(self)) if self.is_composed else None
 
     @property
     def n_channels(self):
-        """c, the number of channels that each sample of `inputs` has."""
-        return self._composition.n_channels(len(self))
+        """c, the number of channels of each sample of `inputs`; None before InputComposer."""
+        return self._composition.n_channels(len(self)) if self.is_composed else None
 
     @property
     def n_composed_frames(self):
-        """How many of these channels are frames; they come first."""
-        return len(self._composition.frames_of(0, len(self)))
+        """How many of these channels are frames, which come first; None before InputComposer."""
+        return len(self._composition.frames_of(0, len(self))) if self.is_composed else None
 
     @property
     def input_scale(self):
@@ -275,7 +284,13 @@ class Scene:
         Returns
         -------
         float32 array of shape (c, h', w')
+
+        Raises
+        ------
+        ValueError
+            Before InputComposer.
         """
+        self._check_composed()
         window = window or self._whole_window()
         wanted = window
         if self._upscaling is not None:
@@ -296,7 +311,13 @@ class Scene:
         Returns
         -------
         float32 array of shape (scale * h', scale * w')
+
+        Raises
+        ------
+        ValueError
+            Before InputComposer.
         """
+        self._check_composed()
         window = window or self._whole_window()
         wanted = pad_window(window, self.shape)
         index = self._composition.frames_of(view, len(self))
@@ -377,6 +398,17 @@ class Scene:
         """Scene whose `inputs` is upscaled once it is composed."""
         return self._changed(_upscaling=upscaling)
 
+    @property
+    def label(self):
+        """What messages call the scene: "scene imgset0594", or "unnamed scene"."""
+        return _label(self.name)
+
+    def _check_composed(self):
+        if not self.is_composed:
+            raise ValueError(
+                f"{self.label} has no inputs yet: pass it through InputComposer().transform first"
+            )
+
     def _changed(self, **attributes):
         scene = copy.copy(self)
         vars(scene).update(attributes)
@@ -390,12 +422,11 @@ class Scene:
 class _Truth:
     """HR image, status map and norm of a place, shared by all scenes that show it."""
 
-    def __init__(self, frames, hr, sm, norm, label):
+    def __init__(self, frames, hr, sm, norm):
         self.hr = hr
         self._frames = frames
         self._sm = ClearMask(hr) if sm is None and hr is not None else sm
         self._norm = self._given_norm = norm
-        self._label = label
         self._scale = None
         self._shape = None
 
@@ -430,7 +461,7 @@ class _Truth:
         if rest or scale < 2 or self.shape != (scale * height, scale * width):
             image = self.hr or self._sm
             raise ValueError(
-                f"{self._label}: {image.where} has shape {self.shape} and the frames have "
+                f"{image.where} has shape {self.shape} and the frames have "
                 f"{(height, width)}: it must be 2 or more times as large, by the same integer "
                 "along both axes"
             )
@@ -446,12 +477,12 @@ class _Truth:
         values = as_mask(self._sm.read(), self._sm.where)
         if self.hr is not None and values.shape != self.shape:
             raise ValueError(
-                f"{self._label}: {self._sm.where} has shape {values.shape} and {self.hr.where} "
-                f"has {self.shape}: give a status map of its image's size"
+                f"{self._sm.where} has shape {values.shape} and its image has "
+                f"{self.shape}: give a status map of its image's size"
             )
         if not values.any():
             raise ValueError(
-                f"{self._label}: {self._sm.where} calls every pixel clouded, so nothing can be "
+                f"{self._sm.where} calls every pixel clouded, so nothing can be "
                 "learned from this scene or scored: remove it"
             )
         return values[window].copy()
@@ -464,24 +495,34 @@ def _relative(window, origin):
     )
 
 
-def _check_stack(values, name, convert):
+def _label(name):
+    return "unnamed scene" if name is None else f"scene {name}"
+
+
+def _as_stack(values, name):
     try:
         stack = np.asarray(values)
     except ValueError:
         raise ValueError(f"{name} has images of different sizes: all must be (h, w)") from None
     if stack.ndim != 3 or 0 in stack.shape:
         raise ValueError(f"{name} has shape {stack.shape}: it must be (t, h, w), none of them 0")
-    return _check_values(stack, name, convert)
+    return stack
 
 
-def _check_image(values, name, convert):
+def _as_image(values, name):
     image = np.asarray(values)
     if image.ndim != 2 or 0 in image.shape:
         raise ValueError(f"{name} has shape {image.shape}: it must be (H, W), none of them 0")
-    return _check_values(image, name, convert)
+    return image
 
 
-def _check_values(values, name, convert):
-    converted = convert(values, name)
-    # Integers stay as they are: they take half the memory of their pixels.
-    return values if values.dtype.kind == "u" else converted
+def _keep_truth(hr, sm, label):
+    clear = None
+    if sm is not None:
+        sm = ArrayImage(keep_mask(_as_image(sm, f"{label}: sm"), f"{label}: sm"), f"{label}: sm")
+        clear = sm.read()
+    if hr is not None:
+        hr = _as_image(hr, f"{label}: hr")
+        fits = clear is not None and clear.dtype == bool and clear.shape == hr.shape
+        hr = ArrayImage(keep_pixels(hr, f"{label}: hr", clear if fits else None), f"{label}: hr")
+    return hr, sm

@@ -38,7 +38,14 @@ def check_scenes(scenes, caller, *, truth=False):
             )
         if truth and not scene.has_hr:
             raise ValueError(
-                f"{caller} needs the truth, and scene {scene.name} has no HR image: leave it out, "
-                "or pass scenes of the training split"
+                f"{caller} needs the truth, and {scene.label} at position {position} has no HR "
+                f"image: leave it out, or pass scenes of the training split{_without_truth(caller)}"
             )
     return scenes
+
+
+def _without_truth(caller):
+    # Scores have no other way.
+    if caller == "scoring":
+        return ""
+    return "; FusionNet(criterion=ReprojectionLoss()) is trained without HR images"

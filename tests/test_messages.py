@@ -1,0 +1,191 @@
+"""Messages about values tell the truth: how many, where, whether a mask hides them, what to do."""
+
+import re
+
+import numpy as np
+import pytest
+
+from probav_estimators import (
+    BicubicBaseline,
+    BicubicUpscaler,
+    FusionNet,
+    Scene,
+    cpsnr,
+    cpsnr_scorer,
+    write_submission,
+)
+from probav_estimators.scenes import check_scenes
+
+
+def message_of(call, error=ValueError):
+    with pytest.raises(error) as caught:
+        call()
+    return str(caught.value)
+
+
+def floats(part):
+    return np.full({"lr": (4, 6, 8), "hr": (18, 24)}[part], 0.5, np.float32)
+
+
+class TestPixels:
+    @pytest.mark.parametrize("bad", [np.nan, np.inf])
+    def test_the_first_bad_pixel_and_their_number_are_told(self, make_scene, bad):
+        lr, hr = floats("lr"), floats("hr")
+        lr[[1, 1, 3], [2, 5, 0], [7, 1, 0]] = bad
+        hr[4, 9] = bad
+        assert (
+            "lr has NaN or infinite values: 3 of 192 pixels, the first in frame 1, row 2, column 7"
+        ) in message_of(lambda: make_scene(lr=lr))
+        assert (
+            "hr has NaN or infinite values: 1 of 432 pixels, the first in row 4, column 9"
+        ) in message_of(lambda: make_scene(hr=hr))
+
+    @pytest.mark.parametrize(
+        ("values", "told"),
+        [
+            ([0.2, 1.02], "values from 0.2 to 1.02: 1 of 192"),
+            ([0.2, 0.3, -0.01], "values from -0.01 to 0.5: 1 of 192"),
+            ([1.5, -0.25], "values from -0.25 to 1.5: 2 of 192"),
+            ([np.nextafter(np.float32(1), np.float32(2))], "values from 0.5 to 1.0000001: 1 of"),
+        ],
+    )
+    def test_least_and_greatest_value_are_those_of_the_array(self, make_scene, values, told):
+        lr = floats("lr")
+        lr[0, 0, : len(values)] = values
+        assert told in message_of(lambda: make_scene(lr=lr, qm=None))
+
+    def test_the_minimum_is_not_zero_where_no_pixel_is(self, make_scene):
+        message = message_of(lambda: make_scene(lr=np.full((4, 6, 8), 7000.0)))
+        assert "values from 7000.0 to 7000.0" in message
+        assert "divide 16-bit values by 65535" in message
+
+    def test_reflectances_above_one_are_to_be_clipped_not_divided(self, make_scene):
+        lr = floats("lr")
+        lr[2, 3, 4] = 1.02
+        message = message_of(lambda: make_scene(lr=lr, qm=None))
+        assert "np.clip" in message and "65535" not in message
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, 1.02, -9999])
+    @pytest.mark.parametrize(("part", "mask"), [("lr", "qm"), ("hr", "sm")])
+    def test_bad_values_that_a_mask_hides_are_said_to_be_hidden(
+        self, make_scene, part, mask, value
+    ):
+        values, clear = floats(part), np.ones(floats(part).shape, bool)
+        values[..., 2, 3] = value
+        clear[..., 2, 3] = False
+        message = message_of(lambda: make_scene(**{part: values, mask: clear}))
+        assert "the mask hides all of them, fill them, np.where(mask, ..., 0)" in message
+        filled = np.where(clear, values, 0)
+        assert getattr(make_scene(**{part: filled, mask: clear}), part).max() == 0.5
+        clear[..., 2, 3] = True
+        message = message_of(lambda: make_scene(**{part: values, mask: clear}))
+        assert "hides all" not in message
+
+    def test_a_score_tells_whether_its_mask_hides_them(self):
+        hr, sm = floats("hr"), np.ones((18, 24), bool)
+        hr[5, 6], sm[5, 6] = np.nan, False
+        assert "hr has NaN" in message_of(lambda: cpsnr(0 * floats("hr"), hr))
+        assert "the mask hides all of them" in message_of(lambda: cpsnr(floats("hr"), hr, sm))
+        # A hidden pixel of SR may meet a clear one of HR at another shift.
+        assert "sr has NaN" in (message := message_of(lambda: cpsnr(hr, floats("hr"), sm)))
+        assert "hides all" not in message
+
+
+class TestMasks:
+    SCENE_CLASSES = np.resize(np.uint8([0, 3, 4, 5, 6, 8, 9, 11]), (4, 6, 8))
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            SCENE_CLASSES,
+            SCENE_CLASSES.astype(np.int64),
+            SCENE_CLASSES.astype(np.float32),
+            np.full((4, 6, 8), 4, np.uint8),
+            np.resize([0, 1, 2], (4, 6, 8)),
+            np.resize([1, 255], (4, 6, 8)),
+            np.resize([-1, 0], (4, 6, 8)),
+            np.linspace(0, 1, 192).reshape(4, 6, 8),
+            np.full((4, 6, 8), 0.3),
+        ],
+        ids=["scl", "int", "float", "4", "012", "1 or 255", "-1", "probability", "0.3"],
+    )
+    def test_classes_and_probabilities_are_no_masks(self, make_scene, values):
+        message = message_of(lambda: make_scene(qm=values))
+        assert message.startswith("scene imgset0042: qm has the values ")
+        assert "np.isin(scl, [4, 5, 6, 7])" in message and "probability < 0.5" in message
+        for value in np.unique(values)[:8]:
+            assert f"{value}" in message
+
+    def test_the_remedies_are_masks(self, make_scene):
+        qm = np.isin(self.SCENE_CLASSES, [4, 5, 6, 7])
+        np.testing.assert_array_equal(make_scene(qm=qm).qm, qm)
+
+    def test_status_maps_of_scenes_and_of_scores_are_checked_alike(self, make_scene):
+        classes = np.resize(np.uint8([4, 8]), (18, 24))
+        assert "sm has the values 4, 8" in message_of(lambda: make_scene(sm=classes))
+        assert "sm has the values 4, 8" in message_of(
+            lambda: cpsnr(floats("hr"), floats("hr"), classes)
+        )
+
+    @pytest.mark.parametrize("high", [1, 1.0, 255, 65535, True])
+    @pytest.mark.parametrize("low", [0, "nothing else"])
+    def test_masks_in_use_are_taken(self, make_scene, high, low):
+        clear = np.random.default_rng(0).random((4, 6, 8)) < (0.5 if low == 0 else 2)
+        qm = clear * np.asarray(high)
+        np.testing.assert_array_equal(make_scene(qm=qm).qm, clear)
+        assert not make_scene(qm=0 * qm).qm.any()
+
+
+class TestNames:
+    """A scene without a name is called so, and no message has a None or says a thing twice."""
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            {"lr": np.full((4, 6, 8), np.nan)},
+            {"lr": np.zeros((6, 8))},
+            {"qm": np.ones((3, 6, 8), bool)},
+            {"qm": np.full((4, 6, 8), 3)},
+            {"hr": np.zeros((17, 24)), "sm": None},
+            {"hr": np.full((18, 24), 2.0)},
+            {"sm": np.ones((17, 24), bool)},
+            {"sm": np.zeros((18, 24), bool)},
+            {"norm": -1},
+        ],
+    )
+    def test_parts_of_an_unnamed_scene(self, make_scene, parts):
+        message = message_of(lambda: make_scene(name=None, **parts))
+        assert message.startswith("unnamed scene: ")
+        assert message.count("unnamed scene") == 1
+        assert "None" not in message.replace("or None to compute it", "")
+        assert message_of(lambda: make_scene(**parts)).count("imgset0042") == 1
+
+    def test_whoever_takes_an_unnamed_scene(self, make_scene, tmp_path):
+        scene = make_scene(name=None, hr=None, sm=None)
+        clouded = make_scene(name=None, qm=np.zeros((4, 6, 8), bool))
+        named = make_scene(hr=None, sm=None)
+        for call in (
+            lambda: BicubicUpscaler().transform([scene]),
+            lambda: BicubicBaseline().predict([scene]),
+            lambda: check_scenes([scene], "fit", truth=True),
+            lambda: write_submission([np.zeros((18, 24))], [scene], tmp_path / "a.zip"),
+            lambda: FusionNet.from_pretrained("simulated-x3").predict([clouded]),
+            lambda: scene.read_inputs(0),
+        ):
+            message = message_of(call)
+            assert "unnamed scene" in message and "None" not in message
+        assert "position 1" in message_of(
+            lambda: write_submission([np.zeros((18, 24))] * 2, [named, scene], tmp_path / "a.zip")
+        )
+
+    def test_a_training_without_truth_is_pointed_to(self, make_scene):
+        scenes = [make_scene(), make_scene(hr=None)]
+        message = message_of(lambda: FusionNet(verbose=0).fit(scenes))
+        assert re.search(r"imgset0042 at position 1 .*criterion=ReprojectionLoss\(\)", message)
+        message = message_of(lambda: cpsnr_scorer(BicubicBaseline(), scenes))
+        assert "at position 1" in message and "ReprojectionLoss" not in message
+
+
+def test_a_scene_with_numbers_for_a_name_is_not_unnamed():
+    lr = np.full((1, 4, 4), np.nan)
+    assert message_of(lambda: Scene(lr, name="0")).startswith("scene 0: lr")
