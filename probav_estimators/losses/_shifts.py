@@ -11,7 +11,7 @@ _MIN_CMSE = 1e-10
 
 
 def batch_cpsnr(sr, hr, clear):
-    """cPSNR in dB of each image of a batch, compared in place; differentiable.
+    """Measure the cPSNR of each image of a batch in place; a gradient flows through it.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def batch_cpsnr(sr, hr, clear):
     Returns
     -------
     tensor of shape (n,)
-        At most 100 dB; negative where the errors scatter by more than 1.
+        In dB, at most 100; negative where the errors scatter by more than 1.
 
     See Also
     --------
@@ -75,17 +75,21 @@ def align_best(sr, hr, clear, border):
 
 
 def best_shifts(sr, hr, clear, border):
-    """Where the best window of the truth begins, for each image of a batch.
+    """Find where the best window of the truth begins, for each image of a batch.
 
     Parameters
     ----------
-    sr, hr, clear, border
+    sr, hr, clear : float tensors of shape (n, H, W)
         As for :func:`align_best`.
+    border : int
+        Greatest shift that is forgiven, in HR pixels.
 
     Returns
     -------
-    rows, columns : lists of int
+    rows : list of int
         From 0 to ``2 * border``; 0 where no window has a clear pixel.
+    columns : list of int
+        The same.
 
     Raises
     ------
