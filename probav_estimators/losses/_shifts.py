@@ -102,7 +102,7 @@ def best_shifts(sr, hr, clear, border):
             f"border={border} leaves nothing of images of {height} x {width} pixels: use larger "
             "patches, or a smaller border"
         )
-    find_moments = _moments_on_device if sr.is_cuda else _moments_on_cpu
+    find_moments = _moments_on_cpu if sr.device.type == "cpu" else _moments_on_device
     count, total, total_of_squares = find_moments(sr, hr, clear, border)
     cmse = bias_corrected_mse(count, total, total_of_squares)
     # 0 / 0 where no pixel is clear: such a window is never the best one.
