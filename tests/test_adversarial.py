@@ -106,7 +106,7 @@ class TestCopies:
 
     @pytest.mark.parametrize("copied_by", [deepcopy, by_pickle])
     def test_a_fitted_net_can_be_copied(self, scenes, copied_by):
-        net = quick_srcnn(criterion=AdversarialLoss).fit(composed(scenes))
+        net = quick_srcnn(criterion=AdversarialLoss, warm_start=True).fit(composed(scenes))
         copy = copied_by(net)
         np.testing.assert_array_equal(copy.predict(composed(scenes)), net.predict(composed(scenes)))
         assert not differs(discriminator_of(copy.criterion_), discriminator_of(net.criterion_))

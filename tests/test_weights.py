@@ -287,4 +287,4 @@ class TestModules:
             return nn.ModuleDict({"layer": nn.Linear(10**6, 10**7)})  # 40 TB
 
         with pytest.raises(ValueError, match="do not fit the net"):
-            load_module(build, some_weights())
+            load_module(build, some_weights()._replace(path=Path("some.safetensors")))

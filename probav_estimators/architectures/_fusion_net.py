@@ -318,7 +318,7 @@ class FusionNet(SceneNet):
     def starting_weights(self):
         if self.weights is None or self.start_from is not None:
             return super().starting_weights()
-        return self._pretrained().state
+        return self._pretrained()
 
     def get_params_for(self, prefix):
         params = super().get_params_for(prefix)
@@ -392,6 +392,13 @@ def _load(kind, name):
             f"the weights {os.fspath(name)!r} are of {weights.architecture} and not of "
             f"{kind.__name__}: give weights of that class"
         )
+    for key in ("scale", "width", "depth"):
+        value = weights.layout.get(key)
+        if type(value) is not int or value < 1:
+            raise ValueError(
+                f"{weights.path} has {key} {value!r} where a positive integer belongs: fetch it "
+                "again"
+            )
     return weights
 
 

@@ -38,8 +38,9 @@ def check_scenes(scenes, caller, *, truth=False):
             )
         if truth and not scene.has_hr:
             raise ValueError(
-                f"{caller} needs the truth, and {scene.label} at position {position} has no HR "
-                f"image: leave it out, or pass scenes of the training split{_without_truth(caller)}"
+                f"{caller} needs the truth, and {scene.label} has no HR image (at position "
+                f"{position}): leave it out, or pass scenes of the training split"
+                f"{_without_truth(caller)}"
             )
     return scenes
 

@@ -42,6 +42,7 @@ from ._progress import show_progress
 from ._sampling import BatchPlan, ViewAverager
 from ._splitting import split_scenes
 from ._starting import find_net
+from ._weights import Weights, load_module
 
 __all__ = ["SceneNet"]
 
@@ -255,12 +256,13 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
 
         Returns
         -------
-        dict of str to tensor, or None
-            The state dict that `fit` loads into a new module; None for random weights.
+        Weights or None
+            What `fit` loads into a new module; None for random weights.
         """
         if self.start_from is None:
             return None
-        return self._starting_net().module_.state_dict()
+        net = self._starting_net()
+        return Weights(net.module_.state_dict(), type(net).__name__, net.layout())
 
     # What a user calls
 
@@ -383,10 +385,9 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         with torch.random.fork_rng(devices=[]):
             # That of the CPU alone: torch.manual_seed would reach those of the GPUs too.
             torch.default_generator.manual_seed(self.seed_)
-            module = self.build_module()
-        weights = self.starting_weights()
-        if weights is not None:
-            self._load_weights(module, weights)
+            weights = self.starting_weights()
+            build = self.build_module
+            module = build() if weights is None else load_module(build, weights)
         self.module_ = module.to(memory_format=torch.channels_last)
         return self
 
@@ -605,16 +606,6 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
                 )
         return net
 
-    def _load_weights(self, module, weights):
-        try:
-            module.load_state_dict(weights)
-        except RuntimeError as error:
-            source = "start_from" if self.start_from is not None else "the weights"
-            raise ValueError(
-                f"{source} and this {type(self).__name__} have different layers "
-                f"({_first_detail(error)}): use the settings that they were fitted with"
-            ) from error
-
     def _check_parameters(self):
         params = self.get_params(deep=False)
         name = type(self).__name__
@@ -678,7 +669,3 @@ def _lines_of(net):
     weights = net.module_.state_dict().items()
     shapes = (f"{name}: {tuple(x.shape)}" for name, x in weights if torch.is_tensor(x))
     return [*layout, *layers, *shapes]
-
-
-def _first_detail(error):
-    return str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)

@@ -4,8 +4,7 @@ import hashlib
 import json
 import os
 import warnings
-from contextlib import contextmanager
-from importlib import import_module
+from contextlib import contextmanager, nullcontext
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..files import replace_file
+from ..version import __version__
 
 __all__ = ["Weights", "load_module", "load_weights", "save_weights", "shipped_weights"]
 
@@ -141,7 +141,7 @@ def save_weights(weights, path):
         raise ValueError(f"layout must hold numbers, strings, True, False or None, got {layout}")
     metadata = {
         "format_version": str(_FORMAT),
-        "package_version": _package_version(),
+        "package_version": __version__,
         "architecture": weights.architecture,
         "layout": json.dumps(layout),
     }
@@ -157,8 +157,8 @@ def load_module(build, weights):
     Parameters
     ----------
     build : callable
-        Makes the module. It is called for the shapes alone first, so that a layout which the file
-        does not keep asks for no memory.
+        Makes the module. If the weights are those of a file, it is called for the shapes alone
+        first, so that a layout which the file does not keep asks for no memory.
     weights : Weights
 
     Returns
@@ -171,8 +171,9 @@ def load_module(build, weights):
         If parameters or buffers are missing, too many or of another shape, or integers stand for
         floats.
     """
-    with torch.device("meta"):
-        expected = _kinds_of(build().state_dict())
+    with nullcontext() if weights.path is None else torch.device("meta"):
+        module = build()
+    expected = _kinds_of(module.state_dict())
     found = _kinds_of(weights.state)
     if found != expected:
         name = next(n for n in {**expected, **found} if found.get(n) != expected.get(n))
@@ -181,7 +182,8 @@ def load_module(build, weights):
             f"{found.get(name, 'missing')} there and {expected.get(name, 'missing')} here; their "
             f"layout is {weights.layout}: make the net with that, or fetch the file again"
         )
-    module = build()
+    if weights.path is not None:
+        module = build()
     module.load_state_dict(weights.state)
     return module
 
@@ -228,7 +230,7 @@ def _format_of(metadata, path):
         raise ValueError(
             f"{path} has format version {version}, written by {_PACKAGE} "
             f"{metadata.get('package_version', 'of a later version')}, and {_PACKAGE} "
-            f"{_package_version()} reads up to version {_FORMAT}: upgrade {_PACKAGE}"
+            f"{__version__} reads up to version {_FORMAT}: upgrade {_PACKAGE}"
         )
     for key in ("architecture", "layout"):
         if key not in metadata:
@@ -283,11 +285,8 @@ def _kinds_of(state):
     return {
         name: f"{'float' if value.is_floating_point() else 'integer'} of shape {tuple(value.shape)}"
         for name, value in state.items()
+        if torch.is_tensor(value)
     }
-
-
-def _package_version():
-    return import_module(_PACKAGE).__version__
 
 
 def _folder():
