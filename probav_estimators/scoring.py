@@ -45,12 +45,24 @@ def cpsnr_scorer(estimator, scenes, y=None):
 def probav_scorer(estimator, scenes, y=None):
     """Challenge score of a fitted estimator on scenes, negated: -mean(N / cPSNR).
 
-    Parameters and errors are those of :func:`cpsnr_scorer`. The baseline has about -1.0.
+    Parameters
+    ----------
+    estimator : fitted estimator
+        Whose `predict` makes one image of each scene.
+    scenes : list of Scene
+        Scenes with HR images.
+    y : None
+        Not used: a scene carries its truth.
 
     Returns
     -------
     float
-        Always finite.
+        About -1.0 for the baseline; greater is better, and always finite.
+
+    Raises
+    ------
+    ValueError
+        If a scene has no HR image.
 
     Notes
     -----
