@@ -6,7 +6,7 @@ from .imaging import MAX_CPSNR, finite_cpsnr
 from .prediction import predict_in_turn
 from .scenes import check_scenes
 
-__all__ = ["cpsnr_scorer", "probav_scorer", "scene_cpsnr", "scene_score"]
+__all__ = ["cpsnr_scorer", "mean_cpsnr", "probav_scorer", "scene_cpsnr", "scene_score"]
 
 
 def cpsnr_scorer(estimator, scenes, y=None):
