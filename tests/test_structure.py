@@ -1,0 +1,124 @@
+"""Data flows one way: what a module may import, read from the package's source."""
+
+import ast
+from graphlib import TopologicalSorter
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import probav_estimators
+
+ROOT = Path(probav_estimators.__file__).parent
+NAME = probav_estimators.__name__
+
+# Each imports only from groups above its own.
+ORDER = [
+    {"files", "prediction", "imaging", "simulation"},
+    {"scenes"},
+    {"losses", "preprocessing", "scoring", "datasets"},
+    {"training", "baseline", "meta", "plotting"},
+    {"architectures"},
+    {"published"},
+]
+
+
+def rank(unit):
+    return next(number for number, group in enumerate(ORDER) if unit in group)
+
+
+def modules():
+    """Dotted names, without the package's, of all modules below it, and their files."""
+    files = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return files
+
+
+MODULES = modules()
+
+
+def statements_of(tree):
+    """Everything in a module that runs: what types alone need is not imported."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            yield node
+            yield from statements_of(node)
+
+
+def imports_of(module):
+    """(module, name) of what a module imports of this package, anywhere in it.
+
+    `from ..imaging import cpsnr` is ("imaging", "cpsnr"); a module that is imported as a whole has
+    no name.
+    """
+    path = MODULES[module]
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    for node in statements_of(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            targets = [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = [NAME, *package][: len(package) + 2 - node.level] if node.level else []
+            source = ".".join([*start, *([node.module] if node.module else [])])
+            targets = [(source, alias.name) for alias in node.names]
+        else:
+            continue
+        for source, name in targets:
+            if source.split(".")[0] == NAME:
+                source = source.removeprefix(NAME).removeprefix(".")
+                whole = f"{source}.{name}".removeprefix(".")
+                yield (whole, None) if whole in MODULES else (source, name)
+
+
+def test_imports_are_found():
+    found = set(imports_of("scoring"))
+    assert {("imaging", "cpsnr"), ("prediction", "predict_in_turn")} <= found
+    assert ("imaging._metrics", "cpsnr") in set(imports_of("imaging"))
+
+
+def test_every_unit_has_its_place_in_the_order():
+    units = {module.split(".")[0] for module in MODULES} - {""}
+    assert units == set().union(*ORDER)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module])
+def test_module_imports_from_what_stands_before_it(module):
+    unit = module.split(".")[0]
+    for source, name in imports_of(module):
+        other = source.split(".")[0]
+        if other != unit:
+            assert other, f"{module} imports {name} from the package itself"
+            assert rank(other) < rank(unit), f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_takes_from_another_package_what_that_hands_out(module):
+    unit = module.split(".")[0]
+    for source, name in imports_of(module):
+        if source.split(".")[0] != unit:
+            assert not any(part.startswith("_") for part in source.split(".")), source
+            assert name is None or not name.startswith("_"), f"{source}.{name}"
+            handed_out = getattr(import_module(f"{NAME}.{source}"), "__all__", None)
+            if handed_out is not None and name is not None:
+                assert name in handed_out, f"{source}.{name}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Also within a package, where a package's own `__init__` is nothing to import from."""
+    graph = {module: set() for module in MODULES}
+    for module in MODULES:
+        for source, _ in imports_of(module):
+            graph[module].add(source)
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize(
+    "package", [name for name, path in MODULES.items() if path.name == "__init__.py"]
+)
+def test_package_says_what_is_public(package):
+    found = import_module(f"{NAME}.{package}".removesuffix("."))
+    assert found.__all__
+    assert len(set(found.__all__)) == len(found.__all__)
+    for name in found.__all__:
+        assert getattr(found, name, None) is not None, name
