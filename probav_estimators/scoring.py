@@ -88,7 +88,7 @@ def mean_cpsnr(estimator, scenes):
 
 
 def scene_cpsnr(image, scene):
-    """cPSNR in dB of an image of a scene, at most 107.1: the error of 16-bit rounding."""
+    """The cPSNR of an image of a scene in dB, at most 107.1: the error of 16-bit rounding."""
     return finite_cpsnr(image, scene.hr, scene.sm)
 
 
