@@ -1,0 +1,89 @@
+"""What Numba compiles says the same as its Python source, which coverage can follow."""
+
+import sys
+from importlib import import_module
+from pkgutil import walk_packages
+
+import numpy as np
+import pytest
+from numba.core.dispatcher import Dispatcher
+from numpy.testing import assert_allclose
+
+import probav_estimators
+from probav_estimators import make_scenes
+from probav_estimators.imaging import register_frames, shift_moments, upscale_bicubic
+from probav_estimators.simulation import _shapes
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scenes(1, size=24, n_frames=3, random_state=0)[0]
+
+
+def moments(scene):
+    sr = upscale_bicubic(scene.lr[0], 3)
+    return shift_moments(sr, scene.hr, scene.sm, 2), shift_moments(sr, scene.hr, 0 * scene.sm, 1)
+
+
+def upscaled(scene):
+    return [upscale_bicubic(scene.lr, scale)[:, 1:-1] for scale in (2, 3)]
+
+
+def shifts(scene):
+    return [register_frames(scene.lr, scene.qm).shifts]
+
+
+def painted(scene):
+    image = np.zeros((12, 14), np.float32)
+    corners = np.array([[[1, 1], [1, 9], [8, 11], [9, 2]], [[-3, 5], [-3, 20], [6, 20], [5, 6]]])
+    rows = np.array([[0.5, 0.2, 0.3], [0, 0, 0]])
+    ramps, grain = np.full((2, 2), 0.01), scene.lr[0, :12, :14]
+    tones, strengths = np.array([0.5, 0.8]), np.array([1.0, 0.5])
+    _shapes.paint_polygons(image, corners.astype(float), tones, ramps, rows, grain, strengths, 0.5)
+    path = _shapes.segments_of(np.array([[1.0, 1], [5, 9], [11, 12]]), 1.2)
+    return [image, _shapes.stroke_coverage((12, 14), path, 1.0)]
+
+
+CASES = {
+    "imaging._interpolation": upscaled,
+    "imaging._metrics": moments,
+    "imaging._registration": shifts,
+    "simulation._shapes": painted,
+}
+
+
+def compiled_functions(module):
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, Dispatcher) and value.__module__ == module.__name__
+    }
+
+
+def test_every_module_with_compiled_functions_has_a_case():
+    found = set()
+    for info in walk_packages(probav_estimators.__path__, "probav_estimators."):
+        if compiled_functions(import_module(info.name)):
+            found.add(info.name.removeprefix("probav_estimators."))
+    assert found == CASES.keys()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_compiled_and_interpreted_agree(name, scene, monkeypatch):
+    module = sys.modules[f"probav_estimators.{name}"]
+    compiled = CASES[name](scene)
+    called = set()
+
+    def interpreted(name, function):
+        def call(*arguments):
+            called.add(name)
+            return function(*arguments)
+
+        return call
+
+    functions = compiled_functions(module)
+    for function, dispatcher in functions.items():
+        monkeypatch.setattr(module, function, interpreted(function, dispatcher.py_func))
+    for ours, source in zip(CASES[name](scene), compiled, strict=True):
+        assert_allclose(ours, source, rtol=1e-4, atol=1e-5)
+    assert called == functions.keys()
