@@ -1,0 +1,45 @@
+"""Every example runs as a program, and leaves what it says that it leaves."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+# What each prints about its outcome, as numbers with the least and the greatest that are possible.
+SCORE = (0.5, 1.5)
+OUTCOMES = {
+    "plot_first_pipeline": (r"^(?:baseline|FusionNet|SRCNN) +[\d.]+ +([\d.]+)", 3, SCORE),
+    "plot_fusion": (r"^ *\d+ frames: ([\d.]+)$", 6, SCORE),
+    "plot_grid_search": (r"^ *(?:stack|single) +\w+ +([\d.]+)", 6, SCORE),
+    "plot_published_table": (r"^ *(?:SRCNN|FSRCNN|SRVGG16)\w* .*? [\d.]+ +([\d.]+)", 12, SCORE),
+    "plot_search_with_dask": (r"^\w+ stack \w+ .* ([\d.]+) +[\d.]+ +[\d.]+$", 2, SCORE),
+}
+
+
+def test_every_example_is_run():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == OUTCOMES.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_example_runs_and_shows_its_outcome(name, tmp_path):
+    finished = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py", "--quick"],
+        cwd=tmp_path,
+        env=os.environ | {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert finished.returncode == 0, finished.stderr
+    pattern, least_rows, (low, high) = OUTCOMES[name]
+    values = [float(value) for value in re.findall(pattern, finished.stdout, re.MULTILINE)]
+    assert len(values) >= least_rows, finished.stdout
+    assert all(low < value < high for value in values), finished.stdout
+    figure = tmp_path / re.findall(r"^figure: (.+)$", finished.stdout, re.MULTILINE)[-1]
+    assert figure.read_bytes().startswith(b"\x89PNG")
