@@ -106,6 +106,15 @@ class TestFiles:
             lambda: Scene.from_dir(folder).lr, "imgset0000", "LR001.png", mode, "grey 8-bit or 16"
         )
 
+    @pytest.mark.parametrize("number", [0, 1, 3])
+    def test_an_eight_bit_file_among_sixteen_bit_frames_is_named(self, folder, number):
+        name = f"LR{number:03d}.png"
+        write(folder / name, np.full((24, 24), 60, np.uint8))
+        scene = Scene.from_dir(folder)
+        expect_error(lambda: scene.lr, "imgset0000", name, "16", "8", "save them alike")
+        # Whoever reads one frame only finds out, too.
+        expect_error(lambda: scene.frames.read_lr([number or 1]), name, "bits for each value")
+
     @pytest.mark.parametrize("name", FILES)
     def test_a_file_that_vanished_after_listing_is_named(self, folder, name):
         scene = Scene.from_dir(folder)
@@ -161,6 +170,30 @@ class TestFolders:
             path.unlink()
         for call in (lambda: Scene.from_dir(folder), lambda: load_scenes(root)):
             expect_error(call, "imgset0000", "has no frames")
+
+    @pytest.mark.parametrize("other", ["LR000.tif", "LR002.tiff", "HR.jp2", "QM001.PNG", "hr.npy"])
+    def test_an_image_in_another_format_is_not_passed_over(self, root, folder, other):
+        (folder / f"{other.split('.')[0].upper()}.png").rename(folder / other)
+        for call in (lambda: Scene.from_dir(folder), lambda: load_scenes(root)):
+            expect_error(call, "imgset0000", other, "is not read", "PNG", "Scene(lr, qm, hr, sm)")
+
+    @pytest.mark.parametrize("suffix", [".tif", ".TIF", ".jp2", ".npy"])
+    def test_a_folder_of_other_images_alone_is_not_passed_over(self, root, folder, suffix):
+        for path in folder.iterdir():
+            path.rename(path.with_suffix(suffix))
+        expect_error(lambda: load_scenes(root), "imgset0000", f"HR{suffix}", "is not read")
+
+    def test_originals_and_notes_beside_the_images_do_not_disturb(self, root, folder):
+        for name in ("LR000.tif", "LR001.png.aux.xml", "HR.tfw", "HR.json", "overview.tif"):
+            (folder / name).write_bytes(b"")
+        assert len(load_scenes(root)) == 2
+
+    def test_a_folder_in_the_place_of_an_image_is_named(self, folder):
+        (folder / "LR001.png").unlink()
+        (folder / "LR001.png").mkdir()
+        scene = Scene.from_dir(folder)
+        for call in (lambda: scene.lr, scene.fingerprint):
+            expect_error(call, "imgset0000", "LR001.png is a folder")
 
     def test_a_missing_folder_is_a_missing_file(self, tmp_path):
         missing = tmp_path / "imgset0000"
@@ -375,6 +408,9 @@ class TestNormCsv:
             "imgset0001 -46.5",
             "imgset0001 0",
             "name norm",
+            "imgset0001 4_6.5",
+            "imgset0001 \N{FULLWIDTH DIGIT FOUR}6",
+            "imgset/0001 46",
         ],
     )
     def test_a_line_that_is_no_name_and_number_is_named(self, root, folder, line):
@@ -389,6 +425,15 @@ class TestNormCsv:
     def test_a_file_that_is_no_text_is_named(self, root):
         (root / "norm.csv").write_bytes(b"imgset0000 \xff\xfe\n")
         expect_error(lambda: load_scenes(root), "norm.csv")
+
+    def test_the_mark_that_some_editors_put_in_front_is_no_part_of_a_name(self, root):
+        (root / "norm.csv").write_bytes(b"\xef\xbb\xbfimgset0000,46.5\r\nimgset0001,4.1e1\r\n")
+        assert [scene.norm for scene in load_scenes(root)] == [46.5, 41]
+
+    def test_a_file_that_is_far_too_large_is_not_read(self, root):
+        with (root / "norm.csv").open("r+b") as stream:
+            stream.truncate(2**34)
+        expect_error(lambda: load_scenes(root), "norm.csv", "17,179,869,184 bytes")
 
     def test_a_malformed_norm_csv_is_not_overwritten(self, root, make_scene):
         (root / "norm.csv").write_text("imgset0000 forty\n")

@@ -266,6 +266,14 @@ class TestRefusals:
 
 
 class TestFailures:
+    def test_an_image_that_could_not_be_read_again_is_not_written(
+        self, make_scene, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr("probav_estimators.scenes._png.MAX_PIXELS", 6 * 8 - 1)
+        with pytest.raises(ValueError, match=r"LR000\.png would have 48 pixels"):
+            save_scenes([make_scene(norm=40)], tmp_path)
+        assert not list(tmp_path.rglob("*.png"))
+
     @pytest.mark.parametrize("written_before", [0, 3, 12])
     def test_no_scene_is_half_written(self, scenes, tmp_path, monkeypatch, written_before):
         """The disk is full after so many files."""

@@ -252,8 +252,9 @@ class TestFolder:
         assert Scene.from_dir(moved).band is None
 
     def test_eight_bit_files_are_read_on_their_own_scale(self, folder):
-        Image.fromarray(np.full((24, 24), 51, np.uint8)).save(folder / "LR000.png")
-        np.testing.assert_array_equal(Scene.from_dir(folder).lr[0], np.float32(51 / 255))
+        for file in folder.glob("LR*"):
+            Image.fromarray(np.full((24, 24), 51, np.uint8)).save(file)
+        np.testing.assert_array_equal(Scene.from_dir(folder).lr, np.float32(51 / 255))
 
     def test_maps_of_one_bit_are_read(self, folder):
         mask = np.eye(24, dtype=bool)

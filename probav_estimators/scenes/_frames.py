@@ -158,8 +158,8 @@ class StoredFrames(Frames):
     Parameters
     ----------
     lr, qm : sequences of images
-        As many quality maps as frames: objects with `where`, `shape`, `read()` and
-        `fingerprint()`.
+        As many quality maps as frames: objects with `where`, `shape`, `bits`, `read()` and
+        `fingerprint()`. Frames have one number of bits for each value.
     true_shifts : float32 array of shape (t, 2), default=None
     """
 
@@ -169,7 +169,7 @@ class StoredFrames(Frames):
         self._lr = lr
         self._qm = qm
         self._true_shifts = true_shifts
-        self._shape = None
+        self._shape = self._bits = None
 
     def __len__(self):
         return len(self._lr)
@@ -194,6 +194,15 @@ class StoredFrames(Frames):
         return digest(lr, qm, self._true_shifts)
 
     def read_lr(self, index=None, window=WHOLE):
+        if self._bits is None:
+            self._bits = self._lr[0].bits
+        index = range(len(self)) if index is None else index
+        for image in (self._lr[number] for number in index):
+            if image.bits != self._bits:
+                raise ValueError(
+                    f"{image.where} has {image.bits} bits for each value and {self._lr[0].where} "
+                    f"has {self._bits}: frames of a scene have one scale, save them alike"
+                )
         return self._read(self._lr, index, window, as_pixels, np.float32)
 
     def read_qm(self, index=None, window=WHOLE):

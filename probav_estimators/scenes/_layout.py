@@ -17,7 +17,11 @@ _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 _BAND_FOLDER = re.compile(r"[A-Z][A-Z0-9]*")
 _FRAME_NAME, _MAP_NAME = re.compile(r"LR\d+\.png"), re.compile(r"QM\d+\.png")
-_IMAGE_NAME = re.compile(r"(LR\d+|QM\d+|HR|SM)\.png")
+
+# Images of a scene, also where they were saved as something else, or in other letters.
+_IMAGE_NAME = re.compile(
+    r"(LR\d+|QM\d+|HR|SM)\.(png|tiff?|jp2|j2k|jpe?g|bmp|gif|webp|img|npy|npz|hdf|h5|nc)", re.I
+)
 
 
 class SceneFiles(NamedTuple):
@@ -54,7 +58,8 @@ def list_scene_files(folder):
     FileNotFoundError
         If the folder does not exist.
     ValueError
-        If it holds no frames, or some frames have a quality map and others don't.
+        If it holds no frames, some frames have a quality map and others don't, or an image is
+        there in another format alone.
     """
     path = os.fspath(folder)
     try:
@@ -67,6 +72,11 @@ def list_scene_files(folder):
         sorted(filter(kind.fullmatch, names), key=_length_then_name)
         for kind in (_FRAME_NAME, _MAP_NAME)
     )
+    if (other := _find_other_image(names)) is not None:
+        raise ValueError(
+            f"{path} has {other}, which is not read: save it as a 16-bit grey PNG (masks: 8-bit), "
+            f"{other.split('.')[0].upper()}.png, or make a Scene of arrays, Scene(lr, qm, hr, sm)"
+        )
     if not frames:
         raise ValueError(
             f"{path} has no frames (LR000.png, ...): restore them or remove the scene; the root of "
@@ -83,6 +93,18 @@ def list_scene_files(folder):
     truth = (os.path.join(path, name) if name in names else None for name in (HR_NAME, SM_NAME))
     listed = ([os.path.join(path, name) for name in kind] for kind in (frames, maps))
     return SceneFiles(*listed, *truth)
+
+
+def _find_other_image(names):
+    """First image that has no PNG of its name beside it, or None."""
+    return min(
+        (
+            name
+            for name in names
+            if _IMAGE_NAME.fullmatch(name) and f"{name.split('.')[0].upper()}.png" not in names
+        ),
+        default=None,
+    )
 
 
 def _length_then_name(name):

@@ -1,10 +1,16 @@
 """The file norm.csv: one "name N" per line, the baseline's cPSNR of every scene."""
 
 import math
+import re
 from pathlib import Path
 
 from ..files import replace_file
-from ._layout import DEPTH, NORMS_NAME
+from ._layout import DEPTH, NORMS_NAME, can_name_folder
+
+_NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+# Hundreds of thousands of scenes.
+_MAX_BYTES = 2**24
 
 
 def read_norms(path):
@@ -18,11 +24,16 @@ def read_norms(path):
     Raises
     ------
     ValueError
-        If a line is not a name and a positive number, or a name comes twice.
+        If a line is not a name and a positive number, a name comes twice, or the file is no text.
     """
     norms = {}
+    if (size := Path(path).stat().st_size) > _MAX_BYTES:
+        raise ValueError(
+            f'{path} has {size:,} bytes, more than any list of "name N": restore it, or remove it'
+        )
     try:
-        lines = Path(path).read_text().splitlines()
+        # With or without the mark that some editors put in front.
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text file ({error}): restore it, or remove it") from error
     for number, line in enumerate(lines, start=1):
@@ -30,7 +41,7 @@ def read_norms(path):
             continue
         name, *values = line.replace(",", " ").split()
         norm = _as_norm(values)
-        if norm is None:
+        if norm is None or not can_name_folder(name):
             raise ValueError(
                 f'{path}, line {number} is {line!r}: it must be "name N", with N a positive '
                 "number of dB; without its line, a scene's N is computed"
@@ -61,12 +72,13 @@ def update_norms(root, norms):
     path = Path(root) / NORMS_NAME
     merged = (read_norms(path) if path.exists() else {}) | norms
     with replace_file(path) as partial:
-        partial.write_text("".join(f"{name} {norm!r}\n" for name, norm in sorted(merged.items())))
+        lines = (f"{name} {norm!r}\n" for name, norm in sorted(merged.items()))
+        partial.write_text("".join(lines), "utf-8")
 
 
 def _as_norm(values):
-    try:
-        (norm,) = map(float, values)
-    except ValueError:
+    # float() would take underscores and digits of any script.
+    if len(values) != 1 or not _NUMBER.fullmatch(values[0]):
         return None
+    norm = float(values[0])
     return norm if math.isfinite(norm) and norm > 0 else None

@@ -9,18 +9,20 @@ from PIL import Image
 
 from ..files import replace_file
 from ._fingerprint import digest
+from ._png_checks import (
+    MAX_PIXELS,
+    START_BYTES,
+    check_rows,
+    damaged,
+    list_checksums,
+    missing,
+    open_png,
+    parse_start,
+    read_checked,
+)
 
 # Decoded files that this process keeps: small data sets are decoded once, large ones stay on disk.
 _CACHE_BYTES = 96 * 2**20
-
-# 1, 8 and 16 bits per pixel, as Pillow calls them.
-_GREY_MODES = ("1", "L", "I;16")
-
-
-# A PNG file is a signature and chunks of length (4 bytes), type (4), content and checksum (4).
-_CHUNKS_START = 8
-_HEADER_BYTES = 8
-_CHECKSUM_BYTES = 4
 
 
 class ArrayImage:
@@ -35,6 +37,10 @@ class ArrayImage:
     @property
     def shape(self):
         return self._values.shape
+
+    @property
+    def bits(self):
+        return 8 * self._values.itemsize
 
     def read(self):
         return self._values
@@ -61,21 +67,29 @@ class PngImage:
     @property
     def shape(self):
         """(h, w), from the file's header."""
-        with _open_png(self.where) as image:
-            return image.height, image.width
+        return self._read_start().shape
+
+    @property
+    def bits(self):
+        """Bits of each value, from the file's header."""
+        return self._read_start().bits
+
+    def _read_start(self):
+        with open_png(self.where) as stream:
+            return parse_start(stream.read(START_BYTES), self.where)
 
     def read(self):
         """Values of the file: a read-only (h, w) array of uint8, uint16 or bool."""
         path = self.where
         try:
             status = os.stat(path)
-        except FileNotFoundError:
-            raise _missing(path) from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise missing(path) from None
         return _decode(path, status.st_ino, status.st_mtime_ns, status.st_size)
 
     def fingerprint(self):
         """Hash of the file's size and the checksums of its chunks; no pixel is decoded."""
-        return digest(*_list_checksums(self.where))
+        return digest(*list_checksums(self.where))
 
 
 class ClearMask:
@@ -105,7 +119,17 @@ def write_png(path, values):
     """Write a (h, w) array as a PNG: uint16 as 16 bits, bool as 8 bits (0 or 255).
 
     The file appears under its name only once it is whole.
+
+    Raises
+    ------
+    ValueError
+        If it would be too large to be read again.
     """
+    if values.size > MAX_PIXELS:
+        raise ValueError(
+            f"{path} would have {values.size:,} pixels, and files of at most {MAX_PIXELS:,} are "
+            "read: save parts of the scene"
+        )
     if values.dtype == bool:
         values = values.astype(np.uint8) * np.uint8(255)
     with replace_file(path) as partial:
@@ -115,49 +139,20 @@ def write_png(path, values):
 @cached(LRUCache(_CACHE_BYTES, getsizeof=lambda values: values.nbytes), lock=Lock())
 def _decode(path, number, modified, size):
     # What tells two files of one path apart belongs to the key: a file written anew is read anew.
-    del number, modified, size
-    with _open_png(path) as image:
-        try:
+    del number, modified
+    content, start = read_checked(path, size)
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
             values = np.asarray(image)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(
-                f"{path} is damaged ({error}): restore it, or remove the scene"
-            ) from error
-    if image.mode not in _GREY_MODES:
-        raise ValueError(
-            f"{path} holds a {image.mode} image of {values.dtype} values with shape "
-            f"{values.shape}: images and maps are grey 8-bit or 16-bit PNGs, save it as one"
+    except MemoryError:
+        raise
+    except Exception as error:  # a decoder may raise anything on what it was not made for
+        raise damaged(path, error) from error
+    if values.shape != start.shape or values.dtype not in (bool, np.uint8, np.uint16):
+        raise damaged(
+            path, f"{start.shape} of {start.bits} bits came out as {values.dtype} {values.shape}"
         )
+    if start.interlaced or not values[-1].any():
+        check_rows(content, start, path)
     values.flags.writeable = False
     return values
-
-
-def _list_checksums(path):
-    """Size of a PNG file, and the checksum, length and type of each chunk."""
-    if not os.path.exists(path):
-        raise _missing(path)
-    with open(path, "rb", buffering=0) as stream:
-        found = [os.fstat(stream.fileno()).st_size, stream.read(_CHUNKS_START + _HEADER_BYTES)]
-        place = _CHUNKS_START
-        # Between two chunks lie the checksum of one and the length and type of the next. What is
-        # no PNG file ends the walk, and reading it will say so.
-        while (header := found[-1][-_HEADER_BYTES:])[4:].isalpha():
-            stream.seek(place := place + _HEADER_BYTES + int.from_bytes(header[:4], "big"))
-            found.append(stream.read(_CHECKSUM_BYTES + _HEADER_BYTES))
-            place += _CHECKSUM_BYTES
-    return found
-
-
-def _open_png(path):
-    try:
-        return Image.open(path, formats=["PNG"])
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except (OSError, SyntaxError) as error:
-        raise ValueError(
-            f"{path} is no PNG file or is empty: restore it, or remove the scene"
-        ) from error
-
-
-def _missing(path):
-    return FileNotFoundError(f"{path} does not exist: restore it, or list the folder again")

@@ -51,13 +51,18 @@ def load_scenes(root, *, bands=None):
     FileNotFoundError
         If `root` does not exist.
     ValueError
-        If no scenes are found, a band is not there, two scenes have one name, or a scene's files
-        are incomplete.
+        If no scenes are found, a band is not there, two scenes have one name, a scene's files are
+        incomplete, or some are no PNGs.
 
     See Also
     --------
     fetch_probav : Download the PROBA-V data set.
     save_scenes : Write this layout.
+
+    Notes
+    -----
+    Images are grey PNGs of 16 or 8 bits, the frames of one scene of either, with at most 8192 x
+    8192 pixels: they are decoded as a whole. What is larger makes a Scene of arrays or memory maps.
 
     Examples
     --------
@@ -113,7 +118,8 @@ def save_scenes(scenes, root, *, split="train"):
     Raises
     ------
     ValueError
-        If two scenes have one name, or a name or band is not fit to name a folder.
+        If two scenes have one name, a name or band is not fit to name a folder, or an image has
+        more than 8192 x 8192 pixels.
     FileExistsError
         If a scene of that name is there already, in any band or split.
 

@@ -133,7 +133,9 @@ class Scene:
         FileNotFoundError
             If the folder does not exist.
         ValueError
-            If it holds no frames, or some frames have a quality map and others don't.
+            If it holds no frames, some frames have a quality map and others don't, or an image is
+            there in another format than PNG. Once pixels are read: if a file is damaged, larger
+            than 8192 x 8192 pixels, or of other bits for each value than the first frame.
         """
         path = os.path.abspath(path)
         if norm is None:

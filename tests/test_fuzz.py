@@ -1,0 +1,280 @@
+"""Damaged files are refused by their name or read right: no other error, no hang, little memory.
+
+Files of safetensors have tests of their own.
+"""
+
+import io
+import itertools
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from probav_estimators import Scene
+from probav_estimators.scenes._norms import read_norms
+
+NOISE = np.random.default_rng(0).integers(0, 65536, (9, 11), dtype=np.uint16)
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def png_bytes(values, **options):
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, format="PNG", **options)
+    return stream.getvalue()
+
+
+def chunk(kind, content=b"", checksum=None):
+    if checksum is None:
+        checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def header(width, height, bits=16, colour=0, interlace=0, *, compression=0, filtering=0):
+    content = struct.pack(
+        ">IIBBBBB", width, height, bits, colour, compression, filtering, interlace
+    )
+    return SIGNATURE + chunk(b"IHDR", content)
+
+
+def pixel_chunk(values):
+    """16-bit rows without a filter."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in np.atleast_2d(values))
+    return chunk(b"IDAT", zlib.compress(rows))
+
+
+WHOLE = png_bytes(NOISE)
+END = chunk(b"IEND")
+
+
+@pytest.fixture
+def frame(tmp_path):
+    """The only frame of a scene."""
+    (tmp_path / "QM000.png").write_bytes(png_bytes(np.full(NOISE.shape, 255, np.uint8)))
+    return tmp_path / "LR000.png"
+
+
+def refusal_or_result(call, name):
+    """The ValueError that `call` raises, which has `name`, and None; or None and its result."""
+    with warnings.catch_warnings():
+        # A warning is no answer to a damaged file.
+        warnings.simplefilter("error")
+        try:
+            return None, call()
+        except ValueError as error:
+            refusal = error
+    assert name in str(refusal)
+    return refusal, None
+
+
+def read_frame(path):
+    """Pixels of the frame, or None where it is refused by its name."""
+    scene = Scene.from_dir(path.parent)
+    no_shape, shape = refusal_or_result(lambda: scene.shape, path.name)
+    refusal, pixels = refusal_or_result(lambda: scene.lr, path.name)
+    if refusal is not None:
+        return None
+    assert no_shape is None and pixels.shape == (1, *shape)
+    return pixels[0]
+
+
+def mutate(content, rng):
+    """Cut, flip, overwrite, insert, repeat or swap some bytes."""
+    damaged = bytearray(content)
+    for _ in range(rng.integers(1, 4)):
+        start, stop = np.sort(rng.integers(0, len(damaged) + 1, 2))
+        kind = rng.integers(7)
+        if kind == 0:
+            del damaged[start:]
+        elif kind == 1:
+            del damaged[start:stop]
+        elif kind == 2 and start < len(damaged):
+            damaged[start] ^= 1 << rng.integers(8)
+        elif kind == 3:
+            damaged[start : start + 4] = rng.bytes(4)
+        elif kind == 4:
+            damaged[start:start] = rng.bytes(int(rng.integers(1, 40)))
+        elif kind == 5:
+            damaged[start:start] = damaged[start:stop]
+        else:
+            damaged[start:stop] = bytes(stop - start)
+    return bytes(damaged)
+
+
+def test_a_thousand_mutated_pngs_are_refused_or_read_right(frame):
+    """Any change of the pixels breaks a checksum; what is left is what was written."""
+    rng = np.random.default_rng(1)
+    n_refused = 0
+    for _ in range(1000):
+        # What is behind the end is mutated, too, and does not matter.
+        frame.write_bytes(mutate(WHOLE + bytes(200), rng))
+        pixels = read_frame(frame)
+        n_refused += pixels is None
+        if pixels is not None:
+            np.testing.assert_array_equal(pixels, (NOISE / 65535).astype(np.float32))
+    assert 500 < n_refused < 990
+
+
+def test_mutated_chunks_with_right_checksums_are_refused_or_read(frame):
+    """What a decoder sees here is damaged inside: it may raise anything."""
+    rng = np.random.default_rng(2)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in NOISE)
+    n_refused = 0
+    for number in range(300):
+        if number % 3 == 0:
+            pixels = chunk(b"IDAT", mutate(zlib.compress(rows), rng))
+        elif number % 3 == 1:
+            pixels = chunk(b"IDAT", zlib.compress(mutate(rows, rng)))
+        else:
+            kind = rng.choice([b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"gAMA", b"pHYs", b"tRNS",
+                               b"acTL", b"fcTL", b"eXIf", b"cHRM", b"PLTE", b"IHDR"])  # fmt: skip
+            pixels = chunk(bytes(kind), rng.bytes(int(rng.integers(0, 40)))) + pixel_chunk(NOISE)
+        frame.write_bytes(header(11, 9) + pixels + END)
+        read = read_frame(frame)
+        n_refused += read is None
+        if read is not None:
+            assert read.shape == NOISE.shape
+    assert 30 < n_refused < 300
+
+
+SIZES = [0, 1, 9, 11, 2**16, 2**26, 2**31 - 1, 2**32 - 1]
+
+
+def test_headers_of_any_size_and_kind_are_refused_or_read(frame):
+    """Sizes that do not fit the pixels, and bits and colours that may not be there."""
+    read = {}
+    for width, height in itertools.product(SIZES, SIZES):
+        frame.write_bytes(header(width, height) + pixel_chunk(NOISE) + END)
+        read[width, height] = read_frame(frame)
+    for (width, height), pixels in read.items():
+        # More than the rows that are there, or nothing.
+        if width * height == 0 or height * (1 + 2 * width) > NOISE.shape[0] * 23:
+            assert pixels is None, (width, height)
+    np.testing.assert_array_equal(read[11, 9], (NOISE / 65535).astype(np.float32))
+    for bits, colour, interlace in itertools.product((0, 1, 2, 8, 16, 255), range(8), (0, 1, 2)):
+        frame.write_bytes(header(11, 9, bits, colour, interlace) + pixel_chunk(NOISE) + END)
+        read_frame(frame)
+    for compression, filtering in ((1, 0), (0, 1), (255, 255)):
+        start = header(11, 9, compression=compression, filtering=filtering)
+        frame.write_bytes(start + pixel_chunk(NOISE) + END)
+        read_frame(frame)
+
+
+@pytest.mark.parametrize("colour", [2, 3, 4, 6])
+def test_other_colours_are_told_by_name(frame, colour):
+    name = {2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}[colour]
+    for bits in (8, 16):
+        frame.write_bytes(header(11, 9, bits, colour) + pixel_chunk(NOISE) + END)
+        with pytest.raises(ValueError, match=rf"LR000\.png holds a {name} image of {bits} bits"):
+            _ = Scene.from_dir(frame.parent).lr
+
+
+def test_what_stands_behind_the_end_does_not_matter(frame):
+    frame.write_bytes(WHOLE + b"\0" * 1000 + WHOLE)
+    np.testing.assert_array_equal(read_frame(frame), (NOISE / 65535).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("a megabyte of text", chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(2**26)))),
+        ("no size", chunk(b"acTL", b"")),
+        ("a wrong checksum", chunk(b"tEXt", b"note\0text", checksum=1)),
+    ],
+)
+def test_chunks_that_expand_or_do_not_fit_are_refused(frame, kind, content):
+    del kind
+    frame.write_bytes(header(11, 9) + content + pixel_chunk(NOISE) + END)
+    pixels = read_frame(frame)
+    assert pixels is None or pixels.shape == NOISE.shape
+
+
+BOMBS = """
+import resource, struct, sys, zlib
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_fuzz import END, chunk, header
+from probav_estimators import Scene
+resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
+frame = Path(sys.argv[1])
+packer = zlib.compressobj(9)
+rows = bytes(2**20)
+deflated = b"".join(packer.compress(rows) for _ in range(256)) + packer.flush()
+sizes = [(2**14, 2**13), (2**13 + 1, 2**13), (2**27, 1), (1, 2**27), (2**31 - 1, 2**31 - 1)]
+for width, height in sizes:
+    frame.write_bytes(header(width, height) + chunk(b"IDAT", deflated) + END)
+    try:
+        Scene.from_dir(frame.parent).lr
+    except ValueError as error:
+        assert "LR000.png says that its shape is" in str(error), error
+    else:
+        raise AssertionError((width, height))
+# The largest image that is taken, of which the pixels are not there, and one that says too much.
+frame.write_bytes(header(2**13, 2**13) + chunk(b"IDAT", deflated[:1000]) + END)
+try:
+    Scene.from_dir(frame.parent).lr
+except ValueError as error:
+    assert "cannot hold an image" in str(error), error
+with frame.open("r+b") as stream:
+    stream.truncate(2**33)
+try:
+    Scene.from_dir(frame.parent).lr
+except ValueError as error:
+    assert "bytes, more than any image" in str(error), error
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_decompression_bombs_are_refused_in_little_memory(frame):
+    """128 million pixels in 256 kB, and sizes that no memory holds."""
+    answer = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BOMBS, str(frame), str(__file__).rsplit("/", 1)[0]],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert int(answer.stdout) < 2**29
+
+
+def test_three_hundred_mutated_norm_csvs_are_refused_or_read_as_they_are_written(tmp_path):
+    rng = np.random.default_rng(3)
+    content = b"".join(b"imgset%04d %.3f\n" % (n, 40 + n / 7) for n in range(12))
+    path = tmp_path / "norm.csv"
+    n_refused = 0
+    for _ in range(300):
+        path.write_bytes(mutate(content, rng))
+        refusal, norms = refusal_or_result(lambda: read_norms(path), "norm.csv")
+        if refusal is not None:
+            n_refused += 1
+            continue
+        lines = [line.split() for line in path.read_bytes().decode().splitlines() if line.strip()]
+        assert norms == {name: float(norm) for name, norm in lines}
+        assert all(0 < norm < np.inf for norm in norms.values())
+    assert 100 < n_refused < 300
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x00" * 1000,
+        "imgset0000 46.5\n".encode("utf-16"),
+        b"imgset0000 " + b"4" * 100_000,
+        b"imgset0000 1e999",
+        b"imgset0000 1e-999",
+        b"imgset0000 46.5 46.5",
+        b"imgset0000,,46.5,x",
+        b"\xff" * 10,
+        b"imgset0000 0x2e",
+        b"[[[[[",
+    ],
+)
+def test_a_norm_csv_of_something_else_is_refused(tmp_path, content):
+    (tmp_path / "norm.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"norm\.csv"):
+        read_norms(tmp_path / "norm.csv")
