@@ -199,3 +199,31 @@ def test_fingerprints_of_saved_scenes_follow_norm_csv(make_scene, tmp_path):
     before = load_scenes(tmp_path)[0].fingerprint()
     (tmp_path / "norm.csv").write_text("imgset0042 46.6\n")
     assert load_scenes(tmp_path)[0].fingerprint() != before
+
+
+class TestScenesOfOwnFrames:
+    def test_a_scene_of_own_frames_is_the_scene_of_their_arrays(self, make_scene):
+        scene = make_scene(size=(8, 10))
+        own = Scene.from_frames(
+            ArrayFrames(scene.lr, scene.qm), scene.hr, scene.sm, name=scene.name, band="NIR"
+        )
+        assert (own.name, own.band, len(own), own.shape, own.scale) == (
+            "imgset0042",
+            "NIR",
+            4,
+            (8, 10),
+            3,
+        )
+        for part in ("lr", "qm", "hr", "sm"):
+            np.testing.assert_array_equal(getattr(own, part), getattr(scene, part))
+        assert own.norm == scene.norm
+        (selected,) = ClearanceSelector(k=2).transform([own])
+        np.testing.assert_array_equal(selected.lr, ClearanceSelector(k=2).transform([scene])[0].lr)
+
+    def test_their_truth_is_checked(self, make_scene):
+        scene = make_scene()
+        frames = ArrayFrames(scene.lr, scene.qm)
+        with pytest.raises(ValueError, match=r"scene a: hr has shape \(17, 24\)"):
+            Scene.from_frames(frames, np.zeros((17, 24)), name="a")
+        with pytest.raises(ValueError, match="scene a: frames is a ndarray: derive its class"):
+            Scene.from_frames(scene.lr, name="a")

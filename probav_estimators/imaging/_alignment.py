@@ -1,4 +1,4 @@
-"""How the frames of one place are brought together."""
+"""Alignment of frames: shifts, gains and offsets, and moving frames by whole pixels."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""Order of frames by clearance."""
+"""Selection of frames by clearance."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Gains and offsets that frames differ by."""
+"""Relative radiometry: gains and offsets between frames."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Images that are made in overlapping tiles."""
+"""Blending of overlapping tiles."""
 
 import numpy as np
 

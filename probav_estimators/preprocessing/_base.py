@@ -10,8 +10,13 @@ from ..scenes import check_scenes
 class SceneTransformer(TransformerMixin, BaseEstimator, ABC):
     """Takes a list of scenes and gives back a list of scenes that know what to do.
 
-    A subclass states its `_parameter_constraints` and how one scene is changed. It must not read
-    pixels: that is left to whoever asks the new scene for them.
+    A subclass states its `_parameter_constraints` and, by `transform_scene`, how one scene is
+    changed. It must not read pixels: that is left to whoever asks the new scene for them.
+
+    See Also
+    --------
+    probav_estimators.scenes.DerivedFrames : Frames that are made of a scene's frames, and how a
+        transformer gives them to it.
     """
 
     def fit(self, X, y=None):

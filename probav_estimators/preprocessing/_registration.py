@@ -14,12 +14,12 @@ __all__ = ["FrameRegistrar"]
 
 
 class FrameRegistrar(SceneTransformer):
-    """Find the sub-pixel shift of every frame against the clearest one, and undo it.
+    """Estimate the sub-pixel shift of every frame against the clearest one, and undo it.
 
     Quality maps are respected on both sides, and clouds that they miss, gain, offset and slow
-    change don't disturb the result. `shifts` of the new scenes says what was found, and `placed`
-    for which frames: one that can't be placed (all clouded, no texture, another place) keeps shift
-    0 and stays as it is.
+    change don't disturb the result. `shifts` of the new scenes says what was estimated, and
+    `placed` for which frames: one that can't be placed (all clouded, no texture, another place)
+    keeps shift 0 and stays as it is.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How the frames of a scene are brought together, and reading them so."""
+"""Alignment of the frames of a scene, and reading them aligned."""
 
 from dataclasses import replace
 from itertools import pairwise, product

@@ -1,4 +1,4 @@
-"""The LR frames of one scene with their quality maps, read when asked for."""
+"""Sources of LR frames and their quality maps, read when asked for."""
 
 from abc import ABC, abstractmethod
 
@@ -9,15 +9,59 @@ from ._fingerprint import digest
 
 __all__ = ["WHOLE", "DerivedFrames", "Frames", "StoredFrames"]
 
+#: The window that is all of an image.
 WHOLE = (slice(None), slice(None))
 
 
 class Frames(ABC):
-    """LR frames of one scene.
+    """LR frames of one scene and their quality maps.
 
-    A source of frames of your own derives from this class and reads pixels only when one of the
-    methods asks for them. What changes the frames of another source (selects, registers, ...)
-    derives from :class:`DerivedFrames`.
+    A source of frames of your own derives from this class, says how many frames there are, of which
+    shape, and reads parts of them when it is asked to. It is sent to worker processes, so it should
+    pickle small: hold a path, not pixels.
+
+    See Also
+    --------
+    Scene.from_frames : A scene of such a source.
+    probav_estimators.scenes.DerivedFrames : Base of what changes the frames of another source.
+
+    Notes
+    -----
+    The frames must stay as they are: what was found out about them is kept.
+
+    Examples
+    --------
+    Reflectances in 1/10000, stacked in one array on disk, where 0 is no data:
+
+    >>> import numpy as np
+    >>> from probav_estimators import Frames, Scene
+    >>> class StackFrames(Frames):
+    ...     def __init__(self, path):
+    ...         self.path = path
+    ...
+    ...     def open(self):
+    ...         return np.load(self.path, mmap_mode="r")
+    ...
+    ...     def __len__(self):
+    ...         return len(self.open())
+    ...
+    ...     @property
+    ...     def shape(self):
+    ...         return self.open().shape[1:]
+    ...
+    ...     def read_lr(self, index=None, window=(slice(None), slice(None))):
+    ...         index = range(len(self)) if index is None else index
+    ...         parts = np.stack([self.open()[number][window] for number in index])
+    ...         return np.clip(parts / np.float32(10000), 0, 1)
+    ...
+    ...     def read_qm(self, index=None, window=(slice(None), slice(None))):
+    ...         return self.read_lr(index, window) > 0
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/stack.npy", np.full((5, 16, 16), 1250, np.int16))
+    ...     scene = Scene.from_frames(StackFrames(f"{folder}/stack.npy"), name="lake")
+    ...     print(scene, scene.lr.mean())
+    <Scene 'lake', 5 frames> 0.125
     """
 
     @abstractmethod
@@ -39,20 +83,34 @@ class Frames(ABC):
             Which frames, in which order. None: all.
         window : tuple of two slices
             Rows and columns, in LR pixels.
+
+        Returns
+        -------
+        float32 array of shape (t, h', w')
         """
 
     @abstractmethod
     def read_qm(self, index=None, window=WHOLE):
-        """Quality maps of some frames: (t, h', w') bool, True = clear."""
+        """Quality maps of some frames: (t, h', w') bool, True = clear.
+
+        Parameters
+        ----------
+        index, window
+            As for `read_lr`.
+
+        Returns
+        -------
+        bool array of shape (t, h', w')
+        """
 
     @property
-    @abstractmethod
     def shifts(self):
-        """Estimated shifts, (t, 2) float32 LR pixels, or None."""
+        """Estimated shifts, (t, 2) float32 LR pixels (down, right), or None."""
+        return None
 
     @property
     def placed(self):
-        """For which frames a shift was found, (t,) bool, or None."""
+        """For which frames a shift was estimated, (t,) bool, or None."""
         return None
 
     @property
@@ -73,9 +131,9 @@ class Frames(ABC):
         return repeats
 
     @property
-    @abstractmethod
     def true_shifts(self):
-        """Simulated shifts against the HR grid, (t, 2) float32 LR pixels, or None."""
+        """Simulated shifts against the HR grid, (t, 2) float32 LR pixels (down, right), or None."""
+        return None
 
     def fingerprint(self):
         """Hash that changes when the frames change.
@@ -97,10 +155,13 @@ class Frames(ABC):
 class DerivedFrames(Frames):
     """Base of frames that are made of other frames: gives what those give.
 
+    A subclass overrides what it changes. A transformer that derives from
+    :class:`~probav_estimators.SceneTransformer` gives each scene such frames.
+
     Parameters
     ----------
     frames : Frames
-        What this is made of. A subclass overrides what it changes.
+        What this is made of.
     **parameters
         What the change depends on, such as ``k=9``: the fingerprint tells frames apart by it.
 
@@ -108,6 +169,34 @@ class DerivedFrames(Frames):
     ----------
     source : Frames
         `frames`.
+
+    See Also
+    --------
+    probav_estimators.Frames : What there is to override.
+    Scene.with_frames : The same scene with other frames.
+
+    Examples
+    --------
+    >>> from probav_estimators import SceneTransformer, make_scenes
+    >>> from probav_estimators.scenes import WHOLE, DerivedFrames
+    >>> class DimmedFrames(DerivedFrames):
+    ...     def __init__(self, frames, factor):
+    ...         super().__init__(frames, factor=factor)
+    ...         self.factor = factor
+    ...
+    ...     def read_lr(self, index=None, window=WHOLE):
+    ...         return self.factor * self.source.read_lr(index, window)
+    >>> class Dimmer(SceneTransformer):
+    ...     _parameter_constraints = {"factor": [float]}
+    ...
+    ...     def __init__(self, factor=0.5):
+    ...         self.factor = factor
+    ...
+    ...     def transform_scene(self, scene):
+    ...         return scene.with_frames(DimmedFrames(scene.frames, self.factor))
+    >>> scenes = make_scenes(1, size=16, random_state=0)
+    >>> bool((Dimmer(0.25).fit_transform(scenes)[0].lr == 0.25 * scenes[0].lr).all())
+    True
     """
 
     def __init__(self, frames, **parameters):
@@ -162,8 +251,6 @@ class StoredFrames(Frames):
         `fingerprint()`. Frames have one number of bits for each value.
     true_shifts : float32 array of shape (t, 2), default=None
     """
-
-    shifts = None
 
     def __init__(self, lr, qm, true_shifts=None):
         self._lr = lr

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..imaging import as_mask, as_pixels, clearest_mean, finite_cpsnr, pad_window, upscale_bicubic
 from ._fingerprint import digest
-from ._frames import WHOLE, StoredFrames
+from ._frames import WHOLE, Frames, StoredFrames
 from ._layout import band_by_name, list_scene_files
 from ._norms import find_norms
 from ._png import ArrayImage, ClearMask, PngImage
@@ -49,13 +49,15 @@ class Scene:
 
     See Also
     --------
+    Scene.from_dir, Scene.from_frames : Scenes whose pixels are read when they are asked for.
     load_scenes : Scenes from a data set's folder.
     make_scenes : Simulated scenes.
 
     Notes
     -----
     Arrays are copied, integers in their own type, so that a scene stays what it was. A memory map
-    (``numpy.memmap``) is not: leave its file as it is while the scene is in use.
+    (``numpy.memmap``) is not: leave its file as it is while the scene is in use. A scene of arrays
+    pickles with its pixels, one of a folder as its paths.
 
     Examples
     --------
@@ -89,8 +91,11 @@ class Scene:
                 stacklevel=2,
             )
             maps = [ClearMask(image) for image in images]
-        hr, sm = _keep_truth(hr, sm, label)
-        self._set_up(StoredFrames(images, maps), hr, sm, norm, name, band)
+        self._set_up_checked(StoredFrames(images, maps), hr, sm, norm, name, band)
+
+    def _set_up_checked(self, frames, hr, sm, norm, name, band):
+        hr, sm = _keep_truth(hr, sm, _label(name))
+        self._set_up(frames, hr, sm, norm, name, band)
         if self._truth.shape is not None:
             self._truth.check_scale()
         if sm is not None:
@@ -146,6 +151,40 @@ class Scene:
                 f"{path} has no quality maps (QM000.png, ...): every pixel is taken as clear",
                 stacklevel=2,
             )
+        return scene
+
+    @classmethod
+    def from_frames(cls, frames, hr=None, sm=None, *, norm=None, name=None, band=None):
+        """Scene of a source of frames of your own.
+
+        Parameters
+        ----------
+        frames : Frames
+            Asked for its shape if there is a truth, and for pixels once they are needed.
+        hr, sm, norm, name, band
+            As for :class:`Scene`.
+
+        Returns
+        -------
+        Scene
+
+        Raises
+        ------
+        ValueError
+            If `frames` are no Frames, sizes don't fit together, or values of the truth are not
+            valid.
+
+        See Also
+        --------
+        Frames : How to write a source.
+        """
+        if not isinstance(frames, Frames):
+            raise ValueError(
+                f"{_label(name)}: frames is a {type(frames).__name__}: derive its class from "
+                "Frames, or pass arrays to Scene"
+            )
+        scene = cls.__new__(cls)
+        scene._set_up_checked(frames, hr, sm, norm, name, band)
         return scene
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The check that every function of a list of scenes begins with."""
+"""Validation of lists of scenes."""
 
 from ._scene import Scene
 
