@@ -1,4 +1,4 @@
-"""What the benchmarks share: one row of the table, alternating runs, memory, fresh processes."""
+"""Helpers of the benchmarks: one row of the table, alternating runs, memory, fresh processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What fine-tuning of FusionNet does: without HR images for another sensor, and adversarial.
+"""Fine-tuning of FusionNet: without HR images for another sensor, and adversarial.
 
 Both begin with the weights that ship, and are scored on simulated scenes that they did not see.
 """

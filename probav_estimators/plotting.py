@@ -1,4 +1,4 @@
-"""Figures of scenes and of what estimators make of them. Needs matplotlib."""
+"""Figures of scenes and of predictions. Needs matplotlib."""
 
 import numpy as np
 

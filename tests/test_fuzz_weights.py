@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from probav_estimators import FusionNet
 from probav_estimators.training import Weights, load_weights, save_weights
 
 EXPECTED = Weights(
@@ -219,3 +220,80 @@ def test_no_file_takes_more_memory_than_it_is_large(path, content):
     for length in (10**13, 10**9, 10**8):
         assert outcome_of(path, with_header(b"{}", b"", length)) is None
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 50_000  # KiB
+
+
+@pytest.fixture(scope="module")
+def net_content(tmp_path_factory):
+    """The file of a small net, as it was before there was a checksum."""
+    path = tmp_path_factory.mktemp("net") / "net.safetensors"
+    net = FusionNet(scale=2, width=2, depth=1, random_state=0)
+    net.initialize().save_pretrained(path)
+    return without_format(path.read_bytes())
+
+
+class TestFusionNet:
+    """An old file has no checksum: only the net can tell whether it fits."""
+
+    def refuses(self, path, content):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"mutant\.safetensors"):
+            FusionNet.from_pretrained(path)
+
+    def test_the_file_is_sound(self, path, net_content):
+        path.write_bytes(net_content)
+        assert FusionNet.from_pretrained(path).scale_ == 2
+
+    @pytest.mark.parametrize("number", range(0, 40, 2))
+    def test_flipped_bits(self, path, net_content, number):
+        n_header = len(net_content) - len(header_of(net_content)[1])
+        path.write_bytes(flipped(net_content, np.random.default_rng([4, number]), n_header))
+        try:
+            net = FusionNet.from_pretrained(path)
+        except ValueError as error:
+            message = str(error)
+        else:
+            assert all(value.isfinite().all() for value in net.module_.state_dict().values())
+            return
+        assert str(path) in message
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"scale": 3},
+            {"width": 3},
+            {"depth": 2},
+            {"scale": 10**12},
+            {"width": 10**9},
+            {"width": 2000},
+            {"depth": 10**9},
+            {"width": 0},
+            {"width": -2},
+            {"depth": "1"},
+            {"width": 2.0},
+            {"depth": True},
+            {"scale": None},
+            {"residual": True},
+        ],
+    )
+    def test_layouts_that_the_file_does_not_keep(self, path, net_content, change):
+        header, values = header_of(net_content)
+        layout = json.loads(header["__metadata__"]["layout"]) | change
+        header["__metadata__"]["layout"] = json.dumps(layout)
+        self.refuses(path, with_header(header, values))
+
+    @pytest.mark.parametrize("key", ["scale", "width", "depth"])
+    def test_layouts_that_lack_something(self, path, net_content, key):
+        header, values = header_of(net_content)
+        layout = json.loads(header["__metadata__"]["layout"])
+        del layout[key]
+        header["__metadata__"]["layout"] = json.dumps(layout)
+        self.refuses(path, with_header(header, values))
+
+    def test_tensors_of_another_name_or_shape(self, path, net_content):
+        header, values = header_of(net_content)
+        renamed = dict(header)
+        renamed["uncertainty.offset"] = renamed.pop("uncertainty.bias")
+        self.refuses(path, with_header(renamed, values))
+        shape = header["uncertainty.weight"]["shape"]
+        header["uncertainty.weight"]["shape"] = shape[::-1]
+        self.refuses(path, with_header(header, values))

@@ -392,14 +392,22 @@ def _load(kind, name):
             f"the weights {os.fspath(name)!r} are of {weights.architecture} and not of "
             f"{kind.__name__}: give weights of that class"
         )
-    for key in ("scale", "width", "depth"):
-        value = weights.layout.get(key)
-        if type(value) is not int or value < 1:
-            raise ValueError(
-                f"{weights.path} has {key} {value!r} where a positive integer belongs: fetch it "
-                "again"
-            )
+    _check_layout(weights)
     return weights
+
+
+def _check_layout(weights):
+    # What a file holds bounds what its layout may ask for, in memory and in time.
+    n_values = sum(value.numel() for value in weights.state.values())
+    limits = {"scale": n_values, "width": n_values, "depth": len(weights.state)}
+    layout = weights.layout
+    if layout.keys() != limits.keys() or not all(
+        type(layout[key]) is int and 1 <= layout[key] <= limit for key, limit in limits.items()
+    ):
+        raise ValueError(
+            f"{weights.path} has the layout {layout}, which its weights cannot have: it may be "
+            "damaged, fetch it again"
+        )
 
 
 def _variants(alignment, n_augment):

@@ -1,4 +1,4 @@
-"""Fine-tuning for images that look sharp, by a discriminator."""
+"""Adversarial loss: a discriminator and a perceptual term."""
 
 from numbers import Real
 

@@ -1,4 +1,4 @@
-"""Training without truth: the image has to explain frames that were left out."""
+"""Reprojection loss: training without HR images."""
 
 import math
 from numbers import Real

@@ -1,4 +1,4 @@
-"""What all transformers of scenes share."""
+"""Base of the transformers."""
 
 from abc import ABC, abstractmethod
 

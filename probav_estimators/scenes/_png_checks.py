@@ -1,4 +1,4 @@
-"""What the bytes of a PNG file promise, checked before and after it is decoded."""
+"""Checks of the bytes of PNG files, before and after they are decoded."""
 
 import os
 import struct

@@ -1,4 +1,4 @@
-"""Where and how precisely nets compute."""
+"""Device and precision of nets."""
 
 import torch
 

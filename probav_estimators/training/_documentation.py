@@ -1,4 +1,4 @@
-"""Texts and signatures that all nets share, filled into those of each class."""
+"""Docstrings and signatures that all nets share."""
 
 import inspect
 from functools import wraps

@@ -1,4 +1,4 @@
-"""From scenes to batches of frames that lie on each other, for multi-frame fusion."""
+"""Torch dataset, batches and augmentation of aligned frames."""
 
 import numpy as np
 import torch

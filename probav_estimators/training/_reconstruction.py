@@ -1,4 +1,4 @@
-"""What stands between the layers of an architecture and an image."""
+"""Image and clearance map from the last layer of an architecture."""
 
 import torch
 from torch import nn

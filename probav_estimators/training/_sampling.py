@@ -1,4 +1,4 @@
-"""From scenes to batches: the torch side of the data loader."""
+"""Torch dataset, batches and augmentation of composed scenes."""
 
 from dataclasses import dataclass
 

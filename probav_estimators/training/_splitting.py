@@ -1,4 +1,4 @@
-"""Which scenes are kept from training."""
+"""Training and validation scenes."""
 
 from numbers import Real
 
