@@ -2,6 +2,7 @@
 
 from numbers import Integral
 
+import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import Interval
 
@@ -88,13 +89,17 @@ class BicubicBaseline(RegressorMixin, BaseEstimator):
             If the scale of a scene is not known.
         """
         scenes = check_scenes(X, type(self).__name__)
-        return stack_images(
-            [clearest_mean(scene.lr, scene.qm, self._scale_of(scene)) for scene in scenes]
-        )
+        return stack_images([self._mean_of(scene) for scene in scenes])
 
     def score(self, X, y=None):
         """Mean cPSNR in dB on scenes with HR images; greater is better."""
         return mean_cpsnr(self, X)
+
+    def _mean_of(self, scene):
+        # A frame that a ClearanceSelector repeats has no more weight than the others.
+        once = np.flatnonzero(~scene.frames.repeats)
+        lr, qm = scene.frames.read_lr(once), scene.frames.read_qm(once)
+        return clearest_mean(lr, qm, self._scale_of(scene))
 
     def _scale_of(self, scene):
         scale = scene.scale or getattr(self, "scale_", self.scale)

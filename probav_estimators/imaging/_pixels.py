@@ -11,7 +11,7 @@ _CLEAR_VALUES = (1, 255, 65535)
 _LARGEST_REFLECTANCE = 1.25
 _LEAST_REFLECTANCE = -0.25
 
-_FILL = "fill them with 0, and give a mask that hides them"
+_FILL = "fill them, and hide them by the mask if they have one"
 
 # Axes of a stack and of an image.
 _AXES = {3: ("frame", "row", "column"), 2: ("row", "column")}

@@ -27,7 +27,7 @@ class Frames(ABC):
 
     Notes
     -----
-    The frames must stay as they are: what was found out about them is kept.
+    The frames must stay as they are: what was measured in them is kept.
 
     Examples
     --------
