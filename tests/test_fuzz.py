@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,12 +195,11 @@ def test_chunks_that_expand_or_do_not_fit_are_refused(frame, kind, content):
 
 
 BOMBS = """
-import resource, struct, sys, zlib
+import sys, zlib
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_fuzz import END, chunk, header
 from probav_estimators import Scene
-resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
 frame = Path(sys.argv[1])
 packer = zlib.compressobj(9)
 rows = bytes(2**20)
@@ -225,14 +225,16 @@ try:
     Scene.from_dir(frame.parent).lr
 except ValueError as error:
     assert "bytes, more than any image" in str(error), error
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+(peak,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(1024 * int(peak.split()[1]))
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell the peak")
 def test_decompression_bombs_are_refused_in_little_memory(frame):
     """128 million pixels in 256 kB, and sizes that no memory holds."""
     answer = subprocess.run(
-        [sys.executable, "-W", "error", "-c", BOMBS, str(frame), str(__file__).rsplit("/", 1)[0]],
+        [sys.executable, "-W", "error", "-c", BOMBS, str(frame), str(Path(__file__).parent)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -38,7 +38,7 @@ def check_scenes(scenes, caller, *, truth=False):
             )
         if truth and not scene.has_hr:
             raise ValueError(
-                f"{caller} needs the truth, and {scene.label} has no HR image (at position "
+                f"{caller} needs the truth, and {scene.label} has no HR image (position "
                 f"{position}): leave it out, or pass scenes of the training split"
                 f"{_without_truth(caller)}"
             )
