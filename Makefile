@@ -1,6 +1,12 @@
 # Every target does the set-up that it needs: a .venv beside this file, with the versions that CI
 # proves. `make demo DATA=folder` tests on the scenes of a folder, `TRAIN=folder` trains on one.
 # `make lowest` runs the tests on the lower bounds of setup.cfg, in a .venv-lowest of 6 GB.
+#
+# `make test` leaves out the programs that run as a whole, the examples; `.ci/run` runs them too, and
+# asks for a coverage of 95 %: `make test ARGS='-m "" --cov'`.
+#
+# `make gpu` is for a machine with a CUDA device: the nets' tests on it and on the CPU, then the
+# benchmarks that compute on it. pip has to find torch's CUDA build, as it does by default on Linux.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,17 +15,17 @@ LOWEST := .venv-lowest/installed
 
 export MPLBACKEND := agg
 
-.PHONY: demo test lowest lint bench clean
+.PHONY: demo test lowest lint bench gpu clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/plot_first_pipeline.py $(if $(DATA),--data "$(DATA)") \
 		$(if $(TRAIN),--train "$(TRAIN)") $(ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 lowest: $(LOWEST)
-	$(<D)/bin/python -m pytest $(ARGS)
+	$(<D)/bin/python -m pytest -m "not slow" $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
@@ -27,6 +33,11 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+gpu: $(INSTALLED)
+	$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit(f"torch {torch.__version__} sees no CUDA device: install the driver (nvidia-smi tells) and the CUDA build of torch")'
+	$(BIN)/python -m pytest tests/test_devices.py $(ARGS)
+	$(BIN)/python -m benchmarks fusion robustness uncertainty cost reprojection adversarial
 
 $(INSTALLED): constraints.txt
 $(LOWEST): constraints-lowest.txt
