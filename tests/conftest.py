@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 from probav_estimators import Scene, make_scenes, save_scenes
@@ -60,6 +61,18 @@ def samples():
     if "PROBAV_SAMPLES" not in os.environ:
         pytest.skip("PROBAV_SAMPLES is not set")
     return Path(os.environ["PROBAV_SAMPLES"])
+
+
+def devices():
+    """The CPU, and what else torch finds on this machine to compute on."""
+    others = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    return ["cpu", *(name for name, is_there in others.items() if is_there())]
+
+
+@pytest.fixture(params=devices())
+def device(request):
+    """Each device that is there, in turn."""
+    return request.param
 
 
 @pytest.fixture
