@@ -225,7 +225,8 @@ try:
     Scene.from_dir(frame.parent).lr
 except ValueError as error:
     assert "bytes, more than any image" in str(error), error
-(peak,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+status = Path("/proc/self/status").read_text().splitlines()
+(peak,) = [line for line in status if line.startswith("VmHWM")]
 print(1024 * int(peak.split()[1]))
 """
 
