@@ -165,7 +165,7 @@ class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         for scene in scenes:
             if scene.band not in self.estimators_:
                 raise ValueError(
-                    f"PerBand was not fitted on band {scene.band} of scene {scene.name}, only on "
+                    f"PerBand was not fitted on band {scene.band} of {scene.label}, only on "
                     f"{', '.join(self.bands_)}: fit it on scenes of that band too, or leave the "
                     "scene out; in cross-validation, StratifiedKFold with the bands as y keeps "
                     "every band in every fold"
@@ -197,7 +197,7 @@ def _numbers_by_band(scenes):
     for number, scene in enumerate(scenes):
         if scene.band is None:
             raise ValueError(
-                f"PerBand goes by bands, and scene {scene.name} has none: make it with "
+                f"PerBand goes by bands, and {scene.label} has none: make it with "
                 'Scene(..., band="RED"), or load it from a folder that is named after its band'
             )
         numbers.setdefault(scene.band, []).append(number)

@@ -73,7 +73,7 @@ def imports_of(module):
 
 def test_imports_are_found():
     found = set(imports_of("scoring"))
-    assert {("imaging", "cpsnr"), ("prediction", "predict_in_turn")} <= found
+    assert {("imaging", "finite_cpsnr"), ("prediction", "predict_in_turn")} <= found
     assert ("imaging._metrics", "cpsnr") in set(imports_of("imaging"))
 
 

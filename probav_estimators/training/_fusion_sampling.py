@@ -91,7 +91,7 @@ class FusionDataset(Dataset):
         if self.left_out:
             if len(alignment.index) < 2:
                 raise ValueError(
-                    f"scene {scene.name} has no two frames that could be placed, and a training "
+                    f"{scene.label} has no two frames that could be placed, and a training "
                     "without HR images leaves one out to compare with: remove the scene"
                 )
             alignment, left_out = _leave_out(alignment, self.left_out, request, rng)

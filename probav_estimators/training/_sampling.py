@@ -99,7 +99,7 @@ def random_window(scene, patch_size, rng):
     """
     if min(scene.shape) < patch_size:
         raise ValueError(
-            f"patch_size={patch_size} is larger than scene {scene.name}, whose frames have shape "
+            f"patch_size={patch_size} is larger than {scene.label}, whose frames have shape "
             f"{scene.shape}: choose a smaller patch"
         )
     starts = [int(rng.integers(length - patch_size + 1)) for length in scene.shape]

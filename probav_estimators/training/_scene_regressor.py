@@ -119,7 +119,7 @@ class SceneRegressor(SceneNet):
     def _check_composed(self, scene):
         if not scene.is_composed:
             raise ValueError(
-                f"{type(self).__name__} got scene {scene.name}, which has no inputs: put an "
+                f"{type(self).__name__} got {scene.label}, which has no inputs: put an "
                 "InputComposer before it"
             )
 
@@ -128,7 +128,7 @@ class SceneRegressor(SceneNet):
             self._check_composed(scene)
             if self.upscales and scene.input_scale != 1:
                 raise ValueError(
-                    f"{type(self).__name__} upscales by itself and got scene {scene.name} upscaled "
+                    f"{type(self).__name__} upscales by itself and got {scene.label} upscaled "
                     f"{scene.input_scale} times: remove BicubicUpscaler, or set it to "
                     '"passthrough"'
                 )
@@ -140,7 +140,7 @@ class SceneRegressor(SceneNet):
                 )
                 raise ValueError(
                     f"{type(self).__name__} works on inputs of HR size, {self.scale_} times that "
-                    f"of the frames, and got scene {scene.name} {got}: add "
+                    f"of the frames, and got {scene.label} {got}: add "
                     f"BicubicUpscaler(scale={self.scale_}) after InputComposer"
                 )
             if scene.n_channels != self.n_channels_in_:
