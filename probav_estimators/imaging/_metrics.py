@@ -83,11 +83,11 @@ def cpsnr(sr, hr, sm=None, *, border=3):
 
 
 def finite_cpsnr(sr, hr, sm=None, *, border=3):
-    """:func:`cpsnr`, at most `MAX_CPSNR`: what scorers take means of.
+    """The :func:`cpsnr`, at most `MAX_CPSNR`: what scorers take means of.
 
     Parameters
     ----------
-    sr, hr, sm, border
+    sr, hr, sm, border : arrays and int
         As for :func:`cpsnr`.
 
     Returns
@@ -113,7 +113,7 @@ def error_map(sr, hr, sm=None, *, border=3):
 
     Parameters
     ----------
-    sr, hr, sm, border
+    sr, hr, sm, border : arrays and int
         As for :func:`cpsnr`.
 
     Returns
@@ -141,7 +141,7 @@ def probav_score(sr, hr, sm=None, *, norm, border=3):
 
     Parameters
     ----------
-    sr, hr, sm, border
+    sr, hr, sm, border : arrays and int
         As for :func:`cpsnr`.
     norm : float
         N, the baseline's cPSNR of the scene in dB.
@@ -199,7 +199,8 @@ def shift_moments(sr, hr, clear, border):
 
     Returns
     -------
-    count, total, total_of_squares : float64 arrays of shape (2 * border + 1, 2 * border + 1)
+    count : float64 array of shape (2 * border + 1, 2 * border + 1)
+    total, total_of_squares : float64 arrays of that shape
         Entry (u, v) compares the centre of `sr` with the window of `hr` that begins at (u, v).
     """
     if hr.size < _FEW_PIXELS:

@@ -18,7 +18,7 @@ _AXES = {3: ("frame", "row", "column"), 2: ("row", "column")}
 
 
 def as_pixels(values, name, clear=None):
-    """Return `values` as float32 pixels in [0, 1]; float32 values are not copied.
+    """Return values as float32 pixels in [0, 1]; float32 values are not copied.
 
     Parameters
     ----------
@@ -28,6 +28,10 @@ def as_pixels(values, name, clear=None):
         What the values are, for the error.
     clear : bool array of the same shape, default=None
         Mask that goes with them, for the error.
+
+    Returns
+    -------
+    float32 array of the same shape
 
     Raises
     ------
@@ -84,9 +88,13 @@ def as_mask(values, name):
     Parameters
     ----------
     values : array
-        bool, or numbers: 0 where it is not clear, and one of 1, 255 and 65535 where it is.
+        Mask, or numbers: 0 where it is not clear, and one of 1, 255 and 65535 where it is.
     name : str
         What the values are, for the error.
+
+    Returns
+    -------
+    bool array of the same shape
 
     Raises
     ------

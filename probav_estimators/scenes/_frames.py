@@ -95,7 +95,7 @@ class Frames(ABC):
 
         Parameters
         ----------
-        index, window
+        index, window : sequence of int and tuple of two slices
             As for `read_lr`.
 
         Returns

@@ -161,7 +161,7 @@ class Scene:
         ----------
         frames : Frames
             Asked for its shape if there is a truth, and for pixels once they are needed.
-        hr, sm, norm, name, band
+        hr, sm, norm, name, band : arrays, float and str
             As for :class:`Scene`.
 
         Returns
@@ -294,12 +294,12 @@ class Scene:
 
     @property
     def n_views(self):
-        """v, the number of samples that `inputs` has; None before InputComposer."""
+        """Number of samples v that `inputs` has; None before InputComposer."""
         return self._composition.n_views(len(self)) if self.is_composed else None
 
     @property
     def n_channels(self):
-        """c, the number of channels of each sample of `inputs`; None before InputComposer."""
+        """Number of channels c of each sample of `inputs`; None before InputComposer."""
         return self._composition.n_channels(len(self)) if self.is_composed else None
 
     @property
@@ -348,6 +348,15 @@ class Scene:
         """Mean of the frames of one sample, upscaled by the bicubic kernel.
 
         Pixels that no quality map calls clear take part only where no frame is clear.
+
+        Parameters
+        ----------
+        view : int
+            Which sample.
+        scale : int
+            HR pixels for each LR pixel.
+        window : tuple of two slices, default=None
+            Rows and columns in LR pixels. None: all.
 
         Returns
         -------

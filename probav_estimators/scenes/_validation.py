@@ -14,6 +14,10 @@ def check_scenes(scenes, caller, *, truth=False):
     truth : bool, default=False
         Whether every scene must have an HR image.
 
+    Returns
+    -------
+    list of Scene
+
     Raises
     ------
     ValueError

@@ -42,6 +42,15 @@ def resolve_dtype(compute_dtype, device):
     """Torch dtype that a `compute_dtype` parameter means on a device.
 
     "auto" is bfloat16 where torch says that the hardware computes in it, else float32.
+
+    Parameters
+    ----------
+    compute_dtype : {"auto", "float32", "bfloat16"}
+    device : str or torch.device
+
+    Returns
+    -------
+    torch.dtype
     """
     if compute_dtype != "auto":
         return DTYPES[compute_dtype]

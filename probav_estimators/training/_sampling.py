@@ -168,6 +168,16 @@ def collate(samples):
 
     Inputs come channels-last, the order of memory that convolutions are fastest with, right from
     the samples: to stack them first and to turn them then takes three times as long.
+
+    Parameters
+    ----------
+    samples : list of (dict, dict)
+        Items of a :class:`SceneDataset`.
+
+    Returns
+    -------
+    images : dict of tensors
+    targets : dict of tensors
     """
     images, targets = zip(*samples, strict=True)
     inputs = [image.pop("inputs") for image in images]

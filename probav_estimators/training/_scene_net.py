@@ -497,10 +497,12 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         return self.criterion_.compare(y_pred, target, sample)
 
     def on_epoch_begin(self, net, **kwargs):
+        """Begin a row of the history, without the batches of the last one."""
         self._forget_batches()
         super().on_epoch_begin(net, **kwargs)
 
     def on_train_end(self, net, **kwargs):
+        """Drop the batches of the last epoch from the history."""
         self._forget_batches()
         super().on_train_end(net, **kwargs)
 
@@ -513,6 +515,7 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
 
     @property
     def device(self):
+        """Where to compute: what the parameter means on this machine."""
         return resolve_device(vars(self)["device"])
 
     @device.setter
