@@ -9,6 +9,8 @@ from _helpers import composed, quick_srcnn, slow_score, small_scenes, weights_of
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
 
+from probav_estimators.training import _callbacks
+
 
 @pytest.fixture(scope="module")
 def train():
@@ -79,24 +81,58 @@ def test_callbacks_can_be_switched_off(train):
     assert torch.equal(weights_of(silent), weights_of(disabled))
 
 
-def test_the_bar_shows_epoch_loss_score_and_time_left(train, valid, capsys):
-    net = quick_srcnn(
-        max_epochs=3, batch_size=2, verbose=1, train_split=predefined_split(valid)
-    ).fit(train)
-    captured = capsys.readouterr()
-    last = captured.err.rstrip().split("\r")[-1]
-    assert re.search(r"SRCNN epoch 3/3: +100%\|.*\d\d:\d\d, 00:00 left", last)
-    assert f"loss={net.history[-1, 'train_loss']:.5f}" in last
-    assert f"valid_score={net.history[-1, 'valid_score']:.5f}" in last
-    assert "SRCNN epoch 1/3" in captured.err
-    assert captured.out == ""
+@pytest.fixture
+def terminal(monkeypatch):
+    """Where progress is shown is a terminal."""
+    monkeypatch.setattr(_callbacks._progress_bar, "_shows_bars", lambda: True)
 
 
-def test_the_bar_does_without_validation(train, capsys):
-    quick_srcnn(verbose=1).fit(train)
-    shown = capsys.readouterr().err
-    assert "loss=" in shown
-    assert "valid_score" not in shown
+@pytest.mark.usefixtures("terminal")
+class TestBar:
+    def test_shows_epoch_loss_score_and_time_left(self, train, valid, capsys):
+        net = quick_srcnn(
+            max_epochs=3, batch_size=2, verbose=1, train_split=predefined_split(valid)
+        ).fit(train)
+        captured = capsys.readouterr()
+        last = captured.err.rstrip().split("\r")[-1]
+        assert re.search(r"SRCNN epoch 3/3: +100%\|.*\d\d:\d\d, 00:00 left", last)
+        assert f"loss={net.history[-1, 'train_loss']:.5f}" in last
+        assert f"valid_score={net.history[-1, 'valid_score']:.5f}" in last
+        assert "SRCNN epoch 1/3" in captured.err
+        assert captured.out == ""
+
+    def test_does_without_validation(self, train, capsys):
+        quick_srcnn(verbose=1).fit(train)
+        shown = capsys.readouterr().err
+        assert "loss=" in shown
+        assert "valid_score" not in shown
+
+    def test_shows_the_score_of_the_weights_that_training_began_with(self, train, valid, capsys):
+        net = quick_srcnn(train_split=predefined_split(valid)).fit(train)
+        net.set_params(verbose=1).partial_fit(train)
+        assert f"start={net.history[0, 'valid_score']:.5f}" in capsys.readouterr().err
+
+
+class TestWithoutTerminal:
+    def test_every_epoch_is_a_line(self, train, valid, capsys):
+        net = quick_srcnn(
+            max_epochs=3, batch_size=1, verbose=1, train_split=predefined_split(valid)
+        ).fit(train)
+        captured = capsys.readouterr()
+        lines = captured.err.split("\n")
+        assert len(lines) == 4
+        assert lines[3] == captured.out == ""
+        for number, (line, row) in enumerate(zip(lines, net.history, strict=False), start=1):
+            loss, score = f"{row['train_loss']:.5f}", f"{row['valid_score']:.5f}"
+            assert line.startswith(f"SRCNN epoch {number}/3: loss {loss}, valid_score {score}, ")
+            assert re.search(r", \d+\.\d s$", line)
+        assert "\r" not in captured.err
+
+    def test_the_weights_that_training_began_with_have_a_line(self, train, valid, capsys):
+        net = quick_srcnn(train_split=predefined_split(valid)).fit(train)
+        net.set_params(verbose=1).partial_fit(train)
+        first = capsys.readouterr().err.split("\n")[0]
+        assert first == f"SRCNN before training: score {net.history[0, 'valid_score']:.5f}"
 
 
 def test_the_bar_counts_the_epochs_of_the_present_call(train, capsys):
@@ -112,16 +148,3 @@ def test_without_verbosity_nothing_is_printed(train, valid, capsys):
     quick_srcnn(verbose=0, train_split=predefined_split(valid)).fit(train).predict(valid)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
-
-
-def test_an_interrupted_training_leaves_a_net_that_predicts(train, valid):
-    class Interrupt(Callback):
-        def on_batch_end(self, net, training=None, **kwargs):
-            if training and len(net.history) == 2:
-                raise KeyboardInterrupt
-
-    net = quick_srcnn(
-        max_epochs=5, train_split=predefined_split(valid), callbacks=[Interrupt()]
-    ).fit(train)
-    assert len(net.history) == 2
-    assert net.predict(valid).shape == (2, 48, 48)

@@ -2,10 +2,12 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,11 @@ import torch
 from _helpers import composed, quick_srcnn, small_scenes, weights_of
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.helper import predefined_split
 
-from probav_estimators import SRCNN, SRCNNEx
+from probav_estimators import SRCNN, CPSNRLoss, Scene, SRCNNEx
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -83,12 +88,149 @@ def test_a_finished_training_is_not_repeated(scenes, tmp_path):
     assert_same_training(again, first)
 
 
-def test_a_training_may_go_on_with_a_schedule_that_it_did_not_have(scenes, tmp_path):
-    parameters = RESUMABLE | {"resume": tmp_path}
-    quick_srcnn(max_epochs=1, **(parameters | {"lr_patience": None})).fit(scenes)
-    net = quick_srcnn(max_epochs=2, **parameters).fit(scenes)
-    assert len(net.history) == 2
-    assert "event_lr" in net.history[-1]
+FREE = {
+    "max_epochs": 2,
+    "max_time": 1000.0,
+    "early_stopping": 40,
+    "callbacks": [],
+    "callbacks__valid_score": None,
+    "verbose": 1,
+    "device": "cpu",
+    "warm_start": True,
+    "iterator_train__num_workers": 0,
+    "history_csv": "history.csv",
+}
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_a_training_may_go_on_under_other_circumstances(scenes, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    quick_srcnn(max_epochs=1, resume="run", **RESUMABLE).fit(scenes)
+    params = {"max_epochs": 2, "resume": tmp_path / "run", **RESUMABLE, name: FREE[name]}
+    assert len(quick_srcnn(**params).fit(scenes).history) == 2
+
+
+OTHER_SETTINGS = {
+    "lr": (1e-3, 1.0),
+    "lr_patience": (None, 5),
+    "optimizer": (torch.optim.NAdam, torch.optim.Adam),
+    "optimizer__weight_decay": (0.0, 0.1),
+    "criterion": (CPSNRLoss, torch.nn.MSELoss),
+    "criterion__border": (0, 1),
+    "patch_size": (8, 12),
+    "augment": (False, True),
+    "batch_size": (4, 2),
+    "iterator_train__batch_size": (4, 2),
+    "train_split": (None, 0.5),
+    "random_state": (0, 1),
+    "compute_dtype": ("float32", "bfloat16"),
+    "predict_clearance": (False, True),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_SETTINGS)
+def test_a_checkpoint_of_other_settings_is_refused_by_name(scenes, tmp_path, name):
+    there, here = OTHER_SETTINGS[name]
+    quick_srcnn(resume=tmp_path, **{name: there}).fit(scenes)
+    with pytest.raises(ValueError, match=rf"\({name}: .* there, .* here\).*folder of its own"):
+        quick_srcnn(resume=tmp_path, **{name: here}).fit(scenes)
+
+
+def test_the_refusal_tells_both_values_and_the_file(scenes, tmp_path):
+    quick_srcnn(resume=tmp_path, lr=0.25).fit(scenes)
+    expected = f"{tmp_path / CHECKPOINT} is of another training (lr: 0.25 there, 0.5 here)"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        quick_srcnn(resume=tmp_path, lr=0.5).fit(scenes)
+
+
+class LossOfKind(CPSNRLoss):
+    """Has a setting that its representation does not show, and one without a name of its own."""
+
+    def __init__(self, kind, function=None):
+        super().__init__()
+        self._kind, self.function = kind, function
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        (lambda: CPSNRLoss(border=0), lambda: CPSNRLoss(border=1)),
+        (lambda: LossOfKind("a"), lambda: LossOfKind("b")),
+        (lambda: LossOfKind("a", lambda x: x + 1), lambda: LossOfKind("a", lambda x: x + 2)),
+        (lambda: partial(CPSNRLoss, border=0), lambda: partial(CPSNRLoss, border=1)),
+    ],
+)
+def test_losses_are_told_apart_by_what_they_are_made_of(scenes, tmp_path, there, here):
+    quick_srcnn(resume=tmp_path, criterion=there()).fit(scenes)
+    again = quick_srcnn(resume=tmp_path, criterion=there()).fit(scenes)
+    assert len(again.history) == 1
+    with pytest.raises(ValueError, match=r"another training \(criterion: "):
+        quick_srcnn(resume=tmp_path, criterion=here()).fit(scenes)
+
+
+def test_splitters_are_told_apart_by_their_scenes(scenes, tmp_path):
+    def fit(valid):
+        return quick_srcnn(resume=tmp_path, train_split=predefined_split(valid)).fit(scenes[:4])
+
+    fit(scenes[4:6])
+    assert len(fit(composed(small_scenes(2, first_seed=4))).history) == 1
+    with pytest.raises(ValueError, match=r"another training \(train_split: "):
+        fit(scenes[5:7])
+
+
+def test_scenes_are_told_apart_by_their_pixels(scenes, tmp_path):
+    quick_srcnn(resume=tmp_path).fit(scenes)
+    others = composed(small_scenes(8, first_seed=100))
+    renamed = [Scene(s.lr, s.qm, s.hr, s.sm, name=f"imgset{i:04d}") for i, s in enumerate(others)]
+    with pytest.raises(ValueError, match=r"another training \(scenes: 8 scenes, imgset0000 first"):
+        quick_srcnn(resume=tmp_path).fit(composed(renamed))
+
+
+def test_the_weights_that_a_training_began_with_count(scenes, tmp_path):
+    first, second = (quick_srcnn(random_state=seed).fit(scenes) for seed in range(2))
+    quick_srcnn(resume=tmp_path, start_from=first).fit(scenes)
+    same = quick_srcnn(resume=tmp_path, start_from=FrozenEstimator(first)).fit(scenes)
+    assert len(same.history) == 1
+    with pytest.raises(ValueError, match=r"\(starting weights: checksum \w+ there, checksum"):
+        quick_srcnn(resume=tmp_path, start_from=second).fit(scenes)
+
+
+def test_a_search_does_not_take_one_result_for_all(scenes, tmp_path):
+    search = GridSearchCV(
+        quick_srcnn(resume=tmp_path), {"lr": [1e-3, 1e-2]}, cv=2, error_score="raise"
+    )
+    with pytest.raises(ValueError, match="each candidate of a search"):
+        search.fit(scenes)
+
+
+def test_a_seed_that_is_not_asked_for_may_be_any(scenes, tmp_path):
+    first = quick_srcnn(resume=tmp_path, random_state=None).fit(scenes)
+    again = quick_srcnn(resume=tmp_path, random_state=None).fit(scenes)
+    assert torch.equal(weights_of(again), weights_of(first))
+
+
+@pytest.mark.parametrize("train_split", [None, 0.25])
+def test_epochs_that_a_checkpoint_gave_count_with_warm_start_too(scenes, tmp_path, train_split):
+    params = {"resume": tmp_path, "warm_start": True, "train_split": train_split}
+    quick_srcnn(max_epochs=2, **params).fit(scenes)
+    net = quick_srcnn(max_epochs=4, **params).fit(scenes)
+    assert len(net.history) == 4
+    assert len(net.fit(scenes).history) == 8
+
+
+def test_callbacks_of_skorch_go_on_too(scenes, tmp_path):
+    def fit(max_epochs, **params):
+        callbacks = [
+            LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.5),
+            EarlyStopping(monitor="valid_score", patience=4, threshold=1.0),
+        ]
+        params = RESUMABLE | {"lr_patience": None, "callbacks": callbacks} | params
+        return quick_srcnn(max_epochs=max_epochs, **params).fit(scenes)
+
+    fit(3, resume=tmp_path)
+    resumed, undisturbed = fit(9, resume=tmp_path), fit(9)
+    assert len(resumed.history) == len(undisturbed.history) == 5
+    assert_same_training(resumed, undisturbed)
 
 
 def test_a_checkpoint_is_whole_or_not_there(scenes, tmp_path, monkeypatch):
@@ -124,6 +266,48 @@ def test_a_truncated_checkpoint_is_named(scenes, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be read as a checkpoint"):
         quick_srcnn(resume=tmp_path).fit(scenes)
+
+
+def test_a_checkpoint_of_a_newer_format_is_refused(scenes, tmp_path):
+    quick_srcnn(resume=tmp_path).fit(scenes)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    torch.save(state | {"format": 99, "package_version": "7.0"}, tmp_path / CHECKPOINT)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt has format 99, .* 7\.0.* install"):
+        quick_srcnn(resume=tmp_path).fit(scenes)
+
+
+def test_a_checkpoint_that_does_not_tell_its_settings_is_refused(scenes, tmp_path):
+    quick_srcnn(resume=tmp_path).fit(scenes)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    old = {key: value for key, value in state.items() if key not in ("format", "training")}
+    torch.save(old, tmp_path / CHECKPOINT)
+    with pytest.raises(ValueError, match=r"earlier one that did not note which settings"):
+        quick_srcnn(resume=tmp_path).fit(scenes)
+
+
+def test_a_checkpoint_of_another_version_is_read_with_a_warning(scenes, tmp_path):
+    quick_srcnn(resume=tmp_path).fit(scenes)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    torch.save(state | {"package_version": "0.0.1"}, tmp_path / CHECKPOINT)
+    with pytest.warns(UserWarning, match=r"checkpoint\.pt was written by version 0\.0\.1"):
+        quick_srcnn(resume=tmp_path).fit(scenes)
+
+
+class Hostile:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_runs_no_code(scenes, tmp_path):
+    torch.save({"format": 2, "training": Hostile(tmp_path / "made")}, tmp_path / CHECKPOINT)
+    with pytest.raises(ValueError, match=r"cannot be read as a checkpoint"):
+        quick_srcnn(resume=tmp_path).fit(scenes)
+    assert not (tmp_path / "made").exists()
 
 
 class TestBestWeights:

@@ -1,6 +1,16 @@
 """The skorch nets that all architectures share, and what trains them."""
 
-from ._callbacks import BestWeights, ChallengeScore, HistoryCSV, ProgressBar, TensorBoardFolder
+from ._callbacks import (
+    BestWeights,
+    ChallengeScore,
+    DivergenceGuard,
+    HistoryCSV,
+    PlateauSchedule,
+    ProgressBar,
+    StartingScore,
+    TensorBoardFolder,
+    TimeLimit,
+)
 from ._checkpoint import Checkpoint
 from ._device import resolve_device, resolve_dtype
 from ._fusion_sampling import FusionDataset, collate_frames, read_sample, turn_sample
@@ -16,15 +26,19 @@ __all__ = [
     "BestWeights",
     "ChallengeScore",
     "Checkpoint",
+    "DivergenceGuard",
     "FusionDataset",
     "HistoryCSV",
+    "PlateauSchedule",
     "ProgressBar",
     "Reconstruction",
     "SampleRequest",
     "SceneDataset",
     "SceneNet",
     "SceneRegressor",
+    "StartingScore",
     "TensorBoardFolder",
+    "TimeLimit",
     "ViewAverager",
     "Weights",
     "collate_frames",

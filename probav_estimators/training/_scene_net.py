@@ -5,9 +5,11 @@ import inspect
 import multiprocessing
 import os
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from itertools import zip_longest
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
@@ -30,10 +32,16 @@ from ..version import __version__, warn_of_other_version
 from ._callbacks import (
     BestWeights,
     ChallengeScore,
+    DivergenceGuard,
+    EndOfTraining,
     HistoryCSV,
+    PlateauSchedule,
     ProgressBar,
+    StartingScore,
     TensorBoardFolder,
-    monitored_score,
+    TimeLimit,
+    ends_training,
+    was_asked_to_stop,
 )
 from ._checkpoint import Checkpoint
 from ._device import DTYPES, check_device, resolve_device, resolve_dtype
@@ -291,6 +299,7 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         self._check_parameters()
         if self.warm_start and self.initialized_:
             self._check_same_layers(scenes)
+            self.starts_with_weights_ = True
         else:
             self.learn_layout(scenes)
         return super().fit(scenes, None, **fit_params)
@@ -315,8 +324,11 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         self._check_parameters()
         if not self.initialized_:
             self.learn_layout(scenes)
+        elif "_routing_method" not in fit_params:  # which `fit` gives
+            self.starts_with_weights_ = True
         self.check_inputs(scenes)
-        return super().partial_fit(scenes, None, **fit_params)
+        with self._interrupts_let_through():
+            return super().partial_fit(scenes, None, **fit_params)
 
     def predict(self, X):
         """Super-resolve scenes.
@@ -387,6 +399,7 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
             torch.default_generator.manual_seed(self.seed_)
             weights = self.starting_weights()
             build = self.build_module
+            self.starts_with_weights_ = weights is not None
             module = build() if weights is None else load_module(build, weights)
         self.module_ = module.to(memory_format=torch.channels_last)
         return self
@@ -425,33 +438,74 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
             ("valid_loss", PassthroughScoring(name="valid_loss")),
             ("valid_score", ChallengeScore()),
+            ("starting_score", StartingScore()),
             ("progress_bar", ProgressBar()),
         ]
         if self.lr_patience is not None:
-            schedule = LRScheduler(
-                torch.optim.lr_scheduler.ReduceLROnPlateau,
-                monitor=monitored_score,
-                factor=0.5,
-                patience=self.lr_patience,
-                min_lr=1e-9,
-            )
-            callbacks.append(("lr_schedule", schedule))
+            callbacks.append(("lr_schedule", PlateauSchedule(self.lr_patience)))
         if self.history_csv is not None:
             callbacks.append(("history_csv", HistoryCSV(self.history_csv)))
         if self.tensorboard is not None:
             callbacks.append(("tensorboard", TensorBoardFolder(self.tensorboard)))
-        # BestWeights ends a training by an exception: what must see every epoch stands before it.
-        # Checkpoint saves what BestWeights knows, and stands after it.
+        # BestWeights is to see the epoch's own weights, which DivergenceGuard may take back.
         callbacks.append(("best_weights", BestWeights(self.early_stopping)))
+        callbacks.append(("divergence", DivergenceGuard()))
+        callbacks.append(("time_limit", TimeLimit(self.max_time)))
         if self.resume is not None:
             callbacks.append(("checkpoint", Checkpoint(self.resume)))
         return callbacks
 
+    def initialize_callbacks(self):
+        super().initialize_callbacks()
+        # It saves and restores what the others know, those that a user gave among them.
+        self.callbacks_.sort(key=lambda item: isinstance(item[1], Checkpoint))
+        return self
+
+    def notify(self, method_name, **kwargs):
+        super().notify(method_name, **kwargs)
+        # Not before all callbacks have seen the epoch.
+        if method_name == "on_epoch_end" and ends_training(self):
+            raise EndOfTraining
+
     def fit_loop(self, X, y=None, epochs=None, *, _routing_method="fit", **fit_params):
-        if epochs is None and _routing_method == "fit" and not self.warm_start:
-            # Epochs that a checkpoint brought back count.
-            epochs = max(0, self.max_epochs - len(self.history))
-        return super().fit_loop(X, y, epochs, _routing_method=_routing_method, **fit_params)
+        if epochs is None and _routing_method == "fit":
+            restored = (getattr(callback, "n_restored_", 0) for _, callback in self.callbacks_)
+            epochs = max(0, self.max_epochs - sum(restored))
+        if ends_training(self):
+            epochs = 0
+        try:
+            return super().fit_loop(X, y, epochs, _routing_method=_routing_method, **fit_params)
+        except KeyboardInterrupt as interrupt:
+            # `partial_fit` of skorch takes every one for the wish to end a training.
+            if not was_asked_to_stop(interrupt):
+                self.interrupt_ = interrupt
+            raise
+
+    @contextmanager
+    def _interrupts_let_through(self):
+        self.interrupt_ = None
+        yield
+        interrupt, self.interrupt_ = self.interrupt_, None
+        if interrupt is not None:
+            raise interrupt
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        steps = self._until_time_is_up(iterator) if training else iterator
+        super().run_single_epoch(steps, training, prefix, step_fn, **fit_params)
+
+    def _until_time_is_up(self, iterator):
+        limits = [callback for _, callback in self.callbacks_ if isinstance(callback, TimeLimit)]
+        for batch in iterator:
+            yield batch
+            if any(limit.ends_training_ for limit in limits):
+                return
+
+    def train_step_single(self, batch, **fit_params):
+        step = super().train_step_single(batch, **fit_params)
+        if not torch.isfinite(step["loss"]):
+            # Optimizers pass over weights without a gradient.
+            self._zero_grad_optimizer(set_to_none=True)
+        return step
 
     def get_dataset(self, X, y=None):
         return self.make_dataset(X)
@@ -492,6 +546,9 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
             return self.module_(**x, **fit_params)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
+        if not torch.isfinite(y_pred).all():
+            # Cross-entropies raise an error, and DivergenceGuard knows what to do.
+            return y_pred.sum() * torch.nan
         target = to_tensor(y_true, device=self.device)
         sample = to_tensor(dict(X), device=self.device) if self.criterion_.left_out else X
         return self.criterion_.compare(y_pred, target, sample)
@@ -510,6 +567,8 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         # A long training has more of these rows than weights.
         for row in self.history[-1:]:
             row["batches"] = []
+            # Numbers of NumPy's take five times the place in a pickle.
+            row.update({k: x.item() for k, x in row.items() if isinstance(x, np.generic)})
 
     # The device "auto" stays what the user gave, and means what this machine has.
 
@@ -550,6 +609,9 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         if not hasattr(self, "criterion_"):
             self._initialize_criterion()
         self._initialize_optimizer()
+        for group in self.optimizer_.param_groups:
+            # What schedules of torch that go on after some epochs count from.
+            group["initial_lr"] = group["lr"]
         self.initialized_ = was_initialized
 
     # What scikit-learn asks about an estimator
@@ -661,7 +723,7 @@ def _without_state(callback):
     if not isinstance(callback, LRScheduler):
         return callback
     bare = copy.copy(callback)
-    vars(bare).pop("lr_scheduler_", None)
+    bare.lr_scheduler_ = None
     return bare
 
 

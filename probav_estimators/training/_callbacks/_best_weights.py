@@ -1,0 +1,68 @@
+"""The weights that a training ends with."""
+
+import copy
+
+import numpy as np
+from skorch.callbacks import Callback
+
+from ._resumable import Resumable
+from ._scores import validation_score
+
+__all__ = ["BestWeights"]
+
+
+class BestWeights(Resumable, Callback):
+    """Keeps the weights of the best validation score, and restores them in the end.
+
+    Where a training has no truth, the validation loss takes the place of the score. Weights that
+    a training begins with, of another training, are an epoch 0 that may win. Without validation
+    scenes nothing is kept.
+
+    Parameters
+    ----------
+    patience : int, default=None
+        Epochs without a better score after which training stops. None: it does not stop.
+
+    Attributes
+    ----------
+    best_score_ : float
+        Infinite where nothing was scored.
+    best_epoch_ : int
+    """
+
+    _state = ("best_score_", "best_epoch_", "weights_", "misses_")
+
+    def __init__(self, patience=None):
+        self.patience = patience
+
+    def on_train_begin(self, net, **kwargs):
+        self.best_score_, self.best_epoch_ = np.inf, 0
+        self.weights_, self.misses_ = None, 0
+
+    def on_start_scored(self, net, score):
+        self._compare(net, score, 0)
+
+    def on_epoch_end(self, net, **kwargs):
+        name, score = validation_score(net.history[-1])
+        if name is not None:
+            self._compare(net, score, net.history[-1, "epoch"])
+
+    def _compare(self, net, score, epoch):
+        if score < self.best_score_:
+            self.best_score_, self.best_epoch_, self.misses_ = score, epoch, 0
+            self.weights_ = copy.deepcopy(net.module_.state_dict())
+        else:
+            self.misses_ += 1
+
+    @property
+    def ends_training_(self):
+        return self.patience is not None and self.misses_ >= self.patience
+
+    def on_train_end(self, net, **kwargs):
+        if self.weights_ is not None:
+            net.module_.load_state_dict(self.weights_)
+        self.weights_ = None
+
+    def __getstate__(self):
+        # A net that is pickled in the middle of a training has weights of its own.
+        return vars(self) | {"weights_": None}

@@ -1,0 +1,141 @@
+"""A training that leaves its path, and the way back."""
+
+import copy
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback
+
+from ._resumable import Resumable
+from ._scores import monitored_score
+
+__all__ = ["DivergenceGuard"]
+
+# How many times the best score an epoch may have. Scores are ratios of dB, losses may be anything.
+_TOLERANCE = {"valid_score": 1.5, "valid_loss": 4.0, "train_loss": 4.0}
+
+# Weight of the newest step in the running mean of gradient norms.
+_NEWEST = 0.05
+
+
+class DivergenceGuard(Resumable, Callback):
+    """Clips gradients, skips steps that are not finite, and goes back when a training collapses.
+
+    A gradient whose norm is more than `clip` times the running mean is scaled down to that. A step
+    whose loss or gradient is not finite changes no weight. After an epoch whose score is not
+    finite or far worse than the best, training goes on from the best weights with a new optimizer
+    state and half the learning rate; when that happens `attempts` times without a better score in
+    between, training ends. Far worse is 1.5 times the best challenge score or, without validation
+    or without truth, 4 times the best loss.
+
+    Parameters
+    ----------
+    clip : float, default=10
+    attempts : int, default=3
+
+    Attributes
+    ----------
+    n_clipped_, n_skipped_ : int
+        Steps that were scaled down or not taken, in this call of `fit` or `partial_fit`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        At the first step that is skipped, and whenever training goes back or ends.
+    """
+
+    _state = (
+        "n_clipped_",
+        "n_skipped_",
+        "n_returns_",
+        "mean_norm_",
+        "best_",
+        "best_epoch_",
+        "best_norm_",
+        "weights_",
+    )
+
+    def __init__(self, clip=10.0, attempts=3):
+        self.clip = clip
+        self.attempts = attempts
+
+    def on_train_begin(self, net, **kwargs):
+        self.n_clipped_ = self.n_skipped_ = self.n_returns_ = 0
+        self.mean_norm_ = None
+        self._keep(net, np.inf, 0)
+
+    def on_start_scored(self, net, score):
+        self._keep(net, score, 0)
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        parameters = [p for _, p in named_parameters if p.grad is not None]
+        norm = float(torch.stack([p.grad.norm() for p in parameters]).norm()) if parameters else 0.0
+        # The net drops the gradients of a loss that is not finite.
+        if not parameters or not np.isfinite(norm):
+            self._skip(net, parameters)
+            return
+        bound = self.clip * self.mean_norm_ if self.mean_norm_ else np.inf
+        if norm > bound:
+            self.n_clipped_ += 1
+            for parameter in parameters:
+                parameter.grad.mul_(bound / norm)
+        before = norm if self.mean_norm_ is None else self.mean_norm_
+        self.mean_norm_ = (1 - _NEWEST) * before + _NEWEST * min(norm, bound)
+
+    def on_epoch_end(self, net, **kwargs):
+        name, score = monitored_score(net.history[-1])
+        epoch = net.history[-1, "epoch"]
+        limit = _TOLERANCE[name] * self.best_ if self.best_ > 0 else np.inf
+        if not np.isfinite(score) or score > limit:
+            self._return(net, f"epoch {epoch} has {name} {score:.4g}")
+        elif score < self.best_:
+            self.n_returns_ = 0
+            self._keep(net, score, epoch)
+
+    @property
+    def ends_training_(self):
+        return self.n_returns_ >= self.attempts
+
+    def on_train_end(self, net, **kwargs):
+        self.weights_ = None
+
+    def _keep(self, net, score, epoch):
+        self.best_, self.best_epoch_, self.best_norm_ = score, epoch, self.mean_norm_
+        self.weights_ = copy.deepcopy(net.module_.state_dict())
+
+    def _skip(self, net, parameters):
+        for parameter in parameters:
+            # Optimizers pass over weights without a gradient.
+            parameter.grad = None
+        self.n_skipped_ += 1
+        if self.n_skipped_ == 1:
+            _warn(
+                f"{type(net).__name__}: in epoch {len(net.history)} a loss or its gradient was not "
+                "finite. Such steps are skipped; if there are many, choose a lower lr"
+            )
+
+    def _return(self, net, what):
+        self.n_returns_ += 1
+        self.mean_norm_ = self.best_norm_
+        net.module_.load_state_dict(self.weights_)
+        net.optimizer_.state.clear()
+        for group in net.optimizer_.param_groups:
+            group["lr"] *= 0.5
+        best = f"the best, {self.best_:.4g} of epoch {self.best_epoch_}"
+        if self.best_ == np.inf:
+            best = "the weights that it began with"
+        rate = float(net.optimizer_.param_groups[0]["lr"])
+        goes_on = f"goes on with the learning rate {rate:.3g}"
+        if self.ends_training_:
+            goes_on = f"ends, because this happened {self.n_returns_} times: choose a lower lr"
+        _warn(f"{type(net).__name__}: {what}. Training goes back to {best}, and {goes_on}")
+
+    def __getstate__(self):
+        # A net that is pickled in the middle of a training has weights of its own.
+        return vars(self) | {"weights_": None}
+
+
+def _warn(text):
+    warnings.warn(text, ConvergenceWarning, stacklevel=2)

@@ -1,0 +1,18 @@
+"""What of a callback a checkpoint keeps."""
+
+__all__ = ["Resumable"]
+
+
+class Resumable:
+    """Mixin of callbacks whose state a training needs to go on as if nothing had happened.
+
+    A subclass names the attributes in `_state`: numbers, strings, tensors, and dicts of such.
+    """
+
+    _state = ()
+
+    def state_dict(self):
+        return {name: getattr(self, name) for name in self._state}
+
+    def load_state_dict(self, state):
+        vars(self).update(state)

@@ -1,0 +1,139 @@
+"""Scores of the validation scenes, after every epoch and before the first."""
+
+import numpy as np
+from skorch.callbacks import Callback
+
+from ...scoring import scene_score
+from .._sampling import ViewAverager
+from ._resumable import Resumable
+
+__all__ = ["ChallengeScore", "StartingScore", "monitored_score", "validation_score"]
+
+
+class ChallengeScore(Resumable, Callback):
+    """Records the mean challenge score of the validation scenes after every epoch.
+
+    The history gets `valid_score` (lower is better, 1.0 is the baseline) and `valid_score_best`,
+    whether it is the best among the epochs of this call of `fit` or `partial_fit`. Images are
+    scored as the validation batches come by and then let go.
+    """
+
+    _state = ("first_row_",)
+
+    def on_train_begin(self, net, **kwargs):
+        self.first_row_ = len(net.history)
+        self.scorer_ = None
+
+    def on_epoch_begin(self, net, dataset_valid=None, **kwargs):
+        self.scorer_ = _SceneScorer.of(dataset_valid)
+
+    def on_batch_end(self, net, batch=None, training=None, y_pred=None, **kwargs):
+        if not training and self.scorer_ is not None:
+            self.scorer_.add(batch, y_pred)
+
+    def on_epoch_end(self, net, **kwargs):
+        if self.scorer_ is None:
+            return
+        score = self.scorer_.mean()
+        rows = net.history[self.first_row_ :]
+        earlier = [row["valid_score"] for row in rows if "valid_score" in row]
+        net.history.record("valid_score", score)
+        net.history.record("valid_score_best", score < min(earlier, default=np.inf))
+
+    def on_train_end(self, net, **kwargs):
+        # Scenes may hold pixels, and a fitted net should not.
+        self.scorer_ = None
+
+
+class StartingScore(Resumable, Callback):
+    """Scores the weights that a training begins with, where they are not random.
+
+    The score is that of an epoch 0: callbacks with a method ``on_start_scored(net, score)`` are
+    told it, so that fine-tuning that makes nothing better ends with the weights that it began
+    with. It is no row of the history. Without validation scenes nothing is scored.
+
+    Attributes
+    ----------
+    start_score_ : float or None
+        The validation scenes' challenge score or, where the loss needs no HR images, their loss;
+        None if nothing was scored.
+    """
+
+    _state = ("start_score_", "pending_")
+
+    def on_train_begin(self, net, **kwargs):
+        self.start_score_ = None
+        self.pending_ = net.starts_with_weights_
+
+    def on_epoch_begin(self, net, dataset_valid=None, **kwargs):
+        if not self.pending_:
+            return
+        self.pending_ = False
+        if dataset_valid is None:
+            return
+        self.start_score_ = _score_now(net, dataset_valid)
+        for _, callback in net.callbacks_:
+            if hasattr(callback, "on_start_scored"):
+                callback.on_start_scored(net, self.start_score_)
+
+
+class _SceneScorer:
+    """Mean challenge score of scenes, of whose predictions batch after batch comes in."""
+
+    def __init__(self, dataset):
+        self._scenes = dataset.scenes
+        self._averager = ViewAverager(dataset.n_views)
+        self._scores = []
+
+    @classmethod
+    def of(cls, dataset):
+        """The scorer of a validation dataset; None where it has no HR images."""
+        return cls(dataset) if dataset is not None and dataset.with_truth else None
+
+    def add(self, batch, prediction):
+        images = prediction[:, 0].float().clamp(0, 1).cpu().numpy()
+        for number, image in self._averager.add(batch[1]["scene"].tolist(), images):
+            finite = np.isfinite(image).all()
+            self._scores.append(scene_score(image, self._scenes[number]) if finite else np.inf)
+
+    def mean(self):
+        return float(np.mean(self._scores))
+
+
+def _score_now(net, dataset):
+    """What an epoch that changes no weight would end with."""
+    scorer = _SceneScorer.of(dataset)
+    losses, sizes = [], []
+    for batch in net.get_iterator(dataset):
+        step = net.validation_step(batch)
+        losses.append(step["loss"].item())
+        sizes.append(len(batch[1]["scene"]))
+        if scorer is not None:
+            scorer.add(batch, step["y_pred"])
+    return float(np.average(losses, weights=sizes)) if scorer is None else scorer.mean()
+
+
+def validation_score(row):
+    """Name and value of what tells in a row of the history how good its weights are.
+
+    The challenge score of the validation scenes; their loss, where there is no truth. Lower is
+    better. (None, None) where nothing is validated.
+    """
+    name = next((name for name in ("valid_score", "valid_loss") if name in row), None)
+    return name, None if name is None else float(row[name])
+
+
+def monitored_score(row):
+    """As :func:`validation_score`; the training loss where nothing is validated.
+
+    Steps whose loss is not finite were not taken, and don't count.
+    """
+    name, score = validation_score(row)
+    if name is not None:
+        return name, score
+    steps = [(b["train_loss"], b["train_batch_size"]) for b in row["batches"] if "train_loss" in b]
+    losses, sizes = np.array(steps).T
+    finite = np.isfinite(losses)
+    if finite.all() or not finite.any():
+        return "train_loss", float(row["train_loss"])
+    return "train_loss", float(np.average(losses[finite], weights=sizes[finite]))

@@ -1,0 +1,205 @@
+"""How a training ends: early, in time, or by Ctrl-C."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from _helpers import composed, quick_srcnn, slow_score, small_scenes, weights_of
+from sklearn.model_selection import cross_val_score
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.helper import predefined_split
+
+from probav_estimators.training import _callbacks
+
+
+@pytest.fixture(scope="module")
+def train():
+    return composed(small_scenes(4))
+
+
+@pytest.fixture(scope="module")
+def valid():
+    return composed(small_scenes(2, first_seed=10))
+
+
+class CtrlC(Callback):
+    """Interrupts as a user does, at one moment of the second epoch."""
+
+    def __init__(self, moment):
+        self.moment = moment
+
+    def _press(self, net, moment):
+        if moment == self.moment and len(net.history) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def on_epoch_begin(self, net, **kwargs):
+        self._press(net, "epoch begins")
+
+    def on_batch_begin(self, net, training=None, **kwargs):
+        self._press(net, "step" if training else "validation")
+
+    def on_epoch_end(self, net, **kwargs):
+        self._press(net, "epoch ends")
+
+
+MOMENTS = ["epoch begins", "step", "validation", "epoch ends"]
+
+
+class TestCtrlC:
+    @pytest.mark.parametrize("moment", MOMENTS)
+    def test_is_let_through_and_leaves_the_best_weights(self, train, valid, moment):
+        net = quick_srcnn(
+            max_epochs=5, train_split=predefined_split(valid), callbacks=[CtrlC(moment)]
+        )
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(train)
+        scores = [row["valid_score"] for row in net.history if "valid_score" in row]
+        assert len(scores) == (2 if moment == "epoch ends" else 1)
+        assert slow_score(net.predict(valid), valid) == pytest.approx(min(scores), rel=1e-5)
+
+    def test_passes_partial_fit_and_a_second_call_goes_on(self, train, valid):
+        net = quick_srcnn(train_split=predefined_split(valid), callbacks=[CtrlC("step")])
+        net.fit(train)
+        with pytest.raises(KeyboardInterrupt):
+            net.partial_fit(train)
+        net.partial_fit(train)
+        assert len(net.history) == 3
+
+    def test_ends_a_cross_validation(self, train):
+        net = quick_srcnn(max_epochs=3, callbacks=[CtrlC("step")])
+        with pytest.raises(KeyboardInterrupt):
+            cross_val_score(net, train, cv=2)
+
+    def test_without_a_whole_epoch_leaves_the_weights_as_they_are(self, train, valid):
+        class AtOnce(Callback):
+            def on_batch_begin(self, net, **kwargs):
+                raise KeyboardInterrupt
+
+        net = quick_srcnn(train_split=predefined_split(valid), callbacks=[AtOnce()])
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(train)
+        assert net.predict(valid).shape == (2, 48, 48)
+
+    def test_within_early_stopping_is_no_early_stopping(self, train, valid):
+        def press(score):
+            raise KeyboardInterrupt
+
+        stopping = EarlyStopping(monitor="valid_score", patience=3)
+        stopping._is_score_improved = press
+        net = quick_srcnn(train_split=predefined_split(valid), callbacks=[stopping])
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(train)
+
+
+class TestEarlyStopping:
+    def test_ends_in_good_order_and_after_all_callbacks(self, train, valid):
+        class Epochs(Callback):
+            def on_train_begin(self, net, **kwargs):
+                self.seen_ = []
+
+            def on_epoch_end(self, net, **kwargs):
+                self.seen_.append(net.history[-1, "epoch"])
+
+        epochs = Epochs()
+        net = quick_srcnn(
+            max_epochs=60,
+            lr=0.5,
+            lr_patience=None,
+            early_stopping=2,
+            train_split=predefined_split(valid),
+            callbacks=[epochs],
+            callbacks__divergence=None,
+        ).fit(train)
+        scores = net.history[:, "valid_score"]
+        assert len(scores) < 60
+        assert epochs.seen_ == net.history[:, "epoch"]
+        assert int(np.argmin(scores)) == len(scores) - 3
+
+    def test_of_skorch_ends_in_good_order(self, train, valid):
+        stopping = EarlyStopping(monitor="valid_score", patience=2, threshold=1.0)
+        net = quick_srcnn(
+            max_epochs=9, train_split=predefined_split(valid), callbacks=[stopping]
+        ).fit(train)
+        assert len(net.history) == 3
+
+    def test_is_not_undone_by_resume(self, train, valid, tmp_path):
+        net = quick_srcnn(
+            max_epochs=60,
+            lr=0.5,
+            lr_patience=None,
+            early_stopping=2,
+            train_split=predefined_split(valid),
+            resume=tmp_path,
+            callbacks__divergence=None,
+        ).fit(train)
+        again = quick_srcnn(**net.get_params(deep=False)).fit(train)
+        assert len(again.history) == len(net.history)
+        assert torch.equal(weights_of(again), weights_of(net))
+
+
+class Clock:
+    """A clock on which every step of a training takes one minute."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+class OneMinutePerStep(Callback):
+    def __init__(self, clock):
+        self.clock = clock
+
+    def on_batch_begin(self, net, training=None, **kwargs):
+        if training:
+            self.clock.seconds += 60
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(_callbacks._time_limit, "_clock", clock)
+    return clock
+
+
+class TestMaxTime:
+    def timed(self, clock, valid, **params):
+        # Two steps an epoch.
+        return quick_srcnn(
+            **{
+                "max_epochs": 9,
+                "batch_size": 2,
+                "train_split": predefined_split(valid),
+                "callbacks": [OneMinutePerStep(clock)],
+                **params,
+            }
+        )
+
+    def test_cuts_the_epoch_short_that_is_under_way_and_validates_it(self, train, valid, clock):
+        net = self.timed(clock, valid, max_time=5).fit(train)
+        assert net.history[:, "train_batch_count"] == [2, 2, 1]
+        assert all(np.isfinite(net.history[:, "valid_score"]))
+        scores = net.history[:, "valid_score"]
+        assert slow_score(net.predict(valid), valid) == pytest.approx(min(scores), rel=1e-5)
+
+    def test_counts_only_the_present_call(self, train, valid, clock):
+        net = self.timed(clock, valid, max_time=4).fit(train)
+        assert len(net.history) == 2
+        net.partial_fit(train)
+        assert len(net.history) == 4
+        net.set_params(warm_start=True).fit(train)
+        assert len(net.history) == 6
+
+    def test_counts_what_a_resumed_training_took_before(self, train, valid, clock, tmp_path):
+        self.timed(clock, valid, max_epochs=2, resume=tmp_path).fit(train)
+        clock.seconds += 1e6
+        net = self.timed(clock, valid, resume=tmp_path, max_time=6).fit(train)
+        assert len(net.history) == 3
+        again = self.timed(clock, valid, resume=tmp_path, max_time=6).fit(train)
+        assert len(again.history) == 3
+
+    def test_is_no_limit_by_default(self, train, valid, clock):
+        assert len(self.timed(clock, valid).fit(train).history) == 9

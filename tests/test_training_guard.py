@@ -1,0 +1,236 @@
+"""A training that leaves its path finds back, or ends with the best weights."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _helpers import composed, quick_srcnn, slow_score, small_scenes, weights_of
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback
+from skorch.helper import predefined_split
+
+from probav_estimators import CPSNRLoss
+
+
+@pytest.fixture(scope="module")
+def train():
+    return composed(small_scenes(4))
+
+
+@pytest.fixture(scope="module")
+def valid():
+    return composed(small_scenes(2, first_seed=10))
+
+
+class SpoiledLoss(CPSNRLoss):
+    """A loss whose training steps with these numbers are multiplied by something."""
+
+    def __init__(self, steps=(), factor=1.0):
+        super().__init__()
+        self.steps, self.factor, self.step = steps, factor, 0
+
+    def forward(self, prediction, truth):
+        loss = super().forward(prediction, truth)
+        if not prediction.requires_grad:
+            return loss
+        self.step += 1
+        return loss * self.factor if self.step in self.steps else loss
+
+
+class Collapse(Callback):
+    """Sets the weights to what predicts nonsense, in the epochs with these numbers."""
+
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_batch_end(self, net, training=None, **kwargs):
+        if training and len(net.history) in self.epochs:
+            with torch.no_grad():
+                noise = torch.Generator().manual_seed(0)
+                for weight in net.module_.parameters():
+                    weight.copy_(100 * torch.randn(weight.shape, generator=noise))
+                    # What sums up to 0 makes edges of everything.
+                    weight.sub_(
+                        weight.mean(dim=(1, 2, 3), keepdim=True) if weight.ndim == 4 else weight
+                    )
+
+
+class Gradients(Callback):
+    """Norms of the gradients that the optimizer is given, and the weights after every epoch."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.norms_, self.weights_ = [], []
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        parts = [p.grad.norm() for _, p in named_parameters if p.grad is not None]
+        self.norms_.append(float(torch.stack(parts).norm()) if parts else None)
+
+    def on_epoch_end(self, net, **kwargs):
+        self.weights_.append(weights_of(net).clone())
+
+
+def guard_of(net):
+    return dict(net.callbacks_)["divergence"]
+
+
+class TestSteps:
+    @pytest.mark.parametrize("residual", [False, True])
+    def test_of_a_normal_training_are_left_alone(self, train, valid, residual):
+        params = {"max_epochs": 5, "train_split": predefined_split(valid), "residual": residual}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            guarded = quick_srcnn(**params).fit(train)
+        free = quick_srcnn(callbacks__divergence=None, **params).fit(train)
+        assert torch.equal(weights_of(guarded), weights_of(free))
+        assert guard_of(guarded).n_clipped_ == guard_of(guarded).n_skipped_ == 0
+
+    @pytest.mark.parametrize("factor", [np.nan, np.inf])
+    def test_that_are_not_finite_change_no_weight(self, train, factor):
+        watch = Gradients()
+        # Two steps an epoch.
+        spoiled = SpoiledLoss(steps=(3, 6), factor=factor)
+        params = {"max_epochs": 4, "batch_size": 2, "criterion": spoiled}
+        with pytest.warns(ConvergenceWarning, match=r"SRCNN: in epoch 2 .*not finite") as caught:
+            net = quick_srcnn(callbacks=[watch], **params).fit(train)
+        assert len(caught) == 1
+        assert guard_of(net).n_skipped_ == 2
+        assert [norm is None for norm in watch.norms_] == [step in (3, 6) for step in range(1, 9)]
+        assert torch.isfinite(weights_of(net)).all()
+
+    def test_that_are_all_skipped_change_no_weight(self, train):
+        watch = Gradients()
+        spoiled = SpoiledLoss(steps=range(1, 9), factor=np.nan)
+        with pytest.warns(ConvergenceWarning, match="ends, because this happened 3 times"):
+            net = quick_srcnn(max_epochs=9, batch_size=2, criterion=spoiled, callbacks=[watch]).fit(
+                train
+            )
+        assert len(net.history) == 3
+        assert torch.equal(watch.weights_[0], watch.weights_[2])
+
+    def test_whose_loss_alone_is_not_finite_change_no_weight(self, train):
+        class Infinite(CPSNRLoss):
+            def forward(self, prediction, truth):
+                return super().forward(prediction, truth) + float("inf")
+
+        params = {"max_epochs": 2, "criterion": Infinite, "callbacks__divergence": None}
+        net = quick_srcnn(**params).fit(train)
+        first = quick_srcnn(lr=1e-30).fit(train)
+        torch.testing.assert_close(weights_of(net), weights_of(first), rtol=0, atol=1e-20)
+
+    def test_with_a_gradient_far_above_the_mean_are_scaled_down(self, train):
+        watch, free = Gradients(), Gradients()
+        params = {"max_epochs": 3, "criterion": SpoiledLoss(steps=(3,), factor=1000.0), "lr": 1e-9}
+        net = quick_srcnn(callbacks=[watch], **params).fit(train)
+        quick_srcnn(callbacks=[free], callbacks__divergence=None, **params).fit(train)
+        assert watch.norms_[:2] == free.norms_[:2]
+        assert free.norms_[2] > 500 * free.norms_[1]
+        mean = 0.95 * free.norms_[0] + 0.05 * free.norms_[1]
+        assert watch.norms_[2] == pytest.approx(10 * mean, rel=1e-4)
+        assert guard_of(net).n_clipped_ == 1
+
+
+class TestCollapse:
+    def test_goes_back_to_the_best_weights_with_half_the_rate(self, train, valid):
+        watch = Gradients()
+        with pytest.warns(
+            ConvergenceWarning, match=r"SRCNN: epoch 4 has valid_score .* of epoch 3.* rate 0.0005"
+        ):
+            net = quick_srcnn(
+                max_epochs=6,
+                train_split=predefined_split(valid),
+                callbacks=[Collapse([4]), watch],
+            ).fit(train)
+        scores = net.history[:, "valid_score"]
+        assert scores[3] > 1.5 * scores[2]
+        assert torch.equal(watch.weights_[3], watch.weights_[2])
+        assert max(scores[4:]) < scores[2]
+        assert net.history[:, "event_lr"] == pytest.approx([1e-3] * 4 + [5e-4] * 2)
+        assert slow_score(net.predict(valid), valid) == pytest.approx(min(scores), rel=1e-5)
+
+    def test_begins_anew_with_the_state_of_the_optimizer(self, train, valid):
+        class Steps(Callback):
+            def on_epoch_end(self, net, **kwargs):
+                self.states_ = [*getattr(self, "states_", []), len(net.optimizer_.state)]
+
+        steps = Steps()
+        with pytest.warns(ConvergenceWarning):
+            quick_srcnn(
+                max_epochs=3,
+                train_split=predefined_split(valid),
+                callbacks=[Collapse([2]), steps],
+            ).fit(train)
+        assert steps.states_[1] == 0
+        assert steps.states_[0] == steps.states_[2] > 0
+
+    def test_that_comes_again_and_again_ends_the_training(self, train, valid):
+        with pytest.warns(ConvergenceWarning, match="ends, because this happened 3 times"):
+            net = quick_srcnn(
+                max_epochs=30,
+                train_split=predefined_split(valid),
+                callbacks=[Collapse(range(3, 30))],
+            ).fit(train)
+        scores = net.history[:, "valid_score"]
+        assert len(scores) == 5
+        assert slow_score(net.predict(valid), valid) == pytest.approx(scores[1], rel=1e-5)
+
+    def test_with_a_better_score_in_between_is_forgiven(self, train, valid):
+        with pytest.warns(ConvergenceWarning):
+            net = quick_srcnn(
+                max_epochs=9,
+                train_split=predefined_split(valid),
+                callbacks=[Collapse([2, 4, 6, 8])],
+            ).fit(train)
+        assert len(net.history) == 9
+
+    def test_is_seen_without_validation(self, train):
+        with pytest.warns(ConvergenceWarning, match="has train_loss"):
+            net = quick_srcnn(
+                max_epochs=5, batch_size=1, criterion=MeanSquaredError, callbacks=[Collapse([3])]
+            ).fit(train)
+        assert net.history[-1, "train_loss"] < 4 * net.history[1, "train_loss"]
+
+    def test_in_the_first_epoch_goes_back_to_the_beginning(self, train, valid):
+        class NoNumbers(Callback):
+            def on_batch_end(self, net, training=None, **kwargs):
+                if training and len(net.history) == 1:
+                    with torch.no_grad():
+                        next(net.module_.parameters()).fill_(float("nan"))
+
+        with pytest.warns(ConvergenceWarning, match="the weights that it began with"):
+            net = quick_srcnn(
+                max_epochs=3, train_split=predefined_split(valid), callbacks=[NoNumbers()]
+            ).fit(train)
+        assert np.isfinite(net.history[1:, "valid_score"]).all()
+
+    def test_by_a_rate_that_is_far_too_high_still_ends_well(self, train, valid):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            net = quick_srcnn(
+                max_epochs=12, lr=5.0, residual=True, train_split=predefined_split(valid)
+            ).fit(train)
+        scores = net.history[:, "valid_score"]
+        assert slow_score(net.predict(valid), valid) == pytest.approx(min(scores), rel=1e-5)
+
+
+class MeanSquaredError(torch.nn.Module):
+    def forward(self, prediction, truth):
+        return (prediction[:, 0] - truth[:, 0]).square().mean()
+
+
+def test_a_resumed_training_knows_what_the_guard_knew(train, valid, tmp_path):
+    params = {
+        "train_split": predefined_split(valid),
+        "callbacks": [Collapse([2, 4])],
+        "lr": 1e-3,
+    }
+    with pytest.warns(ConvergenceWarning):
+        quick_srcnn(max_epochs=3, resume=tmp_path, **params).fit(train)
+    with pytest.warns(ConvergenceWarning):
+        resumed = quick_srcnn(max_epochs=6, resume=tmp_path, **params).fit(train)
+    with pytest.warns(ConvergenceWarning):
+        undisturbed = quick_srcnn(max_epochs=6, **params).fit(train)
+    assert torch.equal(weights_of(resumed), weights_of(undisturbed))
+    ours, theirs = guard_of(resumed), guard_of(undisturbed)
+    assert ours.mean_norm_ == theirs.mean_norm_
+    assert ours.best_ == theirs.best_
