@@ -33,14 +33,23 @@ PARAMETERS = """Parameters
         single scene: no validation.
     lr_patience : int or None, default=5
         Epochs without a better validation score (without validation: training loss) after which
-        the learning rate halves, down to 1e-9. None: it stays.
+        the learning rate halves, down to 1e-9. None: it stays. `partial_fit` and `warm_start` go
+        on with the rate and the count of epochs that the last call ended with.
     early_stopping : int or None, default=None
         Epochs without a better validation score after which training stops. None: it does not.
+        In any case the weights of the best epoch are restored in the end. Weights that a training
+        begins with, those of `start_from` or of the last call, are scored on this call's
+        validation scenes first and may be the best. Without validation nothing is judged.
     max_time : float, default=None
         Minutes after which training ends, with the epoch that is under way cut short and
-        validated. None: no limit.
+        validated. Of a training that was resumed, the time that it took before counts; of
+        `partial_fit` and `warm_start`, that of the present call. None: no limit.
     resume : path-like, default=None
         Folder in which every epoch is saved, and from which a training that was killed goes on.
+        Each training needs its own, each candidate of a search too: a checkpoint of other scenes
+        or settings is refused. `max_epochs`, `max_time`, `early_stopping`, `device`, callbacks and
+        what is written or shown may change in between. Epochs in it count towards `max_epochs` of
+        `fit`.
     start_from : fitted estimator of the same class, default=None
         Weights to begin with, for fine-tuning on other scenes. Wrapped in scikit-learn's
         `FrozenEstimator` it survives cloning, as in a grid search.
@@ -49,10 +58,13 @@ PARAMETERS = """Parameters
     tensorboard : path-like, default=None
         Folder that the history is written to for TensorBoard.
     callbacks : list of skorch callbacks, default=None
+        In addition to those of the net, which are switched off by their names, as in
+        ``callbacks__divergence=None``, or all together with "disable".
     warm_start : bool, default=False
-        Whether `fit` goes on from the present weights.
+        Whether `fit` goes on from the present weights, for another `max_epochs`.
     verbose : int, default=1
-        0: `fit` and `predict` show no progress.
+        0: `fit` and `predict` show no progress. Else `fit` shows a bar or, where its output is no
+        terminal, a line for each epoch.
     random_state : int, RandomState instance or None, default=None
         Weights, order, patches and augmentation; two fits with the same int are equal.
     **kwargs
@@ -65,8 +77,9 @@ ATTRIBUTES = """Attributes
     module_ : torch.nn.Module
         The net.
     history : skorch.history.History
-        Losses and `valid_score`, the validation scenes' mean challenge score, of every epoch. Rows
-        of batches are kept for the present epoch only.
+        Losses and `valid_score`, the validation scenes' mean challenge score, of every epoch;
+        `valid_score_best` says whether it was the best yet in its call of `fit` or `partial_fit`.
+        Rows of batches are kept for the present epoch only.
     scale_ : int
         HR pixels for each LR pixel."""
 

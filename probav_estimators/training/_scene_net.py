@@ -294,6 +294,14 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         ------
         ValueError
             If a parameter is not valid, a scene has no HR image, or the net can't take it.
+        KeyboardInterrupt
+            After Ctrl-C. The net then has the weights of the best epoch so far, and can predict.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a step was not finite, or the training collapsed and went back to its best weights
+            with half the learning rate, or ended with them.
         """
         scenes = check_scenes(X, type(self).__name__, truth=self._needs_truth)
         self._check_parameters()
@@ -319,6 +327,17 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, KeyboardInterrupt
+            As for :meth:`fit`.
+
+        Notes
+        -----
+        The learning rate goes on from where the last call left it. The best score does not: the
+        present weights are scored on the validation scenes of this call, and what is not better
+        than they are is not kept.
         """
         scenes = check_scenes(X, type(self).__name__, truth=self._needs_truth)
         self._check_parameters()
