@@ -1,6 +1,8 @@
 """A training shows where it stands, and skorch's own callbacks work on the challenge score."""
 
+import io
 import re
+from contextlib import redirect_stderr
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from _helpers import composed, quick_srcnn, slow_score, small_scenes, weights_of
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
+from tqdm.notebook import tqdm_notebook
 
 from probav_estimators.training import _callbacks
 
@@ -81,36 +84,54 @@ def test_callbacks_can_be_switched_off(train):
     assert torch.equal(weights_of(silent), weights_of(disabled))
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """Where progress is shown is a terminal."""
-    monkeypatch.setattr(_callbacks._progress_bar, "_shows_bars", lambda: True)
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
-@pytest.mark.usefixtures("terminal")
 class TestBar:
     def test_shows_epoch_loss_score_and_time_left(self, train, valid, capsys):
         net = quick_srcnn(
             max_epochs=3, batch_size=2, verbose=1, train_split=predefined_split(valid)
-        ).fit(train)
-        captured = capsys.readouterr()
-        last = captured.err.rstrip().split("\r")[-1]
+        )
+        with redirect_stderr(Terminal()) as terminal:
+            net.fit(train)
+        shown = terminal.getvalue()
+        last = shown.rstrip().split("\r")[-1]
         assert re.search(r"SRCNN epoch 3/3: +100%\|.*\d\d:\d\d, 00:00 left", last)
         assert f"loss={net.history[-1, 'train_loss']:.5f}" in last
         assert f"valid_score={net.history[-1, 'valid_score']:.5f}" in last
-        assert "SRCNN epoch 1/3" in captured.err
-        assert captured.out == ""
+        assert "SRCNN epoch 1/3" in shown
+        assert capsys.readouterr().out == ""
 
-    def test_does_without_validation(self, train, capsys):
-        quick_srcnn(verbose=1).fit(train)
-        shown = capsys.readouterr().err
-        assert "loss=" in shown
-        assert "valid_score" not in shown
+    def test_does_without_validation(self, train):
+        with redirect_stderr(Terminal()) as terminal:
+            quick_srcnn(verbose=1).fit(train)
+        assert "loss=" in terminal.getvalue()
+        assert "valid_score" not in terminal.getvalue()
 
-    def test_shows_the_score_of_the_weights_that_training_began_with(self, train, valid, capsys):
+    def test_shows_the_score_of_the_weights_that_training_began_with(self, train, valid):
         net = quick_srcnn(train_split=predefined_split(valid)).fit(train)
-        net.set_params(verbose=1).partial_fit(train)
-        assert f"start={net.history[0, 'valid_score']:.5f}" in capsys.readouterr().err
+        with redirect_stderr(Terminal()) as terminal:
+            net.set_params(verbose=1).partial_fit(train)
+        assert f"start={net.history[0, 'valid_score']:.5f}" in terminal.getvalue()
+
+    def test_is_a_widget_in_a_notebook(self, train, monkeypatch):
+        class Widget(tqdm_notebook):
+            shown = []
+
+            def __init__(self, total=None, **kwargs):
+                self.shown.append(total)
+
+            def display(self, *args, **kwargs):
+                """Needs a notebook's server."""
+
+            set_description = set_postfix = update = close = display
+            n = 0
+
+        monkeypatch.setattr(_callbacks._progress_bar, "tqdm", Widget)
+        quick_srcnn(verbose=1, max_epochs=2).fit(train)
+        assert Widget.shown == [2]
 
 
 class TestWithoutTerminal:
