@@ -156,7 +156,8 @@ class TestReprojection:
         assert not torch.equal(weights_of(net), weights_of(before))
         assert "valid_loss" in net.history[-1]
         assert "valid_score" not in net.history[-1]
-        assert -probav_scorer(net, clouded) < -probav_scorer(before, clouded) + 0.01
+        # Four seeds end 0.0006 to 0.0014 below.
+        assert -probav_scorer(net, clouded) < -probav_scorer(before, clouded)
 
     def test_truth_is_not_looked_at(self, bare, clouded):
         ours, theirs = (tuned(scenes, criterion=ReprojectionLoss()) for scenes in (bare, clouded))

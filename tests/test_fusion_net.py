@@ -11,7 +11,6 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from probav_estimators import (
-    BicubicBaseline,
     ClearanceSelector,
     FrameRegistrar,
     FusionNet,
@@ -137,8 +136,12 @@ class TestWhatDoesNotMatter:
     def test_resampled_frames_are_not_moved_again(self, net, clouded):
         resampled = FrameRegistrar(apply=True).transform(clouded)
         assert not align_scene(resampled[0]).shifts.any()
-        for image, scene in zip(net.predict(resampled), clouded, strict=True):
-            assert cpsnr(image, scene.hr, scene.sm) > scene.norm - 1
+        gains = [
+            cpsnr(image, scene.hr, scene.sm) - scene.norm
+            for image, scene in zip(net.predict(resampled), clouded, strict=True)
+        ]
+        # 2.0 dB when this was written, and 5.9 of frames that nothing has smoothed before.
+        assert np.mean(gains) > 1.4
 
     def test_tiles(self, net):
         (large,) = make_scenes(1, size=(104, 160), n_frames=5, random_state=3)
@@ -183,7 +186,8 @@ class TestQuality:
             scene.norm / cpsnr(image, scene.hr, scene.sm)
             for image, scene in zip(net.predict(clouded), clouded, strict=True)
         ]
-        assert np.mean(scores) < 0.93
+        # 0.887 when this was written, and 0.872 to 0.890 with other scenes.
+        assert np.mean(scores) < 0.9
         assert -probav_scorer(net, clouded) == pytest.approx(np.mean(scores))
 
     def test_single_frame_beats_its_bicubic_upscaling(self, net, clouded):
@@ -194,7 +198,8 @@ class TestQuality:
             bicubic = upscale_bicubic(scene.lr[best], 3).clip(0, 1)
             images = net.predict([alone])[0], bicubic
             gains.append(np.subtract(*(cpsnr(x, scene.hr, scene.sm) for x in images)))
-        assert np.mean(gains) > 0
+        # 1.5 dB when this was written.
+        assert np.mean(gains) > 1
 
     def test_standard_deviations_fit_the_errors(self, net, clouded):
         images, deviations = net.predict(clouded, return_std=True)
@@ -203,8 +208,9 @@ class TestQuality:
             for image, deviation, scene in zip(images, deviations, clouded, strict=True)
         ]
         errors = np.abs(np.concatenate([error[np.isfinite(error)] for error in errors]))
-        assert 0.5 < np.mean(errors < 1) < 0.85
-        assert 0.85 < np.mean(errors < 2) < 0.995
+        # 0.70 and 0.935; other scenes give 0.66 to 0.74 and 0.92 to 0.96, a Gaussian 0.68 and 0.95.
+        assert 0.65 < np.mean(errors < 1) < 0.75
+        assert 0.91 < np.mean(errors < 2) < 0.965
 
     def test_self_ensemble_is_close_and_no_worse(self, net, clouded):
         ensemble = FusionNet.from_pretrained(n_augment=10, compute_dtype="float32")
@@ -269,10 +275,9 @@ class TestTraining:
     def test_learns(self, clouded):
         net = quick_net(max_epochs=6, train_split=None, batch_size=3, lr=2e-3).fit(clouded)
         losses = net.history[:, "train_loss"]
-        assert losses[-1] < losses[0]
-        assert -probav_scorer(net, clouded) < -probav_scorer(
-            BicubicBaseline().fit(clouded), clouded
-        )
+        assert losses[-1] < losses[0] - 0.03
+        # 0.960 to 0.962 for three seeds; the baseline has 1.
+        assert -probav_scorer(net, clouded) < 0.97
 
     def test_two_fits_are_equal(self, clouded):
         params = {"patch_size": 16, "augment": True, "train_split": None}
@@ -298,16 +303,21 @@ class TestTraining:
         )
         assert repr(clone(net)) == repr(net)
         scores = -cross_val_score(net, clouded, cv=3, scoring=probav_scorer)
-        assert scores.mean() < 0.93
+        assert scores.mean() < 0.9
 
     def test_validation_and_best_weights(self, clouded):
         net = quick_net(train_split=0.34).fit(clouded)
         assert len(net.history[:, "valid_score"]) == 2
 
-    @pytest.mark.parametrize("criterion", [MSELoss, MSELoss()])
-    def test_other_losses(self, clouded, criterion):
-        net = quick_net(criterion=criterion, max_epochs=1, train_split=None).fit(clouded)
-        assert np.isfinite(net.history[-1, "train_loss"])
+    def test_other_losses(self, clouded):
+        params = {"max_epochs": 6, "train_split": None, "batch_size": 3, "lr": 2e-3}
+        losses = [
+            quick_net(criterion=criterion, **params).fit(clouded).history[:, "train_loss"]
+            for criterion in (MSELoss, MSELoss())
+        ]
+        assert losses[0] == losses[1]
+        # Negative by the likelihood of the standard deviations: -0.008, then -0.016 to -0.018.
+        assert losses[0][-1] < 1.6 * losses[0][0] < 0
 
     def test_survives_pickling(self, net, scene):
         thawed = pickle.loads(pickle.dumps(net))
