@@ -143,10 +143,10 @@ class Clock:
     """A clock on which every step of a training takes one minute."""
 
     def __init__(self):
-        self.seconds = 0.0
+        self.seconds, self.seconds_of = 0.0, None
 
     def __call__(self):
-        return self.seconds
+        return self.seconds if self.seconds_of is None else next(self.seconds_of)
 
 
 class OneMinutePerStep(Callback):
@@ -184,6 +184,12 @@ class TestMaxTime:
         assert all(np.isfinite(net.history[:, "valid_score"]))
         scores = net.history[:, "valid_score"]
         assert slow_score(net.predict(valid), valid) == pytest.approx(min(scores), rel=1e-5)
+
+    def test_leaves_time_for_a_step(self, train, valid, clock):
+        net = self.timed(clock, valid, max_time=1e-9, callbacks=None)
+        clock.seconds_of = iter(range(0, 10**9, 60))
+        net.fit(train)
+        assert net.history[:, "train_batch_count"] == [1]
 
     def test_counts_only_the_present_call(self, train, valid, clock):
         net = self.timed(clock, valid, max_time=4).fit(train)

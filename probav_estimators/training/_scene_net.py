@@ -5,7 +5,6 @@ import inspect
 import multiprocessing
 import os
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
 from itertools import zip_longest
 from numbers import Integral, Real
 
@@ -19,8 +18,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
+from skorch.callbacks import LRScheduler
 from skorch.utils import to_tensor
 from torch.utils.data import default_collate
 
@@ -29,23 +27,9 @@ from ..prediction import stack_images
 from ..scenes import check_scenes
 from ..scoring import mean_cpsnr
 from ..version import __version__, warn_of_other_version
-from ._callbacks import (
-    BestWeights,
-    ChallengeScore,
-    DivergenceGuard,
-    EndOfTraining,
-    HistoryCSV,
-    PlateauSchedule,
-    ProgressBar,
-    StartingScore,
-    TensorBoardFolder,
-    TimeLimit,
-    ends_training,
-    was_asked_to_stop,
-)
-from ._checkpoint import Checkpoint
 from ._device import DTYPES, check_device, resolve_device, resolve_dtype
 from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
+from ._guarded_net import GuardedNet
 from ._progress import show_progress
 from ._sampling import BatchPlan, ViewAverager
 from ._splitting import split_scenes
@@ -68,7 +52,7 @@ _UNFIT_OPTIMIZERS = {"LBFGS", "SparseAdam", "Muon"}
 _UNFIT_CLASSES = {getattr(torch.optim, name, None) for name in _UNFIT_OPTIMIZERS} - {None}
 
 
-class SceneNet(RegressorMixin, NeuralNet, ABC):
+class SceneNet(RegressorMixin, GuardedNet, ABC):
     """Base of all nets that make one image of a scene.
 
     A subclass overrides :meth:`build_module`, which makes its layers, :meth:`make_dataset`, which
@@ -346,8 +330,7 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         elif "_routing_method" not in fit_params:  # which `fit` gives
             self.starts_with_weights_ = True
         self.check_inputs(scenes)
-        with self._interrupts_let_through():
-            return super().partial_fit(scenes, None, **fit_params)
+        return super().partial_fit(scenes, None, **fit_params)
 
     def predict(self, X):
         """Super-resolve scenes.
@@ -449,82 +432,6 @@ class SceneNet(RegressorMixin, NeuralNet, ABC):
         make = getattr(torch.optim, self.optimizer) if named_class else self.optimizer
         self.optimizer_ = make(*args, **kwargs)
         return self
-
-    @property
-    def _default_callbacks(self):
-        callbacks = [
-            ("epoch_timer", EpochTimer()),
-            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
-            ("valid_loss", PassthroughScoring(name="valid_loss")),
-            ("valid_score", ChallengeScore()),
-            ("starting_score", StartingScore()),
-            ("progress_bar", ProgressBar()),
-        ]
-        if self.lr_patience is not None:
-            callbacks.append(("lr_schedule", PlateauSchedule(self.lr_patience)))
-        if self.history_csv is not None:
-            callbacks.append(("history_csv", HistoryCSV(self.history_csv)))
-        if self.tensorboard is not None:
-            callbacks.append(("tensorboard", TensorBoardFolder(self.tensorboard)))
-        # BestWeights is to see the epoch's own weights, which DivergenceGuard may take back.
-        callbacks.append(("best_weights", BestWeights(self.early_stopping)))
-        callbacks.append(("divergence", DivergenceGuard()))
-        callbacks.append(("time_limit", TimeLimit(self.max_time)))
-        if self.resume is not None:
-            callbacks.append(("checkpoint", Checkpoint(self.resume)))
-        return callbacks
-
-    def initialize_callbacks(self):
-        super().initialize_callbacks()
-        # It saves and restores what the others know, those that a user gave among them.
-        self.callbacks_.sort(key=lambda item: isinstance(item[1], Checkpoint))
-        return self
-
-    def notify(self, method_name, **kwargs):
-        super().notify(method_name, **kwargs)
-        # Not before all callbacks have seen the epoch.
-        if method_name == "on_epoch_end" and ends_training(self):
-            raise EndOfTraining
-
-    def fit_loop(self, X, y=None, epochs=None, *, _routing_method="fit", **fit_params):
-        if epochs is None and _routing_method == "fit":
-            restored = (getattr(callback, "n_restored_", 0) for _, callback in self.callbacks_)
-            epochs = max(0, self.max_epochs - sum(restored))
-        if ends_training(self):
-            epochs = 0
-        try:
-            return super().fit_loop(X, y, epochs, _routing_method=_routing_method, **fit_params)
-        except KeyboardInterrupt as interrupt:
-            # `partial_fit` of skorch takes every one for the wish to end a training.
-            if not was_asked_to_stop(interrupt):
-                self.interrupt_ = interrupt
-            raise
-
-    @contextmanager
-    def _interrupts_let_through(self):
-        self.interrupt_ = None
-        yield
-        interrupt, self.interrupt_ = self.interrupt_, None
-        if interrupt is not None:
-            raise interrupt
-
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        steps = self._until_time_is_up(iterator) if training else iterator
-        super().run_single_epoch(steps, training, prefix, step_fn, **fit_params)
-
-    def _until_time_is_up(self, iterator):
-        limits = [callback for _, callback in self.callbacks_ if isinstance(callback, TimeLimit)]
-        for batch in iterator:
-            yield batch
-            if any(limit.ends_training_ for limit in limits):
-                return
-
-    def train_step_single(self, batch, **fit_params):
-        step = super().train_step_single(batch, **fit_params)
-        if not torch.isfinite(step["loss"]):
-            # Optimizers pass over weights without a gradient.
-            self._zero_grad_optimizer(set_to_none=True)
-        return step
 
     def get_dataset(self, X, y=None):
         return self.make_dataset(X)

@@ -1,0 +1,108 @@
+"""The life of a training: what watches it, and how it ends."""
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import EpochTimer, PassthroughScoring
+
+from ._callbacks import (
+    BestWeights,
+    ChallengeScore,
+    DivergenceGuard,
+    EndOfTraining,
+    HistoryCSV,
+    PlateauSchedule,
+    ProgressBar,
+    StartingScore,
+    TensorBoardFolder,
+    TimeLimit,
+    ends_training,
+    was_asked_to_stop,
+)
+from ._checkpoint import Checkpoint
+
+__all__ = ["GuardedNet"]
+
+
+class GuardedNet(NeuralNet):
+    """Base of nets whose trainings are watched.
+
+    Callbacks with an attribute `ends_training_` that is true end a training once all others have
+    seen the epoch. Other than those, and than skorch's EarlyStopping, what interrupts a training
+    reaches the caller of `fit`, after the callbacks' `on_train_end`.
+    """
+
+    @property
+    def _default_callbacks(self):
+        callbacks = [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring(name="valid_loss")),
+            ("valid_score", ChallengeScore()),
+            ("starting_score", StartingScore()),
+            ("progress_bar", ProgressBar()),
+        ]
+        if self.lr_patience is not None:
+            callbacks.append(("lr_schedule", PlateauSchedule(self.lr_patience)))
+        if self.history_csv is not None:
+            callbacks.append(("history_csv", HistoryCSV(self.history_csv)))
+        if self.tensorboard is not None:
+            callbacks.append(("tensorboard", TensorBoardFolder(self.tensorboard)))
+        # BestWeights is to see the epoch's own weights, which DivergenceGuard may take back.
+        callbacks.append(("best_weights", BestWeights(self.early_stopping)))
+        callbacks.append(("divergence", DivergenceGuard()))
+        callbacks.append(("time_limit", TimeLimit(self.max_time)))
+        if self.resume is not None:
+            callbacks.append(("checkpoint", Checkpoint(self.resume)))
+        return callbacks
+
+    def initialize_callbacks(self):
+        super().initialize_callbacks()
+        # It saves and restores what the others know, those that a user gave among them.
+        self.callbacks_.sort(key=lambda item: isinstance(item[1], Checkpoint))
+        return self
+
+    def notify(self, method_name, **kwargs):
+        super().notify(method_name, **kwargs)
+        # Not before all callbacks have seen the epoch.
+        if method_name == "on_epoch_end" and ends_training(self):
+            raise EndOfTraining
+
+    def fit_loop(self, X, y=None, epochs=None, *, _routing_method="fit", **fit_params):
+        restored = sum(getattr(callback, "n_restored_", 0) for _, callback in self.callbacks_)
+        if epochs is None and _routing_method == "fit":
+            epochs = max(0, self.max_epochs - restored)
+        if restored and ends_training(self):
+            epochs = 0
+        try:
+            return super().fit_loop(X, y, epochs, _routing_method=_routing_method, **fit_params)
+        except KeyboardInterrupt as interrupt:
+            # `partial_fit` of skorch takes every one for the wish to end a training.
+            if not was_asked_to_stop(interrupt):
+                self.interrupt_ = interrupt
+            raise
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        self.interrupt_ = None
+        super().partial_fit(X, y, classes, **fit_params)
+        interrupt, self.interrupt_ = self.interrupt_, None
+        if interrupt is not None:
+            raise interrupt
+        return self
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        steps = self._until_time_is_up(iterator) if training else iterator
+        super().run_single_epoch(steps, training, prefix, step_fn, **fit_params)
+
+    def _until_time_is_up(self, iterator):
+        limits = [callback for _, callback in self.callbacks_ if isinstance(callback, TimeLimit)]
+        for batch in iterator:
+            yield batch
+            if any(limit.ends_training_ for limit in limits):
+                return
+
+    def train_step_single(self, batch, **fit_params):
+        step = super().train_step_single(batch, **fit_params)
+        if not torch.isfinite(step["loss"]):
+            # Optimizers pass over weights without a gradient.
+            self._zero_grad_optimizer(set_to_none=True)
+        return step
