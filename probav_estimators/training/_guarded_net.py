@@ -1,4 +1,4 @@
-"""The life of a training: what watches it, and how it ends."""
+"""The life of a training: its callbacks, and how it ends."""
 
 import torch
 from skorch import NeuralNet
@@ -24,7 +24,7 @@ __all__ = ["GuardedNet"]
 
 
 class GuardedNet(NeuralNet):
-    """Base of nets whose trainings are watched.
+    """Base of nets whose trainings are guarded by callbacks.
 
     Callbacks with an attribute `ends_training_` that is true end a training once all others have
     seen the epoch. Other than those, and than skorch's EarlyStopping, what interrupts a training

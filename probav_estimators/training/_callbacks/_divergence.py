@@ -121,12 +121,15 @@ class DivergenceGuard(Resumable, Callback):
         self.mean_norm_ = self.best_norm_
         net.module_.load_state_dict(self.weights_)
         net.optimizer_.state.clear()
-        for group in net.optimizer_.param_groups:
-            group["lr"] *= 0.5
+        groups = net.optimizer_.param_groups
+        # The schedule may have halved the rate for this very epoch.
+        if groups[0]["lr"] >= net.history[-1].get("event_lr", 0):
+            for group in groups:
+                group["lr"] *= 0.5
         best = f"the best, {self.best_:.4g} of epoch {self.best_epoch_}"
         if self.best_ == np.inf:
             best = "the weights that it began with"
-        rate = float(net.optimizer_.param_groups[0]["lr"])
+        rate = float(groups[0]["lr"])
         goes_on = f"goes on with the learning rate {rate:.3g}"
         if self.ends_training_:
             goes_on = f"ends, because this happened {self.n_returns_} times: choose a lower lr"
