@@ -1,12 +1,31 @@
 """Predictions of estimators, a few at a time."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .scenes import Scene
+
+    # What predict returns: (n, H, W), or a list of images if their sizes differ.
+    Images: TypeAlias = NDArray[np.float32] | list[NDArray[np.float32]]
 
 # Scenes that are predicted at a time: the images of all of them need not fit in memory.
 _CHUNK = 16
 
 
-def predict_in_turn(estimator, scenes):
+class Predictor(Protocol):
+    """Anything that makes an image of each scene: an estimator, a pipeline, a search over such."""
+
+    def predict(self, X: Sequence[Scene], /) -> Any: ...
+
+
+def predict_in_turn(estimator: Predictor, scenes: Sequence[Scene]) -> Iterator[NDArray[Any]]:
     """Yield the image that an estimator predicts for each scene.
 
     Raises
@@ -25,6 +44,8 @@ def predict_in_turn(estimator, scenes):
         yield from images
 
 
-def stack_images(images):
+def stack_images(
+    images: Sequence[NDArray[np.float32]],
+) -> Images:
     """Array of images, (n, H, W), or a list of them if their sizes differ."""
     return np.stack(images) if len({image.shape for image in images}) == 1 else list(images)

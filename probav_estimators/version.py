@@ -7,7 +7,7 @@ __all__ = ["__version__", "warn_of_other_version"]
 __version__ = "0.1.0.dev0"
 
 
-def warn_of_other_version(version, what):
+def warn_of_other_version(version: str | None, what: str) -> None:
     """Warn if something was written by another version of this package.
 
     Parameters

@@ -1,10 +1,16 @@
 """Alignment of frames: shifts, gains and offsets, and moving frames by whole pixels."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from ._radiometry import MIN_STD, fit_radiometry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Alignment", "align_frames", "move_frames"]
 
@@ -25,33 +31,39 @@ class Alignment:
         Mean and standard deviation of the scene's pixels.
     """
 
-    index: np.ndarray
-    shifts: np.ndarray
-    gains: np.ndarray
-    offsets: np.ndarray
+    index: NDArray[np.intp]
+    shifts: NDArray[np.float32]
+    gains: NDArray[np.float32]
+    offsets: NDArray[np.float32]
     level: float
     std: float
 
     @property
-    def pixels(self):
+    def pixels(self) -> NDArray[np.intp]:
         """Whole pixels of the shifts, int (t, 2)."""
         return np.rint(self.shifts).astype(int)
 
     @property
-    def fractions(self):
+    def fractions(self) -> NDArray[np.float32]:
         """What is left of them, float32 (t, 2) of at most half a pixel."""
         return self.shifts - self.pixels.astype(np.float32)
 
-    def choose(self, chosen, *, centre=None):
+    def choose(
+        self, chosen: NDArray[Any] | slice, *, centre: NDArray[Any] | slice | None = None
+    ) -> Self:
         """The same with some of the frames, in the middle of these or of those in `centre`."""
         shifts = self.shifts[chosen]
         shifts = shifts - (shifts if centre is None else self.shifts[centre]).mean(axis=0)
-        parts = (self.index, self.gains, self.offsets)
-        index, gains, offsets = (part[chosen] for part in parts)
-        return replace(self, index=index, shifts=shifts, gains=gains, offsets=offsets)
+        gains, offsets = self.gains[chosen], self.offsets[chosen]
+        return replace(self, index=self.index[chosen], shifts=shifts, gains=gains, offsets=offsets)
 
 
-def align_frames(lr, qm, shifts, index):
+def align_frames(
+    lr: NDArray[np.float32],
+    qm: NDArray[np.bool_],
+    shifts: NDArray[np.float32],
+    index: NDArray[np.intp],
+) -> Alignment:
     """Bring frames to one place, one gain and one offset.
 
     Parameters
@@ -72,7 +84,8 @@ def align_frames(lr, qm, shifts, index):
     """
     shifts = shifts[index]
     shifts = (shifts - shifts.mean(axis=0, dtype=np.float64)).astype(np.float32)
-    whole = tuple(slice(0, length) for length in lr.shape[1:])
+    height, width = lr.shape[1:]
+    whole = slice(0, height), slice(0, width)
     moved = move_frames(lr[index], qm[index], np.rint(shifts).astype(int), whole, whole)
     gains, offsets, mean, known = fit_radiometry(*moved)
     level = float(mean[known].mean())
@@ -80,7 +93,13 @@ def align_frames(lr, qm, shifts, index):
     return Alignment(index, shifts, gains, offsets, level, std)
 
 
-def move_frames(lr, qm, pixels, origin, window):
+def move_frames(
+    lr: NDArray[np.float32],
+    qm: NDArray[np.bool_],
+    pixels: NDArray[np.intp],
+    origin: tuple[slice, slice],
+    window: tuple[slice, slice],
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Undo the whole pixels of frames' shifts.
 
     Parameters
@@ -110,6 +129,6 @@ def move_frames(lr, qm, pixels, origin, window):
             low, high = max(first, 0), min(first + part.stop - part.start, length)
             source.append(slice(low, max(low, high)))
             target.append(slice(low - first, max(low, high) - first))
-        frames[i, *target] = lr[i, *source]
-        weights[i, *target] = qm[i, *source]
+        frames[i][tuple(target)] = lr[i][tuple(source)]
+        weights[i][tuple(target)] = qm[i][tuple(source)]
     return frames, weights

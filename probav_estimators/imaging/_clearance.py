@@ -1,11 +1,20 @@
 """Selection of frames by clearance."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["select_clearest"]
 
 
-def select_clearest(clearance, k):
+def select_clearest(
+    clearance: NDArray[np.intp], k: int | Literal["max"] | None
+) -> NDArray[np.intp]:
     """Select the clearest frames.
 
     Parameters

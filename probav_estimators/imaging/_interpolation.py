@@ -1,11 +1,18 @@
 """Upscaling of image stacks: the challenge's cubic spline and the networks' bicubic kernel."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 from scipy import ndimage
 from skimage.transform import rescale
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["clearest_mean", "move_bicubic", "upscale_bicubic", "upscale_spline"]
 
@@ -19,7 +26,7 @@ _KEYS = -0.75
 _MAX_MATRIX_AXIS = 1024
 
 
-def upscale_spline(frames, scale):
+def upscale_spline(frames: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
     """Upscale by cubic spline interpolation, as the challenge's baseline does.
 
     Equal to ``skimage.transform.rescale(frame, scale, order=3, mode="edge",
@@ -53,7 +60,9 @@ def _spline_matrix(length, scale):
     return matrix.astype(np.float32)
 
 
-def upscale_bicubic(frames, scale, window=None):
+def upscale_bicubic(
+    frames: NDArray[np.float32], scale: int, window: tuple[slice, slice] | None = None
+) -> NDArray[np.float32]:
     """Upscale with the bicubic kernel of torch and OpenCV (Keys, a = -0.75, half-pixel centres).
 
     The library's answer to unit impulses tells the four weights of each pixel along an axis, of
@@ -134,7 +143,13 @@ def _bicubic_taps(length, scale):
     return sources, np.take_along_axis(matrix, sources, axis=1)
 
 
-def move_bicubic(frame, clear, shift, window, origin=(0, 0)):
+def move_bicubic(
+    frame: NDArray[np.float32],
+    clear: NDArray[np.bool_],
+    shift: Sequence[float] | NDArray[np.float32],
+    window: tuple[slice, slice],
+    origin: tuple[int, int] = (0, 0),
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Undo the shift of a frame's content, by the bicubic kernel of :func:`upscale_bicubic`.
 
     Parameters
@@ -197,15 +212,20 @@ def _torch_bicubic(images, scale_factors):
     return upscaled.reshape(*images.shape[:-2], *upscaled.shape[-2:])
 
 
-def pad_window(window, shape, reach=BICUBIC_REACH):
+def pad_window(
+    window: tuple[slice, slice], shape: tuple[int, int], reach: int = BICUBIC_REACH
+) -> tuple[slice, slice]:
     """Widen a window by `reach` pixels on every side, as far as `shape` (h, w) allows."""
-    return tuple(
+    rows, columns = (
         slice(max(part.start - reach, 0), min(part.stop + reach, length))
         for part, length in zip(window, shape, strict=True)
     )
+    return rows, columns
 
 
-def clearest_mean(frames, quality_maps, scale):
+def clearest_mean(
+    frames: NDArray[np.float32], quality_maps: NDArray[np.bool_], scale: int
+) -> NDArray[np.float32]:
     """The challenge's baseline image: the mean of the upscaled clearest frames.
 
     Parameters

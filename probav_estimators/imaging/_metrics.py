@@ -1,9 +1,16 @@
 """Scores of the PROBA-V Super Resolution challenge, as functions of arrays."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from numba import njit
 
 from ._pixels import as_mask, as_pixels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["MAX_CPSNR", "bias_corrected_mse", "cpsnr", "error_map", "finite_cpsnr", "probav_score"]
 
@@ -15,7 +22,7 @@ MAX_CPSNR = float(10 * np.log10(12 * 65535.0**2))
 _FEW_PIXELS = 64**2
 
 
-def bias_corrected_mse(count, total, total_of_squares):
+def bias_corrected_mse(count: Any, total: Any, total_of_squares: Any) -> Any:
     """Mean squared error that is left once the mean error is taken away.
 
     This is the one place where the cMSE of the challenge is defined: the score, the training loss
@@ -39,7 +46,9 @@ def bias_corrected_mse(count, total, total_of_squares):
     return total_of_squares / count - (total / count) ** 2
 
 
-def cpsnr(sr, hr, sm=None, *, border=3):
+def cpsnr(
+    sr: NDArray[Any], hr: NDArray[Any], sm: NDArray[Any] | None = None, *, border: int = 3
+) -> float:
     """Clear, bias-corrected, shift-tolerant peak signal-to-noise ratio.
 
     The image, `border` pixels cropped from every side, is compared with every window of its size
@@ -78,11 +87,14 @@ def cpsnr(sr, hr, sm=None, *, border=3):
     >>> round(cpsnr(hr[::-1], hr), 2)
     22.89
     """
-    cmse = _cmse_of_shifts(*_check_images(sr, hr, sm, border), border).min()
+    sr, hr, clear = _check_images(sr, hr, sm, border)
+    cmse = _cmse_of_shifts(sr, hr, clear, border).min()
     return float(-10 * np.log10(cmse)) if cmse > 0 else float("inf")
 
 
-def finite_cpsnr(sr, hr, sm=None, *, border=3):
+def finite_cpsnr(
+    sr: NDArray[Any], hr: NDArray[Any], sm: NDArray[Any] | None = None, *, border: int = 3
+) -> float:
     """The :func:`cpsnr`, at most `MAX_CPSNR`: what scorers take means of.
 
     Parameters
@@ -108,7 +120,9 @@ def finite_cpsnr(sr, hr, sm=None, *, border=3):
     return min(cpsnr(sr, hr, sm, border=border), MAX_CPSNR)
 
 
-def error_map(sr, hr, sm=None, *, border=3):
+def error_map(
+    sr: NDArray[Any], hr: NDArray[Any], sm: NDArray[Any] | None = None, *, border: int = 3
+) -> NDArray[np.float32]:
     """Errors HR - SR that :func:`cpsnr` is made of: at the best shift, without their mean.
 
     Parameters
@@ -136,7 +150,14 @@ def error_map(sr, hr, sm=None, *, border=3):
     return error - np.nanmean(error)
 
 
-def probav_score(sr, hr, sm=None, *, norm, border=3):
+def probav_score(
+    sr: NDArray[Any],
+    hr: NDArray[Any],
+    sm: NDArray[Any] | None = None,
+    *,
+    norm: float,
+    border: int = 3,
+) -> float:
     """Challenge score of one scene: N / cPSNR.
 
     Parameters
@@ -188,7 +209,9 @@ def _cmse_of_shifts(sr, hr, clear, border):
     return cmse
 
 
-def shift_moments(sr, hr, clear, border):
+def shift_moments(
+    sr: NDArray[np.float32], hr: NDArray[np.float32], clear: NDArray[np.bool_], border: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Count, sum and sum of squares of the clear errors HR - SR at every shift.
 
     Parameters
@@ -205,7 +228,7 @@ def shift_moments(sr, hr, clear, border):
     """
     if hr.size < _FEW_PIXELS:
         sr, hr = sr.astype(np.float64), hr.astype(np.float64)
-    return _shift_moments(*map(np.ascontiguousarray, (sr, hr, clear)), border)
+    return _shift_moments(*map(np.ascontiguousarray, (sr, hr, clear)), border)  # type: ignore[call-arg]
 
 
 @njit(cache=True, fastmath=True, nogil=True)

@@ -1,6 +1,13 @@
 """Conversion of stored values to pixels and masks, with the checks that belong to it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _FULL_SCALE = {np.dtype(np.uint8): np.float32(255), np.dtype(np.uint16): np.float32(65535)}
 
@@ -17,7 +24,9 @@ _FILL = "fill them, and hide them by the mask if they have one"
 _AXES = {3: ("frame", "row", "column"), 2: ("row", "column")}
 
 
-def as_pixels(values, name, clear=None):
+def as_pixels(
+    values: NDArray[Any], name: str, clear: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
     """Return values as float32 pixels in [0, 1]; float32 values are not copied.
 
     Parameters
@@ -46,7 +55,7 @@ def as_pixels(values, name, clear=None):
     return values.astype(np.float32, copy=False)
 
 
-def check_pixels(values, name, clear=None):
+def check_pixels(values: NDArray[Any], name: str, clear: NDArray[np.bool_] | None = None) -> None:
     """Raise the errors of :func:`as_pixels`; nothing is converted."""
     if values.dtype.newbyteorder("=") in _FULL_SCALE:
         return
@@ -82,7 +91,7 @@ def _count_and_place(bad):
     return f"{count:,} of {bad.size:,} pixels, the first in {place}"
 
 
-def as_mask(values, name):
+def as_mask(values: NDArray[Any], name: str) -> NDArray[np.bool_]:
     """Return `values` as a bool mask, True = clear; masks are not copied.
 
     Parameters
@@ -122,6 +131,6 @@ def as_mask(values, name):
     )
 
 
-def to_uint16(pixels):
+def to_uint16(pixels: NDArray[Any]) -> NDArray[np.uint16]:
     """Return pixels in [0, 1] as the 16-bit values that stand for them."""
     return np.rint(np.asarray(pixels, np.float64) * 65535).astype(np.uint16)

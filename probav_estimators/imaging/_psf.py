@@ -1,8 +1,15 @@
 """Estimate the point spread function of a sensor from its frames."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ._registration import register_frames
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["psf_variance"]
 
@@ -14,7 +21,7 @@ _MIN_CLEAR = 0.95
 MIN_FRAMES = 3
 
 
-def psf_variance(lr, qm):
+def psf_variance(lr: NDArray[np.float32], qm: NDArray[np.bool_]) -> float | None:
     """Estimate the variance of a sensor's Gaussian point spread function.
 
     The spectrum that all frames of a place agree upon, once their shifts are undone, has neither

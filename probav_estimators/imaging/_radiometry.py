@@ -1,6 +1,13 @@
 """Relative radiometry: gains and offsets between frames."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["fit_radiometry"]
 
@@ -14,7 +21,9 @@ _MAX_GAIN = 3.0
 MIN_STD = 1 / 65535
 
 
-def fit_radiometry(lr, qm):
+def fit_radiometry(
+    lr: NDArray[np.float32], qm: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Fit gain and offset of each frame against the mean of all.
 
     Parameters

@@ -1,10 +1,15 @@
 """Sub-pixel registration of frames that see one place."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
 from scipy import fft, ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Registration", "register_frames"]
 
@@ -43,11 +48,13 @@ class Registration(NamedTuple):
         Whether the shift of a frame is known.
     """
 
-    shifts: np.ndarray
-    placed: np.ndarray
+    shifts: NDArray[np.float32]
+    placed: NDArray[np.bool_]
 
 
-def register_frames(lr, qm, *, max_shift=8.0):
+def register_frames(
+    lr: NDArray[np.float32], qm: NDArray[np.bool_], *, max_shift: float = 8.0
+) -> Registration:
     """Estimate the shift of every frame against the clearest one.
 
     Whole pixels come from the masked normalised correlation [1]_ of band-passed frames, the rest

@@ -1,6 +1,14 @@
 """Blending of overlapping tiles."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["blend_tiles"]
 
@@ -14,7 +22,13 @@ _RAMP = 16
 _HALO = 48
 
 
-def blend_tiles(predict, shape, scale, tile_size, out):
+def blend_tiles(
+    predict: Callable[[tuple[slice, slice]], NDArray[np.float32]],
+    shape: tuple[int, int],
+    scale: int,
+    tile_size: int,
+    out: NDArray[np.floating],
+) -> None:
     """Make an image of tiles that overlap and fade into each other.
 
     Parameters
