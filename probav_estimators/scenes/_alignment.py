@@ -1,11 +1,20 @@
 """Alignment of the frames of a scene, and reading them aligned."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from itertools import pairwise, product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..imaging import align_frames, move_frames, register_frames
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..imaging import Alignment
+    from ._scene import Scene
 
 __all__ = ["align_scene", "read_aligned"]
 
@@ -13,7 +22,7 @@ __all__ = ["align_scene", "read_aligned"]
 _MAX_SURVEY = 512
 
 
-def align_scene(scene):
+def align_scene(scene: Scene) -> Alignment:
     """Estimate how the frames of a scene are brought together.
 
     Shifts are those that a FrameRegistrar left in the scene, else they are estimated. The image is
@@ -35,7 +44,7 @@ def align_scene(scene):
     """
     window = _clearest_part(scene)
     once = np.flatnonzero(~scene.frames.repeats)
-    lr, qm = (read(once, window) for read in (scene.frames.read_lr, scene.frames.read_qm))
+    lr, qm = scene.frames.read_lr(once, window), scene.frames.read_qm(once, window)
     seen = qm.any(axis=(1, 2))
     if not seen.any():
         raise ValueError(
@@ -69,7 +78,9 @@ def _placement(frames, index, lr, qm):
     return shifts[index], placed[index]
 
 
-def read_aligned(scene, alignment, window=None):
+def read_aligned(
+    scene: Scene, alignment: Alignment, window: tuple[slice, slice] | None = None
+) -> dict[str, NDArray[np.float32]]:
     """Read the frames of a scene, brought together.
 
     Parameters
@@ -86,16 +97,19 @@ def read_aligned(scene, alignment, window=None):
         (t, h', w'), 1 where a frame is clear, else 0; "fractions" (t, 2), what is left of the
         shifts in LR pixels; "level" and "std" (1,), in pixel values.
     """
-    window = window or tuple(slice(0, length) for length in scene.shape)
+    if window is None:
+        height, width = scene.shape
+        window = slice(0, height), slice(0, width)
     pixels = alignment.pixels
     lows, highs = pixels.min(axis=0), pixels.max(axis=0)
     wanted = []
     for part, low, high, length in zip(window, lows, highs, scene.shape, strict=True):
         first = int(np.clip(part.start + low, 0, length - 1))
         wanted.append(slice(first, int(np.clip(part.stop + high, first + 1, length))))
-    lr = scene.frames.read_lr(alignment.index, tuple(wanted))
-    qm = scene.frames.read_qm(alignment.index, tuple(wanted))
-    frames, weights = move_frames(lr, qm, pixels, wanted, window)
+    origin = wanted[0], wanted[1]
+    lr = scene.frames.read_lr(alignment.index, origin)
+    qm = scene.frames.read_qm(alignment.index, origin)
+    frames, weights = move_frames(lr, qm, pixels, origin, window)
     gains, offsets = (x[:, None, None] for x in (alignment.gains, alignment.offsets))
     level, std = np.float32(alignment.level), np.float32(alignment.std)
     frames = ((frames - offsets) / gains - level) / std

@@ -10,7 +10,7 @@ __all__ = ["digest"]
 _DIGEST_BYTES = 16
 
 
-def digest(*parts):
+def digest(*parts: object) -> str:
     """Hash parts in their order.
 
     Parameters

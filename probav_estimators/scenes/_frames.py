@@ -1,11 +1,18 @@
 """Sources of LR frames and their quality maps, read when asked for."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..imaging import as_mask, as_pixels
 from ._fingerprint import digest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["WHOLE", "DerivedFrames", "Frames", "StoredFrames"]
 
@@ -65,16 +72,20 @@ class Frames(ABC):
     """
 
     @abstractmethod
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of frames."""
 
     @property
     @abstractmethod
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(h, w) of every frame."""
 
     @abstractmethod
-    def read_lr(self, index=None, window=WHOLE):
+    def read_lr(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.float32]:
         """Pixels of some frames: (t, h', w') float32 in [0, 1].
 
         Parameters
@@ -90,7 +101,11 @@ class Frames(ABC):
         """
 
     @abstractmethod
-    def read_qm(self, index=None, window=WHOLE):
+    def read_qm(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.bool_]:
         """Quality maps of some frames: (t, h', w') bool, True = clear.
 
         Parameters
@@ -104,38 +119,38 @@ class Frames(ABC):
         """
 
     @property
-    def shifts(self):
+    def shifts(self) -> NDArray[np.float32] | None:
         """Estimated shifts, (t, 2) float32 LR pixels (down, right), or None."""
         return None
 
     @property
-    def placed(self):
+    def placed(self) -> NDArray[np.bool_] | None:
         """For which frames a shift was estimated, (t,) bool, or None."""
         return None
 
     @property
-    def aligned(self):
+    def aligned(self) -> bool:
         """Whether the frames were resampled so that they lie on each other."""
         return False
 
     @property
-    def origins(self):
+    def origins(self) -> NDArray[np.intp]:
         """Numbers that tell frames apart, (t,) int: a frame and its copies have one number."""
         return np.arange(len(self))
 
     @property
-    def repeats(self):
+    def repeats(self) -> NDArray[np.bool_]:
         """Which frames repeat an earlier one, (t,) bool; what aligns frames leaves them out."""
         repeats = np.ones(len(self), bool)
         repeats[np.unique(self.origins, return_index=True)[1]] = False
         return repeats
 
     @property
-    def true_shifts(self):
+    def true_shifts(self) -> NDArray[np.float32] | None:
         """Simulated shifts against the HR grid, (t, 2) float32 LR pixels (down, right), or None."""
         return None
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hash that changes when the frames change.
 
         Here it is that of all pixels and maps, which are read one frame at a time. Override it
@@ -199,44 +214,52 @@ class DerivedFrames(Frames):
     True
     """
 
-    def __init__(self, frames, **parameters):
+    def __init__(self, frames: Frames, **parameters: object) -> None:
         self.source = frames
         self._parameters = parameters
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.source)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         return self.source.shape
 
     @property
-    def shifts(self):
+    def shifts(self) -> NDArray[np.float32] | None:
         return self.source.shifts
 
     @property
-    def placed(self):
+    def placed(self) -> NDArray[np.bool_] | None:
         return self.source.placed
 
     @property
-    def aligned(self):
+    def aligned(self) -> bool:
         return self.source.aligned
 
     @property
-    def origins(self):
+    def origins(self) -> NDArray[np.intp]:
         return self.source.origins
 
     @property
-    def true_shifts(self):
+    def true_shifts(self) -> NDArray[np.float32] | None:
         return self.source.true_shifts
 
-    def read_lr(self, index=None, window=WHOLE):
+    def read_lr(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.float32]:
         return self.source.read_lr(index, window)
 
-    def read_qm(self, index=None, window=WHOLE):
+    def read_qm(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.bool_]:
         return self.source.read_qm(index, window)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hash of the source's fingerprint, the class and its parameters; reads no pixels."""
         return digest(self.source.fingerprint(), type(self).__qualname__, self._parameters)
 
@@ -252,35 +275,42 @@ class StoredFrames(Frames):
     true_shifts : float32 array of shape (t, 2), default=None
     """
 
-    def __init__(self, lr, qm, true_shifts=None):
+    def __init__(
+        self, lr: Sequence[Any], qm: Sequence[Any], true_shifts: NDArray[np.float32] | None = None
+    ) -> None:
         self._lr = lr
         self._qm = qm
         self._true_shifts = true_shifts
-        self._shape = self._bits = None
+        self._shape: tuple[int, int] | None = None
+        self._bits: int | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._lr)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         if self._shape is None:
             self._shape = self._lr[0].shape
         return self._shape
 
     @property
-    def true_shifts(self):
+    def true_shifts(self) -> NDArray[np.float32] | None:
         return self._true_shifts
 
-    def with_true_shifts(self, true_shifts):
+    def with_true_shifts(self, true_shifts: NDArray[np.float32]) -> StoredFrames:
         """The same frames, with the shifts that they were simulated with."""
         return StoredFrames(self._lr, self._qm, np.array(true_shifts, np.float32))
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hash of what tells the images apart; of files, it takes the checksums inside."""
         lr, qm = ([image.fingerprint() for image in images] for images in (self._lr, self._qm))
         return digest(lr, qm, self._true_shifts)
 
-    def read_lr(self, index=None, window=WHOLE):
+    def read_lr(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.float32]:
         if self._bits is None:
             self._bits = self._lr[0].bits
         index = range(len(self)) if index is None else index
@@ -292,7 +322,11 @@ class StoredFrames(Frames):
                 )
         return self._read(self._lr, index, window, as_pixels, np.float32)
 
-    def read_qm(self, index=None, window=WHOLE):
+    def read_qm(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.bool_]:
         return self._read(self._qm, index, window, as_mask, bool)
 
     def _read(self, images, index, window, convert, dtype):

@@ -1,5 +1,7 @@
 """The data set's layout: split/BAND/imgset0000/{LR000,QM000,...,HR,SM}.png and norm.csv."""
 
+from __future__ import annotations
+
 import os
 import re
 from pathlib import Path
@@ -36,13 +38,13 @@ class SceneFiles(NamedTuple):
     hr, sm : str or None
     """
 
-    frames: list
-    maps: list
+    frames: list[str]
+    maps: list[str]
     hr: str | None
     sm: str | None
 
 
-def list_scene_files(folder):
+def list_scene_files(folder: str | os.PathLike[str]) -> SceneFiles:
     """List the images of one scene.
 
     Parameters
@@ -90,9 +92,9 @@ def list_scene_files(folder):
             f"{path} has no {missing}, while other frames of the scene have both: restore it, or "
             f"remove {'LR' if missing.startswith('QM') else 'QM'}{number}"
         )
-    truth = (os.path.join(path, name) if name in names else None for name in (HR_NAME, SM_NAME))
-    listed = ([os.path.join(path, name) for name in kind] for kind in (frames, maps))
-    return SceneFiles(*listed, *truth)
+    hr, sm = (os.path.join(path, name) if name in names else None for name in (HR_NAME, SM_NAME))
+    frames, maps = ([os.path.join(path, name) for name in kind] for kind in (frames, maps))
+    return SceneFiles(frames, maps, hr, sm)
 
 
 def _find_other_image(names):
@@ -112,27 +114,28 @@ def _length_then_name(name):
     return len(name), name
 
 
-def frame_name(number):
+def frame_name(number: int) -> str:
     return f"LR{number:03d}.png"
 
 
-def map_name(number):
+def map_name(number: int) -> str:
     return f"QM{number:03d}.png"
 
 
-def can_name_folder(name):
+def can_name_folder(name: str) -> bool:
     """Whether a split, a band or a scene can be called so."""
     return _FOLDER_NAME.fullmatch(name) is not None
 
 
-def band_by_name(folder):
+def band_by_name(folder: str) -> str | None:
     """Band that a folder is named after, or None if the name is not written like one."""
     return folder if _BAND_FOLDER.fullmatch(folder) else None
 
 
-def find_scene_folders(root):
+def find_scene_folders(root: Path) -> list[Path]:
     """Folders of scenes below a data set's root, a split or a band; by split, then by name."""
-    scene_folders, others = [], [root]
+    scene_folders: list[Path] = []
+    others = [root]
     for _ in range(DEPTH):
         folders = [folder for other in others for folder in _list_folders(other)]
         others = [folder for folder in folders if not _has_images(folder)]
@@ -150,7 +153,7 @@ def _has_images(folder):
         return any(_IMAGE_NAME.fullmatch(entry.name) for entry in entries)
 
 
-def find_named(root, name):
+def find_named(root: Path, name: str) -> Path | None:
     """Folder of a scene in any band of any split, or None."""
     return next((folder for depth in ("*", "*/*") for folder in root.glob(f"{depth}/{name}")), None)
 
@@ -162,7 +165,7 @@ def _split_then_name(folder, root):
     return _SPLIT_ORDER.get(split, len(_SPLIT_ORDER)), split, folder.name, parents
 
 
-def band_of(folder, root):
+def band_of(folder: Path, root: Path) -> str | None:
     """Band that the place of a scene's folder below `root` tells, or None."""
     parents = folder.relative_to(root).parts[:-1]
     return parents[-1] if parents and parents[-1] not in _SPLIT_ORDER else None

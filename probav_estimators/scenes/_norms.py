@@ -1,6 +1,7 @@
 """The file norm.csv: one "name N" per line, the baseline's cPSNR of every scene."""
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ _NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _MAX_BYTES = 2**24
 
 
-def read_norms(path):
+def read_norms(path: str | os.PathLike[str]) -> dict[str, float]:
     """Read a norm.csv.
 
     Returns
@@ -52,7 +53,7 @@ def read_norms(path):
     return norms
 
 
-def find_norms(folder):
+def find_norms(folder: str | os.PathLike[str]) -> dict[str, float]:
     """Read the nearest norm.csv in `folder` or above it, as far as a data set is deep.
 
     Returns
@@ -67,7 +68,7 @@ def find_norms(folder):
     return {}
 
 
-def update_norms(root, norms):
+def update_norms(root: str | os.PathLike[str], norms: dict[str, float]) -> None:
     """Add `norms` to the norm.csv of `root`; the file is replaced as a whole."""
     path = Path(root) / NORMS_NAME
     merged = (read_norms(path) if path.exists() else {}) | norms

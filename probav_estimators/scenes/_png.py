@@ -1,7 +1,10 @@
 """PNG files in and out, and the images of a scene, on disk or in memory."""
 
+from __future__ import annotations
+
 import os
 from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cachetools import LRUCache, cached
@@ -21,6 +24,9 @@ from ._png_checks import (
     read_checked,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 # Decoded files that this process keeps: small data sets are decoded once, large ones stay on disk.
 _CACHE_BYTES = 96 * 2**20
 
@@ -30,22 +36,22 @@ class ArrayImage:
 
     __slots__ = ("_values", "where")
 
-    def __init__(self, values, where):
+    def __init__(self, values: NDArray[Any], where: str) -> None:
         self._values = values
         self.where = where
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         return self._values.shape
 
     @property
-    def bits(self):
+    def bits(self) -> int:
         return 8 * self._values.itemsize
 
-    def read(self):
+    def read(self) -> NDArray[Any]:
         return self._values
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hash of the values."""
         return digest(self._values)
 
@@ -61,16 +67,16 @@ class PngImage:
 
     __slots__ = ("where",)
 
-    def __init__(self, where):
+    def __init__(self, where: str) -> None:
         self.where = where
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(h, w), from the file's header."""
         return self._read_start().shape
 
     @property
-    def bits(self):
+    def bits(self) -> int:
         """Bits of each value, from the file's header."""
         return self._read_start().bits
 
@@ -78,7 +84,7 @@ class PngImage:
         with open_png(self.where) as stream:
             return parse_start(stream.read(START_BYTES), self.where)
 
-    def read(self):
+    def read(self) -> NDArray[Any]:
         """Values of the file: a read-only (h, w) array of uint8, uint16 or bool."""
         path = self.where
         try:
@@ -87,7 +93,7 @@ class PngImage:
             raise missing(path) from None
         return _decode(path, status.st_ino, status.st_mtime_ns, status.st_size)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hash of the file's size and the checksums of its chunks; no pixel is decoded."""
         return digest(*list_checksums(self.where))
 
@@ -97,25 +103,25 @@ class ClearMask:
 
     __slots__ = ("_image",)
 
-    def __init__(self, image):
+    def __init__(self, image: ArrayImage | PngImage) -> None:
         self._image = image
 
     @property
-    def where(self):
+    def where(self) -> str:
         return self._image.where
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         return self._image.shape
 
-    def read(self):
+    def read(self) -> NDArray[np.bool_]:
         return np.broadcast_to(True, self.shape)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         return "clear"
 
 
-def write_png(path, values):
+def write_png(path: str | os.PathLike[str], values: NDArray[Any]) -> None:
     """Write a (h, w) array as a PNG: uint16 as 16 bits, bool as 8 bits (0 or 255).
 
     The file appears under its name only once it is whole.

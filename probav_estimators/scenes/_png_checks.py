@@ -1,9 +1,11 @@
 """Checks of the bytes of PNG files, before and after they are decoded."""
 
+from __future__ import annotations
+
 import os
 import struct
 import zlib
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 __all__ = [
     "MAX_PIXELS",
@@ -54,7 +56,7 @@ _GREY_BITS = (1, 2, 4, 8, 16)
 _COLOURS = {0: "grey", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 
 
-def read_checked(path, size):
+def read_checked(path: str | os.PathLike[str], size: int) -> tuple[bytes, Start]:
     """Return the content of a file of `size` bytes and its `Start`.
 
     Raises
@@ -81,12 +83,12 @@ def read_checked(path, size):
 class Start(NamedTuple):
     """What the first bytes of a PNG file tell: (h, w), bits of each value, interlaced or not."""
 
-    shape: tuple
+    shape: tuple[int, int]
     bits: int
     interlaced: bool
 
     @property
-    def n_bytes(self):
+    def n_bytes(self) -> int:
         """Bytes of the rows before compression; each row has one for its filter."""
         if self.interlaced:
             return sum(self._rows(*places) for places in _INTERLACED)
@@ -100,7 +102,7 @@ class Start(NamedTuple):
         return height * (1 + -(-width * self.bits // 8)) if width else 0
 
 
-def parse_start(start, path):
+def parse_start(start: bytes, path: str | os.PathLike[str]) -> Start:
     """Return the `Start` of a file, from its first `START_BYTES`.
 
     Raises
@@ -128,7 +130,7 @@ def parse_start(start, path):
     return Start((height, width), bits, bool(interlaced))
 
 
-def check_rows(content, start, path):
+def check_rows(content: bytes, start: Start, path: str | os.PathLike[str]) -> None:
     """Raise ValueError if rows are missing, which the decoder takes for 0."""
     expand, count = zlib.decompressobj(), 0
     try:
@@ -156,11 +158,11 @@ def _chunks(content, path):
         yield kind, view[start:end], int.from_bytes(view[end:place], "big")
 
 
-def list_checksums(path):
+def list_checksums(path: str | os.PathLike[str]) -> list[Any]:
     """Size of a PNG file, and the checksum, length and type of each chunk."""
     with open_png(path) as stream:
         place = len(_SIGNATURE)
-        found = [os.fstat(stream.fileno()).st_size, stream.read(place + _HEADER_BYTES)]
+        found: list[Any] = [os.fstat(stream.fileno()).st_size, stream.read(place + _HEADER_BYTES)]
         # Between two chunks lie the checksum of one and the length and type of the next. What is
         # no PNG file ends the walk, and reading it will say so.
         while (header := found[-1][-_HEADER_BYTES:])[4:].isalpha():
@@ -170,7 +172,7 @@ def list_checksums(path):
     return found
 
 
-def open_png(path):
+def open_png(path: str | os.PathLike[str]) -> IO[bytes]:
     """Open a file for reading, or say that it is not there."""
     try:
         return open(path, "rb", buffering=0)
@@ -180,11 +182,11 @@ def open_png(path):
         raise ValueError(f"{path} is a folder: restore the file, or remove the scene") from None
 
 
-def missing(path):
+def missing(path: str | os.PathLike[str]) -> FileNotFoundError:
     """Error of a file that is not there."""
     return FileNotFoundError(f"{path} does not exist: restore it, or list the folder again")
 
 
-def damaged(path, why):
+def damaged(path: str | os.PathLike[str], why: object) -> ValueError:
     """Error of a file that is not what was written."""
     return ValueError(f"{path} is damaged ({why}): restore it, or remove the scene")

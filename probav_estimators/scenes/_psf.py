@@ -1,8 +1,16 @@
 """Estimate the point spread function of the sensor that took scenes."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..imaging import MIN_FRAMES, psf_variance
+
+if TYPE_CHECKING:
+    from ._scene import Scene
 
 __all__ = ["estimate_psf_sigma"]
 
@@ -10,7 +18,7 @@ _MAX_SCENES = 32
 _MIN_SIGMA = 0.1
 
 
-def estimate_psf_sigma(scenes):
+def estimate_psf_sigma(scenes: Sequence[Scene]) -> float:
     """Estimate the standard deviation of a sensor's Gaussian point spread function.
 
     See :func:`probav_estimators.imaging.psf_variance` for the method.

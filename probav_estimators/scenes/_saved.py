@@ -1,10 +1,13 @@
 """Scenes from and to folders."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -27,7 +30,9 @@ from ._validation import check_scenes
 __all__ = ["load_scenes", "save_scenes"]
 
 
-def load_scenes(root, *, bands=None):
+def load_scenes(
+    root: str | os.PathLike[str], *, bands: str | Sequence[str] | None = None
+) -> list[Scene]:
     """Scenes of a data set on disk.
 
     Folders are listed, pixels are not read.
@@ -103,7 +108,9 @@ def load_scenes(root, *, bands=None):
     return scenes
 
 
-def save_scenes(scenes, root, *, split="train"):
+def save_scenes(
+    scenes: Sequence[Scene], root: str | os.PathLike[str], *, split: str = "train"
+) -> None:
     """Write scenes in the data set's layout, with norm.csv.
 
     Parameters

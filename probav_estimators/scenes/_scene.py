@@ -1,8 +1,11 @@
 """A scene: one place, seen several times, with its truth where that is known."""
 
+from __future__ import annotations
+
 import copy
 import os
 import warnings
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -13,6 +16,9 @@ from ._layout import band_by_name, list_scene_files
 from ._norms import find_norms
 from ._png import ArrayImage, ClearMask, PngImage
 from ._snapshots import keep_mask, keep_pixels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Scene"]
 
@@ -69,9 +75,20 @@ class Scene:
     (9, 3)
     """
 
-    def __init__(self, lr, qm=None, hr=None, sm=None, *, norm=None, name=None, band=None):
+    def __init__(
+        self,
+        lr: NDArray[Any],
+        qm: NDArray[Any] | None = None,
+        hr: NDArray[Any] | None = None,
+        sm: NDArray[Any] | None = None,
+        *,
+        norm: float | None = None,
+        name: str | None = None,
+        band: str | None = None,
+    ) -> None:
         label = _label(name)
-        lr, maps, clear = _as_stack(lr, f"{label}: lr"), None, None
+        lr, clear = _as_stack(lr, f"{label}: lr"), None
+        maps: list[ArrayImage] | list[ClearMask] | None = None
         if qm is not None:
             qm = _as_stack(qm, f"{label}: qm")
             if qm.shape != lr.shape:
@@ -115,7 +132,7 @@ class Scene:
         self._upscaling = None
 
     @classmethod
-    def from_dir(cls, path, *, norm=None):
+    def from_dir(cls, path: str | os.PathLike[str], *, norm: float | None = None) -> Self:
         """Scene of one folder: LR000.png, QM000.png, ... and, where known, HR.png and SM.png.
 
         Only the folder is listed; pixels are read when they are asked for.
@@ -154,7 +171,16 @@ class Scene:
         return scene
 
     @classmethod
-    def from_frames(cls, frames, hr=None, sm=None, *, norm=None, name=None, band=None):
+    def from_frames(
+        cls,
+        frames: Frames,
+        hr: NDArray[Any] | None = None,
+        sm: NDArray[Any] | None = None,
+        *,
+        norm: float | None = None,
+        name: str | None = None,
+        band: str | None = None,
+    ) -> Self:
         """Scene of a source of frames of your own.
 
         Parameters
@@ -200,43 +226,43 @@ class Scene:
         scene._set_up(StoredFrames(lr, qm), hr, sm, norm, name, band)
         return scene, len(files.maps)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of frames."""
         return len(self._frames)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         parts = [repr(self.name)] if self.name is not None else []
         if self.band is not None:
             parts.append(f"band={self.band!r}")
         return f"<Scene {', '.join([*parts, f'{len(self)} frames'])}>"
 
     @property
-    def lr(self):
+    def lr(self) -> NDArray[np.float32]:
         """Frames, (t, h, w) float32 in [0, 1]."""
         return self._frames.read_lr()
 
     @property
-    def qm(self):
+    def qm(self) -> NDArray[np.bool_]:
         """Quality maps, (t, h, w) bool, True = clear."""
         return self._frames.read_qm()
 
     @property
-    def hr(self):
+    def hr(self) -> NDArray[np.float32] | None:
         """High-resolution image, (H, W) float32 in [0, 1], or None."""
         return self._truth.read_hr() if self.has_hr else None
 
     @property
-    def sm(self):
+    def sm(self) -> NDArray[np.bool_] | None:
         """Status map, (H, W) bool, True = clear; None if there is neither a map nor an image."""
         return self._truth.read_sm() if self._truth.shape is not None else None
 
     @property
-    def has_hr(self):
+    def has_hr(self) -> bool:
         """Whether the truth is known; reads nothing."""
         return self._truth.hr is not None
 
     @property
-    def norm(self):
+    def norm(self) -> float | None:
         """N, the baseline's cPSNR of the scene in dB; None without `hr`.
 
         If it was not given, it is computed from all frames of the scene, once. It is at most
@@ -245,7 +271,7 @@ class Scene:
         return self._truth.norm
 
     @property
-    def scale(self):
+    def scale(self) -> int | None:
         """How many HR pixels go into one LR pixel along each axis.
 
         None if the scene has neither HR image nor status map and was not upscaled.
@@ -255,22 +281,22 @@ class Scene:
         return self._upscaling.scale if self._upscaling is not None else None
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(h, w) of the frames; reads at most a file's header."""
         return self._frames.shape
 
     @property
-    def shifts(self):
+    def shifts(self) -> NDArray[np.float32] | None:
         """Shifts that a registration found, (t, 2) float32 LR pixels (down, right), or None."""
         return self._frames.shifts
 
     @property
-    def placed(self):
+    def placed(self) -> NDArray[np.bool_] | None:
         """For which frames a registration found the shift, (t,) bool, or None."""
         return self._frames.placed
 
     @property
-    def true_shifts(self):
+    def true_shifts(self) -> NDArray[np.float32] | None:
         """Shifts against the HR grid, (t, 2) float32 LR pixels (down, right), or None.
 
         Known for simulated scenes only.
@@ -278,41 +304,43 @@ class Scene:
         return self._frames.true_shifts
 
     @property
-    def inputs(self):
+    def inputs(self) -> NDArray[np.float32] | None:
         """What a net is given, (v, c, h', w') float32: v samples of c channels.
 
         None before InputComposer.
         """
         if self._composition is None:
             return None
-        return np.stack([self.read_inputs(view) for view in range(self.n_views)])
+        return np.stack([self.read_inputs(view) for view in range(self.n_views)])  # type: ignore[arg-type]
 
     @property
-    def is_composed(self):
+    def is_composed(self) -> bool:
         """Whether an InputComposer has said what `inputs` is."""
         return self._composition is not None
 
     @property
-    def n_views(self):
+    def n_views(self) -> int | None:
         """Number of samples v that `inputs` has; None before InputComposer."""
         return self._composition.n_views(len(self)) if self.is_composed else None
 
     @property
-    def n_channels(self):
+    def n_channels(self) -> int | None:
         """Number of channels c of each sample of `inputs`; None before InputComposer."""
         return self._composition.n_channels(len(self)) if self.is_composed else None
 
     @property
-    def n_composed_frames(self):
+    def n_composed_frames(self) -> int | None:
         """How many of these channels are frames, which come first; None before InputComposer."""
         return len(self._composition.frames_of(0, len(self))) if self.is_composed else None
 
     @property
-    def input_scale(self):
+    def input_scale(self) -> int:
         """How much larger than the frames `inputs` is."""
         return 1 if self._upscaling is None else self._upscaling.scale
 
-    def read_inputs(self, view, window=None):
+    def read_inputs(
+        self, view: int, window: tuple[slice, slice] | None = None
+    ) -> NDArray[np.float32]:
         """One sample of `inputs`, or a part of it.
 
         Parameters
@@ -344,7 +372,9 @@ class Scene:
             return composed
         return self._upscaling.upscale(composed, _relative(window, wanted))
 
-    def read_mean(self, view, scale, window=None):
+    def read_mean(
+        self, view: int, scale: int, window: tuple[slice, slice] | None = None
+    ) -> NDArray[np.float32]:
         """Mean of the frames of one sample, upscaled by the bicubic kernel.
 
         Pixels that no quality map calls clear take part only where no frame is clear.
@@ -377,7 +407,9 @@ class Scene:
         mean = (lr * clear).sum(axis=0) / clear.sum(axis=0, dtype=np.float32)
         return upscale_bicubic(mean, scale, _relative(window, wanted))
 
-    def read_truth(self, window=None):
+    def read_truth(
+        self, window: tuple[slice, slice] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """HR image and status map, or the part of them that a window of the frames covers.
 
         Parameters
@@ -392,10 +424,11 @@ class Scene:
         """
         if window is not None:
             scale = self.scale
-            window = tuple(slice(scale * part.start, scale * part.stop) for part in window)
+            rows, columns = (slice(scale * part.start, scale * part.stop) for part in window)
+            window = rows, columns
         return self._truth.read_hr(window or WHOLE), self._truth.read_sm(window or WHOLE)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hash that changes when anything changes that a training sees of this scene.
 
         That is pixels, maps, truth, a norm that was given, and what transformers have recorded:
@@ -432,24 +465,24 @@ class Scene:
         )
 
     @property
-    def frames(self):
+    def frames(self) -> Frames:
         """The :class:`~probav_estimators.Frames` that this scene reads."""
         return self._frames
 
-    def with_frames(self, frames):
+    def with_frames(self, frames: Frames) -> Self:
         """Scene with other frames of the same place, and the same truth and norm."""
         return self._changed(_frames=frames)
 
-    def with_composition(self, composition):
+    def with_composition(self, composition: Any) -> Self:
         """Scene whose `inputs` is what `composition` makes of its frames."""
         return self._changed(_composition=composition)
 
-    def with_upscaling(self, upscaling):
+    def with_upscaling(self, upscaling: Any) -> Self:
         """Scene whose `inputs` is upscaled once it is composed."""
         return self._changed(_upscaling=upscaling)
 
     @property
-    def label(self):
+    def label(self) -> str:
         """What messages call the scene: "scene imgset0594", or "unnamed scene"."""
         return _label(self.name)
 

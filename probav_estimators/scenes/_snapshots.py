@@ -1,15 +1,23 @@
 """Arrays that a scene keeps: copies that nobody else can change, or memory maps."""
 
+from __future__ import annotations
+
 import mmap
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..imaging import as_mask, check_pixels
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["keep_mask", "keep_pixels"]
 
 
-def keep_pixels(values, name, clear=None):
+def keep_pixels(
+    values: NDArray[Any], name: str, clear: NDArray[np.bool_] | None = None
+) -> NDArray[Any]:
     """Return a read-only copy of pixels: integers in their type, floats as float32.
 
     Parameters
@@ -32,7 +40,7 @@ def keep_pixels(values, name, clear=None):
     return _freeze(np.array(values, np.float32 if values.dtype.kind == "f" else values.dtype))
 
 
-def keep_mask(values, name):
+def keep_mask(values: NDArray[Any], name: str) -> NDArray[Any]:
     """Return a read-only copy of masks as bool; a memory map stays one, in its type.
 
     Raises

@@ -1,9 +1,13 @@
 """Validation of lists of scenes."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 from ._scene import Scene
 
 
-def check_scenes(scenes, caller, *, truth=False):
+def check_scenes(scenes: Sequence[Scene], caller: str, *, truth: bool = False) -> Sequence[Scene]:
     """Return `scenes` as a list, or say what is wrong with it.
 
     Parameters
