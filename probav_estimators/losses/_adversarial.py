@@ -1,6 +1,7 @@
 """Adversarial loss: a discriminator and a perceptual term."""
 
 from numbers import Real
+from typing import Any
 
 import torch
 from sklearn.utils._param_validation import Interval
@@ -86,13 +87,13 @@ class AdversarialLoss(CPSNRLoss):
 
     def __init__(
         self,
-        norm=46.5,
-        clearance_weight=0.5,
-        border=3,
-        adversarial_weight=0.1,
-        perceptual_weight=0.1,
-        lr=2e-4,
-    ):
+        norm: float = 46.5,
+        clearance_weight: float = 0.5,
+        border: int = 3,
+        adversarial_weight: float = 0.1,
+        perceptual_weight: float = 0.1,
+        lr: float = 2e-4,
+    ) -> None:
         super().__init__(norm, clearance_weight, border)
         self.adversarial_weight = adversarial_weight
         self.perceptual_weight = perceptual_weight
@@ -105,7 +106,7 @@ class AdversarialLoss(CPSNRLoss):
         )
         self._opponent = _Opponent(lr)
 
-    def aligned_loss(self, sr, hr, clear):
+    def aligned_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         if min(sr.shape[1:]) < _MIN_SIZE:
             height, width = sr.shape[1:]
             raise ValueError(
@@ -121,10 +122,10 @@ class AdversarialLoss(CPSNRLoss):
         hinge, distance = self._opponent.meet(fake, real, learn=sr.requires_grad)
         return loss + self.adversarial_weight * hinge + self.perceptual_weight * distance
 
-    def get_extra_state(self):
+    def get_extra_state(self) -> dict[str, Any]:
         return self._opponent.state_dict()
 
-    def set_extra_state(self, state):
+    def set_extra_state(self, state: dict[str, Any]) -> None:
         self._opponent.load_state_dict(state)
 
 

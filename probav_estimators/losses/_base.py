@@ -1,7 +1,17 @@
 """Base of the training losses."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from torch import nn
 from torch.nn.functional import binary_cross_entropy
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..scenes import Scene
 
 __all__ = ["SceneLoss"]
 
@@ -31,11 +41,11 @@ class SceneLoss(nn.Module):
     #: Part of the frames of each sample that it compares with, and that the net is not given.
     left_out = 0.0
 
-    def __init__(self, clearance_weight=0.5):
+    def __init__(self, clearance_weight: float = 0.5) -> None:
         super().__init__()
         self.clearance_weight = clearance_weight
 
-    def prepare(self, scenes):
+    def prepare(self, scenes: Sequence[Scene]) -> None:
         """Learn from the scenes what the loss needs to know; `fit` calls it before it trains.
 
         Parameters
@@ -44,7 +54,12 @@ class SceneLoss(nn.Module):
             Those of `fit`, validation scenes among them.
         """
 
-    def compare(self, prediction, target, sample):
+    def compare(
+        self,
+        prediction: torch.Tensor,
+        target: dict[str, torch.Tensor],
+        sample: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
         """Loss of a batch; what a training calls.
 
         Parameters
@@ -62,7 +77,7 @@ class SceneLoss(nn.Module):
         """
         return self(prediction, target["truth"])
 
-    def forward(self, prediction, truth):
+    def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """Loss of a batch with HR images.
 
         Parameters
@@ -82,7 +97,7 @@ class SceneLoss(nn.Module):
             loss = loss + self.clearance_weight * binary_cross_entropy(prediction[:, 1], clear)
         return loss
 
-    def image_loss(self, sr, hr, clear):
+    def image_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         """Loss of the images.
 
         Parameters

@@ -1,7 +1,11 @@
 """Reprojection loss: training without HR images."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import torch
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
@@ -10,6 +14,9 @@ from torch.nn.functional import pixel_unshuffle
 from ..scenes import estimate_psf_sigma
 from ._base import SceneLoss
 from ._sensor_model import SensorModel
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
 
 __all__ = ["ReprojectionLoss"]
 
@@ -77,7 +84,12 @@ class ReprojectionLoss(SceneLoss):
     needs_truth = False
     left_out = 0.25
 
-    def __init__(self, psf_sigma=None, placement_error=0.29, image_sigma=0.5):
+    def __init__(
+        self,
+        psf_sigma: float | None = None,
+        placement_error: float = 0.29,
+        image_sigma: float | None = 0.5,
+    ) -> None:
         super().__init__()
         validate_parameter_constraints(
             {
@@ -96,7 +108,7 @@ class ReprojectionLoss(SceneLoss):
         self.placement_error = placement_error
         self.image_sigma = image_sigma
 
-    def prepare(self, scenes):
+    def prepare(self, scenes: Sequence[Scene]) -> None:
         """Estimate the point spread function, unless it was given.
 
         Parameters
@@ -111,10 +123,15 @@ class ReprojectionLoss(SceneLoss):
         given = self.psf_sigma
         self.psf_sigma_ = estimate_psf_sigma(scenes) if given is None else given
 
-    def compare(self, prediction, target, sample):
+    def compare(
+        self,
+        prediction: torch.Tensor,
+        target: dict[str, torch.Tensor],
+        sample: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
         return self(prediction, sample)
 
-    def forward(self, prediction, sample):
+    def forward(self, prediction: torch.Tensor, sample: dict[str, torch.Tensor]) -> torch.Tensor:  # type: ignore[override]
         """Loss of a batch; without a given point spread function, :meth:`prepare` comes first.
 
         Parameters

@@ -1,12 +1,18 @@
 """Losses that compare an image with the truth."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from ._base import SceneLoss
 from ._shifts import align_best, batch_cpsnr
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["CPSNRLoss", "MSELoss", "MaskedMSELoss", "check_parameters"]
 
@@ -64,7 +70,7 @@ class CPSNRLoss(SceneLoss):
     1.0
     """
 
-    def __init__(self, norm=46.5, clearance_weight=0.5, border=0):
+    def __init__(self, norm: float = 46.5, clearance_weight: float = 0.5, border: int = 0) -> None:
         super().__init__(clearance_weight)
         self.norm = norm
         self.border = border
@@ -75,12 +81,12 @@ class CPSNRLoss(SceneLoss):
             border=[Interval(Integral, 0, None, closed="left")],
         )
 
-    def image_loss(self, sr, hr, clear):
+    def image_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         if self.border:
             sr, hr, clear = align_best(sr, hr, clear, self.border)
         return self.aligned_loss(sr, hr, clear)
 
-    def aligned_loss(self, sr, hr, clear):
+    def aligned_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         """Loss of the images, each of shape (n, H, W), once they lie on their truths."""
         seen = clear.any(dim=2).any(dim=1)
         cpsnr = batch_cpsnr(sr[seen], hr[seen], clear[seen])
@@ -117,11 +123,11 @@ class MaskedMSELoss(SceneLoss):
     0.0625
     """
 
-    def __init__(self, clearance_weight=0.5):
+    def __init__(self, clearance_weight: float = 0.5) -> None:
         super().__init__(clearance_weight)
         check_parameters(self, clearance_weight=[_WEIGHT])
 
-    def image_loss(self, sr, hr, clear):
+    def image_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         return (clear * (sr - hr) ** 2).sum() / clear.sum().clamp_min(1)
 
 
@@ -151,15 +157,15 @@ class MSELoss(SceneLoss):
     0.15625
     """
 
-    def __init__(self, clearance_weight=0.5):
+    def __init__(self, clearance_weight: float = 0.5) -> None:
         super().__init__(clearance_weight)
         check_parameters(self, clearance_weight=[_WEIGHT])
 
-    def image_loss(self, sr, hr, clear):
+    def image_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         return ((sr - hr) ** 2).mean()
 
 
-def check_parameters(loss, **constraints):
+def check_parameters(loss: nn.Module, **constraints: list[Any]) -> None:
     """Raise a ValueError that names the attribute of a loss that is not valid, and its value."""
     values = {name: getattr(loss, name) for name in constraints}
     validate_parameter_constraints(constraints, values, type(loss).__name__)

@@ -29,11 +29,13 @@ class SensorModel(nn.Module):
     #: LR pixels beyond its own that a pixel responds to.
     reach = _REACH
 
-    def __init__(self, scale):
+    def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale
 
-    def kernels(self, fractions, *, sigma=_BLUR_SIGMA, pixel=1.0):
+    def kernels(
+        self, fractions: torch.Tensor, *, sigma: float = _BLUR_SIGMA, pixel: float = 1.0
+    ) -> torch.Tensor:
         """Weights of the HR pixels in each pixel of a frame.
 
         Parameters
@@ -60,14 +62,14 @@ class SensorModel(nn.Module):
         weights = torch.einsum("ntai,ntbj->ntijab", down, right)
         return weights.flatten(2, 3)
 
-    def see(self, image, kernels):
+    def see(self, image: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
         """Frames of an image: (n, s * s, h, w) to (n, t, h, w)."""
         n, t = kernels.shape[:2]
         padded = pad(image, (_REACH,) * 4, mode="replicate")
         frames = conv2d(padded.flatten(0, 1)[None], kernels.flatten(0, 1), groups=n)
         return frames.unflatten(1, (n, t))[0]
 
-    def back_project(self, frames, kernels):
+    def back_project(self, frames: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
         """The adjoint of `see`, without the repeated edge: (n, t, h, w) to (n, s * s, h, w)."""
         n = len(kernels)
         image = conv_transpose2d(

@@ -10,7 +10,7 @@ __all__ = ["align_best", "batch_cpsnr", "best_shifts"]
 _MIN_CMSE = 1e-10
 
 
-def batch_cpsnr(sr, hr, clear):
+def batch_cpsnr(sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
     """Measure the cPSNR of each image of a batch in place; a gradient flows through it.
 
     Parameters
@@ -38,7 +38,9 @@ def batch_cpsnr(sr, hr, clear):
     return -10 * cmse.clamp_min(_MIN_CMSE).log10()
 
 
-def align_best(sr, hr, clear, border):
+def align_best(
+    sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor, border: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Crop a batch to the shift at which each image has its best cPSNR.
 
     Parameters
@@ -74,7 +76,9 @@ def align_best(sr, hr, clear, border):
     return sr[:, border : border + height, border : border + width], windows(hr), windows(clear)
 
 
-def best_shifts(sr, hr, clear, border):
+def best_shifts(
+    sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor, border: int
+) -> tuple[list[int], list[int]]:
     """Find where the best window of the truth begins, for each image of a batch.
 
     Parameters

@@ -1,6 +1,13 @@
 """Likelihood of the standard deviations that a net predicts."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ._shifts import align_best
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["uncertainty_loss"]
 
@@ -8,7 +15,7 @@ __all__ = ["uncertainty_loss"]
 _MAX_MISFIT = 50
 
 
-def uncertainty_loss(prediction, truth, border):
+def uncertainty_loss(prediction: torch.Tensor, truth: torch.Tensor, border: int) -> torch.Tensor:
     """How badly standard deviations fit the errors: their mean Gaussian log-likelihood, negated.
 
     Errors are those that the score knows: at the best shift, without their mean over the clear
