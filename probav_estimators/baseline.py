@@ -1,6 +1,10 @@
 """The challenge's baseline."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -10,6 +14,12 @@ from .imaging import clearest_mean
 from .prediction import stack_images
 from .scenes import check_scenes
 from .scoring import mean_cpsnr
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+    from .prediction import Images
+    from .scenes import Scene
 
 __all__ = ["BicubicBaseline"]
 
@@ -49,10 +59,10 @@ class BicubicBaseline(RegressorMixin, BaseEstimator):
 
     _parameter_constraints = {"scale": [Interval(Integral, 2, None, closed="left"), None]}
 
-    def __init__(self, scale=None):
+    def __init__(self, scale: int | None = None) -> None:
         self.scale = scale
 
-    def fit(self, X, y=None):
+    def fit(self, X: Sequence[Scene], y: object = None) -> Self:
         """Learn the scale.
 
         Parameters
@@ -71,7 +81,7 @@ class BicubicBaseline(RegressorMixin, BaseEstimator):
         self.scale_ = self.scale or next(scales, None)
         return self
 
-    def predict(self, X):
+    def predict(self, X: Sequence[Scene]) -> Images:
         """Super-resolve scenes; works without `fit` where scenes tell their scale.
 
         Parameters
@@ -91,7 +101,7 @@ class BicubicBaseline(RegressorMixin, BaseEstimator):
         scenes = check_scenes(X, type(self).__name__)
         return stack_images([self._mean_of(scene) for scene in scenes])
 
-    def score(self, X, y=None):
+    def score(self, X: Sequence[Scene], y: object = None) -> float:
         """Mean cPSNR in dB on scenes with HR images; greater is better."""
         return mean_cpsnr(self, X)
 
@@ -110,7 +120,7 @@ class BicubicBaseline(RegressorMixin, BaseEstimator):
             )
         return scale
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.no_validation = True

@@ -1,7 +1,11 @@
 """Estimators that are made of other estimators."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from itertools import chain
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.utils._param_validation import HasMethods
@@ -11,6 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from .prediction import stack_images
 from .scenes import check_scenes
 from .scoring import mean_cpsnr
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+    from .prediction import Images, Predictor
+    from .scenes import Scene
 
 __all__ = ["PerBand"]
 
@@ -61,11 +71,11 @@ class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         "n_jobs": [Integral, None],
     }
 
-    def __init__(self, estimator, *, n_jobs=None):
+    def __init__(self, estimator: Predictor, *, n_jobs: int | None = None) -> None:
         self.estimator = estimator
         self.n_jobs = n_jobs
 
-    def fit(self, X, y=None):
+    def fit(self, X: Sequence[Scene], y: object = None) -> Self:
         """Fit a clone on the scenes of each band.
 
         Parameters
@@ -96,7 +106,7 @@ class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self.bands_ = list(numbers)
         return self
 
-    def predict(self, X, **predict_params):
+    def predict(self, X: Sequence[Scene], **predict_params: Any) -> Images | tuple[Images, ...]:
         """Super-resolve scenes, each with the estimator of its band.
 
         Parameters
@@ -129,7 +139,7 @@ class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         parts = tuple(_in_order(part, order) for part in zip(*predicted, strict=True))
         return parts if len(parts) > 1 else parts[0]
 
-    def score(self, X, y=None):
+    def score(self, X: Sequence[Scene], y: object = None) -> float:
         """Mean cPSNR in dB on scenes with HR images; greater is better.
 
         Parameters
@@ -171,7 +181,7 @@ class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                     "every band in every fold"
                 )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.no_validation = True
         tags.target_tags.required = False

@@ -1,14 +1,29 @@
 """Figures of scenes and of predictions. Needs matplotlib."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .imaging import error_map, select_clearest
 from .scoring import scene_cpsnr, scene_score
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from .scenes import Scene
+
 __all__ = ["plot_comparison"]
 
 
-def plot_comparison(scene, images, scores=None):
+def plot_comparison(
+    scene: Scene,
+    images: Mapping[str, NDArray[Any]],
+    scores: Mapping[str, Sequence[float]] | None = None,
+) -> Figure:
     """Draw a scene, what estimators made of it, and where they err.
 
     Parameters
@@ -32,7 +47,7 @@ def plot_comparison(scene, images, scores=None):
     figure, axes = plt.subplots(2, columns, figsize=(3.4 * columns, 7.4), layout="constrained")
     (clearest,) = select_clearest(scene.qm.sum(axis=(1, 2)), 1)
     hr = scene.hr
-    low, high = np.percentile(hr[scene.sm], [1, 99])
+    low, high = np.percentile(hr[scene.sm], [1, 99])  # type: ignore[index]
     grey = {"vmin": low, "vmax": high, "cmap": "gray"}
 
     _show(axes[0, 0], scene.lr[clearest], f"clearest of {len(scene)} LR frames", **grey)
@@ -41,7 +56,7 @@ def plot_comparison(scene, images, scores=None):
     _show(axes[0, -1], hr, "HR image", **grey)
     _draw_scores(axes[1, -1], scores)
 
-    errors = {name: error_map(image, hr, scene.sm) for name, image in images.items()}
+    errors = {name: error_map(image, hr, scene.sm) for name, image in images.items()}  # type: ignore[arg-type]
     limit = np.nanpercentile(np.abs(np.concatenate([e.ravel() for e in errors.values()])), 99.5)
     places = axes[:, 1:-1].T
     for (image_axes, error_axes), (name, image) in zip(places, images.items(), strict=True):
@@ -50,7 +65,12 @@ def plot_comparison(scene, images, scores=None):
         drawn = _show(
             error_axes, errors[name], f"error of {name}", cmap="RdBu_r", vmin=-limit, vmax=limit
         )
-    bar = {"orientation": "horizontal", "shrink": 0.5, "aspect": 40, "ticks": [-limit, 0, limit]}
+    bar: dict[str, Any] = {
+        "orientation": "horizontal",
+        "shrink": 0.5,
+        "aspect": 40,
+        "ticks": [-limit, 0, limit],
+    }
     figure.colorbar(drawn, ax=axes[1, 1:-1], label="HR - SR, without bias and shift", **bar)
     title = ", ".join(filter(None, [scene.label, scene.band]))
     figure.suptitle(f"{title}: {scene.scale} times as sharp", fontsize=14)

@@ -1,6 +1,6 @@
 """The configurations of the study that this package starts from, and its scores."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -11,7 +11,7 @@ from .preprocessing import BicubicUpscaler, ClearanceSelector, InputComposer
 __all__ = ["PublishedConfigurations", "published_configurations"]
 
 # Architecture, how frames are given, input mode, and the study's score on its validation scenes.
-_TABLE = [
+_TABLE: list[tuple[Any, Any, Any, float]] = [
     (SRCNN, "single", "lr", 0.99625),
     (SRCNN, "single", "combine", 0.99896),
     (SRCNN, "single", "concat", 0.99745),
@@ -41,12 +41,14 @@ class PublishedConfigurations(NamedTuple):
         Challenge score that the study measured for each on its validation scenes.
     """
 
-    pipelines: list
-    param_grid: list
-    scores: dict
+    pipelines: list[tuple[str, Pipeline]]
+    param_grid: list[dict[str, list[Any]]]
+    scores: dict[str, float]
 
 
-def published_configurations(*, k=9, scale=3, **net_parameters):
+def published_configurations(
+    *, k: int = 9, scale: int = 3, **net_parameters: Any
+) -> PublishedConfigurations:
     """The twelve configurations of the study that this package starts from.
 
     Multi-image ("stack") nets take the `k` clearest frames as channels. Average single image

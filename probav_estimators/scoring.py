@@ -1,15 +1,26 @@
 """Scorers for scikit-learn: called as scorer(estimator, scenes), greater is better."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .imaging import MAX_CPSNR, finite_cpsnr
 from .prediction import predict_in_turn
 from .scenes import check_scenes
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .prediction import Predictor
+    from .scenes import Scene
+
 __all__ = ["cpsnr_scorer", "mean_cpsnr", "probav_scorer", "scene_cpsnr", "scene_score"]
 
 
-def cpsnr_scorer(estimator, scenes, y=None):
+def cpsnr_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None) -> float:
     """Mean cPSNR in dB of a fitted estimator on scenes.
 
     Parameters
@@ -42,7 +53,7 @@ def cpsnr_scorer(estimator, scenes, y=None):
     return mean_cpsnr(estimator, scenes)
 
 
-def probav_scorer(estimator, scenes, y=None):
+def probav_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None) -> float:
     """Challenge score of a fitted estimator on scenes, negated: -mean(N / cPSNR).
 
     Parameters
@@ -81,20 +92,20 @@ def probav_scorer(estimator, scenes, y=None):
     return -float(np.mean([scene_score(image, scene) for image, scene in pairs]))
 
 
-def mean_cpsnr(estimator, scenes):
+def mean_cpsnr(estimator: Predictor, scenes: Sequence[Scene]) -> float:
     """What :func:`cpsnr_scorer` and the estimators' ``score`` return."""
     pairs = _predicted_pairs(estimator, scenes)
     return float(np.mean([scene_cpsnr(image, scene) for image, scene in pairs]))
 
 
-def scene_cpsnr(image, scene):
+def scene_cpsnr(image: NDArray[Any], scene: Scene) -> float:
     """The cPSNR of an image of a scene in dB, at most 107.1: the error of 16-bit rounding."""
-    return finite_cpsnr(image, scene.hr, scene.sm)
+    return finite_cpsnr(image, scene.hr, scene.sm)  # type: ignore[arg-type]
 
 
-def scene_score(image, scene):
+def scene_score(image: NDArray[Any], scene: Scene) -> float:
     """Challenge score N / cPSNR of an image of a scene, both at most 107.1 dB; always finite."""
-    return min(scene.norm, MAX_CPSNR) / scene_cpsnr(image, scene)
+    return min(scene.norm, MAX_CPSNR) / scene_cpsnr(image, scene)  # type: ignore[operator, type-var]
 
 
 def _predicted_pairs(estimator, scenes):

@@ -44,7 +44,7 @@ _PROBAV = _Archive(
 )
 
 
-def fetch_probav(data_home=None):
+def fetch_probav(data_home: str | os.PathLike[str] | None = None) -> Path:
     """Download and unpack the PROBA-V super-resolution data set, unless it is there already.
 
     Parameters

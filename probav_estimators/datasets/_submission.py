@@ -1,11 +1,16 @@
 """The file that the challenge takes: one zip of super-resolved images."""
 
+from __future__ import annotations
+
 import io
+import os
 import re
 import warnings
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +20,12 @@ from ..files import replace_file
 from ..imaging import as_pixels, to_uint16
 from ..prediction import predict_in_turn
 from ..scenes import check_scenes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..prediction import Predictor
+    from ..scenes import Scene
 
 __all__ = ["write_submission"]
 
@@ -27,7 +38,11 @@ _CEILING = 2**14 - 1
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def write_submission(images_or_fitted_estimator, scenes, path):
+def write_submission(
+    images_or_fitted_estimator: Sequence[NDArray[Any]] | NDArray[Any] | Predictor,
+    scenes: Sequence[Scene],
+    path: str | os.PathLike[str],
+) -> Path:
     """Write super-resolved images as the zip file that the challenge takes.
 
     Parameters
@@ -110,7 +125,7 @@ def write_submission(images_or_fitted_estimator, scenes, path):
                 "clipped; if that is more than a few, check that floats are 16-bit values / 65535",
                 stacklevel=2,
             )
-    return path
+    return Path(path)
 
 
 def _check_names(scenes):

@@ -1,10 +1,19 @@
 """Base of the transformers."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
 
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..scenes import check_scenes
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+    from ..scenes import Scene
 
 
 class SceneTransformer(TransformerMixin, BaseEstimator, ABC):
@@ -19,7 +28,7 @@ class SceneTransformer(TransformerMixin, BaseEstimator, ABC):
         transformer gives them to it.
     """
 
-    def fit(self, X, y=None):
+    def fit(self, X: Sequence[Scene], y: object = None) -> Self:
         """Check the parameters and the scenes; nothing is learned.
 
         Parameters
@@ -35,7 +44,7 @@ class SceneTransformer(TransformerMixin, BaseEstimator, ABC):
         self._check(X)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Sequence[Scene]) -> list[Scene]:
         """Record the transformation in new scenes.
 
         Parameters
@@ -59,10 +68,10 @@ class SceneTransformer(TransformerMixin, BaseEstimator, ABC):
         return check_scenes(X, type(self).__name__)
 
     @abstractmethod
-    def transform_scene(self, scene):
+    def transform_scene(self, scene: Scene) -> Scene:
         """Return the scene that `scene` becomes."""
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.no_validation = True

@@ -1,12 +1,18 @@
 """Selection of the clearest frames."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..imaging import select_clearest
 from ..scenes import WHOLE, DerivedFrames
 from ._base import SceneTransformer
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
 
 __all__ = ["ClearanceSelector"]
 
@@ -44,10 +50,10 @@ class ClearanceSelector(SceneTransformer):
         "k": [Interval(Integral, 1, None, closed="left"), StrOptions({"max"}), None],
     }
 
-    def __init__(self, k=9):
+    def __init__(self, k: int | Literal["max"] | None = 9) -> None:
         self.k = k
 
-    def transform_scene(self, scene):
+    def transform_scene(self, scene: Scene) -> Scene:
         return scene.with_frames(_SelectedFrames(scene.frames, self.k))
 
 

@@ -1,11 +1,20 @@
 """Composition of a net's input from frames and quality maps."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from ._base import SceneTransformer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..scenes import Scene
 
 __all__ = ["InputComposer"]
 
@@ -24,7 +33,7 @@ def _frames_then_maps(lr, qm):
 
 @dataclass(frozen=True)
 class _Mode:
-    compose: callable
+    compose: Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
     channels_per_frame: int
     reads_quality_maps: bool
 
@@ -69,11 +78,15 @@ class InputComposer(SceneTransformer):
         "frames": [StrOptions({"stack", "single"})],
     }
 
-    def __init__(self, mode="lr", frames="stack"):
+    def __init__(
+        self,
+        mode: Literal["lr", "combine", "concat"] = "lr",
+        frames: Literal["stack", "single"] = "stack",
+    ) -> None:
         self.mode = mode
         self.frames = frames
 
-    def transform_scene(self, scene):
+    def transform_scene(self, scene: Scene) -> Scene:
         composition = _Stack(self.mode) if self.frames == "stack" else _Single(self.mode)
         return scene.with_composition(composition)
 

@@ -1,7 +1,10 @@
 """Registration of frames."""
 
+from __future__ import annotations
+
 from functools import cached_property
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.utils._param_validation import Interval
@@ -9,6 +12,9 @@ from sklearn.utils._param_validation import Interval
 from ..imaging import BICUBIC_REACH, Registration, move_bicubic, pad_window, register_frames
 from ..scenes import WHOLE, DerivedFrames
 from ._base import SceneTransformer
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
 
 __all__ = ["FrameRegistrar"]
 
@@ -57,11 +63,11 @@ class FrameRegistrar(SceneTransformer):
         "max_shift": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, *, apply=True, max_shift=8.0):
+    def __init__(self, *, apply: bool = True, max_shift: float = 8.0) -> None:
         self.apply = apply
         self.max_shift = max_shift
 
-    def transform_scene(self, scene):
+    def transform_scene(self, scene: Scene) -> Scene:
         kind = _AlignedFrames if self.apply else _RegisteredFrames
         return scene.with_frames(kind(scene.frames, self.max_shift))
 

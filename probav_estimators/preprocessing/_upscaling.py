@@ -1,12 +1,18 @@
 """Upscaling of a net's input."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 from sklearn.utils._param_validation import Interval
 
 from ..imaging import BICUBIC_REACH, upscale_bicubic
 from ._base import SceneTransformer
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
 
 __all__ = ["BicubicUpscaler"]
 
@@ -47,10 +53,10 @@ class BicubicUpscaler(SceneTransformer):
 
     _parameter_constraints = {"scale": [Interval(Integral, 2, None, closed="left")]}
 
-    def __init__(self, scale=3):
+    def __init__(self, scale: int = 3) -> None:
         self.scale = scale
 
-    def transform_scene(self, scene):
+    def transform_scene(self, scene: Scene) -> Scene:
         if not scene.is_composed:
             raise ValueError(
                 f"BicubicUpscaler got {scene.label}, which has no inputs yet: put an "
