@@ -1,11 +1,13 @@
 """Device and precision of nets."""
 
+from collections.abc import Callable
+
 import torch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def check_device(device):
+def check_device(device: str | torch.device) -> None:
     """Check that a `device` parameter means a device that this machine has.
 
     Raises
@@ -21,7 +23,10 @@ def check_device(device):
         raise ValueError(
             f'device={device!r} is none that torch knows: give "auto", "cpu" or "cuda"'
         ) from error
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    there: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+    }
     if kind in there and not there[kind]():
         raise ValueError(
             f"device={device!r}, but torch finds no such device on this machine: give "
@@ -29,7 +34,7 @@ def check_device(device):
         )
 
 
-def resolve_device(device):
+def resolve_device(device: str | torch.device) -> str | torch.device:
     """Device that a `device` parameter means; "auto" is cuda, else mps, else cpu."""
     if device != "auto":
         return device
@@ -38,7 +43,7 @@ def resolve_device(device):
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def resolve_dtype(compute_dtype, device):
+def resolve_dtype(compute_dtype: str, device: str | torch.device) -> torch.dtype:
     """Torch dtype that a `compute_dtype` parameter means on a device.
 
     "auto" is bfloat16 where torch says that the hardware computes in it, else float32.
@@ -59,7 +64,7 @@ def resolve_dtype(compute_dtype, device):
         computes_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
     elif kind == "cpu":
         # torch before 2.11 cannot tell what the processor computes in
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         computes_bfloat16 = any(
             capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16")
         )

@@ -2,6 +2,7 @@
 
 import inspect
 from functools import wraps
+from typing import Any
 
 __all__ = ["ATTRIBUTES", "PARAMETERS", "complete_documentation"]
 
@@ -84,7 +85,7 @@ ATTRIBUTES = """Attributes
         HR pixels for each LR pixel."""
 
 
-def complete_documentation(cls, base):
+def complete_documentation(cls: Any, base: type) -> None:
     """Fill a net's docstring, and merge its signature with those that it hands ``**kwargs`` to.
 
     Parameters
@@ -107,7 +108,7 @@ def complete_documentation(cls, base):
         cls.__init__ = _handed_on(inits[0])
     if "__init__" in vars(cls):
         # The signature names what a class hands on in **kwargs, for help and for printing.
-        inits.append(base.__init__)
+        inits.append(base.__init__)  # type: ignore[misc]
         cls.__init__.__signature__ = _merged_signature(inits)
 
 

@@ -1,5 +1,10 @@
 """Torch dataset, batches and augmentation of aligned frames."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 from torch.nn.functional import pad
@@ -8,6 +13,10 @@ from torch.utils.data import Dataset, default_collate
 from ..scenes import align_scene, read_aligned
 from ._sampling import SampleRequest, random_symmetry, random_window, turn_and_flip
 
+if TYPE_CHECKING:
+    from ..imaging import Alignment
+    from ..scenes import Scene
+
 __all__ = ["FusionDataset", "collate_frames", "read_sample", "turn_sample"]
 
 # Samples of an augmented training that have fewer frames, or holes in their masks.
@@ -15,13 +24,15 @@ _FEWER_FRAMES = 0.25
 _HOLES = 0.15
 
 
-def read_sample(scene, alignment, window=None):
+def read_sample(
+    scene: Scene, alignment: Alignment, window: tuple[slice, slice] | None = None
+) -> dict[str, torch.Tensor]:
     """Frames of a scene, brought together: what `read_aligned` gives, as tensors."""
     images = read_aligned(scene, alignment, window)
     return {key: torch.from_numpy(image) for key, image in images.items()}
 
 
-def turn_sample(sample, turn, flip):
+def turn_sample(sample: dict[str, torch.Tensor], turn: int, flip: int) -> dict[str, torch.Tensor]:
     """Frames that are turned by quarters and then flipped left to right, with their shifts."""
     turned = dict(sample)
     for key in ("frames", "weights"):
@@ -56,14 +67,14 @@ class FusionDataset(Dataset):
 
     def __init__(
         self,
-        scenes,
+        scenes: Sequence[Scene],
         *,
-        with_truth,
-        left_out=0.0,
-        patch_size=None,
-        augment=False,
-        alignments=None,
-    ):
+        with_truth: bool,
+        left_out: float = 0.0,
+        patch_size: int | None = None,
+        augment: bool = False,
+        alignments: Sequence[Alignment] | None = None,
+    ) -> None:
         self.scenes = scenes
         self.with_truth = with_truth
         self.left_out = left_out
@@ -74,16 +85,16 @@ class FusionDataset(Dataset):
         # What a scene was found to be, so that its patches don't find it out again.
         self._alignments = dict(enumerate(alignments or ()))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.scenes)
 
-    def shape_of(self, sample):
+    def shape_of(self, sample: int) -> tuple[int, int]:
         """(h, w) of a sample in LR pixels."""
         if self.patch_size is not None:
             return self.patch_size, self.patch_size
         return self.scenes[sample].shape
 
-    def __getitem__(self, request):
+    def __getitem__(self, request: SampleRequest) -> tuple[dict[str, Any], dict[str, Any]]:
         request = request if isinstance(request, SampleRequest) else SampleRequest(request)
         scene, alignment = self.scenes[request.sample], self._alignment_of(request.sample)
         rng = np.random.default_rng(request.seed)
@@ -101,7 +112,7 @@ class FusionDataset(Dataset):
         if self.patch_size is not None:
             window = random_window(scene, self.patch_size, rng)
         images = read_sample(scene, alignment, window)
-        target = {"scene": request.sample}
+        target: dict[str, Any] = {"scene": request.sample}
         if self.with_truth:
             truth = np.stack(scene.read_truth(window), dtype=np.float32, casting="unsafe")
             target["truth"] = torch.from_numpy(truth)
@@ -147,7 +158,9 @@ def _pierce(images, rng):
         images[key] *= torch.from_numpy(seen)
 
 
-def collate_frames(samples):
+def collate_frames(
+    samples: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Batch of samples; those with fewer frames get frames of no weight."""
     images, targets = zip(*samples, strict=True)
     most = max(len(sample["frames"]) for sample in images)

@@ -1,6 +1,13 @@
 """Progress of long work."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from tqdm.auto import tqdm
+
+if TYPE_CHECKING:
+    from ._scene_net import SceneNet
 
 __all__ = ["show_progress"]
 
@@ -8,7 +15,7 @@ __all__ = ["show_progress"]
 _DELAY = 5
 
 
-def show_progress(net, n_scenes):
+def show_progress(net: SceneNet, n_scenes: int) -> tqdm:
     """Progress bar of a prediction; it shows up on a terminal, after a few seconds.
 
     Parameters

@@ -20,7 +20,7 @@ class Reconstruction(nn.Module):
         begin by saying 0.
     """
 
-    def __init__(self, layers, n_frames, std=None):
+    def __init__(self, layers: nn.Sequential, n_frames: int, std: float | None = None) -> None:
         super().__init__()
         self.features = layers[:-1]
         self.head = layers[-1]
@@ -29,7 +29,7 @@ class Reconstruction(nn.Module):
         if std is not None:
             _silence_image_channel(self.head)
 
-    def forward(self, inputs, mean=None):
+    def forward(self, inputs: torch.Tensor, mean: torch.Tensor | None = None) -> torch.Tensor:
         """Image and, if the layers have a second channel, probability of a clear pixel.
 
         Parameters

@@ -1,10 +1,20 @@
 """Torch dataset, batches and augmentation of composed scenes."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler, default_collate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..scenes import Scene
+    from ._fusion_sampling import FusionDataset
 
 __all__ = ["BatchPlan", "SampleRequest", "SceneDataset"]
 
@@ -45,7 +55,16 @@ class SceneDataset(Dataset):
         Whether samples are flipped and turned by quarters at random.
     """
 
-    def __init__(self, scenes, scale, *, with_mean, with_truth, patch_size=None, augment=False):
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        scale: int,
+        *,
+        with_mean: bool,
+        with_truth: bool,
+        patch_size: int | None = None,
+        augment: bool = False,
+    ) -> None:
         self.scenes = scenes
         self.scale = scale
         self.with_mean = with_mean
@@ -54,19 +73,19 @@ class SceneDataset(Dataset):
         self.augment = augment
         #: How many samples each scene gives.
         self.n_views = [scene.n_views for scene in scenes]
-        self._scene_of = np.repeat(np.arange(len(scenes)), self.n_views)
-        self._view_of = np.concatenate([np.arange(count) for count in self.n_views])
+        self._scene_of = np.repeat(np.arange(len(scenes)), self.n_views)  # type: ignore[arg-type]
+        self._view_of = np.concatenate([np.arange(count) for count in self.n_views])  # type: ignore[arg-type]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._scene_of)
 
-    def shape_of(self, sample):
+    def shape_of(self, sample: int) -> tuple[int, int]:
         """(h, w) of a sample in LR pixels."""
         if self.patch_size is not None:
             return self.patch_size, self.patch_size
         return self.scenes[self._scene_of[sample]].shape
 
-    def __getitem__(self, request):
+    def __getitem__(self, request: SampleRequest) -> tuple[dict[str, Any], dict[str, Any]]:
         request = request if isinstance(request, SampleRequest) else SampleRequest(request)
         number, view = int(self._scene_of[request.sample]), int(self._view_of[request.sample])
         scene = self.scenes[number]
@@ -74,7 +93,7 @@ class SceneDataset(Dataset):
         window = None
         if self.patch_size is not None:
             window = random_window(scene, self.patch_size, rng)
-        images = {"inputs": scene.read_inputs(view, window)}
+        images: dict[str, Any] = {"inputs": scene.read_inputs(view, window)}
         if self.with_mean:
             images["mean"] = scene.read_mean(view, self.scale, window)[None]
         if self.with_truth:
@@ -83,13 +102,13 @@ class SceneDataset(Dataset):
             turn, flip = random_symmetry(self.shape_of(request.sample), rng)
             images = {key: turn_and_flip(image, turn, flip) for key, image in images.items()}
         images = {key: torch.from_numpy(np.ascontiguousarray(x)) for key, x in images.items()}
-        target = {"scene": number}
+        target: dict[str, Any] = {"scene": number}
         if self.with_truth:
             target["truth"] = images.pop("truth")
         return images, target
 
 
-def random_window(scene, patch_size, rng):
+def random_window(scene: Scene, patch_size: int, rng: np.random.Generator) -> tuple[slice, slice]:
     """Rows and columns of a random patch, in LR pixels.
 
     Raises
@@ -103,17 +122,18 @@ def random_window(scene, patch_size, rng):
             f"{scene.shape}: choose a smaller patch"
         )
     starts = [int(rng.integers(length - patch_size + 1)) for length in scene.shape]
-    return tuple(slice(start, start + patch_size) for start in starts)
+    rows, columns = (slice(start, start + patch_size) for start in starts)
+    return rows, columns
 
 
-def random_symmetry(shape, rng):
+def random_symmetry(shape: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
     """Quarter turns and flips that an image of this shape may have: (turn, flip)."""
     # A rectangle turned by a quarter would no longer fit into its batch.
     turn = rng.integers(4) if shape[0] == shape[1] else 2 * rng.integers(2)
     return int(turn), int(rng.integers(2))
 
 
-def turn_and_flip(images, turn, flip):
+def turn_and_flip(images: Any, turn: int, flip: int) -> Any:
     """Turn an array or tensor (..., h, w) by quarters, then flip it left to right if `flip`."""
     library = torch if isinstance(images, torch.Tensor) else np
     images = library.rot90(images, turn, (-2, -1))
@@ -132,19 +152,24 @@ class BatchPlan(Sampler):
         None: samples come in order.
     """
 
-    def __init__(self, dataset, batch_size, seed=None):
+    def __init__(
+        self,
+        dataset: SceneDataset | FusionDataset,
+        batch_size: int,
+        seed: Callable[[], int | list[int]] | None = None,
+    ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
-        shapes = {}
+        shapes: dict[tuple[int, int], list[int]] = {}
         for sample in range(len(dataset)):
             shapes.setdefault(dataset.shape_of(sample), []).append(sample)
         self._groups = list(shapes.values())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return sum(-(-len(group) // self.batch_size) for group in self._groups)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[SampleRequest]]:
         if self.seed is None:
             yield from (
                 [SampleRequest(sample) for sample in batch] for batch in self._split(self._groups)
@@ -163,7 +188,9 @@ class BatchPlan(Sampler):
         ]
 
 
-def collate(samples):
+def collate(
+    samples: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Batch of samples.
 
     Inputs come channels-last, the order of memory that convolutions are fastest with, right from
@@ -196,11 +223,13 @@ class ViewAverager:
         How many views each scene of the dataset has that the batches come from.
     """
 
-    def __init__(self, n_views):
+    def __init__(self, n_views: Sequence[int]) -> None:
         self._n_views = n_views
-        self._sums = {}
+        self._sums: dict[int, tuple[Any, int]] = {}
 
-    def add(self, numbers, images):
+    def add(
+        self, numbers: Sequence[int], images: NDArray[np.float32]
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Take in a batch and yield what it completes.
 
         Parameters

@@ -1,6 +1,10 @@
 """Base of the nets that work on the composed inputs of a scene."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -8,6 +12,12 @@ import torch
 from ._reconstruction import Reconstruction
 from ._sampling import SceneDataset, collate
 from ._scene_net import SceneNet
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..losses import SceneLoss
+    from ..scenes import Scene
 
 __all__ = ["SceneRegressor"]
 
@@ -56,13 +66,15 @@ class SceneRegressor(SceneNet):
         "predict_clearance": ["boolean"],
     }
 
-    def __init__(self, *, residual=False, predict_clearance=True, **kwargs):
+    def __init__(
+        self, *, residual: bool = False, predict_clearance: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.residual = residual
         self.predict_clearance = predict_clearance
 
     @abstractmethod
-    def build_layers(self, in_channels, out_channels, scale):
+    def build_layers(self, in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
         """Return the layers of the net.
 
         Parameters
@@ -78,12 +90,14 @@ class SceneRegressor(SceneNet):
             end.
         """
 
-    def build_module(self):
+    def build_module(self) -> nn.Module:
         out_channels = 1 + self.predict_clearance_
-        layers = self.build_layers(self.n_channels_in_, out_channels, self.scale_)
-        return Reconstruction(layers, self.n_frames_in_, self.std_)
+        layers = self.build_layers(self.n_channels_in_, out_channels, self.scale_)  # type: ignore[arg-type]
+        return Reconstruction(layers, self.n_frames_in_, self.std_)  # type: ignore[arg-type]
 
-    def make_dataset(self, scenes, *, loss=None, training=False):
+    def make_dataset(
+        self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
+    ) -> SceneDataset:
         return SceneDataset(
             scenes,
             self.scale_,
@@ -93,11 +107,11 @@ class SceneRegressor(SceneNet):
             augment=self.augment and training,
         )
 
-    def infer(self, x, **fit_params):
+    def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
         inputs = x["inputs"].contiguous(memory_format=torch.channels_last)
         return super().infer(x | {"inputs": inputs}, **fit_params)
 
-    def learn_layout(self, scenes):
+    def learn_layout(self, scenes: Sequence[Scene]) -> None:
         super().learn_layout(scenes)
         self._check_composed(scenes[0])
         self.n_channels_in_ = scenes[0].n_channels
@@ -108,7 +122,7 @@ class SceneRegressor(SceneNet):
         if self.start_from is not None:
             self.std_ = self._starting_net().std_
 
-    def layout(self):
+    def layout(self) -> dict[str, Any]:
         return {
             "channels of input": self.n_channels_in_,
             **super().layout(),
@@ -123,7 +137,7 @@ class SceneRegressor(SceneNet):
                 "InputComposer before it"
             )
 
-    def check_inputs(self, scenes):
+    def check_inputs(self, scenes: Sequence[Scene]) -> None:
         for scene in scenes:
             self._check_composed(scene)
             if self.upscales and scene.input_scale != 1:

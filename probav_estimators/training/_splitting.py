@@ -1,16 +1,25 @@
 """Training and validation scenes."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 from skorch.dataset import ValidSplit
 from torch.utils.data import Dataset
 
 from ..scenes import check_scenes
 
+if TYPE_CHECKING:
+    from ..scenes import Scene
+
 __all__ = ["split_scenes"]
 
 
-def split_scenes(scenes, splitter, seed, *, truth):
+def split_scenes(
+    scenes: Sequence[Scene], splitter: Any, seed: int, *, truth: bool
+) -> tuple[Sequence[Scene], Sequence[Scene] | None]:
     """Split scenes into those to train on and those to validate with.
 
     Whole scenes are split: views of one scene must not be on both sides.
@@ -36,7 +45,8 @@ def split_scenes(scenes, splitter, seed, *, truth):
     if splitter is None:
         return scenes, None
     parts = splitter(_SceneList(scenes))
-    return tuple(None if part is None else _scenes_of(part, truth) for part in parts)
+    train, valid = (None if part is None else _scenes_of(part, truth) for part in parts)
+    return train, valid  # type: ignore[return-value]
 
 
 class _SceneList(Dataset):

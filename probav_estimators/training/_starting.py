@@ -1,11 +1,18 @@
 """The fitted net inside an estimator."""
 
+from typing import TYPE_CHECKING, Any, TypeVar
+
 from sklearn.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from ._scene_net import SceneNet
 
 __all__ = ["find_net"]
 
+Net = TypeVar("Net", bound="SceneNet")
 
-def find_net(estimator, kind):
+
+def find_net(estimator: Any, kind: type[Net]) -> Net:
     """Find the fitted net that an estimator ends in.
 
     Parameters

@@ -1,13 +1,16 @@
 """Files of weights: those that ship with the package, and those that users save."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +19,9 @@ from safetensors.torch import save
 
 from ..files import replace_file
 from ..version import __version__
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Weights", "load_module", "load_weights", "save_weights", "shipped_weights"]
 
@@ -48,14 +54,14 @@ class Weights(NamedTuple):
         That file.
     """
 
-    state: dict
+    state: dict[str, torch.Tensor]
     architecture: str
-    layout: dict
+    layout: dict[str, Any]
     package_version: str | None = None
     path: Path | None = None
 
 
-def shipped_weights():
+def shipped_weights() -> list[str]:
     """Names of the weights that ship with the package.
 
     Returns
@@ -66,7 +72,7 @@ def shipped_weights():
     return sorted(path.stem for path in _folder().iterdir() if path.suffix == ".safetensors")
 
 
-def load_weights(name):
+def load_weights(name: str | os.PathLike[str]) -> Weights:
     """Read weights.
 
     Parameters
@@ -117,7 +123,7 @@ def load_weights(name):
     )
 
 
-def save_weights(weights, path):
+def save_weights(weights: Weights, path: str | os.PathLike[str]) -> None:
     """Write weights as safetensors; the file is replaced as a whole or not at all.
 
     Parameters
@@ -151,7 +157,7 @@ def save_weights(weights, path):
         partial.write_bytes(save(state, metadata))
 
 
-def load_module(build, weights):
+def load_module(build: Callable[[], nn.Module], weights: Weights) -> nn.Module:
     """Module with given weights, which have to fit it.
 
     Parameters
