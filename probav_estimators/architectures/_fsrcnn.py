@@ -1,6 +1,9 @@
 """FSRCNN."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import Any, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
@@ -61,13 +64,20 @@ class FSRCNN(SceneRegressor):
         "mapping_kernel_size": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, *, activation="relu", deconv_kernel_size=9, mapping_kernel_size=3, **kwargs):
+    def __init__(
+        self,
+        *,
+        activation: Literal["relu", "elu", "prelu"] = "relu",
+        deconv_kernel_size: int = 9,
+        mapping_kernel_size: int = 3,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.activation = activation
         self.deconv_kernel_size = deconv_kernel_size
         self.mapping_kernel_size = mapping_kernel_size
 
-    def build_layers(self, in_channels, out_channels, scale):
+    def build_layers(self, in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
         activation = _ACTIVATIONS[self.activation]
         size = self.mapping_kernel_size
         if size % 2 == 0:

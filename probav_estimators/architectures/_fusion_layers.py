@@ -36,7 +36,7 @@ class FusionLayers(nn.Module):
     n_stages : int, default=3
     """
 
-    def __init__(self, scale, width, depth, n_stages=3):
+    def __init__(self, scale: int, width: int, depth: int, n_stages: int = 3) -> None:
         super().__init__()
         self.sensor = SensorModel(scale)
         n_pixels = scale**2
@@ -46,11 +46,18 @@ class FusionLayers(nn.Module):
         )
         self.uncertainty = nn.Conv2d(width, n_pixels, 3, padding=1)
         nn.init.zeros_(self.uncertainty.weight)
-        nn.init.constant_(self.uncertainty.bias, -2.0)
+        nn.init.constant_(self.uncertainty.bias, -2.0)  # type: ignore[arg-type]
         # What brings the standard deviation to the scatter of errors that were measured.
         self.register_buffer("calibration", torch.ones(()))
 
-    def forward(self, frames, weights, fractions, level, std):
+    def forward(
+        self,
+        frames: torch.Tensor,
+        weights: torch.Tensor,
+        fractions: torch.Tensor,
+        level: torch.Tensor,
+        std: torch.Tensor,
+    ) -> torch.Tensor:
         """Fuse frames.
 
         Parameters
@@ -78,7 +85,7 @@ class FusionLayers(nn.Module):
             change, hidden = stage(inputs, hidden)
             image = image + change
         with torch.autocast(frames.device.type, enabled=False):
-            error_std = self.calibration * self.uncertainty(hidden.float()).clamp(-12, 6).exp()
+            error_std = self.calibration * self.uncertainty(hidden.float()).clamp(-12, 6).exp()  # type: ignore[union-attr]
         level, std = (x[:, :, None, None] for x in (level, std))
         outputs = (level + std * image, std * error_std)
         return torch.cat([pixel_shuffle(x, self.sensor.scale) for x in outputs], dim=1)

@@ -1,8 +1,12 @@
 """Fusion of any number of frames."""
 
+from __future__ import annotations
+
 import inspect
 import os
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 from sklearn.utils._param_validation import Interval
@@ -25,6 +29,14 @@ from ..training import (
     turn_sample,
 )
 from ._fusion_layers import FusionLayers
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from ..losses import SceneLoss
+    from ..prediction import Images
 
 __all__ = ["FusionNet"]
 
@@ -122,16 +134,16 @@ class FusionNet(SceneNet):
     def __init__(
         self,
         *,
-        weights=None,
-        width=64,
-        depth=4,
-        scale=None,
-        border=3,
-        uncertainty_weight=0.004,
-        n_augment=1,
-        tile_size=256,
-        **kwargs,
-    ):
+        weights: str | os.PathLike[str] | None = None,
+        width: int = 64,
+        depth: int = 4,
+        scale: int | None = None,
+        border: int = 3,
+        uncertainty_weight: float = 0.004,
+        n_augment: int = 1,
+        tile_size: int = 256,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.weights = weights
         self.width = width
@@ -143,7 +155,9 @@ class FusionNet(SceneNet):
         self.tile_size = tile_size
 
     @classmethod
-    def from_pretrained(cls, weights="simulated-x3", **params):
+    def from_pretrained(
+        cls, weights: str | os.PathLike[str] = "simulated-x3", **params: Any
+    ) -> Self:
         """A fitted net with pretrained weights.
 
         `fit` goes on from these weights, and so do clones of the net. For this the learning rate
@@ -173,7 +187,7 @@ class FusionNet(SceneNet):
         net = cls(weights=weights, **_FINE_TUNING | shape | params)
         return net.initialize()
 
-    def save_pretrained(self, path):
+    def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write the weights of the fitted net, for :meth:`from_pretrained`.
 
         Parameters
@@ -185,7 +199,18 @@ class FusionNet(SceneNet):
         state = self.module_.state_dict()
         save_weights(Weights(state, type(self).__name__, self.layout()), path)
 
-    def predict(self, X, return_std=False):
+    @overload
+    def predict(self, X: Sequence[Scene], return_std: Literal[False] = False) -> Images: ...
+
+    @overload
+    def predict(self, X: Sequence[Scene], return_std: Literal[True]) -> tuple[Images, Images]: ...
+
+    @overload
+    def predict(self, X: Sequence[Scene], return_std: bool) -> Images | tuple[Images, Images]: ...
+
+    def predict(
+        self, X: Sequence[Scene], return_std: bool = False
+    ) -> Images | tuple[Images, Images]:
         """Super-resolve scenes.
 
         Parameters
@@ -222,7 +247,9 @@ class FusionNet(SceneNet):
             return stack_images(images), stack_images(deviations)
         return stack_images(images)
 
-    def predict_into(self, scene, out=None):
+    def predict_into(
+        self, scene: Scene, out: NDArray[np.floating] | None = None
+    ) -> NDArray[np.floating]:
         """Super-resolve one scene of any size, tile by tile.
 
         Parameters
@@ -284,17 +311,19 @@ class FusionNet(SceneNet):
 
     # What SceneNet asks
 
-    def initialize(self):
+    def initialize(self) -> Self:
         self._check_parameters()
         if not hasattr(self, "width_"):
             # Without scenes, parameters or weights must tell the scale.
             self._take_layout(getattr(self, "scale_", None))
         return super().initialize()
 
-    def build_module(self):
+    def build_module(self) -> nn.Module:
         return FusionLayers(self.scale_, self.width_, self.depth_)
 
-    def make_dataset(self, scenes, *, loss=None, training=False):
+    def make_dataset(
+        self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
+    ) -> FusionDataset:
         return FusionDataset(
             scenes,
             with_truth=loss is not None and loss.needs_truth,
@@ -303,7 +332,7 @@ class FusionNet(SceneNet):
             augment=self.augment and training,
         )
 
-    def learn_layout(self, scenes):
+    def learn_layout(self, scenes: Sequence[Scene]) -> None:
         self._take_layout(scenes[0].scale)
         if self.scale_ is None:
             raise ValueError(
@@ -312,15 +341,15 @@ class FusionNet(SceneNet):
             )
         self.check_inputs(scenes)
 
-    def layout(self):
+    def layout(self) -> dict[str, Any]:
         return {**super().layout(), "width": self.width_, "depth": self.depth_}
 
-    def starting_weights(self):
+    def starting_weights(self) -> Weights | None:
         if self.weights is None or self.start_from is not None:
             return super().starting_weights()
         return self._pretrained()
 
-    def get_params_for(self, prefix):
+    def get_params_for(self, prefix: str) -> dict[str, Any]:
         params = super().get_params_for(prefix)
         kind = self.criterion
         takes_border = isinstance(kind, type) and "border" in inspect.signature(kind).parameters
@@ -328,14 +357,20 @@ class FusionNet(SceneNet):
             {"border": self.border, **params} if prefix == "criterion" and takes_border else params
         )
 
-    def infer(self, x, **fit_params):
+    def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
         x = to_tensor(dict(x), device=self.device)
         left_out = x.pop("left_out", None)
         if left_out is not None:
             x["weights"] = x["weights"] * (1 - left_out)[..., None, None]
         return super().infer(x, **fit_params)
 
-    def get_loss(self, y_pred, y_true, X=None, training=False):
+    def get_loss(
+        self,
+        y_pred: torch.Tensor,
+        y_true: dict[str, torch.Tensor],
+        X: dict[str, torch.Tensor] | None = None,
+        training: bool = False,
+    ) -> torch.Tensor:
         loss = super().get_loss(y_pred[:, :1], y_true, X, training)
         if "truth" not in y_true or not self.uncertainty_weight:
             return loss
@@ -343,7 +378,7 @@ class FusionNet(SceneNet):
         return loss + self.uncertainty_weight * uncertainty_loss(y_pred, truth, self.border)
 
     @property
-    def psf_sigma_(self):
+    def psf_sigma_(self) -> float:
         """Point spread function that a training without HR images estimated, in LR pixels."""
         return self.criterion_.psf_sigma_
 
@@ -372,12 +407,12 @@ class FusionNet(SceneNet):
 
     _loaded = None
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Self:
         clone = super().__sklearn_clone__()
         clone._loaded = self._loaded
         return clone
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if self.initialized_:
             # Such a net has its weights.

@@ -3,7 +3,7 @@
 from torch import nn
 
 
-def convolution(in_channels, out_channels, kernel_size):
+def convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
     """Convolution that keeps the size of images, with weights that suit a ReLU after it.
 
     Parameters
@@ -25,5 +25,5 @@ def convolution(in_channels, out_channels, kernel_size):
     layer = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
     # Torch's own weights shrink the signal at every layer, and a deep net would start without one.
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer

@@ -45,7 +45,7 @@ class SRCNN(SceneRegressor):
     (4, 48, 48)
     """
 
-    def build_layers(self, in_channels, out_channels, scale):
+    def build_layers(self, in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
         return nn.Sequential(
             convolution(in_channels, 64, 9),
             nn.ReLU(),

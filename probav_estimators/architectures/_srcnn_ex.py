@@ -30,7 +30,7 @@ class SRCNNEx(SceneRegressor):
        2016.
     """
 
-    def build_layers(self, in_channels, out_channels, scale):
+    def build_layers(self, in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
         return nn.Sequential(
             convolution(in_channels, 64, 9),
             nn.ReLU(),

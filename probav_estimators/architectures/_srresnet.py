@@ -1,6 +1,9 @@
 """SRResNet."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import Any
 
 from sklearn.utils._param_validation import Interval
 from torch import nn
@@ -57,12 +60,12 @@ class SRResNet(SceneRegressor):
         "n_features": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, *, n_blocks=16, n_features=64, **kwargs):
+    def __init__(self, *, n_blocks: int = 16, n_features: int = 64, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.n_blocks = n_blocks
         self.n_features = n_features
 
-    def build_layers(self, in_channels, out_channels, scale):
+    def build_layers(self, in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
         features = self.n_features
         blocks = [_residual_block(features) for _ in range(self.n_blocks)]
         return nn.Sequential(

@@ -1,7 +1,10 @@
 """SRCNN with blocks of VGG16."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -48,11 +51,11 @@ class SRVGG16(SceneRegressor):
         "vgg_weights": [Mapping, str, os.PathLike, None],
     }
 
-    def __init__(self, *, vgg_weights=None, **kwargs):
+    def __init__(self, *, vgg_weights: str | os.PathLike[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.vgg_weights = vgg_weights
 
-    def build_layers(self, in_channels, out_channels, scale):
+    def build_layers(self, in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
         layers = nn.Sequential(
             convolution(in_channels, 64, 9),
             nn.ReLU(),
