@@ -1,0 +1,37 @@
+"""The public names and where they are defined: `__init__.py` and editors read them here."""
+
+from .architectures import FSRCNN as FSRCNN
+from .architectures import SRCNN as SRCNN
+from .architectures import SRVGG16 as SRVGG16
+from .architectures import FusionNet as FusionNet
+from .architectures import SRCNNEx as SRCNNEx
+from .architectures import SRResNet as SRResNet
+from .baseline import BicubicBaseline as BicubicBaseline
+from .datasets import fetch_probav as fetch_probav
+from .datasets import make_scenes as make_scenes
+from .datasets import write_submission as write_submission
+from .imaging import cpsnr as cpsnr
+from .imaging import probav_score as probav_score
+from .losses import AdversarialLoss as AdversarialLoss
+from .losses import CPSNRLoss as CPSNRLoss
+from .losses import MaskedMSELoss as MaskedMSELoss
+from .losses import MSELoss as MSELoss
+from .losses import ReprojectionLoss as ReprojectionLoss
+from .losses import SceneLoss as SceneLoss
+from .meta import PerBand as PerBand
+from .plotting import plot_comparison as plot_comparison
+from .preprocessing import BicubicUpscaler as BicubicUpscaler
+from .preprocessing import ClearanceSelector as ClearanceSelector
+from .preprocessing import FrameRegistrar as FrameRegistrar
+from .preprocessing import InputComposer as InputComposer
+from .preprocessing import SceneTransformer as SceneTransformer
+from .published import published_configurations as published_configurations
+from .scenes import Frames as Frames
+from .scenes import Scene as Scene
+from .scenes import load_scenes as load_scenes
+from .scenes import save_scenes as save_scenes
+from .scoring import cpsnr_scorer as cpsnr_scorer
+from .scoring import probav_scorer as probav_scorer
+from .training import SceneNet as SceneNet
+from .training import SceneRegressor as SceneRegressor
+from .version import __version__ as __version__
