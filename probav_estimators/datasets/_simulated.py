@@ -1,5 +1,8 @@
 """Simulated scenes."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
@@ -13,15 +16,15 @@ __all__ = ["make_scenes"]
 
 
 def make_scenes(
-    n_scenes=8,
+    n_scenes: int = 8,
     *,
-    size=128,
-    scale=3,
-    n_frames=(9, 30),
-    bands=("RED", "NIR"),
-    random_state=None,
-    n_jobs=None,
-):
+    size: int | tuple[int, int] = 128,
+    scale: int = 3,
+    n_frames: int | tuple[int, int] = (9, 30),
+    bands: Sequence[str] = ("RED", "NIR"),
+    random_state: int | np.random.RandomState | None = None,
+    n_jobs: int | None = None,
+) -> list[Scene]:
     """Simulate scenes that follow the rules and the statistics of the PROBA-V data set.
 
     Landscapes are rendered at high resolution, seen through a sensor with a point spread function,
