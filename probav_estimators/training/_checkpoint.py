@@ -1,7 +1,12 @@
 """Training that survives being killed."""
 
+from __future__ import annotations
+
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
@@ -11,6 +16,10 @@ from ..files import replace_file
 from ..version import __version__, warn_of_other_version
 from ._callbacks import Resumable
 from ._settings import describe_scenes, describe_settings
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
+    from ._scene_net import SceneNet
 
 __all__ = ["Checkpoint"]
 
@@ -43,10 +52,12 @@ class Checkpoint(Callback):
         Epochs that the present call of `fit` was given by the file.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = folder
 
-    def on_train_begin(self, net, X=None, **kwargs):
+    def on_train_begin(
+        self, net: SceneNet, X: Sequence[Scene] | None = None, **kwargs: Any
+    ) -> None:
         self.training_ = _training_of(net, X)
         self.n_restored_ = 0
         path = Path(self.folder) / FILENAME
@@ -56,7 +67,7 @@ class Checkpoint(Callback):
             _restore(net, state)
             self.n_restored_ = len(net.history)
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
         path = Path(self.folder) / FILENAME
         path.parent.mkdir(parents=True, exist_ok=True)
         with replace_file(path) as partial:

@@ -1,13 +1,21 @@
 """What shapes a training, as text that can be compared."""
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import os
 import types
+from collections.abc import Sequence
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
+    from ._scene_net import SceneNet
 
 __all__ = ["describe", "describe_scenes", "describe_settings"]
 
@@ -38,7 +46,7 @@ _LONGEST = 200
 _OF_ALL_MODULES = vars(torch.nn.Module()).keys()
 
 
-def describe_settings(net):
+def describe_settings(net: SceneNet) -> dict[str, str]:
     """Describe all parameters that shape a training, and the weights that it begins with.
 
     Parameters
@@ -65,13 +73,13 @@ def describe_settings(net):
     return described
 
 
-def describe_scenes(scenes):
+def describe_scenes(scenes: Sequence[Scene]) -> str:
     """Describe scenes by their number, the name of the first and the hash of all that they hold."""
     everything = "\n".join(f"{scene.name} {scene.fingerprint()}" for scene in scenes)
     return f"{len(scenes)} scenes, {scenes[0].name} first (checksum {_hash(everything)})"
 
 
-def describe(value):
+def describe(value: object) -> str:
     """Describe any parameter by its value, never by its place in memory.
 
     Parameters

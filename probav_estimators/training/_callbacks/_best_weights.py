@@ -1,12 +1,18 @@
 """The weights that a training ends with."""
 
+from __future__ import annotations
+
 import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from skorch.callbacks import Callback
 
 from ._resumable import Resumable
 from ._scores import validation_score
+
+if TYPE_CHECKING:
+    from .._scene_net import SceneNet
 
 __all__ = ["BestWeights"]
 
@@ -32,17 +38,17 @@ class BestWeights(Resumable, Callback):
 
     _state = ("best_score_", "best_epoch_", "weights_", "misses_")
 
-    def __init__(self, patience=None):
+    def __init__(self, patience: int | None = None) -> None:
         self.patience = patience
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
         self.best_score_, self.best_epoch_ = np.inf, 0
         self.weights_, self.misses_ = None, 0
 
-    def on_start_scored(self, net, score):
+    def on_start_scored(self, net: SceneNet, score: float) -> None:
         self._compare(net, score, 0)
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
         name, score = validation_score(net.history[-1])
         if name is not None:
             self._compare(net, score, net.history[-1, "epoch"])
@@ -55,14 +61,14 @@ class BestWeights(Resumable, Callback):
             self.misses_ += 1
 
     @property
-    def ends_training_(self):
+    def ends_training_(self) -> bool:
         return self.patience is not None and self.misses_ >= self.patience
 
-    def on_train_end(self, net, **kwargs):
+    def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:
         if self.weights_ is not None:
             net.module_.load_state_dict(self.weights_)
         self.weights_ = None
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         # A net that is pickled in the middle of a training has weights of its own.
         return vars(self) | {"weights_": None}

@@ -1,7 +1,11 @@
 """A training that leaves its path, and the way back."""
 
+from __future__ import annotations
+
 import copy
 import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,6 +14,9 @@ from skorch.callbacks import Callback
 
 from ._resumable import Resumable
 from ._scores import monitored_score
+
+if TYPE_CHECKING:
+    from .._scene_net import SceneNet
 
 __all__ = ["DivergenceGuard"]
 
@@ -57,19 +64,21 @@ class DivergenceGuard(Resumable, Callback):
         "weights_",
     )
 
-    def __init__(self, clip=10.0, attempts=3):
+    def __init__(self, clip: float = 10.0, attempts: int = 3) -> None:
         self.clip = clip
         self.attempts = attempts
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
         self.n_clipped_ = self.n_skipped_ = self.n_returns_ = 0
-        self.mean_norm_ = None
+        self.mean_norm_: float | None = None
         self._keep(net, np.inf, 0)
 
-    def on_start_scored(self, net, score):
+    def on_start_scored(self, net: SceneNet, score: float) -> None:
         self._keep(net, score, 0)
 
-    def on_grad_computed(self, net, named_parameters, **kwargs):
+    def on_grad_computed(
+        self, net: SceneNet, named_parameters: Iterable[tuple[str, Any]], **kwargs: Any
+    ) -> None:
         parameters = [p for _, p in named_parameters if p.grad is not None]
         norm = float(torch.stack([p.grad.norm() for p in parameters]).norm()) if parameters else 0.0
         # The net drops the gradients of a loss that is not finite.
@@ -84,7 +93,7 @@ class DivergenceGuard(Resumable, Callback):
         before = norm if self.mean_norm_ is None else self.mean_norm_
         self.mean_norm_ = (1 - _NEWEST) * before + _NEWEST * min(norm, bound)
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
         name, score = monitored_score(net.history[-1])
         epoch = net.history[-1, "epoch"]
         limit = _TOLERANCE[name] * self.best_ if self.best_ > 0 else np.inf
@@ -95,10 +104,10 @@ class DivergenceGuard(Resumable, Callback):
             self._keep(net, score, epoch)
 
     @property
-    def ends_training_(self):
+    def ends_training_(self) -> bool:
         return self.n_returns_ >= self.attempts
 
-    def on_train_end(self, net, **kwargs):
+    def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:
         self.weights_ = None
 
     def _keep(self, net, score, epoch):
@@ -135,7 +144,7 @@ class DivergenceGuard(Resumable, Callback):
             goes_on = f"ends, because this happened {self.n_returns_} times: choose a lower lr"
         _warn(f"{type(net).__name__}: {what}. Training goes back to {best}, and {goes_on}")
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         # A net that is pickled in the middle of a training has weights of its own.
         return vars(self) | {"weights_": None}
 

@@ -1,11 +1,18 @@
 """The history of a training, written to files."""
 
+from __future__ import annotations
+
 import csv
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from skorch.callbacks import Callback, TensorBoard
 
 from ...files import replace_file
+
+if TYPE_CHECKING:
+    from .._scene_net import SceneNet
 
 __all__ = ["HistoryCSV", "TensorBoardFolder"]
 
@@ -18,10 +25,10 @@ class HistoryCSV(Callback):
     path : path-like
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
         rows = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
         path = Path(self.path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,24 +48,24 @@ class TensorBoardFolder(TensorBoard):
     folder : path-like
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         super().__init__(writer=None)
         self.folder = folder
 
     def _get_param_names(self):
         return ["folder"]
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ImportError(
                 "tensorboard=... needs the package of that name: pip install tensorboard"
             ) from error
-        self.writer = SummaryWriter(self.folder)
+        self.writer: Any = SummaryWriter(self.folder)
         super().on_train_begin(net, **kwargs)
 
-    def on_train_end(self, net, **kwargs):
+    def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:
         super().on_train_end(net, **kwargs)
         # Writers hold open files, and a fitted net is pickled.
         self.writer = None

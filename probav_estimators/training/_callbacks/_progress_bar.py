@@ -1,10 +1,16 @@
 """What a user sees of a training."""
 
+from __future__ import annotations
+
 import sys
+from typing import TYPE_CHECKING, Any
 
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 from tqdm.notebook import tqdm_notebook
+
+if TYPE_CHECKING:
+    from .._scene_net import SceneNet
 
 __all__ = ["ProgressBar"]
 
@@ -15,33 +21,33 @@ class ProgressBar(Callback):
     A bar on a terminal and in a notebook. Elsewhere, as in a log file, a line for each epoch.
     """
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
         self.epochs_before_ = len(net.history)
-        self.display_ = None
+        self.display_: Any = None
 
-    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+    def on_epoch_begin(self, net: SceneNet, dataset_train: Any = None, **kwargs: Any) -> None:
         if not net.verbose:
             return
         epoch = len(net.history) - self.epochs_before_
         n_batches = -(-len(dataset_train) // net.batch_size)
         self._display(net).begin(f"{type(net).__name__} epoch {epoch}/{net.max_epochs}", n_batches)
 
-    def on_start_scored(self, net, score):
+    def on_start_scored(self, net: SceneNet, score: float) -> None:
         if net.verbose:
             self._display(net).start(f"{type(net).__name__} before training", score)
 
-    def on_batch_end(self, net, training=None, **kwargs):
+    def on_batch_end(self, net: SceneNet, training: bool | None = None, **kwargs: Any) -> None:
         if net.verbose and training:
             self.display_.advance(len(net.history) - self.epochs_before_)
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
         if not net.verbose:
             return
         row = net.history[-1]
         shown = {"loss": row["train_loss"], "valid_score": row.get("valid_score")}
         self.display_.end({key: x for key, x in shown.items() if x is not None}, row.get("dur"))
 
-    def on_train_end(self, net, **kwargs):
+    def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:
         if self.display_ is not None:
             self.display_.close()
             self.display_ = None
@@ -51,7 +57,7 @@ class ProgressBar(Callback):
             self.display_ = _Bar(net.max_epochs) if _shows_bars() else _Lines()
         return self.display_
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         # A bar writes to an open file.
         return vars(self) | {"display_": None}
 

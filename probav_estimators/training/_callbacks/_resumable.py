@@ -1,5 +1,7 @@
 """What of a callback a checkpoint keeps."""
 
+from typing import Any
+
 __all__ = ["Resumable"]
 
 
@@ -9,10 +11,10 @@ class Resumable:
     A subclass names the attributes in `_state`: numbers, strings, tensors, and dicts of such.
     """
 
-    _state = ()
+    _state: tuple[str, ...] = ()
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._state}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -1,9 +1,16 @@
 """The learning rate."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import torch
 from skorch.callbacks import LRScheduler
 
 from ._scores import monitored_score
+
+if TYPE_CHECKING:
+    from .._scene_net import SceneNet
 
 __all__ = ["PlateauSchedule"]
 
@@ -20,7 +27,7 @@ class PlateauSchedule(LRScheduler):
         Epochs without a better validation score (without validation: training loss).
     """
 
-    def __init__(self, patience=5):
+    def __init__(self, patience: int = 5) -> None:
         super().__init__(
             torch.optim.lr_scheduler.ReduceLROnPlateau,
             monitor=_monitor,
@@ -40,12 +47,12 @@ class PlateauSchedule(LRScheduler):
         known.best = known.mode_worse
         return known
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
         # Not what the schedule set last: DivergenceGuard and users change the rate too.
         net.history.record("event_lr", float(net.optimizer_.param_groups[0]["lr"]))
         super().on_epoch_end(net, **kwargs)
 
-    def on_start_scored(self, net, score):
+    def on_start_scored(self, net: SceneNet, score: float) -> None:
         self.lr_scheduler_.best = score
 
 

@@ -1,11 +1,20 @@
 """Scores of the validation scenes, after every epoch and before the first."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from skorch.callbacks import Callback
 
 from ...scoring import scene_score
 from .._sampling import ViewAverager
 from ._resumable import Resumable
+
+if TYPE_CHECKING:
+    import torch
+
+    from .._scene_net import SceneNet
 
 __all__ = ["ChallengeScore", "StartingScore", "monitored_score", "validation_score"]
 
@@ -20,18 +29,25 @@ class ChallengeScore(Resumable, Callback):
 
     _state = ("first_row_",)
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
         self.first_row_ = len(net.history)
         self.scorer_ = None
 
-    def on_epoch_begin(self, net, dataset_valid=None, **kwargs):
+    def on_epoch_begin(self, net: SceneNet, dataset_valid: Any = None, **kwargs: Any) -> None:
         self.scorer_ = _SceneScorer.of(dataset_valid)
 
-    def on_batch_end(self, net, batch=None, training=None, y_pred=None, **kwargs):
+    def on_batch_end(
+        self,
+        net: SceneNet,
+        batch: Any = None,
+        training: bool | None = None,
+        y_pred: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
         if not training and self.scorer_ is not None:
             self.scorer_.add(batch, y_pred)
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
         if self.scorer_ is None:
             return
         score = self.scorer_.mean()
@@ -40,7 +56,7 @@ class ChallengeScore(Resumable, Callback):
         net.history.record("valid_score", score)
         net.history.record("valid_score_best", score < min(earlier, default=np.inf))
 
-    def on_train_end(self, net, **kwargs):
+    def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:
         # Scenes may hold pixels, and a fitted net should not.
         self.scorer_ = None
 
@@ -61,11 +77,11 @@ class StartingScore(Resumable, Callback):
 
     _state = ("start_score_", "pending_")
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
         self.start_score_ = None
         self.pending_ = net.starts_with_weights_
 
-    def on_epoch_begin(self, net, dataset_valid=None, **kwargs):
+    def on_epoch_begin(self, net: SceneNet, dataset_valid: Any = None, **kwargs: Any) -> None:
         if not self.pending_:
             return
         self.pending_ = False
@@ -113,7 +129,7 @@ def _score_now(net, dataset):
     return float(np.average(losses, weights=sizes)) if scorer is None else scorer.mean()
 
 
-def validation_score(row):
+def validation_score(row: Any) -> tuple[str | None, float | None]:
     """Name and value of what tells in a row of the history how good its weights are.
 
     The challenge score of the validation scenes; their loss, where there is no truth. Lower is
@@ -123,14 +139,14 @@ def validation_score(row):
     return name, None if name is None else float(row[name])
 
 
-def monitored_score(row):
+def monitored_score(row: Any) -> tuple[str, float]:
     """As :func:`validation_score`; the training loss where nothing is validated.
 
     Steps whose loss is not finite were not taken, and don't count.
     """
     name, score = validation_score(row)
     if name is not None:
-        return name, score
+        return name, score  # type: ignore[return-value]
     steps = [(b["train_loss"], b["train_batch_size"]) for b in row["batches"] if "train_loss" in b]
     losses, sizes = np.array(steps).T
     finite = np.isfinite(losses)

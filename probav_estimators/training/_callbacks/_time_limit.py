@@ -1,10 +1,16 @@
 """A limit in time."""
 
+from __future__ import annotations
+
 import time
+from typing import TYPE_CHECKING, Any
 
 from skorch.callbacks import Callback
 
 from ._resumable import Resumable
+
+if TYPE_CHECKING:
+    from .._scene_net import SceneNet
 
 __all__ = ["TimeLimit"]
 
@@ -21,23 +27,23 @@ class TimeLimit(Resumable, Callback):
         None: no limit.
     """
 
-    def __init__(self, minutes=None):
+    def __init__(self, minutes: float | None = None) -> None:
         self.minutes = minutes
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
         self.began_, self.earlier_ = _clock(), 0.0
 
     @property
-    def ends_training_(self):
+    def ends_training_(self) -> bool:
         return self.minutes is not None and self._seconds() >= 60 * self.minutes
 
     def _seconds(self):
         return self.earlier_ + _clock() - self.began_
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {"seconds": self._seconds()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.began_, self.earlier_ = _clock(), state["seconds"]
 
 
