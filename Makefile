@@ -15,7 +15,7 @@ LOWEST := .venv-lowest/installed
 
 export MPLBACKEND := agg
 
-.PHONY: demo test lowest lint bench gpu clean
+.PHONY: demo test lowest lint types bench gpu clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/plot_first_pipeline.py $(if $(DATA),--data "$(DATA)") \
@@ -30,6 +30,9 @@ lowest: $(LOWEST)
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: $(INSTALLED)
+	$(BIN)/mypy $(ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(ARGS)
