@@ -40,7 +40,15 @@ class SimulatedScene(NamedTuple):
     true_shifts: np.ndarray
 
 
-def simulate_scene(rng, *, size=128, scale=3, n_frames=(9, 30), band="RED", psf_sigma=(0.9, 1.5)):
+def simulate_scene(
+    rng: np.random.Generator,
+    *,
+    size: int | tuple[int, int] = 128,
+    scale: int = 3,
+    n_frames: int | tuple[int, int] = (9, 30),
+    band: str = "RED",
+    psf_sigma: tuple[float, float] = (0.9, 1.5),
+) -> SimulatedScene:
     """Simulate one scene by the rules of the PROBA-V super-resolution data set.
 
     A random landscape is drawn on a grid finer than the HR image. Each frame sees it through a

@@ -1,5 +1,10 @@
 """The life of a training: its callbacks, and how it ends."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PassthroughScoring
@@ -19,6 +24,11 @@ from ._callbacks import (
     was_asked_to_stop,
 )
 from ._checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+    from ..scenes import Scene
 
 __all__ = ["GuardedNet"]
 
@@ -55,19 +65,27 @@ class GuardedNet(NeuralNet):
             callbacks.append(("checkpoint", Checkpoint(self.resume)))
         return callbacks
 
-    def initialize_callbacks(self):
+    def initialize_callbacks(self) -> Self:
         super().initialize_callbacks()
         # It saves and restores what the others know, those that a user gave among them.
         self.callbacks_.sort(key=lambda item: isinstance(item[1], Checkpoint))
         return self
 
-    def notify(self, method_name, **kwargs):
+    def notify(self, method_name: str, **kwargs: Any) -> None:
         super().notify(method_name, **kwargs)
         # Not before all callbacks have seen the epoch.
         if method_name == "on_epoch_end" and ends_training(self):
             raise EndOfTraining
 
-    def fit_loop(self, X, y=None, epochs=None, *, _routing_method="fit", **fit_params):
+    def fit_loop(
+        self,
+        X: Sequence[Scene],
+        y: object = None,
+        epochs: int | None = None,
+        *,
+        _routing_method: str = "fit",
+        **fit_params: Any,
+    ) -> Self:
         restored = sum(getattr(callback, "n_restored_", 0) for _, callback in self.callbacks_)
         if epochs is None and _routing_method == "fit":
             epochs = max(0, self.max_epochs - restored)
@@ -81,15 +99,24 @@ class GuardedNet(NeuralNet):
                 self.interrupt_ = interrupt
             raise
 
-    def partial_fit(self, X, y=None, classes=None, **fit_params):
-        self.interrupt_ = None
+    def partial_fit(
+        self, X: Sequence[Scene], y: object = None, classes: object = None, **fit_params: Any
+    ) -> Self:
+        self.interrupt_: KeyboardInterrupt | None = None
         super().partial_fit(X, y, classes, **fit_params)
         interrupt, self.interrupt_ = self.interrupt_, None
         if interrupt is not None:
             raise interrupt
         return self
 
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+    def run_single_epoch(
+        self,
+        iterator: DataLoader[Any],
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., Any],
+        **fit_params: Any,
+    ) -> None:
         steps = self._until_time_is_up(iterator) if training else iterator
         super().run_single_epoch(steps, training, prefix, step_fn, **fit_params)
 
@@ -100,7 +127,7 @@ class GuardedNet(NeuralNet):
             if any(limit.ends_training_ for limit in limits):
                 return
 
-    def train_step_single(self, batch, **fit_params):
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         step = super().train_step_single(batch, **fit_params)
         if not torch.isfinite(step["loss"]):
             # Optimizers pass over weights without a gradient.

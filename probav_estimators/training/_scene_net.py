@@ -1,12 +1,16 @@
 """The skorch net that all estimators with torch inside share."""
 
+from __future__ import annotations
+
 import copy
 import inspect
 import multiprocessing
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -35,6 +39,15 @@ from ._sampling import BatchPlan, ViewAverager
 from ._splitting import split_scenes
 from ._starting import find_net
 from ._weights import Weights, load_module
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sklearn.utils import Tags
+    from torch import nn
+    from torch.utils.data import DataLoader, Dataset
+
+    from ..prediction import Predictor
+    from ..scenes import Scene
 
 __all__ = ["SceneNet"]
 
@@ -83,6 +96,10 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
     _documented_parameters = PARAMETERS
     _documented_attributes = ATTRIBUTES
 
+    scale_: int
+    initialized_: bool
+    starts_with_weights_: bool
+
     #: Makes a batch of samples.
     collate = staticmethod(default_collate)
 
@@ -116,29 +133,29 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
     def __init__(
         self,
         *,
-        max_epochs=150,
-        batch_size=32,
-        lr=1e-3,
-        optimizer=torch.optim.NAdam,
-        device="auto",
-        compute_dtype="auto",
-        patch_size=None,
-        augment=False,
-        criterion=CPSNRLoss,
-        train_split=0.1,
-        lr_patience=5,
-        early_stopping=None,
-        max_time=None,
-        resume=None,
-        start_from=None,
-        history_csv=None,
-        tensorboard=None,
-        callbacks=None,
-        warm_start=False,
-        verbose=1,
-        random_state=None,
-        **kwargs,
-    ):
+        max_epochs: int = 150,
+        batch_size: int = 32,
+        lr: float = 1e-3,
+        optimizer: type[torch.optim.Optimizer] | str = torch.optim.NAdam,
+        device: str | torch.device = "auto",
+        compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+        patch_size: int | None = None,
+        augment: bool = False,
+        criterion: type[nn.Module] | nn.Module | Callable[..., Any] = CPSNRLoss,
+        train_split: float | Callable[..., Any] | None = 0.1,
+        lr_patience: int | None = 5,
+        early_stopping: int | None = None,
+        max_time: float | None = None,
+        resume: str | os.PathLike[str] | None = None,
+        start_from: Predictor | None = None,
+        history_csv: str | os.PathLike[str] | None = None,
+        tensorboard: str | os.PathLike[str] | None = None,
+        callbacks: list[Any] | Literal["disable"] | None = None,
+        warm_start: bool = False,
+        verbose: int = 1,
+        random_state: int | np.random.RandomState | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             module=None,
             criterion=criterion,
@@ -167,14 +184,14 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         self.tensorboard = tensorboard
         self.random_state = random_state
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         complete_documentation(cls, SceneNet)
 
     # What a subclass overrides
 
     @abstractmethod
-    def build_module(self):
+    def build_module(self) -> nn.Module:
         """Make the net.
 
         Returns
@@ -185,7 +202,9 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         """
 
     @abstractmethod
-    def make_dataset(self, scenes, *, loss=None, training=False):
+    def make_dataset(
+        self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
+    ) -> Dataset[Any]:
         """Make the dataset of samples.
 
         Parameters
@@ -204,7 +223,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
             Items are given a :class:`~probav_estimators.training.SampleRequest`.
         """
 
-    def learn_layout(self, scenes):
+    def learn_layout(self, scenes: Sequence[Scene]) -> None:
         """Learn from scenes what :meth:`build_module` needs to know, and check that they fit.
 
         Parameters
@@ -213,7 +232,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         """
         self.scale_ = scenes[0].scale
 
-    def layout(self):
+    def layout(self) -> dict[str, Any]:
         """What has to agree for weights to be exchanged.
 
         Returns
@@ -223,7 +242,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         """
         return {"scale": self.scale_}
 
-    def check_inputs(self, scenes):
+    def check_inputs(self, scenes: Sequence[Scene]) -> None:
         """Check that the net can take scenes.
 
         Parameters
@@ -243,7 +262,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
                     "fit one net for each scale"
                 )
 
-    def starting_weights(self):
+    def starting_weights(self) -> Weights | None:
         """Weights to begin with.
 
         Returns
@@ -258,7 +277,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
 
     # What a user calls
 
-    def fit(self, X, y=None, **fit_params):
+    def fit(self, X: Sequence[Scene], y: object = None, **fit_params: Any) -> Self:
         """Train on scenes.
 
         Parameters
@@ -296,7 +315,9 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
             self.learn_layout(scenes)
         return super().fit(scenes, None, **fit_params)
 
-    def partial_fit(self, X, y=None, classes=None, **fit_params):
+    def partial_fit(
+        self, X: Sequence[Scene], y: object = None, classes: object = None, **fit_params: Any
+    ) -> Self:
         """Go on training from the present weights, for another `max_epochs`.
 
         Parameters
@@ -332,7 +353,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         self.check_inputs(scenes)
         return super().partial_fit(scenes, None, **fit_params)
 
-    def predict(self, X):
+    def predict(self, X: Sequence[Scene]) -> NDArray[np.float32] | list[NDArray[np.float32]]:
         """Super-resolve scenes.
 
         Parameters
@@ -353,8 +374,8 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         self.check_is_fitted()
         scenes = check_scenes(X, type(self).__name__)
         self.check_inputs(scenes)
-        images = [None] * len(scenes)
-        dataset = self.make_dataset(scenes)
+        images: list[Any] = [None] * len(scenes)
+        dataset: Any = self.make_dataset(scenes)
         averager = ViewAverager(dataset.n_views)
         with show_progress(self, len(scenes)) as progress:
             for batch in self.get_iterator(dataset):
@@ -364,7 +385,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
                     progress.update()
         return stack_images(images)
 
-    def score(self, X, y=None):
+    def score(self, X: Sequence[Scene], y: object = None) -> float:
         """Mean cPSNR in dB on scenes with HR images; greater is better.
 
         Parameters
@@ -381,7 +402,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
 
     # Hooks of skorch
 
-    def initialize(self):
+    def initialize(self) -> Self:
         self._check_parameters()
         if getattr(self, "scale_", None) is None:
             raise ValueError(f"{type(self).__name__} takes its layout from scenes: call fit")
@@ -395,7 +416,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
             self.initialized_ = was_initialized
             raise
 
-    def initialize_module(self):
+    def initialize_module(self) -> Self:
         with torch.random.fork_rng(devices=[]):
             # That of the CPU alone: torch.manual_seed would reach those of the GPUs too.
             torch.default_generator.manual_seed(self.seed_)
@@ -406,7 +427,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         self.module_ = module.to(memory_format=torch.channels_last)
         return self
 
-    def initialize_criterion(self):
+    def initialize_criterion(self) -> Self:
         kwargs = self.get_params_for("criterion")
         criterion = self.criterion
         if isinstance(criterion, torch.nn.Module) and not kwargs:
@@ -425,7 +446,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         self.criterion_ = criterion
         return self
 
-    def initialize_optimizer(self, triggered_directly=None):
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> Self:
         named = self.get_all_learnable_params()
         args, kwargs = self.get_params_for_optimizer("optimizer", named)
         named_class = isinstance(self.optimizer, str)
@@ -433,10 +454,12 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         self.optimizer_ = make(*args, **kwargs)
         return self
 
-    def get_dataset(self, X, y=None):
+    def get_dataset(self, X: Sequence[Scene], y: object = None) -> Dataset[Any]:
         return self.make_dataset(X)
 
-    def get_split_datasets(self, X, y=None, **fit_params):
+    def get_split_datasets(
+        self, X: Sequence[Scene], y: object = None, **fit_params: Any
+    ) -> tuple[Dataset[Any], Dataset[Any] | None]:
         train, valid = split_scenes(X, self.train_split, self.seed_, truth=self._needs_truth)
         self.check_inputs(valid or [])
         loss = self.criterion_
@@ -444,7 +467,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         dataset_train = self.make_dataset(train, loss=loss, training=True)
         return dataset_train, self.make_dataset(valid, loss=loss) if valid else None
 
-    def get_iterator(self, dataset, training=False):
+    def get_iterator(self, dataset: Any, training: bool = False) -> DataLoader[Any]:
         kind = "iterator_train" if training else "iterator_valid"
         options = self.get_params_for(kind)
         batch_size = options.pop(
@@ -464,14 +487,20 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
             dataset, batch_sampler=plan, generator=torch.Generator(), **options
         )
 
-    def infer(self, x, **fit_params):
+    def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
         x = to_tensor(x, device=self.device)
         dtype = resolve_dtype(self.compute_dtype, self.device)
         kind = torch.device(self.device).type
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             return self.module_(**x, **fit_params)
 
-    def get_loss(self, y_pred, y_true, X=None, training=False):
+    def get_loss(
+        self,
+        y_pred: torch.Tensor,
+        y_true: dict[str, torch.Tensor],
+        X: dict[str, torch.Tensor] | None = None,
+        training: bool = False,
+    ) -> torch.Tensor:
         if not torch.isfinite(y_pred).all():
             # Cross-entropies raise an error, and DivergenceGuard knows what to do.
             return y_pred.sum() * torch.nan
@@ -479,12 +508,12 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         sample = to_tensor(dict(X), device=self.device) if self.criterion_.left_out else X
         return self.criterion_.compare(y_pred, target, sample)
 
-    def on_epoch_begin(self, net, **kwargs):
+    def on_epoch_begin(self, net: Self, **kwargs: Any) -> None:
         """Begin a row of the history, without the batches of the last one."""
         self._forget_batches()
         super().on_epoch_begin(net, **kwargs)
 
-    def on_train_end(self, net, **kwargs):
+    def on_train_end(self, net: Self, **kwargs: Any) -> None:
         """Drop the batches of the last epoch from the history."""
         self._forget_batches()
         super().on_train_end(net, **kwargs)
@@ -499,17 +528,17 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
     # The device "auto" stays what the user gave, and means what this machine has.
 
     @property
-    def device(self):
+    def device(self) -> str | torch.device:
         """Where to compute: what the parameter means on this machine."""
         return resolve_device(vars(self)["device"])
 
     @device.setter
-    def device(self, device):
+    def device(self, device: str | torch.device) -> None:
         vars(self)["device"] = device
 
     # Pickles hold what a prediction needs, and what tells how it came about
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         kept = object.__new__(type(self))
         attributes = vars(kept)
         attributes.update(vars(self))
@@ -520,7 +549,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
                 del attributes["criterion_"]
         return super(SceneNet, kept).__getstate__() | {"package_version": __version__}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         warn_of_other_version(state.pop("package_version", None), f"this {type(self).__name__}")
         device = state["device"]
@@ -549,7 +578,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         others = self._params_to_validate.difference(names) & vars(self).keys()
         return [*names, *sorted(others)]
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         super().set_params(**params)
         # skorch tells them to the present optimizer alone; the next one is to have them too.
         prefixed = {key: value for key, value in params.items() if key.startswith("optimizer__")}
@@ -557,7 +586,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         self._params_to_validate.update(prefixed)
         return self
 
-    def get_params(self, deep=True, **kwargs):
+    def get_params(self, deep: bool = True, **kwargs: Any) -> dict[str, Any]:
         params = super().get_params(deep=deep, **kwargs)
         if not deep:
             # The callbacks of a fitted net are its state; those that were given are parameters.
@@ -565,14 +594,14 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
             params = {k: v for k, v in params.items() if "__" not in k or k in mine}
         return params | {"device": vars(self)["device"]}
 
-    def __repr__(self, N_CHAR_MAX=700):
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         return BaseEstimator.__repr__(self, N_CHAR_MAX)
 
     def _get_params_html(self, deep=True, *args, **kwargs):
         # Parameters of parameters would list what the callbacks of a fitted net have become.
         return super()._get_params_html(False, *args, **kwargs)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         tags.input_tags.two_d_array = False
