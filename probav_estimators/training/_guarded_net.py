@@ -41,6 +41,9 @@ class GuardedNet(NeuralNet):
     reaches the caller of `fit`, after the callbacks' `on_train_end`.
     """
 
+    #: What interrupted the training, until it is raised again.
+    interrupt_: KeyboardInterrupt | None = None
+
     @property
     def _default_callbacks(self):
         callbacks = [
@@ -102,7 +105,7 @@ class GuardedNet(NeuralNet):
     def partial_fit(
         self, X: Sequence[Scene], y: object = None, classes: object = None, **fit_params: Any
     ) -> Self:
-        self.interrupt_: KeyboardInterrupt | None = None
+        self.interrupt_ = None
         super().partial_fit(X, y, classes, **fit_params)
         interrupt, self.interrupt_ = self.interrupt_, None
         if interrupt is not None:

@@ -230,7 +230,13 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         ----------
         scenes : list of Scene
         """
-        self.scale_ = scenes[0].scale
+        scale = scenes[0].scale
+        if scale is None:
+            raise ValueError(
+                f"{type(self).__name__} learns the scale from HR images, and {scenes[0].label} has "
+                "none: pass scenes with HR images"
+            )
+        self.scale_ = scale
 
     def layout(self) -> dict[str, Any]:
         """What has to agree for weights to be exchanged.
@@ -424,7 +430,9 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
             build = self.build_module
             self.starts_with_weights_ = weights is not None
             module = build() if weights is None else load_module(build, weights)
-        self.module_ = module.to(memory_format=torch.channels_last)
+        # Torch's stub has no such overload.
+        to: Any = module.to
+        self.module_ = to(memory_format=torch.channels_last)
         return self
 
     def initialize_criterion(self) -> Self:
@@ -477,7 +485,9 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         on_gpu = torch.device(self.device).type == "cuda"
         # Workers of joblib and Dask must not start processes of their own.
         alone = multiprocessing.parent_process() is None
-        options.setdefault("num_workers", min(8, os.cpu_count() // 2) if on_gpu and alone else 0)
+        options.setdefault(
+            "num_workers", min(8, (os.cpu_count() or 1) // 2) if on_gpu and alone else 0
+        )
         options.setdefault("persistent_workers", training and options["num_workers"] > 0)
         options.setdefault("pin_memory", on_gpu)
         options.setdefault("collate_fn", self.collate)
@@ -505,7 +515,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
             # Cross-entropies raise an error, and DivergenceGuard knows what to do.
             return y_pred.sum() * torch.nan
         target = to_tensor(y_true, device=self.device)
-        sample = to_tensor(dict(X), device=self.device) if self.criterion_.left_out else X
+        sample = to_tensor(dict(X or {}), device=self.device) if self.criterion_.left_out else X
         return self.criterion_.compare(y_pred, target, sample)
 
     def on_epoch_begin(self, net: Self, **kwargs: Any) -> None:
@@ -534,14 +544,14 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
 
     @device.setter
     def device(self, device: str | torch.device) -> None:
-        vars(self)["device"] = device
+        self.__dict__["device"] = device
 
     # Pickles hold what a prediction needs, and what tells how it came about
 
     def __getstate__(self) -> dict[str, Any]:
         kept = object.__new__(type(self))
-        attributes = vars(kept)
-        attributes.update(vars(self))
+        attributes = kept.__dict__
+        attributes.update(self.__dict__)
         if self.initialized_ and not self.warm_start:
             del attributes["optimizer_"]
             attributes["callbacks_"] = [(name, _without_state(cb)) for name, cb in self.callbacks_]
@@ -582,7 +592,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         super().set_params(**params)
         # skorch tells them to the present optimizer alone; the next one is to have them too.
         prefixed = {key: value for key, value in params.items() if key.startswith("optimizer__")}
-        vars(self).update(prefixed)
+        self.__dict__.update(prefixed)
         self._params_to_validate.update(prefixed)
         return self
 
