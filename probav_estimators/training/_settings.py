@@ -68,7 +68,7 @@ def describe_settings(net: SceneNet) -> dict[str, str]:
         described["random_state"] = describe(seed)
     weights = net.starting_weights()
     described["starting weights"] = (
-        "random" if weights is None else f"checksum {_hash(_describe(weights, ()))}"
+        "random" if weights is None else f"checksum {_hash(_describe(weights.state, ()))}"
     )
     return described
 
