@@ -80,7 +80,6 @@ ATTRIBUTES = """Attributes
     history : skorch.history.History
         Losses and `valid_score`, the validation scenes' mean challenge score, of every epoch;
         `valid_score_best` says whether it was the best yet in its call of `fit` or `partial_fit`.
-        Rows of batches are kept for the present epoch only.
     scale_ : int
         HR pixels for each LR pixel."""
 

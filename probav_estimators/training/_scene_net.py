@@ -23,6 +23,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from skorch.callbacks import LRScheduler
+from skorch.history import History
 from skorch.utils import to_tensor
 from torch.utils.data import default_collate
 
@@ -85,8 +86,8 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
     Notes
     -----
     Pickles and copies of a fitted net hold what a prediction needs and the history of its epochs.
-    The state of the optimizer, twice as large as the weights, belongs to them with
-    ``warm_start=True`` only; without, `partial_fit` begins with a new optimizer.
+    The state of the optimizer, twice as large as the weights, and the history of batches belong to
+    them with ``warm_start=True`` only; without, `partial_fit` begins with a new optimizer.
 
     References
     ----------
@@ -518,23 +519,6 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         sample = to_tensor(dict(X or {}), device=self.device) if self.criterion_.left_out else X
         return self.criterion_.compare(y_pred, target, sample)
 
-    def on_epoch_begin(self, net: Self, **kwargs: Any) -> None:
-        """Begin a row of the history, without the batches of the last one."""
-        self._forget_batches()
-        super().on_epoch_begin(net, **kwargs)
-
-    def on_train_end(self, net: Self, **kwargs: Any) -> None:
-        """Drop the batches of the last epoch from the history."""
-        self._forget_batches()
-        super().on_train_end(net, **kwargs)
-
-    def _forget_batches(self):
-        # A long training has more of these rows than weights.
-        for row in self.history[-1:]:
-            row["batches"] = []
-            # Numbers of NumPy's take five times the place in a pickle.
-            row.update({k: x.item() for k, x in row.items() if isinstance(x, np.generic)})
-
     # The device "auto" stays what the user gave, and means what this machine has.
 
     @property
@@ -554,6 +538,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         attributes.update(self.__dict__)
         if self.initialized_ and not self.warm_start:
             del attributes["optimizer_"]
+            attributes["history_"] = _without_batches(self.history_)
             attributes["callbacks_"] = [(name, _without_state(cb)) for name, cb in self.callbacks_]
             if self.criterion_.state_dict():
                 del attributes["criterion_"]
@@ -681,6 +666,15 @@ class _TruthLoss(SceneLoss):
 
     def forward(self, prediction, truth):
         return self.function(prediction, truth)
+
+
+def _without_batches(history: History) -> History:
+    # A long training has more of these rows than weights, and numbers of NumPy's take five times
+    # the place of Python's.
+    rows = [
+        {k: x.item() if isinstance(x, np.generic) else x for k, x in r.items()} for r in history
+    ]
+    return History([row | {"batches": []} for row in rows])
 
 
 def _without_state(callback):
