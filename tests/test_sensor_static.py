@@ -1,4 +1,4 @@
-"""The scenes of the first simulator stay what they were: models were trained and compared on them."""
+"""The scenes of the first simulator stay what they were: models were compared on them."""
 
 import numpy as np
 import pytest
