@@ -26,12 +26,14 @@ from .preprocessing import FrameRegistrar as FrameRegistrar
 from .preprocessing import InputComposer as InputComposer
 from .preprocessing import SceneTransformer as SceneTransformer
 from .published import published_configurations as published_configurations
+from .scenes import DerivedFrames as DerivedFrames
 from .scenes import Frames as Frames
 from .scenes import Scene as Scene
 from .scenes import load_scenes as load_scenes
 from .scenes import save_scenes as save_scenes
 from .scoring import cpsnr_scorer as cpsnr_scorer
 from .scoring import probav_scorer as probav_scorer
+from .simulation import Sensor as Sensor
 from .training import SceneNet as SceneNet
 from .training import SceneRegressor as SceneRegressor
 from .version import __version__ as __version__

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
 
 from ..scenes import Scene
-from ..simulation import simulate_scene
+from ..simulation import Sensor, simulate_scene
 
 __all__ = ["make_scenes"]
 
@@ -22,6 +22,7 @@ def make_scenes(
     scale: int = 3,
     n_frames: int | tuple[int, int] = (9, 30),
     bands: Sequence[str] = ("RED", "NIR"),
+    sensor: Sensor | str | None = None,
     random_state: int | np.random.RandomState | None = None,
     n_jobs: int | None = None,
 ) -> list[Scene]:
@@ -42,6 +43,10 @@ def make_scenes(
         Number of frames, or the least and the greatest.
     bands : sequence of str, default=("RED", "NIR")
         Bands that scenes take in turn.
+    sensor : str or Sensor, default=None
+        None or "static": a sensor that does not resample, over land that hardly changes. Or
+        "plain", "proba-v", "sentinel-2", "landsat-8" (see `Sensor.preset`), "any" (a wide range,
+        for training) or a `Sensor` of your own.
     random_state : int, RandomState instance or None, default=None
         The first n scenes of a larger call with the same int are the same scenes.
     n_jobs : int, default=None
@@ -55,7 +60,11 @@ def make_scenes(
     Raises
     ------
     ValueError
-        If a number is out of range.
+        If a number is out of range or `sensor` is unknown.
+
+    See Also
+    --------
+    Sensor : What each of the sensors does, field by field.
 
     Examples
     --------
@@ -63,6 +72,7 @@ def make_scenes(
     >>> scenes = make_scenes(2, size=32, n_frames=9, random_state=0)
     >>> scenes[0].lr.shape, scenes[0].hr.shape
     ((9, 32, 32), (96, 96))
+    >>> scenes = make_scenes(2, size=32, sensor="sentinel-2", random_state=0)
     """
     if not isinstance(n_scenes, Integral) or n_scenes < 1:
         raise ValueError(f"n_scenes must be an integer of at least 1, got {n_scenes!r}")
@@ -72,15 +82,21 @@ def make_scenes(
     entropy = check_random_state(random_state).randint(2**31, size=4)
     seeds = np.random.SeedSequence(entropy.tolist()).spawn(n_scenes)
     return Parallel(n_jobs=n_jobs)(
-        delayed(_make_scene)(number, seed, bands[number % len(bands)], size, scale, n_frames)
+        delayed(_make_scene)(
+            number,
+            seed,
+            band=bands[number % len(bands)],
+            size=size,
+            scale=scale,
+            n_frames=n_frames,
+            sensor=sensor,
+        )
         for number, seed in enumerate(seeds)
     )
 
 
-def _make_scene(number, seed, band, size, scale, n_frames):
-    simulated = simulate_scene(
-        np.random.default_rng(seed), size=size, scale=scale, n_frames=n_frames, band=band
-    )
+def _make_scene(number, seed, *, band, **options):
+    simulated = simulate_scene(np.random.default_rng(seed), band=band, **options)
     scene = Scene(
         simulated.lr,
         simulated.qm,

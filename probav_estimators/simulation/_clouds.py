@@ -131,3 +131,34 @@ def observed_sky(rng, shape, least_clear, *, pixel=1.0, tolerance=0.12):
             return sky, clear
         cover /= 2
     return None, np.ones(shape, bool)
+
+
+def overlook(rng, sky, clear):
+    """What a quality map that fails makes of a cloudy sky.
+
+    It misses patches of the cloud, or a thin haze that lies around it, or the shadows.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    sky : Sky
+    clear : ndarray of shape (h, w), bool
+        What a good map calls clear.
+
+    Returns
+    -------
+    sky : Sky
+        With the haze, if that is missed.
+    clear : ndarray of shape (h, w), bool
+    """
+    kind = rng.choice(["cloud", "haze", "shadow"])
+    field = smooth_field(rng, clear.shape, rng.uniform(8, 40))
+    veil = np.float32(rng.uniform(0.08, 0.3)) * np.clip(field, 0, 1)
+    shadows = ~clear & (sky.shade > 0.05) & (sky.opacity < 0.05)
+    patches = ~clear & (field > 0)
+    if kind == "cloud" and patches.any():
+        return sky, clear | patches
+    if kind == "shadow" and shadows.any():
+        return sky, clear | shadows
+    opacity = 1 - (1 - sky.opacity) * (1 - veil)
+    return Sky(opacity, sky.brightness, sky.shade), clear

@@ -1,12 +1,14 @@
 """Landscapes: a random composition of what is seen from orbit, each in random strength and size.
 
-Every painter takes the random generator, the image so far (float32, radiance on the 14-bit scale)
-and the scene's `Palette`, and works on the image in place. Lengths named in the code are cells,
+Every painter takes the random generator, the `Land` so far and the scene's `Palette`, and works on
+the land in place. What changes with the season is asked of the land's `Season`, which has a
+generator of its own: a land that changes is the same land. Lengths named in the code are cells,
 `CELLS` of which make the side of an HR pixel.
 """
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,7 @@ from ._noise import fractal_field, smooth_field, soft_threshold, standardize
 from ._shapes import (
     Frame,
     corners_of,
+    label_polygons,
     paint_polygons,
     segments_of,
     split_land,
@@ -61,6 +64,36 @@ class Palette:
         )
 
 
+class Land:
+    """The ground so far.
+
+    Attributes
+    ----------
+    states : ndarray of shape (n, H, W), float32
+        Radiance on the 14-bit scale: of the land as it is and, if it changes, as it will be.
+    season : Season or None
+        What changes; None: nothing.
+    courses : ndarray of shape (H, W), uint8
+        Which of the season's courses takes a cell from the first state to the second; 0: none.
+    shading : ndarray of shape (H, W), float32
+        Relative radiance that slopes and shadows add in the first state; it goes with the
+        cotangent of the sun's height.
+    """
+
+    def __init__(self, image, season=None):
+        self.season = season
+        self.shape = image.shape
+        self.states = image[None] if season is None else np.stack([image, image])
+        if season is not None:
+            self.courses = np.zeros(image.shape, np.uint8)
+            self.shading = np.zeros(image.shape, np.float32)
+
+    @property
+    def change(self):
+        """What the second state has in addition."""
+        return self.states[1] - self.states[0]
+
+
 def draw_landscape(rng, shape, band):
     """The ground of one scene.
 
@@ -76,9 +109,17 @@ def draw_landscape(rng, shape, band):
     ndarray of shape `shape`, float32
         Radiance on the 14-bit scale.
     """
+    return draw_land(rng, shape, band).states[0]
+
+
+def draw_land(rng, shape, band, season=None):
+    """The ground of one scene and what becomes of it; see `draw_landscape` and `Land`.
+
+    The first state does not depend on `season`.
+    """
     palette = Palette.draw(rng, band)
     humid = rng.uniform()
-    image = _open_country(rng, shape, palette, humid)
+    land = Land(_open_country(rng, shape, palette, humid), season)
     painters = [
         (_mountains, 0.45),
         (_dunes, 0.4 * (1 - humid) ** 2),
@@ -93,17 +134,23 @@ def draw_landscape(rng, shape, band):
     ]
     for paint, probability in painters:
         if rng.uniform() < probability:
-            paint(rng, image, palette)
-    return _through_the_air(rng, image)
+            paint(rng, land, palette)
+    _through_the_air(rng, land)
+    return land
 
 
-def _through_the_air(rng, image):
+def _through_the_air(rng, land):
     """Uneven light, and haze that takes contrast away; more in some scenes than in others."""
-    image *= 1 + np.float32(rng.uniform(0, 0.06)) * smooth_field(rng, image.shape, 300 * CELLS)
+    # What changes keeps its relative size: haze of the day is in the frames' gains and offsets.
+    growth = land.change / np.maximum(land.states[0], 1) if land.season else None
+    image = land.states[0]
+    image *= 1 + np.float32(rng.uniform(0, 0.06)) * smooth_field(rng, land.shape, 300 * CELLS)
     mean = image.mean()
     contrast = np.float32(rng.uniform(0.85, 1.35))
     image = mean + contrast * (image - mean)
-    return np.maximum(image, np.float32(40), out=image)
+    land.states[0] = np.maximum(image, np.float32(40), out=image)
+    if land.season:
+        land.states[1] = land.states[0] * (1 + growth)
 
 
 def _blend(image, layer, weight):
@@ -151,24 +198,27 @@ def _ridges(rng, shape):
     return standardize(rng.choice([-1, 1, 1]) * height)
 
 
-def _mountains(rng, image, palette):
+def _mountains(rng, land, palette):
     """Ridges and valleys lit from one side, greener or barer with height."""
-    height = _ridges(rng, image.shape)
+    height = _ridges(rng, land.shape)
     sun = rng.uniform(0, 2 * np.pi)
     slope = np.zeros_like(height)
     slope[1:, 1:] = np.sin(sun) * (height[1:, 1:] - height[:-1, 1:])
     slope[1:, 1:] += np.cos(sun) * (height[1:, 1:] - height[1:, :-1])
     slope[0], slope[:, 0] = slope[1], slope[:, 1]
     shade = np.tanh(0.8 * standardize(slope))
-    extent = _extent(rng, image.shape)
+    extent = _extent(rng, land.shape)
     cover = rng.choice([palette.forest, palette.soil, palette.vegetation])
-    _blend(image, cover, extent * (np.float32(rng.uniform(0, 0.6)) * (height > 0.3)))
-    image *= 1 + extent * np.float32(rng.uniform(0.1, 0.45)) * shade
+    _blend(land.states, cover, extent * (np.float32(rng.uniform(0, 0.6)) * (height > 0.3)))
+    shade = extent * np.float32(rng.uniform(0.1, 0.45)) * shade
+    land.states *= 1 + shade
+    if land.season:
+        land.shading += shade / (1 + shade)
 
 
-def _dunes(rng, image, palette):
+def _dunes(rng, land, palette):
     """Sand in long waves with one steep side."""
-    shape = image.shape
+    shape = land.shape
     angle, wavelength = rng.uniform(0, 2 * np.pi), CELLS * rng.uniform(7, 40)
     wander = smooth_field(rng, shape, 5 * wavelength) + 0.35 * smooth_field(
         rng, shape, 1.5 * wavelength
@@ -184,31 +234,37 @@ def _dunes(rng, image, palette):
         * np.float32(rng.uniform(0.02, 0.08))
         * fractal_field(rng, shape, rng.uniform(1.8, 3.0))
     )
-    _blend(image, sand, _extent(rng, shape, low=0.3))
+    _blend(land.states, sand, _extent(rng, shape, low=0.3))
 
 
-def _drainage(rng, image, palette):
+def _drainage(rng, land, palette):
     """Thin winding lines where a field passes zero: dry valleys, gullies, wet ground."""
-    shape = image.shape
+    shape = land.shape
     length, width = CELLS * rng.uniform(12, 60), CELLS * rng.uniform(0.5, 2.5)
     field = smooth_field(rng, shape, length)
     field += np.float32(rng.uniform(0.1, 0.6)) * smooth_field(rng, shape, length / 3)
     field += np.float32(rng.uniform(0.02, 0.2)) * smooth_field(rng, shape, length / 8)
     lines = np.exp(-np.square(field * np.float32(0.5 * length / width)))
     bed = rng.choice([palette.sand, palette.forest, palette.vegetation, palette.soil])
-    _blend(image, bed, _extent(rng, shape) * lines * np.float32(rng.uniform(0.2, 0.9)))
+    _blend(land.states, bed, _extent(rng, shape) * lines * np.float32(rng.uniform(0.2, 0.9)))
 
 
-def _fields(rng, image, palette):
+def _fields(rng, land, palette):
     """Parcels, in up to three districts that were divided in their own ways."""
     for _ in range(rng.choice([1, 2, 3], p=[0.45, 0.35, 0.2])):
-        layer = image.copy()
-        _paint_parcels(rng, layer, palette)
-        _blend(image, layer, _extent(rng, image.shape, low=0.3))
+        district = copy(land)
+        district.states = land.states.copy()
+        if land.season:
+            district.courses = land.courses.copy()
+        _paint_parcels(rng, district, palette)
+        extent = _extent(rng, land.shape, low=0.3)
+        _blend(land.states, district.states, extent)
+        if land.season:
+            np.copyto(land.courses, district.courses, where=np.asarray(extent) > 0)
 
 
-def _paint_parcels(rng, image, palette):
-    frame = Frame(rng, image.shape, bend=CELLS * rng.choice([0, rng.uniform(0, 12)]))
+def _paint_parcels(rng, land, palette):
+    frame = Frame(rng, land.shape, bend=CELLS * rng.choice([0, rng.uniform(0, 12)]))
     area = np.exp(rng.uniform(np.log(50), np.log(1200))) * CELLS**2
     parcels, cuts = split_land(
         rng,
@@ -222,7 +278,7 @@ def _paint_parcels(rng, image, palette):
     slack = rng.choice([0, rng.uniform(0.01, 0.1)]) * np.ptp(parcels, axis=1).min(1)
     outlines += slack[:, None, None] * rng.standard_normal(outlines.shape)
     corners = frame.to_ground(outlines)
-    corners = corners[_touches(corners, image.shape)]
+    corners = corners[_touches(corners, land.shape)]
     n = len(corners)
     # Most parcels are alike and some stand out, or all differ: the shape of a beta distribution.
     bare = rng.beta(rng.uniform(0.4, 2), rng.uniform(0.6, 4), n)
@@ -230,12 +286,18 @@ def _paint_parcels(rng, image, palette):
     tones = tones * rng.lognormal(0, rng.uniform(0.05, 0.3), n)
     ramps = rng.normal(0, rng.uniform(0, 0.08), (n, 2)) * tones[:, None] / np.sqrt(area)
     rows = _crop_rows(rng, frame, tones)
-    grain = fractal_field(rng, image.shape, rng.uniform(1.0, 2.6), outer=CELLS * 40)
+    grain = fractal_field(rng, land.shape, rng.uniform(1.0, 2.6), outer=CELLS * 40)
     strengths = tones * rng.uniform(0.01, rng.uniform(0.04, 0.15), n)
     overlap = rng.choice([0.5, -0.3])
-    paint_polygons(image, corners, tones, ramps, rows, grain, strengths, overlap)
+    paint_polygons(land.states[0], corners, tones, ramps, rows, grain, strengths, overlap)
+    if land.season:
+        growth, courses = land.season.plan_fields(n, palette)
+        rows = rows * np.column_stack([np.ones((n, 2)), growth])
+        tones, ramps, strengths = tones * growth, ramps * growth[:, None], strengths * growth
+        paint_polygons(land.states[1], corners, tones, ramps, rows, grain, strengths, overlap)
+        label_polygons(land.courses, corners, courses, overlap)
     if rng.uniform() < 0.5:
-        _boundaries(rng, image, palette, frame, cuts)
+        _boundaries(rng, land, palette, frame, cuts)
 
 
 def _touches(corners, shape):
@@ -253,7 +315,7 @@ def _crop_rows(rng, frame, tones):
     return np.column_stack([wave_numbers[:, None] * directions, amplitudes])
 
 
-def _boundaries(rng, image, palette, frame, cuts):
+def _boundaries(rng, land, palette, frame, cuts):
     """Tracks or hedges along the older lines of division."""
     first = rng.integers(2, 6)
     oldest = np.concatenate(cuts[: first + rng.integers(1, 5)])
@@ -262,45 +324,54 @@ def _boundaries(rng, image, palette, frame, cuts):
     lines = [frame.to_ground(np.linspace(a, b, 12)) for a, b in oldest]
     half_width = CELLS * rng.uniform(0.25, 0.8)
     coverage = stroke_coverage(
-        image.shape, np.concatenate([segments_of(line, half_width) for line in lines]), 1.0
+        land.shape, np.concatenate([segments_of(line, half_width) for line in lines]), 1.0
     )
     tone = rng.choice([palette.built, palette.soil, palette.forest])
-    _blend(image, tone, coverage * np.float32(rng.uniform(0.3, 0.9)))
+    _blend(land.states, tone, coverage * np.float32(rng.uniform(0.3, 0.9)))
 
 
-def _pivots(rng, image, palette):
+def _pivots(rng, land, palette):
     """Circles of centre-pivot irrigation in a square survey, some of them sectors."""
-    frame = Frame(rng, image.shape)
+    frame = Frame(rng, land.shape)
     pitch = CELLS * rng.uniform(8, 32)
     steps = np.arange(0.5, frame.extent / pitch)
     nodes = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2) * pitch
     centres = frame.to_ground(nodes)
-    dense = smooth_field(rng, image.shape, CELLS * 90)
+    dense = smooth_field(rng, land.shape, CELLS * 90)
     threshold = rng.uniform(-0.5, 1.2)
     for centre in centres:
-        row, column = np.clip(centre.astype(int), 0, np.array(image.shape) - 1)
+        row, column = np.clip(centre.astype(int), 0, np.array(land.shape) - 1)
         if dense[row, column] > threshold and rng.uniform() < 0.85:
-            _paint_pivot(rng, image, palette, centre, pitch * rng.uniform(0.42, 0.5))
+            _paint_pivot(rng, land, palette, centre, pitch * rng.uniform(0.42, 0.5))
 
 
-def _paint_pivot(rng, image, palette, centre, radius):
+def _paint_pivot(rng, land, palette, centre, radius):
     first = np.maximum(np.floor(centre - radius - 1).astype(int), 0)
     last = np.maximum(np.ceil(centre + radius + 2).astype(int), 0)
-    window = image[first[0] : last[0], first[1] : last[1]]
-    rows = np.arange(first[0], first[0] + window.shape[0])[:, None] - centre[0]
-    columns = np.arange(first[1], first[1] + window.shape[1])[None, :] - centre[1]
+    window = (slice(first[0], last[0]), slice(first[1], last[1]))
+    height, width = land.states[0][window].shape
+    rows = np.arange(first[0], first[0] + height)[:, None] - centre[0]
+    columns = np.arange(first[1], first[1] + width)[None, :] - centre[1]
     inside = np.clip(0.5 + radius - np.hypot(rows, columns), 0, 1)
     bare = rng.beta(0.5, 0.8, 2)
     tones = palette.vegetation + (palette.soil - palette.vegetation) * bare
     angle = rng.uniform(0, 2 * np.pi)
     half = np.clip(0.5 + np.sin(angle) * rows + np.cos(angle) * columns, 0, 1)
     tone = tones[0] + (tones[1] - tones[0]) * half if rng.uniform() < 0.3 else tones[0]
+    _lay(land.states[0][window], tone, inside)
+    if land.season:
+        (growth,), (course,) = land.season.plan_fields(1, palette)
+        _lay(land.states[1][window], tone * growth, inside)
+        land.courses[window][inside > 0] = course
+
+
+def _lay(window, tone, inside):
     window += (inside * (tone - window)).astype(np.float32)
 
 
-def _forest(rng, image, palette):
+def _forest(rng, land, palette):
     """Clumps of trees with grain of crowns and clearings."""
-    shape = image.shape
+    shape = land.shape
     clumps = fractal_field(rng, shape, rng.uniform(2.0, 3.4), outer=CELLS * rng.uniform(15, 120))
     # From plantations with sharp edges to savanna that thins out.
     openness = np.float32(np.exp(rng.uniform(np.log(0.08), np.log(1.2))))
@@ -308,12 +379,15 @@ def _forest(rng, image, palette):
     cover = np.clip(0.5 + (clumps - np.float32(level)) / (2 * openness), 0, 1)
     grain = fractal_field(rng, shape, rng.uniform(0.3, 1.8), outer=CELLS * 8)
     crowns = palette.forest * (1 + np.float32(rng.uniform(0.05, 0.2)) * grain)
-    _blend(image, crowns, cover * np.float32(rng.uniform(0.5, 1)) * _extent(rng, shape))
+    cover = cover * np.float32(rng.uniform(0.5, 1)) * _extent(rng, shape)
+    _blend(land.states, crowns, cover)
+    if land.season:
+        land.shading -= land.season.cast_shadows(cover)
 
 
-def _settlement(rng, image, palette):
+def _settlement(rng, land, palette):
     """Streets and small blocks, dense in the middle of towns, scattered around them."""
-    shape = image.shape
+    shape = land.shape
     frame = Frame(rng, shape, bend=CELLS * rng.uniform(0, 15))
     density = smooth_field(rng, shape, CELLS * rng.uniform(40, 140))
     density += 0.5 * smooth_field(rng, shape, CELLS * rng.uniform(10, 30))
@@ -328,19 +402,19 @@ def _settlement(rng, image, palette):
         unevenness=rng.uniform(0.02, 0.2),
     )
     blocks = blocks[_touches(frame.to_ground(corners_of(blocks)), shape)]
-    layer = image.copy()
-    _paint_blocks(rng, layer, palette, frame, blocks)
-    _blend(image, layer, density * np.float32(rng.uniform(0.2, 1)))
-    _paint_houses(rng, image, palette, frame, blocks, density)
+    layers = land.states.copy()
+    _paint_blocks(rng, layers, palette, frame, blocks)
+    _blend(land.states, layers, density * np.float32(rng.uniform(0.2, 1)))
+    _paint_houses(rng, land.states, palette, frame, blocks, density)
     lines = np.concatenate(cuts)
     streets = np.hstack([frame.to_ground(lines[:, 0]), frame.to_ground(lines[:, 1])])
     half_width = np.full((len(streets), 2), CELLS * rng.uniform(0.15, 0.5))
     coverage = stroke_coverage(shape, np.hstack([streets, half_width]), 1.0)
     tone = palette.built * rng.choice([0.6, 1.3])
-    _blend(image, tone, coverage * (density > 0.1) * np.float32(rng.uniform(0.2, 0.9)))
+    _blend(land.states, tone, coverage * (density > 0.1) * np.float32(rng.uniform(0.2, 0.9)))
 
 
-def _paint_blocks(rng, image, palette, frame, blocks):
+def _paint_blocks(rng, layers, palette, frame, blocks):
     """Built-up blocks and parks, each of one tone, with streets of bare ground between them."""
     corners = frame.to_ground(corners_of(blocks))
     n = len(corners)
@@ -348,12 +422,13 @@ def _paint_blocks(rng, image, palette, frame, blocks):
     tones = np.where(rng.uniform(size=n) < rng.uniform(0, 0.4), palette.vegetation, tones)
     none = np.zeros((n, 3))
     strengths = 0.1 * tones
-    grain = fractal_field(rng, image.shape, rng.uniform(1.6, 2.4), outer=CELLS * 20)
+    grain = fractal_field(rng, layers.shape[1:], rng.uniform(1.6, 2.4), outer=CELLS * 20)
     gap = -CELLS * rng.uniform(0, 0.6)
-    paint_polygons(image, corners, tones, none[:, :2], none, grain, strengths, gap)
+    for layer in layers:
+        paint_polygons(layer, corners, tones, none[:, :2], none, grain, strengths, gap)
 
 
-def _paint_houses(rng, image, palette, frame, blocks, density):
+def _paint_houses(rng, layers, palette, frame, blocks, density):
     """Small bright and dark boxes, parallel to the streets of their block."""
     size = CELLS * rng.uniform(0.7, 2.5)
     sides = blocks[:, 1] - blocks[:, 0]
@@ -361,7 +436,7 @@ def _paint_houses(rng, image, palette, frame, blocks, density):
     owner = np.repeat(np.arange(len(blocks)), counts)
     middles = blocks[owner, 0] + sides[owner] * rng.uniform(0.08, 0.92, (len(owner), 2))
     places = np.rint(frame.to_ground(middles)).astype(int)
-    within = ((places >= 0) & (places < np.array(image.shape))).all(1)
+    within = ((places >= 0) & (places < np.array(density.shape))).all(1)
     built = np.zeros(len(owner), bool)
     rows, columns = places[within].T
     built[within] = rng.uniform(size=len(rows)) < density[rows, columns]
@@ -371,18 +446,19 @@ def _paint_houses(rng, image, palette, frame, blocks, density):
     corners = frame.to_ground(corners_of(np.stack([middles - halves, middles + halves], 1)))
     tones = palette.built * rng.lognormal(rng.uniform(-0.4, 0.2), rng.uniform(0.2, 0.6), n)
     none = np.zeros((n, 3))
-    paint_polygons(image, corners, tones, none[:, :2], none, image, none[:, 0], 0.0)
+    for layer in layers:
+        paint_polygons(layer, corners, tones, none[:, :2], none, layer, none[:, 0], 0.0)
 
 
-def _roads(rng, image, palette):
+def _roads(rng, land, palette):
     """A few thin roads, straight or winding."""
-    length = 2.5 * np.hypot(*image.shape)
+    length = 2.5 * np.hypot(*land.shape)
     winding = rng.choice([0.05, 0.35, 0.9])
     segments = []
     for _ in range(1 + rng.poisson(rng.choice([1, 5]))):
         path = wandering_path(
             rng,
-            rng.uniform(0, image.shape),
+            rng.uniform(0, land.shape),
             length,
             step=CELLS * 5,
             heading=rng.uniform(0, 2 * np.pi),
@@ -390,19 +466,19 @@ def _roads(rng, image, palette):
             wavelength=CELLS * rng.uniform(60, 300),
         )
         segments.append(segments_of(path, CELLS * (0.35 + 1.1 * rng.uniform() ** 2)))
-    coverage = stroke_coverage(image.shape, np.concatenate(segments), 1.0)
+    coverage = stroke_coverage(land.shape, np.concatenate(segments), 1.0)
     tone = palette.built * rng.choice([0.55, 1.0, 1.5])
-    _blend(image, tone, coverage * np.float32(rng.uniform(0.3, 0.9)))
+    _blend(land.states, tone, coverage * np.float32(rng.uniform(0.3, 0.9)))
 
 
-def _river(rng, image, palette):
+def _river(rng, land, palette):
     """A meandering river with tributaries, or several strands between banks of sand."""
     half_width = CELLS * np.exp(rng.uniform(np.log(0.4), np.log(8)))
     strands = rng.choice([1, 1, 1, 3])
-    through = rng.uniform(0.1, 0.9, 2) * image.shape
+    through = rng.uniform(0.1, 0.9, 2) * land.shape
     heading = rng.uniform(0, 2 * np.pi)
     meander = {"swing": rng.uniform(0.4, 1.7), "wavelength": half_width * 12 + CELLS * 25}
-    length = 2.5 * np.hypot(*image.shape)
+    length = 2.5 * np.hypot(*land.shape)
     segments = []
     for _ in range(strands):
         path = wandering_path(rng, through, length, step=CELLS * 2.0, heading=heading, **meander)
@@ -412,9 +488,14 @@ def _river(rng, image, palette):
     banks = segments.copy()
     banks[:, 4:] = banks[:, 4:] * rng.uniform(1.2, 3) + CELLS * rng.uniform(0.3, 2)
     bank_tone = rng.choice([palette.sand, palette.vegetation, palette.forest])
-    bank_cover = stroke_coverage(image.shape, banks, CELLS * rng.uniform(0.5, 4))
-    _blend(image, bank_tone, np.float32(0.8 * rng.uniform() ** 1.5) * bank_cover)
-    _blend(image, rng.uniform(1, 1.8) * palette.water, stroke_coverage(image.shape, segments, 1.0))
+    bank_cover = stroke_coverage(land.shape, banks, CELLS * rng.uniform(0.5, 4))
+    _blend(land.states, bank_tone, np.float32(0.8 * rng.uniform() ** 1.5) * bank_cover)
+    cover = stroke_coverage(land.shape, segments, 1.0)
+    later = None
+    if land.season:
+        segments[:, 4:] *= land.season.water
+        later = stroke_coverage(land.shape, segments, 1.0)
+    _flood(land, rng.uniform(1, 1.8) * palette.water, cover, later)
 
 
 def _tributaries(rng, path, heading, half_width, length, levels):
@@ -440,15 +521,27 @@ def _tributaries(rng, path, heading, half_width, length, levels):
     return segments
 
 
-def _lakes_or_coast(rng, image, palette):
+def _lakes_or_coast(rng, land, palette):
     """Smooth water that fills the low part of a fractal field, with a beach or a reed belt."""
-    shape = image.shape
+    shape = land.shape
     # A long outer scale makes one coast, a short one many lakes.
     size = rng.uniform(15, 300)
     bed = fractal_field(rng, shape, rng.uniform(3.2, 4.4), outer=CELLS * size)
     fraction = rng.uniform(0.02, 0.1 + size / 700)
     shore = soft_threshold(bed, min(1.0, fraction * rng.uniform(1.02, 1.2)))
-    _blend(image, rng.choice([palette.sand, palette.vegetation, palette.forest]), 0.7 * shore)
+    _blend(land.states, rng.choice([palette.sand, palette.vegetation, palette.forest]), 0.7 * shore)
     swell = smooth_field(rng, shape, CELLS * rng.uniform(20, 120))
     water = palette.water * (1 + np.float32(rng.uniform(0.02, 0.25)) * swell)
-    _blend(image, water, soft_threshold(bed, fraction))
+    later = None
+    if land.season:
+        later = soft_threshold(bed, min(1.0, fraction * land.season.water))
+    _flood(land, water, soft_threshold(bed, fraction), later)
+
+
+def _flood(land, water, cover, later):
+    """Water where it is in the first state and where it is in the second."""
+    _blend(land.states[0], water, cover)
+    if land.season:
+        _blend(land.states[1], water, later)
+        land.courses[later != cover] = land.season.WATER
+        land.shading *= 1 - cover

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ._clouds import observed_sky
 from ._landscape import CELLS, draw_landscape
-from ._noise import SplineField
+from ._product import MIN_CLEAR, see_product
+from ._season import DAYS, SlowChange
 from ._sensor import digitize, sample_ground
-
-_MIN_CLEAR_FRAME = 0.60
-_MIN_CLEAR_HR = 0.75
-_DAYS = 30
+from ._settings import Sensor, sensor_of
+from ._truth import see_truth
 
 
 class SimulatedScene(NamedTuple):
@@ -47,7 +47,8 @@ def simulate_scene(
     scale: int = 3,
     n_frames: int | tuple[int, int] = (9, 30),
     band: str = "RED",
-    psf_sigma: tuple[float, float] = (0.9, 1.5),
+    psf_sigma: tuple[float, float] | None = None,
+    sensor: Sensor | str | None = None,
 ) -> SimulatedScene:
     """Simulate one scene by the rules of the PROBA-V super-resolution data set.
 
@@ -68,8 +69,13 @@ def simulate_scene(
         Number of frames, or the least and the greatest number.
     band : str, default="RED"
         "NIR" has brighter vegetation; unknown bands lie between "RED" and "NIR".
-    psf_sigma : (float, float), default=(0.9, 1.5)
+    psf_sigma : (float, float), default=None
         Least and greatest standard deviation of the frames' point spread function, in HR pixels.
+        None: the sensor's, (0.9, 1.5) where it is "static".
+    sensor : str or Sensor, default=None
+        None or "static": as described above. Else a preset or a `Sensor`, whose frames can be
+        resampled, distorted, striped and badly masked, of a land that changes. The same state of
+        `rng` gives the same land, skies and days to all of these.
 
     Returns
     -------
@@ -78,7 +84,7 @@ def simulate_scene(
     Raises
     ------
     ValueError
-        If `size`, `scale`, `n_frames` or `psf_sigma` is out of range.
+        If `size`, `scale`, `n_frames` or `psf_sigma` is out of range or `sensor` is unknown.
 
     Notes
     -----
@@ -104,36 +110,44 @@ def simulate_scene(
     if int(scale) != scale or scale < 2:
         raise ValueError(f"scale must be an integer of at least 2, got {scale!r}")
     scale = int(scale)
-    hr_shape = tuple(scale * n for n in frame_shape)
     t = int(rng.integers(fewest, most + 1))
 
+    sensor = sensor_of(sensor, scale)
+    if sensor is None:
+        psf_sigma = _check_psf((0.9, 1.5) if psf_sigma is None else psf_sigma)
+        return SimulatedScene(*_see_static(rng, frame_shape, scale, t, band, psf_sigma))
+    if psf_sigma is not None:
+        sensor = replace(sensor, psf_sigma=psf_sigma)
+    return SimulatedScene(*see_product(rng, frame_shape, scale, t, band, sensor))
+
+
+def _see_static(rng, shape, scale, t, band, psf_sigma):
+    """One scene of land that hardly changes, on grids that are not resampled."""
+    hr_shape = tuple(scale * n for n in shape)
     # 1.6 HR pixels where the scale is 3, and the same part of an LR pixel at any other scale.
     true_shifts = rng.normal(0, 1.6 / 3, (t, 2)).clip(-2.5, 2.5).astype(np.float32)
     margin = CELLS * (int(np.ceil(2.5 * scale)) + 6)
     ground = draw_landscape(rng, tuple(CELLS * n + 2 * margin for n in hr_shape), band)
-    blur, noise = rng.uniform(*_check_psf(psf_sigma)), rng.uniform(12, 35)
-    change = _SlowChange(rng)
+    blur, noise = rng.uniform(*psf_sigma), rng.uniform(12, 35)
+    drift = SlowChange(rng)
 
     frames = []
-    for day, shift in zip(np.sort(rng.uniform(0, _DAYS, t)), true_shifts, strict=True):
+    for day, shift in zip(np.sort(rng.uniform(0, DAYS, t)), true_shifts, strict=True):
         radiance = sample_ground(
             ground,
-            frame_shape,
+            shape,
             pixel=CELLS * scale,
             sigma=CELLS * blur * rng.normal(1, 0.02),
             shift=shift,
             margin=margin,
         )
-        radiance *= change.at(day, frame_shape)
+        radiance *= drift.at(day, shape)
         frames.append(_observe_frame(rng, radiance, noise))
     lr, qm = (np.stack(stack) for stack in zip(*frames, strict=True))
-
-    radiance = sample_ground(
-        ground, hr_shape, pixel=CELLS, sigma=CELLS * rng.uniform(0.4, 0.6), margin=margin
+    hr, sm = see_truth(
+        rng, lambda _: ground, hr_shape, scale=scale, margin=margin, drift=drift, noise=noise / 2
     )
-    radiance *= change.at(rng.uniform(0, _DAYS), hr_shape)
-    hr, sm = _observe_hr(rng, radiance, noise / 2, scale)
-    return SimulatedScene(lr, qm, hr, sm, true_shifts)
+    return lr, qm, hr, sm, true_shifts
 
 
 def _check_size(size):
@@ -163,38 +177,10 @@ def _check_psf(psf_sigma):
     return least, greatest
 
 
-class _SlowChange:
-    """Growth, drought and light over the month: smooth in space and time, up to 2 %."""
-
-    def __init__(self, rng):
-        self._strength = rng.uniform(0.004, 0.02)
-        self._fields = [SplineField(rng, (6, 6)) for _ in range(2)]
-        self._phase = rng.uniform(0, 2 * np.pi)
-        self._turn = rng.uniform(0.5, 1.0) * np.pi / _DAYS
-
-    def at(self, day, shape):
-        """The factor on the land's radiance; float32."""
-        angle = self._phase + self._turn * day
-        weights = np.cos(angle), np.sin(angle)
-        drift = sum(w * f.sample(shape) for w, f in zip(weights, self._fields, strict=True))
-        return 1 + np.float32(self._strength) * np.tanh(drift)
-
-
 def _observe_frame(rng, radiance, noise):
     sky, clear = None, np.ones(radiance.shape, bool)
     if rng.uniform() < 0.5:
-        sky, clear = observed_sky(rng, radiance.shape, _MIN_CLEAR_FRAME)
+        sky, clear = observed_sky(rng, radiance.shape, MIN_CLEAR)
     seen = radiance if sky is None else sky.cover(radiance)
     gain, offset = rng.normal(1, 0.04), rng.normal(0, 80)
     return digitize(rng, seen, noise, gain=gain, offset=offset), clear
-
-
-def _observe_hr(rng, radiance, noise, scale):
-    sky, clear = None, np.ones(radiance.shape, bool)
-    if rng.uniform() < 0.1:
-        # The truth is judged more strictly than the frames: its map misses less.
-        sky, clear = observed_sky(
-            rng, radiance.shape, _MIN_CLEAR_HR, pixel=1 / scale, tolerance=0.03
-        )
-    seen = radiance if sky is None else sky.cover(radiance)
-    return digitize(rng, seen, noise), clear

@@ -185,6 +185,35 @@ def paint_polygons(image, corners, tones, ramps, rows, grain, grain_strengths, o
 
 
 @njit(cache=True)
+def label_polygons(labels, corners, numbers, overlap):
+    """Give each cell the number of the last quadrilateral that fills half of it, in place.
+
+    Parameters
+    ----------
+    labels : uint8 array of shape (h, w)
+    corners : float64 array of shape (n, 4, 2)
+    numbers : uint8 array of shape (n,)
+    overlap : float
+        As of `paint_polygons`.
+    """
+    height, width = labels.shape
+    for k in range(len(corners)):
+        rows, columns = corners[k, :, 0], corners[k, :, 1]
+        top, bottom = max(int(rows.min()) - 1, 0), min(int(rows.max()) + 2, height)
+        left, right = max(int(columns.min()) - 1, 0), min(int(columns.max()) + 2, width)
+        for y in range(top, bottom):
+            for x in range(left, right):
+                inside = True
+                for edge in range(4):
+                    y0, x0 = rows[edge], columns[edge]
+                    down, along = rows[(edge + 1) % 4] - y0, columns[(edge + 1) % 4] - x0
+                    distance = along * (y - y0) - down * (x - x0)
+                    inside = inside and distance >= -overlap * math.sqrt(down**2 + along**2)
+                if inside:
+                    labels[y, x] = numbers[k]
+
+
+@njit(cache=True)
 def stroke_coverage(shape, segments, softness):
     """How much of each cell thick lines cover.
 

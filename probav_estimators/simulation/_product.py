@@ -1,0 +1,177 @@
+"""Scenes as products show them: raw grids, resampling, faults, and land that changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._clouds import Sky, observed_sky, overlook
+from ._detector import Detector
+from ._landscape import CELLS, draw_land
+from ._noise import SplineField
+from ._raw_grid import Placement, RawGrid, at_raw_pixels, resample, sample_raw
+from ._season import DAYS, BlurredGround, ChangingGround, Season, SlowChange
+from ._sensor import MAX_VALUE
+from ._settings import draw
+from ._truth import see_truth
+
+#: Part of a frame that its quality map calls clear, at least.
+MIN_CLEAR = 0.60
+
+# LR pixels of ground around a frame: shift, distortion, resampling, pixel and optics.
+_MARGIN = 8
+_GREATEST_SHIFT = 2.5
+# Coefficients along each axis of a slow distortion: two spans of a cubic spline.
+_DISTORTION_KNOTS = (5, 5)
+
+
+def see_product(rng, shape, scale, t, band, sensor):
+    """One scene seen by a `Sensor`; see `simulate_scene`.
+
+    What the streams of random numbers are used for does not depend on the sensor: different sensors
+    look at the same land on the same days, through the same clouds.
+
+    Returns
+    -------
+    lr, qm, hr, sm, true_shifts
+        As in `SimulatedScene`.
+    """
+    streams = [np.random.default_rng(seed) for seed in rng.integers(0, 2**63, 7)]
+    of_scene, of_land, of_season, of_passes, of_sky, of_detector, of_truth = streams
+    look = _Look.draw(of_scene, sensor)
+    pixel = CELLS * scale
+    margin = _MARGIN * pixel
+    season = _draw_season(of_season, sensor)
+    drift = SlowChange(of_season)
+    land = draw_land(of_land, tuple(pixel * n + 2 * margin for n in shape), band, season)
+    ground = ChangingGround(land)
+    passes = [_Pass.draw(of_passes, sensor, look, shape) for _ in range(t)]
+    days = np.sort(of_passes.uniform(0, DAYS, t))
+    true_shifts = np.stack([p.shift for p in passes])
+
+    variances = [(CELLS * p.psf_sigma) ** 2 for p in passes]
+    blurred = BlurredGround(ground, variances)
+
+    frames = []
+    for day, one, variance in zip(days, passes, variances, strict=True):
+        placement = Placement(pixel, margin, tuple(map(float, one.shift)), one.distortion)
+        grid = one.grid(shape, look.resampling)
+        radiance = sample_raw(blurred.on(day, variance), grid, placement, shape[0])
+        sky, clear = _draw_sky(of_sky, shape, look.missed_clouds)
+        seen = _through_the_sky(radiance, grid, drift.at(day, shape), sky)
+        raw = look.detector.read(of_detector, one.gain * seen + one.offset)
+        image = np.rint(resample(raw, grid, shape, look.resampling))
+        frames.append((np.clip(image, 0, MAX_VALUE).astype(np.uint16), clear))
+    lr, qm = (np.stack(stack) for stack in zip(*frames, strict=True))
+
+    hr_shape = tuple(scale * n for n in shape)
+    noise = look.detector.noise / 2
+    hr, sm = see_truth(
+        of_truth, ground.on, hr_shape, scale=scale, margin=margin, drift=drift, noise=noise
+    )
+    return lr, qm, hr, sm, true_shifts
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What all frames of a scene have in common."""
+
+    psf_sigma: float
+    psf_variation: float
+    geolocation_error: float
+    resampling: str
+    detector: Detector
+    gain: float
+    offset: float
+    missed_clouds: float
+
+    @classmethod
+    def draw(cls, rng, sensor):
+        methods = sensor.resampling
+        place = rng.uniform()
+        if not isinstance(methods, str):
+            methods = methods[int(place * len(methods))]
+        detector = Detector(
+            noise=draw(rng, sensor.noise),
+            shot_noise=draw(rng, sensor.shot_noise),
+            stripes=draw(rng, sensor.stripes),
+            dead_pixels=draw(rng, sensor.dead_pixels),
+            saturation=draw(rng, sensor.saturation),
+            bits=round(draw(rng, sensor.bits)),
+        )
+        names = ("psf_sigma", "psf_variation", "geolocation_error", "gain", "offset")
+        values = {name: draw(rng, getattr(sensor, name)) for name in (*names, "missed_clouds")}
+        return cls(resampling=methods, detector=detector, **values)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One overflight."""
+
+    shift: np.ndarray
+    psf_sigma: float
+    raw_pixel: tuple[float, float]
+    rotation: float
+    phase: tuple[float, float]
+    distortion: np.ndarray | None
+    gain: np.float32
+    offset: np.float32
+
+    @classmethod
+    def draw(cls, rng, sensor, look, shape):
+        moves = look.geolocation_error * rng.standard_normal(2)
+        shift = moves.clip(-_GREATEST_SHIFT, _GREATEST_SHIFT).astype(np.float32)
+        wider = 1 + look.psf_variation * float(np.clip(rng.standard_normal(), -2.5, 2.5))
+        return cls(
+            shift=shift,
+            psf_sigma=look.psf_sigma * wider,
+            raw_pixel=(draw(rng, sensor.raw_pixel), draw(rng, sensor.raw_pixel)),
+            rotation=np.deg2rad(draw(rng, sensor.raw_rotation)),
+            phase=(rng.uniform(), rng.uniform()),
+            distortion=_draw_distortion(rng, shape, draw(rng, sensor.distortion)),
+            gain=np.float32(1 + look.gain * rng.standard_normal()),
+            offset=np.float32(look.offset * rng.standard_normal()),
+        )
+
+    def grid(self, shape, resampling):
+        if resampling == "none":
+            return RawGrid.of_map(shape)
+        return RawGrid.around(shape, self.raw_pixel, self.rotation, self.phase)
+
+
+def _draw_distortion(rng, shape, greatest):
+    """A slow field of shifts, (2, h, w) float32 LR pixels, of mean 0; None: none."""
+    surfaces = [SplineField(rng, _DISTORTION_KNOTS) for _ in range(2)]
+    if greatest == 0:
+        return None
+    field = np.stack([surface.sample(shape) for surface in surfaces])
+    field -= field.mean((1, 2), keepdims=True)
+    field *= np.float32(greatest) / np.abs(field).max((1, 2), keepdims=True)
+    return np.ascontiguousarray(field, np.float32)
+
+
+def _draw_season(rng, sensor):
+    names = ("change", "changing_fields", "water_change", "shadow_change")
+    values = {name: draw(rng, getattr(sensor, name)) for name in names}
+    season = Season(rng, **values)
+    fields_change = values["change"] > 0 and values["changing_fields"] > 0
+    others_change = values["water_change"] > 0 or values["shadow_change"] > 0
+    return season if fields_change or others_change else None
+
+
+def _draw_sky(rng, shape, missed):
+    """A sky, or None, and the quality map."""
+    sky, clear = None, np.ones(shape, bool)
+    if rng.uniform() < 0.5:
+        sky, clear = observed_sky(rng, shape, MIN_CLEAR)
+    fails, failure = rng.uniform() < missed, np.random.default_rng(rng.integers(0, 2**63))
+    return overlook(failure, sky, clear) if sky is not None and fails else (sky, clear)
+
+
+def _through_the_sky(radiance, grid, drift, sky):
+    """The light that comes to the raw pixels."""
+    fields = [drift] if sky is None else [drift, sky.opacity, sky.brightness, sky.shade]
+    drift, *cloud = at_raw_pixels(np.stack(fields), grid)
+    radiance = radiance * drift
+    return Sky(*cloud).cover(radiance) if cloud else radiance

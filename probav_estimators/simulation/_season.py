@@ -1,0 +1,190 @@
+"""What happens to the land in the 30 days of a scene, by courses of time that it shares."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from ._noise import SplineField
+from ._raw_grid import blur
+
+#: Days within which the frames of a scene are taken.
+DAYS = 30
+
+
+class SlowChange:
+    """Growth, drought and light over the month: smooth in space and time, up to 2 %."""
+
+    def __init__(self, rng):
+        self._strength = rng.uniform(0.004, 0.02)
+        self._fields = [SplineField(rng, (6, 6)) for _ in range(2)]
+        self._phase = rng.uniform(0, 2 * np.pi)
+        self._turn = rng.uniform(0.5, 1.0) * np.pi / DAYS
+
+    def at(self, day, shape):
+        """The factor on the land's radiance; float32."""
+        angle = self._phase + self._turn * day
+        weights = np.cos(angle), np.sin(angle)
+        drift = sum(w * f.sample(shape) for w, f in zip(weights, self._fields, strict=True))
+        return 1 + np.float32(self._strength) * np.tanh(drift)
+
+
+class Season:
+    """What changes in one scene, and when; with a random generator of its own.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    change : float
+        Greatest relative change of a field's radiance.
+    changing_fields : float
+        Part of the fields that change.
+    water_change : float
+        Relative change of lakes' extent and rivers' width: risen or fallen by that at most.
+    shadow_change : float
+        Relative change of the cotangent of the sun's height from the first day to the last.
+
+    Attributes
+    ----------
+    water : float
+        Extent of the water in the second state, relative to the first.
+    """
+
+    #: Courses of time: two days of harvest, greening day by day, and the level of water.
+    HARVESTS, GREENING, WATER = (1, 2), 3, 4
+
+    def __init__(self, rng, change, changing_fields, water_change, shadow_change):
+        self._rng = rng
+        self._change, self._part = change, changing_fields
+        self._harvest_days = rng.uniform(2, DAYS - 2, 2)
+        sign = rng.choice([-1, 1], 2)
+        self.water = 1 + sign[0] * water_change * rng.uniform(0.5, 1)
+        self._shadows = sign[1] * shadow_change
+        self._length, self._direction = rng.uniform(1, 8), rng.uniform(0, 2 * np.pi)
+
+    def plan_fields(self, n, palette):
+        """What becomes of n fields.
+
+        Returns
+        -------
+        growth : ndarray of shape (n,)
+            Radiance in the second state, relative to the first.
+        courses : ndarray of shape (n,), uint8
+        """
+        changes = self._rng.uniform(size=n) < self._part
+        courses = self._rng.choice([*self.HARVESTS, self.GREENING], n) * changes
+        # Harvest lays soil bare, greening covers it: which is brighter depends on the band.
+        bare = 1 if palette.soil > palette.vegetation else -1
+        direction = np.where(courses == self.GREENING, -bare, bare)
+        growth = 1 + direction * self._change * self._rng.uniform(0.4, 1, n) * changes
+        return growth, courses.astype(np.uint8)
+
+    def cast_shadows(self, height):
+        """Relative darkness on the far side of what stands up; `height` is 0 to 1."""
+        move = self._length * np.array([np.sin(self._direction), np.cos(self._direction)])
+        lit_from = np.roll(height, np.rint(move).astype(int), (0, 1))
+        return np.float32(0.5) * np.clip(lit_from - height, 0, 1)
+
+    def weights(self, day):
+        """How far the courses of fields and water have come on a day; (4,), 0 to 1."""
+        steps = 1 / (1 + np.exp(-4 * (day - self._harvest_days)))
+        return np.array([*steps, day / DAYS, day / DAYS])
+
+    def sun(self, day):
+        """Relative change of the cotangent of the sun's height since the middle of the season."""
+        return self._shadows * (day / DAYS - 0.5)
+
+
+class ChangingGround:
+    """The ground of a scene on any day.
+
+    Parameters
+    ----------
+    land : Land
+    """
+
+    def __init__(self, land):
+        self._season = land.season
+        self._base, self._parts, self._numbers = land.states[0], [], []
+        if land.season is None:
+            return
+        change = land.change
+        for course in np.unique(land.courses[change != 0]):
+            if course:
+                self._parts.append(np.where(land.courses == course, change, np.float32(0)))
+                self._numbers.append(int(course))
+        shades = self._base * land.shading
+        if shades.any():
+            self._parts.append(shades)
+            self._numbers.append(None)
+
+    def on(self, day):
+        """Radiance on a day; float32."""
+        ground = self._base
+        for weight, part in zip(self._weights(day), self._parts, strict=True):
+            ground = ground + weight * part
+        return ground
+
+    def _weights(self, day):
+        if not self._numbers:
+            return np.zeros(0, np.float32)
+        courses, sun = self._season.weights(day), self._season.sun(day)
+        return np.array([sun if n is None else courses[n - 1] for n in self._numbers], np.float32)
+
+
+class BlurredGround(ChangingGround):
+    """A changing ground through optics whose width differs a little from frame to frame.
+
+    Parameters
+    ----------
+    ground : ChangingGround
+    variances : array-like
+        Of the frames' point spread functions, in square cells.
+
+    Notes
+    -----
+    Blurred for a few widths; a frame takes the mixture of two that has its variance. Widths are at
+    most a quarter apart, which makes an error of 5 % of the response at LR Nyquist at most. What
+    changes is a part of the radiance: it is blurred by the middle width alone.
+    """
+
+    def __init__(self, ground, variances):
+        # A cell is a box of its own.
+        least, greatest = np.maximum([np.min(variances) - 1 / 12, np.max(variances) - 1 / 12], 0)
+        ratio = np.sqrt((greatest + 1 / 12) / (least + 1 / 12))
+        n_levels = 1 + int(np.ceil(np.log(ratio) / np.log(1.25)))
+        self._levels = np.linspace(least, greatest, n_levels)
+        self._bases = [_blur_turned(ground._base, level) for level in self._levels]
+        self._season, self._numbers = ground._season, ground._numbers
+        middle = self._levels.mean()
+        parts = [_blur_turned(part, middle) for part in ground._parts]
+        self._parts = np.stack(parts) if parts else np.zeros((0, 1, 1), np.float32)
+
+    def on(self, day, variance):
+        """Radiance on a day, *transposed*, through optics of this variance; float32."""
+        place = np.searchsorted(self._levels, variance - 1 / 12)
+        upper = min(max(place, 1), len(self._levels) - 1)
+        lower = max(upper - 1, 0)
+        step = self._levels[upper] - self._levels[lower]
+        share = np.clip((variance - 1 / 12 - self._levels[lower]) / step, 0, 1) if step else 0
+        weights = self._weights(day)
+        return _mix(self._bases[lower], self._bases[upper], np.float32(share), self._parts, weights)
+
+
+@njit(cache=True)
+def _mix(first, second, share, parts, weights):
+    height, width = first.shape
+    result = np.empty_like(first)
+    for row in range(height):
+        for column in range(width):
+            a = first[row, column]
+            result[row, column] = a + share * (second[row, column] - a)
+        for n in range(len(weights)):
+            if weights[n] != 0:
+                for column in range(width):
+                    result[row, column] += weights[n] * parts[n, row, column]
+    return result
+
+
+def _blur_turned(image, variance):
+    return np.ascontiguousarray(blur(image, variance).T)

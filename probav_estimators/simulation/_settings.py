@@ -1,0 +1,412 @@
+"""What a sensor and its products are like, in numbers: `Sensor` and its presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+
+import numpy as np
+
+from ._raw_grid import RESAMPLINGS
+from ._sensor import MAX_VALUE
+
+__all__ = ["PRESETS", "Sensor", "sensor_of"]
+
+# Least value, greatest value and unit of each field that is a number or a range.
+_LIMITS = {
+    "psf_sigma": (0.05, 10.0, "HR pixels"),
+    "psf_variation": (0.0, 0.3, "parts of psf_sigma"),
+    "raw_pixel": (0.3, 2.0, "LR pixels"),
+    "raw_rotation": (-20.0, 20.0, "degrees"),
+    "geolocation_error": (0.0, 2.0, "LR pixels"),
+    "distortion": (0.0, 1.0, "LR pixels"),
+    "noise": (0.0, 2000.0, "counts of 14 bits"),
+    "shot_noise": (0.0, 2000.0, "counts of 14 bits at a signal of 1000"),
+    "stripes": (0.0, 0.2, "parts of the signal"),
+    "dead_pixels": (0.0, 0.1, "parts of the raw pixels"),
+    "saturation": (100.0, float(MAX_VALUE), "counts of 14 bits"),
+    "bits": (6, 14, "bits"),
+    "gain": (0.0, 0.3, "parts of the signal"),
+    "offset": (0.0, 1000.0, "counts of 14 bits"),
+    "change": (0.0, 0.9, "parts of a field's radiance"),
+    "changing_fields": (0.0, 1.0, "parts of the fields"),
+    "water_change": (0.0, 0.9, "parts of the water's extent"),
+    "shadow_change": (0.0, 1.0, "parts of the shading"),
+    "missed_clouds": (0.0, 1.0, "parts of the cloudy frames"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Sensor:
+    """A sensor, its ground segment and what happens to the land while it looks.
+
+    Every field is a number or a range (least, greatest). The defaults together are the preset
+    "any": as wide as what optical products do, for training. Use `Sensor.preset` to start from
+    a named product.
+
+    Parameters
+    ----------
+    psf_sigma : float or (float, float), default=(0.1, 1.6)
+        Standard deviation of the optics' Gaussian point spread function in HR pixels, drawn for
+        each scene; the pixel's own box comes on top. At scale 3 the range means a response of 0.63
+        to 0.16 at Nyquist, the box included. Sentinel-2 was designed for 0.15 to 0.30 [1]_. Cells
+        of the ground are half an HR pixel wide, so that nothing below 0.15 is sharper than 0.15.
+    psf_variation : float or (float, float), default=(0, 0.05)
+        Standard deviation of a frame's `psf_sigma` around that of its scene, relative: air,
+        defocus, place in the swath. An assumption.
+    raw_pixel : float or (float, float), default=(0.6, 1.2)
+        Side of the sensor's own pixel in LR pixels, drawn for each frame and axis. It matters only
+        where frames are resampled. PROBA-V's visible and near infrared pixels grow from 100 m at
+        nadir to 350 m at the edge of the swath [2]_, up to 1.17 pixels of its 300 m product; that
+        pixels finer than 180 m are left out is an assumption.
+    raw_rotation : float or (float, float), default=(-10, 10)
+        Degrees by which the raw rows are turned against the map, drawn for each frame. With
+        PROBA-V's inclination of 98.7 degrees [2]_ the track leaves the meridian by 9 degrees at
+        the equator and by more towards the poles.
+    resampling : str or tuple of str, default=("none", "nearest", "bicubic", "area")
+        How raw pixels come to the map grid, drawn for each scene. "none": the sensor's grid is the
+        map grid. "bicubic": cubic convolution with a = -0.5 [3]_. "area": the mean of the raw
+        pixels below the LR pixel.
+    geolocation_error : float or (float, float), default=(0.3, 0.6)
+        Standard deviation of the frames' shifts along each axis in LR pixels; drawn for each
+        scene. All of it is in `true_shifts`. 0.53 are the 1.6 HR pixels of the "static" scenes.
+        Sentinel-2's mean misregistration between dates was 0.4 pixels [4]_.
+    distortion : float or (float, float), default=(0, 0.3)
+        Greatest length along an axis, in LR pixels, of a slow distortion across the frame, drawn
+        for each frame: attitude and terrain that the ground segment did not know. Its mean over
+        the frame is 0, so `true_shifts` is the mean shift. An assumption.
+    noise : float or (float, float), default=(8, 35)
+        Standard deviation of the read noise in counts of 14 bits, before resampling; drawn for
+        each scene, half as much in the HR image. 12 to 35 are the "static" scenes, whose
+        baseline scores agree with the real data set's.
+    shot_noise : float or (float, float), default=(0, 12)
+        Standard deviation of the shot noise in counts where the signal is 1000; it grows with the
+        square root of the signal. Morfitt et al. [5]_ model OLI's noise by such a sum. The
+        range is an assumption.
+    stripes : float or (float, float), default=(0, 0.004)
+        Standard deviation of the detectors' gains after calibration, relative; each detector is
+        a column of the raw grid. OLI shows little residual striping [5]_; the range is an
+        assumption.
+    dead_pixels : float or (float, float), default=(0, 0.0003)
+        Part of the raw pixels that hold a number of their own, whatever they see; no quality map
+        knows them. All of OLI's detectors worked [5]_; the range is an assumption.
+    saturation : float or (float, float), default=(8000, 16383)
+        Greatest count of 14 bits that a detector holds: clouds, snow and sand are cut. An
+        assumption.
+    bits : int or (int, int), default=(12, 14)
+        Bits of the detector's numbers, before resampling. OLI [5]_ and Sentinel-2's MSI [1]_ have
+        12.
+    gain : float or (float, float), default=0.04
+        Standard deviation of the frames' gains: light and air of the day. As in "static".
+    offset : float or (float, float), default=80
+        Standard deviation of the frames' offsets in counts: haze of the day. As in "static".
+    change : float or (float, float), default=(0, 0.3)
+        Greatest relative change of a field's radiance in the 30 days: harvest at once, to the side
+        of bare soil, or greening day by day, to the side of vegetation. An assumption.
+    changing_fields : float or (float, float), default=(0.1, 0.6)
+        Part of the fields that change. An assumption.
+    water_change : float or (float, float), default=(0, 0.3)
+        Greatest relative change of lakes' extent and rivers' width in the 30 days. An assumption.
+    shadow_change : float or (float, float), default=(0, 0.3)
+        Relative change of slopes' shading and of shadows' lengths in the 30 days, which go with
+        the cotangent of the sun's height: 0.2 is a sun that sinks from 50 to 45 degrees.
+    missed_clouds : float or (float, float), default=(0, 0.33)
+        Part of the cloudy frames in which the quality map misses a cloud, a haze or a shadow. That
+        detection is imperfect was shown for PROBA-V [6]_; the range is an assumption.
+
+    Raises
+    ------
+    ValueError
+        If a field is no number, no range or outside of its limits.
+
+    See Also
+    --------
+    make_scenes : Scenes that such a sensor sees.
+
+    Notes
+    -----
+    The order of events is that of a real product: the land of the day is seen through the sky, the
+    optics and the raw pixel's box; gain, offset, noise, stripes, dead pixels, saturation and
+    rounding follow on the raw grid; the result is resampled and rounded.
+
+    References
+    ----------
+    .. [1] ESA, SentiWiki, "S2 Mission"; "Sentinel-2 MSI User Guide, Radiometric Resolution".
+    .. [2] VITO, "PROBA-V: Mission and Instruments", Terrascope documentation.
+    .. [3] R. G. Keys, "Cubic convolution interpolation for digital image processing", IEEE
+       Transactions on Acoustics, Speech, and Signal Processing 29, 1153-1160, 1981.
+    .. [4] L. Yan, D. P. Roy, J. Li, H. K. Zhang and H. Huang, "Sentinel-2A multi-temporal
+       misregistration characterization and an orbit-based sub-pixel registration methodology",
+       Remote Sensing of Environment 215, 495-506, 2018.
+    .. [5] R. Morfitt et al., "Landsat-8 Operational Land Imager (OLI) radiometric performance
+       on-orbit", Remote Sensing 7, 2208-2237, 2015.
+    .. [6] F. Iannone et al., "Proba-V cloud detection Round Robin: validation results and
+       recommendations", MultiTemp 2017.
+
+    Examples
+    --------
+    >>> from probav_estimators import Sensor, make_scenes
+    >>> sensor = Sensor.preset("plain", psf_sigma=0.5, resampling="bicubic")
+    >>> scenes = make_scenes(1, size=32, n_frames=9, sensor=sensor, random_state=0)
+    >>> Sensor(psf_sigma=0.5, noise=(10, 20))
+    Sensor(psf_sigma=0.5, noise=(10, 20))
+    """
+
+    psf_sigma: float | tuple[float, float] = (0.1, 1.6)
+    psf_variation: float | tuple[float, float] = (0, 0.05)
+    raw_pixel: float | tuple[float, float] = (0.6, 1.2)
+    raw_rotation: float | tuple[float, float] = (-10, 10)
+    resampling: str | tuple[str, ...] = RESAMPLINGS
+    geolocation_error: float | tuple[float, float] = (0.3, 0.6)
+    distortion: float | tuple[float, float] = (0, 0.3)
+    noise: float | tuple[float, float] = (8, 35)
+    shot_noise: float | tuple[float, float] = (0, 12)
+    stripes: float | tuple[float, float] = (0, 0.004)
+    dead_pixels: float | tuple[float, float] = (0, 0.0003)
+    saturation: float | tuple[float, float] = (8000, MAX_VALUE)
+    bits: int | tuple[int, int] = (12, 14)
+    gain: float | tuple[float, float] = 0.04
+    offset: float | tuple[float, float] = 80
+    change: float | tuple[float, float] = (0, 0.3)
+    changing_fields: float | tuple[float, float] = (0.1, 0.6)
+    water_change: float | tuple[float, float] = (0, 0.3)
+    shadow_change: float | tuple[float, float] = (0, 0.3)
+    missed_clouds: float | tuple[float, float] = (0, 0.33)
+
+    def __post_init__(self):
+        for name, limits in _LIMITS.items():
+            object.__setattr__(self, name, _checked_range(name, getattr(self, name), *limits))
+        object.__setattr__(self, "resampling", _checked_resampling(self.resampling))
+
+    def __repr__(self):
+        given = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return f"Sensor({', '.join(given)})"
+
+    @classmethod
+    def preset(cls, name, *, scale=3, **changes):
+        """A sensor by name.
+
+        Parameters
+        ----------
+        name : {"any", "plain", "proba-v", "sentinel-2", "landsat-8"}
+            "any": the defaults of all fields. "plain": the sensor of the "static" scenes: a point
+            spread function of 0.9 to 1.5 HR pixels, noise and shifts, and nothing else. The others:
+            see Notes.
+        scale : int, default=3
+            LR pixel over HR pixel: the point spread functions of real sensors are known in LR
+            pixels.
+        **changes
+            Fields to replace.
+
+        Returns
+        -------
+        Sensor
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset.
+
+        Notes
+        -----
+        "proba-v": bicubic interpolation from raw pixels of 0.6 to 1.15 LR pixels (up to 350 m at
+        the edge of the swath [1]_), turned by 8 to 14 degrees (inclination 98.7 degrees [1]_,
+        equator to 50 degrees of latitude); shifts as in the "static" scenes; a
+        point spread function of 0.3 to 0.8 HR pixels, around the 0.5 that networks trained on
+        the real data set agree with (an estimate by this project).
+
+        "sentinel-2": a response of 0.15 to 0.30 at Nyquist [2]_ is a Gaussian of 0.54 to 0.39 LR
+        pixels beside the pixel's box; 12 bits [2]_; geolocation between dates within 5 m (refined)
+        to 12 m (not refined) for 95 % [3]_, which is 0.2 to 0.5 pixels of 10 m along an axis.
+
+        "landsat-8": 12 bits, all detectors working, little striping [4]_. That products are made
+        by cubic convolution is in the USGS handbook; the point spread function of 0.3 to 0.45 LR
+        pixels, shifts of 0.1 to 0.3 LR pixels and raw pixels of 0.95 to 1.05 are assumptions.
+
+        Change of the land and missed clouds are assumptions, the same for all three.
+
+        References
+        ----------
+        .. [1] VITO, "PROBA-V: Mission and Instruments", Terrascope documentation.
+        .. [2] ESA, SentiWiki, "S2 Mission"; "Sentinel-2 MSI User Guide, Radiometric Resolution".
+        .. [3] ESA, "Forthcoming deployment of the Copernicus Sentinel-2 products geometric
+           refinement", 22 March 2021; for the figure before it, CESBIO, "A first peek at new
+           Sentinel2 geometric processing", 2021.
+        .. [4] R. Morfitt et al., "Landsat-8 Operational Land Imager (OLI) radiometric performance
+           on-orbit", Remote Sensing 7, 2208-2237, 2015.
+
+        Examples
+        --------
+        >>> from probav_estimators import Sensor
+        >>> Sensor.preset("any", psf_sigma=0.5)
+        Sensor(psf_sigma=0.5)
+        """
+        if name not in PRESETS:
+            names = ", ".join(map(repr, PRESETS))
+            raise ValueError(
+                f"there is no sensor named {name!r}: use one of {names}, or Sensor(...) with "
+                "fields of your own"
+            )
+        values = dict(PRESETS[name])
+        if "psf_sigma_lr" in values:
+            least, greatest = values.pop("psf_sigma_lr")
+            values["psf_sigma"] = (round(least * scale, 3), round(greatest * scale, 3))
+        return cls(**values | changes)
+
+
+_NOTHING_ELSE = {
+    "psf_variation": 0.02,
+    "resampling": "none",
+    "distortion": 0,
+    "shot_noise": 0,
+    "stripes": 0,
+    "dead_pixels": 0,
+    "saturation": MAX_VALUE,
+    "bits": 14,
+    "change": 0,
+    "changing_fields": 0,
+    "water_change": 0,
+    "shadow_change": 0,
+    "missed_clouds": 0,
+}
+# What no handbook tells: how much a landscape changes in a month, and what a detector misses.
+_A_MONTH = {
+    "change": (0, 0.2),
+    "changing_fields": (0, 0.4),
+    "water_change": (0, 0.1),
+    "shadow_change": (0, 0.2),
+    "missed_clouds": (0, 0.2),
+}
+
+#: Fields of each preset that differ from the defaults; `psf_sigma_lr` is in LR pixels.
+PRESETS = {
+    "any": {},
+    "plain": _NOTHING_ELSE
+    | {"psf_sigma": (0.9, 1.5), "geolocation_error": 1.6 / 3, "noise": (12, 35)},
+    "proba-v": _A_MONTH
+    | {
+        "psf_sigma_lr": (0.1, 0.8 / 3),
+        "psf_variation": 0.05,
+        "raw_pixel": (0.6, 1.15),
+        "raw_rotation": (8, 14),
+        "resampling": "bicubic",
+        "geolocation_error": 1.6 / 3,
+        "distortion": (0, 0.2),
+        "noise": (10, 25),
+        "shot_noise": (0, 8),
+        "stripes": (0, 0.003),
+        "dead_pixels": 0,
+        "saturation": (12000, MAX_VALUE),
+        "bits": 12,
+    },
+    "sentinel-2": _A_MONTH
+    | {
+        "psf_sigma_lr": (0.39, 0.54),
+        "psf_variation": 0.02,
+        "raw_pixel": (0.97, 1.03),
+        "raw_rotation": (8, 14),
+        "resampling": "bicubic",
+        "geolocation_error": (0.2, 0.5),
+        "distortion": (0, 0.2),
+        "noise": (6, 15),
+        "shot_noise": (3, 8),
+        "stripes": (0, 0.003),
+        "dead_pixels": 0,
+        "saturation": (12000, MAX_VALUE),
+        "bits": 12,
+    },
+    "landsat-8": _A_MONTH
+    | {
+        "psf_sigma_lr": (0.3, 0.45),
+        "psf_variation": 0.02,
+        "raw_pixel": (0.95, 1.05),
+        "raw_rotation": (8, 14),
+        "resampling": "bicubic",
+        "geolocation_error": (0.1, 0.3),
+        "distortion": (0, 0.2),
+        "noise": (4, 10),
+        "shot_noise": (2, 6),
+        "stripes": (0, 0.002),
+        "dead_pixels": 0,
+        "saturation": MAX_VALUE,
+        "bits": 12,
+    },
+}
+
+
+def sensor_of(sensor, scale):
+    """What the argument `sensor` of a public function means: a `Sensor`, or None for "static"."""
+    if sensor is None or isinstance(sensor, Sensor):
+        return sensor
+    if not isinstance(sensor, str):
+        raise ValueError(
+            f"sensor must be None, the name of a preset or a Sensor, got {sensor!r}: use one of "
+            f"{', '.join(map(repr, ('static', *PRESETS)))} or Sensor(...)"
+        )
+    if sensor == "static":
+        return None
+    if sensor not in PRESETS:
+        names = ", ".join(map(repr, ("static", *PRESETS)))
+        raise ValueError(
+            f"sensor={sensor!r} is no preset: use one of {names}, or Sensor(...) with fields of "
+            "your own"
+        )
+    return Sensor.preset(sensor, scale=scale)
+
+
+def _checked_range(name, value, least, greatest, unit):
+    values = value if _is_pair(value) else (value,)
+    numbers = [_plain_number(number) for number in values]
+    if None in numbers or (name == "bits" and _fractional(numbers)):
+        kind = "an integer" if name == "bits" else "a number"
+        raise ValueError(
+            f"{name} must be {kind} or a pair (least, greatest) of {unit}, got {value!r}"
+        )
+    if numbers[0] > numbers[-1]:
+        raise ValueError(
+            f"{name} must be (least, greatest), got {value!r}: give the smaller number first"
+        )
+    if not least <= numbers[0] <= numbers[-1] <= greatest:
+        raise ValueError(
+            f"{name} must lie within {least:g} and {greatest:g} {unit}, got {value!r}: give a "
+            "number or a pair within these limits"
+        )
+    return tuple(numbers) if _is_pair(value) else numbers[0]
+
+
+def _is_pair(value):
+    return isinstance(value, list | tuple | np.ndarray) and np.shape(value) == (2,)
+
+
+def _plain_number(number):
+    """Of Python's own types, so that a sensor prints as it was made; None: no number."""
+    if isinstance(number, bool) or not isinstance(number, Real):
+        return None
+    return int(number) if isinstance(number, Integral) else float(number)
+
+
+def _fractional(numbers):
+    return any(number != int(number) for number in numbers)
+
+
+def _checked_resampling(value):
+    methods = (value,) if isinstance(value, str) else value
+    known = isinstance(methods, list | tuple) and all(method in RESAMPLINGS for method in methods)
+    if not known or not methods:
+        raise ValueError(
+            f"resampling must be one of {', '.join(map(repr, RESAMPLINGS))} or a tuple of them to "
+            f"draw from, got {value!r}"
+        )
+    return value if isinstance(value, str) else tuple(methods)
+
+
+def draw(rng, value):
+    """A number of a field; takes one number from the stream, whatever the field is."""
+    place = rng.uniform()
+    if not isinstance(value, tuple):
+        return value
+    return value[0] + place * (value[1] - value[0])

@@ -1,0 +1,45 @@
+"""The high-resolution image of a scene."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._clouds import observed_sky
+from ._landscape import CELLS
+from ._season import DAYS
+from ._sensor import digitize, sample_ground
+
+_MIN_CLEAR = 0.75
+
+
+def see_truth(rng, ground_on, shape, *, scale, margin, drift, noise):
+    """What a sharper and less noisy sensor sees on one day of the month.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    ground_on : callable
+        The ground in fine cells on a day.
+    shape : (int, int)
+        HR pixels.
+    scale : int
+        LR pixel over HR pixel.
+    margin : int
+        Cells of ground around the image.
+    drift : SlowChange
+    noise : float
+        Standard deviation in counts of 14 bits.
+
+    Returns
+    -------
+    hr : ndarray of shape `shape`, uint16
+    sm : ndarray of shape `shape`, bool
+    """
+    sigma, day = CELLS * rng.uniform(0.4, 0.6), rng.uniform(0, DAYS)
+    radiance = sample_ground(ground_on(day), shape, pixel=CELLS, sigma=sigma, margin=margin)
+    radiance *= drift.at(day, shape)
+    sky, clear = None, np.ones(shape, bool)
+    if rng.uniform() < 0.1:
+        # The truth is judged more strictly than the frames: its map misses less.
+        sky, clear = observed_sky(rng, shape, _MIN_CLEAR, pixel=1 / scale, tolerance=0.03)
+    return digitize(rng, radiance if sky is None else sky.cover(radiance), noise), clear
