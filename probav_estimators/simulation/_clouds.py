@@ -153,12 +153,13 @@ def overlook(rng, sky, clear):
     """
     kind = rng.choice(["cloud", "haze", "shadow"])
     field = smooth_field(rng, clear.shape, rng.uniform(8, 40))
-    veil = np.float32(rng.uniform(0.08, 0.3)) * np.clip(field, 0, 1)
-    shadows = ~clear & (sky.shade > 0.05) & (sky.opacity < 0.05)
+    veil = np.float32(rng.uniform(0.08, 0.3)) * (field - field.min()) / np.ptp(field)
+    cloud = ndimage.binary_dilation(sky.opacity > 0.05, np.ones((3, 3), bool))
+    shadows = ~clear & ~cloud
     patches = ~clear & (field > 0)
-    if kind == "cloud" and patches.any():
+    if kind == "cloud" and (patches & cloud).any():
         return sky, clear | patches
-    if kind == "shadow" and shadows.any():
+    if kind == "shadow" and (shadows & (sky.shade > 0.1)).any():
         return sky, clear | shadows
     opacity = 1 - (1 - sky.opacity) * (1 - veil)
     return Sky(opacity, sky.brightness, sky.shade), clear

@@ -48,16 +48,16 @@ def see_product(rng, shape, scale, t, band, sensor):
     ground = ChangingGround(land)
     passes = [_Pass.draw(of_passes, sensor, look, shape) for _ in range(t)]
     days = np.sort(of_passes.uniform(0, DAYS, t))
-    true_shifts = np.stack([p.shift for p in passes])
+    true_shifts = np.stack([one.shift for one in passes])
 
-    variances = [(CELLS * p.psf_sigma) ** 2 for p in passes]
-    blurred = BlurredGround(ground, variances)
+    blurred = BlurredGround(ground, [(CELLS * one.psf_sigma) ** 2 for one in passes])
 
     frames = []
-    for day, one, variance in zip(days, passes, variances, strict=True):
-        placement = Placement(pixel, margin, tuple(map(float, one.shift)), one.distortion)
+    for day, one in zip(days, passes, strict=True):
         grid = one.grid(shape, look.resampling)
-        radiance = sample_raw(blurred.on(day, variance), grid, placement, shape[0])
+        placement = Placement(pixel, margin, tuple(map(float, one.shift)), one.distortion)
+        radiance = blurred.on(day, (CELLS * one.psf_sigma) ** 2)
+        radiance = sample_raw(radiance, grid, placement, shape[0])
         sky, clear = _draw_sky(of_sky, shape, look.missed_clouds)
         seen = _through_the_sky(radiance, grid, drift.at(day, shape), sky)
         raw = look.detector.read(of_detector, one.gain * seen + one.offset)
@@ -166,7 +166,7 @@ def _draw_sky(rng, shape, missed):
     if rng.uniform() < 0.5:
         sky, clear = observed_sky(rng, shape, MIN_CLEAR)
     fails, failure = rng.uniform() < missed, np.random.default_rng(rng.integers(0, 2**63))
-    return overlook(failure, sky, clear) if sky is not None and fails else (sky, clear)
+    return overlook(failure, sky, clear) if fails and not clear.all() else (sky, clear)
 
 
 def _through_the_sky(radiance, grid, drift, sky):

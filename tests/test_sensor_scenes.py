@@ -1,0 +1,229 @@
+"""Whole scenes of every sensor: the data set's rules, known shifts, and one land for all."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from probav_estimators import Sensor, make_scenes
+from probav_estimators.simulation import simulate_scene
+from probav_estimators.simulation._settings import PRESETS
+
+QUIET = {"noise": 0, "gain": 0, "offset": 0, "psf_variation": 0, "geolocation_error": 0}
+
+
+def simulate(seed, sensor, **options):
+    return simulate_scene(np.random.default_rng(seed), sensor=sensor, **options)
+
+
+def plain(**fields):
+    return Sensor.preset("plain", **fields)
+
+
+def same(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("sensor", PRESETS)
+@pytest.mark.parametrize(
+    ("size", "scale", "n_frames"), [((20, 37), 2, 3), (24, 3, 2), ((33, 16), 4, 1), (8, 3, 2)]
+)
+def test_every_sensor_sees_every_size_and_scale(sensor, size, scale, n_frames):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scene = simulate(3, sensor, size=size, scale=scale, n_frames=n_frames)
+    height, width = (size, size) if isinstance(size, int) else size
+    assert scene.lr.shape == scene.qm.shape == (n_frames, height, width)
+    assert scene.hr.shape == scene.sm.shape == (scale * height, scale * width)
+    assert [array.dtype for array in scene] == [np.uint16, bool, np.uint16, bool, np.float32]
+    assert scene.true_shifts.shape == (n_frames, 2)
+    assert max(scene.lr.max(), scene.hr.max()) < 2**14
+    assert scene.qm.mean((1, 2)).min() >= 0.6
+    assert scene.sm.mean() >= 0.75
+
+
+def test_static_by_name_is_the_default():
+    first, named, other = (
+        make_scenes(1, size=16, n_frames=3, sensor=sensor, random_state=0)[0]
+        for sensor in (None, "static", "plain")
+    )
+    assert np.array_equal(first.lr, named.lr)
+    assert np.array_equal(first.hr, named.hr)
+    assert not np.array_equal(first.lr, other.lr)
+
+
+def test_the_first_scenes_of_a_larger_call_are_the_same_scenes():
+    few = make_scenes(2, size=16, n_frames=(2, 4), sensor="any", random_state=5)
+    many = make_scenes(4, size=16, n_frames=(2, 4), sensor="any", random_state=5)
+    for one, other in zip(few, many, strict=False):
+        assert np.array_equal(one.lr, other.lr)
+        assert np.array_equal(one.qm, other.qm)
+        assert np.array_equal(one.hr, other.hr)
+        assert np.array_equal(one.true_shifts, other.true_shifts)
+
+
+def test_the_same_seed_makes_the_same_scene_and_another_another():
+    assert same(simulate(1, "any", size=16), simulate(1, "any", size=16))
+    assert not np.array_equal(simulate(1, "any", size=16).hr, simulate(2, "any", size=16).hr)
+
+
+def test_sensors_look_at_the_same_land_through_the_same_clouds():
+    first = simulate(0, plain(noise=10), size=24, n_frames=6)
+    second = simulate(
+        0, plain(noise=10, psf_sigma=0.3, resampling="area", distortion=0.3), size=24, n_frames=6
+    )
+    assert np.array_equal(first.hr, second.hr)
+    assert np.array_equal(first.qm, second.qm)
+    assert np.array_equal(first.true_shifts, second.true_shifts)
+    assert not np.array_equal(first.lr, second.lr)
+
+
+def test_numbers_and_ranges_of_one_number_are_the_same_sensor():
+    fixed, range_ = plain(psf_sigma=0.5, noise=20), plain(psf_sigma=(0.5, 0.5), noise=(20, 20))
+    assert same(simulate(0, fixed, size=16), simulate(0, range_, size=16))
+
+
+def test_psf_sigma_of_the_call_goes_before_the_sensor_s():
+    given = simulate(0, "plain", size=16, psf_sigma=(0.4, 0.4))
+    assert same(given, simulate(0, plain(psf_sigma=0.4), size=16))
+
+
+def spectrum(image):
+    window = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])
+    return np.abs(np.fft.fft2((image - image.mean()) * window)) ** 2
+
+
+@pytest.mark.parametrize("resampling", ["none", "bicubic"])
+def test_frames_are_as_sharp_as_the_point_spread_function_says(resampling):
+    # Two sensors on the same land: their spectra differ by their optics alone.
+    sharp, soft = 0.9, 1.6
+    powers = []
+    for sigma in (sharp, soft):
+        sensor = plain(**QUIET, psf_sigma=sigma, resampling=resampling, raw_pixel=1, raw_rotation=4)
+        power = 0
+        for seed in range(5):
+            scene = simulate(seed, sensor, size=64, n_frames=8)
+            clear = scene.qm.all((1, 2))
+            power = power + sum(spectrum(frame.astype(float)) for frame in scene.lr[clear])
+        powers.append(power)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64)))
+    for least, greatest in [(0.1, 0.15), (0.2, 0.25), (0.28, 0.32)]:
+        band = (frequency > least) & (frequency < greatest)
+        ratio = powers[1][band].sum() / powers[0][band].sum()
+        middle = (frequency[band] ** 2 * powers[0][band]).sum() / powers[0][band].sum()
+        expected = np.exp(-4 * np.pi**2 * (soft**2 - sharp**2) / 9 * middle)
+        # Aliases of higher frequencies, which are in both, are the rest.
+        assert ratio == pytest.approx(expected, rel=0.12)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("resampling", ["none", "nearest", "bicubic", "area"])
+def test_true_shifts_say_where_the_content_of_resampled_frames_lies(scale, resampling):
+    sensor = plain(
+        **QUIET | {"geolocation_error": 0.5},
+        psf_sigma=0.4 * scale,
+        resampling=resampling,
+        raw_rotation=(-12, 12),
+        raw_pixel=(0.7, 1.0),
+    )
+    errors = []
+    for seed in range(4):
+        scene = simulate(seed, sensor, size=40, scale=scale, n_frames=4)
+        # What LR pixels of the truth would be at any shift: a Gaussian as wide as optics and box.
+        width = scale * np.sqrt(0.4**2 + 1 / 12)
+        truth = ndimage.gaussian_filter(scene.hr.astype(float), width)
+        middles = np.indices((40, 40)) * scale + (scale - 1) / 2
+        for frame, clear, shift in zip(scene.lr, scene.qm, scene.true_shifts, strict=True):
+            if not (clear.all() and scene.sm.all()):
+                continue
+            cost = {}
+            for dy in (-0.3, 0, 0.3):
+                for dx in (-0.3, 0, 0.3):
+                    move = scale * (shift + np.array([dy, dx]))
+                    seen = ndimage.map_coordinates(truth, middles - move[:, None, None], order=3)
+                    cost[dy, dx] = np.var((seen - frame)[5:-5, 5:-5])
+            found = [
+                0.15 * (cost[low] - cost[high]) / (cost[low] - 2 * cost[0, 0] + cost[high])
+                for low, high in [((-0.3, 0), (0.3, 0)), ((0, -0.3), (0, 0.3))]
+            ]
+            errors.append(found)
+    assert len(errors) >= 4
+    # Nearest moves every pixel by up to half a raw pixel; on average it is in place.
+    assert np.abs(np.median(errors, 0)).max() < 0.03
+    assert np.median(np.abs(errors)) < 0.05
+
+
+def test_noise_of_resampled_frames_is_shared_by_neighbours():
+    def noise_of(resampling):
+        fields = {"resampling": resampling, "raw_pixel": 1, "raw_rotation": 5}
+        noisy, clean = (
+            simulate(0, plain(**QUIET | {"noise": noise}, **fields), size=64, n_frames=12).lr
+            for noise in (100, 0)
+        )
+        return noisy.astype(float) - clean
+
+    def correlation(noise):
+        return np.mean(noise[:, :, 1:] * noise[:, :, :-1]) / np.mean(noise**2)
+
+    plain_noise, resampled = noise_of("none"), noise_of("bicubic")
+    assert plain_noise.std() == pytest.approx(100, rel=0.03)
+    assert correlation(plain_noise) == pytest.approx(0, abs=0.02)
+    # Cubic convolution keeps 0.80 of the variance along each axis: noise came before it.
+    assert resampled.std() == pytest.approx(80, rel=0.04)
+    assert correlation(resampled) > 0.1
+
+
+def test_quality_maps_fail_in_as_many_of_the_cloudy_frames_as_asked_for():
+    cloudy, failed = 0, 0
+    for seed in range(30):
+        good = simulate(seed, plain(), size=16, n_frames=40)
+        bad = simulate(seed, plain(missed_clouds=0.33), size=16, n_frames=40)
+        for k in range(40):
+            cloudy += not good.qm[k].all()
+            differ = (good.qm[k] != bad.qm[k]).any() or (good.lr[k] != bad.lr[k]).any()
+            failed += differ
+            # What a failing map says is never stricter; what changes is under a cloudy sky.
+            assert (bad.qm[k] | ~good.qm[k]).all()
+            assert not differ or not good.qm[k].all()
+    # 600 cloudy frames: a standard deviation of 0.02.
+    assert failed / cloudy == pytest.approx(0.33, abs=0.06)
+
+
+def test_frames_under_a_clear_sky_change_by_field_and_the_truth_shows_one_date():
+    still, moving = (
+        simulate(4, plain(**QUIET, psf_sigma=0.5, change=change, changing_fields=0.5), size=48)
+        for change in (0, 0.3)
+    )
+    relative = moving.lr / np.maximum(still.lr, 1.0) - 1
+    assert np.abs(relative).max() < 0.31
+    # Later frames have changed more, the first ones hardly.
+    size = np.abs(relative).mean((1, 2))
+    assert size[-1] > 0.01
+    assert size[0] < 0.3 * size[-1]
+    # The truth is a state on the way: no pixel is further than the last frame's greatest change.
+    truth = moving.hr / np.maximum(still.hr, 1.0) - 1
+    assert np.abs(truth).max() < 0.31
+
+
+def test_distortion_moves_parts_of_a_frame_and_not_its_mean():
+    fields = QUIET | {"psf_sigma": 1.2}
+    straight = simulate(2, plain(**fields), size=64, n_frames=6)
+    bent = simulate(2, plain(**fields, distortion=0.3), size=64, n_frames=6)
+    assert np.array_equal(straight.true_shifts, bent.true_shifts)
+    lengths, means = [], []
+    for frame, moved in zip(straight.lr.astype(float), bent.lr.astype(float), strict=True):
+        # Optical flow of blocks: the shift that explains the difference by the slope of the land.
+        slopes = np.stack(np.gradient(frame))[:, 2:-2, 2:-2]
+        difference = (frame - moved)[2:-2, 2:-2]
+        flows = []
+        for rows in np.array_split(np.arange(60), 4):
+            for columns in np.array_split(np.arange(60), 4):
+                block = np.ix_(rows, columns)
+                design = slopes[:, *block].reshape(2, -1).T
+                flow = np.linalg.lstsq(design, difference[block].ravel(), rcond=None)[0]
+                flows.append(flow)
+        lengths.append(np.abs(flows).max())
+        means.append(np.mean(flows, 0))
+    assert 0.15 < np.median(lengths) < 0.4
+    assert np.abs(means).max() < 0.1
