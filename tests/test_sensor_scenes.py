@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from probav_estimators import Sensor, make_scenes
 from probav_estimators.simulation import simulate_scene
+from probav_estimators.simulation._clouds import observed_sky, overlook
 from probav_estimators.simulation._settings import PRESETS
 
 QUIET = {"noise": 0, "gain": 0, "offset": 0, "psf_variation": 0, "geolocation_error": 0}
@@ -188,6 +189,30 @@ def test_quality_maps_fail_in_as_many_of_the_cloudy_frames_as_asked_for():
             assert not differ or not good.qm[k].all()
     # 600 cloudy frames: a standard deviation of 0.02.
     assert failed / cloudy == pytest.approx(0.33, abs=0.06)
+
+
+def test_quality_maps_miss_clouds_hazes_and_shadows():
+    rng, missed = np.random.default_rng(0), {"cloud": 0, "haze": 0, "shadow": 0}
+    for _ in range(60):
+        sky, clear = observed_sky(rng, (64, 64), 0.6)
+        if sky is None or clear.all():
+            continue
+        seen, called_clear = overlook(rng, sky, clear)
+        wrongly = called_clear & ~clear
+        assert not (clear & ~called_clear).any()
+        if (seen.opacity != sky.opacity).any():
+            # A veil on all of the land, thin enough to be missed.
+            added = (seen.opacity - sky.opacity)[clear]
+            assert not wrongly.any()
+            assert added.min() >= 0
+            assert 0.02 < added.max() <= 0.31
+            missed["haze"] += 1
+        elif (sky.opacity[wrongly] > 0.05).any():
+            missed["cloud"] += 1
+        else:
+            assert sky.shade[wrongly].max() > 0.1
+            missed["shadow"] += 1
+    assert min(missed.values()) >= 8
 
 
 def test_frames_under_a_clear_sky_change_by_field_and_the_truth_shows_one_date():
