@@ -81,8 +81,7 @@ class Sensor:
         baseline scores agree with the real data set's.
     shot_noise : float or (float, float), default=(0, 12)
         Standard deviation of the shot noise in counts where the signal is 1000; it grows with the
-        square root of the signal. Morfitt et al. [5]_ model OLI's noise by such a sum. The
-        range is an assumption.
+        square root of the signal, as photons come at random. The range is an assumption.
     stripes : float or (float, float), default=(0, 0.004)
         Standard deviation of the detectors' gains after calibration, relative; each detector is
         a column of the raw grid. OLI shows little residual striping [5]_; the range is an
@@ -135,13 +134,12 @@ class Sensor:
     .. [2] VITO, "PROBA-V: Mission and Instruments", Terrascope documentation.
     .. [3] R. G. Keys, "Cubic convolution interpolation for digital image processing", IEEE
        Transactions on Acoustics, Speech, and Signal Processing 29, 1153-1160, 1981.
-    .. [4] L. Yan, D. P. Roy, J. Li, H. K. Zhang and H. Huang, "Sentinel-2A multi-temporal
-       misregistration characterization and an orbit-based sub-pixel registration methodology",
-       Remote Sensing of Environment 215, 495-506, 2018.
+    .. [4] L. Yan et al., "Sentinel-2A multi-temporal misregistration characterization and an
+       orbit-based sub-pixel registration methodology", Remote Sensing of Environment, 2018.
     .. [5] R. Morfitt et al., "Landsat-8 Operational Land Imager (OLI) radiometric performance
        on-orbit", Remote Sensing 7, 2208-2237, 2015.
-    .. [6] F. Iannone et al., "Proba-V cloud detection Round Robin: validation results and
-       recommendations", MultiTemp 2017.
+    .. [6] R. Q. Iannone et al., "Proba-V cloud detection Round Robin: validation results and
+       recommendations", 2017.
 
     Examples
     --------
