@@ -20,7 +20,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
 
-from probav_estimators import SRCNN, CPSNRLoss, Scene, SRCNNEx
+from probav_estimators import SRCNN, CPSNRLoss, FusionNet, Scene, SRCNNEx, make_scenes
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -258,6 +258,14 @@ def test_a_checkpoint_of_other_scenes_is_refused(scenes, tmp_path):
     quick_srcnn(resume=tmp_path).fit(scenes)
     with pytest.raises(ValueError, match=r"scenes: 8 scenes.* there, 7 scenes.* here"):
         quick_srcnn(resume=tmp_path).fit(scenes[1:])
+
+
+def test_what_shapes_predictions_alone_may_change(tmp_path):
+    scenes = make_scenes(3, size=16, n_frames=3, random_state=0)
+    parameters = {"width": 4, "depth": 1, "resume": tmp_path, "verbose": 0, "random_state": 0}
+    FusionNet(max_epochs=1, **parameters).fit(scenes)
+    net = FusionNet(max_epochs=2, n_augment=2, tile_size=64, **parameters).fit(scenes)
+    assert len(net.history) == 2
 
 
 def test_a_truncated_checkpoint_is_named(scenes, tmp_path):

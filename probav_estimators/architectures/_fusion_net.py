@@ -118,6 +118,8 @@ class FusionNet(SceneNet):
 
     collate = staticmethod(collate_frames)
 
+    prediction_parameters = frozenset({"n_augment", "tile_size"})
+
     leaves_frames_out = True
 
     _parameter_constraints = SceneNet._parameter_constraints | {

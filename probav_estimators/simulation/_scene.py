@@ -112,13 +112,13 @@ def simulate_scene(
     scale = int(scale)
     t = int(rng.integers(fewest, most + 1))
 
-    sensor = sensor_of(sensor, scale)
-    if sensor is None:
+    seen_by = sensor_of(sensor, scale)
+    if seen_by is None:
         psf_sigma = _check_psf((0.9, 1.5) if psf_sigma is None else psf_sigma)
         return SimulatedScene(*_see_static(rng, frame_shape, scale, t, band, psf_sigma))
     if psf_sigma is not None:
-        sensor = replace(sensor, psf_sigma=psf_sigma)
-    return SimulatedScene(*see_product(rng, frame_shape, scale, t, band, sensor))
+        seen_by = replace(seen_by, psf_sigma=psf_sigma)
+    return SimulatedScene(*see_product(rng, frame_shape, scale, t, band, seen_by))
 
 
 def _see_static(rng, shape, scale, t, band, psf_sigma):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -185,7 +186,7 @@ class Sensor:
         return f"Sensor({', '.join(given)})"
 
     @classmethod
-    def preset(cls, name, *, scale=3, **changes):
+    def preset(cls, name: str, *, scale: int = 3, **changes: Any) -> Sensor:
         """A sensor by name.
 
         Parameters
@@ -249,7 +250,7 @@ class Sensor:
                 f"there is no sensor named {name!r}: use one of {names}, or Sensor(...) with "
                 "fields of your own"
             )
-        values = dict(PRESETS[name])
+        values: dict[str, Any] = dict(PRESETS[name])
         if "psf_sigma_lr" in values:
             least, greatest = values.pop("psf_sigma_lr")
             values["psf_sigma"] = (round(least * scale, 3), round(greatest * scale, 3))
@@ -336,7 +337,7 @@ PRESETS = {
 }
 
 
-def sensor_of(sensor, scale):
+def sensor_of(sensor: Sensor | str | None, scale: int) -> Sensor | None:
     """What the argument `sensor` of a public function means: a `Sensor`, or None for "static"."""
     if sensor is None or isinstance(sensor, Sensor):
         return sensor

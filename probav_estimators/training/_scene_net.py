@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -103,6 +103,9 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
 
     #: Makes a batch of samples.
     collate = staticmethod(default_collate)
+
+    #: Parameters that shape predictions alone: a training may be resumed with others.
+    prediction_parameters: ClassVar[frozenset[str]] = frozenset()
 
     #: Whether its dataset can leave frames out, for a loss to compare with.
     leaves_frames_out = False

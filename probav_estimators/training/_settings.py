@@ -1,4 +1,4 @@
-"""What shapes a training, as text that can be compared."""
+"""Settings of a training, as text that can be compared."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _FREE_OF_LOADERS = {
     "timeout",
 }
 
-_LONGEST = 200
+_MAX_LENGTH = 200
 
 _OF_ALL_MODULES = vars(torch.nn.Module()).keys()
 
@@ -59,9 +59,11 @@ def describe_settings(net: SceneNet) -> dict[str, str]:
         Equal for equal trainings, in every process.
     """
     parameters = net.get_params(deep=False)
-    shaping = {name: value for name, value in parameters.items() if not _is_free(name)}
-    # What counts of a fitted net are its weights.
+    free = net.prediction_parameters
+    shaping = {k: x for k, x in parameters.items() if not (_is_free(k) or k in free)}
+    # What counts of a fitted net and of a file are the weights, which are compared below.
     shaping.pop("start_from")
+    shaping.pop("weights", None)
     seed = shaping.pop("random_state")
     described = {name: describe(value) for name, value in shaping.items()}
     if isinstance(seed, int | np.integer):
@@ -92,7 +94,7 @@ def describe(value: object) -> str:
         Short: what is long ends in a checksum.
     """
     text = _describe(value, ())
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... (checksum {_hash(text)})"
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}... (checksum {_hash(text)})"
 
 
 def _is_free(name):

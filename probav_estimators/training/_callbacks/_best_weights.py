@@ -1,4 +1,4 @@
-"""The weights that a training ends with."""
+"""Best weights and early stopping."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class BestWeights(Resumable, Callback):
         self.weights_, self.misses_ = None, 0
 
     def on_start_scored(self, net: SceneNet, score: float) -> None:
+        """Take the score of the weights that the training begins with as epoch 0."""
         self._compare(net, score, 0)
 
     def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
@@ -62,6 +63,7 @@ class BestWeights(Resumable, Callback):
 
     @property
     def ends_training_(self) -> bool:
+        """Whether the training is to end."""
         return self.patience is not None and self.misses_ >= self.patience
 
     def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""A training that leaves its path, and the way back."""
+"""Guard against divergence: clipped gradients, skipped steps, and the way back."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ class DivergenceGuard(Resumable, Callback):
         self._keep(net, np.inf, 0)
 
     def on_start_scored(self, net: SceneNet, score: float) -> None:
+        """Take the weights that the training begins with as the best so far."""
         self._keep(net, score, 0)
 
     def on_grad_computed(
@@ -105,6 +106,7 @@ class DivergenceGuard(Resumable, Callback):
 
     @property
     def ends_training_(self) -> bool:
+        """Whether the training is to end."""
         return self.n_returns_ >= self.attempts
 
     def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a user sees of a training."""
+"""Progress of a training: a bar, or a line an epoch."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class ProgressBar(Callback):
         self._display(net).begin(f"{type(net).__name__} epoch {epoch}/{net.max_epochs}", n_batches)
 
     def on_start_scored(self, net: SceneNet, score: float) -> None:
+        """Show the score of the weights that the training begins with."""
         if net.verbose:
             self._display(net).start(f"{type(net).__name__} before training", score)
 

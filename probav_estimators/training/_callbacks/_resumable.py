@@ -1,4 +1,4 @@
-"""What of a callback a checkpoint keeps."""
+"""State of callbacks in checkpoints."""
 
 from typing import Any
 

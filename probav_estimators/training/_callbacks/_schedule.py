@@ -53,6 +53,7 @@ class PlateauSchedule(LRScheduler):
         super().on_epoch_end(net, **kwargs)
 
     def on_start_scored(self, net: SceneNet, score: float) -> None:
+        """Compare with the score of the weights that the training begins with."""
         self.lr_scheduler_.best = score
 
 

@@ -35,15 +35,18 @@ class TimeLimit(Resumable, Callback):
 
     @property
     def ends_training_(self) -> bool:
+        """Whether time is up."""
         return self.minutes is not None and self._seconds() >= 60 * self.minutes
 
     def _seconds(self):
         return self.earlier_ + _clock() - self.began_
 
     def state_dict(self) -> dict[str, Any]:
+        """Seconds that the training took."""
         return {"seconds": self._seconds()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the seconds that the training took before."""
         self.began_, self.earlier_ = _clock(), state["seconds"]
 
 
