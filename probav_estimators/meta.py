@@ -184,6 +184,7 @@ class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.no_validation = True
+        tags.input_tags.two_d_array = False
         tags.target_tags.required = False
         return tags
 

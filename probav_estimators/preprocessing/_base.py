@@ -75,4 +75,5 @@ class SceneTransformer(TransformerMixin, BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.no_validation = True
+        tags.input_tags.two_d_array = False
         return tags
