@@ -18,6 +18,7 @@ from benchmarks import (
     listing,
     reading,
     search,
+    sensors,
     simulator,
     training,
     training_memory,
@@ -108,6 +109,10 @@ CASES = {
     "robustness": (
         fusion.benchmark_robustness,
         [[SCORE, (-0.1, 0.1)], [DB], [SCORE, (-0.1, 0.1)], [SCORE, (-0.1, 0.1)]],
+    ),
+    "sensors": (
+        lambda: sensors.benchmark(n_scenes=2, size=48, n_epochs=1),
+        [[SCORE, PERCENT, PERCENT]],
     ),
     "uncertainty": (fusion.benchmark_uncertainty, [[(40, 95), (70, 100)]]),
     "cost": (lambda: fusion.benchmark_cost(rounds=1), [[SECONDS], [(0, 2000)]]),

@@ -10,7 +10,7 @@ from numba.core.dispatcher import Dispatcher
 from numpy.testing import assert_allclose
 
 import probav_estimators
-from probav_estimators import make_scenes
+from probav_estimators import Sensor, make_scenes
 from probav_estimators.imaging import register_frames, shift_moments, upscale_bicubic
 from probav_estimators.simulation import _shapes
 
@@ -41,13 +41,26 @@ def painted(scene):
     tones, strengths = np.array([0.5, 0.8]), np.array([1.0, 0.5])
     _shapes.paint_polygons(image, corners.astype(float), tones, ramps, rows, grain, strengths, 0.5)
     path = _shapes.segments_of(np.array([[1.0, 1], [5, 9], [11, 12]]), 1.2)
-    return [image, _shapes.stroke_coverage((12, 14), path, 1.0)]
+    labels = np.zeros((12, 14), np.uint8)
+    _shapes.label_polygons(labels, corners.astype(float), np.array([1, 2], np.uint8), 0.5)
+    return [image, _shapes.stroke_coverage((12, 14), path, 1.0), labels]
+
+
+def seen(scene):
+    frames = []
+    for resampling in ("nearest", "bicubic", "area"):
+        sensor = Sensor.preset("any", resampling=resampling, distortion=0.2, change=0.2)
+        options = {"size": 8, "scale": 2, "n_frames": 2, "random_state": 0}
+        frames.append(make_scenes(1, sensor=sensor, **options)[0].lr)
+    return frames
 
 
 CASES = {
     "imaging._interpolation": upscaled,
     "imaging._metrics": moments,
     "imaging._registration": shifts,
+    "simulation._raw_grid": seen,
+    "simulation._season": seen,
     "simulation._shapes": painted,
 }
 
@@ -85,5 +98,6 @@ def test_compiled_and_interpreted_agree(name, scene, monkeypatch):
     for function, dispatcher in functions.items():
         monkeypatch.setattr(module, function, interpreted(function, dispatcher.py_func))
     for ours, source in zip(CASES[name](scene), compiled, strict=True):
-        assert_allclose(ours, source, rtol=1e-4, atol=1e-5)
+        # Frames may round to the next of their values.
+        assert_allclose(ours, source, rtol=1e-4, atol=2 / 65535)
     assert called == functions.keys()
