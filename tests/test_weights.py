@@ -224,9 +224,11 @@ class TestWhatIsRefused:
             load_weights(path)
 
     def test_values_that_no_net_has(self, path):
-        complex_values = {"bad": torch.zeros(2, dtype=torch.complex64)}
-        save_file(complex_values, path, metadata_of(write(path)))
-        with pytest.raises(ValueError, match=r"bad of .*some\.safetensors is of torch\.complex64"):
+        eight_bits = {"bad": torch.zeros(2, dtype=torch.float8_e5m2)}
+        save_file(eight_bits, path, metadata_of(write(path)))
+        with pytest.raises(
+            ValueError, match=r"some\.safetensors is of torch\.float8_e5m2"
+        ):
             load_weights(path)
 
     @pytest.mark.parametrize("dump", [pickle.dump, torch.save])

@@ -312,15 +312,9 @@ class StoredFrames(Frames):
         window: tuple[slice, slice] = WHOLE,
     ) -> NDArray[np.float32]:
         if self._bits is None:
-            self._bits = self._lr[0].bits
-        index = range(len(self)) if index is None else index
-        for image in (self._lr[number] for number in index):
-            if image.bits != self._bits:
-                raise ValueError(
-                    f"{image.where} has {image.bits} bits for each value and {self._lr[0].where} "
-                    f"has {self._bits}: frames of a scene have one scale, save them alike"
-                )
-        return self._read(self._lr, index, window, as_pixels, np.float32)
+            # Less than 8 bits come out as 8.
+            self._bits = max(8, self._lr[0].bits)
+        return self._read(self._lr, index, window, as_pixels, np.float32, self._bits)
 
     def read_qm(
         self,
@@ -329,7 +323,7 @@ class StoredFrames(Frames):
     ) -> NDArray[np.bool_]:
         return self._read(self._qm, index, window, as_mask, bool)
 
-    def _read(self, images, index, window, convert, dtype):
+    def _read(self, images, index, window, convert, dtype, bits=None):
         index = range(len(images)) if index is None else index
         stack = None
         for position, number in enumerate(index):
@@ -339,6 +333,12 @@ class StoredFrames(Frames):
                     f"{images[number].where} has shape {values.shape} and {self._lr[0].where} has "
                     f"{self.shape}: the frames and quality maps of a scene have one size, restore "
                     "them or remove the scene"
+                )
+            if bits not in (None, 8 * values.itemsize):
+                raise ValueError(
+                    f"{images[number].where} has {8 * values.itemsize} bits for each value and "
+                    f"{images[0].where} has {bits}: frames of a scene have one scale, save them "
+                    "alike"
                 )
             part = values[window]
             if stack is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +149,7 @@ def _decode(path, number, modified, size):
     del number, modified
     content, start = read_checked(path, size)
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with Image.open(BytesIO(content), formats=["PNG"]) as image:
             values = np.asarray(image)
     except MemoryError:
         raise
