@@ -226,9 +226,7 @@ class TestWhatIsRefused:
     def test_values_that_no_net_has(self, path):
         eight_bits = {"bad": torch.zeros(2, dtype=torch.float8_e5m2)}
         save_file(eight_bits, path, metadata_of(write(path)))
-        with pytest.raises(
-            ValueError, match=r"some\.safetensors is of torch\.float8_e5m2"
-        ):
+        with pytest.raises(ValueError, match=r"some\.safetensors is of torch\.float8_e5m2"):
             load_weights(path)
 
     @pytest.mark.parametrize("dump", [pickle.dump, torch.save])
