@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from _comparing import PARTS, assert_same_scene
 from _helpers import bicubic, clearest_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
@@ -128,14 +128,15 @@ class TestClearanceSelector:
 
 
 def record_opened(monkeypatch):
-    """Names of the files that are opened from now on."""
-    opened, open_image = [], Image.open
+    """Names of the PNG files that are opened from now on."""
+    opened, open_file = [], open
 
     def open_and_note(path, *arguments, **options):
-        opened.append(str(path).rsplit("/", 1)[-1])
-        return open_image(path, *arguments, **options)
+        if str(path).endswith(".png"):
+            opened.append(Path(path).name)
+        return open_file(path, *arguments, **options)
 
-    monkeypatch.setattr(Image, "open", open_and_note)
+    monkeypatch.setattr("builtins.open", open_and_note)
     return opened
 
 
