@@ -1,15 +1,22 @@
 """Train FusionNet on simulated scenes that never repeat: ``python -m benchmarks.pretrain``.
 
 Scenes are simulated in worker processes and never touch the disk. A pool of them is kept in memory
-and renewed as patches are drawn from it. The learning rate falls along a cosine over the time that
-is given, and the weights that count are an exponential mean over the last thousand steps.
+and renewed as patches are drawn from it: ``--burst`` scenes at once, for which training waits,
+because processes that share the cores with its threads cost it more than that. With ``--burst 0``
+scenes are simulated ahead while training goes on, which suits a GPU. The learning rate falls along
+a cosine over the time that is given, and the weights that count are an exponential mean over the
+last thousand steps.
 
-With ``--weights`` training goes on from weights that there are, such as those that ship. The state
-is saved every few minutes; the same command goes on after the process was killed. Every save logs
-the challenge score of simulated validation scenes and, where PROBAV_SAMPLES names the folder of
-sample data, of its scenes with real texture. The latter are reported: nothing is chosen by them.
+Each scene has a sensor of its own, drawn from ``--sensors``. Of scenes that were not resampled the
+net is told the point spread function now and then, as a user would tell it.
 
-In the end the standard deviations are calibrated on the validation scenes, and the weights are
+With ``--weights`` training goes on from weights that there are, such as those that ship; with
+``--body`` from as much of them as fits a net of another scale. The state is saved every few
+minutes; the same command goes on after the process was killed. Every save logs the challenge score
+of validation scenes of each sensor and, where PROBAV_SAMPLES names the folder of sample data, of
+its scenes with real texture. The latter are reported: nothing is chosen by them.
+
+In the end the standard deviations are calibrated on scenes of the same sensors, and the weights are
 written as safetensors for ``FusionNet.from_pretrained``.
 """
 
@@ -28,20 +35,33 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from probav_estimators import FusionNet, load_scenes, make_scenes, probav_scorer
+from probav_estimators import FusionNet, Sensor, load_scenes, make_scenes, probav_scorer
 from probav_estimators.files import replace_file
 from probav_estimators.losses import align_best, batch_cpsnr, uncertainty_loss
 from probav_estimators.scenes import align_scene
-from probav_estimators.training import FusionDataset, SampleRequest, collate_frames
-
-from .fusion import standardized_errors
+from probav_estimators.training import (
+    FusionDataset,
+    SampleRequest,
+    collate_frames,
+    load_weights,
+)
 
 _BORDER = 3
 _SCENE_SIZE = 96
 
 # Scenes to begin with, and those that are simulated ahead for each worker.
-_FIRST_SCENES = 32
+_FIRST_SCENES = 96
 _AHEAD = 24
+
+# What a net may be trained for, beside the presets: the "plain" sensor, sharper and more blurred.
+_WIDE = "wide"
+SENSORS = ("static", _WIDE, "any", "plain", "proba-v", "sentinel-2", "landsat-8")
+
+# LR pixels of the point spread functions of the sensors "wide" and "any", how often frames of "any"
+# are on the sensor's own grid, and how often the net is told the point spread function then.
+_PSF_SIGMA = (0.05, 0.55)
+_NOT_RESAMPLED = 0.3
+_TOLD = 0.3
 
 # Weights of cPSNR in dB and of the standard deviation's likelihood.
 _IMAGE_WEIGHT, _UNCERTAINTY_WEIGHT = 0.1, 0.02
@@ -68,6 +88,8 @@ def _parse():
     add("--minutes", type=float, default=60, help="of training, over all starts")
     add("--out", type=Path, default=Path("results/pretraining"))
     add("--weights", help="to go on from: a name or a file, whose size and scale then count")
+    add("--body", help="weights whose layers are taken where they fit, a name or a file")
+    add("--sensors", nargs="+", choices=SENSORS, default=["any", _WIDE, "static"])
     add("--width", type=int, default=64)
     add("--depth", type=int, default=4)
     add("--scale", type=int, default=3)
@@ -76,19 +98,45 @@ def _parse():
     add("--lr", type=float, default=8e-4)
     add("--pool", type=int, default=256, help="scenes in memory")
     add("--patches", type=float, default=8, help="that are drawn for each new scene")
-    add("--workers", type=int, default=max(1, os.cpu_count() // 2))
-    add("--validate", type=int, default=12, help="simulated scenes that are scored")
+    add("--burst", type=int, default=64, help="scenes that are simulated at once; 0: ahead")
+    add("--workers", type=int, default=os.cpu_count())
+    add("--validate", type=int, default=6, help="simulated scenes of each sensor that are scored")
+    add("--calibrate", type=int, default=48, help="scenes for the standard deviations' scale")
     add("--save-every", type=float, default=4, metavar="MINUTES")
     add("--seed", type=int, default=1)
     return parser.parse_args()
 
 
-def simulate(seed, scale):
-    """A scene of random band, and how its frames lie."""
+def simulate(seed, scale, sensors):
+    """A scene of random band and sensor, how its frames lie, and its PSF's sigma if it is known."""
     rng = np.random.RandomState(seed)
     band = ("RED", "NIR")[rng.randint(2)]
-    (scene,) = make_scenes(1, size=_SCENE_SIZE, scale=scale, bands=band, random_state=rng)
-    return scene, align_scene(scene)
+    sensor, psf_sigma = draw_sensor(rng, sensors[rng.randint(len(sensors))], scale)
+    (scene,) = make_scenes(
+        1, size=_SCENE_SIZE, scale=scale, bands=band, sensor=sensor, random_state=rng
+    )
+    return scene, align_scene(scene), psf_sigma
+
+
+def calibration_scenes(scale, options):
+    """Scenes of the sensors of the training, which it never sees."""
+    return [
+        simulate([options.seed, 2**31, number], scale, options.sensors)[0]
+        for number in range(options.calibrate)
+    ]
+
+
+def draw_sensor(rng, name, scale):
+    """Sensor of a name, and the sigma of its point spread function in LR pixels, or None."""
+    if name not in (_WIDE, "any"):
+        return name, None
+    psf_sigma = rng.uniform(*_PSF_SIGMA)
+    fields = {"psf_sigma": scale * psf_sigma}
+    if name == _WIDE:
+        return Sensor.preset("plain", **fields, noise=(8, 35)), psf_sigma
+    if rng.uniform() < _NOT_RESAMPLED:
+        return Sensor.preset("any", **fields, resampling="none"), psf_sigma
+    return Sensor.preset("any", **fields, resampling=("nearest", "bicubic", "area")), None
 
 
 def _begin_worker():
@@ -112,9 +160,13 @@ def _endless_scenes(options, training):
     def scenes():
         waiting, number, first_step = deque(), 0, training.step
         while True:
-            while len(waiting) < _AHEAD * options.workers:
+            # In bursts nothing is simulated before all that there is was taken.
+            wanted = _AHEAD * options.workers
+            if options.burst:
+                wanted = 0 if waiting else options.burst
+            while len(waiting) < wanted:
                 seed = [options.seed, first_step, number]
-                waiting.append(pool.submit(simulate, seed, training.net.scale_))
+                waiting.append(pool.submit(simulate, seed, training.net.scale_, options.sensors))
                 number += 1
             yield waiting.popleft().result()
 
@@ -129,7 +181,29 @@ def _net_to_train(options):
     if options.weights is not None:
         return FusionNet.from_pretrained(options.weights, **settings)
     shape = {"width": options.width, "depth": options.depth, "scale": options.scale}
-    return FusionNet(**shape, **settings).initialize()
+    net = FusionNet(**shape, **settings).initialize()
+    if options.body is not None:
+        take_layers(net.module_, load_weights(options.body))
+    return net
+
+
+@torch.no_grad()
+def take_layers(module, weights):
+    """Take what fits from weights of another net, of other inputs or another scale."""
+    same_scale = weights.layout["scale"] == module.sensor.scale
+    for name, new in module.state_dict().items():
+        old = weights.state[name].to(new.dtype)
+        if name.endswith("enter.weight"):
+            # What comes from the stage before stands behind the evidence.
+            n_hidden = 0 if name.startswith("stages.0.") else new.shape[0]
+            if n_hidden:
+                new[:, -n_hidden:] = old[:, -n_hidden:]
+            if same_scale:
+                n_evidence = old.shape[1] - n_hidden
+                new[:, : new.shape[1] - n_hidden] = 0
+                new[:, :n_evidence] = old[:, :n_evidence]
+        elif old.shape == new.shape:
+            new.copy_(old)
 
 
 class _Training:
@@ -143,7 +217,12 @@ class _Training:
         )
         self.step, self.seconds = 0, 0.0
         self.losses = []
-        self.valid = make_scenes(options.validate, scale=self.net.scale_, random_state=2025)
+        self.valid = {
+            sensor: make_scenes(
+                options.validate, scale=self.net.scale_, sensor=sensor, random_state=2025
+            )
+            for sensor in ("static", "any")
+        }
         folder = os.environ.get("PROBAV_SAMPLES")
         real = load_scenes(Path(folder, "real_texture")) if folder else []
         self.real = [scene for scene in real if scene.scale == self.net.scale_]
@@ -170,7 +249,7 @@ class _Training:
             "step": self.step,
             "minutes": round(self.seconds / 60, 2),
             "loss": round(float(np.mean(self.losses)), 4),
-            "valid": self.score(self.valid),
+            **{sensor: self.score(scenes) for sensor, scenes in self.valid.items()},
             "real": self.score(self.real) if self.real else None,
         }
         self.losses = []
@@ -189,10 +268,9 @@ class _Training:
     def export(self):
         """Calibrate the standard deviations, and write the weights."""
         net = self._averaged_net()
-        errors = standardized_errors(net, self.valid)
-        net.module_.calibration *= float(np.quantile(np.abs(errors), 0.6827))
+        net.calibrate(calibration_scenes(net.scale_, self.options))
         path = self.options.out / "weights.safetensors"
-        net.save_pretrained(path)
+        net.save_pretrained(path, dtype="bfloat16")
         return path
 
     # Training
@@ -204,7 +282,7 @@ class _Training:
         owed, last, saved = 0.0, monotonic(), self.seconds
         while self.seconds < 60 * self.options.minutes:
             owed += new_for_each_step
-            while owed >= 1:
+            for _ in range(int(owed) if owed >= max(self.options.burst, 1) else 0):
                 owed -= 1
                 if len(pool) < self.options.pool:
                     pool.append(next(source))
@@ -222,13 +300,14 @@ class _Training:
     def _draw_batch(self, pool, rng):
         samples = []
         for number in rng.integers(len(pool), size=self.options.batch_size):
-            scene, alignment = pool[number]
+            scene, alignment, psf_sigma = pool[number]
             dataset = FusionDataset(
                 [scene],
                 with_truth=True,
                 patch_size=self.options.patch_size,
                 augment=True,
                 alignments=[alignment],
+                psf_sigma=psf_sigma if rng.random() < _TOLD else None,
             )
             samples.append(dataset[SampleRequest(0, int(rng.integers(2**63)))])
         return collate_frames(samples)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from probav_estimators import FusionNet, make_scenes
+from benchmarks.pretrain import SENSORS, draw_sensor, simulate, take_layers
+from probav_estimators import FusionNet, Sensor, make_scenes
+from probav_estimators.training import load_weights
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,8 +26,10 @@ def start(folder, minutes, **more):
         "--patch-size": 16,
         "--batch-size": 2,
         "--pool": 4,
+        "--burst": 2,
         "--workers": 1,
         "--validate": 1,
+        "--calibrate": 2,
         "--save-every": 0.01,
     } | {f"--{name}": value for name, value in more.items()}
     arguments = [str(part) for pair in options.items() for part in pair]
@@ -88,4 +92,51 @@ def test_pretraining_goes_on_from_given_weights(tmp_path):
     net = FusionNet.from_pretrained(tmp_path / "weights.safetensors")
     for name, value in net.module_.state_dict().items():
         if name != "calibration":
-            np.testing.assert_array_equal(value, begun.module_.state_dict()[name])
+            # Files of a pretraining hold 8 significant bits.
+            np.testing.assert_allclose(value, begun.module_.state_dict()[name], rtol=2**-8)
+
+
+def test_pretraining_begins_with_the_body_of_another_scale(tmp_path):
+    begun = FusionNet(scale=3, width=4, depth=1, random_state=0).initialize()
+    begun.save_pretrained(tmp_path / "given")
+    process = start(tmp_path, minutes=0.01, body=tmp_path / "given", scale=2, lr=0, burst=0)
+    assert process.wait(timeout=120) == 0
+    net = FusionNet.from_pretrained(tmp_path / "weights.safetensors")
+    assert net.scale_ == 2
+    ours, theirs = net.module_.state_dict(), begun.module_.state_dict()
+    name = "stages.1.blocks.0.first.weight"
+    np.testing.assert_allclose(ours[name], theirs[name], rtol=0.01)
+
+
+def test_layers_of_fewer_inputs_are_taken(tmp_path):
+    """A net whose stages see two things more begins as the one that does not see them."""
+    net = FusionNet(scale=3, width=4, depth=1, random_state=0).initialize()
+    other = FusionNet(scale=3, width=4, depth=1, random_state=1).initialize()
+    other.save_pretrained(tmp_path / "other")
+    weights = load_weights(tmp_path / "other")
+    n_inputs = weights.state["stages.0.enter.weight"].shape[1]
+    for number in range(3):
+        name = f"stages.{number}.enter.weight"
+        kept = [n for n in range(weights.state[name].shape[1]) if not 0 < n_inputs - n <= 2]
+        weights.state[name] = weights.state[name][:, kept]
+    take_layers(net.module_, weights)
+    for name, value in net.module_.state_dict().items():
+        expected = other.module_.state_dict()[name].clone()
+        if name.endswith("enter.weight"):
+            expected[:, n_inputs - 2 : n_inputs] = 0
+        np.testing.assert_array_equal(value, expected, err_msg=name)
+
+
+def test_every_sensor_can_be_simulated():
+    for name in SENSORS:
+        scene, alignment, psf_sigma = simulate([1, 2], 3, [name])
+        assert len(alignment.index) <= len(scene)
+        assert psf_sigma is None or 0.05 <= psf_sigma <= 0.55
+
+
+def test_point_spread_function_is_told_in_lr_pixels():
+    rng = np.random.RandomState(0)
+    for scale in (2, 4):
+        sensor, psf_sigma = draw_sensor(rng, "wide", scale)
+        assert isinstance(sensor, Sensor)
+        assert sensor.psf_sigma == scale * psf_sigma

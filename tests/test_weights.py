@@ -104,7 +104,7 @@ class TestFinding:
         with pytest.raises(FileNotFoundError) as error:
             load_weights(name)
         assert repr(os.fspath(name)) in str(error.value)
-        assert "shipped weights, as a string (simulated-x3" in str(error.value)
+        assert "shipped weights, as a string (simulated-x2" in str(error.value)
         assert "nor a file" in str(error.value)
 
     def test_a_folder_is_no_file(self, here):

@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d, interpolate, pixel_shuffle
+from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_shuffle
 
 from ..losses import SensorModel
 
@@ -11,6 +11,22 @@ _SPLAT_SIGMA = 0.15
 
 # Side of the blocks over which a frame may differ from the others by haze and slow change.
 _DRIFT_BLOCK = 8
+
+# Neighbouring pixels share their noise: so many count as one.
+_PIXELS_PER_SAMPLE = 8
+
+# Side in LR pixels of the squares in which frames are compared with a frame of reference, and how
+# often.
+_CHANGE_SIZE = 7
+_REFERENCE_PASSES = 3
+
+# Least and greatest logarithm of a standard deviation, in standard deviations of the scene: not to
+# know a place at all is no worse than what a scene varies by.
+_LOG_STD = (-12.0, 1.0)
+
+# Usual and least point spread function, in LR pixels.
+_USUAL_PSF_SIGMA = 0.33
+_LEAST_PSF_SIGMA = 0.05
 
 # A pixel that lies this many times the local scatter from the others has half its weight.
 _TOLERANCE = 2.0
@@ -41,7 +57,7 @@ class FusionLayers(nn.Module):
         self.sensor = SensorModel(scale)
         n_pixels = scale**2
         self.stages = nn.ModuleList(
-            _Stage(4 * n_pixels + 2, width, depth, n_pixels, first=number == 0)
+            _Stage(4 * n_pixels + 4, width, depth, n_pixels, first=number == 0)
             for number in range(n_stages)
         )
         self.uncertainty = nn.Conv2d(width, n_pixels, 3, padding=1)
@@ -55,8 +71,12 @@ class FusionLayers(nn.Module):
         frames: torch.Tensor,
         weights: torch.Tensor,
         fractions: torch.Tensor,
+        distortion: torch.Tensor,
         level: torch.Tensor,
         std: torch.Tensor,
+        psf: torch.Tensor,
+        blur: torch.Tensor,
+        reference: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Fuse frames.
 
@@ -68,8 +88,16 @@ class FusionLayers(nn.Module):
             1 where a frame is clear, else 0.
         fractions : float tensor of shape (n, t, 2)
             The rest of their shifts, in LR pixels.
+        distortion : float tensor of shape (n, t, 2, h, w)
+            How much more than that their content is shifted at each pixel.
         level, std : float tensors of shape (n, 1)
             Mean and standard deviation of the scene, in pixel values.
+        psf : float tensor of shape (n, t, 2)
+            Standard deviations of the frames' point spread functions along each axis, in LR pixels.
+        blur : float tensor of shape (n, 2)
+            Most probable mean of their squares, and its standard error; 0: it is known.
+        reference : int tensor of shape (n,), default=None
+            Which frame the image is to look like where the scene changes. None: the mean of all.
 
         Returns
         -------
@@ -77,7 +105,9 @@ class FusionLayers(nn.Module):
             Image, and standard deviation of its error, in pixel values.
         """
         with torch.autocast(frames.device.type, enabled=False):
-            evidence = _Evidence(self.sensor, frames, weights, fractions)
+            evidence = _Evidence(
+                self.sensor, frames, weights, fractions, distortion, psf, blur, reference
+            )
         image, hidden = evidence.first_guess, None
         for stage in self.stages:
             with torch.autocast(frames.device.type, enabled=False):
@@ -85,7 +115,7 @@ class FusionLayers(nn.Module):
             change, hidden = stage(inputs, hidden)
             image = image + change
         with torch.autocast(frames.device.type, enabled=False):
-            error_std = self.calibration * self.uncertainty(hidden.float()).clamp(-12, 6).exp()  # type: ignore[union-attr]
+            error_std = self.calibration * self.uncertainty(hidden.float()).clamp(*_LOG_STD).exp()  # type: ignore[union-attr]
         level, std = (x[:, :, None, None] for x in (level, std))
         outputs = (level + std * image, std * error_std)
         return torch.cat([pixel_shuffle(x, self.sensor.scale) for x in outputs], dim=1)
@@ -94,21 +124,36 @@ class FusionLayers(nn.Module):
 class _Evidence:
     """What the frames of a batch say."""
 
-    def __init__(self, sensor, frames, weights, fractions):
+    def __init__(self, sensor, frames, weights, fractions, distortion, psf, blur, reference):
         self.sensor = sensor
-        self.blurred = sensor.kernels(fractions)
+        self.blurred = sensor.kernels(fractions, sigma=psf.clamp_min(_LEAST_PSF_SIGMA))
         self.sharp = sensor.kernels(fractions, sigma=_SPLAT_SIGMA, pixel=0)
-        self.frames, self.weights = frames, weights
-        guess = self._mean_of(frames, self.blurred, _filled_mean(frames, weights))
-        self.frames = frames - _drift(frames - sensor.see(guess, self.blurred), weights)
-        guess = self._mean_of(self.frames, self.blurred, guess)
-        self.weights, scatter = _doubt(self.frames - sensor.see(guess, self.blurred), weights)
+        self.weights = weights
+        guess = self._mean_of(frames, self.sharp, _filled_mean(frames, weights))
+        frames = _undistort(frames, sensor.see(guess, self.sharp), distortion)
+        guess = self._mean_of(frames, self.blurred, guess)
+        drift = _drift(frames - sensor.see(guess, self.blurred), weights)
+        if reference is not None:
+            drift = drift - _of_frame(drift, reference)
+        self.frames = frames - drift
+        for _ in range(1 if reference is None else _REFERENCE_PASSES):
+            guess = self._mean_of(self.frames, self.blurred, guess)
+            residual = self.frames - sensor.see(guess, self.blurred)
+            self.weights, scatter = _doubt(residual, weights)
+            if reference is not None:
+                self.frames = self.frames - _change(residual, weights, scatter, reference)
         self.first_guess = self._mean_of(self.frames, self.blurred, guess)
         self.density = sensor.back_project(self.weights, self.sharp)
         self.coverage = sensor.back_project(self.weights, self.blurred)
         total = self.weights.sum(dim=1, keepdim=True)
         self.known = torch.cat(
-            [torch.log1p(self.density), 0.5 * torch.log1p(total), torch.log(scatter)], dim=1
+            [
+                torch.log1p(self.density),
+                0.5 * torch.log1p(total),
+                torch.log(scatter),
+                *(x[:, None, None, None].expand_as(total) for x in _told(blur)),
+            ],
+            dim=1,
         )
 
     def _mean_of(self, frames, kernels, otherwise):
@@ -122,7 +167,7 @@ class _Evidence:
 
         Returns
         -------
-        tensor of shape (n, 4 * scale ** 2 + 2, h, w)
+        tensor of shape (n, 4 * scale ** 2 + 4, h, w)
         """
         missing = self.weights * (self.frames - self.sensor.see(image, self.blurred))
         blurred = self.sensor.back_project(missing, self.blurred) / (self.coverage + 0.01)
@@ -138,6 +183,21 @@ def _filled_mean(frames, weights):
         wide_total, wide_count = (_box(x, size) for x in (total, count))
         total, count = total + 0.01 * wide_total, count + 0.01 * wide_count
     return total / (count + 1e-4)
+
+
+def _undistort(frames, expected, distortion):
+    """Frames without their slow distortion, to first order."""
+    return frames + sum(
+        move * slope for move, slope in zip(distortion.unbind(2), _slopes(expected), strict=True)
+    )
+
+
+def _slopes(images):
+    """Slopes of images along rows and columns, per pixel."""
+    padded = pad(images, (1, 1, 1, 1), mode="replicate")
+    down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    right = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    return down / 2, right / 2
 
 
 def _drift(residual, weights):
@@ -161,6 +221,28 @@ def _doubt(residual, weights):
         scatter = (_box(total, 15) + 1e-6) / (_box(count, 15) + 1e-3) + 1e-6
         trusted = weights / (1 + (error / (_TOLERANCE**2 * scatter)).square())
     return trusted, scatter.sqrt()
+
+
+def _change(residual, weights, scatter, reference):
+    """How much each frame differs from one of them, place by place, where that is no noise."""
+    both = weights * _of_frame(weights, reference)
+    count = _box(both, _CHANGE_SIZE)
+    change = _box(both * (residual - _of_frame(residual, reference)), _CHANGE_SIZE)
+    change = change / (count + 1e-3)
+    variance = 2 * scatter.square() * _PIXELS_PER_SAMPLE / (count * _CHANGE_SIZE**2 + 1)
+    excess = (change.square() / (_TOLERANCE**2 * variance)).square()
+    return change * excess / (1 + excess)
+
+
+def _of_frame(images, number):
+    """Images (n, 1, h, w) of one frame of each of n stacks."""
+    return images[torch.arange(len(images), device=images.device), number][:, None]
+
+
+def _told(blur):
+    """Mean size of the point spread functions and its error, (n,) each, in handy units."""
+    variance, error = blur.unbind(dim=1)
+    return 4 * (variance.clamp_min(_LEAST_PSF_SIGMA**2).sqrt() - _USUAL_PSF_SIGMA), 16 * error
 
 
 def _box(images, size):

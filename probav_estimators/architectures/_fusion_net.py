@@ -9,10 +9,11 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
-from sklearn.utils._param_validation import Interval
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.utils import to_tensor
 
-from ..imaging import blend_tiles
+from ..imaging import blend_tiles, error_map
 from ..losses import uncertainty_loss
 from ..prediction import stack_images
 from ..scenes import Scene, align_scene, check_scenes
@@ -24,6 +25,7 @@ from ..training import (
     load_weights,
     read_sample,
     save_weights,
+    shipped_weights,
     show_progress,
     turn_and_flip,
     turn_sample,
@@ -31,7 +33,6 @@ from ..training import (
 from ._fusion_layers import FusionLayers
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
     from torch import nn
 
@@ -42,6 +43,9 @@ __all__ = ["FusionNet"]
 
 # What fine-tuning wants, where pretrained weights are to be improved and not to be lost.
 _FINE_TUNING = {"lr": 1e-4, "batch_size": 4}
+
+# Part of normally distributed errors that lies within one standard deviation.
+_ONE_SIGMA = 0.6827
 
 # Part of the frames that a variant of the self-ensemble with fewer frames has.
 _ENSEMBLE_FRAMES = 0.8
@@ -74,6 +78,14 @@ class FusionNet(SceneNet):
         is a class with such a parameter is made with, unless ``criterion__border`` says otherwise,
         and at which shifts standard deviations are fitted. A `criterion` that is an instance keeps
         its own.
+    psf_sigma : float, default=None
+        Standard deviation of the sensor's Gaussian point spread function, in LR pixels; that of the
+        square pixel comes on top. How frames differ from each other is estimated in any case. None:
+        that too is estimated, for each scene.
+    reference : {"middle", "clearest"} or int, default="middle"
+        Which date a prediction shows where the scene changes, and in whose light: the mean of all
+        frames, the clearest frame, or the frame of that number. The image lies in the middle of all
+        frames in any case. Training does not look at it.
     uncertainty_weight : float, default=0.004
         Weight of the likelihood that makes the standard deviation fit the errors.
     n_augment : int, default=1
@@ -118,7 +130,7 @@ class FusionNet(SceneNet):
 
     collate = staticmethod(collate_frames)
 
-    prediction_parameters = frozenset({"n_augment", "tile_size"})
+    prediction_parameters = frozenset({"n_augment", "tile_size", "reference"})
 
     leaves_frames_out = True
 
@@ -128,6 +140,11 @@ class FusionNet(SceneNet):
         "depth": [Interval(Integral, 1, None, closed="left")],
         "scale": [Interval(Integral, 2, None, closed="left"), None],
         "border": [Interval(Integral, 0, None, closed="left")],
+        "psf_sigma": [Interval(Real, 0, None, closed="neither"), None],
+        "reference": [
+            StrOptions({"middle", "clearest"}),
+            Interval(Integral, 0, None, closed="left"),
+        ],
         "uncertainty_weight": [Interval(Real, 0, None, closed="left")],
         "n_augment": [Interval(Integral, 1, None, closed="left")],
         "tile_size": [Interval(Integral, 64, None, closed="left"), None],
@@ -141,6 +158,8 @@ class FusionNet(SceneNet):
         depth: int = 4,
         scale: int | None = None,
         border: int = 3,
+        psf_sigma: float | None = None,
+        reference: Literal["middle", "clearest"] | int = "middle",
         uncertainty_weight: float = 0.004,
         n_augment: int = 1,
         tile_size: int = 256,
@@ -152,13 +171,19 @@ class FusionNet(SceneNet):
         self.depth = depth
         self.scale = scale
         self.border = border
+        self.psf_sigma = psf_sigma
+        self.reference = reference
         self.uncertainty_weight = uncertainty_weight
         self.n_augment = n_augment
         self.tile_size = tile_size
 
     @classmethod
     def from_pretrained(
-        cls, weights: str | os.PathLike[str] = "simulated-x3", **params: Any
+        cls,
+        weights: str | os.PathLike[str] | None = None,
+        *,
+        scale: int | None = None,
+        **params: Any,
     ) -> Self:
         """A fitted net with pretrained weights.
 
@@ -167,8 +192,11 @@ class FusionNet(SceneNet):
 
         Parameters
         ----------
-        weights : str or path-like, default="simulated-x3"
-            Name of shipped weights, or a file that :meth:`save_pretrained` wrote.
+        weights : str or path-like, default=None
+            Name of shipped weights, or a file that :meth:`save_pretrained` wrote. None: those that
+            ship for the scale.
+        scale : int, default=None
+            HR pixels for each LR pixel. None: that of the weights, or 3.
         **params
             Parameters of the net.
 
@@ -181,24 +209,42 @@ class FusionNet(SceneNet):
         FileNotFoundError
             If there are no such weights.
         ValueError
-            If the file is truncated or belongs to another class, or if `params` ask for another
-            scale or size than the weights have.
+            If no weights ship for the scale, if the file is truncated or belongs to another class,
+            or if `params` ask for another scale or size than the weights have.
         """
+        if weights is None:
+            weights = _name_of_shipped(scale or 3)
         layout = _load(cls, weights).layout
         shape = {key: layout[key] for key in ("width", "depth")}
-        net = cls(weights=weights, **_FINE_TUNING | shape | params)
+        net = cls(weights=weights, scale=scale, **_FINE_TUNING | shape | params)
         return net.initialize()
 
-    def save_pretrained(self, path: str | os.PathLike[str]) -> None:
+    def save_pretrained(
+        self, path: str | os.PathLike[str], *, dtype: Literal["float32", "bfloat16"] = "float32"
+    ) -> None:
         """Write the weights of the fitted net, for :meth:`from_pretrained`.
 
         Parameters
         ----------
         path : path-like
             A safetensors file; it is replaced as a whole or not at all.
+        dtype : {"float32", "bfloat16"}, default="float32"
+            Type of the layers' weights in the file. "bfloat16" halves it; a loaded net computes as
+            before, with weights of 8 significant bits.
+
+        Raises
+        ------
+        ValueError
+            If `dtype` is something else, or if the training has diverged.
         """
         self.check_is_fitted()
-        state = self.module_.state_dict()
+        if dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {dtype!r}")
+        state = {
+            # A single number is not worth being rounded.
+            name: value.to(getattr(torch, dtype)) if value.ndim else value
+            for name, value in self.module_.state_dict().items()
+        }
         save_weights(Weights(state, type(self).__name__, self.layout()), path)
 
     @overload
@@ -280,10 +326,11 @@ class FusionNet(SceneNet):
         self.check_inputs([scene])
         out = self._check_out(out, scene)
         alignment = align_scene(scene)
-        variants = list(_variants(alignment, self.n_augment))
+        reference = self._reference_frame(scene, alignment)
+        variants = list(_variants(alignment, self.n_augment, reference))
 
         def fuse(window):
-            fused = [self._fuse(scene, window, *variant) for variant in variants]
+            fused = [self._fuse(scene, window, reference, *variant) for variant in variants]
             image = sum(image for image, _ in fused) / len(fused)
             variance = sum(deviation**2 for _, deviation in fused) / len(fused)
             return np.stack([image, np.sqrt(variance)])
@@ -303,13 +350,85 @@ class FusionNet(SceneNet):
             )
         return out
 
-    def _fuse(self, scene, window, alignment, turn, flip):
-        sample = turn_sample(read_sample(scene, alignment, window), turn, flip)
-        batch = collate_frames([(sample, {})])
+    def _reference_frame(self, scene, alignment):
+        """Number of the frame that the image is to look like; None: the mean of all."""
+        if self.reference == "middle":
+            return None
+        if self.reference == "clearest":
+            clearance = scene.frames.read_qm(alignment.index).sum(axis=(1, 2))
+            return int(alignment.index[np.argmax(clearance)])
+        if self.reference not in alignment.index:
+            raise ValueError(
+                f"{scene.label}: frame {self.reference} cannot be the reference, as it is "
+                "not there, repeats another, is clouded or could not be placed: use one of "
+                f"{', '.join(map(str, alignment.index))}, or reference='clearest'"
+            )
+        return self.reference
+
+    def _fuse(self, scene, window, reference, alignment, turn, flip):
+        sample = read_sample(scene, alignment, window, psf_sigma=self.psf_sigma)
+        if reference is not None:
+            number = alignment.index.tolist().index(reference)
+            sample["reference"] = torch.tensor(number)
+            # The image is to have the light of that day.
+            gain, offset = alignment.gains[number], alignment.offsets[number]
+            sample["level"] = gain * sample["level"] + offset
+            sample["std"] = gain * sample["std"]
+        batch = collate_frames([(turn_sample(sample, turn, flip), {})])
         image = self.evaluation_step(batch)[0].cpu()
         # A flip is undone before the turns that came before it.
         image = turn_and_flip(turn_and_flip(image, 0, flip), -turn, False)
         return image.numpy()
+
+    def calibrate(self, X: Sequence[Scene]) -> Self:
+        """Scale the standard deviations to the errors on scenes with HR images.
+
+        Parameters
+        ----------
+        X : list of Scene
+            Of the sensor and the kind of landscape that is to be predicted, and none that the net
+            was trained on. The more, the better; ten are few.
+
+        Returns
+        -------
+        FusionNet
+            The net itself. :meth:`save_pretrained` and pickles keep the scale.
+
+        Raises
+        ------
+        ValueError
+            If a scene has no HR image or another scale than the net.
+
+        Notes
+        -----
+        Split conformal prediction [1]_: the factor is that quantile of errors in standard
+        deviations which makes one standard deviation cover 68.27 % of the clear pixels of a new
+        scene of the same kind, on average over such scenes. Pixels of a scene are not independent,
+        so every scene has the same part in the quantile, however large it is [2]_. A second call
+        starts from the net's own deviations again, as long as the scenes are the same.
+
+        References
+        ----------
+        .. [1] H. Papadopoulos et al., "Inductive confidence machines for regression", European
+           Conference on Machine Learning, 2002.
+        .. [2] R. Dunn, L. Wasserman, A. Ramdas, "Distribution-free prediction sets for two-layer
+           hierarchical models", Journal of the American Statistical Association 118, 2023.
+        """
+        self.check_is_fitted()
+        scenes = check_scenes(X, type(self).__name__, truth=True)
+        levels = np.linspace(0, 1, 1001)
+        errors = [np.quantile(np.abs(self._standardized_errors(scene)), levels) for scene in scenes]
+        factor = np.quantile(np.concatenate(errors), min(1, _ONE_SIGMA * (1 + 1 / len(scenes))))
+        self.module_.calibration *= float(factor)
+        return self
+
+    def _standardized_errors(self, scene):
+        """Errors of the clear pixels in standard deviations, (n,)."""
+        (image,), (deviation,) = self.predict([scene], return_std=True)
+        error = error_map(image, scene.hr, scene.sm, border=self.border)
+        inside = slice(self.border, -self.border or None)
+        error = error / deviation[inside, inside]
+        return error[np.isfinite(error)]
 
     # What SceneNet asks
 
@@ -332,6 +451,7 @@ class FusionNet(SceneNet):
             left_out=0.0 if loss is None else loss.left_out,
             patch_size=self.patch_size if training else None,
             augment=self.augment and training,
+            psf_sigma=self.psf_sigma,
         )
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
@@ -422,6 +542,17 @@ class FusionNet(SceneNet):
         return state
 
 
+def _name_of_shipped(scale):
+    name = f"simulated-x{scale}"
+    if name not in shipped_weights():
+        names = ", ".join(map(repr, shipped_weights()))
+        raise ValueError(
+            f"no weights ship for scale {scale!r} ({names} do): train FusionNet(scale={scale!r}), "
+            "or give a file"
+        )
+    return name
+
+
 def _load(kind, name):
     weights = load_weights(name)
     if weights.architecture != kind.__name__:
@@ -447,14 +578,15 @@ def _check_layout(weights):
         )
 
 
-def _variants(alignment, n_augment):
+def _variants(alignment, n_augment, reference):
     """(alignment, turn, flip) of the predictions that are averaged."""
     rng = np.random.default_rng(0)
     t = len(alignment.index)
     for number in range(n_augment):
         chosen = alignment
         if number >= 8 and t > 1:
-            part = np.sort(rng.permutation(t)[: max(1, round(_ENSEMBLE_FRAMES * t))])
+            part = rng.permutation(t)[: max(1, round(_ENSEMBLE_FRAMES * t))]
+            part = np.union1d(part, np.flatnonzero(alignment.index == reference))
             # In the middle of all: the images are to lie on each other.
             chosen = alignment.choose(part, centre=slice(None))
         yield chosen, number % 4, number // 4 % 2

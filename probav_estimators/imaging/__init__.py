@@ -2,6 +2,7 @@
 
 from ._alignment import Alignment, align_frames, move_frames
 from ._clearance import select_clearest
+from ._distortion import DISTORTION_BLOCK, estimate_distortion
 from ._interpolation import (
     BICUBIC_REACH,
     clearest_mean,
@@ -20,16 +21,18 @@ from ._metrics import (
     shift_moments,
 )
 from ._pixels import as_mask, as_pixels, check_pixels, to_uint16
-from ._psf import MIN_FRAMES, psf_variance
+from ._psf import MIN_FRAMES, PsfEstimate, estimate_psf
 from ._radiometry import fit_radiometry
 from ._registration import Registration, register_frames
 from ._tiling import blend_tiles
 
 __all__ = [
     "BICUBIC_REACH",
+    "DISTORTION_BLOCK",
     "MAX_CPSNR",
     "MIN_FRAMES",
     "Alignment",
+    "PsfEstimate",
     "Registration",
     "align_frames",
     "as_mask",
@@ -40,13 +43,14 @@ __all__ = [
     "clearest_mean",
     "cpsnr",
     "error_map",
+    "estimate_distortion",
+    "estimate_psf",
     "finite_cpsnr",
     "fit_radiometry",
     "move_bicubic",
     "move_frames",
     "pad_window",
     "probav_score",
-    "psf_variance",
     "register_frames",
     "select_clearest",
     "shift_moments",

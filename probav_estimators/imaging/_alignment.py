@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ._distortion import estimate_distortion
+from ._psf import PsfEstimate, estimate_psf
 from ._radiometry import MIN_STD, fit_radiometry
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ class Alignment:
         A frame is gain * scene + offset.
     level, std : float
         Mean and standard deviation of the scene's pixels.
+    psf : PsfEstimate
+        Their point spread functions.
+    distortion : float32 array of shape (t, 2, h', w')
+        Slow distortion of each frame, as :func:`estimate_distortion` finds it.
     """
 
     index: NDArray[np.intp]
@@ -37,6 +43,8 @@ class Alignment:
     offsets: NDArray[np.float32]
     level: float
     std: float
+    psf: PsfEstimate
+    distortion: NDArray[np.float32]
 
     @property
     def pixels(self) -> NDArray[np.intp]:
@@ -54,8 +62,15 @@ class Alignment:
         """The same with some of the frames, in the middle of these or of those in `centre`."""
         shifts = self.shifts[chosen]
         shifts = shifts - (shifts if centre is None else self.shifts[centre]).mean(axis=0)
-        gains, offsets = self.gains[chosen], self.offsets[chosen]
-        return replace(self, index=self.index[chosen], shifts=shifts, gains=gains, offsets=offsets)
+        return replace(
+            self,
+            index=self.index[chosen],
+            shifts=shifts,
+            gains=self.gains[chosen],
+            offsets=self.offsets[chosen],
+            psf=self.psf._replace(differences=self.psf.differences[chosen]),
+            distortion=self.distortion[chosen],
+        )
 
 
 def align_frames(
@@ -64,7 +79,7 @@ def align_frames(
     shifts: NDArray[np.float32],
     index: NDArray[np.intp],
 ) -> Alignment:
-    """Bring frames to one place, one gain and one offset.
+    """Bring frames to one place, one gain and one offset; see their blur and distortion.
 
     Parameters
     ----------
@@ -86,11 +101,15 @@ def align_frames(
     shifts = (shifts - shifts.mean(axis=0, dtype=np.float64)).astype(np.float32)
     height, width = lr.shape[1:]
     whole = slice(0, height), slice(0, width)
-    moved = move_frames(lr[index], qm[index], np.rint(shifts).astype(int), whole, whole)
-    gains, offsets, mean, known = fit_radiometry(*moved)
+    pixels = np.rint(shifts).astype(int)
+    moved, clear = move_frames(lr[index], qm[index], pixels, whole, whole)
+    gains, offsets, mean, known = fit_radiometry(moved, clear)
     level = float(mean[known].mean())
     std = max(float(mean[known].std()), MIN_STD)
-    return Alignment(index, shifts, gains, offsets, level, std)
+    frames = ((moved - offsets[:, None, None]) / gains[:, None, None] - level) / std
+    seen = frames * clear, clear, shifts - pixels.astype(np.float32)
+    psf, distortion = estimate_psf(*seen), estimate_distortion(*seen)
+    return Alignment(index, shifts, gains, offsets, level, std, psf, distortion)
 
 
 def move_frames(

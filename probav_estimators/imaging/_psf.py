@@ -2,45 +2,128 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from math import inf, sqrt
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-
-from ._registration import register_frames
+from scipy import fft
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["psf_variance"]
-
-# Cycles per LR pixel: below are few samples and the window, above is little signal.
-_FREQUENCIES = np.linspace(0.06, 0.5, 23)
+__all__ = ["MIN_FRAMES", "PsfEstimate", "estimate_psf"]
 
 # Frames that clouds leave more or less whole; a spectrum takes several.
-_MIN_CLEAR = 0.95
+_MIN_CLEAR = 0.5
 MIN_FRAMES = 3
 
+# Cycles per LR pixel: below are few samples, haze and the window, above is little signal.
+_FREQUENCIES = np.linspace(0.06, 0.5, 23)
+_LEAST, _GREATEST = 0.08, 0.45
+_RINGS = np.linspace(0, 0.71, 36)
 
-def psf_variance(lr: NDArray[np.float32], qm: NDArray[np.bool_]) -> float | None:
-    """Estimate the variance of a sensor's Gaussian point spread function.
+# What is expected of a sensor before its frames are looked at: mean and standard deviation of the
+# variance of its point spread function, in squared LR pixels. They are those of sigmas between 0.05
+# and 0.55.
+_EXPECTED, _EXPECTED_ERROR = 0.11, 0.085
+# Standard error of what a place of 128 x 128 LR pixels shows, as measured on simulated sensors.
+_ERROR, _SIZE = 0.09, 128
+# LR pixels.
+_USUAL_SIGMA, _LEAST_SIGMA = 0.4, 0.05
 
-    The spectrum that all frames of a place agree upon, once their shifts are undone, has neither
-    noise nor aliasing. Divided by what square pixels do, its logarithm is that of a power law, as
-    landscapes have it [1]_, less ``4 pi**2 variance f**2``, and the two are told apart by their
-    shapes.
+# What is expected of a frame before it is looked at: standard deviations of the relative error of
+# its gain and of how far the variance of its point spread function is from the others'.
+_GAIN_ERROR = 0.05
+_DIFFERENCE = 0.1
+# Errors were measured to be this many times as large as independent noise makes them.
+_EXCESS = 1.4
+
+
+class PsfEstimate(NamedTuple):
+    """Point spread functions of the frames of a place, beside what square pixels do.
+
+    Attributes
+    ----------
+    variance : float or None
+        Mean variance, in squared LR pixels; of a single place it may be far off, and less than 0.
+        None where it is not known.
+    error : float
+        Its standard error, infinite where it is not known.
+    differences : float32 array of shape (t, 2)
+        How much more the variance of each frame is along the rows' and the columns' axis; 0 where
+        nothing is known.
+    """
+
+    variance: float | None
+    error: float
+    differences: NDArray[np.float32]
+
+    def sigma(self, given: float | None = None) -> NDArray[np.float32]:
+        """Standard deviations of the frames' point spread functions, for a model of the sensor.
+
+        Parameters
+        ----------
+        given : float, default=None
+            That of the frames' mean variance, in LR pixels, where it is known. None: 0.4, as one
+            place tells little more than what is usual; see :meth:`mean_variance`.
+
+        Returns
+        -------
+        float32 array of shape (t, 2)
+            Along the rows' and the columns' axis, in LR pixels, at least 0.05.
+        """
+        variances = (_USUAL_SIGMA if given is None else given) ** 2 + self.differences
+        return np.sqrt(np.maximum(variances, np.float32(_LEAST_SIGMA**2)))
+
+    def mean_variance(self, given: float | None = None) -> tuple[float, float]:
+        """Most probable mean variance of the frames and its standard error.
+
+        Parameters
+        ----------
+        given : float, default=None
+            Its square root, in LR pixels, where it is known. None: what the frames show, and what
+            is expected of a sensor where they show little.
+
+        Returns
+        -------
+        variance : float
+            In squared LR pixels.
+        error : float
+            The same; 0 if the variance was given.
+        """
+        if given is not None:
+            return given**2, 0.0
+        if self.variance is None:
+            return _EXPECTED, _EXPECTED_ERROR
+        trust = _EXPECTED_ERROR**2 / (_EXPECTED_ERROR**2 + self.error**2)
+        mean = _EXPECTED + trust * (self.variance - _EXPECTED)
+        return mean, _EXPECTED_ERROR * sqrt(1 - trust)
+
+
+def estimate_psf(
+    frames: NDArray[np.float32], clear: NDArray[np.bool_], fractions: NDArray[np.float32]
+) -> PsfEstimate:
+    """Estimate how blurred the frames of a place are, all together and each along each axis.
+
+    The spectrum that all frames agree upon, once their shifts are undone, has neither noise nor
+    aliasing. Divided by what square pixels do, its logarithm is that of a power law, as landscapes
+    have it [1]_, less ``4 pi**2 variance f**2``, and the two are told apart by their shapes. How a
+    frame differs is seen more exactly: its cross-spectrum with the mean of the others over their
+    common spectrum is ``exp(-2 pi**2 difference f**2)``, whatever the landscape. Differences are
+    shrunk by their errors, so that frames of one point spread function have none.
 
     Parameters
     ----------
-    lr : float32 array of shape (t, h, w)
-        Frames of one place, each of them once.
-    qm : bool array of shape (t, h, w)
-        Quality maps, True where a frame is clear.
+    frames : float32 array of shape (t, h, w)
+        Frames of one level and gain, moved onto each other by whole pixels.
+    clear : bool array of shape (t, h, w)
+        True where a frame is clear.
+    fractions : float32 array of shape (t, 2)
+        The rest of their shifts, in LR pixels: how far their content lies down and to the right.
 
     Returns
     -------
-    float or None
-        In squared LR pixels; of a single place it may be far off. None where fewer than three
-        frames are clear and can be registered.
+    PsfEstimate
 
     References
     ----------
@@ -48,38 +131,94 @@ def psf_variance(lr: NDArray[np.float32], qm: NDArray[np.bool_]) -> float | None
        properties of cortical cells", Journal of the Optical Society of America A 4(12), 2379-2394,
        1987.
     """
-    spectrum = _common_spectrum(lr, qm)
-    if spectrum is None:
-        return None
-    middle = (_FREQUENCIES[1:] + _FREQUENCIES[:-1]) / 2
-    known = spectrum > 0
-    if known.sum() < len(middle) // 2:
-        return None
-    f = middle[known]
-    terms = np.stack([np.ones_like(f), -np.log(f), -4 * np.pi**2 * f**2], axis=1)
-    (_, _, variance), *_ = np.linalg.lstsq(terms, np.log(spectrum[known]), rcond=None)
-    return variance
+    differences = np.zeros((len(frames), 2), np.float32)
+    clearance = clear.mean(axis=(1, 2))
+    used = np.flatnonzero(clearance >= _MIN_CLEAR)
+    if len(used) < MIN_FRAMES or not frames.any():
+        return PsfEstimate(None, inf, differences)
+    spectra = _Spectra(frames[used], clear[used], fractions[used])
+    found, errors = spectra.differences()
+    # What is hidden was filled in from the other frames, which have no difference.
+    clearance = np.average(clear[used].reshape(len(used), -1), axis=1, weights=spectra.window**2)
+    clearance = np.maximum(clearance, _MIN_CLEAR)[:, None]
+    found, errors = found / clearance, errors / clearance
+    found -= np.average(found, axis=0, weights=1 / errors**2)
+    true_variance = max(0.0, float(np.mean(found**2 - errors**2)))
+    differences[used] = found * true_variance / (true_variance + errors**2)
+    variance = spectra.variance()
+    error = inf if variance is None else _ERROR * _SIZE / sqrt(frames[0].size)
+    return PsfEstimate(variance, error, differences)
 
 
-def _common_spectrum(lr, qm):
-    """Power that the frames have in common, by frequency, without the part of square pixels."""
-    registration = register_frames(lr, qm)
-    used = np.flatnonzero(registration.placed & (qm.mean(axis=(1, 2)) >= _MIN_CLEAR))
-    if len(used) < MIN_FRAMES:
-        return None
-    down, right = np.fft.fftfreq(lr.shape[1])[:, None], np.fft.rfftfreq(lr.shape[2])
-    window = np.hanning(lr.shape[1])[:, None] * np.hanning(lr.shape[2])
-    total, energy = 0, 0
-    for i in used:
-        clear = lr[i][qm[i]]
-        frame = window * qm[i] * (lr[i] - clear.mean()) / max(clear.std(), 1e-9)
-        shift = registration.shifts[i]
-        wave = np.fft.rfft2(frame) * np.exp(2j * np.pi * (down * shift[0] + right * shift[1]))
-        total, energy = total + wave, energy + np.abs(wave) ** 2
-    # The mean over all pairs of different frames: noise and aliases are not common to them.
-    common = (np.abs(total) ** 2 - energy) / (len(used) * (len(used) - 1))
-    common /= (np.sinc(down) * np.sinc(right)) ** 2
-    ring = np.digitize(np.hypot(down, right), _FREQUENCIES)
-    count = np.bincount(ring.ravel(), minlength=len(_FREQUENCIES) + 1)
-    power = np.bincount(ring.ravel(), common.ravel(), minlength=len(_FREQUENCIES) + 1)
-    return (power / np.maximum(count, 1))[1 : len(_FREQUENCIES)]
+class _Spectra:
+    """Spectra of frames at one place."""
+
+    def __init__(self, frames, clear, fractions):
+        shape = frames.shape[1:]
+        self.down, self.right = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])
+        window = (np.hanning(shape[0] + 2)[1:-1, None] * np.hanning(shape[1] + 2)[1:-1]).astype(
+            np.float32
+        )
+        self.window = window.ravel()
+        count = clear.sum(axis=0)
+        mean = window * (frames * clear).sum(axis=0) / np.maximum(count, 1)
+        waves = np.empty((len(frames), len(self.down), len(self.right)), np.complex64)
+        phases = [
+            np.exp(2j * np.pi * (self.down * y + self.right * x)).astype(np.complex64)
+            for y, x in fractions
+        ]
+        # What is hidden is what the others show there, first without and then with their shifts.
+        for step in range(3):
+            total = fft.rfft2(mean) if step == 0 else waves.mean(axis=0)
+            for i, (frame, seen, phase) in enumerate(zip(frames, clear, phases, strict=True)):
+                others = mean if step == 0 else fft.irfft2(total / phase, shape)
+                waves[i] = phase * fft.rfft2(np.where(seen, window * frame, others))
+        self.waves, self.total = waves, waves.sum(axis=0)
+        self.energy = np.square(np.abs(waves)).sum(axis=0)
+        n = len(waves)
+        # The mean over all pairs of different frames: noise and aliases are not common to them.
+        self.common = (np.abs(self.total) ** 2 - self.energy) / (n * (n - 1))
+        self.noise = np.maximum(self.energy / n - self.common, 0)
+
+    def differences(self):
+        """Differences of the frames' variances, (t, 2), and their standard errors."""
+        n = len(self.waves)
+        radius = np.hypot(self.down, self.right)
+        band = (radius > _LEAST) & (np.abs(self.down) < _GREATEST) & (self.right < _GREATEST)
+        ring = np.digitize(radius[band], _RINGS)
+        common, noise = (_mean_of_rings(x[band], ring) for x in (self.common, self.noise))
+        floor = 1e-6 * float(common.max()) + 1e-12
+        common, noise = np.maximum(common, floor), np.maximum(noise, floor)
+        curves = -2 * np.pi**2 * np.stack(np.broadcast_arrays(self.down**2, self.right**2), -1)
+        terms = common[:, None] * np.column_stack([np.ones_like(common), curves[band]])
+        weights = 1 / ((common + noise / (n - 1)) * noise)
+        weighted = (terms * weights[:, None]).T
+        normal = weighted @ terms + np.diag([_GAIN_ERROR**-2, _DIFFERENCE**-2, _DIFFERENCE**-2])
+        found = np.empty((n, 2))
+        for i, wave in enumerate(self.waves):
+            others = (self.total - wave)[band] / (n - 1)
+            excess = np.real(wave[band] * others.conj()) - (np.abs(others) ** 2 - noise / (n - 1))
+            found[i] = np.linalg.solve(normal, weighted @ excess)[1:]
+        errors = _EXCESS * np.sqrt(np.diag(np.linalg.inv(normal))[1:])
+        return found, np.broadcast_to(errors, found.shape)
+
+    def variance(self):
+        """Mean variance by the shape of the common spectrum, or None."""
+        common = self.common / (np.sinc(self.down) * np.sinc(self.right)) ** 2
+        ring = np.digitize(np.hypot(self.down, self.right), _FREQUENCIES).ravel()
+        count = np.bincount(ring, minlength=len(_FREQUENCIES) + 1)
+        power = np.bincount(ring, common.ravel(), minlength=len(_FREQUENCIES) + 1)
+        spectrum = (power / np.maximum(count, 1))[1 : len(_FREQUENCIES)]
+        middle = (_FREQUENCIES[1:] + _FREQUENCIES[:-1]) / 2
+        known = spectrum > 0
+        if known.sum() < len(middle) // 2:
+            return None
+        f = middle[known]
+        terms = np.stack([np.ones_like(f), -np.log(f), -4 * np.pi**2 * f**2], axis=1)
+        (_, _, variance), *_ = np.linalg.lstsq(terms, np.log(spectrum[known]), rcond=None)
+        return float(variance)
+
+
+def _mean_of_rings(values, ring):
+    count = np.bincount(ring)
+    return (np.bincount(ring, values) / np.maximum(count, 1))[ring]

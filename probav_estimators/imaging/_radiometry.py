@@ -17,6 +17,12 @@ _GAIN_BLOCK = 4
 # Frames may differ by this factor in contrast.
 _MAX_GAIN = 3.0
 
+# Fits with robust weights: a block that lies this many times the scatter from the line has a
+# quarter of its weight. The median of squares of normal errors is 0.455 times their variance.
+_N_FITS = 4
+_TOLERANCE = 2.5
+_MEDIAN_OF_SQUARES = 0.455
+
 # One step of a 16-bit image: less contrast than this is none.
 MIN_STD = 1 / 65535
 
@@ -63,12 +69,24 @@ def _fit_gain(frame, clear, mean):
     used = weight >= min(_GAIN_BLOCK**2 / 2, weight.max())
     weight = weight[used]
     seen, expected = (_block_sums(image * clear)[used] / weight for image in (frame, mean))
-    middle = np.average(expected, weights=weight)
-    level = np.average(seen, weights=weight)
-    variance = np.average((expected - middle) ** 2, weights=weight)
+    gain, offset = 1.0, 0.0
+    trusted = weight
+    for _ in range(_N_FITS):
+        gain, offset = _fit_line(expected, seen, trusted)
+        error = np.square(seen - gain * expected - offset)
+        # Blocks that changed must not tilt the rest.
+        usual = np.median(error) / _MEDIAN_OF_SQUARES
+        trusted = weight / np.square(1 + error / (_TOLERANCE**2 * usual + MIN_STD**2))
+    return gain, offset
+
+
+def _fit_line(x, y, weight):
+    """Gain and offset of the weighted least squares."""
+    middle, level = np.average(x, weights=weight), np.average(y, weights=weight)
+    variance = np.average((x - middle) ** 2, weights=weight)
     if variance < MIN_STD**2:
         return 1.0, level - middle
-    gain = np.average((expected - middle) * (seen - level), weights=weight) / variance
+    gain = np.average((x - middle) * (y - level), weights=weight) / variance
     gain = np.clip(gain, 1 / _MAX_GAIN, _MAX_GAIN)
     return gain, level - gain * middle
 

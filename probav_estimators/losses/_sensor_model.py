@@ -34,7 +34,11 @@ class SensorModel(nn.Module):
         self.scale = scale
 
     def kernels(
-        self, fractions: torch.Tensor, *, sigma: float = _BLUR_SIGMA, pixel: float = 1.0
+        self,
+        fractions: torch.Tensor,
+        *,
+        sigma: float | torch.Tensor = _BLUR_SIGMA,
+        pixel: float = 1.0,
     ) -> torch.Tensor:
         """Weights of the HR pixels in each pixel of a frame.
 
@@ -42,8 +46,8 @@ class SensorModel(nn.Module):
         ----------
         fractions : tensor of shape (n, t, 2)
             Shifts of the frames' content, in LR pixels, of at most half a pixel.
-        sigma : float
-            Of the Gaussian point spread function, in LR pixels.
+        sigma : float or tensor of shape (n, t, 2)
+            Of the Gaussian point spread function, in LR pixels; that of each frame along each axis.
         pixel : float
             Side of a pixel that is sensitive to light, in LR pixels.
 
@@ -56,6 +60,8 @@ class SensorModel(nn.Module):
         edges = torch.arange(n_taps * self.scale + 1, device=fractions.device) / self.scale
         # The middle of the pixel, seen from the first edge; the content moved, so it sees before.
         middle = _REACH + 0.5 - fractions[..., None]
+        if isinstance(sigma, torch.Tensor):
+            sigma = sigma[..., None]
         covered = _cumulative_response(edges - middle, sigma, pixel).diff(dim=-1)
         covered = covered / covered.sum(dim=-1, keepdim=True)
         down, right = covered.unflatten(-1, (n_taps, self.scale)).unbind(dim=2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..imaging import align_frames, move_frames, register_frames
+from ..imaging import DISTORTION_BLOCK, align_frames, move_frames, register_frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +54,10 @@ def align_scene(scene: Scene) -> Alignment:
     shifts, placed = _placement(scene.frames, once, lr, qm)
     placed = placed & seen
     alignment = align_frames(lr, qm, shifts, np.flatnonzero(placed if placed.any() else seen))
+    if lr.shape[1:] != scene.shape:
+        # Nothing is known of the distortion elsewhere.
+        nothing = np.zeros((len(alignment.index), 2, 1, 1), np.float32)
+        alignment = replace(alignment, distortion=nothing)
     return replace(alignment, index=once[alignment.index])
 
 
@@ -79,7 +83,11 @@ def _placement(frames, index, lr, qm):
 
 
 def read_aligned(
-    scene: Scene, alignment: Alignment, window: tuple[slice, slice] | None = None
+    scene: Scene,
+    alignment: Alignment,
+    window: tuple[slice, slice] | None = None,
+    *,
+    psf_sigma: float | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Read the frames of a scene, brought together.
 
@@ -89,13 +97,17 @@ def read_aligned(
     alignment : Alignment
     window : tuple of two slices, default=None
         Rows and columns in LR pixels of the image. None: all.
+    psf_sigma : float, default=None
+        Standard deviation of the sensor's point spread function in LR pixels. None: estimated.
 
     Returns
     -------
     dict of float32 arrays
         "frames" (t, h', w'), in standard deviations of the scene around its level; "weights"
         (t, h', w'), 1 where a frame is clear, else 0; "fractions" (t, 2), what is left of the
-        shifts in LR pixels; "level" and "std" (1,), in pixel values.
+        shifts in LR pixels, and "distortion" (t, 2, h', w'), how much more that is at each pixel;
+        "level" and "std" (1,), in pixel values; "psf" (t, 2) and "blur"
+        (2,), what :meth:`PsfEstimate.sigma` and :meth:`PsfEstimate.mean_variance` say.
     """
     if window is None:
         height, width = scene.shape
@@ -117,6 +129,20 @@ def read_aligned(
         "frames": frames * weights,
         "weights": weights.astype(np.float32),
         "fractions": alignment.fractions,
+        "distortion": _at_pixels(alignment.distortion, window),
         "level": np.array([level]),
         "std": np.array([std]),
+        "psf": alignment.psf.sigma(psf_sigma),
+        "blur": np.array(alignment.psf.mean_variance(psf_sigma), np.float32),
     }
+
+
+def _at_pixels(blocks, window):
+    """Values of the pixels of a window, (..., h, w), from those of blocks, linear in between."""
+    along = []
+    for part, n_blocks in zip(window, blocks.shape[-2:], strict=True):
+        place = (np.arange(part.start, part.stop) + 0.5) / DISTORTION_BLOCK - 0.5
+        distance = np.abs(place.clip(0, n_blocks - 1)[:, None] - np.arange(n_blocks))
+        along.append(np.maximum(1 - distance, 0).astype(np.float32))
+    rows, columns = along
+    return np.ascontiguousarray(rows @ blocks.astype(np.float32) @ columns.T)

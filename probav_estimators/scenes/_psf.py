@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..imaging import MIN_FRAMES, psf_variance
+from ..imaging import MIN_FRAMES
+from ._alignment import align_scene
 
 if TYPE_CHECKING:
     from ._scene import Scene
@@ -21,7 +22,7 @@ _MIN_SIGMA = 0.1
 def estimate_psf_sigma(scenes: Sequence[Scene]) -> float:
     """Estimate the standard deviation of a sensor's Gaussian point spread function.
 
-    See :func:`probav_estimators.imaging.psf_variance` for the method.
+    See :func:`probav_estimators.imaging.estimate_psf` for the method.
 
     Parameters
     ----------
@@ -56,5 +57,4 @@ def estimate_psf_sigma(scenes: Sequence[Scene]) -> float:
 
 
 def _variance_of_scene(scene):
-    once = np.flatnonzero(~scene.frames.repeats)
-    return psf_variance(scene.frames.read_lr(once), scene.frames.read_qm(once))
+    return align_scene(scene).psf.variance if scene.qm.any() else None

@@ -19,29 +19,40 @@ if TYPE_CHECKING:
 
 __all__ = ["FusionDataset", "collate_frames", "read_sample", "turn_sample"]
 
+# What tells how far the content of frames lies down and to the right.
+_MOVES = ("fractions", "distortion")
+
 # Samples of an augmented training that have fewer frames, or holes in their masks.
 _FEWER_FRAMES = 0.25
 _HOLES = 0.15
 
 
 def read_sample(
-    scene: Scene, alignment: Alignment, window: tuple[slice, slice] | None = None
+    scene: Scene,
+    alignment: Alignment,
+    window: tuple[slice, slice] | None = None,
+    *,
+    psf_sigma: float | None = None,
 ) -> dict[str, torch.Tensor]:
     """Frames of a scene, brought together: what `read_aligned` gives, as tensors."""
-    images = read_aligned(scene, alignment, window)
+    images = read_aligned(scene, alignment, window, psf_sigma=psf_sigma)
     return {key: torch.from_numpy(image) for key, image in images.items()}
 
 
 def turn_sample(sample: dict[str, torch.Tensor], turn: int, flip: int) -> dict[str, torch.Tensor]:
     """Frames that are turned by quarters and then flipped left to right, with their shifts."""
     turned = dict(sample)
-    for key in ("frames", "weights"):
+    for key in ("frames", "weights", "distortion"):
         turned[key] = turn_and_flip(sample[key], turn, flip).contiguous()
     for _ in range(turn):
-        down, right = turned["fractions"].unbind(dim=1)
-        turned["fractions"] = torch.stack([-right, down], dim=1)
+        for key in _MOVES:
+            down, right = turned[key].unbind(dim=1)
+            turned[key] = torch.stack([-right, down], dim=1)
+        turned["psf"] = turned["psf"].flip(1)
     if flip:
-        turned["fractions"] = turned["fractions"] * torch.tensor([1.0, -1.0])
+        for key in _MOVES:
+            down, right = turned[key].unbind(dim=1)
+            turned[key] = torch.stack([down, -right], dim=1)
     return turned
 
 
@@ -63,6 +74,8 @@ class FusionDataset(Dataset):
         or pixels.
     alignments : list of Alignment, default=None
         How the frames of each scene lie, where that is known.
+    psf_sigma : float, default=None
+        Of the sensor's point spread function in LR pixels. None: estimated for each scene.
     """
 
     def __init__(
@@ -74,12 +87,14 @@ class FusionDataset(Dataset):
         patch_size: int | None = None,
         augment: bool = False,
         alignments: Sequence[Alignment] | None = None,
+        psf_sigma: float | None = None,
     ) -> None:
         self.scenes = scenes
         self.with_truth = with_truth
         self.left_out = left_out
         self.patch_size = patch_size
         self.augment = augment
+        self.psf_sigma = psf_sigma
         #: How many samples each scene gives.
         self.n_views = [1] * len(scenes)
         # What a scene was found to be, so that its patches don't find it out again.
@@ -111,7 +126,7 @@ class FusionDataset(Dataset):
         window = None
         if self.patch_size is not None:
             window = random_window(scene, self.patch_size, rng)
-        images = read_sample(scene, alignment, window)
+        images = read_sample(scene, alignment, window, psf_sigma=self.psf_sigma)
         target: dict[str, Any] = {"scene": request.sample}
         if self.with_truth:
             truth = np.stack(scene.read_truth(window), dtype=np.float32, casting="unsafe")
@@ -171,7 +186,7 @@ def collate_frames(
     return default_collate(padded), default_collate(list(targets))
 
 
-_PER_FRAME = {"frames", "weights", "fractions", "left_out"}
+_PER_FRAME = {"frames", "weights", "fractions", "distortion", "psf", "left_out"}
 
 
 def _pad_frames(values, most):

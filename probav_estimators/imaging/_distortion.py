@@ -1,0 +1,117 @@
+"""Slow distortion of frames: what a single shift for each leaves over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from ._interpolation import move_bicubic
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DISTORTION_BLOCK", "estimate_distortion"]
+
+#: Side in LR pixels of the blocks in which distortion is told.
+DISTORTION_BLOCK = 8
+
+# Blocks along each axis that a shift is fitted to.
+_WINDOW = 5
+
+# What is compared is smoothed so far, in LR pixels: finer structure is aliased.
+_FINE_SIGMA = 1.0
+
+# Errors of neighbours go together: so many pixels count as one, as measured where nothing is
+# distorted.
+_PIXELS_PER_SAMPLE = 32
+
+# Greatest distortion, in LR pixels.
+_GREATEST = 1.0
+
+
+def estimate_distortion(
+    frames: NDArray[np.float32], clear: NDArray[np.bool_], fractions: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Estimate a smooth field of shifts for each frame, against the mean of all.
+
+    Shifts are fitted to the difference of each frame from the mean, over squares of 40 pixels
+    [1]_, and shrunk by their errors: where nothing more than noise is seen, they are about 0. How
+    much is expected of a frame is what the whole of it shows.
+
+    Parameters
+    ----------
+    frames : float32 array of shape (t, h, w)
+        Frames of one level and gain, moved onto each other by whole pixels.
+    clear : bool array of shape (t, h, w)
+        True where a frame is clear.
+    fractions : float32 array of shape (t, 2)
+        The rest of their shifts, in LR pixels: how far their content lies down and to the right.
+
+    Returns
+    -------
+    float32 array of shape (t, 2, ceil(h / 8), ceil(w / 8))
+        How much further down and to the right their content lies, in LR pixels, block by block.
+
+    References
+    ----------
+    .. [1] B. D. Lucas, T. Kanade, "An iterative image registration technique with an application
+       to stereo vision", International Joint Conference on Artificial Intelligence, 1981.
+    """
+    moved, weights = _smooth_at_one_place(frames, clear, fractions)
+    count = weights.sum(axis=0)
+    mean = (weights * moved).sum(axis=0) / np.maximum(count, 1e-3)
+    # A frame is compared with the others: its own part in the mean hides what it differs by.
+    share = weights / np.maximum(count, 1e-3)
+    residual = (moved - mean) / np.maximum(1 - share, 0.1)
+    weights *= share < 0.9
+    wide = np.pad(mean, 1, mode="edge")
+    down, right = (wide[2:, 1:-1] - wide[:-2, 1:-1]) / 2, (wide[1:-1, 2:] - wide[1:-1, :-2]) / 2
+    products = np.stack([-down * residual, -right * residual, residual**2], axis=1)
+    p, q, square = np.moveaxis(_block_means(weights[:, None] * products), 1, 0)
+    slopes = np.stack([down * down, down * right, right * right])
+    a, b, c = np.moveaxis(_block_means(weights[:, None] * slopes), 1, 0)
+    count = np.maximum(_block_means(weights), 1e-3)
+    noise = square / count + 1e-6
+    # What happens to be quiet is not trusted more than the rest of the frame.
+    noise = np.maximum(noise, noise.mean(axis=(1, 2), keepdims=True))
+    samples = (_WINDOW * DISTORTION_BLOCK) ** 2 / _PIXELS_PER_SAMPLE / noise
+    moves = _shrunk_solution(*(samples * x for x in (a, b, c, p, q)))
+    return np.stack(moves, axis=1).clip(-_GREATEST, _GREATEST).astype(np.float32)
+
+
+def _shrunk_solution(a, b, c, p, q):
+    """Most probable shifts by their normal equations ``[[a, b], [b, c]] shift = [p, q]``."""
+    # Of frames without distortion the mean is 2.
+    significance = (p * p / (a + 1) + q * q / (c + 1)).mean(axis=(1, 2), keepdims=True)
+    information = (a + c).mean(axis=(1, 2), keepdims=True)
+    precision = (information + 1) / np.maximum(significance - 2, 1e-3)
+    a, c = a + precision, c + precision
+    determinant = a * c - b * b
+    return (c * p - b * q) / determinant, (a * q - b * p) / determinant
+
+
+def _smooth_at_one_place(frames, clear, fractions):
+    """Frames without aliased structure, moved by the fractions, and how far they can be trusted."""
+    moved, weights = np.empty_like(frames), np.empty_like(frames)
+    window = slice(0, frames.shape[1]), slice(0, frames.shape[2])
+    for i, (frame, seen) in enumerate(zip(frames, clear, strict=True)):
+        weight = seen.astype(np.float32)
+        fine, part = (
+            ndimage.gaussian_filter(x, _FINE_SIGMA, mode="nearest", truncate=3)
+            for x in (weight * frame, weight)
+        )
+        fine /= np.maximum(part, 0.05)
+        moved[i], weights[i] = move_bicubic(fine, part > 0.5, fractions[i], window)
+    return moved, weights
+
+
+def _block_means(images):
+    """Means over blocks, and then over squares of them."""
+    *_, height, width = images.shape
+    rows, columns = np.arange(0, height, DISTORTION_BLOCK), np.arange(0, width, DISTORTION_BLOCK)
+    sums = np.add.reduceat(np.add.reduceat(images, rows, axis=-2), columns, axis=-1)
+    sums /= np.outer(np.diff(rows, append=height), np.diff(columns, append=width))
+    size = [1] * (images.ndim - 2) + [_WINDOW, _WINDOW]
+    return ndimage.uniform_filter(sums, size, mode="nearest")
