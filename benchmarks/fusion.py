@@ -1,4 +1,4 @@
-"""FusionNet with the weights that ship: quality, robustness, uncertainty, speed, memory.
+"""FusionNet with the weights that ship: quality, uncertainty, speed, memory.
 
 Scenes are simulated with seeds that the pretraining does not use; where PROBAV_SAMPLES names the
 folder of sample data, its scenes with real texture are scored too.
@@ -15,8 +15,8 @@ import torch
 from skimage.registration import phase_cross_correlation
 from skorch.callbacks import Callback
 
-from probav_estimators import FusionNet, Scene, cpsnr, load_scenes, make_scenes
-from probav_estimators.imaging import error_map, register_frames, upscale_bicubic
+from probav_estimators import FusionNet, load_scenes, make_scenes
+from probav_estimators.imaging import error_map, register_frames
 from probav_estimators.scoring import scene_score
 
 from ._measure import Figure, call_in_fresh_process, interleave, peak_mib, resident_mib
@@ -128,72 +128,9 @@ def _scores(net, scenes):
     ]
 
 
-# Robustness
-
-
 @lru_cache(maxsize=1)
 def _scenes_of_24(n_scenes=16):
     return make_scenes(n_scenes, n_frames=24, random_state=12, n_jobs=-1)
-
-
-def benchmark_robustness():
-    """Fewer frames, a single frame, pixels that are masked."""
-    net = FusionNet.from_pretrained(_WEIGHTS)
-    scenes = _scenes_of_24()
-    full = _mean_score(net, scenes)
-    nine = _mean_score(net, [_changed(scene, scene.lr[:9], scene.qm[:9]) for scene in scenes])
-    yield Figure(
-        f"score with 9 frames, {len(scenes)} scenes",
-        f"with all 24: {full:.4f}",
-        "at most 0.02 more",
-        f"{nine:.4f} ({nine - full:+.4f})",
-        nine - full <= 0.02,
-    )
-    firsts = [_clearest_alone(scene) for scene in scenes]
-    fused = [cpsnr(image, s.hr, s.sm) for image, s in zip(net.predict(firsts), firsts, strict=True)]
-    bicubic = [cpsnr(np.clip(upscale_bicubic(s.lr[0], s.scale), 0, 1), s.hr, s.sm) for s in firsts]
-    gain = np.subtract(fused, bicubic)
-    yield Figure(
-        "a single frame, cPSNR in dB",
-        f"the bicubic upscaling of that frame: {np.mean(bicubic):.2f}",
-        "more",
-        f"{np.mean(fused):.2f} (better in {np.count_nonzero(gain > 0)} of {len(gain)} scenes)",
-        np.mean(gain) > 0,
-    )
-    rng = np.random.default_rng(0)
-    for kind, pierce in (("single pixels", _hide_pixels), ("squares of 12", _hide_squares)):
-        hidden = [_changed(scene, scene.lr, pierce(scene.qm, rng)) for scene in scenes]
-        score = _mean_score(net, hidden)
-        yield Figure(
-            f"score with 30 % of the pixels of every frame masked, {kind}",
-            f"without: {full:.4f}",
-            "at most 0.01 more",
-            f"{score:.4f} ({score - full:+.4f})",
-            score - full <= 0.01,
-        )
-
-
-def _changed(scene, lr, qm):
-    return Scene(lr, qm, scene.hr, scene.sm, norm=scene.norm, name=scene.name, band=scene.band)
-
-
-def _clearest_alone(scene):
-    qm = scene.qm
-    clearest = int(qm.sum(axis=(1, 2)).argmax())
-    return _changed(scene, scene.lr[[clearest]], qm[[clearest]])
-
-
-def _hide_pixels(qm, rng):
-    return qm & (rng.random(qm.shape) > 0.3)
-
-
-def _hide_squares(qm, rng, size=12):
-    hidden = np.zeros(qm.shape, bool)
-    for mask in hidden:
-        while mask.mean() < 0.3:
-            row, column = (int(rng.integers(length - size)) for length in mask.shape)
-            mask[row : row + size, column : column + size] = True
-    return qm & ~hidden
 
 
 # Uncertainty

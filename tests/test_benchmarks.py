@@ -17,8 +17,9 @@ from benchmarks import (
     fusion,
     listing,
     reading,
+    robustness,
+    scales,
     search,
-    sensors,
     simulator,
     training,
     training_memory,
@@ -107,12 +108,12 @@ CASES = {
     ),
     "fusion": (fusion.benchmark_quality, [[SCORE]]),
     "robustness": (
-        fusion.benchmark_robustness,
-        [[SCORE, (-0.1, 0.1)], [DB], [SCORE, (-0.1, 0.1)], [SCORE, (-0.1, 0.1)]],
-    ),
-    "sensors": (
-        lambda: sensors.benchmark(n_scenes=2, size=48, n_epochs=1),
+        lambda: robustness.benchmark(n_scenes=2, size=48, n_epochs=1),
         [[SCORE, PERCENT, PERCENT]],
+    ),
+    "scales": (
+        lambda: scales.benchmark(minutes=0.01, n_scenes=2, n_training=3, size=32),
+        [[SCORE]],
     ),
     "uncertainty": (fusion.benchmark_uncertainty, [[(40, 95), (70, 100)]]),
     "cost": (lambda: fusion.benchmark_cost(rounds=1), [[SECONDS], [(0, 2000)]]),

@@ -1,0 +1,184 @@
+"""FusionNet on scenes that it was not made for: other sensors, land that changes, few frames.
+
+Every row has 16 scenes of its own; those of different sensors see the same land. Beside FusionNet
+with the weights that ship stand the challenge's baseline, which has 1.0 by definition, the mean of
+the nine clearest frames, upscaled, and an SRCNN that is trained on the spot on the default scenes.
+Where PROBAV_SAMPLES names the folder of sample data, its scenes are measured too.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from sklearn.pipeline import make_pipeline
+
+from probav_estimators import (
+    SRCNN,
+    BicubicUpscaler,
+    ClearanceSelector,
+    FusionNet,
+    InputComposer,
+    Scene,
+    Sensor,
+    load_scenes,
+    make_scenes,
+)
+from probav_estimators.imaging import error_map
+from probav_estimators.scoring import scene_score
+
+from ._measure import Figure
+
+_WEIGHTS = "simulated-x3"
+_BORDER = 3
+_SEED = 14
+
+_RESAMPLED = {"resampling": "bicubic", "raw_pixel": (0.6, 1.15), "raw_rotation": (-10, 10)}
+
+# What differs from the sensor "plain", and the score that is the goal, if there is one.
+_SENSORS = {
+    "PSF of 0.3 HR pixels": ({"psf_sigma": 0.3}, 0.855),
+    "PSF of 0.5": ({"psf_sigma": 0.5}, 0.855),
+    "PSF of 0.8": ({"psf_sigma": 0.8}, 0.855),
+    "PSF of 1.2": ({"psf_sigma": 1.2}, 0.855),
+    "PSF of 0.5, resampled by bicubic": ({"psf_sigma": 0.5, **_RESAMPLED}, 0.885),
+    "PSF of 0.8, half of the fields change by 15 %": (
+        {"psf_sigma": 0.8, "change": 0.15, "changing_fields": 0.5},
+        0.925,
+    ),
+    "PSF of 0.8, a third of the cloudy maps miss clouds": (
+        {"psf_sigma": 0.8, "missed_clouds": 0.33},
+        None,
+    ),
+    "PSF of 0.8, distortion of 0.3 LR pixels": ({"psf_sigma": 0.8, "distortion": 0.3}, None),
+    "PSF of 0.8, stripes": ({"psf_sigma": 0.8, "stripes": 0.004}, None),
+}
+_PRESETS = ("proba-v", "sentinel-2", "landsat-8", "any")
+
+_SAMPLES = {"real_texture": 0.890, "real_series": 0.940}
+
+# How much more the score may be with fewer frames or pixels.
+_FEWER_FRAMES, _FEWER_PIXELS = 0.02, 0.01
+
+
+def benchmark(n_scenes=16, size=128, n_epochs=40):
+    """Scores and coverage of standard deviations, a row for each kind of scenes.
+
+    Parameters
+    ----------
+    n_scenes : int, default=16
+        Of each row.
+    size : int, default=128
+        Of the frames, in LR pixels.
+    n_epochs : int, default=40
+        Of SRCNN's training.
+
+    Yields
+    ------
+    Figure
+    """
+    table = _Table(size, n_epochs)
+    for name, (fields, goal) in _SENSORS.items():
+        sensor = Sensor.preset("plain", **fields)
+        yield table.row(name, _scenes_of(sensor, n_scenes, size), goal)
+    for name in _PRESETS:
+        yield table.row(f"preset {name!r}", _scenes_of(name, n_scenes, size), None)
+    scenes = make_scenes(n_scenes, size=size, n_frames=24, random_state=12, n_jobs=-1)
+    yield table.row("24 frames of the default sensor", scenes, None)
+    full = table.score
+    first_nine = [_changed(scene, scene.lr[:9], scene.qm[:9]) for scene in scenes]
+    yield table.row("9 of these frames", first_nine, full + _FEWER_FRAMES)
+    yield table.row("the clearest of these frames alone", map(_clearest_alone, scenes), None)
+    rng = np.random.default_rng(0)
+    for kind, pierce in (("single pixels", _hide_pixels), ("squares of 12", _hide_squares)):
+        hidden = [_changed(scene, scene.lr, pierce(scene.qm, rng)) for scene in scenes]
+        name = f"24 frames, 30 % of the pixels masked, {kind}"
+        yield table.row(name, hidden, full + _FEWER_PIXELS)
+    folder = os.environ.get("PROBAV_SAMPLES")
+    for name, goal in _SAMPLES.items() if folder else ():
+        yield table.row(f"`{name}`", load_scenes(Path(folder, name)), goal)
+
+
+def _scenes_of(sensor, n_scenes, size):
+    return make_scenes(n_scenes, size=size, sensor=sensor, random_state=_SEED, n_jobs=-1)
+
+
+class _Table:
+    """Rows of one table, by the same estimators."""
+
+    def __init__(self, size, n_epochs):
+        self.net = FusionNet.from_pretrained(_WEIGHTS, verbose=0)
+        self.srcnn = _fit_srcnn(size, n_epochs)
+
+    def row(self, name, scenes, goal):
+        """Figure of the scenes; without a goal FusionNet is to be ahead of the others."""
+        scenes = list(scenes)
+        self.score, (one, two) = _fusion(self.net, scenes)
+        nine = InputComposer().transform(ClearanceSelector(k=9).transform(scenes))
+        means = [np.clip(scene.read_mean(0, scene.scale), 0, 1) for scene in nine]
+        simple, learned = (_mean_score(x, scenes) for x in (means, self.srcnn.predict(scenes)))
+        limit = min(1.0, simple, learned) if goal is None else goal
+        return Figure(
+            f"{name}, {len(scenes)} scenes: N / cPSNR; errors within one and two standard "
+            "deviations",
+            f"baseline 1.0, the mean of nine frames {simple:.4f}, SRCNN {learned:.4f}",
+            f"{'less' if goal is None else f'{goal:.4f}'}; 60 to 76 %, 90 to 98 %",
+            f"{self.score:.4f}; {100 * one:.1f} %, {100 * two:.1f} %",
+            self.score <= limit and 0.60 <= one <= 0.76 and 0.90 <= two <= 0.98,
+        )
+
+
+def _fit_srcnn(size, n_epochs):
+    return make_pipeline(
+        ClearanceSelector(k=9),
+        InputComposer(mode="concat"),
+        BicubicUpscaler(scale=3),
+        SRCNN(
+            max_epochs=n_epochs,
+            patch_size=min(32, size),
+            batch_size=16,
+            augment=True,
+            residual=True,
+            random_state=0,
+            verbose=0,
+        ),
+    ).fit(make_scenes(40, size=size, random_state=0, n_jobs=-1))
+
+
+def _mean_score(images, scenes):
+    return float(np.mean([scene_score(*pair) for pair in zip(images, scenes, strict=True)]))
+
+
+def _fusion(net, scenes):
+    """Mean score, and which part of the errors lies within one and two standard deviations."""
+    scores, errors = [], []
+    for scene in scenes:
+        (image,), (deviation,) = net.predict([scene], return_std=True)
+        scores.append(scene_score(image, scene))
+        inside = np.s_[_BORDER:-_BORDER, _BORDER:-_BORDER]
+        error = error_map(image, scene.hr, scene.sm, border=_BORDER) / deviation[inside]
+        errors.append(np.abs(error[np.isfinite(error)]))
+    every = np.concatenate(errors)
+    return float(np.mean(scores)), [float(np.mean(every < limit)) for limit in (1, 2)]
+
+
+def _changed(scene, lr, qm):
+    return Scene(lr, qm, scene.hr, scene.sm, norm=scene.norm, name=scene.name, band=scene.band)
+
+
+def _clearest_alone(scene):
+    qm = scene.qm
+    clearest = int(qm.sum(axis=(1, 2)).argmax())
+    return _changed(scene, scene.lr[[clearest]], qm[[clearest]])
+
+
+def _hide_pixels(qm, rng):
+    return qm & (rng.random(qm.shape) > 0.3)
+
+
+def _hide_squares(qm, rng, size=12):
+    hidden = np.zeros(qm.shape, bool)
+    for mask in hidden:
+        while mask.mean() < 0.3:
+            row, column = (int(rng.integers(length - size)) for length in mask.shape)
+            mask[row : row + size, column : column + size] = True
+    return qm & ~hidden
