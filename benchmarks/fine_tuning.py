@@ -23,7 +23,7 @@ _TRAINING = {
 
 
 def benchmark_reprojection(n_train=24, n_test=12, epochs=12):
-    """Sensors whose point spread function is sharper than the weights know, known, and wider."""
+    """Sensors whose point spread functions the weights know, and one that is wider."""
     for psf_sigma in (0.5, 1.2, 2.2):
         scenes = _scenes_of_sensor(n_train + n_test, psf_sigma)
         test = scenes[n_train:]
@@ -39,7 +39,7 @@ def benchmark_reprojection(n_train=24, n_test=12, epochs=12):
         yield Figure(
             f"score for a sensor with a PSF of {psf_sigma} HR pixels, after `fit` with "
             f"`ReprojectionLoss` on {n_train} scenes without HR, {epochs} epochs",
-            f"the weights that ship (PSF 0.9 to 1.5): {before:.4f}",
+            f"the weights that ship: {before:.4f}",
             "no more",
             f"{after:.4f} (PSF estimated as {3 * net.psf_sigma_:.2f})",
             after <= before,
