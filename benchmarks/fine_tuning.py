@@ -7,10 +7,11 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from probav_estimators import AdversarialLoss, FusionNet, ReprojectionLoss, Scene, make_scenes
-from probav_estimators.scoring import scene_cpsnr, scene_score
+from probav_estimators.scoring import scene_cpsnr
 from probav_estimators.simulation import simulate_scene
 
 from ._measure import Figure
+from ._scores import mean_score
 
 _WEIGHTS = "simulated-x3"
 _TRAINING = {
@@ -28,14 +29,14 @@ def benchmark_reprojection(n_train=24, n_test=12, epochs=12):
         scenes = _scenes_of_sensor(n_train + n_test, psf_sigma)
         test = scenes[n_train:]
         train = [Scene(s.lr, s.qm, name=s.name, band=s.band) for s in scenes[:n_train]]
-        before = _mean_score(FusionNet.from_pretrained(_WEIGHTS), test)
+        before = mean_score(FusionNet.from_pretrained(_WEIGHTS).predict(test), test)
         net = FusionNet.from_pretrained(
             _WEIGHTS,
             criterion=ReprojectionLoss(),
             max_epochs=epochs,
             **_TRAINING,
         ).fit(train)
-        after = _mean_score(net, test)
+        after = mean_score(net.predict(test), test)
         yield Figure(
             f"score for a sensor with a PSF of {psf_sigma} HR pixels, after `fit` with "
             f"`ReprojectionLoss` on {n_train} scenes without HR, {epochs} epochs",
@@ -76,7 +77,7 @@ def benchmark_adversarial(n_train=32, n_test=12, epochs=16):
     for name, net in nets.items():
         images = net.predict(test)
         pairs = list(zip(images, test, strict=True))
-        score = np.mean([scene_score(*pair) for pair in pairs])
+        score = mean_score(images, test)
         cpsnr = np.mean([scene_cpsnr(*pair) for pair in pairs])
         sharpness = np.mean([_sharpness(*pair) for pair in pairs])
         yield Figure(
@@ -92,10 +93,6 @@ def _fine_tuned(scenes, epochs, **params):
     # The challenge score would choose the epoch in which the discriminator did least.
     params = _TRAINING | {"max_epochs": epochs, "train_split": None} | params
     return FusionNet.from_pretrained(_WEIGHTS, **params).fit(scenes)
-
-
-def _mean_score(net, scenes):
-    return float(np.mean([scene_score(net.predict([scene])[0], scene) for scene in scenes]))
 
 
 def _sharpness(image, scene):

@@ -16,13 +16,12 @@ from skimage.registration import phase_cross_correlation
 from skorch.callbacks import Callback
 
 from probav_estimators import FusionNet, load_scenes, make_scenes
-from probav_estimators.imaging import error_map, register_frames
-from probav_estimators.scoring import scene_score
+from probav_estimators.imaging import register_frames
 
 from ._measure import Figure, call_in_fresh_process, interleave, peak_mib, resident_mib
+from ._scores import coverage, mean_score
 
 _WEIGHTS = "simulated-x3"
-_BORDER = 3
 
 
 # Registration
@@ -101,7 +100,9 @@ def benchmark_quality():
     yield _quality(net, scenes, "`make_scenes(40, size=128, random_state=0)`", 0.90)
     for n_augment in (8, 16):
         ensemble = FusionNet.from_pretrained(_WEIGHTS, n_augment=n_augment)
-        plain, averaged = (_mean_score(each, scenes[:10]) for each in (net, ensemble))
+        plain, averaged = (
+            mean_score(each.predict(scenes[:10]), scenes[:10]) for each in (net, ensemble)
+        )
         yield Figure(
             f"`n_augment={n_augment}`, 10 of these scenes",
             f"off: {plain:.4f}",
@@ -112,20 +113,10 @@ def benchmark_quality():
 
 
 def _quality(net, scenes, name, goal):
-    score = _mean_score(net, scenes)
+    score = mean_score(net.predict(scenes), scenes)
     return Figure(
         f"mean N / cPSNR, {name}", "baseline 1.0", f"{goal}", f"{score:.4f}", score <= goal
     )
-
-
-def _mean_score(net, scenes):
-    return float(np.mean(_scores(net, scenes)))
-
-
-def _scores(net, scenes):
-    return [
-        scene_score(image, scene) for image, scene in zip(net.predict(scenes), scenes, strict=True)
-    ]
 
 
 @lru_cache(maxsize=1)
@@ -136,22 +127,12 @@ def _scenes_of_24(n_scenes=16):
 # Uncertainty
 
 
-def standardized_errors(net, scenes):
-    """Errors in standard deviations, (n,), of the clear pixels of all scenes."""
-    errors = []
-    for scene in scenes:
-        (image,), (deviation,) = net.predict([scene], return_std=True)
-        inside = np.s_[_BORDER:-_BORDER, _BORDER:-_BORDER]
-        error = error_map(image, scene.hr, scene.sm, border=_BORDER) / deviation[inside]
-        errors.append(error[np.isfinite(error)])
-    return np.concatenate(errors)
-
-
 def benchmark_uncertainty():
     """How many errors lie within one and two standard deviations."""
     net = FusionNet.from_pretrained(_WEIGHTS)
-    errors = np.abs(standardized_errors(net, make_scenes(16, random_state=13, n_jobs=-1)))
-    one, two = (float(np.mean(errors < limit)) for limit in (1, 2))
+    scenes = make_scenes(16, random_state=13, n_jobs=-1)
+    images, deviations = net.predict(scenes, return_std=True)
+    one, two = coverage(images, deviations, scenes)
     yield Figure(
         "errors within one and two standard deviations, 16 simulated scenes",
         "a Gaussian: 68.3 %, 95.4 %",

@@ -87,8 +87,9 @@ def _parse():
     add = parser.add_argument
     add("--minutes", type=float, default=60, help="of training, over all starts")
     add("--out", type=Path, default=Path("results/pretraining"))
-    add("--weights", help="to go on from: a name or a file, whose size and scale then count")
-    add("--body", help="weights whose layers are taken where they fit, a name or a file")
+    begin = parser.add_mutually_exclusive_group().add_argument
+    begin("--weights", help="to go on from: a name or a file, whose size and scale then count")
+    begin("--body", help="weights whose layers are taken where they fit, a name or a file")
     add("--sensors", nargs="+", choices=SENSORS, default=["any", _WIDE, "static"])
     add("--width", type=int, default=64)
     add("--depth", type=int, default=4)
@@ -108,20 +109,26 @@ def _parse():
 
 
 def simulate(seed, scale, sensors):
-    """A scene of random band and sensor, how its frames lie, and its PSF's sigma if it is known."""
+    """A scene, how its frames lie, and its PSF's sigma if it is known."""
+    scene, psf_sigma = draw_scene(seed, scale, sensors)
+    return scene, align_scene(scene), psf_sigma
+
+
+def draw_scene(seed, scale, sensors):
+    """A scene of random band and sensor, and its PSF's sigma if it is known."""
     rng = np.random.RandomState(seed)
     band = ("RED", "NIR")[rng.randint(2)]
     sensor, psf_sigma = draw_sensor(rng, sensors[rng.randint(len(sensors))], scale)
     (scene,) = make_scenes(
         1, size=_SCENE_SIZE, scale=scale, bands=band, sensor=sensor, random_state=rng
     )
-    return scene, align_scene(scene), psf_sigma
+    return scene, psf_sigma
 
 
 def calibration_scenes(scale, options):
     """Scenes of the sensors of the training, which it never sees."""
     return [
-        simulate([options.seed, 2**31, number], scale, options.sensors)[0]
+        draw_scene([options.seed, 2**31, number], scale, options.sensors)[0]
         for number in range(options.calibrate)
     ]
 
@@ -192,7 +199,9 @@ def take_layers(module, weights):
     """Take what fits from weights of another net, of other inputs or another scale."""
     same_scale = weights.layout["scale"] == module.sensor.scale
     for name, new in module.state_dict().items():
-        old = weights.state[name].to(new.dtype)
+        old = weights.state.get(name)
+        if old is None or old.shape[:1] != new.shape[:1]:
+            continue
         if name.endswith("enter.weight"):
             # What comes from the stage before stands behind the evidence.
             n_hidden = 0 if name.startswith("stages.0.") else new.shape[0]

@@ -23,13 +23,11 @@ from probav_estimators import (
     load_scenes,
     make_scenes,
 )
-from probav_estimators.imaging import error_map
-from probav_estimators.scoring import scene_score
 
 from ._measure import Figure
+from ._scores import coverage, mean_score
 
 _WEIGHTS = "simulated-x3"
-_BORDER = 3
 _SEED = 14
 
 _RESAMPLED = {"resampling": "bicubic", "raw_pixel": (0.6, 1.15), "raw_rotation": (-10, 10)}
@@ -112,10 +110,12 @@ class _Table:
     def row(self, name, scenes, goal):
         """Figure of the scenes; without a goal FusionNet is to be ahead of the others."""
         scenes = list(scenes)
-        self.score, (one, two) = _fusion(self.net, scenes)
+        images, deviations = self.net.predict(scenes, return_std=True)
+        self.score = mean_score(images, scenes)
+        one, two = coverage(images, deviations, scenes)
         nine = InputComposer().transform(ClearanceSelector(k=9).transform(scenes))
         means = [np.clip(scene.read_mean(0, scene.scale), 0, 1) for scene in nine]
-        simple, learned = (_mean_score(x, scenes) for x in (means, self.srcnn.predict(scenes)))
+        simple, learned = (mean_score(x, scenes) for x in (means, self.srcnn.predict(scenes)))
         limit = min(1.0, simple, learned) if goal is None else goal
         return Figure(
             f"{name}, {len(scenes)} scenes: N / cPSNR; errors within one and two standard "
@@ -142,23 +142,6 @@ def _fit_srcnn(size, n_epochs):
             verbose=0,
         ),
     ).fit(make_scenes(40, size=size, random_state=0, n_jobs=-1))
-
-
-def _mean_score(images, scenes):
-    return float(np.mean([scene_score(*pair) for pair in zip(images, scenes, strict=True)]))
-
-
-def _fusion(net, scenes):
-    """Mean score, and which part of the errors lies within one and two standard deviations."""
-    scores, errors = [], []
-    for scene in scenes:
-        (image,), (deviation,) = net.predict([scene], return_std=True)
-        scores.append(scene_score(image, scene))
-        inside = np.s_[_BORDER:-_BORDER, _BORDER:-_BORDER]
-        error = error_map(image, scene.hr, scene.sm, border=_BORDER) / deviation[inside]
-        errors.append(np.abs(error[np.isfinite(error)]))
-    every = np.concatenate(errors)
-    return float(np.mean(scores)), [float(np.mean(every < limit)) for limit in (1, 2)]
 
 
 def _changed(scene, lr, qm):

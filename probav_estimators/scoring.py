@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .imaging import MAX_CPSNR, finite_cpsnr
+from .imaging import MAX_CPSNR, error_map, finite_cpsnr
 from .prediction import predict_in_turn
 from .scenes import check_scenes
 
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from .prediction import Predictor
     from .scenes import Scene
 
-__all__ = ["cpsnr_scorer", "mean_cpsnr", "probav_scorer", "scene_cpsnr", "scene_score"]
+__all__ = [
+    "cpsnr_scorer",
+    "mean_cpsnr",
+    "probav_scorer",
+    "scene_cpsnr",
+    "scene_score",
+    "standardized_errors",
+]
 
 
 def cpsnr_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None) -> float:
@@ -106,6 +113,31 @@ def scene_cpsnr(image: NDArray[Any], scene: Scene) -> float:
 def scene_score(image: NDArray[Any], scene: Scene) -> float:
     """Challenge score N / cPSNR of an image of a scene, both at most 107.1 dB; always finite."""
     return min(scene.norm, MAX_CPSNR) / scene_cpsnr(image, scene)  # type: ignore[operator, type-var]
+
+
+def standardized_errors(
+    image: NDArray[Any], deviation: NDArray[Any], scene: Scene, *, border: int = 3
+) -> NDArray[np.floating]:
+    """Errors of an image of a scene in standard deviations.
+
+    Parameters
+    ----------
+    image, deviation : arrays of shape (H, W)
+        Image and standard deviations, in [0, 1].
+    scene : Scene
+        With HR image.
+    border : int, default=3
+        Greatest shift that is forgiven, in HR pixels.
+
+    Returns
+    -------
+    array of shape (n,)
+        Of the clear pixels, at the best shift and without their mean error.
+    """
+    error = error_map(image, scene.hr, scene.sm, border=border)  # type: ignore[arg-type]
+    inside = slice(border, -border or None)
+    error = error / deviation[inside, inside]
+    return error[np.isfinite(error)]
 
 
 def _predicted_pairs(estimator, scenes):

@@ -78,7 +78,7 @@ class TestSensorModel:
         fine = np.kron(image, np.ones((8, 8), np.float32))
         expected = sample_ground(fine, (20, 20), pixel=24, sigma=0.4 * 24, shift=shift)
         sensor = SensorModel(3)
-        kernels = sensor.kernels(torch.tensor([[shift]]))
+        kernels = sensor.kernels(torch.tensor([[shift]]), sigma=0.4)
         channels = torch.nn.functional.pixel_unshuffle(torch.from_numpy(image)[None, None], 3)
         seen = sensor.see(channels, kernels)[0, 0].numpy()
         inside = np.s_[3:-3, 3:-3]
@@ -86,14 +86,14 @@ class TestSensorModel:
 
     @pytest.mark.parametrize("scale", [2, 3, 4])
     def test_weights_of_a_pixel_sum_to_one(self, scale):
-        kernels = SensorModel(scale).kernels(torch.rand(2, 3, 2) - 0.5)
+        kernels = SensorModel(scale).kernels(torch.rand(2, 3, 2) - 0.5, sigma=0.4)
         assert kernels.shape == (2, 3, scale**2, 5, 5)
         torch.testing.assert_close(kernels.sum(dim=(2, 3, 4)), torch.ones(2, 3))
 
     def test_back_projection_is_the_adjoint_of_see(self):
         generator = torch.Generator().manual_seed(0)
         sensor = SensorModel(3)
-        kernels = sensor.kernels(torch.rand(2, 4, 2, generator=generator) - 0.5)
+        kernels = sensor.kernels(torch.rand(2, 4, 2, generator=generator) - 0.5, sigma=0.4)
         image = torch.randn(2, 9, 12, 14, generator=generator)
         frames = torch.zeros(2, 4, 12, 14)
         frames[..., 2:-2, 2:-2] = torch.randn(2, 4, 8, 10, generator=generator)

@@ -24,9 +24,8 @@ _REFERENCE_PASSES = 3
 # know a place at all is no worse than what a scene varies by.
 _LOG_STD = (-12.0, 1.0)
 
-# Usual and least point spread function, in LR pixels.
-_USUAL_PSF_SIGMA = 0.33
-_LEAST_PSF_SIGMA = 0.05
+# Mean point spread function of the sensors of the training, in LR pixels.
+_MEAN_PSF_SIGMA = 0.33
 
 # A pixel that lies this many times the local scatter from the others has half its weight.
 _TOLERANCE = 2.0
@@ -126,7 +125,7 @@ class _Evidence:
 
     def __init__(self, sensor, frames, weights, fractions, distortion, psf, blur, reference):
         self.sensor = sensor
-        self.blurred = sensor.kernels(fractions, sigma=psf.clamp_min(_LEAST_PSF_SIGMA))
+        self.blurred = sensor.kernels(fractions, sigma=psf)
         self.sharp = sensor.kernels(fractions, sigma=_SPLAT_SIGMA, pixel=0)
         self.weights = weights
         guess = self._mean_of(frames, self.sharp, _filled_mean(frames, weights))
@@ -242,7 +241,7 @@ def _of_frame(images, number):
 def _told(blur):
     """Mean size of the point spread functions and its error, (n,) each, in handy units."""
     variance, error = blur.unbind(dim=1)
-    return 4 * (variance.clamp_min(_LEAST_PSF_SIGMA**2).sqrt() - _USUAL_PSF_SIGMA), 16 * error
+    return 4 * (variance.sqrt() - _MEAN_PSF_SIGMA), 16 * error
 
 
 def _box(images, size):

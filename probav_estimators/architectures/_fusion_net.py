@@ -13,10 +13,11 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.utils import to_tensor
 
-from ..imaging import blend_tiles, error_map
+from ..imaging import blend_tiles
 from ..losses import uncertainty_loss
 from ..prediction import stack_images
 from ..scenes import Scene, align_scene, check_scenes
+from ..scoring import standardized_errors
 from ..training import (
     FusionDataset,
     SceneNet,
@@ -355,7 +356,8 @@ class FusionNet(SceneNet):
         if self.reference == "middle":
             return None
         if self.reference == "clearest":
-            clearance = scene.frames.read_qm(alignment.index).sum(axis=(1, 2))
+            # One by one: the scene may be larger than memory.
+            clearance = [scene.frames.read_qm([i]).sum() for i in alignment.index]
             return int(alignment.index[np.argmax(clearance)])
         if self.reference not in alignment.index:
             raise ValueError(
@@ -417,18 +419,14 @@ class FusionNet(SceneNet):
         self.check_is_fitted()
         scenes = check_scenes(X, type(self).__name__, truth=True)
         levels = np.linspace(0, 1, 1001)
-        errors = [np.quantile(np.abs(self._standardized_errors(scene)), levels) for scene in scenes]
+        errors = []
+        for scene in scenes:
+            (image,), (deviation,) = self.predict([scene], return_std=True)
+            error = standardized_errors(image, deviation, scene, border=self.border)
+            errors.append(np.quantile(np.abs(error), levels))
         factor = np.quantile(np.concatenate(errors), min(1, _ONE_SIGMA * (1 + 1 / len(scenes))))
         self.module_.calibration *= float(factor)
         return self
-
-    def _standardized_errors(self, scene):
-        """Errors of the clear pixels in standard deviations, (n,)."""
-        (image,), (deviation,) = self.predict([scene], return_std=True)
-        error = error_map(image, scene.hr, scene.sm, border=self.border)
-        inside = slice(self.border, -self.border or None)
-        error = error / deviation[inside, inside]
-        return error[np.isfinite(error)]
 
     # What SceneNet asks
 

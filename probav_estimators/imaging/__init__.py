@@ -1,6 +1,6 @@
 """Pixel work on plain arrays: scores, upscaling, registration, radiometry, tiles."""
 
-from ._alignment import Alignment, align_frames, move_frames
+from ._alignment import Alignment, align_frames, move_frames, normalize_frames
 from ._clearance import select_clearest
 from ._distortion import DISTORTION_BLOCK, estimate_distortion
 from ._interpolation import (
@@ -49,6 +49,7 @@ __all__ = [
     "fit_radiometry",
     "move_bicubic",
     "move_frames",
+    "normalize_frames",
     "pad_window",
     "probav_score",
     "register_frames",

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ._distortion import estimate_distortion
-from ._psf import PsfEstimate, estimate_psf
+from ._psf import PsfEstimate
 from ._radiometry import MIN_STD, fit_radiometry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Alignment", "align_frames", "move_frames"]
+__all__ = ["Alignment", "align_frames", "move_frames", "normalize_frames"]
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,10 @@ class Alignment:
     level, std : float
         Mean and standard deviation of the scene's pixels.
     psf : PsfEstimate
-        Their point spread functions.
+        Their point spread functions, if they were estimated.
     distortion : float32 array of shape (t, 2, h', w')
-        Slow distortion of each frame, as :func:`estimate_distortion` finds it.
+        Slow distortion of each frame, as :func:`estimate_distortion` finds it; 0 if it was not
+        estimated.
     """
 
     index: NDArray[np.intp]
@@ -79,7 +79,7 @@ def align_frames(
     shifts: NDArray[np.float32],
     index: NDArray[np.intp],
 ) -> Alignment:
-    """Bring frames to one place, one gain and one offset; see their blur and distortion.
+    """Bring frames to one place, one gain and one offset.
 
     Parameters
     ----------
@@ -101,15 +101,46 @@ def align_frames(
     shifts = (shifts - shifts.mean(axis=0, dtype=np.float64)).astype(np.float32)
     height, width = lr.shape[1:]
     whole = slice(0, height), slice(0, width)
-    pixels = np.rint(shifts).astype(int)
-    moved, clear = move_frames(lr[index], qm[index], pixels, whole, whole)
-    gains, offsets, mean, known = fit_radiometry(moved, clear)
+    moved = move_frames(lr[index], qm[index], np.rint(shifts).astype(int), whole, whole)
+    gains, offsets, mean, known = fit_radiometry(*moved)
     level = float(mean[known].mean())
     std = max(float(mean[known].std()), MIN_STD)
-    frames = ((moved - offsets[:, None, None]) / gains[:, None, None] - level) / std
-    seen = frames * clear, clear, shifts - pixels.astype(np.float32)
-    psf, distortion = estimate_psf(*seen), estimate_distortion(*seen)
+    psf = PsfEstimate.unknown(len(index))
+    distortion = np.zeros((len(index), 2, 1, 1), np.float32)
     return Alignment(index, shifts, gains, offsets, level, std, psf, distortion)
+
+
+def normalize_frames(
+    lr: NDArray[np.float32],
+    qm: NDArray[np.bool_],
+    alignment: Alignment,
+    origin: tuple[slice, slice],
+    window: tuple[slice, slice],
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Frames in one place, of one gain and offset.
+
+    Parameters
+    ----------
+    lr : float32 array of shape (t, h, w)
+        Parts of the frames that take part.
+    qm : bool array of shape (t, h, w)
+        True where they are clear.
+    alignment : Alignment
+    origin, window : tuples of two slices
+        Rows and columns that were read and that are wanted, in LR pixels of the image.
+
+    Returns
+    -------
+    frames : float32 array of shape (t, h', w')
+        Moved by whole pixels, in standard deviations of the scene around its level; 0 where they
+        are not clear.
+    clear : bool array of shape (t, h', w')
+        False where nothing was read.
+    """
+    frames, clear = move_frames(lr, qm, alignment.pixels, origin, window)
+    gains, offsets = (x[:, None, None] for x in (alignment.gains, alignment.offsets))
+    level, std = np.float32(alignment.level), np.float32(alignment.std)
+    return ((frames - offsets) / gains - level) / std * clear, clear
 
 
 def move_frames(

@@ -60,19 +60,21 @@ def estimate_distortion(
        to stereo vision", International Joint Conference on Artificial Intelligence, 1981.
     """
     moved, weights = _smooth_at_one_place(frames, clear, fractions)
-    count = weights.sum(axis=0)
-    mean = (weights * moved).sum(axis=0) / np.maximum(count, 1e-3)
-    # A frame is compared with the others: its own part in the mean hides what it differs by.
-    share = weights / np.maximum(count, 1e-3)
-    residual = (moved - mean) / np.maximum(1 - share, 0.1)
-    weights *= share < 0.9
+    total = weights.sum(axis=0)
+    mean = (weights * moved).sum(axis=0) / np.maximum(total, 1e-3)
     wide = np.pad(mean, 1, mode="edge")
     down, right = (wide[2:, 1:-1] - wide[:-2, 1:-1]) / 2, (wide[1:-1, 2:] - wide[1:-1, :-2]) / 2
-    products = np.stack([-down * residual, -right * residual, residual**2], axis=1)
-    p, q, square = np.moveaxis(_block_means(weights[:, None] * products), 1, 0)
     slopes = np.stack([down * down, down * right, right * right])
-    a, b, c = np.moveaxis(_block_means(weights[:, None] * slopes), 1, 0)
-    count = np.maximum(_block_means(weights), 1e-3)
+    means = []
+    for image, weight in zip(moved, weights, strict=True):
+        # A frame is compared with the others: its own part in the mean hides what it differs by.
+        share = weight / np.maximum(total, 1e-3)
+        residual = (image - mean) / np.maximum(1 - share, 0.1)
+        weight = weight * (share < 0.9)
+        products = [-down * residual, -right * residual, residual**2, np.ones_like(mean)]
+        means.append(_block_means(weight * np.stack([*slopes, *products])))
+    a, b, c, p, q, square, count = np.stack(means, axis=1)
+    count = np.maximum(count, 1e-3)
     noise = square / count + 1e-6
     # What happens to be quiet is not trusted more than the rest of the frame.
     noise = np.maximum(noise, noise.mean(axis=(1, 2), keepdims=True))

@@ -28,7 +28,7 @@ _RINGS = np.linspace(0, 0.71, 36)
 _EXPECTED, _EXPECTED_ERROR = 0.11, 0.085
 # Standard error of what a place of 128 x 128 LR pixels shows, as measured on simulated sensors.
 _ERROR, _SIZE = 0.09, 128
-# LR pixels.
+# Point spread functions in LR pixels: of a sensor that nothing is known of, and the sharpest.
 _USUAL_SIGMA, _LEAST_SIGMA = 0.4, 0.05
 
 # What is expected of a frame before it is looked at: standard deviations of the relative error of
@@ -57,6 +57,11 @@ class PsfEstimate(NamedTuple):
     variance: float | None
     error: float
     differences: NDArray[np.float32]
+
+    @classmethod
+    def unknown(cls, n_frames: int) -> PsfEstimate:
+        """What is known of frames that were not looked at."""
+        return cls(None, inf, np.zeros((n_frames, 2), np.float32))
 
     def sigma(self, given: float | None = None) -> NDArray[np.float32]:
         """Standard deviations of the frames' point spread functions, for a model of the sensor.
@@ -87,17 +92,17 @@ class PsfEstimate(NamedTuple):
         Returns
         -------
         variance : float
-            In squared LR pixels.
+            In squared LR pixels, at least 0.05 squared.
         error : float
             The same; 0 if the variance was given.
         """
         if given is not None:
-            return given**2, 0.0
+            return max(given, _LEAST_SIGMA) ** 2, 0.0
         if self.variance is None:
             return _EXPECTED, _EXPECTED_ERROR
         trust = _EXPECTED_ERROR**2 / (_EXPECTED_ERROR**2 + self.error**2)
         mean = _EXPECTED + trust * (self.variance - _EXPECTED)
-        return mean, _EXPECTED_ERROR * sqrt(1 - trust)
+        return max(mean, _LEAST_SIGMA**2), _EXPECTED_ERROR * sqrt(1 - trust)
 
 
 def estimate_psf(
@@ -131,11 +136,11 @@ def estimate_psf(
        properties of cortical cells", Journal of the Optical Society of America A 4(12), 2379-2394,
        1987.
     """
-    differences = np.zeros((len(frames), 2), np.float32)
+    unknown = PsfEstimate.unknown(len(frames))
     clearance = clear.mean(axis=(1, 2))
     used = np.flatnonzero(clearance >= _MIN_CLEAR)
     if len(used) < MIN_FRAMES or not frames.any():
-        return PsfEstimate(None, inf, differences)
+        return unknown
     spectra = _Spectra(frames[used], clear[used], fractions[used])
     found, errors = spectra.differences()
     # What is hidden was filled in from the other frames, which have no difference.
@@ -144,6 +149,7 @@ def estimate_psf(
     found, errors = found / clearance, errors / clearance
     found -= np.average(found, axis=0, weights=1 / errors**2)
     true_variance = max(0.0, float(np.mean(found**2 - errors**2)))
+    differences = unknown.differences
     differences[used] = found * true_variance / (true_variance + errors**2)
     variance = spectra.variance()
     error = inf if variance is None else _ERROR * _SIZE / sqrt(frames[0].size)

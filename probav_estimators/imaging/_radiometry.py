@@ -69,7 +69,6 @@ def _fit_gain(frame, clear, mean):
     used = weight >= min(_GAIN_BLOCK**2 / 2, weight.max())
     weight = weight[used]
     seen, expected = (_block_sums(image * clear)[used] / weight for image in (frame, mean))
-    gain, offset = 1.0, 0.0
     trusted = weight
     for _ in range(_N_FITS):
         gain, offset = _fit_line(expected, seen, trusted)

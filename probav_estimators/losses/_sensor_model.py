@@ -8,8 +8,8 @@ from torch.nn.functional import conv2d, conv_transpose2d, pad
 
 __all__ = ["SensorModel"]
 
-# Response of a frame's pixel to the ground, in LR pixels: square pixels, blurred by the optics.
-_BLUR_SIGMA = 0.4
+# Sharpest point spread function, in LR pixels.
+_LEAST_SIGMA = 0.05
 # LR pixels beyond its own that a pixel responds to, for shifts of up to half a pixel.
 _REACH = 2
 
@@ -37,7 +37,7 @@ class SensorModel(nn.Module):
         self,
         fractions: torch.Tensor,
         *,
-        sigma: float | torch.Tensor = _BLUR_SIGMA,
+        sigma: float | torch.Tensor,
         pixel: float = 1.0,
     ) -> torch.Tensor:
         """Weights of the HR pixels in each pixel of a frame.
@@ -48,6 +48,7 @@ class SensorModel(nn.Module):
             Shifts of the frames' content, in LR pixels, of at most half a pixel.
         sigma : float or tensor of shape (n, t, 2)
             Of the Gaussian point spread function, in LR pixels; that of each frame along each axis.
+            0, as frames have that only fill a batch, counts as 0.05.
         pixel : float
             Side of a pixel that is sensitive to light, in LR pixels.
 
@@ -61,7 +62,7 @@ class SensorModel(nn.Module):
         # The middle of the pixel, seen from the first edge; the content moved, so it sees before.
         middle = _REACH + 0.5 - fractions[..., None]
         if isinstance(sigma, torch.Tensor):
-            sigma = sigma[..., None]
+            sigma = sigma.clamp_min(_LEAST_SIGMA)[..., None]
         covered = _cumulative_response(edges - middle, sigma, pixel).diff(dim=-1)
         covered = covered / covered.sum(dim=-1, keepdim=True)
         down, right = covered.unflatten(-1, (n_taps, self.scale)).unbind(dim=2)

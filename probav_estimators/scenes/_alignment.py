@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..imaging import DISTORTION_BLOCK, align_frames, move_frames, register_frames
+from ..imaging import (
+    DISTORTION_BLOCK,
+    align_frames,
+    estimate_distortion,
+    estimate_psf,
+    normalize_frames,
+    register_frames,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,8 +29,12 @@ __all__ = ["align_scene", "read_aligned"]
 _MAX_SURVEY = 512
 
 
+class NothingClearError(ValueError):
+    """No pixel of a scene is clear."""
+
+
 def align_scene(scene: Scene) -> Alignment:
-    """Estimate how the frames of a scene are brought together.
+    """Estimate how the frames of a scene are brought together, their blur and their distortion.
 
     Shifts are those that a FrameRegistrar left in the scene, else they are estimated. The image is
     placed in the middle of all frames: the best guess of where a truth lies. A frame that a
@@ -39,26 +50,32 @@ def align_scene(scene: Scene) -> Alignment:
 
     Raises
     ------
-    ValueError
-        If the quality maps call every pixel clouded.
+    NothingClearError
+        If the quality maps call every pixel clouded; a ValueError.
     """
     window = _clearest_part(scene)
     once = np.flatnonzero(~scene.frames.repeats)
     lr, qm = scene.frames.read_lr(once, window), scene.frames.read_qm(once, window)
     seen = qm.any(axis=(1, 2))
     if not seen.any():
-        raise ValueError(
+        raise NothingClearError(
             f"{scene.label}: the quality maps call every pixel of every frame clouded, so "
             "there is nothing to fuse: remove the scene, or give better maps"
         )
     shifts, placed = _placement(scene.frames, once, lr, qm)
     placed = placed & seen
-    alignment = align_frames(lr, qm, shifts, np.flatnonzero(placed if placed.any() else seen))
-    if lr.shape[1:] != scene.shape:
-        # Nothing is known of the distortion elsewhere.
-        nothing = np.zeros((len(alignment.index), 2, 1, 1), np.float32)
-        alignment = replace(alignment, distortion=nothing)
-    return replace(alignment, index=once[alignment.index])
+    index = np.flatnonzero(placed if placed.any() else seen)
+    alignment = replace(align_frames(lr, qm, shifts, index), index=once[index])
+    if not placed.any():
+        return alignment
+    frames, clear = normalize_frames(lr[index], qm[index], alignment, window, window)
+    psf = estimate_psf(frames, clear, alignment.fractions)
+    alignment = replace(alignment, psf=psf)
+    if frames.shape[1:] != scene.shape:
+        # Nothing would be known of the distortion elsewhere.
+        return alignment
+    distortion = estimate_distortion(frames, clear, alignment.fractions)
+    return replace(alignment, distortion=distortion)
 
 
 def _clearest_part(scene):
@@ -121,17 +138,14 @@ def read_aligned(
     origin = wanted[0], wanted[1]
     lr = scene.frames.read_lr(alignment.index, origin)
     qm = scene.frames.read_qm(alignment.index, origin)
-    frames, weights = move_frames(lr, qm, pixels, origin, window)
-    gains, offsets = (x[:, None, None] for x in (alignment.gains, alignment.offsets))
-    level, std = np.float32(alignment.level), np.float32(alignment.std)
-    frames = ((frames - offsets) / gains - level) / std
+    frames, weights = normalize_frames(lr, qm, alignment, origin, window)
     return {
-        "frames": frames * weights,
+        "frames": frames,
         "weights": weights.astype(np.float32),
         "fractions": alignment.fractions,
         "distortion": _at_pixels(alignment.distortion, window),
-        "level": np.array([level]),
-        "std": np.array([std]),
+        "level": np.array([alignment.level], np.float32),
+        "std": np.array([alignment.std], np.float32),
         "psf": alignment.psf.sigma(psf_sigma),
         "blur": np.array(alignment.psf.mean_variance(psf_sigma), np.float32),
     }
@@ -145,4 +159,4 @@ def _at_pixels(blocks, window):
         distance = np.abs(place.clip(0, n_blocks - 1)[:, None] - np.arange(n_blocks))
         along.append(np.maximum(1 - distance, 0).astype(np.float32))
     rows, columns = along
-    return np.ascontiguousarray(rows @ blocks.astype(np.float32) @ columns.T)
+    return np.ascontiguousarray(rows @ blocks @ columns.T)

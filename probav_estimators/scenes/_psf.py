@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..imaging import MIN_FRAMES
-from ._alignment import align_scene
+from ._alignment import NothingClearError, align_scene
 
 if TYPE_CHECKING:
     from ._scene import Scene
@@ -57,4 +57,7 @@ def estimate_psf_sigma(scenes: Sequence[Scene]) -> float:
 
 
 def _variance_of_scene(scene):
-    return align_scene(scene).psf.variance if scene.qm.any() else None
+    try:
+        return align_scene(scene).psf.variance
+    except NothingClearError:
+        return None

@@ -280,59 +280,51 @@ _A_MONTH = {
     "shadow_change": (0, 0.2),
     "missed_clouds": (0, 0.2),
 }
+# Of products that are mapped to a grid; the raw rows of all three lie alike.
+_MAPPED = _A_MONTH | {
+    "raw_rotation": (8, 14),
+    "resampling": "bicubic",
+    "distortion": (0, 0.2),
+    "dead_pixels": 0,
+    "saturation": (12000, MAX_VALUE),
+    "bits": 12,
+}
 
 #: Fields of each preset that differ from the defaults; `psf_sigma_lr` is in LR pixels.
 PRESETS = {
     "any": {},
     "plain": _NOTHING_ELSE
     | {"psf_sigma": (0.9, 1.5), "geolocation_error": 1.6 / 3, "noise": (12, 35)},
-    "proba-v": _A_MONTH
+    "proba-v": _MAPPED
     | {
         "psf_sigma_lr": (0.1, 0.8 / 3),
         "psf_variation": 0.05,
         "raw_pixel": (0.6, 1.15),
-        "raw_rotation": (8, 14),
-        "resampling": "bicubic",
         "geolocation_error": 1.6 / 3,
-        "distortion": (0, 0.2),
         "noise": (10, 25),
         "shot_noise": (0, 8),
         "stripes": (0, 0.003),
-        "dead_pixels": 0,
-        "saturation": (12000, MAX_VALUE),
-        "bits": 12,
     },
-    "sentinel-2": _A_MONTH
+    "sentinel-2": _MAPPED
     | {
         "psf_sigma_lr": (0.39, 0.54),
         "psf_variation": 0.02,
         "raw_pixel": (0.97, 1.03),
-        "raw_rotation": (8, 14),
-        "resampling": "bicubic",
         "geolocation_error": (0.2, 0.5),
-        "distortion": (0, 0.2),
         "noise": (6, 15),
         "shot_noise": (3, 8),
         "stripes": (0, 0.003),
-        "dead_pixels": 0,
-        "saturation": (12000, MAX_VALUE),
-        "bits": 12,
     },
-    "landsat-8": _A_MONTH
+    "landsat-8": _MAPPED
     | {
         "psf_sigma_lr": (0.3, 0.45),
         "psf_variation": 0.02,
         "raw_pixel": (0.95, 1.05),
-        "raw_rotation": (8, 14),
-        "resampling": "bicubic",
         "geolocation_error": (0.1, 0.3),
-        "distortion": (0, 0.2),
         "noise": (4, 10),
         "shot_noise": (2, 6),
         "stripes": (0, 0.002),
-        "dead_pixels": 0,
         "saturation": MAX_VALUE,
-        "bits": 12,
     },
 }
 

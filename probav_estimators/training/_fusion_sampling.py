@@ -44,15 +44,13 @@ def turn_sample(sample: dict[str, torch.Tensor], turn: int, flip: int) -> dict[s
     turned = dict(sample)
     for key in ("frames", "weights", "distortion"):
         turned[key] = turn_and_flip(sample[key], turn, flip).contiguous()
-    for _ in range(turn):
-        for key in _MOVES:
-            down, right = turned[key].unbind(dim=1)
-            turned[key] = torch.stack([-right, down], dim=1)
+    for key in _MOVES:
+        down, right = turned[key].unbind(dim=1)
+        for _ in range(turn):
+            down, right = -right, down
+        turned[key] = torch.stack([down, -right if flip else right], dim=1)
+    if turn % 2:
         turned["psf"] = turned["psf"].flip(1)
-    if flip:
-        for key in _MOVES:
-            down, right = turned[key].unbind(dim=1)
-            turned[key] = torch.stack([down, -right], dim=1)
     return turned
 
 
