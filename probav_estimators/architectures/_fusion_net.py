@@ -6,14 +6,14 @@ import inspect
 import os
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, overload
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.utils import to_tensor
 
-from ..imaging import blend_tiles
+from ..imaging import plan_blocks
 from ..losses import uncertainty_loss
 from ..prediction import stack_images
 from ..scenes import Scene, align_scene, check_scenes
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from ..imaging import Alignment, Block
     from ..losses import SceneLoss
     from ..prediction import Images
 
@@ -50,6 +51,25 @@ _ONE_SIGMA = 0.6827
 
 # Part of the frames that a variant of the self-ensemble with fewer frames has.
 _ENSEMBLE_FRAMES = 0.8
+
+# Rows that are read at a time where pixels are counted.
+_STRIP = 256
+
+
+class FusedBlock(NamedTuple):
+    """Part of an image.
+
+    Attributes
+    ----------
+    image, deviation : float32 arrays of shape (H', W')
+        In pixel values, not clipped, and the standard deviation of each pixel's error.
+    n_clear : uint16 array of shape (h', w')
+        How many frames are clear at each LR pixel.
+    """
+
+    image: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+    n_clear: NDArray[np.uint16]
 
 
 class FusionNet(SceneNet):
@@ -93,8 +113,9 @@ class FusionNet(SceneNet):
         Predictions to average: the first is of the scene as it is, the next 7 are of its flips and
         turns, those beyond 8 of flipped and turned parts of its frames.
     tile_size : int, default=256
-        Scenes that are larger, in LR pixels along an axis, are predicted in overlapping tiles of
-        about this size. None: as a whole.
+        Scenes that are larger, in LR pixels along an axis, are predicted in tiles of at most this
+        size, each with what surrounds it, so that they fit together without a seam. None: as a
+        whole.
 
     {attributes}
     width_, depth_ : int
@@ -110,8 +131,8 @@ class FusionNet(SceneNet):
     Notes
     -----
     With ``augment=True`` training also drops frames and pixels at random. A scene is registered
-    and measured once for each `fit`. The shifts of a scene of more than 512 x 512 LR pixels are
-    those of its clearest part of that size.
+    and measured once for each `fit`. A scene of more than 512 x 512 LR pixels is surveyed in
+    windows from border to border.
 
     Frames of constant value say nothing about detail; a place that no frame sees is filled from its
     surroundings, with a large standard deviation.
@@ -327,17 +348,80 @@ class FusionNet(SceneNet):
         self.check_inputs([scene])
         out = self._check_out(out, scene)
         alignment = align_scene(scene)
-        reference = self._reference_frame(scene, alignment)
-        variants = list(_variants(alignment, self.n_augment, reference))
-
-        def fuse(window):
-            fused = [self._fuse(scene, window, reference, *variant) for variant in variants]
-            image = sum(image for image, _ in fused) / len(fused)
-            variance = sum(deviation**2 for _, deviation in fused) / len(fused)
-            return np.stack([image, np.sqrt(variance)])
-
-        blend_tiles(fuse, scene.shape, self.scale_, self.tile_size, out)
+        reference = self.reference_frame(scene, alignment)
+        for block in plan_blocks(scene.shape, self.tile_size):
+            (fused,) = self.fuse_blocks(scene, alignment, [block], reference)
+            out[:, *block.place(self.scale_)] = fused.image, fused.deviation
         return out
+
+    def fuse_blocks(
+        self,
+        scene: Scene,
+        alignment: Alignment,
+        blocks: Sequence[Block],
+        reference: int | None = None,
+    ) -> list[FusedBlock]:
+        """Super-resolve blocks of a scene: each by itself, or several at a time.
+
+        Parameters
+        ----------
+        scene : Scene
+            Only the windows of the blocks are read.
+        alignment : Alignment
+            How its frames lie, as :func:`probav_estimators.scenes.align_scene` finds it.
+        blocks : list of Block
+            Of :func:`probav_estimators.imaging.plan_blocks`. Those whose windows have one shape are
+            computed together, which fills a GPU.
+        reference : int, default=None
+            Number of the frame that the image is to look like. None: the mean of all.
+
+        Returns
+        -------
+        list of FusedBlock
+        """
+        windows: dict[tuple[int, ...], list[int]] = {}
+        for number, block in enumerate(blocks):
+            shape = tuple(part.stop - part.start for part in block.window)
+            windows.setdefault(shape, []).append(number)
+        fused: dict[int, FusedBlock] = {}
+        for numbers in windows.values():
+            chosen = [blocks[number] for number in numbers]
+            for number, one in zip(
+                numbers, self._fuse(scene, alignment, chosen, reference), strict=True
+            ):
+                fused[number] = one
+        return [fused[number] for number in range(len(blocks))]
+
+    def reference_frame(self, scene: Scene, alignment: Alignment) -> int | None:
+        """Number of the frame that the parameter `reference` stands for.
+
+        Parameters
+        ----------
+        scene : Scene
+        alignment : Alignment
+            How its frames lie.
+
+        Returns
+        -------
+        int or None
+            None: the mean of all.
+
+        Raises
+        ------
+        ValueError
+            If that frame does not take part.
+        """
+        if self.reference == "middle":
+            return None
+        if self.reference == "clearest":
+            return int(alignment.index[np.argmax(_clearance(scene, alignment.index))])
+        if self.reference not in alignment.index:
+            raise ValueError(
+                f"{scene.label}: frame {self.reference} cannot be the reference, as it is "
+                "not there, repeats another, is clouded or could not be placed: use one of "
+                f"{', '.join(map(str, alignment.index))}, or reference='clearest'"
+            )
+        return self.reference
 
     def _check_out(self, out, scene):
         shape = (2, *(self.scale_ * length for length in scene.shape))
@@ -351,23 +435,28 @@ class FusionNet(SceneNet):
             )
         return out
 
-    def _reference_frame(self, scene, alignment):
-        """Number of the frame that the image is to look like; None: the mean of all."""
-        if self.reference == "middle":
-            return None
-        if self.reference == "clearest":
-            # One by one: the scene may be larger than memory.
-            clearance = [scene.frames.read_qm([i]).sum() for i in alignment.index]
-            return int(alignment.index[np.argmax(clearance)])
-        if self.reference not in alignment.index:
-            raise ValueError(
-                f"{scene.label}: frame {self.reference} cannot be the reference, as it is "
-                "not there, repeats another, is clouded or could not be placed: use one of "
-                f"{', '.join(map(str, alignment.index))}, or reference='clearest'"
-            )
-        return self.reference
+    def _fuse(self, scene, alignment, blocks, reference):
+        """Fused blocks whose windows have one shape."""
+        images = variances = 0
+        n_clear = []
+        for chosen, turn, flip in _variants(alignment, self.n_augment, reference):
+            samples = [self._read(scene, chosen, block.window, reference) for block in blocks]
+            if not n_clear:
+                n_clear = [sample["weights"].sum(dim=0).numpy() for sample in samples]
+            turned = [(turn_sample(sample, turn, flip), {}) for sample in samples]
+            outputs = self.evaluation_step(collate_frames(turned)).cpu()
+            # A flip is undone before the turns that came before it.
+            outputs = turn_and_flip(turn_and_flip(outputs, 0, flip), -turn, False).numpy()
+            images, variances = images + outputs[:, 0], variances + outputs[:, 1] ** 2
+        images, deviations = images / self.n_augment, np.sqrt(variances / self.n_augment)
+        fused = []
+        for number, block in enumerate(blocks):
+            inside = block.inside(self.scale_)
+            clear = n_clear[number][block.inside(1)].astype(np.uint16)
+            fused.append(FusedBlock(images[number][inside], deviations[number][inside], clear))
+        return fused
 
-    def _fuse(self, scene, window, reference, alignment, turn, flip):
+    def _read(self, scene, alignment, window, reference):
         sample = read_sample(scene, alignment, window, psf_sigma=self.psf_sigma)
         if reference is not None:
             number = alignment.index.tolist().index(reference)
@@ -376,11 +465,7 @@ class FusionNet(SceneNet):
             gain, offset = alignment.gains[number], alignment.offsets[number]
             sample["level"] = gain * sample["level"] + offset
             sample["std"] = gain * sample["std"]
-        batch = collate_frames([(turn_sample(sample, turn, flip), {})])
-        image = self.evaluation_step(batch)[0].cpu()
-        # A flip is undone before the turns that came before it.
-        image = turn_and_flip(turn_and_flip(image, 0, flip), -turn, False)
-        return image.numpy()
+        return sample
 
     def calibrate(self, X: Sequence[Scene]) -> Self:
         """Scale the standard deviations to the errors on scenes with HR images.
@@ -576,6 +661,15 @@ def _check_layout(weights):
         )
 
 
+def _clearance(scene, index):
+    """Clear pixels of some frames, counted in strips: the scene may be larger than memory."""
+    height, width = scene.shape
+    return sum(
+        scene.frames.read_qm(index, (slice(row, row + _STRIP), slice(0, width))).sum(axis=(1, 2))
+        for row in range(0, height, _STRIP)
+    )
+
+
 def _variants(alignment, n_augment, reference):
     """(alignment, turn, flip) of the predictions that are averaged."""
     rng = np.random.default_rng(0)
@@ -585,6 +679,6 @@ def _variants(alignment, n_augment, reference):
         if number >= 8 and t > 1:
             part = rng.permutation(t)[: max(1, round(_ENSEMBLE_FRAMES * t))]
             part = np.union1d(part, np.flatnonzero(alignment.index == reference))
-            # In the middle of all: the images are to lie on each other.
-            chosen = alignment.choose(part, centre=slice(None))
+            # The images are to lie on each other.
+            chosen = alignment.choose(part, move=False)
         yield chosen, number % 4, number // 4 % 2

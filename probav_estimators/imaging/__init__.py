@@ -1,8 +1,10 @@
-"""Pixel work on plain arrays: scores, upscaling, registration, radiometry, tiles."""
+"""Pixel work on plain arrays: scores, upscaling, registration, radiometry, blocks."""
 
+from ._adjustment import Adjustment, adjust_shifts
 from ._alignment import Alignment, align_frames, move_frames, normalize_frames
+from ._blocks import Block, plan_blocks
 from ._clearance import select_clearest
-from ._distortion import DISTORTION_BLOCK, estimate_distortion
+from ._distortion import distortion_nodes, estimate_distortion
 from ._interpolation import (
     BICUBIC_REACH,
     clearest_mean,
@@ -24,24 +26,25 @@ from ._pixels import as_mask, as_pixels, check_pixels, to_uint16
 from ._psf import MIN_FRAMES, PsfEstimate, estimate_psf
 from ._radiometry import fit_radiometry
 from ._registration import Registration, register_frames
-from ._tiling import blend_tiles
 
 __all__ = [
     "BICUBIC_REACH",
-    "DISTORTION_BLOCK",
     "MAX_CPSNR",
     "MIN_FRAMES",
+    "Adjustment",
     "Alignment",
+    "Block",
     "PsfEstimate",
     "Registration",
+    "adjust_shifts",
     "align_frames",
     "as_mask",
     "as_pixels",
     "bias_corrected_mse",
-    "blend_tiles",
     "check_pixels",
     "clearest_mean",
     "cpsnr",
+    "distortion_nodes",
     "error_map",
     "estimate_distortion",
     "estimate_psf",
@@ -51,6 +54,7 @@ __all__ = [
     "move_frames",
     "normalize_frames",
     "pad_window",
+    "plan_blocks",
     "probav_score",
     "register_frames",
     "select_clearest",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,8 +34,11 @@ class Alignment:
     psf : PsfEstimate
         Their point spread functions, if they were estimated.
     distortion : float32 array of shape (t, 2, h', w')
-        Slow distortion of each frame, as :func:`estimate_distortion` finds it; 0 if it was not
-        estimated.
+        Slow distortion of each frame at some nodes: how much further down and to the right its
+        content lies there, in LR pixels; 0 if it was not estimated. It is linear between the nodes
+        and constant beyond them.
+    nodes : tuple of two float arrays of shapes (h',) and (w',)
+        Where they are: rows and columns in LR pixels, the first pixel being from 0 to 1.
     """
 
     index: NDArray[np.intp]
@@ -45,6 +49,7 @@ class Alignment:
     std: float
     psf: PsfEstimate
     distortion: NDArray[np.float32]
+    nodes: tuple[NDArray[np.float64], NDArray[np.float64]]
 
     @property
     def pixels(self) -> NDArray[np.intp]:
@@ -57,11 +62,30 @@ class Alignment:
         return self.shifts - self.pixels.astype(np.float32)
 
     def choose(
-        self, chosen: NDArray[Any] | slice, *, centre: NDArray[Any] | slice | None = None
+        self,
+        chosen: NDArray[Any] | slice,
+        *,
+        centre: NDArray[Any] | slice | None = None,
+        move: bool = True,
     ) -> Self:
-        """The same with some of the frames, in the middle of these or of those in `centre`."""
+        """The same with some of the frames.
+
+        Parameters
+        ----------
+        chosen : array or slice
+            Which of those that take part.
+        centre : array or slice, default=None
+            Those in whose middle the image is to lie. None: the chosen ones.
+        move : bool, default=True
+            Whether it is to lie there; False: it stays in its place.
+
+        Returns
+        -------
+        Alignment
+        """
         shifts = self.shifts[chosen]
-        shifts = shifts - (shifts if centre is None else self.shifts[centre]).mean(axis=0)
+        if move:
+            shifts = shifts - (shifts if centre is None else self.shifts[centre]).mean(axis=0)
         return replace(
             self,
             index=self.index[chosen],
@@ -74,40 +98,50 @@ class Alignment:
 
 
 def align_frames(
-    lr: NDArray[np.float32],
-    qm: NDArray[np.bool_],
-    shifts: NDArray[np.float32],
-    index: NDArray[np.intp],
+    parts: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], shifts: NDArray[np.float32]
 ) -> Alignment:
-    """Bring frames to one place, one gain and one offset.
+    """Bring frames to one gain and offset, by what some parts of a place show.
 
     Parameters
     ----------
-    lr : float32 array of shape (t, h, w)
-        Frames.
-    qm : bool array of shape (t, h, w)
-        Quality maps, True where a frame is clear.
+    parts : list of (float32, bool) arrays of shapes (t, h, w)
+        Frames, and quality maps that are True where a frame is clear. Each part has the same
+        frames.
     shifts : float32 array of shape (t, 2)
-        How far the content of each frame lies down and to the right, in LR pixels.
-    index : int array
-        Frames that take part.
+        How far the content of each frame lies down and to the right of the image that is wanted,
+        in LR pixels.
 
     Returns
     -------
     Alignment
-        Its place is the middle of the frames that take part.
+        Of these frames, numbered from 0.
     """
-    shifts = shifts[index]
-    shifts = (shifts - shifts.mean(axis=0, dtype=np.float64)).astype(np.float32)
-    height, width = lr.shape[1:]
-    whole = slice(0, height), slice(0, width)
-    moved = move_frames(lr[index], qm[index], np.rint(shifts).astype(int), whole, whole)
-    gains, offsets, mean, known = fit_radiometry(*moved)
-    level = float(mean[known].mean())
-    std = max(float(mean[known].std()), MIN_STD)
-    psf = PsfEstimate.unknown(len(index))
-    distortion = np.zeros((len(index), 2, 1, 1), np.float32)
-    return Alignment(index, shifts, gains, offsets, level, std, psf, distortion)
+    pixels = np.rint(shifts).astype(int)
+    moved = []
+    for lr, qm in parts:
+        whole = slice(0, lr.shape[1]), slice(0, lr.shape[2])
+        moved.append(move_frames(lr, qm, pixels, whole, whole))
+    widths = np.cumsum([lr.shape[2] for lr, _ in moved])[:-1]
+    frames, clear = (np.concatenate(x, axis=2) for x in zip(*moved, strict=True))
+    gains, offsets, mean, known = fit_radiometry(frames, clear)
+    inside = [
+        image[seen]
+        for image, seen in zip(*(np.split(x, widths, axis=1) for x in (mean, known)), strict=True)
+        if seen.any()
+    ]
+    # Between parts the land may differ by more than any detail does.
+    variances, counts = [float(x.std()) ** 2 for x in inside], [x.size for x in inside]
+    return Alignment(
+        index=np.arange(len(shifts)),
+        shifts=shifts,
+        gains=gains,
+        offsets=offsets,
+        level=float(mean[known].mean()),
+        std=max(float(np.sqrt(np.average(variances, weights=counts))), MIN_STD),
+        psf=PsfEstimate.unknown(len(shifts)),
+        distortion=np.zeros((len(shifts), 2, 1, 1), np.float32),
+        nodes=(np.zeros(1), np.zeros(1)),
+    )
 
 
 def normalize_frames(

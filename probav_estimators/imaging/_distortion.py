@@ -12,10 +12,10 @@ from ._interpolation import move_bicubic
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DISTORTION_BLOCK", "estimate_distortion"]
+__all__ = ["distortion_nodes", "estimate_distortion"]
 
-#: Side in LR pixels of the blocks in which distortion is told.
-DISTORTION_BLOCK = 8
+# Side in LR pixels of the blocks in which distortion is told.
+_BLOCK = 8
 
 # Blocks along each axis that a shift is fitted to.
 _WINDOW = 5
@@ -78,9 +78,17 @@ def estimate_distortion(
     noise = square / count + 1e-6
     # What happens to be quiet is not trusted more than the rest of the frame.
     noise = np.maximum(noise, noise.mean(axis=(1, 2), keepdims=True))
-    samples = (_WINDOW * DISTORTION_BLOCK) ** 2 / _PIXELS_PER_SAMPLE / noise
+    samples = (_WINDOW * _BLOCK) ** 2 / _PIXELS_PER_SAMPLE / noise
     moves = _shrunk_solution(*(samples * x for x in (a, b, c, p, q)))
     return np.stack(moves, axis=1).clip(-_GREATEST, _GREATEST).astype(np.float32)
+
+
+def distortion_nodes(
+    field: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows and columns of the middles of the blocks of a field, in LR pixels."""
+    rows, columns = (np.arange(length, dtype=np.float64) for length in field.shape[-2:])
+    return (rows + 0.5) * _BLOCK, (columns + 0.5) * _BLOCK
 
 
 def _shrunk_solution(a, b, c, p, q):
@@ -112,7 +120,7 @@ def _smooth_at_one_place(frames, clear, fractions):
 def _block_means(images):
     """Means over blocks, and then over squares of them."""
     *_, height, width = images.shape
-    rows, columns = np.arange(0, height, DISTORTION_BLOCK), np.arange(0, width, DISTORTION_BLOCK)
+    rows, columns = np.arange(0, height, _BLOCK), np.arange(0, width, _BLOCK)
     sums = np.add.reduceat(np.add.reduceat(images, rows, axis=-2), columns, axis=-1)
     sums /= np.outer(np.diff(rows, append=height), np.diff(columns, append=width))
     size = [1] * (images.ndim - 2) + [_WINDOW, _WINDOW]

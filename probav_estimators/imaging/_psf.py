@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,6 +63,16 @@ class PsfEstimate(NamedTuple):
     def unknown(cls, n_frames: int) -> PsfEstimate:
         """What is known of frames that were not looked at."""
         return cls(None, inf, np.zeros((n_frames, 2), np.float32))
+
+    @classmethod
+    def mean_of(cls, estimates: Sequence[PsfEstimate]) -> PsfEstimate:
+        """What several places of the same frames show together."""
+        variances = [one.variance for one in estimates if one.variance is not None]
+        differences = np.stack([one.differences for one in estimates]).mean(axis=0).astype("f4")
+        if not variances:
+            return cls(None, inf, differences)
+        error = float(np.mean([one.error for one in estimates if one.variance is not None]))
+        return cls(float(np.mean(variances)), error / sqrt(len(variances)), differences)
 
     def sigma(self, given: float | None = None) -> NDArray[np.float32]:
         """Standard deviations of the frames' point spread functions, for a model of the sensor.

@@ -1,6 +1,6 @@
 """Scenes: one place each, seen several times; from arrays and folders, read when asked for."""
 
-from ._alignment import align_scene, read_aligned
+from ._alignment import align_bands, align_scene, read_aligned
 from ._frames import WHOLE, DerivedFrames, Frames, StoredFrames
 from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_files
 from ._psf import estimate_psf_sigma
@@ -16,6 +16,7 @@ __all__ = [
     "Scene",
     "SceneFiles",
     "StoredFrames",
+    "align_bands",
     "align_scene",
     "check_scenes",
     "estimate_psf_sigma",

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..imaging import (
-    DISTORTION_BLOCK,
+    PsfEstimate,
     align_frames,
+    distortion_nodes,
     estimate_distortion,
     estimate_psf,
     normalize_frames,
-    register_frames,
 )
+from ._survey import Survey, place_frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Alignment
     from ._scene import Scene
+    from ._survey import Placement
 
-__all__ = ["align_scene", "read_aligned"]
-
-# LR pixels along each axis in which shifts, gains and texture are measured.
-_MAX_SURVEY = 512
+__all__ = ["align_bands", "align_scene", "read_aligned"]
 
 
 class NothingClearError(ValueError):
@@ -43,6 +42,7 @@ def align_scene(scene: Scene) -> Alignment:
     Parameters
     ----------
     scene : Scene
+        One of more than 512 LR pixels along an axis is surveyed in windows from border to border.
 
     Returns
     -------
@@ -53,50 +53,66 @@ def align_scene(scene: Scene) -> Alignment:
     NothingClearError
         If the quality maps call every pixel clouded; a ValueError.
     """
-    window = _clearest_part(scene)
-    once = np.flatnonzero(~scene.frames.repeats)
-    lr, qm = scene.frames.read_lr(once, window), scene.frames.read_qm(once, window)
-    seen = qm.any(axis=(1, 2))
-    if not seen.any():
-        raise NothingClearError(
-            f"{scene.label}: the quality maps call every pixel of every frame clouded, so "
-            "there is nothing to fuse: remove the scene, or give better maps"
-        )
-    shifts, placed = _placement(scene.frames, once, lr, qm)
-    placed = placed & seen
+    return align_bands([scene])[0]
+
+
+def align_bands(scenes: Sequence[Scene]) -> list[Alignment]:
+    """Estimate how the frames of bands that were taken together are brought to one grid.
+
+    Parameters
+    ----------
+    scenes : list of Scene
+        The bands of one place. Frames of one number were taken at one time and have one shift,
+        which the band with most texture tells.
+
+    Returns
+    -------
+    list of Alignment
+        One a band. Each lies in the middle of the frames of all bands.
+
+    Raises
+    ------
+    NothingClearError
+        If the quality maps of a band call every pixel clouded; a ValueError.
+    """
+    surveys = [Survey(scene.frames) for scene in scenes]
+    for scene, survey in zip(scenes, surveys, strict=True):
+        if not survey.seen.any():
+            raise NothingClearError(
+                f"{scene.label}: the quality maps call every pixel of every frame clouded, so "
+                "there is nothing to fuse: remove the scene, or give better maps"
+            )
+    placement = place_frames(surveys)
+    return [_align_band(survey, placement) for survey in surveys]
+
+
+def _align_band(survey: Survey, placement: Placement) -> Alignment:
+    seen = survey.seen.any(axis=0)
+    placed = placement.placed[survey.numbers] & seen
     index = np.flatnonzero(placed if placed.any() else seen)
-    alignment = replace(align_frames(lr, qm, shifts, index), index=once[index])
+    numbers = survey.numbers[index]
+    parts = [
+        (lr[index], qm[index]) for lr, qm in (survey.read(number) for number in survey.clearest())
+    ]
+    alignment = align_frames(parts, placement.shifts[numbers])
+    alignment = replace(
+        alignment,
+        index=survey.once[index],
+        distortion=placement.distortion[numbers],
+        nodes=placement.nodes,
+    )
     if not placed.any():
         return alignment
-    frames, clear = normalize_frames(lr[index], qm[index], alignment, window, window)
-    psf = estimate_psf(frames, clear, alignment.fractions)
-    alignment = replace(alignment, psf=psf)
-    if frames.shape[1:] != scene.shape:
-        # Nothing would be known of the distortion elsewhere.
+    estimates = []
+    for lr, qm in parts:
+        whole = slice(0, lr.shape[1]), slice(0, lr.shape[2])
+        frames, clear = normalize_frames(lr, qm, alignment, whole, whole)
+        estimates.append(estimate_psf(frames, clear, alignment.fractions))
+    alignment = replace(alignment, psf=PsfEstimate.mean_of(estimates))
+    if not survey.is_whole:
         return alignment
     distortion = estimate_distortion(frames, clear, alignment.fractions)
-    return replace(alignment, distortion=distortion)
-
-
-def _clearest_part(scene):
-    """The window of a scene that is surveyed: all of it, if it is not too large."""
-    parts = []
-    for length in scene.shape:
-        bounds = np.linspace(0, length, -(-length // _MAX_SURVEY) + 1).astype(int).tolist()
-        parts.append([slice(*ends) for ends in pairwise(bounds)])
-    windows = list(product(*parts))
-    if len(windows) == 1:
-        return windows[0]
-    return max(windows, key=lambda window: np.count_nonzero(scene.frames.read_qm(window=window)))
-
-
-def _placement(frames, index, lr, qm):
-    """Shifts of some frames as they are read, and which of them are known."""
-    if not frames.aligned and frames.shifts is None:
-        return register_frames(lr, qm)
-    placed = np.ones(len(frames), bool) if frames.placed is None else frames.placed
-    shifts = np.zeros((len(frames), 2), np.float32) if frames.aligned else frames.shifts
-    return shifts[index], placed[index]
+    return replace(alignment, distortion=distortion, nodes=distortion_nodes(distortion))
 
 
 def read_aligned(
@@ -136,14 +152,13 @@ def read_aligned(
         first = int(np.clip(part.start + low, 0, length - 1))
         wanted.append(slice(first, int(np.clip(part.stop + high, first + 1, length))))
     origin = wanted[0], wanted[1]
-    lr = scene.frames.read_lr(alignment.index, origin)
-    qm = scene.frames.read_qm(alignment.index, origin)
+    lr, qm = scene.frames.read(alignment.index, origin)
     frames, weights = normalize_frames(lr, qm, alignment, origin, window)
     return {
         "frames": frames,
         "weights": weights.astype(np.float32),
         "fractions": alignment.fractions,
-        "distortion": _at_pixels(alignment.distortion, window),
+        "distortion": _at_pixels(alignment.distortion, alignment.nodes, window),
         "level": np.array([alignment.level], np.float32),
         "std": np.array([alignment.std], np.float32),
         "psf": alignment.psf.sigma(psf_sigma),
@@ -151,12 +166,13 @@ def read_aligned(
     }
 
 
-def _at_pixels(blocks, window):
-    """Values of the pixels of a window, (..., h, w), from those of blocks, linear in between."""
+def _at_pixels(field, nodes, window):
+    """Values at the pixels of a window, (..., h, w), of a field that is linear between nodes."""
     along = []
-    for part, n_blocks in zip(window, blocks.shape[-2:], strict=True):
-        place = (np.arange(part.start, part.stop) + 0.5) / DISTORTION_BLOCK - 0.5
-        distance = np.abs(place.clip(0, n_blocks - 1)[:, None] - np.arange(n_blocks))
-        along.append(np.maximum(1 - distance, 0).astype(np.float32))
+    for part, places in zip(window, nodes, strict=True):
+        at = np.arange(part.start, part.stop) + 0.5
+        # What each node has to say, one after the other.
+        weights = [np.interp(at, places, unit) for unit in np.eye(len(places))]
+        along.append(np.stack(weights, axis=1).astype(np.float32))
     rows, columns = along
-    return np.ascontiguousarray(rows @ blocks @ columns.T)
+    return np.ascontiguousarray(rows @ field @ columns.T)

@@ -118,6 +118,26 @@ class Frames(ABC):
         bool array of shape (t, h', w')
         """
 
+    def read(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Pixels and quality maps of some frames.
+
+        Override it where one reading gives both, such as files whose values say what is no data.
+
+        Parameters
+        ----------
+        index, window : sequence of int and tuple of two slices
+            As for `read_lr`.
+
+        Returns
+        -------
+        float32 and bool array of shape (t, h', w')
+        """
+        return self.read_lr(index, window), self.read_qm(index, window)
+
     @property
     def shifts(self) -> NDArray[np.float32] | None:
         """Estimated shifts, (t, 2) float32 LR pixels (down, right), or None."""

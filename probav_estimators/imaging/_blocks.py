@@ -1,0 +1,84 @@
+"""Blocks: parts of an image that are computed each by itself, with what surrounds them."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+__all__ = ["Block", "plan_blocks"]
+
+# Blocks begin at multiples of this, because layers that work in squares of pixels do.
+_GRID = 8
+
+# LR pixels around a block that its values depend on. What lies further off has no part in them, so
+# that blocks fit together without a seam, however an image is divided.
+_HALO = 64
+
+
+class Block(NamedTuple):
+    """One part of an image, in LR pixels.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the plan.
+    rows, columns : slice
+        The part itself.
+    window : tuple of two slices
+        What it is computed from: the part and its surroundings, as far as there are any.
+    """
+
+    number: int
+    rows: slice
+    columns: slice
+    window: tuple[slice, slice]
+
+    def inside(self, scale: int) -> tuple[slice, slice]:
+        """The part within an image of the window, in HR pixels."""
+        parts = (self.rows, self.columns)
+        rows, columns = (
+            slice(scale * (part.start - wide.start), scale * (part.stop - wide.start))
+            for part, wide in zip(parts, self.window, strict=True)
+        )
+        return rows, columns
+
+    def place(self, scale: int) -> tuple[slice, slice]:
+        """The part within the whole image, in HR pixels."""
+        return (
+            slice(scale * self.rows.start, scale * self.rows.stop),
+            slice(scale * self.columns.start, scale * self.columns.stop),
+        )
+
+
+def plan_blocks(shape: tuple[int, int], block_size: int | None) -> list[Block]:
+    """Divide an image into blocks; the plan depends on these two arguments alone.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Of the image, in LR pixels.
+    block_size : int
+        LR pixels of a block along each axis at most, rounded up to a multiple of 8. Those at the
+        lower and right border may be smaller, all others have one size. None: one block is the
+        whole.
+
+    Returns
+    -------
+    list of Block
+        Row by row.
+    """
+    rows, columns = (_divide(length, block_size) for length in shape)
+    return [
+        Block(number, down, right, (_widen(down, shape[0]), _widen(right, shape[1])))
+        for number, (down, right) in enumerate(product(rows, columns))
+    ]
+
+
+def _divide(length, block_size):
+    n_blocks = 1 if block_size is None else -(-length // (_GRID * -(-block_size // _GRID)))
+    step = _GRID * -(-length // (_GRID * n_blocks))
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def _widen(part, length):
+    return slice(max(part.start - _HALO, 0), min(part.stop + _HALO, length))

@@ -1,0 +1,51 @@
+"""Blocks: together they are the whole, each with what surrounds it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probav_estimators.imaging import plan_blocks
+
+LENGTHS = st.integers(1, 700)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, LENGTHS, st.sampled_from([None, 64, 100, 256]), st.integers(2, 4))
+def test_every_pixel_is_in_one_block(height, width, size, scale):
+    count = np.zeros((height, width), int)
+    large = np.zeros((scale * height, scale * width), bool)
+    blocks = plan_blocks((height, width), size)
+    for number, block in enumerate(blocks):
+        assert block.number == number
+        count[block.rows, block.columns] += 1
+        large[block.place(scale)] = True
+    assert (count == 1).all()
+    assert large.all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, LENGTHS, st.sampled_from([64, 100, 256]))
+def test_windows_lie_on_the_grid_of_layers_and_hold_64_pixels_around(height, width, size):
+    for block in plan_blocks((height, width), size):
+        for part, wide, length in zip(
+            (block.rows, block.columns), block.window, (height, width), strict=True
+        ):
+            assert wide.start % 8 == part.start % 8 == 0
+            assert part.stop - part.start <= size + 8
+            assert wide.start == 0 or wide.start == part.start - 64
+            assert wide.stop == length or wide.stop == part.stop + 64
+
+
+def test_a_block_is_found_in_the_image_of_its_window():
+    image = np.random.default_rng(0).random((3 * 300, 3 * 140))
+    for block in plan_blocks((300, 140), 96):
+        window = tuple(slice(3 * part.start, 3 * part.stop) for part in block.window)
+        np.testing.assert_array_equal(image[window][block.inside(3)], image[block.place(3)])
+
+
+@pytest.mark.parametrize("length", [256, 257, 300, 512, 513])
+def test_blocks_are_of_about_one_size(length):
+    sizes = [block.rows.stop - block.rows.start for block in plan_blocks((length, 8), 256)]
+    assert len(sizes) == -(-length // 256)
+    assert min(sizes) > max(sizes) - 8 * len(sizes)

@@ -1,0 +1,124 @@
+"""Survey of large places and of several bands: one shift for each frame, on one grid."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probav_estimators import FusionNet, Scene, make_scenes
+from probav_estimators.imaging import adjust_shifts
+from probav_estimators.scenes import align_bands, align_scene, read_aligned
+
+
+def centred(shifts):
+    return shifts - shifts.mean(axis=0)
+
+
+class TestAdjustment:
+    @settings(max_examples=50, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(2, 12))
+    def test_shifts_are_found_whatever_each_place_refers_to(self, seed, n_places, n_frames):
+        rng = np.random.default_rng(seed)
+        true = rng.normal(size=(n_frames, 2))
+        placed = rng.random((n_places, n_frames)) < 0.7
+        placed[:, 0] |= placed.any(axis=1)
+        placed[0, 0] = True
+        measured = true + rng.normal(size=(n_places, 1, 2))
+        adjusted = adjust_shifts(measured, placed)
+        known = adjusted.placed
+        np.testing.assert_array_equal(known, placed.any(axis=0))
+        np.testing.assert_allclose(adjusted.shifts[known], centred(true[known]), atol=1e-5)
+        assert not adjusted.shifts[~known].any()
+        assert np.abs(adjusted.residuals).max() < 1e-6
+
+    def test_of_two_groups_that_no_frame_ties_the_larger_is_placed(self):
+        placed = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 1, 0, 1]], bool)
+        assert adjust_shifts(np.zeros((3, 5, 2)), placed).placed.tolist() == [0, 0, 1, 1, 1]
+
+    def test_what_differs_between_places_is_distortion(self):
+        shifts = np.zeros((4, 6, 2))
+        shifts[:, 2, 0] = [-0.3, -0.1, 0.1, 0.3]
+        residuals = adjust_shifts(shifts, np.ones((4, 6), bool)).residuals
+        # Part of it goes into the references of the places, which the other frames share.
+        np.testing.assert_allclose(residuals[:, 2, 0], [-0.25, -0.083, 0.083, 0.25], atol=0.01)
+        noise = np.random.default_rng(0).normal(0, 0.02, (4, 6, 2))
+        assert np.abs(adjust_shifts(noise, np.ones((4, 6), bool)).residuals).max() < 0.01
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """A strip of more than 512 LR pixels."""
+    return make_scenes(1, size=(72, 1100), n_frames=6, sensor="sentinel-2", random_state=3)[0]
+
+
+class TestLargeScenes:
+    def test_shifts_are_those_of_the_whole(self, wide):
+        alignment = align_scene(wide)
+        true = wide.true_shifts[alignment.index]
+        assert np.abs(alignment.shifts - centred(true)).max() < 0.1
+
+    def test_a_frame_that_is_clouded_in_most_windows_is_placed_by_the_rest(self, wide):
+        qm = wide.qm
+        qm[:3, :, :700] = False
+        qm[3:5, :, 800:] = False
+        alignment = align_scene(Scene(wide.lr, qm))
+        assert alignment.index.tolist() == [0, 1, 2, 3, 4, 5]
+        assert np.abs(alignment.shifts - centred(wide.true_shifts)).max() < 0.15
+
+    def test_a_slow_distortion_is_followed(self, wide):
+        """Columns of one frame are 1/1000 wider than those of the others."""
+        lr, qm = wide.lr, np.ones(wide.qm.shape, bool)
+        columns = np.arange(lr.shape[2])
+        from_ = columns + (columns - 550) / 1000
+        lr[1] = np.stack([np.interp(from_, columns, row) for row in lr[1]])
+        alignment = align_scene(Scene(lr, qm))
+        field = read_aligned(Scene(lr, qm), alignment)["distortion"][:, 1].mean(axis=1)
+        slope = np.polyfit(columns, field[1] - np.delete(field, 1, axis=0).mean(axis=0), 1)[0]
+        assert -0.0012 < slope < -0.0006
+
+    def test_contrast_is_that_within_windows(self):
+        """The land rises from east to west by far more than anything varies."""
+        rng = np.random.default_rng(0)
+        lr = rng.normal(0.2, 0.01, (3, 64, 1200)) + np.linspace(0, 0.6, 1200)
+        assert 0.02 < align_scene(Scene(lr, np.ones(lr.shape, bool))).std < 0.06
+
+
+class TestBands:
+    @pytest.fixture
+    def bands(self):
+        (scene,) = make_scenes(1, size=64, n_frames=6, sensor="sentinel-2", random_state=1)
+        flat = 0.1 + 0.05 * scene.lr + np.random.default_rng(0).normal(0, 1e-4, scene.lr.shape)
+        return [Scene(np.float32(flat), scene.qm), scene]
+
+    def test_all_have_the_shifts_of_the_one_with_texture(self, bands):
+        weak, strong = align_bands(bands)
+        alone = align_scene(bands[1])
+        np.testing.assert_array_equal(strong.shifts, alone.shifts)
+        np.testing.assert_array_equal(weak.shifts, alone.shifts[np.isin(alone.index, weak.index)])
+
+    def test_clouds_in_one_band_do_not_move_it(self, bands):
+        qm = bands[0].qm
+        qm[:3] = False
+        clouded = Scene(bands[0].lr, qm)
+        weak, strong = align_bands([clouded, bands[1]])
+        assert set(weak.index) < set(strong.index)
+        of_all = dict(zip(strong.index.tolist(), strong.shifts.tolist(), strict=True))
+        assert weak.shifts.tolist() == [of_all[number] for number in weak.index.tolist()]
+
+    def test_what_is_clouded_in_the_band_with_texture_is_placed_by_another(self, bands):
+        qm = bands[1].qm
+        qm[2] = False
+        weaker = Scene(0.5 * bands[1].lr, bands[1].qm)
+        _, other = align_bands([Scene(bands[1].lr, qm), weaker])
+        assert other.index.tolist() == [0, 1, 2, 3, 4, 5]
+        assert np.abs(other.shifts - align_scene(weaker).shifts).max() < 0.05
+
+
+def test_an_image_is_the_same_however_it_is_divided():
+    (scene,) = make_scenes(1, size=(150, 230), scale=2, n_frames=5, random_state=0)
+    images = [
+        FusionNet.from_pretrained("simulated-x2", verbose=0, tile_size=size).predict_into(scene)
+        for size in (None, 128, 64)
+    ]
+    for image in images[1:]:
+        assert np.abs(image - images[0]).max() < 1e-5
