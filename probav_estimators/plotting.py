@@ -56,7 +56,10 @@ def plot_comparison(
     _show(axes[0, -1], hr, "HR image", **grey)
     _draw_scores(axes[1, -1], scores)
 
-    errors = {name: error_map(image, hr, scene.sm) for name, image in images.items()}  # type: ignore[arg-type]
+    errors = {
+        name: error_map(image, hr, scene.sm, data_range=scene.data_range)  # type: ignore[arg-type]
+        for name, image in images.items()
+    }
     limit = np.nanpercentile(np.abs(np.concatenate([e.ravel() for e in errors.values()])), 99.5)
     places = axes[:, 1:-1].T
     for (image_axes, error_axes), (name, image) in zip(places, images.items(), strict=True):

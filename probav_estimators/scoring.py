@@ -107,7 +107,7 @@ def mean_cpsnr(estimator: Predictor, scenes: Sequence[Scene]) -> float:
 
 def scene_cpsnr(image: NDArray[Any], scene: Scene) -> float:
     """The cPSNR of an image of a scene in dB, at most 107.1: the error of 16-bit rounding."""
-    return finite_cpsnr(image, scene.hr, scene.sm)  # type: ignore[arg-type]
+    return finite_cpsnr(image, scene.hr, scene.sm, data_range=scene.data_range)  # type: ignore[arg-type]
 
 
 def scene_score(image: NDArray[Any], scene: Scene) -> float:
@@ -134,7 +134,8 @@ def standardized_errors(
     array of shape (n,)
         Of the clear pixels, at the best shift and without their mean error.
     """
-    error = error_map(image, scene.hr, scene.sm, border=border)  # type: ignore[arg-type]
+    truth: Any = scene.hr, scene.sm
+    error = error_map(image, *truth, border=border, data_range=scene.data_range)
     inside = slice(border, -border or None)
     error = error / deviation[inside, inside]
     return error[np.isfinite(error)]

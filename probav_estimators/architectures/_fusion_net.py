@@ -293,7 +293,7 @@ class FusionNet(SceneNet):
         Returns
         -------
         images : float32 array of shape (n, H, W), or a list of such images if their sizes differ
-            In [0, 1].
+            In [0, 1], unless a scene has a `value_range`.
         deviations : the same
             Standard deviation of each pixel's error, in pixel values, once the image's mean error
             and its shift by whole pixels are taken away; only with `return_std`.
@@ -310,7 +310,7 @@ class FusionNet(SceneNet):
         with show_progress(self, len(scenes)) as progress:
             for scene in scenes:
                 image, deviation = self.predict_into(scene)
-                images.append(np.clip(image, 0, 1, out=image))
+                images.append(image if scene.value_range else np.clip(image, 0, 1, out=image))
                 deviations.append(deviation)
                 progress.update()
         if return_std:

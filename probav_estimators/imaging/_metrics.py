@@ -47,7 +47,12 @@ def bias_corrected_mse(count: Any, total: Any, total_of_squares: Any) -> Any:
 
 
 def cpsnr(
-    sr: NDArray[Any], hr: NDArray[Any], sm: NDArray[Any] | None = None, *, border: int = 3
+    sr: NDArray[Any],
+    hr: NDArray[Any],
+    sm: NDArray[Any] | None = None,
+    *,
+    border: int = 3,
+    data_range: float | None = None,
 ) -> float:
     """Clear, bias-corrected, shift-tolerant peak signal-to-noise ratio.
 
@@ -63,6 +68,9 @@ def cpsnr(
         Status map, True where `hr` is clear. None: everywhere.
     border : int, default=3
         Greatest shift that is forgiven, in HR pixels.
+    data_range : float, default=None
+        Greatest less least value that there can be, for images of any range. None: values lie in
+        [0, 1], or are all those of an unsigned integer.
 
     Returns
     -------
@@ -87,19 +95,24 @@ def cpsnr(
     >>> round(cpsnr(hr[::-1], hr), 2)
     22.89
     """
-    sr, hr, clear = _check_images(sr, hr, sm, border)
+    sr, hr, clear = _check_images(sr, hr, sm, border, data_range)
     cmse = _cmse_of_shifts(sr, hr, clear, border).min()
     return float(-10 * np.log10(cmse)) if cmse > 0 else float("inf")
 
 
 def finite_cpsnr(
-    sr: NDArray[Any], hr: NDArray[Any], sm: NDArray[Any] | None = None, *, border: int = 3
+    sr: NDArray[Any],
+    hr: NDArray[Any],
+    sm: NDArray[Any] | None = None,
+    *,
+    border: int = 3,
+    data_range: float | None = None,
 ) -> float:
     """The :func:`cpsnr`, at most `MAX_CPSNR`: what scorers take means of.
 
     Parameters
     ----------
-    sr, hr, sm, border : arrays and int
+    sr, hr, sm, border, data_range : arrays, int and float
         As for :func:`cpsnr`.
 
     Returns
@@ -117,30 +130,35 @@ def finite_cpsnr(
     .. [1] W. R. Bennett, "Spectra of quantized signals", Bell System Technical Journal 27(3),
        446-472, 1948.
     """
-    return min(cpsnr(sr, hr, sm, border=border), MAX_CPSNR)
+    return min(cpsnr(sr, hr, sm, border=border, data_range=data_range), MAX_CPSNR)
 
 
 def error_map(
-    sr: NDArray[Any], hr: NDArray[Any], sm: NDArray[Any] | None = None, *, border: int = 3
+    sr: NDArray[Any],
+    hr: NDArray[Any],
+    sm: NDArray[Any] | None = None,
+    *,
+    border: int = 3,
+    data_range: float | None = None,
 ) -> NDArray[np.float32]:
     """Errors HR - SR that :func:`cpsnr` is made of: at the best shift, without their mean.
 
     Parameters
     ----------
-    sr, hr, sm, border : arrays and int
+    sr, hr, sm, border, data_range : arrays, int and float
         As for :func:`cpsnr`.
 
     Returns
     -------
     float32 array of shape (H - 2 * border, W - 2 * border)
-        NaN where `sm` is not clear.
+        In units of `data_range`; NaN where `sm` is not clear.
 
     Raises
     ------
     ValueError
         For the reasons that :func:`cpsnr` has.
     """
-    sr, hr, clear = _check_images(sr, hr, sm, border)
+    sr, hr, clear = _check_images(sr, hr, sm, border, data_range)
     cmse = _cmse_of_shifts(sr, hr, clear, border)
     row, column = np.unravel_index(cmse.argmin(), cmse.shape)
     height, width = (length - 2 * border for length in hr.shape)
@@ -297,7 +315,7 @@ def _levels(sr, hr, clear):
     return np.float32(sr_sum / max(count, 1.0)), np.float32(hr_sum / max(count, 1.0))
 
 
-def _check_images(sr, hr, sm, border):
+def _check_images(sr, hr, sm, border, data_range):
     sr, hr = np.asarray(sr), np.asarray(hr)
     clear = np.ones(hr.shape, bool) if sm is None else as_mask(sm, "sm")
     for name, image in (("sr", sr), ("sm", clear)):
@@ -305,8 +323,19 @@ def _check_images(sr, hr, sm, border):
             raise ValueError(
                 f"{name} has shape {image.shape} and hr has {hr.shape}: both must be one (H, W)"
             )
-    sr = as_pixels(sr, "sr")
-    hr = as_pixels(hr, "hr", None if sm is None else clear)
+    if data_range is None:
+        sr = as_pixels(sr, "sr")
+        hr = as_pixels(hr, "hr", None if sm is None else clear)
+    else:
+        sr, hr = (_in_units(image, data_range, name) for name, image in (("sr", sr), ("hr", hr)))
     if border < 0 or min(hr.shape) <= 2 * border:
         raise ValueError(f"border={border} leaves nothing of an image of shape {hr.shape}")
     return sr, hr, clear
+
+
+def _in_units(image, data_range, name):
+    if not (np.isfinite(data_range) and data_range > 0):
+        raise ValueError(f"data_range must be a positive number, got {data_range!r}")
+    if not np.isfinite(image).all():
+        raise ValueError(f"{name} has NaN or infinite values: fill them, and hide them by sm")
+    return (image / np.float64(data_range)).astype(np.float32)

@@ -61,7 +61,8 @@ def check_pixels(values: NDArray[Any], name: str, clear: NDArray[np.bool_] | Non
         return
     if values.dtype.kind != "f":
         raise ValueError(
-            f"{name} has values of type {values.dtype}: give uint16, uint8, or floats in [0, 1]"
+            f"{name} has values of type {values.dtype}: give uint16, uint8, or floats in [0, 1]; "
+            "or say what they mean, Scene(..., value_range=(0, 10000))"
         )
     low, high = values.min(initial=0), values.max(initial=0)
     if low >= 0 and high <= 1:
@@ -78,6 +79,8 @@ def check_pixels(values: NDArray[Any], name: str, clear: NDArray[np.bool_] | Non
             remedy = _FILL
     if clear is not None and not (bad & clear).any():
         remedy = "the mask hides all of them, fill them, np.where(mask, ..., 0)"
+    if high > _LARGEST_REFLECTANCE and finite.all():
+        remedy = f"{remedy}; or pass Scene(..., value_range=(low, high))"
     raise ValueError(
         f"{name} has {what}: {_count_and_place(bad)}; floats must lie in [0, 1]: {remedy}"
     )

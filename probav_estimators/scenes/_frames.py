@@ -14,7 +14,7 @@ from ._fingerprint import digest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WHOLE", "DerivedFrames", "Frames", "StoredFrames"]
+__all__ = ["WHOLE", "DerivedFrames", "Frames", "StoredFrames", "WindowFrames"]
 
 #: The window that is all of an image.
 WHOLE = (slice(None), slice(None))
@@ -282,6 +282,54 @@ class DerivedFrames(Frames):
     def fingerprint(self) -> str:
         """Hash of the source's fingerprint, the class and its parameters; reads no pixels."""
         return digest(self.source.fingerprint(), type(self).__qualname__, self._parameters)
+
+
+class WindowFrames(DerivedFrames):
+    """The part of other frames that a window covers.
+
+    Parameters
+    ----------
+    frames : Frames
+    window : tuple of two slices
+        Rows and columns in LR pixels, with both ends.
+    """
+
+    def __init__(self, frames: Frames, window: tuple[slice, slice]) -> None:
+        super().__init__(frames, window=[(part.start, part.stop) for part in window])
+        self._window = window
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self._window
+        return rows.stop - rows.start, columns.stop - columns.start
+
+    def read_lr(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.float32]:
+        return self.source.read_lr(index, self._within(window))
+
+    def read_qm(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.bool_]:
+        return self.source.read_qm(index, self._within(window))
+
+    def read(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        return self.source.read(index, self._within(window))
+
+    def _within(self, window):
+        parts = []
+        for part, whole, length in zip(window, self._window, self.shape, strict=True):
+            start, stop, _ = part.indices(length)
+            parts.append(slice(whole.start + start, whole.start + stop))
+        return tuple(parts)
 
 
 class StoredFrames(Frames):

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..imaging import as_mask, as_pixels, clearest_mean, finite_cpsnr, pad_window, upscale_bicubic
+from ..imaging import (
+    as_mask,
+    as_pixels,
+    check_pixels,
+    clearest_mean,
+    finite_cpsnr,
+    pad_window,
+    upscale_bicubic,
+)
 from ._fingerprint import digest
-from ._frames import WHOLE, Frames, StoredFrames
+from ._frames import WHOLE, Frames, StoredFrames, WindowFrames
 from ._layout import band_by_name, list_scene_files
 from ._norms import find_norms
 from ._png import ArrayImage, ClearMask, PngImage
 from ._snapshots import keep_mask, keep_pixels
+from ._stored_values import ArrayStack, MaskStack, ValueFrames, Values, is_dask, open_ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +42,8 @@ class Scene:
     Parameters
     ----------
     lr : array of shape (t, h, w)
-        Low-resolution frames; uint16, uint8 or float in [0, 1].
+        Low-resolution frames; uint16, uint8 or float in [0, 1]. Values of any type and range with
+        `value_range`. A dask array is read window by window.
     qm : array of shape (t, h, w), default=None
         Quality maps, True (or 1 or 255) where a frame is clear. None: all clear, with a warning.
     hr : array of shape (H, W), default=None
@@ -46,6 +56,11 @@ class Scene:
         The challenge's names look like "imgset0594".
     band : str, default=None
         Spectral band, such as "RED" or "NIR".
+    value_range : tuple of two floats, default=None
+        Values that stand for pixels of 0 and 1, such as (0, 10000) for reflectances in 1/10000.
+        Those of `lr` and `hr` may lie outside of it, as clouds and water do, and pixels then lie
+        outside [0, 1]; NaN is taken as clouded in `lr`, and is allowed in `hr` where `sm` hides it.
+        None: [0, 1], or all values of an unsigned integer.
 
     Raises
     ------
@@ -62,8 +77,9 @@ class Scene:
     Notes
     -----
     Arrays are copied, integers in their own type, so that a scene stays what it was. A memory map
-    (``numpy.memmap``) is not: leave its file as it is while the scene is in use. A scene of arrays
-    pickles with its pixels, one of a folder as its paths.
+    (``numpy.memmap``) is not: leave its file as it is while the scene is in use. Neither are dask
+    arrays nor any `lr` and `qm` with `value_range`, of which windows are read and checked when they
+    are asked for. A scene of arrays pickles with its pixels, one of a folder as its paths.
 
     Examples
     --------
@@ -85,8 +101,13 @@ class Scene:
         norm: float | None = None,
         name: str | None = None,
         band: str | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> None:
         label = _label(name)
+        if value_range is not None or is_dask(lr):
+            frames = _value_frames(lr, qm, value_range, label)
+            self._set_up_checked(frames, hr, sm, norm, name, band, value_range)
+            return
         lr, clear = _as_stack(lr, f"{label}: lr"), None
         maps: list[ArrayImage] | list[ClearMask] | None = None
         if qm is not None:
@@ -110,15 +131,15 @@ class Scene:
             maps = [ClearMask(image) for image in images]
         self._set_up_checked(StoredFrames(images, maps), hr, sm, norm, name, band)
 
-    def _set_up_checked(self, frames, hr, sm, norm, name, band):
-        hr, sm = _keep_truth(hr, sm, _label(name))
-        self._set_up(frames, hr, sm, norm, name, band)
+    def _set_up_checked(self, frames, hr, sm, norm, name, band, value_range=None):
+        hr, sm = _keep_truth(hr, sm, _label(name), value_range)
+        self._set_up(frames, hr, sm, norm, name, band, value_range)
         if self._truth.shape is not None:
             self._truth.check_scale()
         if sm is not None:
             self._truth.read_sm()
 
-    def _set_up(self, frames, hr, sm, norm, name, band):
+    def _set_up(self, frames, hr, sm, norm, name, band, value_range=None):
         if norm is not None and not (np.isfinite(norm) and norm > 0):
             raise ValueError(
                 f"{_label(name)}: norm must be a positive number of dB, got {norm!r}: give the N "
@@ -127,7 +148,8 @@ class Scene:
         self.name = name
         self.band = band
         self._frames = frames
-        self._truth = _Truth(frames, hr, sm, norm)
+        self._value_range = value_range
+        self._truth = _Truth(frames, hr, sm, norm, value_range)
         self._composition = None
         self._upscaling = None
 
@@ -180,6 +202,7 @@ class Scene:
         norm: float | None = None,
         name: str | None = None,
         band: str | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> Self:
         """Scene of a source of frames of your own.
 
@@ -189,6 +212,8 @@ class Scene:
             Asked for its shape if there is a truth, and for pixels once they are needed.
         hr, sm, norm, name, band : arrays, float and str
             As for :class:`Scene`.
+        value_range : tuple of two floats, default=None
+            Values of `hr` that stand for pixels of 0 and 1. With it, pixels may lie outside [0, 1].
 
         Returns
         -------
@@ -210,7 +235,7 @@ class Scene:
                 "Frames, or pass arrays to Scene"
             )
         scene = cls.__new__(cls)
-        scene._set_up_checked(frames, hr, sm, norm, name, band)
+        scene._set_up_checked(frames, hr, sm, norm, name, band, value_range)
         return scene
 
     @classmethod
@@ -255,6 +280,16 @@ class Scene:
     def sm(self) -> NDArray[np.bool_] | None:
         """Status map, (H, W) bool, True = clear; None if there is neither a map nor an image."""
         return self._truth.read_sm() if self._truth.shape is not None else None
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Values that stand for pixels of 0 and 1, or None: pixels lie in [0, 1]."""
+        return self._value_range
+
+    @property
+    def data_range(self) -> float | None:
+        """What :func:`~probav_estimators.cpsnr` is told of the scene: None, or 1 of any range."""
+        return self._truth.data_range
 
     @property
     def has_hr(self) -> bool:
@@ -481,6 +516,23 @@ class Scene:
         """Scene whose `inputs` is upscaled once it is composed."""
         return self._changed(_upscaling=upscaling)
 
+    def crop(self, window: tuple[slice, slice]) -> Self:
+        """The part of the scene that a window covers, still lazy.
+
+        Parameters
+        ----------
+        window : tuple of two slices
+            Rows and columns in LR pixels.
+
+        Returns
+        -------
+        Scene
+            Without norm, which belongs to the whole.
+        """
+        scene = self._changed(_frames=WindowFrames(self._frames, open_ends(window, self.shape)))
+        scene._truth = self._truth.crop(scene._frames, open_ends(window, self.shape))
+        return scene
+
     @property
     def label(self) -> str:
         """What messages call the scene: "scene imgset0594", or "unnamed scene"."""
@@ -505,8 +557,9 @@ class Scene:
 class _Truth:
     """HR image, status map and norm of a place, shared by all scenes that show it."""
 
-    def __init__(self, frames, hr, sm, norm):
+    def __init__(self, frames, hr, sm, norm, value_range):
         self.hr = hr
+        self._value_range = value_range
         self._frames = frames
         self._sm = ClearMask(hr) if sm is None and hr is not None else sm
         self._norm = self._given_norm = norm
@@ -526,8 +579,24 @@ class _Truth:
             baseline = clearest_mean(
                 self._frames.read_lr(), self._frames.read_qm(), self.check_scale()
             )
-            self._norm = finite_cpsnr(baseline, self.read_hr(), self.read_sm())
+            self._norm = finite_cpsnr(
+                baseline, self.read_hr(), self.read_sm(), data_range=self.data_range
+            )
         return self._norm
+
+    @property
+    def data_range(self):
+        """None where pixels lie in [0, 1], else 1."""
+        return None if self._value_range is None else 1.0
+
+    def crop(self, frames, window):
+        """The truth of a window of the frames."""
+        if self.shape is None:
+            return _Truth(frames, None, None, None, self._value_range)
+        scale = self.check_scale()
+        large = tuple(slice(scale * part.start, scale * part.stop) for part in window)
+        hr, sm = (x and ArrayImage(x.read()[large], x.where) for x in (self.hr, self._sm))
+        return _Truth(frames, hr, sm, None, self._value_range)
 
     def fingerprint(self):
         """Hash of the images and of the norm, where it was given and not computed."""
@@ -553,6 +622,8 @@ class _Truth:
 
     def read_hr(self, window=WHOLE):
         self.check_scale()
+        if self._value_range is not None:
+            return self.hr.read()[window].copy()
         pixels = as_pixels(self.hr.read()[window], self.hr.where)
         return pixels if pixels.base is None else pixels.copy()
 
@@ -587,9 +658,13 @@ def _as_stack(values, name):
         stack = np.asarray(values)
     except ValueError:
         raise ValueError(f"{name} has images of different sizes: all must be (h, w)") from None
-    if stack.ndim != 3 or 0 in stack.shape:
-        raise ValueError(f"{name} has shape {stack.shape}: it must be (t, h, w), none of them 0")
+    _check_stack(stack, name)
     return stack
+
+
+def _check_stack(stack, name):
+    if len(stack.shape) != 3 or 0 in stack.shape:
+        raise ValueError(f"{name} has shape {stack.shape}: it must be (t, h, w), none of them 0")
 
 
 def _as_image(values, name):
@@ -599,7 +674,38 @@ def _as_image(values, name):
     return image
 
 
-def _keep_truth(hr, sm, label):
+def _value_frames(lr, qm, value_range, label):
+    """Frames of arrays that are not read as a whole, which `value_range` gives a meaning."""
+    lr = lr if hasattr(lr, "shape") and hasattr(lr, "dtype") else np.asarray(lr)
+    _check_stack(lr, f"{label}: lr")
+    if lr.dtype.kind not in "uif":
+        raise ValueError(
+            f"{label}: lr has values of type {lr.dtype}: give integers or floats, of one band"
+        )
+    if value_range is None:
+        if lr.dtype.kind == "i":
+            check_pixels(np.empty(0, lr.dtype), f"{label}: lr")
+        value_range = (0, np.iinfo(lr.dtype).max) if lr.dtype.kind == "u" else (0, 1)
+    low, high = value_range
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise ValueError(
+            f"{label}: value_range must be two finite numbers, the lower first, got {value_range!r}"
+        )
+    masks = None
+    if qm is not None:
+        qm = qm if hasattr(qm, "shape") and hasattr(qm, "dtype") else np.asarray(qm)
+        _check_stack(qm, f"{label}: qm")
+        if qm.shape != lr.shape:
+            raise ValueError(
+                f"{label}: qm has shape {qm.shape} and lr has {lr.shape}: give one quality "
+                "map for each frame, of its size"
+            )
+        masks = MaskStack(ArrayStack(qm, f"{label}: qm"), as_mask)
+    values = Values((float(low), float(high)))
+    return ValueFrames(ArrayStack(lr, f"{label}: lr"), values, masks)
+
+
+def _keep_truth(hr, sm, label, value_range=None):
     clear = None
     if sm is not None:
         sm = ArrayImage(keep_mask(_as_image(sm, f"{label}: sm"), f"{label}: sm"), f"{label}: sm")
@@ -607,5 +713,21 @@ def _keep_truth(hr, sm, label):
     if hr is not None:
         hr = _as_image(hr, f"{label}: hr")
         fits = clear is not None and clear.dtype == bool and clear.shape == hr.shape
+        if value_range is not None:
+            hr = _convert_truth(hr, clear if fits else None, value_range, f"{label}: hr")
+            return ArrayImage(hr, f"{label}: hr"), sm
         hr = ArrayImage(keep_pixels(hr, f"{label}: hr", clear if fits else None), f"{label}: hr")
     return hr, sm
+
+
+def _convert_truth(hr, clear, value_range, name):
+    """Pixels of an image of any range; 0 where there is no data, which a mask must hide."""
+    valid = Values(value_range).is_valid(hr)
+    shown = ~valid if clear is None else ~valid & clear
+    if shown.any():
+        raise ValueError(
+            f"{name} has NaN or infinite values in {np.count_nonzero(shown):,} of {hr.size:,} "
+            "pixels that are clear: hide them by sm"
+        )
+    pixels = Values(tuple(map(float, value_range))).to_pixels(hr[None], [0])[0]
+    return np.where(valid, pixels, np.float32(0))

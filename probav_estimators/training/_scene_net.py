@@ -374,7 +374,7 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         Returns
         -------
         float32 array of shape (n, H, W), or a list of such images if their sizes differ
-            In [0, 1].
+            In [0, 1], unless a scene has a `value_range`.
 
         Raises
         ------
@@ -389,8 +389,12 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
         averager = ViewAverager(dataset.n_views)
         with show_progress(self, len(scenes)) as progress:
             for batch in self.get_iterator(dataset):
-                predicted = self.evaluation_step(batch)[:, 0].clamp(0, 1).cpu().numpy()
-                for number, image in averager.add(batch[1]["scene"].tolist(), predicted):
+                predicted = self.evaluation_step(batch)[:, 0].cpu().numpy()
+                numbers = batch[1]["scene"].tolist()
+                for image, number in zip(predicted, numbers, strict=True):
+                    if scenes[number].value_range is None:
+                        np.clip(image, 0, 1, out=image)
+                for number, image in averager.add(numbers, predicted):
                     images[number] = image
                     progress.update()
         return stack_images(images)

@@ -1,0 +1,261 @@
+"""Frames of stored values of any kind and range, converted window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ._frames import WHOLE, Frames
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ArrayStack", "MaskStack", "Stack", "ValueFrames", "Values", "is_dask", "open_ends"]
+
+# Frames are looked at in windows of this many LR pixels to tell which are empty.
+_WINDOW = 512
+
+
+class Stack(Protocol):
+    """Images of one size that are stored somewhere."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(t, h, w)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+
+    def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[Any]:
+        """Stored values of some images: (t, h', w')."""
+
+    def where(self, number: int) -> str:
+        """What messages call an image."""
+
+
+class ArrayStack:
+    """Images in one array: of numpy, a memory map, of dask or of zarr.
+
+    Parameters
+    ----------
+    values : array of shape (t, h, w)
+        Is not copied, and read where it is asked for.
+    name : str
+        What messages call it.
+    """
+
+    def __init__(self, values: Any, name: str) -> None:
+        self.values = values
+        self.name = name
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.values.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.values.dtype
+
+    def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[Any]:
+        if is_dask(self.values):
+            return self.values[list(index)][:, *window].compute()
+        if not len(index):
+            return np.empty((0, 0, 0), self.dtype)
+        return np.stack([np.asarray(self.values[number, *window]) for number in index])
+
+    def where(self, number: int) -> str:
+        return f"{self.name}[{number}]"
+
+
+def is_dask(values: object) -> bool:
+    """Whether this is a dask array, which is not to be read as a whole."""
+    return hasattr(values, "__dask_graph__") and hasattr(values, "chunks")
+
+
+@dataclass(frozen=True)
+class Values:
+    """What stored values mean: physical value = stored * scale + offset.
+
+    Attributes
+    ----------
+    value_range : tuple of two floats
+        Physical values that stand for pixels of 0 and 1.
+    scale, offset : float or array of shape (t,)
+        Of all frames, or of each.
+    nodata : float, default=None
+        Stored value that stands for no data. NaN does in any case.
+    """
+
+    value_range: tuple[float, float] = (0.0, 1.0)
+    scale: float | NDArray[np.floating] = 1.0
+    offset: float | NDArray[np.floating] = 0.0
+    nodata: float | None = None
+
+    def to_pixels(self, stored: NDArray[Any], index: Sequence[int]) -> NDArray[np.float32]:
+        """Pixels of some frames' stored values: (t, h, w) float32, around [0, 1]."""
+        low, high = self.value_range
+        scale, offset = (self._of(value, index) for value in (self.scale, self.offset))
+        # In double precision where a single one would lose what the values hold.
+        wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
+        kind = np.float64 if wide else np.float32
+        gains, offsets = scale / (high - low), (offset - low) / (high - low)
+        return (stored * gains.astype(kind) + offsets.astype(kind)).astype(np.float32, copy=False)
+
+    def to_stored(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Stored values of pixels, not rounded; those of the first frame, if frames differ."""
+        low, high = self.value_range
+        scale, offset = (self._of(value, [0]).item() for value in (self.scale, self.offset))
+        return (pixels.astype(np.float64) * (high - low) + low - offset) / scale
+
+    @property
+    def step(self) -> float:
+        """How many stored values one pixel value is."""
+        low, high = self.value_range
+        return (high - low) / abs(self._of(self.scale, [0]).item())
+
+    def is_valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where stored values are data."""
+        valid = np.isfinite(stored) if stored.dtype.kind == "f" else np.ones(stored.shape, bool)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            valid &= stored != self.nodata
+        return valid
+
+    @staticmethod
+    def _of(value, index):
+        values = np.asarray(value, np.float64)
+        return (values if values.ndim == 0 else values[list(index)][:, None, None]).astype(float)
+
+
+@dataclass(frozen=True)
+class MaskStack:
+    """Quality maps that are made of stored values.
+
+    Attributes
+    ----------
+    stack : Stack
+        What is stored: masks, or classes.
+    convert : callable
+        ``convert(values, name)`` gives a bool array, True = clear.
+    repeat : int, default=1
+        LR pixels for each value along each axis.
+    """
+
+    stack: Stack
+    convert: Callable[[NDArray[Any], str], NDArray[np.bool_]]
+    repeat: int = 1
+
+    def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[np.bool_]:
+        """Quality maps of some frames, (t, h', w') bool."""
+        wanted, inside = [], []
+        for part in window:
+            start, stop = part.start // self.repeat, -(-part.stop // self.repeat)
+            wanted.append(slice(start, stop))
+            inside.append(slice(part.start - start * self.repeat, part.stop - start * self.repeat))
+        stored = self.stack.read(index, (wanted[0], wanted[1]))
+        clear = np.stack(
+            [
+                self.convert(image, self.stack.where(i))
+                for i, image in zip(index, stored, strict=True)
+            ]
+        )
+        if self.repeat > 1:
+            clear = clear.repeat(self.repeat, axis=1).repeat(self.repeat, axis=2)
+        return clear[:, *inside]
+
+
+class ValueFrames(Frames):
+    """Frames of stored values: nothing but the windows that are asked for is read or converted.
+
+    Parameters
+    ----------
+    stack : Stack
+        Stored values.
+    values : Values
+        What they mean.
+    masks : MaskStack, default=None
+        Quality maps. None: all that is data is clear.
+
+    Notes
+    -----
+    What is no data is 0 and never clear, and neither is a frame that is 0 from border to border.
+    """
+
+    def __init__(self, stack: Stack, values: Values, masks: MaskStack | None = None) -> None:
+        self.stack = stack
+        self.values = values
+        self.masks = masks
+        self._empty: list[int] | None = None
+
+    def __len__(self) -> int:
+        return self.stack.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.stack.shape[1:]
+
+    @property
+    def empty(self) -> list[int]:
+        """Numbers of the frames that are 0 from border to border, which stands for no data."""
+        if self._empty is None:
+            self._empty = [
+                number
+                for number in range(len(self))
+                if not any(self.stack.read([number], window).any() for window in self._windows())
+            ]
+        return self._empty
+
+    def read_lr(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.float32]:
+        return self._read_valid(*self._resolve(index, window))[0]
+
+    def read_qm(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.bool_]:
+        return self.read(index, window)[1]
+
+    def read(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        numbers, part = self._resolve(index, window)
+        lr, valid = self._read_valid(numbers, part)
+        if self.masks is not None and len(numbers):
+            valid &= self.masks.read(numbers, part)
+        return lr, valid
+
+    def _windows(self):
+        """Parts of the frames, the middle first: it tells most often."""
+        parts = []
+        for length in self.shape:
+            starts = range(0, length, _WINDOW)
+            order = sorted(starts, key=lambda start: abs(start + _WINDOW // 2 - length // 2))
+            parts.append([slice(start, min(start + _WINDOW, length)) for start in order])
+        return [(rows, columns) for rows in parts[0] for columns in parts[1]]
+
+    def _resolve(self, index, window):
+        numbers = list(range(len(self))) if index is None else [int(number) for number in index]
+        return numbers, open_ends(window, self.shape)
+
+    def _read_valid(self, index, window):
+        stored = self.stack.read(index, window)
+        valid = self.values.is_valid(stored)
+        valid[np.isin(index, self.empty)] = False
+        return np.where(valid, self.values.to_pixels(stored, index), np.float32(0)), valid
+
+
+def open_ends(window: tuple[slice, slice], shape: tuple[int, int]) -> tuple[slice, slice]:
+    """The window with numbers for ends that are left out."""
+    rows, columns = (
+        slice(*part.indices(length)[:2]) for part, length in zip(window, shape, strict=True)
+    )
+    return rows, columns
