@@ -19,7 +19,9 @@ ORDER = [
     {"losses", "preprocessing", "scoring", "datasets"},
     {"training", "baseline", "meta", "plotting"},
     {"architectures"},
-    {"published"},
+    {"published", "geo"},
+    {"cli"},
+    {"__main__"},
 ]
 
 

@@ -1,0 +1,453 @@
+"""Cubes of xarray, read by the conventions of the libraries that make them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ._grid import STALE_ATTRS, Grid, grid_of_cube
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from xarray import DataArray, Dataset
+
+    #: A number, one for each frame, or one of both by the name of the band.
+    Factor = float | Sequence[float] | NDArray[Any] | Mapping[str, Any] | None
+
+__all__ = ["Cube", "Encoding", "read_cube", "rebuild", "warn_about_offsets"]
+
+_FRAME_DIMS = ("time", "t")
+_BAND_DIMS = ("band", "bands")
+
+# What other libraries call y and x.
+_OTHER_NAMES = {"latitude": "y", "lat": "y", "longitude": "x", "lon": "x", "Y": "y", "X": "x"}
+
+# Attributes of one array, and rioxarray's when they differ from band to band.
+_NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
+_ONE_OF_MANY = {"scales": "scale_factor", "offsets": "add_offset", "nodatavals": "nodata"}
+
+# Names in STAC's raster:bands, which stackstac gives as a coordinate of the bands.
+_STAC_NAMES = {"scale_factor": "scale", "add_offset": "offset", "nodata": "nodata"}
+
+# What processing baseline 04.00 added to Sentinel-2's digital numbers, in products of that day and
+# later ones, and between what medians of frames tell it.
+_OFFSET = 1000
+_OFFSET_RANGE = (800, 1200)
+_OFFSET_SINCE = np.datetime64("2022-01-25")
+
+# Frames with and without it lie apart by this many times what either differ by among themselves:
+# the first where the dates agree, as seasons tell frames apart as well.
+_GAP, _GAP_WITHOUT_DATES = 3, 5
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the stored values of a band mean: value = stored * scale + offset.
+
+    Parameters
+    ----------
+    scale, offset : float or float64 array of shape (t,)
+        One for all frames, or one for each.
+    nodata : float or None
+        Stored value that stands for no data, besides NaN.
+    dtype : numpy dtype
+        Type of the stored values.
+    """
+
+    scale: float | NDArray[np.float64]
+    offset: float | NDArray[np.float64]
+    nodata: float | None
+    dtype: np.dtype[Any]
+
+
+@dataclass
+class Cube:
+    """Frames of each band of one place, on one grid; see :func:`read_cube`.
+
+    Parameters
+    ----------
+    bands : dict of DataArray
+        By name: arrays with the dims (time, y, x), not loaded.
+    times : datetime64 array of shape (t,) or None
+        None: the cube has no dates.
+    grid : Grid
+    encodings : dict of Encoding
+        By name of the band.
+    band_dim : str or None
+        Name of the dim that bands had, "band" or "bands".
+    kind : {"dataarray", "dataset"}
+        What the cube was.
+    name : str or None
+        The DataArray's own name.
+    attrs : dict
+        Attributes of the whole.
+    band_coords : dict
+        Coordinates along the bands, as xarray's variables by name.
+    """
+
+    bands: dict[str, DataArray]
+    times: NDArray[np.datetime64] | None
+    grid: Grid
+    encodings: dict[str, Encoding]
+    band_dim: str | None
+    kind: Literal["dataarray", "dataset"]
+    name: str | None
+    attrs: dict[Any, Any]
+    band_coords: dict[Hashable, Any] = field(default_factory=dict)
+
+
+def read_cube(
+    cube: DataArray | Dataset,
+    *,
+    bands: str | Sequence[Any] | None = None,
+    scale_factor: Factor = None,
+    add_offset: Factor = None,
+    nodata: float | Mapping[str, float] | None = None,
+) -> Cube:
+    """Return what an xarray cube holds; nothing is loaded.
+
+    Parameters
+    ----------
+    cube : DataArray or Dataset
+        With the dims y, x, and time or t, in any order. Bands lie along a dim band or bands, or are
+        the variables of a Dataset that have these three dims.
+    bands : sequence of names, default=None
+        Which, in which order. None: all.
+    scale_factor, add_offset : float, one for each frame, or dict of these by band, default=None
+        value = stored * scale_factor + add_offset. None: as the attributes say; 1 and 0 where they
+        say nothing, and where xarray has decoded the values already.
+    nodata : float or dict of float by band, default=None
+        Stored value that stands for no data. None: as the attributes say.
+
+    Returns
+    -------
+    Cube
+
+    Raises
+    ------
+    ValueError
+        For what is no such cube, with what is there and the remedy.
+    """
+    frames = _check_dims(cube)
+    kind: Literal["dataarray", "dataset"] = "dataset" if _is_dataset(cube) else "dataarray"
+    band_dim, coords = None, {}
+    if kind == "dataset":
+        arrays = _variables(cube, frames)
+    else:
+        band_dim, arrays, coords = _along_bands(cube)
+    names = _pick(arrays, bands)
+    coords = {key: variable[[*map([*arrays].index, names)]] for key, variable in coords.items()}
+    arrays = {name: _in_order(arrays[name], frames, name) for name in names}
+    options = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
+    _check_options(options, arrays)
+    times = cube.coords[frames].values if frames in cube.coords else None
+    return Cube(
+        bands=arrays,
+        times=times if times is not None and times.dtype.kind == "M" else None,
+        grid=grid_of_cube(cube, "cube"),
+        encodings={name: _encoding(array, name, options) for name, array in arrays.items()},
+        band_dim=band_dim,
+        kind=kind,
+        name=None if kind == "dataset" or cube.name is None else str(cube.name),
+        attrs=dict(cube.attrs),
+        band_coords=coords,
+    )
+
+
+def _is_dataset(cube):
+    return hasattr(cube, "data_vars")
+
+
+def _band_dim(cube):
+    return next((dim for dim in _BAND_DIMS if dim in cube.dims), None)
+
+
+def _check_dims(cube):
+    """The dim of the frames, if there are all dims and none is empty."""
+    if not all(hasattr(cube, part) for part in ("sizes", "coords", "transpose")):
+        raise ValueError(
+            f"cube is a {type(cube).__name__}: give a DataArray or Dataset of xarray, such as "
+            'xarray.DataArray(frames, dims=("time", "y", "x"))'
+        )
+    dims = ", ".join(map(str, cube.sizes))
+    if missing := {"y", "x"} - set(cube.sizes):
+        others = {dim: _OTHER_NAMES[dim] for dim in cube.sizes if dim in _OTHER_NAMES}
+        renamed = ", ".join(f'{dim}="{axis}"' for dim, axis in others.items()) or '...="y", ...="x"'
+        raise ValueError(
+            f"cube has the dims {dims} and no {' and '.join(sorted(missing, reverse=True))}: "
+            f"rename them, cube.rename({renamed})"
+        )
+    frames = next((dim for dim in _FRAME_DIMS if dim in cube.sizes), None)
+    if frames is None:
+        raise ValueError(
+            f"cube has the dims {dims} and no time, as a single date has: frames of several dates "
+            'are fused, put them together, xarray.concat(dates, dim="time")'
+        )
+    if empty := [str(dim) for dim, length in cube.sizes.items() if length == 0]:
+        raise ValueError(
+            f"cube has nothing along {' and '.join(empty)}: its sizes are {dict(cube.sizes)}, look "
+            "at what it was selected by"
+        )
+    known = {frames, "y", "x", _band_dim(cube)}
+    if not _is_dataset(cube) and (extra := [str(dim) for dim in cube.dims if dim not in known]):
+        raise ValueError(
+            f"cube has the dims {dims}, and {' and '.join(extra)} is none of time, band, y and x: "
+            f"select of it, cube.isel({extra[0]}=0), or rename it"
+        )
+    return frames
+
+
+def _variables(cube, frames):
+    found = {
+        str(name): array
+        for name, array in cube.data_vars.items()
+        if set(array.dims) == {frames, "y", "x"}
+    }
+    if not found:
+        shown = ", ".join(f"{name} {array.dims}" for name, array in cube.data_vars.items())
+        raise ValueError(
+            f"cube has no variable with the dims {frames}, y and x, but {shown or 'none at all'}: "
+            "give one variable a band, or the DataArray that holds all, cube[name]"
+        )
+    return found
+
+
+def _along_bands(cube):
+    """Name of the dim, the arrays along it by their labels, and its coordinates."""
+    band_dim = _band_dim(cube)
+    if band_dim is None:
+        selected = next((cube.coords[dim] for dim in _BAND_DIMS if dim in cube.coords), None)
+        name = cube.name if selected is None else selected.values.item()
+        return None, {str(name or "band"): cube}, {}
+    count = cube.sizes[band_dim]
+    labels = cube.coords[band_dim].values if band_dim in cube.coords else range(1, count + 1)
+    names = [str(label) for label in labels]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(
+            f"cube has several bands of the name {', '.join(twice)}: leave one of each, "
+            f'cube.drop_duplicates("{band_dim}")'
+        )
+    arrays = {name: _one_band(cube, band_dim, number) for number, name in enumerate(names)}
+    # Chunked cubes hold these as dask arrays.
+    coords = {
+        key: value.variable.compute()
+        for key, value in cube.coords.items()
+        if value.dims == (band_dim,)
+    }
+    return band_dim, arrays, coords
+
+
+def _one_band(cube, band_dim, number):
+    array = cube.isel({band_dim: number})
+    own = {
+        one: array.attrs[many][number]
+        for many, one in _ONE_OF_MANY.items()
+        if isinstance(array.attrs.get(many), tuple | list)
+        and len(array.attrs[many]) == cube.sizes[band_dim]
+    }
+    # Those of the whole come first: rioxarray gives either.
+    array.attrs = {**own, **array.attrs}
+    return array
+
+
+def _pick(arrays, bands):
+    if bands is None:
+        return [*arrays]
+    names = [bands] if isinstance(bands, str) else [str(name) for name in bands]
+    if unknown := [name for name in names if name not in arrays]:
+        raise ValueError(
+            f"bands names {', '.join(unknown)}, which the cube has not: it has {', '.join(arrays)}"
+        )
+    if len(set(names)) != len(names) or not names:
+        raise ValueError(f"bands is {names}: name each band once, and one at least")
+    return names
+
+
+def _in_order(array, frames, name):
+    if array.dtype.kind not in "iuf":
+        raise ValueError(
+            f"band {name} of the cube has values of type {array.dtype}, and pixels are "
+            "integers or floats: name those that are, bands=[...], or convert it, cube.astype(...)"
+        )
+    array = array.transpose(frames, "y", "x")
+    return array if frames == "time" else array.drop_vars("time", errors="ignore").rename(t="time")
+
+
+def _check_options(options, arrays):
+    for option, value in options.items():
+        names = map(str, value) if isinstance(value, Mapping) else ()
+        if unknown := [name for name in names if name not in arrays]:
+            raise ValueError(
+                f"{option} names the bands {', '.join(unknown)}, which are none of those that are "
+                f"read: {', '.join(arrays)}"
+            )
+
+
+def _encoding(array, name, options):
+    given = {
+        option: {str(key): one for key, one in value.items()}.get(name)
+        if isinstance(value, Mapping)
+        else value
+        for option, value in options.items()
+    }
+    # Of what xarray has decoded, `encoding` says how it was stored, and NaN stands for no data.
+    integer = array.dtype.kind in "iu"
+    stac = _stac_metadata(array) if integer else {}
+    stored = {**array.encoding, **array.attrs} if integer else array.attrs
+    found = {option: [array.attrs.get(option)] for option in ("scale_factor", "add_offset")}
+    found["nodata"] = [stored.get(key) for key in _NODATA_ATTRS]
+    values = {}
+    for option, candidates in found.items():
+        candidates = [given[option], *candidates, stac.get(_STAC_NAMES[option])]
+        values[option] = next((value for value in candidates if value is not None), None)
+    n_frames = array.sizes["time"]
+    return Encoding(
+        scale=_factor(values["scale_factor"], 1.0, n_frames, "scale_factor"),
+        offset=_factor(values["add_offset"], 0.0, n_frames, "add_offset"),
+        nodata=_one_value(values["nodata"]),
+        dtype=array.dtype,
+    )
+
+
+def _stac_metadata(array):
+    """What STAC says of a band, where stackstac has kept it."""
+    if "raster:bands" not in array.coords or array.coords["raster:bands"].ndim:
+        return {}
+    found = array.coords["raster:bands"].values.item()
+    found = found[0] if isinstance(found, list) and len(found) == 1 else found
+    return found if isinstance(found, dict) else {}
+
+
+def _factor(value, default, n_frames, name):
+    factor = np.asarray(default if value is None else value, np.float64)
+    if factor.size != 1 and factor.shape != (n_frames,):
+        raise ValueError(
+            f"{name} has the shape {factor.shape} and the cube {n_frames} frames: give one number, "
+            "or one for each frame"
+        )
+    if not np.isfinite(factor).all() or (name == "scale_factor" and not factor.all()):
+        raise ValueError(f"{name} is {value}: give finite numbers, and for a scale none that is 0")
+    return factor.item() if factor.size == 1 else factor
+
+
+def _one_value(nodata):
+    """The value of no data, or None, as NaN always is."""
+    value = np.asarray(np.nan if nodata is None else nodata, np.float64)
+    if value.size != 1:
+        raise ValueError(f"nodata is {nodata}: give one number, or one for each band by its name")
+    return None if np.isnan(value).all() else value.item()
+
+
+def rebuild(
+    cube: Cube, images: Mapping[str, DataArray], attrs: Mapping[Any, Any]
+) -> DataArray | Dataset:
+    """Put images of the bands together in the form in which the cube came.
+
+    Parameters
+    ----------
+    cube : Cube
+    images : mapping of DataArray with the dims y and x
+        One for each band; their type is kept, dask arrays are not computed.
+    attrs : mapping
+        Attributes of the whole; those that tell another grid are left out.
+
+    Returns
+    -------
+    DataArray or Dataset
+        With the names, the order and the coordinates that the bands had.
+    """
+    import xarray
+
+    attrs = {key: value for key, value in attrs.items() if key not in STALE_ATTRS}
+    ordered = {name: images[name] for name in cube.bands}
+    if cube.kind == "dataset":
+        return xarray.Dataset(ordered, attrs=attrs)
+    first = next(iter(ordered.values()))
+    if cube.band_dim is None:
+        out = first.copy(deep=False)
+    else:
+        parts = [image.drop_vars(cube.band_dim, errors="ignore") for image in ordered.values()]
+        out = xarray.concat(parts, dim=cube.band_dim, coords="minimal", compat="override")
+        out = out.assign_coords(cube.band_coords)
+    out.name, out.attrs, out.encoding = cube.name, attrs, dict(first.encoding)
+    return out
+
+
+def warn_about_offsets(
+    medians: Mapping[str, NDArray[Any]] | NDArray[Any],
+    times: NDArray[np.datetime64] | None,
+    name: str,
+) -> None:
+    """Warn if some frames hold 1000 more than others, as Sentinel-2's do since baseline 04.00.
+
+    Parameters
+    ----------
+    medians : array of shape (t,), or mapping of these by band
+        Medians of the clear digital numbers; NaN where none is.
+    times : datetime64 array of shape (t,) or None
+        Dates, if known.
+    name : str
+        What the frames are of, for the warning.
+
+    Notes
+    -----
+    Products of Sentinel-2 from 2022-01-25 on hold 1000 more than earlier ones that were not
+    processed again, in every band. The frames must fall into two groups that lie apart by about
+    this, in most bands, and by far more than frames of a group do: seasons differ as well.
+    """
+    values = list(medians.values()) if isinstance(medians, Mapping) else [medians]
+    table = np.asarray(values, np.float64)
+    known = np.flatnonzero(np.isfinite(table).all(axis=0))
+    raised = _raised_frames(table[:, known], None if times is None else times[known])
+    if raised is None:
+        return
+    offsets = np.zeros(table.shape[1], int)
+    offsets[known[raised]] = -_OFFSET
+    shown = [str(number) for number in np.flatnonzero(offsets)]
+    warnings.warn(
+        f"{name} has frames that hold about {_OFFSET} more than the others, as those of Sentinel-2 "
+        f"do since processing baseline 04.00 ({_OFFSET_SINCE}): {', '.join(shown)}, counted from "
+        f"0. Pass an offset for each frame, add_offset={_as_code(offsets)}, times scale_factor if "
+        "you pass that",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _raised_frames(table, times):
+    """Which frames hold the offset, or None; `table` has a row for each band."""
+    level = np.median(table, axis=0)
+    if level.size < 2:
+        return None
+    order = np.argsort(level)
+    raised = np.zeros(level.size, bool)
+    raised[order[np.diff(level[order]).argmax() + 1 :]] = True
+    low, high = table[:, ~raised], table[:, raised]
+    jump = np.median(np.median(high, axis=1) - np.median(low, axis=1))
+    scatter = np.maximum(np.ptp(low, axis=1), np.ptp(high, axis=1))
+    gap = high.min(axis=1) - low.max(axis=1)
+    dated = times is not None and _fits_dates(raised, times)
+    # Of two frames, nothing tells how much frames differ.
+    if not _OFFSET_RANGE[0] <= jump <= _OFFSET_RANGE[1] or (level.size == 2 and not dated):
+        return None
+    clear = np.median(gap - (_GAP if dated else _GAP_WITHOUT_DATES) * scatter) > 0
+    return raised if clear else None
+
+
+def _fits_dates(raised, times):
+    """Whether all frames since the baseline hold the offset; earlier ones may, processed again."""
+    later = times >= _OFFSET_SINCE
+    return bool(later.any() and raised[later].all())
+
+
+def _as_code(offsets):
+    """The offsets as Python's source."""
+    turn = np.flatnonzero(np.diff(offsets))
+    if len(offsets) > 8 and len(turn) == 1:
+        n = int(turn[0]) + 1
+        return f"[{offsets[0]}] * {n} + [{offsets[-1]}] * {len(offsets) - n}"
+    return str(offsets.tolist())

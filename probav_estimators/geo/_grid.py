@@ -1,0 +1,376 @@
+"""Grids of georeferenced images: where their pixels lie, read from cubes and written to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import hypot
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from xarray import DataArray, Dataset
+
+    Transform = tuple[float, float, float, float, float, float]
+
+__all__ = ["STALE_ATTRS", "Grid", "grid_of_cube", "with_grid"]
+
+# Rows and columns themselves: a grid that lies nowhere.
+_PIXELS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+# Parts of a pixel by which grids that are the same may differ, and coordinates from regular ones.
+_SAME = 0.01
+_REGULAR = 1e-3
+
+# Sides of square pixels differ by this part: coordinates in float32 degrees do not tell it better.
+_SQUARE = 1e-3
+
+# Coordinates lie this near to a corner or a centre of the pixels that they are of.
+_NEAR = 0.1
+
+# The attributes that make a variable without dimensions CF's grid mapping.
+_MAPPING_ATTRS = ("crs_wkt", "spatial_ref", "GeoTransform", "grid_mapping_name")
+
+#: Attributes that tell the place or the pixels of an array, and are wrong of another.
+STALE_ATTRS = (
+    "crs",
+    "edge_size",
+    "edge_size_m",
+    "grid_mapping",
+    "res",
+    "resolution",
+    "resolution_xy",
+    "spec",
+    "transform",
+)
+
+_MAKE_CENTRES = (
+    'make them pixel centres, cube.assign_coords(...), and remove attrs["transform"] and the '
+    'coordinate "epsg", which mark those of stackstac; keep the CRS by cube.rio.write_crs(...)'
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of an image lie.
+
+    Parameters
+    ----------
+    transform : tuple of six floats
+        a, b, c, d, e, f of rasterio's ``Affine``: the corner of column `i` and row `j` lies at
+        x = a i + b j + c, y = d i + e j + f. The sign of e is kept: below 0 north is up, above 0
+        y ascends.
+    shape : tuple of two ints
+        (h, w).
+    crs : str, default=None
+        WKT of the coordinate reference system; None: not known.
+    """
+
+    transform: Transform
+    shape: tuple[int, int]
+    crs: str | None = None
+
+    @property
+    def placed(self) -> bool:
+        """Whether the grid lies anywhere, and is not that of bare rows and columns."""
+        return self.crs is not None or self.transform != _PIXELS
+
+    @property
+    def pixel_size(self) -> tuple[float, float]:
+        """Height and width of a pixel, in units of the CRS."""
+        a, b, _, d, e, _ = self.transform
+        return hypot(b, e), hypot(a, d)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Least x, least y, greatest x and greatest y: left, bottom, right, top."""
+        x, y = self._corners()
+        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+
+    def _corners(self):
+        h, w = self.shape
+        a, b, c, d, e, f = self.transform
+        columns, rows = np.array([[0, w, 0, w], [0, 0, h, h]], float)
+        return a * columns + b * rows + c, d * columns + e * rows + f
+
+    def coords(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """y of the rows and x of the columns, at pixel centres: float64 arrays (h,) and (w,)."""
+        h, w = self.shape
+        a, _, c, _, e, f = self.transform
+        rows, columns = np.arange(h, dtype=np.float64), np.arange(w, dtype=np.float64)
+        return f + e * (rows + 0.5), c + a * (columns + 0.5)
+
+    def finer(self, scale: int) -> Grid:
+        """The grid with pixels `scale` times as small; its corners stay where they are."""
+        h, w = self.shape
+        a, b, c, d, e, f = self.transform
+        transform = (a / scale, b / scale, c, d / scale, e / scale, f)
+        return replace(self, transform=transform, shape=(h * scale, w * scale))
+
+    def window(self, rows: slice, columns: slice) -> Grid:
+        """The grid of a part of the image."""
+        top, bottom, _ = rows.indices(self.shape[0])
+        left, right, _ = columns.indices(self.shape[1])
+        a, b, c, d, e, f = self.transform
+        transform = (a, b, a * left + b * top + c, d, e, d * left + e * top + f)
+        return replace(self, transform=transform, shape=(bottom - top, right - left))
+
+    def check_same(self, other: Grid, this_name: str, other_name: str) -> None:
+        """Raise a ValueError if another grid is not this one, to a hundredth of a pixel.
+
+        An unknown CRS is taken to be the other's.
+        """
+        moved = np.abs(np.subtract(self._corners(), other._corners())).max()
+        if self.shape != other.shape:
+            what = f"{self.shape} and {other.shape} pixels"
+        elif not _same_crs(self.crs, other.crs):
+            what = f"the CRS {_crs_name(self.crs)} and {_crs_name(other.crs)}"
+        elif moved > _SAME * min(self.pixel_size):
+            what = f"the transforms {self.transform} and {other.transform}"
+        else:
+            return
+        raise ValueError(
+            f"{this_name} and {other_name} lie on different grids, they have {what}: put them on "
+            "one, such as by rioxarray's second.rio.reproject_match(first)"
+        )
+
+    def check_usable(self, name: str) -> None:
+        """Raise a ValueError if pixels are not square, have no size, or are rotated."""
+        a, b, _, d, e, _ = self.transform
+        if b or d:
+            what = f"a rotated grid: its transform is {self.transform}"
+        elif not (np.isfinite(self.transform).all() and a and e):
+            what = f"pixels without a size: its transform is {self.transform}"
+        elif abs(abs(a) - abs(e)) > _SQUARE * abs(a):
+            what = f"pixels that are not square: they are {abs(e)} high and {abs(a)} wide"
+        else:
+            return
+        raise ValueError(
+            f"{name} has {what}; put it on a grid of square pixels first, such as by rioxarray's "
+            "cube.rio.reproject(cube.rio.crs, resolution=10)"
+        )
+
+
+def _same_crs(first, second):
+    if first is None or second is None or first == second:
+        return True
+    from rasterio.crs import CRS
+
+    return CRS.from_wkt(first) == CRS.from_wkt(second)
+
+
+def _crs_name(wkt):
+    from rasterio.crs import CRS
+
+    crs = CRS.from_wkt(wkt)
+    return crs.to_string() if crs.to_epsg() else wkt.split('"')[1]
+
+
+def grid_of_cube(cube: DataArray | Dataset, name: str = "cube") -> Grid:
+    """Return the grid of an xarray cube with the dims y and x.
+
+    Parameters
+    ----------
+    cube : DataArray or Dataset
+    name : str
+        What it is, for the error.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    ValueError
+        If the coordinates are not regular, or too few to tell the size of a pixel.
+
+    Notes
+    -----
+    The first of these that is there tells the size of a pixel: GeoTransform of CF's grid mapping
+    (rioxarray, odc-geo), ``attrs["transform"]`` (stackstac), the coordinates. The coordinates, if
+    there are any, tell where the first pixel lies: what is stored stays as it was when a cube is
+    sliced. They are pixel centres, but those of stackstac and cubo, which are by default the
+    pixels' upper left corners; which of both is told by where they lie in the stored grid, or,
+    where none is left, in the multiples of the pixel size that both libraries snap to.
+    """
+    h, w = cube.sizes["y"], cube.sizes["x"]
+    mapping = _mapping_attrs(cube)
+    stored, corners = _stored_transform(cube, mapping)
+    if stored is not None and (stored[1] or stored[3]):
+        return Grid(stored, (h, w), _crs_of(cube, mapping, name))
+    if "x" in cube.coords and "y" in cube.coords:
+        a, c = _axis(cube, "x", stored and (stored[0], stored[2]), corners, name)
+        e, f = _axis(cube, "y", stored and (stored[4], stored[5]), corners, name)
+        stored = (a, 0.0, c, 0.0, e, f)
+    return Grid(stored or _PIXELS, (h, w), _crs_of(cube, mapping, name))
+
+
+def _mapping_attrs(cube):
+    """Attributes of CF's grid mapping, a coordinate or, as files are opened, a variable."""
+    variables = dict(cube.coords)
+    declared = [cube.encoding.get("grid_mapping"), cube.attrs.get("grid_mapping"), "spatial_ref"]
+    for name, variable in getattr(cube, "data_vars", {}).items():
+        variables[name] = variable
+        declared[:0] = [variable.encoding.get("grid_mapping"), variable.attrs.get("grid_mapping")]
+    for name in [*declared, *variables]:
+        found = variables[name].attrs if name in variables and not variables[name].dims else {}
+        if any(key in found for key in _MAPPING_ATTRS):
+            return found
+    return {}
+
+
+def _stored_transform(cube, mapping):
+    """Transform that is stored in the attributes, and whether coordinates may be corners."""
+    attrs = _attrs_of(cube)
+    # cubo takes stackstac's attributes away, and arithmetic may; the scalar coordinate stays.
+    corners = _is_scalar(cube, "epsg") or {"central_x", "edge_size"} <= attrs.keys()
+    if "GeoTransform" in mapping:
+        c, a, b, f, d, e = (float(value) for value in str(mapping["GeoTransform"]).split())
+        return (a, b, c, d, e, f), corners
+    if (transform := attrs.get("transform")) is not None and not isinstance(transform, str):
+        return tuple(float(value) for value in transform)[:6], True
+    return None, corners
+
+
+def _attrs_of(cube):
+    """Attributes of a cube; those of a Dataset may stand with its variables."""
+    attrs = {}
+    for variable in getattr(cube, "data_vars", {}).values():
+        attrs = {**variable.attrs, **attrs}
+    return {**attrs, **cube.attrs}
+
+
+def _is_scalar(cube, name):
+    return name in cube.coords and cube.coords[name].ndim == 0
+
+
+def _axis(cube, axis, stored, corners, name):
+    """Signed pixel size along an axis and where the first pixel starts.
+
+    `stored` are both as they were before the cube was sliced, or None.
+    """
+    coords = _numbers(cube, axis, name)
+    if len(coords) == 1 and stored is None:
+        raise ValueError(
+            f"{name} has a single {axis} coordinate, which does not tell the size of a pixel: take "
+            "at least two pixels, or store the transform, cube.rio.write_transform(...)"
+        )
+    step = stored[0] if len(coords) == 1 else _step(coords, axis, name)
+    first = float(coords[0])
+    if stored is not None:
+        size, origin = stored
+    elif corners:
+        size, origin = -abs(step) if axis == "y" else abs(step), 0.0
+    else:
+        size, origin = step, first
+    rounding = _rounding(coords) / abs(step)
+    if abs(abs(step) - abs(size)) * (len(coords) - 1) > (_SAME + rounding) * abs(step):
+        if not corners:
+            # Every n-th pixel, or means of n: their centres remain.
+            return step, first - step / 2
+        raise ValueError(
+            f"{name} has {axis} coordinates that lie {abs(step):.9g} apart and pixels of "
+            f"{abs(size):.9g} in its attributes, which does not tell where they lie: "
+            f"{_MAKE_CENTRES}"
+        )
+    place = (first - origin) / size
+    start = place - 0.5 if not corners or 0.25 <= place % 1 < 0.75 else place
+    off = abs(start - round(start))
+    if stored is not None and off <= _REGULAR + rounding:
+        start = round(start)
+    elif stored is not None and corners and off > _NEAR + rounding:
+        raise ValueError(
+            f"{name} has {axis} coordinates that are neither corners nor centres of the pixels of "
+            f"its attributes: {_MAKE_CENTRES}"
+        )
+    start = origin + size * start
+    return (size, start) if step * size > 0 else (-size, start + size)
+
+
+def _numbers(cube, axis, name):
+    coords = cube.coords[axis].values
+    if coords.dtype.kind not in "iuf":
+        raise ValueError(
+            f"{name} has {axis} coordinates of type {coords.dtype}, and they must be numbers: "
+            f'leave them out, cube.drop_vars("{axis}")'
+        )
+    return coords if coords.dtype.kind == "f" else coords.astype(np.float64)
+
+
+def _rounding(coords):
+    """What coordinates are off by; in float32, northings are by half a metre."""
+    return float(np.spacing(np.abs(coords).max()))
+
+
+def _step(coords, axis, name):
+    """Distance between coordinates that lie apart alike."""
+    regular = np.linspace(float(coords[0]), float(coords[-1]), len(coords))
+    step = float(regular[1] - regular[0])
+    off = np.abs(coords - regular).max()
+    if step == 0 or not off <= _REGULAR * abs(step) + _rounding(coords):
+        raise ValueError(
+            f"{name} has {axis} coordinates that do not lie apart alike: the pixels of a cube lie "
+            "on a regular grid, put it on one, such as by rioxarray's cube.rio.reproject(...)"
+        )
+    return step
+
+
+def _crs_of(cube, mapping, name):
+    for key in ("crs_wkt", "spatial_ref"):
+        if mapping.get(key):
+            return str(mapping[key])
+    if "grid_mapping_name" in mapping:
+        from pyproj import CRS
+
+        return str(CRS.from_cf(mapping).to_wkt())
+    attrs = _attrs_of(cube)
+    found = attrs.get("crs", attrs.get("epsg"))
+    if found is None and _is_scalar(cube, "epsg"):
+        found = cube.coords["epsg"].values.item()
+    return None if found is None else _as_wkt(found, name)
+
+
+def _as_wkt(crs: Any, name: str) -> str:
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    if isinstance(crs, np.generic):
+        crs = crs.item()
+    try:
+        return str(CRS.from_user_input(crs).to_wkt())
+    except CRSError:
+        raise ValueError(
+            f"{name} has the CRS {crs!r} in its attributes, which is none that is known: store the "
+            "right one, cube.rio.write_crs(...)"
+        ) from None
+
+
+def with_grid(array: DataArray, grid: Grid) -> DataArray:
+    """Return an array with coordinates and CF's grid mapping, as rioxarray writes them.
+
+    Parameters
+    ----------
+    array : DataArray of shape (..., h, w)
+        Its last dims are y and x. Its values are neither copied nor computed.
+    grid : Grid
+
+    Returns
+    -------
+    DataArray
+        ``.rio.transform()`` and ``.rio.crs`` give the grid back, also from a netCDF file or a Zarr
+        store.
+    """
+    import rioxarray  # noqa: F401 - makes the accessor `rio`
+    import xarray
+    from rasterio.transform import Affine
+
+    y, x = grid.coords()
+    frame = xarray.Dataset(coords={"y": ("y", y), "x": ("x", x)})
+    if grid.crs is not None:
+        frame = frame.rio.write_crs(grid.crs).rio.write_coordinate_system()
+    frame = frame.rio.write_transform(Affine(*grid.transform))
+    out = array.assign_coords(frame.coords)
+    out.attrs = {key: value for key, value in array.attrs.items() if key not in STALE_ATTRS}
+    out.encoding = {**array.encoding, "grid_mapping": "spatial_ref"}
+    return out

@@ -1,0 +1,383 @@
+"""Cubes as the libraries make them: bands, dates, and what the values mean."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import rioxarray
+import xarray as xr
+from affine import Affine
+from nrt import data
+
+from probav_estimators.geo._cube import read_cube, rebuild, warn_about_offsets
+from probav_estimators.geo._grid import with_grid
+
+SHAPE = (4, 6)
+COORDS = {"y": 100 - 10.0 * np.arange(4) - 5, "x": 10.0 * np.arange(6) + 5}
+TIMES = pd.date_range("2021-12-01", periods=3, freq="30D")
+DIMS = ("time", "band", "y", "x")
+
+
+def numbers(*shape, dtype=np.uint16):
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+def like_stackstac(dtype=np.float64, **coords):
+    """Upper left corners, a scalar epsg, and metadata along the bands."""
+    coords = {
+        "time": TIMES,
+        "band": ["B08", "B04"],
+        "y": COORDS["y"] + 5,
+        "x": COORDS["x"] - 5,
+        "epsg": 32633,
+        "common_name": ("band", ["nir", "red"]),
+        **coords,
+    }
+    values = numbers(3, 2, *SHAPE, dtype=dtype)
+    attrs = {"crs": "epsg:32633", "transform": Affine(10, 0, 0, 0, -10, 100), "resolution": 10}
+    return xr.DataArray(values, coords, DIMS, "stackstac-1f", attrs).chunk(time=1, x=3)
+
+
+def like_odc(**attrs):
+    """One variable a band."""
+    coords = {"time": TIMES, **COORDS, "spatial_ref": 32633}
+    values = numbers(3, *SHAPE)
+    red, nir = (xr.DataArray(values + k, coords, ("time", "y", "x"), attrs=attrs) for k in range(2))
+    return xr.Dataset({"red": red, "nir": nir})
+
+
+def plain(*shape, dims=("time", "y", "x"), dtype=np.uint16, **options):
+    return xr.DataArray(numbers(*(shape or (3, *SHAPE)), dtype=dtype), dims=dims, **options)
+
+
+def geotiff(path, *, scales=(1, 1), offsets=(0, 0), nodata=None, dtype=np.int16):
+    profile = {"driver": "GTiff", "dtype": dtype, "count": 2, "nodata": nodata}
+    size = {"height": 4, "width": 6, "crs": "EPSG:32633", "transform": Affine(10, 0, 0, 0, -10, 40)}
+    with rasterio.open(path, "w", **profile, **size) as file:
+        file.write(numbers(2, *SHAPE, dtype=dtype))
+        file.scales, file.offsets = scales, offsets
+    return path
+
+
+def open_dates(path, **options):
+    """A file read twice, as two dates."""
+    dates = [rioxarray.open_rasterio(path, **options).load() for _ in range(2)]
+    return xr.concat(dates, pd.Index(TIMES[:2], name="time"))
+
+
+class TestConventions:
+    def test_stackstac(self):
+        cube = like_stackstac()
+        read = read_cube(cube)
+        assert list(read.bands) == ["B08", "B04"]
+        assert read.band_dim == "band" and read.kind == "dataarray" and read.name == "stackstac-1f"
+        np.testing.assert_array_equal(read.times, TIMES.values)
+        assert read.grid.transform == (10, 0, 0, 0, -10, 100) and read.grid.shape == SHAPE
+        for number, band in enumerate(read.bands.values()):
+            assert band.dims == ("time", "y", "x") and band.chunks == ((1, 1, 1), (4,), (3, 3))
+            np.testing.assert_array_equal(band, cube.values[:, number])
+        assert read_cube(cube.drop_attrs()).grid == read.grid
+
+    def test_cubo(self):
+        """stackstac's, with other attributes."""
+        attrs = {"epsg": 32633, "resolution": 10, "edge_size": 6, "central_x": 30, "central_y": 80}
+        read = read_cube(like_stackstac().drop_attrs().assign_attrs(attrs))
+        assert list(read.bands) == ["B08", "B04"]
+        assert read.grid.transform == (10, 0, 0, 0, -10, 100)
+        assert 'AUTHORITY["EPSG","32633"]' in read.grid.crs
+
+    def test_odc(self):
+        cube = like_odc(nodata=0, units="1")
+        read = read_cube(cube)
+        assert list(read.bands) == ["red", "nir"]
+        assert read.kind == "dataset" and read.band_dim is None and read.name is None
+        np.testing.assert_array_equal(read.bands["nir"], numbers(3, *SHAPE) + 1)
+        assert read.encodings["red"].nodata == 0 and read.encodings["red"].dtype == np.uint16
+        # What has no frames is no band.
+        more = cube.assign(slope=cube.red[0], cloud_cover=("time", [1, 2, 3]), crs=0)
+        assert list(read_cube(more).bands) == ["red", "nir"]
+
+    def test_rioxarray(self, tmp_path):
+        read = read_cube(open_dates(geotiff(tmp_path / "a.tif")))
+        assert list(read.bands) == ["1", "2"]
+        np.testing.assert_array_equal(read.bands["2"][1], numbers(2, *SHAPE)[1])
+
+    def test_the_cube_of_nrt(self):
+        read = read_cube(data.romania_10m(), bands=["B8", "B4"])
+        assert list(read.bands) == ["B8", "B4"] and read.grid.shape == (100, 100)
+        # xarray has made NaN of the 0 that stands for no data.
+        assert read.encodings["B4"].nodata is None and read.encodings["B4"].scale == 1
+        assert not read.bands["B4"].variable._in_memory
+
+    def test_one_band(self):
+        assert list(read_cube(plain()).bands) == ["band"]
+        assert list(read_cube(plain(name="ndvi")).bands) == ["ndvi"]
+        read = read_cube(like_stackstac().sel(band="B04"))
+        assert list(read.bands) == ["B04"] and read.band_dim is None
+        assert read_cube(plain()).times is None and not read_cube(plain()).grid.placed
+
+    def test_any_order_of_dims(self):
+        cube = like_stackstac()
+        turned = cube.transpose("x", "band", "y", "time").rename(time="t", band="bands")
+        read = read_cube(turned)
+        assert read.band_dim == "bands"
+        for name, band in read_cube(cube).bands.items():
+            assert read.bands[name].dims == ("time", "y", "x")
+            np.testing.assert_array_equal(read.bands[name], band)
+        np.testing.assert_array_equal(read.times, TIMES.values)
+
+    def test_bands_are_picked_in_the_order_of_their_names(self):
+        cube = like_stackstac()
+        assert list(read_cube(cube, bands=["B04", "B08"]).bands) == ["B04", "B08"]
+        assert list(read_cube(cube, bands="B04").bands) == ["B04"]
+        assert list(read_cube(like_odc(), bands=["nir"]).bands) == ["nir"]
+        assert list(read_cube(cube.drop_vars("band"), bands=[2]).bands) == ["2"]
+
+
+class TestEncodings:
+    """What a stored 100 means."""
+
+    def of(self, cube, **options):
+        return next(iter(read_cube(cube, **options).encodings.values()))
+
+    def test_nothing_is_said(self):
+        found = self.of(plain())
+        assert (found.scale, found.offset, found.nodata) == (1, 0, None)
+        assert found.dtype == np.uint16
+
+    def test_tags_of_a_geotiff(self, tmp_path):
+        path = geotiff(tmp_path / "a.tif", scales=[1e-4] * 2, offsets=[-0.1] * 2, nodata=-9999)
+        found = self.of(open_dates(path))
+        assert (found.scale, found.offset, found.nodata) == (1e-4, -0.1, -9999)
+        # Masked they are digital numbers still, in floats.
+        found = self.of(open_dates(path, masked=True))
+        assert (found.scale, found.offset, found.nodata) == (1e-4, -0.1, None)
+
+    def test_decoded_values_are_not_decoded_again(self, tmp_path):
+        path = geotiff(tmp_path / "a.tif", scales=[1e-4] * 2, offsets=[-0.1] * 2, nodata=-9999)
+        cube = open_dates(path, mask_and_scale=True)
+        assert cube.encoding["scale_factor"] == 1e-4
+        found = self.of(cube)
+        assert (found.scale, found.offset, found.nodata) == (1, 0, None)
+
+    @pytest.mark.filterwarnings("ignore:Scales differ", "ignore:Offsets differ")
+    def test_tags_that_differ_from_band_to_band(self, tmp_path):
+        path = geotiff(tmp_path / "a.tif", scales=[1e-4, 2e-4], offsets=[0, -0.1])
+        read = read_cube(open_dates(path), bands=["2", "1"])
+        assert (read.encodings["1"].scale, read.encodings["1"].offset) == (1e-4, 0)
+        assert (read.encodings["2"].scale, read.encodings["2"].offset) == (2e-4, -0.1)
+
+    @pytest.mark.parametrize("decoded", [False, True])
+    def test_attributes_of_cf(self, decoded, tmp_path):
+        attrs = {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": 0}
+        xr.Dataset({"red": plain(attrs=attrs)}).to_netcdf(tmp_path / "a.nc")
+        with xr.open_dataset(tmp_path / "a.nc", mask_and_scale=decoded) as cube:
+            found = self.of(cube)
+        expected = (1, 0, None) if decoded else (1e-4, -0.1, 0)
+        assert (found.scale, found.offset, found.nodata) == expected
+
+    @pytest.mark.parametrize("key", ["_FillValue", "missing_value", "nodata"])
+    def test_names_of_no_data(self, key):
+        assert self.of(plain(attrs={key: np.int16(-1)})).nodata == -1
+        assert self.of(plain(dtype=float, attrs={key: -9999.0})).nodata == -9999
+        assert self.of(plain(dtype=float, attrs={key: np.nan})).nodata is None
+        cube = plain()
+        cube.encoding[key] = 0
+        assert self.of(cube).nodata == 0
+
+    def test_stac_metadata_of_numbers_that_stackstac_did_not_scale(self):
+        meta = np.empty(2, object)
+        meta[:] = [{"scale": 1e-4, "offset": -0.1, "nodata": 0}, [{"scale": 2e-4}]]
+        cube = like_stackstac(np.uint16, **{"raster:bands": ("band", meta)})
+        nir, red = read_cube(cube).encodings.values()
+        assert (nir.scale, nir.offset, nir.nodata) == (1e-4, -0.1, 0)
+        assert (red.scale, red.offset, red.nodata) == (2e-4, 0, None)
+        assert self.of(cube.astype(float)).scale == 1
+
+    def test_arguments_come_first(self):
+        cube = plain(attrs={"scale_factor": 1e-4, "add_offset": -0.1, "nodata": 0})
+        found = self.of(cube, scale_factor=2, add_offset=[0, 0, -1000], nodata=7)
+        assert (found.scale, found.nodata) == (2, 7)
+        assert found.offset.tolist() == [0, 0, -1000]
+        assert self.of(cube, scale_factor=2).offset == -0.1
+
+    def test_arguments_by_band(self):
+        read = read_cube(like_odc(nodata=5), add_offset={"nir": [1, 2, 3]}, nodata={"red": 0})
+        assert read.encodings["nir"].offset.tolist() == [1, 2, 3]
+        assert read.encodings["red"].offset == 0
+        assert [one.nodata for one in read.encodings.values()] == [0, 5]
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            ({"add_offset": [0, -1000]}, r"add_offset has the shape \(2,\) and the cube 3 frames"),
+            ({"scale_factor": 0}, "none that is 0"),
+            ({"add_offset": [0, np.nan, 0]}, "finite"),
+            ({"nodata": [0, 255]}, r"nodata is .*: give one number"),
+            ({"nodata": {"blue": 0}}, "nodata names the bands blue.*: red, nir"),
+        ],
+    )
+    def test_bad_arguments(self, options, told):
+        with pytest.raises(ValueError, match=told):
+            read_cube(like_odc(), **options)
+
+
+class TestBadCubes:
+    @pytest.mark.parametrize(
+        ("cube", "told"),
+        [
+            (np.zeros((3, 4, 6)), r"cube is a ndarray.*xarray\.DataArray\(frames, dims="),
+            (plain(4, 6, dims=("y", "x")), "the dims y, x and no time, as a single date has"),
+            (
+                plain(3, 4, 6, dims=("time", "latitude", "longitude")),
+                r'no y and x: rename them, cube\.rename\(latitude="y", longitude="x"\)',
+            ),
+            (plain(3, 4, 6, dims=("time", "lat", "x")), r'no y: .*rename\(lat="y"\)'),
+            (plain(3, 4, 6, dims=("time", "a", "b")), "has the dims time, a, b and no y and x"),
+            (plain(3, 0, 6), "nothing along y"),
+            (plain(0, 4, 6), "nothing along time"),
+            (plain(2, 3, 4, 6, dims=("orbit", "time", "y", "x")), r"orbit .*isel\(orbit=0\)"),
+            (plain(dtype=bool), "type bool"),
+            (plain(dtype=complex), "type complex128"),
+            (plain(dtype=str), "type <U"),
+            (
+                like_stackstac().assign_coords(band=["B04", "B04"]),
+                r'several bands of the name B04.*drop_duplicates\("band"\)',
+            ),
+            (xr.Dataset({"a": like_stackstac()}), "no variable with the dims time, y and x, but a"),
+            (xr.Dataset({"a": like_stackstac().isel(time=0)}), "single date"),
+        ],
+    )
+    def test_one_sentence_says_what_is_there_and_the_remedy(self, cube, told):
+        with pytest.raises(ValueError, match=told):
+            read_cube(cube)
+
+    @pytest.mark.parametrize(
+        "cube", [like_odc(), like_stackstac().assign_coords(band=["red", "nir"])]
+    )
+    def test_unknown_bands(self, cube):
+        with pytest.raises(ValueError, match=r"bands names B04, B02, .*: it has red, nir"):
+            read_cube(cube, bands=["B04", "B02", "red"])
+        for bands in (["red", "red"], []):
+            with pytest.raises(ValueError, match="name each band once"):
+                read_cube(cube, bands=bands)
+
+
+class TestRebuilding:
+    """Images of the bands take the form of the cube."""
+
+    def rebuilt(self, cube, attrs=(), lazy=False, **options):
+        read = read_cube(cube, **options)
+        grid = read.grid.finer(2)
+        images = {}
+        for number, name in enumerate(read.bands):
+            image = xr.DataArray(np.full(grid.shape, number, np.int16), dims=("y", "x"))
+            images[name] = with_grid(image.chunk(4) if lazy else image, grid)
+        return rebuild(read, images, dict(attrs))
+
+    @pytest.mark.parametrize("lazy", [False, True])
+    def test_a_dataarray_with_bands(self, lazy):
+        cube = like_stackstac()
+        out = self.rebuilt(cube, {"title": "a", "transform": 1}, lazy)
+        assert out.dims == ("band", "y", "x") and out.shape == (2, 8, 12)
+        assert out.band.values.tolist() == ["B08", "B04"]
+        assert out.common_name.values.tolist() == ["nir", "red"]
+        assert out.dtype == np.int16 and out.name == cube.name
+        assert (out.chunks is not None) == lazy
+        assert out.attrs == {"title": "a"}
+        np.testing.assert_array_equal(out[:, 0, 0], [0, 1])
+        assert out.rio.transform() == Affine(5, 0, 0, 0, -5, 100)
+        assert out.rio.crs.to_epsg() == 32633
+
+    def test_picked_bands(self):
+        out = self.rebuilt(like_stackstac(), bands=["B04", "B08"])
+        assert out.band.values.tolist() == ["B04", "B08"]
+        assert out.common_name.values.tolist() == ["red", "nir"]
+        assert self.rebuilt(like_stackstac(), bands=["B04"]).common_name.values.tolist() == ["red"]
+
+    def test_labels_keep_their_type(self, tmp_path):
+        out = self.rebuilt(open_dates(geotiff(tmp_path / "a.tif")))
+        assert out.band.values.tolist() == [1, 2]
+        bare = self.rebuilt(plain(3, 2, *SHAPE, dims=("time", "bands", "y", "x")))
+        assert bare.dims == ("bands", "y", "x") and "bands" not in bare.coords
+
+    def test_a_dataset(self, tmp_path):
+        out = self.rebuilt(like_odc(), {"title": "a"})
+        assert list(out.data_vars) == ["red", "nir"] and out.attrs == {"title": "a"}
+        assert out.nir.dims == ("y", "x") and out.nir.dtype == np.int16
+        assert out.rio.transform() == Affine(5, 0, 0, 0, -5, 100)
+        out.to_netcdf(tmp_path / "a.nc")
+        with xr.open_dataset(tmp_path / "a.nc", decode_coords="all") as opened:
+            assert opened.rio.transform() == Affine(5, 0, 0, 0, -5, 100)
+
+    def test_one_band(self):
+        out = self.rebuilt(plain(coords=COORDS, name="ndvi"))
+        assert out.dims == ("y", "x") and out.name == "ndvi"
+
+
+class TestOffsets:
+    """Frames that hold 1000 more than others, as Sentinel-2's since baseline 04.00."""
+
+    DATES = pd.date_range("2021-11-01", periods=12, freq="15D").values
+    LATER = np.datetime64("2022-01-25") <= DATES
+    SEASON = 350 + 60 * np.sin(np.arange(12))
+
+    def message_of(self, medians, times):
+        with pytest.warns(UserWarning, match="hold about 1000 more") as caught:
+            warn_about_offsets(medians, times, "cube")
+        (warning,) = caught
+        return str(warning.message)
+
+    def quiet(self, medians, times):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warn_about_offsets(medians, times, "cube")
+
+    @pytest.mark.parametrize("dated", [False, True])
+    def test_the_baseline_is_told_with_what_to_pass(self, dated):
+        message = self.message_of(self.SEASON + 1000 * self.LATER, self.DATES if dated else None)
+        assert "cube has frames" in message and ": 6, 7, 8, 9, 10, 11, counted" in message
+        assert "add_offset=[0] * 6 + [-1000] * 6" in message
+        assert "04.00 (2022-01-25)" in message
+
+    def test_frames_in_any_order_and_without_a_clear_pixel(self):
+        order = np.array([11, 2, 3, 8, 1])
+        medians = (self.SEASON + 1000 * self.LATER)[order]
+        medians[2] = np.nan
+        message = self.message_of(medians, self.DATES[order])
+        assert "add_offset=[-1000, 0, 0, -1000, 0]" in message
+
+    def test_most_bands_decide(self):
+        ground = {"B02": self.SEASON, "B03": self.SEASON + 100, "B04": self.SEASON + 50}
+        medians = {name: values + 1000 * self.LATER for name, values in ground.items()}
+        # Leaves grow and fall.
+        medians["B08"] = 2500 + 900 * np.cos(np.arange(12)) + 1000 * self.LATER
+        self.message_of(medians, self.DATES)
+
+    def test_two_frames_are_told_by_their_dates(self):
+        dates = np.array(["2022-01-10", "2022-02-10"], "datetime64[ns]")
+        self.message_of(np.array([400, 1390]), dates)
+        self.quiet(np.array([400, 1390]), None)
+        self.quiet(np.array([1390, 400]), dates)
+
+    def test_seasons_do_not_warn(self):
+        years = np.arange(36) / 12
+        for amplitude in (300, 500, 600, 1000):
+            infrared = 2500 + amplitude * np.sin(2 * np.pi * years)
+            for times in (None, pd.date_range("2020-01-01", periods=36, freq="30D").values):
+                self.quiet(infrared, times)
+        rng = np.random.default_rng(0)
+        for _ in range(200):
+            self.quiet(rng.uniform(1500, 3500, 8), None)
+        summer, winter = rng.normal(2800, 80, 6), rng.normal(1800, 80, 6)
+        self.quiet(np.r_[summer, winter], None)
+
+    @pytest.mark.parametrize("jump", [0, 500, 1500, 10000])
+    def test_other_jumps_do_not_warn(self, jump):
+        self.quiet(self.SEASON + jump * self.LATER, self.DATES)
+
+    @pytest.mark.parametrize("medians", [[], [400], [np.nan, np.nan], [400, np.nan]])
+    def test_too_little_to_tell(self, medians):
+        self.quiet(np.array(medians), self.DATES[: len(medians)])
