@@ -1,0 +1,120 @@
+"""The group of commands, and what becomes of errors, warnings and Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from ..version import __version__
+from ._options import DEBUG, debug_option
+
+# What each does. The command "super-resolve" would be `super_resolve` in _super_resolve.py, which
+# is imported once it is called: --help does not wait for torch.
+COMMANDS = {
+    "simulate": "Simulate scenes, in the challenge's layout.",
+    "score": "Score an estimator, or images, on scenes with HR images.",
+    "train": "Train FusionNet on scenes, from the weights that ship or from nothing.",
+    "predict": "Super-resolve scenes to 16-bit PNGs, or to a submission.",
+    "weights": "List the weights that ship with the package.",
+    "info": "Show versions, the device and the threads that are used.",
+}
+
+_INTERRUPTED = 130
+
+# What the package says of its arguments and of what it is to read.
+_MISTAKES = (ValueError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+
+
+class _Mistake(click.ClickException):
+    """The user's mistake; what goes wrong while working exits with click's own 1."""
+
+    exit_code = 2
+
+
+class _Commands(click.Group):
+    """Imports a command when it is called, and tells errors in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        return getattr(import_module(f"{__package__}._{name}"), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+                raise  # click knows what to do
+            except Exception as error:
+                told = _Mistake if isinstance(error, _MISTAKES) else click.ClickException
+                if ctx.meta.get(DEBUG):
+                    traceback.print_exc()
+                    ctx.exit(told.exit_code)
+                raise told(_message_of(error)) from error
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            code = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.Abort:
+            click.echo("Interrupted", err=True)
+            code = _INTERRUPTED
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            code = error.exit_code
+        except click.ClickException as error:
+            click.echo(f"Error: {_one_line(error.format_message())}{_see_help(error)}", err=True)
+            code = error.exit_code
+        sys.exit(code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="probav")
+@debug_option
+def probav() -> None:
+    """Multi-image super-resolution of satellite images.
+
+    Folders of scenes have the layout of the PROBA-V challenge: FOLDER may be the root of a data set
+    (holds train/ and norm.csv), one split (train/) or one band (train/RED/).
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line, with the arguments of the process unless others are given."""
+    probav.main(args)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    click.echo(f"Warning: {_one_line(str(message))}", err=True)
+
+
+def _message_of(error):
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, (*_MISTAKES, OSError)):
+        return str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error} (--debug shows where)"
+
+
+def _see_help(error):
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return ""
+    return f" (see {error.ctx.command_path} --help)"
+
+
+def _one_line(text):
+    return " ".join(line.strip() for line in text.splitlines())

@@ -1,0 +1,58 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = [
+    "DEBUG",
+    "bands_option",
+    "debug_option",
+    "device_option",
+    "folder_argument",
+    "json_option",
+    "overwrite_option",
+    "quiet_option",
+    "seed_option",
+]
+
+# Key of what all contexts of a call share.
+DEBUG = f"{__package__}.debug"
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[DEBUG] = True
+
+
+def _split_at_commas(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    return None if value is None else [part.strip() for part in value.split(",") if part.strip()]
+
+
+folder_argument = click.argument("folder", type=click.Path(path_type=Path))
+
+bands_option = click.option(
+    "--bands", metavar="RED,NIR", callback=_split_at_commas, help="These bands alone."
+)
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_remember,
+    help="Show the traceback of an error.",
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else."
+)
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace what is there already, instead of refusing to."
+)
+quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
+seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)

@@ -1,0 +1,195 @@
+"""`probav predict`."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+from PIL import Image
+
+from ..datasets import write_submission
+from ..files import replace_file
+from ..imaging import to_uint16
+from ..scenes import load_scenes
+from ._options import (
+    bands_option,
+    debug_option,
+    device_option,
+    folder_argument,
+    json_option,
+    overwrite_option,
+    quiet_option,
+)
+from ._output import check_output, print_json, show_progress
+from ._scenes import SceneFailure, load_net, told_by_scene
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..architectures import FusionNet
+    from ..scenes import Scene
+
+
+@click.command()
+@folder_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="OUT",
+    help="Folder for the images; with --submission, a .zip file.",
+)
+@click.option(
+    "--weights",
+    metavar="NAME|FILE",
+    help="Shipped weights or a file of them.  [default: those that ship for the scenes' scale, 3 "
+    "if nothing tells it]",
+)
+@click.option("--split", help="Split of the data set.  [default: test, if FOLDER has it, else all]")
+@bands_option
+@click.option(
+    "--std",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder for standard deviations, in the images' units.",
+)
+@click.option("--submission", is_flag=True, help="Write the one zip that the challenge takes.")
+@device_option
+@overwrite_option
+@json_option
+@quiet_option
+@debug_option
+def predict(
+    folder: Path,
+    output: Path,
+    weights: str | None,
+    split: str | None,
+    bands: list[str] | None,
+    std: Path | None,
+    submission: bool,
+    device: str,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Super-resolve scenes to 16-bit PNGs, or to a submission.
+
+    Images are named after their scenes, imgset0000.png, .... If a scene is damaged, the images of
+    the others are written and the exit code is 1; a submission is written with all or not at all.
+    """
+    if submission and std is not None:
+        raise click.UsageError("a submission has no standard deviations: leave --std out")
+    scenes = load_scenes(_split_of(folder, split), bands=bands)
+    if submission:
+        check_output(output, overwrite=overwrite)
+    else:
+        _check_folders(output, std, scenes, overwrite=overwrite)
+    net = load_net(weights, scenes, device=device)
+    failed: list[dict[str, str]] = []
+    with show_progress("predicting", len(scenes), quiet=quiet) as advance:
+        if submission:
+            _write_submission(net, scenes, output, advance)
+        else:
+            failed = _write_images(net, scenes, output, std, advance)
+    n_written = len(scenes) - len(failed)
+    if as_json:
+        print_json({"output": str(output), "n_written": n_written, "failed": failed})
+    elif n_written:
+        click.echo(f"{n_written} images in {output}")
+    if failed:
+        raise click.ClickException(f"{len(failed)} of {len(scenes)} scenes failed, see above")
+
+
+def _split_of(folder, split):
+    if split is None:
+        return folder / "test" if (folder / "test").is_dir() else folder
+    if not (folder / split).is_dir():
+        raise FileNotFoundError(
+            f"{folder} has no split {split}: give the root of a data set that has it, or leave "
+            "--split out"
+        )
+    return folder / split
+
+
+def _check_folders(output, std, scenes, *, overwrite):
+    """See that no image is in the way, and make the folders."""
+    if std is not None and std.resolve() == output.resolve():
+        raise ValueError(f"{std} is to hold images and standard deviations: give two folders")
+    folders = [output] if std is None else [output, std]
+    for folder in folders:
+        if folder.suffix == ".zip" or (folder.exists() and not folder.is_dir()):
+            raise ValueError(
+                f"{folder} is no folder for images: give one, or --submission to write a zip"
+            )
+        there = [path for path in _paths(folder, scenes) if path.exists()]
+        if there and not overwrite:
+            raise FileExistsError(
+                f"{there[0]} is there already: give another folder, or --overwrite"
+            )
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _paths(folder, scenes):
+    return [folder / f"{scene.name}.png" for scene in scenes]
+
+
+def _write_images(
+    net: FusionNet,
+    scenes: Sequence[Scene],
+    output: Path,
+    std: Path | None,
+    advance: Callable[[], object],
+) -> list[dict[str, str]]:
+    """Write an image of each scene, and return which failed and why."""
+    failed = []
+    for scene in scenes:
+        try:
+            with told_by_scene(scene):
+                (image,), (deviation,) = net.predict([scene], return_std=True)
+        except SceneFailure as failure:
+            click.echo(f"Error: {failure.message}", err=True)
+            failed.append({"scene": str(scene.name), "error": failure.message})
+        else:
+            if std is not None:
+                _write_png(std / f"{scene.name}.png", np.minimum(deviation, 1))
+            _write_png(output / f"{scene.name}.png", image)
+        advance()
+    return failed
+
+
+def _write_png(path, pixels):
+    with replace_file(path) as partial:
+        Image.fromarray(to_uint16(pixels)).save(partial, format="PNG")
+
+
+def _write_submission(net, scenes, output, advance):
+    # write_submission has a bar of its own, for pipes too.
+    with warnings.catch_warnings(record=True) as caught, redirect_stderr(io.StringIO()):
+        write_submission(_OneByOne(net, advance), scenes, output)
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+class _OneByOne:
+    """A net that tells of each scene."""
+
+    def __init__(self, net: FusionNet, advance: Callable[[], object]) -> None:
+        self._net = net
+        self._advance = advance
+
+    def predict(self, scenes: Sequence[Scene]) -> list[NDArray[np.float32]]:
+        return [self._image_of(scene) for scene in scenes]
+
+    def _image_of(self, scene):
+        with told_by_scene(scene):
+            image = self._net.predict([scene])[0]
+        self._advance()
+        return image

@@ -1,0 +1,130 @@
+"""Scenes of a folder, and what commands do with them one by one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from ..baseline import BicubicBaseline
+from ..imaging import MAX_CPSNR
+from ..scenes import Scene, load_scenes
+from ..scoring import scene_cpsnr, scene_score
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..architectures import FusionNet
+    from ..prediction import Predictor
+
+__all__ = [
+    "SceneFailure",
+    "load_estimator",
+    "load_net",
+    "load_truth",
+    "mean_of",
+    "score_scenes",
+    "told_by_scene",
+]
+
+
+class SceneFailure(click.ClickException):
+    """What went wrong with one scene while others were worked on."""
+
+
+@contextmanager
+def told_by_scene(scene: Scene) -> Iterator[None]:
+    """Raise what goes wrong with a scene's pixels as a SceneFailure that names it."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        message = str(error)
+        if scene.name is None or scene.name not in message:
+            message = f"{scene.label}: {message}"
+        raise SceneFailure(message) from error
+
+
+def load_truth(folder: Path, *, bands: Sequence[str] | None = None) -> list[Scene]:
+    """Scenes of a folder that have HR images; others are left out, with a warning.
+
+    Raises
+    ------
+    ValueError
+        If none has.
+    """
+    scenes = load_scenes(folder, bands=bands)
+    known = [scene for scene in scenes if scene.has_hr]
+    if not known:
+        raise ValueError(
+            f"no scene of {folder} has an HR image to compare with: give scenes of the training "
+            "split"
+        )
+    if len(known) < len(scenes):
+        warnings.warn(
+            f"{len(scenes) - len(known)} of {len(scenes)} scenes of {folder} have no HR image and "
+            "are left out",
+            stacklevel=2,
+        )
+    return known
+
+
+def load_net(weights: str | None, scenes: Sequence[Scene], **params: Any) -> FusionNet:
+    """FusionNet with weights that fit scenes, silent.
+
+    Parameters
+    ----------
+    weights : str or None
+        Name of shipped weights, or a file. None: those of the scenes' scale, or of scale 3 where
+        nothing tells it.
+    scenes : list of Scene
+    **params
+        Parameters of the net.
+    """
+    # Not before it is needed: torch takes its seconds.
+    from ..architectures import FusionNet
+
+    scale = None if weights else next((s.scale for s in scenes if s.scale is not None), None)
+    net = FusionNet.from_pretrained(weights, scale=scale, **{"verbose": 0, **params})
+    net.check_inputs(scenes)
+    return net
+
+
+def load_estimator(name: str | None, scenes: Sequence[Scene], device: str) -> Predictor:
+    """The baseline, if that is the name, or FusionNet with weights of that name."""
+    return BicubicBaseline() if name == "baseline" else load_net(name, scenes, device=device)
+
+
+def score_scenes(
+    image_of: Callable[[Scene], NDArray[Any]],
+    scenes: Sequence[Scene],
+    advance: Callable[[], object],
+) -> list[dict[str, Any]]:
+    """Norm, cPSNR and challenge score of the image of each scene.
+
+    Raises
+    ------
+    SceneFailure
+        If an image cannot be had or scored.
+    """
+    rows = []
+    for scene in scenes:
+        with told_by_scene(scene):
+            image = image_of(scene)
+            row = {
+                "norm": min(float(scene.norm), MAX_CPSNR),  # type: ignore[arg-type]
+                "cpsnr": scene_cpsnr(image, scene),
+                "score": scene_score(image, scene),
+            }
+        rows.append({"scene": scene.name, "band": scene.band, **row})
+        advance()
+    return rows
+
+
+def mean_of(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Mean challenge score and mean cPSNR."""
+    return {key: float(np.mean([row[key] for row in rows])) for key in ("score", "cpsnr")}

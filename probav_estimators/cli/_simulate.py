@@ -1,0 +1,130 @@
+"""`probav simulate`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from ..datasets import make_scenes
+from ..scenes import find_scene_folders, save_scenes
+from ._options import (
+    debug_option,
+    folder_argument,
+    json_option,
+    overwrite_option,
+    quiet_option,
+    seed_option,
+)
+from ._output import print_json, show_progress
+
+_SENSORS = ["static", "any", "plain", "proba-v", "sentinel-2", "landsat-8"]
+
+
+@click.command()
+@folder_argument
+@click.option("--n-scenes", type=int, default=8, show_default=True)
+@click.option("--size", type=int, default=128, show_default=True, help="LR pixels along each axis.")
+@click.option("--scale", type=int, default=3, show_default=True, help="HR pixels per LR pixel.")
+@click.option(
+    "--n-frames",
+    type=(int, int),
+    default=(9, 30),
+    show_default=True,
+    metavar="LEAST MOST",
+    help="Frames of a scene.",
+)
+@click.option(
+    "--sensor",
+    type=click.Choice(_SENSORS),
+    default="static",
+    show_default=True,
+    help="static: no resampling, land hardly changes. any: a wide range, for training.",
+)
+@click.option(
+    "--bands",
+    metavar="RED,NIR",
+    default="RED,NIR",
+    show_default=True,
+    help="Bands that scenes take in turn.",
+)
+@click.option("--split", default="train", show_default=True)
+@seed_option
+@click.option("--jobs", type=int, default=1, show_default=True, help="Processes; -1: one a core.")
+@overwrite_option
+@json_option
+@quiet_option
+@debug_option
+def simulate(
+    folder: Path,
+    n_scenes: int,
+    size: int,
+    scale: int,
+    n_frames: tuple[int, int],
+    sensor: str,
+    bands: str,
+    split: str,
+    seed: int,
+    jobs: int,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Simulate scenes, in the challenge's layout.
+
+    FOLDER becomes the root of a data set. Scenes with other names that it holds already stay.
+    """
+    names = {f"imgset{number:04d}" for number in range(n_scenes)}
+    there = [path for path in _scenes_in(folder) if path.name in names]
+    if there and not overwrite:
+        raise FileExistsError(f"{there[0]} is there already: give another folder, or --overwrite")
+    with show_progress("simulating", None, quiet=quiet):
+        scenes = make_scenes(
+            n_scenes,
+            size=size,
+            scale=scale,
+            n_frames=n_frames,
+            bands=[band.strip() for band in bands.split(",")],
+            sensor=sensor,
+            random_state=seed,
+            n_jobs=jobs,
+        )
+        with _put_aside(there, folder):
+            save_scenes(scenes, folder, split=split)
+    if as_json:
+        listed = [{"scene": s.name, "band": s.band, "n_frames": len(s)} for s in scenes]
+        print_json({"folder": str(folder), "split": split, "n_scenes": n_scenes, "scenes": listed})
+    else:
+        click.echo(f"{n_scenes} scenes in {folder / split}")
+
+
+def _scenes_in(folder):
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file: give the name of a folder")
+    return find_scene_folders(folder) if folder.is_dir() else []
+
+
+@contextmanager
+def _put_aside(folders: list[Path], root: Path) -> Iterator[None]:
+    """Remove folders of scenes once others have taken their names; if that fails, bring them back.
+
+    A hidden folder holds them, under names that save_scenes does not find.
+    """
+    if not folders:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix=".replaced.", dir=root) as aside:
+        kept = {folder: Path(aside, f"{folder.name}.replaced") for folder in folders}
+        for folder, place in kept.items():
+            folder.rename(place)
+        try:
+            yield
+        except BaseException:
+            for folder, place in kept.items():
+                # What was written before the failure is whole and stays.
+                if not folder.exists():
+                    place.rename(folder)
+            raise

@@ -1,0 +1,513 @@
+"""The command line does what the functions do, tells errors in a line, and loses no one's files."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from _helpers import slow_score, weights_of
+from click.testing import CliRunner
+from PIL import Image
+from skimage.io import imread
+
+from probav_estimators import (
+    BicubicBaseline,
+    FusionNet,
+    __version__,
+    load_scenes,
+    make_scenes,
+    probav_scorer,
+    write_submission,
+)
+from probav_estimators.cli import _predict, _simulate, _train
+from probav_estimators.cli._main import COMMANDS, probav
+
+SMALL = ("--n-scenes", 2, "--size", 16, "--n-frames", 4, 5)
+
+
+def call(*args, code=0):
+    """Run a command in this process; what it printed, on stdout and on stderr."""
+    result = CliRunner().invoke(probav, [str(arg) for arg in args])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def result_of(*args, code=0):
+    """The JSON object that a command prints on stdout."""
+    return json.loads(call(*args, "--json", "--quiet", code=code).stdout)
+
+
+def error_of(*args, code=2):
+    """The one line that a command ends with."""
+    result = call(*args, code=code)
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    return line
+
+
+def run(program, *args, **options):
+    """Run Python in a process of its own."""
+    command = [sys.executable, *program, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def contents(root):
+    """All files below a folder, hidden ones too, by their bytes."""
+    return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def no_space(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
+
+
+def damage(folder):
+    """Cut a scene's last frame off in the middle."""
+    path = max(folder.glob("LR*.png"))
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def hide_truth(root):
+    for name in ("HR.png", "SM.png"):
+        for path in root.rglob(name):
+            path.unlink()
+
+
+@pytest.fixture(scope="module")
+def net():
+    return FusionNet.from_pretrained("simulated-x3", verbose=0)
+
+
+class TestSimulate:
+    def test_scenes_are_those_of_make_scenes(self, tmp_path):
+        options = ("--scale", 2, "--sensor", "any", "--bands", "NIR,SWIR", "--seed", 3)
+        result = result_of("simulate", tmp_path / "data", *SMALL, *options)
+        expected = make_scenes(
+            2,
+            size=16,
+            n_frames=(4, 5),
+            scale=2,
+            sensor="any",
+            bands=["NIR", "SWIR"],
+            random_state=3,
+        )
+        found = load_scenes(tmp_path / "data")
+        for listed, scene, other in zip(result["scenes"], found, expected, strict=True):
+            assert listed == {"scene": scene.name, "band": scene.band, "n_frames": len(scene)}
+            assert (scene.name, scene.band) == (other.name, other.band)
+            np.testing.assert_array_equal(scene.lr, other.lr)
+            np.testing.assert_array_equal(scene.hr, other.hr)
+
+    def test_scenes_that_are_there_are_refused_and_untouched(self, root):
+        before = contents(root)
+        assert "imgset0000 is there already" in error_of("simulate", root, *SMALL)
+        assert contents(root) == before
+
+    def test_overwrite_replaces_scenes_of_the_same_names_only(self, tmp_path):
+        call("simulate", tmp_path, *SMALL)
+        call("simulate", tmp_path, *SMALL, "--n-scenes", 1, "--seed", 1, "--overwrite")
+        old, new = (make_scenes(2, size=16, n_frames=(4, 5), random_state=seed) for seed in (0, 1))
+        for scene, expected in zip(load_scenes(tmp_path), [new[0], old[1]], strict=True):
+            np.testing.assert_array_equal(scene.lr, expected.lr)
+            assert scene.norm == pytest.approx(expected.norm)
+        assert {path.name for path in tmp_path.iterdir()} == {"train", "norm.csv"}
+
+    def test_a_full_disk_leaves_what_was_to_be_replaced(self, tmp_path, monkeypatch):
+        call("simulate", tmp_path, *SMALL)
+        before = contents(tmp_path)
+        monkeypatch.setattr(_simulate, "save_scenes", no_space)
+        line = error_of("simulate", tmp_path, *SMALL, "--seed", 1, "--overwrite", code=1)
+        assert line == "Error: somewhere: No space left on device"
+        assert contents(tmp_path) == before
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            (("--n-scenes", 0), "n_scenes must be an integer of at least 1"),
+            (("--scale", 1), "scale"),
+            (("--sensor", "spot"), "spot"),
+            (("--n-frames", 3), "--n-frames"),
+            (("--split", "../other"), "cannot name a folder"),
+        ],
+    )
+    def test_bad_arguments_write_nothing(self, tmp_path, options, told):
+        assert told in error_of("simulate", tmp_path / "data", *SMALL, *options)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_is_no_folder(self, tmp_path):
+        path = tmp_path / "data"
+        path.write_text("mine")
+        assert "is a file" in error_of("simulate", path, *SMALL)
+        assert path.read_text() == "mine"
+
+
+class TestScore:
+    def test_baseline_scores_one(self, root, scenes):
+        result = result_of("score", root, "--estimator", "baseline")
+        images = BicubicBaseline().predict(scenes[:2])
+        assert result["score"] == pytest.approx(slow_score(images, scenes[:2]), abs=1e-6) == 1
+        for row, scene in zip(result["scenes"], scenes[:2], strict=True):
+            assert (row["scene"], row["band"]) == (scene.name, scene.band)
+            assert row["cpsnr"] == pytest.approx(row["norm"]) == pytest.approx(scene.norm)
+
+    def test_default_estimator_has_the_weights_of_the_scale(self, root, scenes, net):
+        result = result_of("score", root)
+        images = net.predict(scenes[:2])
+        assert result["score"] == pytest.approx(slow_score(images, scenes[:2]), rel=1e-5)
+        assert result["cpsnr"] == pytest.approx(np.mean([r["cpsnr"] for r in result["scenes"]]))
+
+    def test_table_has_a_row_for_each_scene_and_the_mean(self, root):
+        lines = call("score", root, "--estimator", "baseline", "--bands", "RED").stdout.splitlines()
+        assert [line.split()[0] for line in lines] == ["scene", "imgset0000", "mean"]
+        assert lines[-1].split()[-1] == "1.00000"
+
+    def test_images_score_as_the_estimator_that_made_them(self, root, tmp_path):
+        call("predict", root, "-o", tmp_path / "images")
+        call("predict", root, "-o", tmp_path / "images.zip", "--submission")
+        folder, archive = (
+            result_of("score", root, "--images", tmp_path / name)
+            for name in ("images", "images.zip")
+        )
+        assert folder == archive
+        assert folder["score"] == pytest.approx(result_of("score", root)["score"], abs=1e-4)
+
+    def test_a_missing_image_is_named(self, root, tmp_path):
+        call("predict", root, "-o", tmp_path / "images", "--bands", "RED")
+        line = error_of("score", root, "--images", tmp_path / "images")
+        assert "has no imgset0001.png" in line
+
+    @pytest.mark.parametrize(
+        ("values", "told"),
+        [
+            (np.zeros((72, 72), np.uint8), "save 16-bit grey PNGs"),
+            (np.zeros((72, 71), np.uint16), "72 x 71 pixels and the HR image 72 x 72"),
+        ],
+    )
+    def test_an_image_of_another_kind_is_refused(self, root, tmp_path, values, told):
+        for name in ("imgset0000", "imgset0001"):
+            Image.fromarray(values).save(tmp_path / f"{name}.png")
+        assert told in error_of("score", root, "--images", tmp_path)
+
+    def test_what_is_no_image_is_refused(self, root, tmp_path):
+        (tmp_path / "imgset0000.png").write_text("no image")
+        assert "imgset0000.png is no PNG" in error_of("score", root, "--images", tmp_path)
+        assert "no folder and no zip" in error_of("score", root, "--images", root / "norm.csv")
+        assert "does not exist" in error_of("score", root, "--images", tmp_path / "none")
+
+    def test_estimator_and_images_exclude_each_other(self, root):
+        options = ("--estimator", "baseline", "--images", root)
+        assert "exclude each other" in error_of("score", root, *options)
+
+    def test_scenes_without_truth_are_left_out_with_a_warning(self, root, folder):
+        hide_truth(folder)
+        result = call("score", root, "--estimator", "baseline", "--json")
+        assert [row["scene"] for row in json.loads(result.stdout)["scenes"]] == ["imgset0001"]
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("Warning: 1 of 2 scenes of ")
+
+    def test_a_folder_without_truth_has_no_score(self, root):
+        hide_truth(root)
+        assert "has an HR image" in error_of("score", root)
+
+    def test_a_damaged_scene_is_a_failure_and_no_mistake(self, root, folder):
+        damage(folder)
+        assert "imgset0000" in error_of("score", root, "--estimator", "baseline", code=1)
+
+    def test_weights_that_are_not_there_are_a_mistake(self, root):
+        assert "neither the name of shipped weights" in error_of("score", root, "--estimator", "x9")
+
+
+class TestPredict:
+    def test_images_are_those_of_the_net_in_16_bits(self, root, scenes, net, tmp_path):
+        out, std = tmp_path / "out", tmp_path / "std"
+        assert call("predict", root, "-o", out, "--std", std).stdout == f"2 images in {out}\n"
+        images, deviations = net.predict(scenes[:2], return_std=True)
+        for folder, expected in ((out, images), (std, deviations)):
+            assert {path.name for path in folder.iterdir()} == {"imgset0000.png", "imgset0001.png"}
+            for scene, pixels in zip(scenes, expected, strict=False):
+                values = imread(folder / f"{scene.name}.png")
+                assert values.dtype == np.uint16
+                np.testing.assert_array_equal(values, np.rint(pixels.astype(float) * 65535))
+
+    def test_test_split_is_the_default_where_there_is_one(self, root, tmp_path):
+        (root / "test").mkdir()
+        (root / "train" / "NIR").rename(root / "test" / "NIR")
+        hide_truth(root / "test")
+        call("predict", root, "-o", tmp_path / "test")
+        call("predict", root, "-o", tmp_path / "train", "--split", "train")
+        assert [path.name for path in (tmp_path / "test").iterdir()] == ["imgset0001.png"]
+        assert [path.name for path in (tmp_path / "train").iterdir()] == ["imgset0000.png"]
+        assert "no split val" in error_of("predict", root, "-o", tmp_path, "--split", "val")
+
+    def test_images_that_are_there_are_refused_and_untouched(self, root, tmp_path):
+        path = tmp_path / "imgset0001.png"
+        path.write_text("mine")
+        assert f"{path} is there already" in error_of("predict", root, "-o", tmp_path)
+        assert contents(tmp_path).keys() - contents(root).keys() == {path}
+        assert path.read_text() == "mine"
+        call("predict", root, "-o", tmp_path, "--overwrite")
+        assert imread(path).shape == (72, 72)
+
+    def test_a_damaged_scene_costs_its_own_image_only(self, root, folder, tmp_path):
+        damage(folder)
+        out = tmp_path / "out"
+        result = call("predict", root, "-o", out, "--json", code=1)
+        (failed,) = json.loads(result.stdout)["failed"]
+        assert failed["scene"] == "imgset0000"
+        first, last = result.stderr.splitlines()
+        assert first == f"Error: {failed['error']}"
+        assert last == "Error: 1 of 2 scenes failed, see above"
+        assert [path.name for path in out.iterdir()] == ["imgset0001.png"]
+
+    def test_a_full_disk_leaves_no_part_of_an_image(self, root, tmp_path, monkeypatch):
+        monkeypatch.setattr(_predict, "to_uint16", no_space)
+        assert "No space left" in error_of("predict", root, "-o", tmp_path / "out", code=1)
+        assert list((tmp_path / "out").iterdir()) == []
+
+    def test_submission_is_that_of_write_submission(self, root, net, tmp_path):
+        call("predict", root, "-o", tmp_path / "a.zip", "--submission")
+        write_submission(net, load_scenes(root), tmp_path / "b.zip")
+        assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+        assert len(zipfile.ZipFile(tmp_path / "a.zip").namelist()) == 2
+
+    def test_a_damaged_scene_leaves_the_submission_that_was_there(self, root, folder, tmp_path):
+        damage(folder)
+        path = tmp_path / "mine.zip"
+        path.write_text("mine")
+        options = ("-o", path, "--submission")
+        assert "is there already" in error_of("predict", root, *options)
+        assert "imgset0000" in error_of("predict", root, *options, "--overwrite", code=1)
+        assert path.read_text() == "mine"
+        assert [p for p in tmp_path.iterdir() if p.suffix == ".partial"] == []
+
+    def test_clipped_values_of_a_submission_are_warned_of(self, root, tmp_path, monkeypatch):
+        bright = np.full((1, 72, 72), 0.5, np.float32)
+        monkeypatch.setattr(FusionNet, "predict", lambda self, scenes: bright)
+        result = call("predict", root, "-o", tmp_path / "a.zip", "--submission")
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("Warning: ") and "14 bits" in line
+
+    @pytest.mark.parametrize(
+        ("output", "options", "told"),
+        [
+            ("out.zip", (), "or --submission to write a zip"),
+            ("data/norm.csv", (), "is no folder for images"),
+            ("none/out.zip", ("--submission",), "none is no folder"),
+            ("data", ("--submission",), "is a folder"),
+            ("out.zip", ("--submission", "--std", "std"), "leave --std out"),
+            ("std", ("--std", "std"), "give two folders"),
+            ("out", ("--weights", "simulated-x2"), "2 times as large"),
+            ("out", ("--device", "abacus"), "abacus"),
+        ],
+    )
+    def test_mistakes_are_told(self, root, tmp_path, monkeypatch, output, options, told):
+        monkeypatch.chdir(tmp_path)
+        assert told in error_of("predict", "data", "-o", output, *options)
+
+    def test_two_scenes_of_one_name_are_refused(self, root, folder, tmp_path):
+        shutil.copytree(folder, root / "train" / "NIR" / folder.name)
+        line = error_of("predict", root, "-o", tmp_path / "out")
+        assert "2 scenes are named imgset0000" in line
+        assert not (tmp_path / "out").exists()
+
+
+class TestTrain:
+    def test_weights_are_written_and_score_as_told(self, root, scenes, net, tmp_path):
+        path = tmp_path / "mine.safetensors"
+        options = ("--epochs", 2, "--valid", root, "--lr", 3e-4)
+        result = result_of("train", root, "-o", path, *options)
+        assert (result["n_scenes"], result["n_epochs"]) == (2, 2)
+        assert result["before"]["score"] == pytest.approx(-probav_scorer(net, scenes[:2]), rel=1e-5)
+        trained = FusionNet.from_pretrained(path, verbose=0)
+        after = -probav_scorer(trained, scenes[:2])
+        assert result["after"]["score"] == pytest.approx(after, rel=1e-4)
+        assert after <= result["before"]["score"] + 1e-3
+
+    def test_weights_follow_from_the_seed(self, root, tmp_path):
+        start = ("--weights", "none", "--epochs", 1, "--device", "cpu")
+        trained = []
+        for number, seed in enumerate([3, 3, 4]):
+            path = tmp_path / f"{number}"
+            text = call("train", root, "-o", path, *start, "--seed", seed).stdout
+            assert text.startswith(f"{path}: 2 scenes, 1 epochs in ")
+            trained.append(weights_of(FusionNet.from_pretrained(path)))
+        assert torch.equal(trained[0], trained[1])
+        assert not torch.equal(trained[0], trained[2])
+
+    def test_frames_alone_teach_a_net_that_begins_with_nothing(self, root, tmp_path):
+        hide_truth(root)
+        path = tmp_path / "mine.safetensors"
+        start = ("--weights", "none", "--epochs", 1)
+        assert "HR image" in error_of("train", root, "-o", path, *start)
+        result = result_of("train", root, "-o", path, *start, "--no-truth")
+        assert result["before"] is result["after"] is None
+        assert FusionNet.from_pretrained(path).scale_ == 3
+
+    def test_what_cannot_be_written_is_told_before_the_training(self, root, tmp_path, monkeypatch):
+        def fit(*args):
+            raise AssertionError("trained")
+
+        monkeypatch.setattr(FusionNet, "fit", fit)
+        path = tmp_path / "mine.safetensors"
+        path.write_text("mine")
+        assert "is there already" in error_of("train", root, "-o", path)
+        assert path.read_text() == "mine"
+        assert "is no folder" in error_of("train", root, "-o", tmp_path / "none" / "w")
+        assert "is a folder" in error_of("train", root, "-o", tmp_path)
+        monkeypatch.setattr("tempfile.TemporaryFile", no_space)
+        assert "cannot write to" in error_of("train", root, "-o", tmp_path / "new", code=1)
+
+    def test_a_disk_that_is_full_in_the_end_loses_no_training(self, root, tmp_path, monkeypatch):
+        path = tmp_path / "mine.safetensors"
+        refuge = tmp_path / "refuge"
+        refuge.mkdir()
+        save = FusionNet.save_pretrained
+        monkeypatch.setattr(
+            FusionNet,
+            "save_pretrained",
+            lambda net, where: no_space() if where == path else save(net, where),
+        )
+        monkeypatch.setattr("tempfile.mkdtemp", lambda **kwargs: str(refuge))
+        line = error_of("train", root, "-o", path, "--epochs", 1, code=1)
+        assert f"the weights are in {refuge / path.name}" in line
+        assert FusionNet.from_pretrained(refuge / path.name).scale_ == 3
+
+    def test_interrupted_training_keeps_the_best_weights(self, root, tmp_path, monkeypatch):
+        def interrupt(self, net, **kwargs):
+            if len(net.history) == 2:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(_train._Epochs, "on_epoch_end", interrupt)
+        path = tmp_path / "mine.safetensors"
+        result = call("train", root, "-o", path, "--epochs", 9, code=130)
+        assert f"The best weights so far are in {path}" in result.stderr
+        assert FusionNet.from_pretrained(path).scale_ == 3
+
+    def test_training_prints_nothing_but_the_result(self, root, tmp_path):
+        result = call("train", root, "-o", tmp_path / "w", "--epochs", 1, "--json")
+        assert json.loads(result.stdout)["n_epochs"] == 1
+        assert result.stderr == ""
+
+
+class TestTold:
+    def test_shipped_weights_are_listed_with_size_and_scale(self, net):
+        listed = {found["name"]: found for found in result_of_plain("weights")["weights"]}
+        n_parameters = sum(x.numel() for x in net.module_.parameters())
+        assert listed["simulated-x3"]["parameters"] == n_parameters
+        assert {name: found["scale"] for name, found in listed.items()} == {
+            f"simulated-x{scale}": scale for scale in (2, 3, 4)
+        }
+        assert all(found["card"].startswith("Weights of FusionNet") for found in listed.values())
+        assert call("weights").stdout.splitlines()[0].split()[0] == "name"
+
+    def test_info_tells_versions_device_and_threads(self, monkeypatch):
+        facts = result_of_plain("info")
+        assert facts["versions"]["probav_estimators"] == __version__
+        assert facts["versions"]["numpy"] == np.__version__
+        assert facts["compute_dtype"] in {"float32", "bfloat16"}
+        assert facts["threads"] >= 1
+
+    def test_info_says_how_to_install_what_is_missing(self, monkeypatch):
+        monkeypatch.setattr("probav_estimators.cli._info._OPTIONAL", ("no-such-package",))
+        assert "not installed: pip install probav_estimators[geo]" in call("info").stdout
+        assert result_of_plain("info")["versions"]["no-such-package"] is None
+
+
+def result_of_plain(command):
+    return json.loads(call(command, "--json").stdout)
+
+
+class TestWhole:
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_list_of_commands_says_what_each_says_itself(self, name):
+        text = call(name, "--help").stdout
+        assert COMMANDS[name] in " ".join(text.split())
+        assert "--debug" in text
+
+    def test_mistakes_in_usage_take_one_line(self):
+        assert "probav train --help" in error_of("train")
+        assert "No such command 'nonsense'" in error_of("nonsense")
+        assert "--nonsense" in error_of("weights", "--nonsense")
+        assert "Usage:" in call(code=2).stderr
+
+    @pytest.mark.parametrize(
+        "args", [("--debug", "score", "nowhere"), ("score", "nowhere", "--debug")]
+    )
+    def test_debug_shows_the_traceback(self, args):
+        result = call(*args, code=2)
+        assert "Traceback" in result.stderr and "FileNotFoundError" in result.stderr
+        assert "Traceback" not in call("score", "nowhere", code=2).stderr
+
+    def test_what_nobody_foresaw_is_a_failure(self, tmp_path, monkeypatch):
+        def fail(*args, **kwargs):
+            raise TypeError("two\nlines")
+
+        monkeypatch.setattr(_simulate, "make_scenes", fail)
+        line = error_of("simulate", tmp_path / "data", code=1)
+        assert line == "Error: TypeError: two lines (--debug shows where)"
+
+    def test_warnings_take_one_line_without_the_place(self, tmp_path, monkeypatch):
+        def warn(*args, **kwargs):
+            warnings.warn("so\nso", UserWarning, stacklevel=1)
+            return make_scenes(1, size=16, n_frames=3, random_state=0)
+
+        monkeypatch.setattr(_simulate, "make_scenes", warn)
+        assert call("simulate", tmp_path / "data").stderr == "Warning: so so\n"
+
+    def test_interrupt_is_told_from_failure(self, tmp_path):
+        program = (
+            "import os, signal, time\n"
+            "from probav_estimators.cli import _simulate, main\n"
+            "def make_scenes(*args, **kwargs):\n"
+            f"    os.kill(os.getpid(), {int(signal.SIGINT)})\n"
+            "    time.sleep(60)\n"
+            "_simulate.make_scenes = make_scenes\n"
+            "main()\n"
+        )
+        ended = run(["-c", program], "simulate", tmp_path / "data")
+        assert ended.returncode == 130
+        assert ended.stdout == "" and ended.stderr.strip() == "Interrupted"
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("option", ["--help", "--version"])
+    def test_help_and_version_wait_for_no_library(self, option):
+        program = (
+            "import sys\n"
+            "from probav_estimators.cli import main\n"
+            "try:\n"
+            "    main()\n"
+            "finally:\n"
+            "    print(*sys.modules, file=sys.stderr)\n"
+        )
+        ended = run(["-c", program], option)
+        assert ended.returncode == 0
+        assert __version__ in ended.stdout or "Commands:" in ended.stdout
+        assert {"torch", "numpy", "rich"}.isdisjoint(ended.stderr.split())
+
+    def test_module_runs_as_the_command_and_tells_a_mistake_in_a_line(self, tmp_path):
+        ended = run(["-m", "probav_estimators"], "simulate", tmp_path, "--n-scenes", 0)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == "Error: n_scenes must be an integer of at least 1, got 0\n"
+
+    def test_a_reader_that_goes_away_gets_no_traceback(self, root):
+        read, write = os.pipe()
+        os.close(read)
+        command = [sys.executable, "-m", "probav_estimators", "score", root]
+        ended = subprocess.run(
+            [*command, "--estimator", "baseline"],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+        os.close(write)
+        assert ended.returncode == 1
+        assert ended.stderr == ""
