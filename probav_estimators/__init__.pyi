@@ -10,6 +10,8 @@ from .baseline import BicubicBaseline as BicubicBaseline
 from .datasets import fetch_probav as fetch_probav
 from .datasets import make_scenes as make_scenes
 from .datasets import write_submission as write_submission
+from .geo import open_scene as open_scene
+from .geo import super_resolve as super_resolve
 from .imaging import cpsnr as cpsnr
 from .imaging import probav_score as probav_score
 from .losses import AdversarialLoss as AdversarialLoss

@@ -27,6 +27,9 @@ _LOG_STD = (-12.0, 1.0)
 # Mean point spread function of the sensors of the training, in LR pixels.
 _MEAN_PSF_SIGMA = 0.33
 
+# Means over larger squares are made of those over rows and columns.
+_SMALL_BOX = 5
+
 # A pixel that lies this many times the local scatter from the others has half its weight.
 _TOLERANCE = 2.0
 
@@ -186,17 +189,12 @@ def _filled_mean(frames, weights):
 
 def _undistort(frames, expected, distortion):
     """Frames without their slow distortion, to first order."""
-    return frames + sum(
-        move * slope for move, slope in zip(distortion.unbind(2), _slopes(expected), strict=True)
-    )
-
-
-def _slopes(images):
-    """Slopes of images along rows and columns, per pixel."""
-    padded = pad(images, (1, 1, 1, 1), mode="replicate")
-    down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    right = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
-    return down / 2, right / 2
+    padded = pad(expected, (1, 1, 1, 1), mode="replicate")
+    down, right = distortion.unbind(2)
+    slope = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    frames = torch.addcmul(frames, down, slope, value=0.5)
+    slope = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    return torch.addcmul(frames, right, slope, value=0.5)
 
 
 def _drift(residual, weights):
@@ -246,7 +244,11 @@ def _told(blur):
 
 def _box(images, size):
     """Mean over squares of `size` pixels, of those inside the image."""
-    return avg_pool2d(images, size, stride=1, padding=size // 2, count_include_pad=False)
+    # One axis after the other, where that is faster.
+    for shape in [(size, 1), (1, size)] if size > _SMALL_BOX else [(size, size)]:
+        reach = shape[0] // 2, shape[1] // 2
+        images = avg_pool2d(images, shape, stride=1, padding=reach, count_include_pad=False)
+    return images
 
 
 class _Stage(nn.Module):

@@ -392,14 +392,21 @@ class FusionNet(SceneNet):
                 fused[number] = one
         return [fused[number] for number in range(len(blocks))]
 
-    def reference_frame(self, scene: Scene, alignment: Alignment) -> int | None:
-        """Number of the frame that the parameter `reference` stands for.
+    def reference_frame(
+        self,
+        scene: Scene,
+        alignment: Alignment,
+        reference: Literal["middle", "clearest"] | int | None = None,
+    ) -> int | None:
+        """Number of the frame that the image is to look like.
 
         Parameters
         ----------
         scene : Scene
         alignment : Alignment
             How its frames lie.
+        reference : {"middle", "clearest"} or int, default=None
+            In place of the parameter `reference`.
 
         Returns
         -------
@@ -411,17 +418,18 @@ class FusionNet(SceneNet):
         ValueError
             If that frame does not take part.
         """
-        if self.reference == "middle":
+        reference = self.reference if reference is None else reference
+        if reference == "middle":
             return None
-        if self.reference == "clearest":
+        if reference == "clearest":
             return int(alignment.index[np.argmax(_clearance(scene, alignment.index))])
-        if self.reference not in alignment.index:
+        if reference not in alignment.index:
             raise ValueError(
-                f"{scene.label}: frame {self.reference} cannot be the reference, as it is "
+                f"{scene.label}: frame {reference} cannot be the reference, as it is "
                 "not there, repeats another, is clouded or could not be placed: use one of "
                 f"{', '.join(map(str, alignment.index))}, or reference='clearest'"
             )
-        return self.reference
+        return reference
 
     def _check_out(self, out, scene):
         shape = (2, *(self.scale_ * length for length in scene.shape))

@@ -14,9 +14,10 @@ import click
 from ..version import __version__
 from ._options import DEBUG, debug_option
 
-# What each does. The command "super-resolve" would be `super_resolve` in _super_resolve.py, which
-# is imported once it is called: --help does not wait for torch.
+# What each does. The command "super-resolve" is `super_resolve` in _super_resolve.py, which is
+# imported once it is called: --help does not wait for torch.
 COMMANDS = {
+    "super-resolve": "Fuse raster files of several dates into one georeferenced image.",
     "simulate": "Simulate scenes, in the challenge's layout.",
     "score": "Score an estimator, or images, on scenes with HR images.",
     "train": "Train FusionNet on scenes, from the weights that ship or from nothing.",

@@ -1,19 +1,28 @@
 """Georeferenced imagery in and out: cubes of xarray and raster files."""
 
 from ._cube import Cube, Encoding, read_cube, rebuild, warn_about_offsets
+from ._files import FilesResult, Outputs, super_resolve_files
 from ._grid import Grid, grid_of_cube, with_grid
 from ._masks import MASK_TYPES, clear_of, match_mask
+from ._rasters import open_rasters, open_scene
+from ._super_resolve import super_resolve
 
 __all__ = [
     "MASK_TYPES",
     "Cube",
     "Encoding",
+    "FilesResult",
     "Grid",
+    "Outputs",
     "clear_of",
     "grid_of_cube",
     "match_mask",
+    "open_rasters",
+    "open_scene",
     "read_cube",
     "rebuild",
+    "super_resolve",
+    "super_resolve_files",
     "warn_about_offsets",
     "with_grid",
 ]

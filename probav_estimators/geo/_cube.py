@@ -118,8 +118,8 @@ def read_cube(
     bands : sequence of names, default=None
         Which, in which order. None: all.
     scale_factor, add_offset : float, one for each frame, or dict of these by band, default=None
-        value = stored * scale_factor + add_offset. None: as the attributes say; 1 and 0 where they
-        say nothing, and where xarray has decoded the values already.
+        Values are stored * scale_factor + add_offset. None: as the attributes say; 1 and 0 where
+        they say nothing, and where xarray has decoded the values already.
     nodata : float or dict of float by band, default=None
         Stored value that stands for no data. None: as the attributes say.
 

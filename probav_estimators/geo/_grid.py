@@ -58,7 +58,7 @@ class Grid:
     Parameters
     ----------
     transform : tuple of six floats
-        a, b, c, d, e, f of rasterio's ``Affine``: the corner of column `i` and row `j` lies at
+        The a, b, c, d, e, f of rasterio's ``Affine``: the corner of column `i` and row `j` lies at
         x = a i + b j + c, y = d i + e j + f. The sign of e is kept: below 0 north is up, above 0
         y ascends.
     shape : tuple of two ints
@@ -95,7 +95,7 @@ class Grid:
         return a * columns + b * rows + c, d * columns + e * rows + f
 
     def coords(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """y of the rows and x of the columns, at pixel centres: float64 arrays (h,) and (w,)."""
+        """Return y of the rows and x of the columns, at pixel centres: float64 arrays (h,) and (w,)."""
         h, w = self.shape
         a, _, c, _, e, f = self.transform
         rows, columns = np.arange(h, dtype=np.float64), np.arange(w, dtype=np.float64)
@@ -119,7 +119,12 @@ class Grid:
     def check_same(self, other: Grid, this_name: str, other_name: str) -> None:
         """Raise a ValueError if another grid is not this one, to a hundredth of a pixel.
 
-        An unknown CRS is taken to be the other's.
+        Parameters
+        ----------
+        other : Grid
+            An unknown CRS of either is taken to be that of the other.
+        this_name, other_name : str
+            What messages call them.
         """
         moved = np.abs(np.subtract(self._corners(), other._corners())).max()
         if self.shape != other.shape:

@@ -174,7 +174,11 @@ def normalize_frames(
     frames, clear = move_frames(lr, qm, alignment.pixels, origin, window)
     gains, offsets = (x[:, None, None] for x in (alignment.gains, alignment.offsets))
     level, std = np.float32(alignment.level), np.float32(alignment.std)
-    return ((frames - offsets) / gains - level) / std * clear, clear
+    # In place: they may be large.
+    frames -= offsets + gains * level
+    frames /= gains * std
+    frames *= clear
+    return frames, clear
 
 
 def move_frames(

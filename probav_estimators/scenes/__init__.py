@@ -6,21 +6,28 @@ from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_file
 from ._psf import estimate_psf_sigma
 from ._saved import load_scenes, save_scenes
 from ._scene import Scene
+from ._stored_values import ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
 from ._validation import check_scenes
 
 __all__ = [
     "NORMS_NAME",
     "WHOLE",
+    "ArrayStack",
     "DerivedFrames",
     "Frames",
+    "MaskStack",
     "Scene",
     "SceneFiles",
+    "Stack",
     "StoredFrames",
+    "ValueFrames",
+    "Values",
     "align_bands",
     "align_scene",
     "check_scenes",
     "estimate_psf_sigma",
     "find_scene_folders",
+    "is_dask",
     "list_scene_files",
     "load_scenes",
     "read_aligned",

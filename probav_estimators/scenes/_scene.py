@@ -508,6 +508,10 @@ class Scene:
         """Scene with other frames of the same place, and the same truth and norm."""
         return self._changed(_frames=frames)
 
+    def without_truth(self) -> Self:
+        """Scene of the same frames, of which nothing else is known."""
+        return self._changed(_truth=_Truth(self._frames, None, None, None, self._value_range))
+
     def with_composition(self, composition: Any) -> Self:
         """Scene whose `inputs` is what `composition` makes of its frames."""
         return self._changed(_composition=composition)

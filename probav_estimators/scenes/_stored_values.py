@@ -54,13 +54,16 @@ class ArrayStack:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(t, h, w)."""
         return self.values.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
         return self.values.dtype
 
     def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[Any]:
+        """Stored values of some images: (t, h', w')."""
         if is_dask(self.values):
             return self.values[list(index)][:, *window].compute()
         if not len(index):
@@ -68,6 +71,7 @@ class ArrayStack:
         return np.stack([np.asarray(self.values[number, *window]) for number in index])
 
     def where(self, number: int) -> str:
+        """What messages call an image."""
         return f"{self.name}[{number}]"
 
 

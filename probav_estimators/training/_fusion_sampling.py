@@ -175,6 +175,10 @@ def collate_frames(
     samples: Sequence[tuple[dict[str, Any], dict[str, Any]]],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Batch of samples; those with fewer frames get frames of no weight."""
+    if len(samples) == 1:
+        # Nothing is copied: a large scene's frames are hundreds of megabytes.
+        (one, target) = samples[0]
+        return {key: x[None] for key, x in one.items()}, default_collate([target])
     images, targets = zip(*samples, strict=True)
     most = max(len(sample["frames"]) for sample in images)
     padded = [

@@ -1,0 +1,209 @@
+"""`probav super-resolve`."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..geo import FilesResult, Outputs, super_resolve_files
+from ._options import debug_option, device_option, json_option, overwrite_option, quiet_option
+from ._output import check_output, print_json, show_progress
+
+
+def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", value)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise click.BadParameter(f"{value!r} is no share: give 3/16, the third of 16", ctx, param)
+    return int(match[1]), int(match[2])
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    """One number, or one for each frame."""
+    if value is None:
+        return None
+    try:
+        numbers = [float(part) for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r}: give one number, or one for each file, separated by commas", ctx, param
+        ) from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _reference(ctx: click.Context, param: click.Parameter, value: str) -> Any:
+    if value in ("middle", "clearest"):
+        return value
+    if value.isdigit():
+        return int(value)
+    raise click.BadParameter(
+        f"{value!r}: give middle, clearest, or the number of a file, counted from 0", ctx, param
+    )
+
+
+def _path_option(*names: str, help: str, **options: Any) -> Any:
+    return click.option(*names, type=click.Path(path_type=Path), help=help, **options)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@_path_option("-o", "--output", required=True, metavar="OUT.tif", help="The image, a GeoTIFF.")
+@click.option("--mask", metavar="PATTERN", help="Files that tell where the frames are clear.")
+@click.option(
+    "--mask-type",
+    metavar="KIND",
+    help="What they hold: scl, qa_pixel, fmask, omnicloudmask, probav.  [default: as their names "
+    "say, else 1 where it is clear]",
+)
+@click.option("--band", "bands", multiple=True, help="Number or name of a band, again for others.")
+@click.option(
+    "--weights",
+    default="simulated-x3",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Shipped weights or a file of them: they tell how much finer the image is.",
+)
+@_path_option("--std", metavar="STD.tif", help="Standard deviations of the error.")
+@_path_option("--n-clear", metavar="N.tif", help="Numbers of clear frames.")
+@_path_option("--preview", metavar="P.png", help="A picture of the image.")
+@click.option("--cog", is_flag=True, help="Write cloud-optimised GeoTIFFs.")
+@click.option(
+    "--bbox",
+    type=float,
+    nargs=4,
+    metavar="LEFT BOTTOM RIGHT TOP",
+    help="The part to use, in units of the CRS.",
+)
+@click.option(
+    "--window",
+    type=click.IntRange(min=0),
+    nargs=4,
+    metavar="ROW COLUMN HEIGHT WIDTH",
+    help="The part to use, in pixels of the files.",
+)
+@click.option(
+    "--scale-factor", callback=_numbers, help="value = stored * scale-factor + add-offset"
+)
+@click.option(
+    "--add-offset", callback=_numbers, help="One for all files, or one for each: 0,-1000."
+)
+@click.option("--nodata", type=float, help="Stored value that stands for no data.")
+@click.option("--dtype", help="Type of the image.  [default: that of the files]")
+@click.option(
+    "--reference",
+    default="middle",
+    show_default=True,
+    callback=_reference,
+    help="The date that the image shows where the land changes: middle, clearest, or a number.",
+)
+@click.option("--tile-size", type=click.IntRange(min=16), help="Pixels of a block.  [default: 320]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes, which share the cores; each takes memory of its own.",
+)
+@click.option(
+    "--tiles",
+    "share",
+    callback=_share,
+    metavar="I/N",
+    help="Make the blocks of one of N machines; the same call without --tiles then writes OUT.tif.",
+)
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Go on with the blocks in OUT.tif.parts, or make all anew.",
+)
+@device_option
+@overwrite_option
+@json_option
+@quiet_option
+@debug_option
+def super_resolve(
+    files: tuple[str, ...],
+    output: Path,
+    mask: str | None,
+    mask_type: str | None,
+    bands: tuple[str, ...],
+    weights: str,
+    std: Path | None,
+    n_clear: Path | None,
+    preview: Path | None,
+    cog: bool,
+    bbox: tuple[float, float, float, float] | None,
+    window: tuple[int, int, int, int] | None,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Fuse raster files of several dates into one georeferenced image.
+
+    FILES are of one place on one grid, one a date, or a pattern in quotes. Several patterns are of
+    several bands, which are registered together: 'dates/*_B04.tif' 'dates/*_B08.tif'.
+
+    The work goes on where it was stopped if the same call is made again.
+    """
+    outputs = Outputs(output, std, n_clear, preview, cog)
+    for path in outputs.all:
+        check_output(path, overwrite=overwrite)
+    with ExitStack() as stack:
+
+        def started(n_blocks: int) -> Any:
+            return stack.enter_context(show_progress("super-resolving", n_blocks, quiet=quiet))
+
+        result = super_resolve_files(
+            files,
+            outputs,
+            weights,
+            mask=mask,
+            mask_type=mask_type,
+            bands=[int(band) if band.isdigit() else band for band in bands] or None,
+            window=window and _slices(*window),
+            bbox=bbox,
+            overwrite=overwrite,
+            started=started,
+            **options,
+        )
+    _tell(result, outputs, as_json)
+
+
+def _slices(row: int, column: int, height: int, width: int) -> tuple[slice, slice]:
+    return slice(row, row + height), slice(column, column + width)
+
+
+def _tell(result: FilesResult, outputs: Outputs, as_json: bool) -> None:
+    for failure in result.failures:
+        click.echo(f"block {failure.number}: {' '.join(failure.message.split())}", err=True)
+    if as_json:
+        print_json(
+            {
+                "written": [str(path) for path in result.written],
+                "n_blocks": result.n_blocks,
+                "n_made": result.n_made,
+                "n_missing": result.n_missing,
+                "failed": [failure._asdict() for failure in result.failures],
+                "n_frames": result.attrs["n_frames"],
+                "model": result.attrs["model"],
+            }
+        )
+    else:
+        done = result.n_blocks - result.n_missing
+        for path in result.written:
+            click.echo(path)
+        if not result.written:
+            click.echo(f"{done} of {result.n_blocks} blocks are in {outputs.parts}")
+    if result.failures:
+        raise click.ClickException(
+            f"{len(result.failures)} of {result.n_blocks} blocks failed, see above; the others "
+            f"are kept in {outputs.parts}: mend the files and repeat the call"
+        )

@@ -1,0 +1,475 @@
+"""Super-resolution of raster files: from GeoTIFFs to a GeoTIFF, of any size."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..files import replace_file
+from ..version import __version__
+from ._fusing import as_fuser
+from ._images import ImageType
+from ._parts import Parts, PartsError, compute_parts
+from ._place import Place, describe, plan_place
+from ._rasters import _BAND, mask_stack, open_rasters, scene_of_band
+from ._writing import write_geotiff, write_preview
+
+if TYPE_CHECKING:
+    from ._parts import Failure
+    from ._place import PlacePlan
+    from ._rasters import Factor, MaskType, Rasters
+
+__all__ = ["FilesResult", "Outputs", "super_resolve_files"]
+
+# Bytes that a file takes at most, of those of its values; blocks are kept as they are.
+_OVERHEAD = 1.1
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files that are to be written.
+
+    Attributes
+    ----------
+    image : Path
+    std, n_clear, preview : Path or None
+        Standard deviations, numbers of clear frames, and a PNG.
+    cog : bool
+        Whether GeoTIFFs are cloud-optimised.
+    """
+
+    image: Path
+    std: Path | None = None
+    n_clear: Path | None = None
+    preview: Path | None = None
+    cog: bool = False
+
+    @property
+    def geotiffs(self) -> dict[str, Path]:
+        """Paths of the GeoTIFFs, by what is in them."""
+        paths = {"image": self.image, "std": self.std, "n_clear": self.n_clear}
+        return {part: path for part, path in paths.items() if path is not None}
+
+    @property
+    def all(self) -> list[Path]:
+        """Paths of all files."""
+        return [*self.geotiffs.values(), *([self.preview] if self.preview else [])]
+
+    @property
+    def parts(self) -> Path:
+        """The folder of blocks."""
+        return self.image.with_name(f"{self.image.name}.parts")
+
+
+@dataclass
+class FilesResult:
+    """What was done.
+
+    Attributes
+    ----------
+    written : list of Path
+        Files that are there now; none while blocks are missing.
+    n_blocks, n_made, n_missing : int
+        Of the whole, made in this call, and not made yet.
+    failures : list of Failure
+        Blocks that failed twice.
+    attrs : dict
+        What the tags of the files say.
+    """
+
+    written: list[Path]
+    n_blocks: int
+    n_made: int
+    n_missing: int
+    failures: list[Failure] = field(default_factory=list)
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+def super_resolve_files(
+    paths: Sequence[str | os.PathLike[str]],
+    outputs: Outputs,
+    estimator: Any = "simulated-x3",
+    *,
+    mask: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    mask_type: MaskType = None,
+    bands: Sequence[int | str] | None = None,
+    window: tuple[slice, slice] | None = None,
+    bbox: tuple[float, float, float, float] | None = None,
+    scale_factor: Factor = None,
+    add_offset: Factor = None,
+    nodata: float | None = None,
+    dtype: Any = None,
+    reference: Literal["middle", "clearest"] | int = "middle",
+    tile_size: int | None = None,
+    batch_size: int = 1,
+    workers: int = 1,
+    device: str | None = None,
+    share: tuple[int, int] | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    started: Callable[[int], Callable[..., None]] = lambda n_blocks: lambda: None,
+) -> FilesResult:
+    """Fuse raster files into one georeferenced image of each band.
+
+    Blocks are written to a folder beside the image. The same call goes on there, also after it was
+    killed, and puts them together once all are made.
+
+    Parameters
+    ----------
+    paths : list of str
+        Files of one place on one grid, one a date; or patterns, each of the files of one band.
+    outputs : Outputs
+    estimator : str, path-like or estimator, default="simulated-x3"
+    mask : str or list of str, default=None
+        Files of masks, or a pattern of them.
+    mask_type : str or callable, default=None
+        What they hold, see :func:`clear_of`. None: as their names say.
+    bands : list of int or str, default=None
+        Which bands of the files. None: all.
+    window : tuple of two slices, default=None
+        Rows and columns of the files that are used. None: all.
+    bbox : tuple of four floats, default=None
+        Left, bottom, right and top of what is used, in units of the CRS.
+    scale_factor, add_offset : float or one for each frame, default=None
+        None: as the files' tags say.
+    nodata : float, default=None
+        Of the files, and of the image. None: as the tags say.
+    dtype : dtype, default=None
+        Of the image. None: that of the files.
+    reference : {"middle", "clearest"} or int, default="middle"
+    tile_size : int, default=None
+        LR pixels of a block along each axis. None: 320.
+    batch_size : int, default=1
+        Blocks that are computed together.
+    workers : int, default=1
+        Processes, which share the cores.
+    device : str, default=None
+        Where weights that are named compute.
+    share : tuple of two ints, default=None
+        (i, n): make the blocks of the i-th of n machines, from 1 to n, and put nothing together.
+    resume : bool, default=True
+        Whether blocks of an earlier call are kept.
+    overwrite : bool, default=False
+        Whether files that are there are replaced.
+    started : callable
+        Is told the number of blocks to make and returns what to call after each.
+
+    Returns
+    -------
+    FilesResult
+
+    Raises
+    ------
+    ValueError
+        If files, masks or arguments do not fit.
+    FileExistsError
+        If an output is there and is not to be replaced.
+    OSError
+        If the disk is too small.
+    """
+    if share is not None and not (resume and 1 <= share[0] <= share[1]):
+        raise ValueError(
+            f"share is {share}: give (i, n) with 1 <= i <= n, and keep what the others have made"
+        )
+    fuser = as_fuser(estimator, device)
+    if outputs.std is not None and not fuser.gives_std:
+        raise ValueError(f"{fuser.name} gives no standard deviations: leave them out")
+    kind = None if dtype is None else _as_dtype(dtype)
+    groups = [open_rasters(one, window=window, bbox=bbox) for one in group_paths(paths)]
+    masks = _masks_of(groups[0], mask, mask_type)
+    place = _place_of(groups, masks, bands, (scale_factor, add_offset, nodata), kind)
+    files = [path for group in groups for path in group.paths]
+    mask_files = _files_of(masks)
+    _check_outputs(outputs, overwrite, [*files, *mask_files])
+    parts = Parts(outputs.parts, tuple(outputs.geotiffs))
+    _check_room(outputs, place, fuser.scale, parts)
+    settings = {
+        "files": [_state_of(path) for path in files],
+        "masks": [_state_of(path) for path in mask_files],
+        "mask_type": str(mask_type),
+        **_settings(place, outputs),
+        "weights": _weights_of(estimator, fuser),
+        "reference": str(reference),
+        "tile_size": tile_size,
+    }
+    known = parts.load_plan(place.scenes) if parts.open(settings, resume=resume) else None
+    plan = plan_place(place, fuser, tile_size=tile_size, reference=reference, known=known)
+    if known is None:
+        parts.save_plan(plan)
+    first, n_shares = (1, 1) if share is None else share
+    numbers = [block.number for block in plan.blocks[first - 1 :: n_shares]]
+    missing = parts.missing(numbers)
+    failures = compute_parts(
+        place,
+        plan,
+        fuser,
+        parts,
+        missing,
+        batch_size=batch_size,
+        workers=workers,
+        advance=started(len(missing)),
+    )
+    result = FilesResult(
+        written=[],
+        n_blocks=len(plan.blocks),
+        n_made=len(missing) - len(failures),
+        n_missing=len(parts.missing(range(len(plan.blocks)))),
+        failures=failures,
+        attrs=describe(place, plan, fuser, f"probav super-resolve by {fuser.name}"),
+    )
+    if share is None and not result.n_missing:
+        result.written = _put_together(outputs, place, plan, parts, result.attrs)
+    return result
+
+
+def group_paths(paths: Sequence[str | os.PathLike[str]]) -> list[Any]:
+    """Files of each band: each pattern has those of one, plain paths are all of one."""
+    texts = [os.fspath(path) for path in paths]
+    if len(texts) == 1:
+        return texts
+    if any(glob.has_magic(text) and not os.path.exists(text) for text in texts):
+        return texts
+    return [texts]
+
+
+def _as_dtype(dtype):
+    from rasterio.dtypes import check_dtype
+
+    try:
+        kind = np.dtype(dtype)
+        known = kind.kind in "iuf" and check_dtype(kind.name)
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(
+            f"dtype is {dtype!r}: give a type of integers or floats that GeoTIFFs have, such as "
+            "uint16, int16 or float32"
+        )
+    return kind
+
+
+def _masks_of(rasters, mask, mask_type):
+    if mask is not None:
+        return mask_stack(mask, mask_type, rasters)
+    if mask_type is not None:
+        raise ValueError(
+            f"mask_type is {mask_type!r} and there is no mask: give the files of masks"
+        )
+    return None
+
+
+def _files_of(masks):
+    return [] if masks is None else list(dict.fromkeys(masks.stack.stack.paths))
+
+
+def _place_of(groups, masks, bands, given, dtype):
+    scale_factor, add_offset, nodata = given
+    first = groups[0]
+    for other in groups[1:]:
+        _check_same_frames(first, other)
+    if first.is_rgb_picture:
+        warnings.warn(
+            f"{first.paths[0]} is a picture of 8 bits in red, green and blue: its values were "
+            "stretched for display, and what was cut off is lost; the files of the bands "
+            "themselves hold more",
+            stacklevel=3,
+        )
+    scenes, types = {}, {}
+    for rasters, number, name in _bands_of(groups, bands):
+        scene, values = scene_of_band(
+            rasters,
+            number,
+            masks,
+            scale_factor=scale_factor,
+            add_offset=add_offset,
+            nodata=nodata,
+        )
+        scenes[name] = scene
+        types[name] = ImageType.like(values, rasters.dtype, dtype, nodata)
+    known = [kind.nodata for kind in types.values() if kind.values.nodata is not None]
+    if masks is None and not known and first.dtype.kind != "f":
+        warnings.warn(
+            f"{first.paths[0]} and the other frames have neither masks nor a nodata value: every "
+            "pixel is taken as clear, clouds and borders too; give the masks, or the nodata value",
+            stacklevel=3,
+        )
+    # A GeoTIFF has one nodata value.
+    for name, kind in types.items():
+        types[name] = replace(kind, nodata=known[0] if known else kind.nodata)
+    return Place(scenes, types, first.grid, first.times, first.paths[0])
+
+
+def _bands_of(groups: Sequence[Rasters], bands: Any) -> list[tuple[Rasters, int, str]]:
+    """(files, number, name) of each band."""
+    if len(groups) > 1:
+        if bands is not None:
+            raise ValueError(
+                "bands picks of files that hold several, and each pattern stands for one band: "
+                "leave bands out"
+            )
+        names = _names_of(groups)
+        return [(one, one.band_number(None), name) for one, name in zip(groups, names, strict=True)]
+    (rasters,) = groups
+    if bands is None and len(rasters.band_names) == 1 and not rasters.described:
+        named = _BAND.findall(os.path.basename(rasters.paths[0]))
+        return [(rasters, 1, named[-1] if named else rasters.band_names[0])]
+    numbers = (
+        range(1, len(rasters.band_names) + 1)
+        if bands is None
+        else [rasters.band_number(band) for band in bands]
+    )
+    return [(rasters, number, rasters.band_names[number - 1]) for number in numbers]
+
+
+def _names_of(groups):
+    """What tells the files of each band from those of the others: parts of their names."""
+    paths = [one.paths[0] for one in groups]
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise ValueError(f"{path} is of two patterns: give one pattern for each band")
+    words = [re.split(r"[^A-Za-z0-9]+", os.path.splitext(path)[0]) for path in paths]
+    start = _n_common(words)
+    words = [one[start:] for one in words]
+    end = _n_common([one[::-1] for one in words])
+    names = ["_".join(one[: len(one) - end]) for one in words]
+    if all(names) and len(set(names)) == len(names):
+        return names
+    return [str(number) for number in range(1, len(groups) + 1)]
+
+
+def _n_common(texts):
+    """How many words all begin with."""
+    same = [len(set(words)) == 1 for words in zip(*texts, strict=False)]
+    return [*same, False].index(False)
+
+
+def _check_same_frames(first, other):
+    first.grid.check_same(other.grid, first.paths[0], other.paths[0])
+    if len(first.paths) != len(other.paths):
+        raise ValueError(
+            f"{first.paths[0]} is one of {len(first.paths)} files and {other.paths[0]} of "
+            f"{len(other.paths)}: give the same dates of each band"
+        )
+    if first.dtype != other.dtype:
+        raise ValueError(
+            f"{first.paths[0]} has values of type {first.dtype} and {other.paths[0]} of type "
+            f"{other.dtype}: an image has one type, make one of each"
+        )
+    if first.times is not None and other.times is not None:
+        differ = np.flatnonzero(first.times != other.times)
+        if differ.size:
+            number = differ[0]
+            raise ValueError(
+                f"{first.paths[number]} and {other.paths[number]} are of different dates, "
+                f"{first.times[number]} and {other.times[number]}: give the same dates of each band"
+            )
+
+
+def _check_outputs(outputs, overwrite, inputs):
+    for path in outputs.all:
+        if os.path.abspath(path) in inputs:
+            raise ValueError(f"{path} is one of the files to read: give the output another name")
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder: give the name of a file")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} is there already: give another name, or overwrite it")
+        if not path.absolute().parent.is_dir():
+            raise FileNotFoundError(
+                f"{path.parent} is no folder: make it first, or give another path"
+            )
+    if len({path.absolute() for path in outputs.all}) < len(outputs.all):
+        raise ValueError("outputs have one name: give each file its own")
+
+
+def _state_of(path):
+    """A file, and what changes if it does; nothing is known of files that lie elsewhere."""
+    if not os.path.exists(path):
+        return [path]
+    stat = os.stat(path)
+    return [path, stat.st_size, stat.st_mtime_ns]
+
+
+def _weights_of(estimator, fuser):
+    if isinstance(estimator, str | os.PathLike) and os.path.exists(estimator):
+        return _state_of(os.path.abspath(estimator))
+    return fuser.name
+
+
+def _settings(place, outputs):
+    """What the blocks depend on, besides files and parameters."""
+    return {
+        "part": [list(place.grid.transform), list(place.grid.shape)],
+        # In order: blocks tell their bands by it.
+        "bands": list(place.types),
+        "values": [
+            [kind.dtype.name, str(kind.nodata), str(kind.values)] for kind in place.types.values()
+        ],
+        "outputs": ", ".join(outputs.geotiffs),
+        "version": __version__,
+    }
+
+
+def _check_room(outputs: Outputs, place: Place, scale: int, parts: Parts) -> None:
+    """See that the blocks and the files fit on the disk, before hours of work."""
+    h, w = place.grid.finer(scale).shape
+    itemsize = next(iter(place.types.values())).dtype.itemsize
+    sizes = {"image": itemsize, "std": 4, "n_clear": 2}
+    wanted = [sizes[part] for part in outputs.geotiffs]
+    # All blocks, all files, and the largest once more before it is cloud-optimised.
+    copies = 2 * sum(wanted) + (max(wanted) if outputs.cog else 0)
+    needed = _OVERHEAD * copies * h * w * len(place.types) - parts.size()
+    free = shutil.disk_usage(outputs.image.absolute().parent).free
+    if free < needed:
+        raise OSError(
+            f"{outputs.image} and its blocks take up to {needed / 2**30:.1f} GiB, and "
+            f"{free / 2**30:.1f} GiB are free on that disk: make room, write to another, or take a "
+            "smaller window"
+        )
+
+
+def _put_together(
+    outputs: Outputs, place: Place, plan: PlacePlan, parts: Parts, attrs: Mapping[str, Any]
+) -> list[Path]:
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
+
+    _remove_leftovers(outputs)
+    try:
+        # All appear once all are whole, the image as the last.
+        with ExitStack() as stack:
+            partials = {
+                part: stack.enter_context(replace_file(path))
+                for part, path in outputs.geotiffs.items()
+            }
+            for part, partial in partials.items():
+                write_geotiff(partial, place, plan, parts, part, attrs, cog=outputs.cog)
+            if outputs.preview is not None:
+                preview = stack.enter_context(replace_file(outputs.preview))
+                write_preview(preview, partials["image"])
+    except PartsError:
+        raise
+    except (OSError, RasterioError, CPLE_BaseError) as error:
+        why = str(error.__cause__ or error).strip().rstrip(".")
+        raise OSError(
+            f"{outputs.image} cannot be written ({why}): make room, and repeat the call, which "
+            f"goes on with the blocks in {outputs.parts}"
+        ) from error
+    parts.remove()
+    return outputs.all
+
+
+def _remove_leftovers(outputs):
+    """Remove what a process left beside the outputs that was killed while it wrote them."""
+    for path in outputs.all:
+        for leftover in path.absolute().parent.glob(f".{glob.escape(path.name)}.*.partial*"):
+            leftover.unlink(missing_ok=True)

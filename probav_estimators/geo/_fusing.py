@@ -1,0 +1,310 @@
+"""What makes blocks of images: an estimator, and what it finds out once of a place."""
+
+from __future__ import annotations
+
+import copy
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+
+from ..architectures import FusedBlock, FusionNet
+from ..baseline import BicubicBaseline
+from ..meta import PerBand
+from ..preprocessing import ClearanceSelector
+from ..scenes import WHOLE, DerivedFrames, Frames, align_bands
+
+if TYPE_CHECKING:
+    from ..imaging import Alignment, Block
+    from ..scenes import Scene
+
+    Reference = Literal["middle", "clearest"] | int
+
+__all__ = ["BandPlan", "Fuser", "as_fuser", "rebased"]
+
+# Rows of quality maps that are looked at together.
+_STRIP = 256
+
+
+@dataclass(frozen=True)
+class BandPlan:
+    """What was found out once of a band: its blocks depend on this and on its frames alone.
+
+    Attributes
+    ----------
+    scene : Scene
+        The band, as the estimator's own steps prepare it.
+    alignment : Alignment or None
+        How its frames lie, if the estimator aligns them.
+    reference : int or None
+        Number of the frame that the image is to look like; None: the mean of all.
+    """
+
+    scene: Scene
+    alignment: Alignment | None = None
+    reference: int | None = None
+
+    def on(self, frames: Frames) -> BandPlan:
+        """The same plan of other frames of the band, such as a part of them."""
+        scene = self.scene.with_frames(rebased(self.scene.frames, frames))
+        return BandPlan(scene.without_truth(), self.alignment, self.reference)
+
+
+def rebased(frames: Frames, base: Frames) -> Frames:
+    """Derived frames as they are, made of others; what they have found out they keep."""
+    if not isinstance(frames, DerivedFrames):
+        return base
+    again = copy.copy(frames)
+    again.source = rebased(frames.source, base)
+    return again
+
+
+class Fuser(ABC):
+    """Makes blocks of the images of a place.
+
+    Attributes
+    ----------
+    name : str
+        Of the estimator.
+    scale : int
+        HR pixels for each LR pixel.
+    gives_std : bool
+        Whether it tells standard deviations.
+    """
+
+    name: str
+    scale: int
+    gives_std: bool
+
+    @abstractmethod
+    def plan(self, scenes: Mapping[str, Scene], reference: Reference) -> dict[str, BandPlan]:
+        """Find out what is to be known of the bands of a place, by their names."""
+
+    @abstractmethod
+    def fuse(self, plan: BandPlan, band: str, blocks: Sequence[Block]) -> list[FusedBlock]:
+        """Make blocks of a band; without standard deviations, they are NaN."""
+
+
+class _FusionFuser(Fuser):
+    """FusionNet, after the steps that stand before it."""
+
+    gives_std = True
+
+    def __init__(self, net, steps, name):
+        if not getattr(net, "initialized_", False):
+            raise NotFittedError(
+                f'{name} is not fitted: take FusionNet.from_pretrained("simulated-x3"), or call fit'
+            )
+        self.net, self.steps, self.name, self.scale = net, steps, name, net.scale_
+
+    def plan(self, scenes, reference):
+        return _align_together({band: (scene, self) for band, scene in scenes.items()}, reference)
+
+    def fuse(self, plan, band, blocks):
+        return self.net.fuse_blocks(plan.scene, plan.alignment, blocks, plan.reference)
+
+
+class _WindowFuser(Fuser):
+    """Any other estimator, which predicts windows of the scenes that its steps have prepared."""
+
+    gives_std = False
+
+    def __init__(self, estimator, steps, name):
+        self.estimator, self.steps, self.name = estimator, steps, name
+        scale = getattr(estimator, "scale_", None) or getattr(estimator, "scale", None)
+        if scale is None:
+            raise ValueError(
+                f"{name} does not tell by how much it makes images larger: fit it on scenes with "
+                "HR images, or pass its scale, such as BicubicBaseline(scale=3)"
+            )
+        self.scale = scale
+
+    def plan(self, scenes, reference):
+        if reference != "middle":
+            raise ValueError(
+                f"{self.name} has no frame of reference, and reference is {reference!r}: leave it "
+                "out, or use FusionNet"
+            )
+        for scene in scenes.values():
+            _check_clear(scene)
+        prepared = _prepare(self.steps, list(scenes.values()))
+        if hasattr(self.estimator, "check_inputs"):
+            self.estimator.check_inputs(prepared)
+        for scene in prepared:
+            frames = scene.frames
+            # Once asked, they know of the whole which are selected and how they lie, which parts
+            # of them do not tell.
+            _ = frames.origins, frames.shifts
+        return {band: BandPlan(scene) for band, scene in zip(scenes, prepared, strict=True)}
+
+    def fuse(self, plan, band, blocks):
+        fused = []
+        for block in blocks:
+            part = plan.scene.crop(block.window)
+            (image,) = self.estimator.predict([part])
+            image = np.asarray(image, np.float32)[block.inside(self.scale)]
+            once = np.flatnonzero(~part.frames.repeats)
+            n_clear = part.frames.read_qm(once).sum(axis=0, dtype=np.uint16)
+            unknown = np.broadcast_to(np.float32(np.nan), image.shape)
+            fused.append(FusedBlock(image, unknown, n_clear[block.inside(1)]))
+        return fused
+
+
+class _BaselineFuser(_WindowFuser):
+    """The baseline, whose clearest frames are those of the whole place."""
+
+    def __init__(self, estimator, steps, name):
+        super().__init__(estimator, [*steps, _ClearestFiller()], name)
+
+    def fuse(self, plan, band, blocks):
+        frames = plan.scene.frames.others
+        once = np.flatnonzero(~frames.repeats)
+        fused = []
+        for one, block in zip(super().fuse(plan, band, blocks), blocks, strict=True):
+            clear = frames.read_qm(once, (block.rows, block.columns))
+            fused.append(one._replace(n_clear=clear.sum(axis=0, dtype=np.uint16)))
+        return fused
+
+
+class _ClearestFiller(ClearanceSelector):
+    """The clearest frames, filled from the others where they are clouded."""
+
+    def __init__(self):
+        super().__init__(k="max")
+
+    def transform_scene(self, scene):
+        return scene.with_frames(_FilledFrames(super().transform_scene(scene).frames))
+
+
+class _FilledFrames(DerivedFrames):
+    """Selected frames whose clouded pixels are the mean of all frames that are clear there."""
+
+    @property
+    def others(self):
+        """The frames that these were selected from."""
+        return self.source.source
+
+    def read_lr(self, index=None, window=WHOLE):
+        lr, qm = self.source.read(index, window)
+        others, clear = self.others.read(None, window)
+        mean = (others * clear).sum(axis=0) / np.maximum(clear.sum(axis=0), 1)
+        return np.where(qm | ~clear.any(axis=0), lr, mean.astype(np.float32))
+
+    def read_qm(self, index=None, window=WHOLE):
+        return np.ones_like(self.source.read_qm(index, window))
+
+
+class _PerBandFuser(Fuser):
+    """A fuser for each band."""
+
+    def __init__(self, fusers, name):
+        self.fusers, self.name = fusers, name
+        scales = {fuser.scale for fuser in fusers.values()}
+        if len(scales) > 1:
+            raise ValueError(f"{name} has estimators of different scales: {sorted(scales)}")
+        self.scale = scales.pop()
+        self.gives_std = all(fuser.gives_std for fuser in fusers.values())
+
+    def plan(self, scenes, reference):
+        if unknown := [band for band in scenes if band not in self.fusers]:
+            raise ValueError(
+                f"{self.name} was fitted on the bands {', '.join(map(str, self.fusers))} and not "
+                f"on {', '.join(unknown)}: name those that it knows, bands=[...]"
+            )
+        chosen = {band: (scene, self.fusers[band]) for band, scene in scenes.items()}
+        if all(isinstance(fuser, _FusionFuser) for _, fuser in chosen.values()):
+            return _align_together(chosen, reference)
+        plans = {}
+        for band, (scene, fuser) in chosen.items():
+            plans |= fuser.plan({band: scene}, reference)
+        return plans
+
+    def fuse(self, plan, band, blocks):
+        return self.fusers[band].fuse(plan, band, blocks)
+
+
+def _align_together(bands, reference):
+    """Plans of bands that FusionNets make, on one grid."""
+    prepared = []
+    for scene, fuser in bands.values():
+        prepared += _prepare(fuser.steps, [scene])
+        fuser.net.check_inputs(prepared[-1:])
+    plans = {}
+    for band, scene, alignment in zip(bands, prepared, align_bands(prepared), strict=True):
+        # The parameter of the net is meant where nothing else is asked for.
+        asked = None if reference == "middle" else reference
+        frame = bands[band][1].net.reference_frame(scene, alignment, asked)
+        plans[band] = BandPlan(scene, alignment, frame)
+    return plans
+
+
+def _prepare(steps, scenes):
+    for step in steps:
+        scenes = step.transform(scenes)
+    return list(scenes)
+
+
+def _check_clear(scene):
+    height, width = scene.shape
+    strips = (slice(row, row + _STRIP) for row in range(0, height, _STRIP))
+    if not any(scene.frames.read_qm(None, (rows, slice(0, width))).any() for rows in strips):
+        raise ValueError(
+            f"{scene.label}: every pixel of every frame is clouded or no data, so there is nothing "
+            "to fuse: give better masks, or leave them out"
+        )
+
+
+def as_fuser(estimator: Any, device: str | None = None) -> Fuser:
+    """What makes blocks by an estimator.
+
+    Parameters
+    ----------
+    estimator : str, path-like, or fitted estimator
+        Name of shipped weights, a weights file, a net, a baseline, a pipeline or a search.
+    device : str, default=None
+        Where weights that are named compute. None: "auto".
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or does not tell its scale.
+    FileNotFoundError
+        If there are no such weights.
+    """
+    if isinstance(estimator, str | os.PathLike):
+        options: dict[str, Any] = {} if device is None else {"device": device}
+        net = FusionNet.from_pretrained(estimator, verbose=0, **options)
+        return _FusionFuser(net, [], os.path.basename(os.fspath(estimator)))
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if isinstance(estimator, type) or not hasattr(estimator, "predict"):
+        raise ValueError(
+            f"estimator is {estimator!r}: give the name of shipped weights, such as "
+            '"simulated-x3", a file of weights, or a fitted estimator of this package'
+        )
+    steps: list[Any] = []
+    name = type(estimator).__name__
+    if isinstance(estimator, Pipeline):
+        steps = [step for _, step in estimator.steps[:-1] if step not in (None, "passthrough")]
+        estimator = estimator.steps[-1][1]
+        name = type(estimator).__name__
+    if isinstance(estimator, PerBand):
+        return _PerBandFuser(_fusers_by_band(estimator, steps, name), name)
+    kinds = {FusionNet: _FusionFuser, BicubicBaseline: _BaselineFuser}
+    kind = next((kinds[one] for one in kinds if isinstance(estimator, one)), _WindowFuser)
+    return kind(estimator, steps, name)
+
+
+def _fusers_by_band(estimator, steps, name):
+    if not hasattr(estimator, "estimators_"):
+        raise ValueError(f"{name} is not fitted: call its fit, or give it fitted")
+    fusers = {}
+    for band, fitted in estimator.estimators_.items():
+        fuser = as_fuser(fitted)
+        fuser.steps = [*steps, *fuser.steps]
+        fusers[band] = fuser
+    return fusers

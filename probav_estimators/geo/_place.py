@@ -1,0 +1,200 @@
+"""A place: the bands of its frames on one grid, and the images that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..imaging import plan_blocks
+from ..version import __version__
+from ._cube import warn_about_offsets
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..imaging import Block
+    from ..scenes import Scene, ValueFrames
+    from ._fusing import BandPlan, Fuser, Reference
+    from ._grid import Grid
+    from ._images import ImageBlock, ImageType
+
+__all__ = ["Place", "PlacePlan", "describe", "make_blocks", "plan_place"]
+
+# LR pixels of a block along each axis, if nothing else is asked for: the larger, the less is
+# computed twice. With 24 frames a process takes up to 1.4 GiB.
+BLOCK_SIZE = 320
+
+# Pixels along each axis that tell the levels of frames.
+_SAMPLE = 512
+
+
+@dataclass
+class Place:
+    """Bands of one place.
+
+    Attributes
+    ----------
+    scenes : dict of Scene
+        By the names of the bands; they have the same frames.
+    types : dict of ImageType
+        What their images are to be.
+    grid : Grid
+        Of the frames.
+    times : datetime64 array of shape (t,) or None
+    label : str
+        What messages call it.
+    """
+
+    scenes: dict[str, Scene]
+    types: dict[str, ImageType]
+    grid: Grid
+    times: NDArray[np.datetime64] | None
+    label: str
+
+    def warn_about_offsets(self) -> None:
+        """Warn if some frames hold an offset that others have not."""
+        medians = {}
+        for band, scene in self.scenes.items():
+            frames: Any = scene.frames
+            # Floats hold digital numbers too, where NaN has taken the place of no data.
+            if np.ndim(frames.values.offset) == 0:
+                medians[band] = _medians(frames)
+        if medians:
+            warn_about_offsets(medians, self.times, self.label)
+
+
+def _medians(frames: ValueFrames) -> NDArray[np.float64]:
+    """Medians of the clear digital numbers in the middle of the frames; NaN where there is none."""
+    window = []
+    for length in frames.shape:
+        start = max((length - _SAMPLE) // 2, 0)
+        window.append(slice(start, min(start + _SAMPLE, length)))
+    medians = np.full(len(frames), np.nan)
+    for number in range(len(frames)):
+        (clear,) = frames.read_qm([number], (window[0], window[1]))
+        if clear.any():
+            (stored,) = frames.stack.read([number], (window[0], window[1]))
+            medians[number] = np.median(stored[clear])
+    return medians
+
+
+@dataclass(frozen=True)
+class PlacePlan:
+    """What is found out once of a place; each block depends on this and on its frames alone.
+
+    Attributes
+    ----------
+    bands : dict of BandPlan
+    blocks : list of Block
+    scale : int
+    """
+
+    bands: Mapping[str, BandPlan]
+    blocks: Sequence[Block]
+    scale: int
+
+
+def plan_place(
+    place: Place,
+    fuser: Fuser,
+    *,
+    tile_size: int | None,
+    reference: Reference,
+    known: Mapping[str, BandPlan] | None = None,
+) -> PlacePlan:
+    """Register the frames of a place and divide it into blocks.
+
+    Parameters
+    ----------
+    place : Place
+    fuser : Fuser
+    tile_size : int or None
+        LR pixels of a block along each axis. None: 320.
+    reference : {"middle", "clearest"} or int
+        Which date the images show where the land changes.
+    known : dict of BandPlan, default=None
+        What an earlier call found out. None: it is found out.
+
+    Returns
+    -------
+    PlacePlan
+
+    Raises
+    ------
+    ValueError
+        If nothing is clear, or the estimator cannot take the frames.
+    """
+    if tile_size is not None and not (isinstance(tile_size, int | np.integer) and tile_size >= 16):
+        raise ValueError(f"tile_size is {tile_size!r}: give 16 LR pixels or more, or None")
+    if reference not in ("middle", "clearest") and not isinstance(reference, int | np.integer):
+        raise ValueError(
+            f"reference is {reference!r}: give 'middle', 'clearest' or the number of a frame"
+        )
+    if known is None:
+        place.warn_about_offsets()
+        known = fuser.plan(place.scenes, reference)
+    return PlacePlan(known, plan_blocks(place.grid.shape, tile_size or BLOCK_SIZE), fuser.scale)
+
+
+def make_blocks(
+    fuser: Fuser,
+    plans: Mapping[str, BandPlan],
+    types: Mapping[str, ImageType],
+    blocks: Sequence[Block],
+) -> list[dict[str, ImageBlock]]:
+    """Make some blocks of the images of a place, of all of its bands."""
+    made: list[dict[str, ImageBlock]] = [{} for _ in blocks]
+    for band, plan in plans.items():
+        for number, fused in enumerate(fuser.fuse(plan, band, blocks)):
+            made[number][band] = types[band].encode(fused, fuser.scale)
+    return made
+
+
+def describe(place: Place, plan: PlacePlan, fuser: Fuser, call: str) -> dict[str, Any]:
+    """Attributes of the images: when the frames were taken, how they lie, and what made this.
+
+    Parameters
+    ----------
+    place : Place
+    plan : PlacePlan
+    fuser : Fuser
+    call : str
+        What was called, for the history.
+
+    Returns
+    -------
+    dict
+        By CF's names where it has one.
+    """
+    n_frames = len(next(iter(place.scenes.values())))
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    about: dict[str, Any] = {
+        "n_frames": n_frames,
+        "model": fuser.name,
+        "model_version": __version__,
+        "history": f"{now} probav_estimators {__version__}: {call}",
+    }
+    if place.times is not None and not np.isnat(place.times).all():
+        first, last = (str(ends.astype("datetime64[s]")) for ends in _ends(place.times))
+        about |= {"time_coverage_start": f"{first}Z", "time_coverage_end": f"{last}Z"}
+    alignments = [band.alignment for band in plan.bands.values() if band.alignment is not None]
+    if alignments:
+        shifts = np.full((n_frames, 2), np.nan)
+        for alignment in alignments:
+            shifts[alignment.index] = alignment.shifts
+        about |= {
+            "registered_to": "the mean place of all frames",
+            "frame_shifts_down": shifts[:, 0].round(4),
+            "frame_shifts_right": shifts[:, 1].round(4),
+            "frame_shifts_units": "pixels of the frames",
+        }
+    return about
+
+
+def _ends(times):
+    known = times[~np.isnat(times)]
+    return known.min(), known.max()

@@ -1,0 +1,175 @@
+"""Images of dask cubes: a task for each block, which has the frames of its window alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..scenes import ValueFrames
+from ._images import ImageBlock
+from ._place import make_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..imaging import Block
+    from ._fusing import BandPlan, Fuser
+    from ._place import Place, PlacePlan
+
+__all__ = ["image_tasks"]
+
+# LR pixels that are read around the window of a block, besides the greatest shift.
+_MARGIN = 16
+
+
+def image_tasks(place: Place, plan: PlacePlan, fuser: Fuser) -> dict[str, ImageBlock]:
+    """Images of dask arrays, a task for each block of each band.
+
+    Parameters
+    ----------
+    place : Place
+        Its frames are dask arrays.
+    plan : PlacePlan
+    fuser : Fuser
+
+    Returns
+    -------
+    dict of ImageBlock
+        Of the whole, by the names of the bands.
+    """
+    import dask.array as da
+    from dask.delayed import delayed
+
+    # Once to each worker.
+    sent = delayed(fuser, pure=True, traverse=False)
+    images = {}
+    for band, whole in plan.bands.items():
+        frames: Any = place.scenes[band].frames
+        known: Any = _Known(frames)
+        template = delayed(whole.on(known), pure=True, traverse=False)
+        reach = _reach(whole)
+        rows: dict[int, list[Any]] = {}
+        for block in plan.blocks:
+            lr, mask = _cut(frames, block, reach)
+            made = delayed(_make_block, nout=3, pure=True)(
+                sent, template, band, place.types[band], block, lr, mask
+            )
+            shape = tuple(part.stop - part.start for part in block.place(plan.scale))
+            kinds = (place.types[band].dtype, np.dtype("f4"), np.dtype("u2"))
+            arrays = [
+                da.from_delayed(one, shape, kind) for one, kind in zip(made, kinds, strict=True)
+            ]
+            rows.setdefault(block.rows.start, []).append(arrays)
+        images[band] = ImageBlock(
+            *(da.block([[arrays[i] for arrays in row] for row in rows.values()]) for i in range(3))
+        )
+    return images
+
+
+class _Known:
+    """What a task knows of the frames of a band besides those of its window."""
+
+    def __init__(self, frames: ValueFrames) -> None:
+        self.shape = frames.stack.shape
+        self.values = frames.values
+        self.empty = frames.empty
+        self.masks = frames.masks
+        if frames.masks is not None:
+            self.masks = replace(frames.masks, stack=_PartStack(None, self.shape, "mask"))
+
+    def frames(self, lr: _Part, mask: _Part | None) -> ValueFrames:
+        """Frames of which a part is there."""
+        masks = None
+        if self.masks is not None and mask is not None:
+            masks = replace(self.masks, stack=_PartStack(mask, self.shape, "mask"))
+        frames = ValueFrames(_PartStack(lr, self.shape, "frame"), self.values, masks)
+        frames._empty = self.empty
+        return frames
+
+
+class _Part:
+    """Values of a window, and where it lies."""
+
+    def __init__(self, values: Any, origin: tuple[int, int]) -> None:
+        self.values = values
+        self.origin = origin
+
+
+class _PartStack:
+    """Stack of which a part is there."""
+
+    def __init__(self, part: _Part | None, shape: tuple[int, int, int], name: str) -> None:
+        self.part = part
+        self.shape = shape
+        self.name = name
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._there.values.dtype
+
+    @property
+    def _there(self) -> _Part:
+        assert self.part is not None, "a task has the frames of its window"
+        return self.part
+
+    def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[Any]:
+        rows, columns = (
+            slice(part.start - start, part.stop - start)
+            for part, start in zip(window, self._there.origin, strict=True)
+        )
+        return self._there.values[list(index), rows, columns]
+
+    def where(self, number: int) -> str:
+        return f"{self.name} {number} of the cube"
+
+
+def _reach(plan: BandPlan) -> int:
+    if plan.alignment is None:
+        shifts = plan.scene.frames.shifts
+        return _MARGIN + (0 if shifts is None else int(np.ceil(np.abs(shifts).max(initial=0))))
+    return _MARGIN + int(np.abs(plan.alignment.pixels).max(initial=0))
+
+
+def _cut(frames: Any, block: Block, reach: int) -> tuple[Any, Any]:
+    """The parts of the frames and masks of a band that a block takes, as dask arrays."""
+    rows, columns = (
+        slice(max(part.start - reach, 0), min(part.stop + reach, length))
+        for part, length in zip(block.window, frames.shape, strict=True)
+    )
+    lr = (frames.stack.values[:, rows, columns], (rows.start, columns.start))
+    if frames.masks is None:
+        return lr, None
+    n = frames.masks.repeat
+    rows, columns = (slice(x.start // n, -(-x.stop // n)) for x in (rows, columns))
+    return lr, (frames.masks.stack.values[:, rows, columns], (rows.start, columns.start))
+
+
+def _make_block(fuser, template, band, kind, block, lr, mask):
+    """A block of a band, in a task."""
+    known = template.scene.frames
+    while not isinstance(known, _Known):
+        known = known.source
+    frames = known.frames(_Part(*lr), None if mask is None else _Part(*mask))
+    with _turns():
+        (made,) = make_blocks(fuser, {band: template.on(frames)}, {band: kind}, [block])
+    return tuple(made[band])
+
+
+_TURNS: threading.Semaphore | None = None
+_LOCK = threading.Lock()
+
+
+def _turns() -> threading.Semaphore:
+    """As many blocks at a time in this process as its cores compute."""
+    global _TURNS
+    import torch
+    from joblib import cpu_count
+
+    with _LOCK:
+        if _TURNS is None:
+            _TURNS = threading.Semaphore(max(1, cpu_count() // torch.get_num_threads()))
+    return _TURNS

@@ -1,0 +1,149 @@
+"""What stored values of satellite images span, and which of them stand for no data."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..scenes import MaskStack, Stack, Values
+
+__all__ = ["check_sentinels", "value_range_of"]
+
+# Stored values that stand for 0 and 1 where the type alone tells, whatever the images hold.
+_RANGES = {"uint8": (0, 255), "uint16": (0, 65535), "int16": (0, 32767)}
+
+# How much is looked at: frames, and pixels along each side of a window.
+_FRAMES, _SIDE = 8, 256
+
+# What programs write where there are no data; also anything at or below _LEAST.
+_SENTINELS = (-9999.0, -32768.0, -32767.0, 1e20, 9.96921e36)
+_LEAST = -1e30
+
+# Part of the pixels above which such values are no accident.
+_OFTEN = 1e-3
+
+
+def value_range_of(stack: Stack, values: Values, masks: MaskStack | None) -> tuple[float, float]:
+    """Return the physical values that are to stand for pixels of 0 and 1.
+
+    Parameters
+    ----------
+    stack : Stack
+    values : Values
+        Scale, offset and nodata of the stored values; its own range is not used.
+    masks : MaskStack or None
+        Where frames are clear.
+
+    Returns
+    -------
+    tuple of two floats
+        The lower first.
+
+    Notes
+    -----
+    For uint8, uint16 and int16 these are the physical values, in the first frame, of the least and
+    greatest stored ones that are not negative. Of other types, windows of at most 8 frames are
+    looked at: (0, 1) where they hold reflectances, else what 99 % of clear pixels span, and 5 % of
+    it on either side.
+    """
+    if stack.dtype.name in _RANGES:
+        scale, offset = (float(np.ravel(value)[0]) for value in (values.scale, values.offset))
+        low, high = sorted(number * scale + offset for number in _RANGES[stack.dtype.name])
+        return low, high
+    clear = _physical_values(stack, values, masks)
+    if not clear.size:
+        return value_range_of(stack, values, None) if masks is not None else (0.0, 1.0)
+    low, high = np.percentile(clear, [0.5, 99.5]).tolist()
+    if low >= -0.5 and 0.01 < high <= 2:
+        return 0.0, 1.0
+    # Of a constant, so much that the ends differ in double precision.
+    margin = 0.05 * (high - low) or max(0.5, 1e-6 * abs(low))
+    return low - margin, high + margin
+
+
+def check_sentinels(stack: Stack, values: Values, name: str) -> float | None:
+    """Return the stored value that stands for no data although nothing says so.
+
+    Parameters
+    ----------
+    stack : Stack
+    values : Values
+        Nothing is looked for if it has a nodata value.
+    name : str
+        What the images are, for the warning.
+
+    Returns
+    -------
+    float or None
+        Nodata: that of `values`, or the most frequent of the usual ones (-9999, 1e20, ...) if it
+        fills more than 0.1 % of what is looked at, with a UserWarning.
+    """
+    if values.nodata is not None or stack.dtype.kind not in "if":
+        return values.nodata
+    counts: dict[float, int] = {}
+    total = 0
+    for window in _windows(stack.shape):
+        for number in _numbers(stack.shape):
+            stored = stack.read([number], window)
+            found, often = np.unique(stored[_is_sentinel(stored)], return_counts=True)
+            for value, count in zip(found.tolist(), often.tolist(), strict=True):
+                counts[value] = counts.get(value, 0) + count
+            total += stored.size
+    sentinel = max(counts, key=lambda value: counts[value], default=None)
+    if sentinel is None or counts[sentinel] <= _OFTEN * total:
+        return None
+    warnings.warn(
+        f"{name} has the value {sentinel:.9g} in {counts[sentinel] / total:.1%} of the pixels "
+        "that were looked at, and nothing says what stands for no data: it is taken for that; "
+        "pass nodata=... to say what does",
+        stacklevel=2,
+    )
+    return sentinel
+
+
+def _is_sentinel(stored):
+    with np.errstate(invalid="ignore", over="ignore"):
+        usual = [np.isclose(stored, value, rtol=1e-6, atol=0) for value in _SENTINELS]
+        return np.logical_or.reduce([*usual, np.isfinite(stored) & (stored <= _LEAST)])
+
+
+def _physical_values(stack, values, masks):
+    """Clear values in the middle of the frames or, where nothing is clear, in the corners."""
+    scales, offsets = (
+        np.broadcast_to(np.asarray(value, np.float64), stack.shape[:1])
+        for value in (values.scale, values.offset)
+    )
+    clear_values = np.empty(0)
+    for window in _windows(stack.shape):
+        parts = []
+        for number in _numbers(stack.shape):
+            stored = stack.read([number], window)
+            clear = values.is_valid(stored)
+            if masks is not None:
+                clear &= masks.read([number], window)
+            parts.append(stored[clear] * scales[number] + offsets[number])
+        clear_values = np.concatenate(parts)
+        if clear_values.size:
+            break
+    return clear_values
+
+
+def _numbers(shape):
+    """Numbers of frames that are spread over all."""
+    return np.unique(np.linspace(0, shape[0] - 1, _FRAMES).round().astype(int)).tolist()
+
+
+def _windows(shape):
+    """The middle of a frame and its corners, where swaths end; each once, if frames are small."""
+    ends = [(length - min(length, _SIDE), min(length, _SIDE)) for length in shape[1:]]
+    places = [(1, 1), (0, 0), (0, 2), (2, 0), (2, 2)]
+    starts = [
+        tuple(place * end[0] // 2 for place, end in zip(at, ends, strict=True)) for at in places
+    ]
+    return [
+        tuple(slice(start, start + end[1]) for start, end in zip(at, ends, strict=True))
+        for at in dict.fromkeys(starts)
+    ]

@@ -1,0 +1,225 @@
+"""GeoTIFFs of blocks, and pictures of them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from ._parts import Parts
+    from ._place import Place, PlacePlan
+
+__all__ = ["write_geotiff", "write_preview"]
+
+# Pixels along each axis of a picture, and the parts of the values that are black and white in it.
+_PREVIEW = 1024
+_DARK, _BRIGHT = 2, 98
+
+# Sides of a GeoTIFF's tiles.
+_LARGEST_TILE, _SMALLEST_TILE = 512, 128
+
+
+def write_geotiff(
+    path: str | os.PathLike[str],
+    place: Place,
+    plan: PlacePlan,
+    parts: Parts,
+    part: str,
+    attrs: Mapping[str, Any],
+    *,
+    cog: bool = False,
+) -> None:
+    """Put blocks together in one GeoTIFF.
+
+    Parameters
+    ----------
+    path : path-like
+        Is written to step by step.
+    place : Place
+    plan : PlacePlan
+    parts : Parts
+        With all blocks.
+    part : {"image", "std", "n_clear"}
+    attrs : mapping
+        Tags of the file.
+    cog : bool, default=False
+        Whether to write a cloud-optimised GeoTIFF, with overviews.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or the file cannot be written, besides what rasterio raises.
+    """
+    import rasterio
+
+    path = Path(path)
+    plain = path.with_name(f"{path.name}.plain") if cog else path
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=128):
+            sums = _write_plain(rasterio, plain, place, plan, parts, part, attrs)
+            if cog:
+                _copy_to_cog(plain, path)
+            _check_sums(rasterio, path, sums)
+    finally:
+        if cog:
+            plain.unlink(missing_ok=True)
+
+
+def _copy_to_cog(plain, path):
+    import rasterio.shutil
+
+    rasterio.shutil.copy(
+        plain,
+        path,
+        driver="COG",
+        compress="DEFLATE",
+        predictor="YES",
+        overview_resampling="AVERAGE",
+        bigtiff="IF_SAFER",
+    )
+
+
+def _write_plain(rasterio, path, place, plan, parts, part, attrs):
+    """Write a GeoTIFF; returns checksums of its strips, by their rows and bands."""
+    grid = place.grid.finer(plan.scale)
+    types = list(place.types.values())
+    dtype, nodata = {
+        "image": (types[0].dtype, types[0].nodata),
+        "std": (np.dtype(np.float32), np.nan),
+        "n_clear": (np.dtype(np.uint16), None),
+    }[part]
+    tile = _tile_size(plan)
+    profile = {
+        "driver": "GTiff",
+        "height": grid.shape[0],
+        "width": grid.shape[1],
+        "count": len(types),
+        "dtype": dtype.name,
+        "nodata": nodata,
+        "crs": grid.crs,
+        "transform": rasterio.Affine(*grid.transform),
+        "tiled": True,
+        "blockxsize": tile,
+        "blockysize": tile,
+        "interleave": "band",
+        "compress": "deflate",
+        "predictor": 3 if dtype.kind == "f" else 2,
+        "zlevel": 4,
+        "bigtiff": "if_safer",
+    }
+    sums = {}
+    with _open_quietly(rasterio, path, "w", **profile) as file:
+        file.descriptions = list(place.types)
+        file.update_tags(**_tags(attrs))
+        if part != "n_clear":
+            # Standard deviations are in the same units, and have no offset.
+            is_image = part == "image"
+            scales = [_first(kind.values.scale) for kind in types]
+            file.scales = scales if is_image else np.abs(scales).tolist()
+            file.offsets = [_first(kind.values.offset) * is_image for kind in types]
+        for band in range(len(types)):
+            for row, values in _strips(plan, parts, band, part, tile):
+                window = rasterio.windows.Window(0, row, grid.shape[1], len(values))
+                file.write(values, band + 1, window=window)
+                sums[row, len(values), band + 1] = zlib.crc32(values)
+    return sums
+
+
+def _strips(plan, parts, band, part, tile):
+    """(first row, values) of strips of a band that are as high as whole tiles."""
+    first, rest = 0, None
+    for _, row in groupby(plan.blocks, key=lambda block: block.rows.start):
+        strip = np.concatenate([parts.load(block.number, band, part) for block in row], axis=1)
+        strip = strip if rest is None else np.concatenate([rest, strip])
+        whole = len(strip) // tile * tile
+        if whole:
+            yield first, np.ascontiguousarray(strip[:whole])
+        first, rest = first + whole, strip[whole:]
+    if len(rest):
+        yield first, np.ascontiguousarray(rest)
+
+
+def _check_sums(rasterio, path, sums):
+    """See that a file holds what was written: a full disk may show when it is closed, or never."""
+    with _open_quietly(rasterio, path) as file:
+        for (row, height, band), expected in sums.items():
+            window = rasterio.windows.Window(0, row, file.width, height)
+            if zlib.crc32(np.ascontiguousarray(file.read(band, window=window))) != expected:
+                raise OSError(f"rows {row} to {row + height} are not there")
+
+
+def _open_quietly(rasterio, path, mode="r", **profile):
+    with warnings.catch_warnings():
+        # Frames that lie nowhere give an image that lies nowhere.
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        return rasterio.open(path, mode, **profile)
+
+
+def _first(values):
+    return float(np.ravel(values)[0])
+
+
+def _tile_size(plan):
+    """A size of which blocks are multiples, so that no tile is written twice."""
+    side = plan.scale * (plan.blocks[0].rows.stop - plan.blocks[0].rows.start)
+    tile = _LARGEST_TILE
+    while side % tile and tile > _SMALLEST_TILE:
+        tile //= 2
+    return tile
+
+
+def _tags(attrs):
+    texts = {
+        key: ", ".join(f"{x:g}" for x in value) if isinstance(value, np.ndarray) else str(value)
+        for key, value in attrs.items()
+    }
+    software = f"probav_estimators {attrs['model_version']}"
+    return texts | {"TIFFTAG_SOFTWARE": software, "TIFFTAG_IMAGEDESCRIPTION": attrs["history"]}
+
+
+def write_preview(path: str | os.PathLike[str], image: str | os.PathLike[str]) -> None:
+    """Write a PNG of a GeoTIFF, of at most 1024 x 1024 pixels.
+
+    Parameters
+    ----------
+    path : path-like
+        Of the PNG.
+    image : path-like
+        Of the GeoTIFF. Of three bands or more, red, green and blue are shown where they are named
+        as Sentinel-2's or in words, else the first three; of fewer, the first.
+    """
+    import rasterio
+
+    with _open_quietly(rasterio, image) as file:
+        bands = _colours(list(file.descriptions))
+        step = max(1, -(-max(file.shape) // _PREVIEW))
+        shape = (len(bands), *(-(-length // step) for length in file.shape))
+        values = file.read(
+            bands, out_shape=shape, masked=True, resampling=rasterio.enums.Resampling.average
+        )
+    shown = np.zeros(shape, np.uint8)
+    for number, band in enumerate(values):
+        known = np.ma.masked_invalid(band).compressed()
+        if known.size:
+            low, high = np.percentile(known, [_DARK, _BRIGHT])
+            stretched = (np.ma.filled(band.astype(float), low) - low) / max(high - low, 1e-12)
+            shown[number] = np.where(np.isfinite(stretched), 255 * stretched.clip(0, 1), 0)
+    picture = shown[0] if len(bands) == 1 else np.moveaxis(shown, 0, -1)
+    Image.fromarray(picture).save(path, format="PNG")
+
+
+def _colours(names):
+    known = [{"b04", "b4", "red"}, {"b03", "b3", "green"}, {"b02", "b2", "blue"}]
+    lower = [str(name).lower() for name in names]
+    found = [next((i for i, name in enumerate(lower, 1) if name in of), None) for of in known]
+    if all(found):
+        return found
+    return [1, 2, 3] if len(names) >= 3 else [1]

@@ -1,0 +1,771 @@
+"""GeoTIFFs as scenes: what files say, windows that are read, masks, and files that do not fit."""
+
+import multiprocessing
+import os
+import pickle
+import resource
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+from probav_estimators import Scene
+from probav_estimators.geo import _rasters
+from probav_estimators.geo._grid import Grid
+from probav_estimators.geo._rasters import (
+    RasterStack,
+    mask_stack,
+    open_rasters,
+    open_scene,
+    scene_of_band,
+)
+from probav_estimators.geo._value_ranges import check_sentinels, value_range_of
+from probav_estimators.scenes import ArrayStack, MaskStack, Values
+
+LEFT, TOP = 600_000.0, 5_100_000.0
+DATES = ("20220304", "20220309", "20220319")
+SHAPE = (40, 56)
+
+
+def write(path, values, *, size=10, place=(LEFT, TOP), crs="EPSG:32634", tags=None, **options):
+    """A tiled GeoTIFF of an array (h, w) or (bands, h, w)."""
+    values = values if values.ndim == 3 else values[None]
+    transform = Affine(size, 0, place[0], 0, -size, place[1])
+    scales, offsets = options.pop("scales", None), options.pop("offsets", None)
+    descriptions = options.pop("descriptions", None)
+    count, height, width = values.shape
+    profile = {"driver": "GTiff", "crs": crs, "transform": transform, "tiled": True}
+    profile |= {"blockxsize": 16, "blockysize": 16, "dtype": values.dtype.name, "count": count}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        file = rasterio.open(path, "w", height=height, width=width, **(profile | options))
+    with file:
+        file.write(values)
+        if scales is not None:
+            file.scales, file.offsets = scales, offsets
+        if descriptions is not None:
+            file.descriptions = descriptions
+        file.update_tags(**(tags or {}))
+    return str(path)
+
+
+def noise(seed, shape=SHAPE, dtype=np.uint16):
+    return np.random.default_rng(seed).integers(200, 9000, shape).astype(dtype)
+
+
+def cut_short(path):
+    """Leave the header and half of the pixels of a file that ends with them."""
+    with rasterio.open(path) as file:
+        profile, values = file.profile, file.read()
+    # Written at once, the directory stands before the pixels.
+    with rasterio.open(path, "w", **(profile | {"COPY_SRC_OVERVIEWS": "NO"})) as file:
+        file.write(values)
+    os.truncate(path, os.path.getsize(path) * 2 // 3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for seed, date in enumerate(DATES):
+        write(tmp_path / f"T34_{date}_B04.tif", noise(seed))
+    return tmp_path
+
+
+@pytest.fixture
+def rasters(folder):
+    return open_rasters(folder / "*_B04.tif")
+
+
+def add_masks(folder, name="{}_SCL.tif", dates=DATES, **options):
+    """20 m pixels of vegetation, and 8, cloud, at random."""
+    for seed, date in enumerate(dates):
+        classes = np.random.default_rng(seed).choice(np.uint8([4, 8]), (20, 28))
+        write(folder / name.format(date), classes, **({"size": 20} | options))
+
+
+class TestFiles:
+    def test_what_files_have_in_common(self, folder, rasters):
+        assert [os.path.basename(path) for path in rasters.paths] == [
+            f"T34_{date}_B04.tif" for date in DATES
+        ]
+        crs = CRS.from_epsg(32634).to_wkt()
+        assert rasters.grid == Grid((10.0, 0.0, LEFT, 0.0, -10.0, TOP), SHAPE, crs)
+        assert (rasters.band_names, rasters.dtype, rasters.nodata) == (["band"], np.uint16, None)
+        assert rasters.scales.tolist() == [[1], [1], [1]] and not rasters.offsets.any()
+        expected = np.array(["2022-03-04", "2022-03-09", "2022-03-19"], "datetime64[D]")
+        np.testing.assert_array_equal(rasters.times, expected)
+        assert not rasters.is_rgb_picture
+
+    def test_a_folder_a_list_and_any_depth_are_the_same(self, folder, rasters):
+        (folder / "notes.txt").write_text("not a raster")
+        (folder / "T34_20220304_B04.tif.aux.xml").write_text("<PAMDataset/>")
+        names = [folder / f"T34_{date}_B04.tif" for date in DATES]
+        for paths in (folder, str(folder), names, folder / "*.tif*", folder / "**" / "T34*"):
+            assert open_rasters(paths).paths == rasters.paths
+
+    def test_paths_do_not_depend_on_the_working_directory(self, folder, monkeypatch):
+        monkeypatch.chdir(folder)
+        found = open_rasters("*_B04.tif")
+        monkeypatch.chdir("/")
+        assert found.stack(1).read([0], (slice(0, 2), slice(0, 2))).shape == (1, 2, 2)
+
+    def test_scale_offset_nodata_and_names_come_from_the_tags(self, tmp_path):
+        names = ("B04", "B08")
+        for seed, date in enumerate(DATES):
+            offsets = (-0.1 * seed, 0)
+            path, values = tmp_path / f"{date}.tif", noise(seed, (2, *SHAPE), np.int16)
+            tags = {"scales": (1e-4, 2e-4), "offsets": offsets, "descriptions": names}
+            write(path, values, nodata=-9999, **tags)
+        found = open_rasters(tmp_path)
+        assert found.band_names == ["B04", "B08"]
+        assert found.nodata == -9999
+        np.testing.assert_allclose(found.scales, [[1e-4, 2e-4]] * 3)
+        np.testing.assert_allclose(found.offsets, [[0, 0], [-0.1, 0], [-0.2, 0]])
+
+    @pytest.mark.parametrize(
+        ("name", "tags", "expected"),
+        [
+            ("a.tif", {"TIFFTAG_DATETIME": "2021:07:09 10:20:30"}, "2021-07-09T10:20:30"),
+            ("S2A_MSIL2A_20220304T100031_N0400_20220304T135000.tif", {}, "2022-03-04T10:00:31"),
+            ("LC08_L2SP_185033_20220304_20220310_02_T1_SR_B4.tif", {}, "2022-03-04"),
+            ("x_2019-12-31_ndvi.tif", {}, "2019-12-31"),
+            ("HLS.S30.T17SLU.2020117T160901.v2.0.B04.tif", {}, "2020-04-26T16:09:01"),
+            ("20220304_100031_ps.tif", {}, "2022-03-04T10:00:31"),
+            ("a.tif", {"SENSING_TIME": "2020-04-26T16:09:01.12Z"}, "2020-04-26T16:09:01"),
+            # The file was made two years later.
+            ("20220304.tif", {"TIFFTAG_DATETIME": "2024:01:01 00:00:00"}, "2022-03-04"),
+            ("id_99999999_12345678.tif", {}, None),
+            ("19010101.tif", {}, None),
+            ("frame_1.tif", {}, None),
+        ],
+    )
+    def test_dates(self, tmp_path, name, tags, expected):
+        path = write(tmp_path / name, noise(0), tags=tags)
+        with pytest.warns(UserWarning, match="one file"):
+            times = open_rasters(path).times
+        assert times is None if expected is None else times == [np.datetime64(expected)]
+
+    def test_dates_of_folders(self, tmp_path):
+        for date in DATES:
+            (tmp_path / date).mkdir()
+            write(tmp_path / date / "red.tif", noise(0))
+        times = open_rasters(tmp_path / "*" / "red.tif").times
+        assert times.astype("datetime64[D]").astype(str).tolist()[0] == "2022-03-04"
+
+    def test_dates_are_known_of_all_frames_or_of_none(self, folder):
+        write(folder / "T34_later_B04.tif", noise(4))
+        assert open_rasters(folder).times is None
+
+    def test_pictures_are_told(self, tmp_path):
+        picture = noise(0, (3, *SHAPE), np.uint8)
+        for name in "ab":
+            write(tmp_path / f"{name}.tif", picture, photometric="RGB")
+        assert open_rasters(tmp_path).is_rgb_picture
+        for name in "ab":
+            write(tmp_path / f"{name}.tif", picture, photometric="MINISBLACK")
+        assert not open_rasters(tmp_path).is_rgb_picture
+
+    def test_images_that_lie_nowhere(self, tmp_path):
+        for name in "ab":
+            write(tmp_path / f"{name}.tif", noise(0), crs=None, place=(0, 0), transform=None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = open_rasters(tmp_path)
+        assert not found.grid.placed
+
+
+class TestWindows:
+    def test_a_window_moves_the_grid(self, folder):
+        found = open_rasters(folder, window=(slice(5, 25), slice(7, None)))
+        assert found.grid.shape == (20, 49)
+        assert found.grid.bounds == (LEFT + 70, TOP - 250, LEFT + 560, TOP - 50)
+        stored = found.stack(1).read([2, 0], (slice(1, 4), slice(2, 9)))
+        np.testing.assert_array_equal(stored, np.stack([noise(2), noise(0)])[:, 6:9, 9:16])
+
+    @pytest.mark.parametrize(
+        ("bbox", "rows", "columns"),
+        [
+            ((LEFT + 100, TOP - 200, LEFT + 300, TOP - 50), (5, 20), (10, 30)),
+            ((LEFT + 101, TOP - 201, LEFT + 299, TOP - 59), (5, 21), (10, 30)),
+            ((LEFT - 1e4, TOP - 25, LEFT + 12, TOP + 1e4), (0, 3), (0, 2)),
+        ],
+    )
+    def test_a_bbox_takes_all_pixels_that_it_touches(self, folder, bbox, rows, columns):
+        window = open_rasters(folder, bbox=bbox).window
+        assert window == (slice(*rows), slice(*columns))
+
+    def test_a_bbox_of_images_whose_first_row_is_south(self, tmp_path):
+        for name in "ab":
+            up = Affine(10, 0, LEFT, 0, 10, TOP)
+            write(tmp_path / f"{name}.tif", noise(0), transform=up)
+        found = open_rasters(tmp_path, bbox=(LEFT, TOP + 20, LEFT + 30, TOP + 50))
+        assert found.window == (slice(2, 5), slice(0, 3))
+
+    def test_a_bbox_elsewhere(self, folder):
+        with pytest.raises(ValueError, match=r"bbox is \(0, 0, 9, 9\).*600000.*do not overlap"):
+            open_rasters(folder, bbox=(0, 0, 9, 9))
+
+    @pytest.mark.parametrize("bbox", [(9, 0, 0, 9), (0, 0, np.nan, 9)])
+    def test_a_bbox_has_an_order(self, folder, bbox):
+        with pytest.raises(ValueError, match="give left, bottom, right, top"):
+            open_rasters(folder, bbox=bbox)
+
+    @pytest.mark.parametrize(
+        "window",
+        [(slice(0, 41), slice(0, 5)), (slice(-3, None), slice(None)), (slice(9, 9), slice(None))],
+    )
+    def test_a_window_out_of_range(self, folder, window):
+        with pytest.raises(ValueError, match=r"B04.tif has 40 rows and 56 columns"):
+            open_rasters(folder, window=window)
+
+    def test_one_of_both(self, folder):
+        with pytest.raises(ValueError, match="give one of them"):
+            open_rasters(folder, window=(slice(9), slice(9)), bbox=(0, 0, 1, 1))
+
+
+class TestStacks:
+    def test_values_are_those_of_rasterio(self, tmp_path):
+        paths = [
+            write(tmp_path / f"{seed}.tif", noise(seed, (2, *SHAPE), np.int16)) for seed in (0, 1)
+        ]
+        stack = open_rasters(paths).stack(2)
+        assert (stack.shape, stack.dtype) == ((2, *SHAPE), np.int16)
+        stored = stack.read([1, 0, 1], (slice(13, 29), slice(3, 40)))
+        for values, number in zip(stored, [1, 0, 1], strict=True):
+            with rasterio.open(paths[number]) as file:
+                np.testing.assert_array_equal(values, file.read(2)[13:29, 3:40])
+        assert stack.read([], (slice(0, 4), slice(0, 4))).shape == (0, 4, 4)
+        assert stack.where(1) == f"{paths[1]}, band 2"
+
+    def test_pickles_as_its_paths(self, rasters):
+        stack, part = rasters.stack(1), (slice(0, 9), slice(0, 9))
+        before = stack.read([0], part)
+        assert len(pickle.dumps(stack)) < 2000
+        again = pickle.loads(pickle.dumps(stack))
+        np.testing.assert_array_equal(again.read([0], part), before)
+
+    def test_a_file_that_is_written_again_is_opened_again(self, rasters):
+        stack, part = rasters.stack(1), (slice(0, 9), slice(0, 9))
+        stack.read([0], part)
+        write(rasters.paths[0], noise(7))
+        np.testing.assert_array_equal(stack.read([0], part)[0], noise(7)[part])
+
+    def test_few_files_stay_open(self, folder, monkeypatch):
+        monkeypatch.setattr(_rasters, "_MAX_OPEN", 2)
+        monkeypatch.setattr(_rasters, "_open_files", _rasters._OpenFiles())
+        open_rasters(folder).stack(1).read([0, 1, 2], (slice(0, 9), slice(0, 9)))
+        assert len(_rasters._open_files.datasets) == 2
+
+    def test_threads_and_processes_read_for_themselves(self, rasters):
+        stack = rasters.stack(1)
+        expected = np.stack([noise(seed) for seed in range(3)])
+        wrong = []
+
+        def read_all():
+            for row in range(0, 40, 4):
+                part = slice(row, row + 4), slice(0, 56)
+                if not (stack.read([0, 1, 2], part) == expected[:, row : row + 4]).all():
+                    wrong.append(row)
+
+        read_all()
+        threads = [threading.Thread(target=read_all) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            parts = pool.starmap(_read_part, [(stack, row) for row in range(0, 40, 4)])
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
+
+    @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells what is in use")
+    def test_memory_does_not_grow_with_the_images(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(_rasters, "_CACHE_BYTES", 8 << 20)
+        paths = []
+        for number in range(6):
+            ramp = np.add.outer(np.arange(2048), np.arange(2048) + number).astype(np.int16)
+            paths.append(write(tmp_path / f"{number}.tif", ramp, blockxsize=256, blockysize=256))
+        stack = open_rasters(paths).stack(1)
+        stack.read(range(6), (slice(0, 256), slice(0, 256)))
+        before = memory_in_use()
+        for row in range(0, 2048, 256):
+            for column in range(0, 2048, 256):
+                stored = stack.read(range(6), (slice(row, row + 256), slice(column, column + 256)))
+                assert stored[5, 0, 0] == row + column + 5
+        # One window is 0.8 MB, all files are 50 MB.
+        assert memory_in_use() - before < 20e6
+
+    def test_blocks_of_files_stay_for_the_next_window_up_to_a_bound(self, rasters, monkeypatch):
+        seen = []
+        real = _rasters._open_files.get
+
+        def spy(path):
+            seen.append(rasterio.env.get_gdal_config("GDAL_CACHEMAX"))
+            return real(path)
+
+        monkeypatch.setattr(_rasters._open_files, "get", spy)
+        rasters.stack(1).read([0], (slice(0, 2), slice(0, 2)))
+        # In bytes: what GDAL itself takes for megabytes, rasterio does not.
+        assert seen == [128 * 2**20]
+
+
+def memory_in_use():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def _read_part(stack, row):
+    return stack.read([0, 1, 2], (slice(row, row + 4), slice(0, 56)))
+
+
+class TestScenes:
+    def test_pixels_are_the_stored_values(self, folder):
+        add_masks(folder)
+        scene = open_scene(folder / "*_B04.tif", mask=folder / "*_SCL.tif")
+        assert isinstance(scene, Scene)
+        assert (len(scene), scene.shape, scene.name, scene.band) == (3, SHAPE, "T34", None)
+        assert scene.value_range == (0, 65535)
+        expected = np.stack([noise(seed) for seed in range(3)]) / 65535
+        np.testing.assert_allclose(scene.lr, expected, atol=1e-6)
+        classes = [np.random.default_rng(seed).choice([4, 8], (20, 28)) for seed in range(3)]
+        np.testing.assert_array_equal(scene.qm, np.kron(classes, np.ones((2, 2))) == 4)
+        again = pickle.loads(pickle.dumps(scene))
+        np.testing.assert_array_equal(again.lr, scene.lr)
+
+    def test_a_band_is_told_by_number_or_name(self, tmp_path):
+        for date in DATES:
+            values = np.stack([noise(0), noise(1)])
+            write(tmp_path / f"{date}.tif", values, nodata=0, descriptions=("red", "nir"))
+        by_name, by_number = open_scene(tmp_path, band="nir"), open_scene(tmp_path, band=2)
+        assert by_name.band == by_number.band == "nir"
+        np.testing.assert_allclose(by_name.lr[0], noise(1) / 65535, atol=1e-6)
+        np.testing.assert_array_equal(by_name.lr, by_number.lr)
+        for band in (None, "blue", 3, 0):
+            with pytest.raises(ValueError, match=r"has the bands 1 \(red\), 2 \(nir\): give"):
+                open_scene(tmp_path, band=band)
+
+    def test_physical_values_have_the_range(self, tmp_path):
+        for seed, date in enumerate(DATES):
+            values = noise(seed, SHAPE, np.int16)
+            values[:2] = -9999
+            tags = {"scales": (1e-4,), "offsets": (-0.1,), "nodata": -9999}
+            write(tmp_path / f"{date}.tif", values, **tags)
+        scene = open_scene(tmp_path)
+        assert scene.value_range == pytest.approx((-0.1, 3.1767))
+        physical = noise(1, SHAPE, np.int16) * 1e-4 - 0.1
+        low, high = scene.value_range
+        np.testing.assert_allclose((scene.lr[1] * (high - low) + low)[2:], physical[2:], atol=1e-5)
+        assert not scene.qm[:, :2].any() and scene.qm[:, 2:].all()
+
+    def test_arguments_override_tags(self, rasters):
+        scales = [1e-4, 1e-4, 2e-4]
+        scene, values = scene_of_band(
+            rasters, 1, None, scale_factor=scales, add_offset=-0.1, nodata=noise(0)[3, 4]
+        )
+        assert (values.offset, values.scale.tolist()) == (-0.1, scales)
+        assert values.value_range == scene.value_range == pytest.approx((-0.1, 6.4535))
+        assert not scene.qm[0, 3, 4]
+        low, high = scene.value_range
+        physical = noise(2) * 2e-4 - 0.1
+        np.testing.assert_allclose(scene.lr[2] * (high - low) + low, physical, atol=1e-5)
+
+    @pytest.mark.parametrize("bad", [[1, 2], np.nan, 0])
+    def test_factors_are_numbers(self, rasters, bad):
+        with pytest.raises(ValueError, match="scale_factor is"):
+            scene_of_band(rasters, 1, None, scale_factor=bad)
+
+    def test_without_anything_that_tells_what_is_clear(self, folder):
+        with pytest.warns(UserWarning, match="every pixel is taken as clear; pass mask or nodata"):
+            scene = open_scene(folder)
+        assert scene.qm.all()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            open_scene(folder, nodata=0)
+
+    def test_no_pixel_is_read_before_it_is_asked_for(self, folder):
+        cut_short(folder / f"T34_{DATES[1]}_B04.tif")
+        scene = open_scene(folder, nodata=0)
+        assert scene.frames.shape == SHAPE
+        pickle.dumps(scene)
+        with pytest.raises(OSError, match=r"T34_20220309_B04.tif cannot be read.*fetch it again"):
+            _ = scene.lr
+
+    @pytest.mark.parametrize(
+        ("names", "expected"),
+        [
+            (["lake_20220304_B04", "lake_20220309_B04"], "lake"),
+            (["20220304", "20220309"], "dates"),
+            (["lake_1", "lake_2"], "lake"),
+            (["2022-03-04_red", "2022-03-09_red"], "dates"),
+        ],
+    )
+    def test_names(self, tmp_path, names, expected):
+        (tmp_path / "dates").mkdir()
+        for name in names:
+            write(tmp_path / "dates" / f"{name}.tif", noise(0))
+        assert open_scene(tmp_path / "dates", nodata=0).name == expected
+
+
+class TestMasks:
+    def quality_maps(self, rasters, mask, mask_type=None):
+        masks = mask_stack(mask, mask_type, rasters)
+        assert isinstance(masks, MaskStack) and masks.repeat == 1
+        h, w = rasters.grid.shape
+        whole = masks.read(range(len(rasters.paths)), (slice(0, h), slice(0, w)))
+        part = masks.read([1], (slice(3, h), slice(5, 8)))
+        np.testing.assert_array_equal(part[0], whole[1, 3:, 5:8])
+        return whole
+
+    def clear(self, seeds=(0, 1, 2)):
+        classes = [np.random.default_rng(seed).choice([4, 8], (20, 28)) for seed in seeds]
+        return np.kron(classes, np.ones((2, 2))) == 4
+
+    @pytest.mark.parametrize(("row", "column"), [(0, 0), (5, 7), (4, 9), (39, 55)])
+    def test_windows_start_anywhere_in_a_mask_pixel(self, folder, row, column):
+        add_masks(folder)
+        window = slice(row, None), slice(column, None)
+        found = open_rasters(folder / "*_B04.tif", window=window)
+        masks = mask_stack(folder / "*_SCL.tif", "scl", found)
+        h, w = found.grid.shape
+        read = masks.read([0, 1, 2], (slice(0, h), slice(0, w)))
+        np.testing.assert_array_equal(read, self.clear()[:, row:, column:])
+
+    def test_masks_of_a_larger_place(self, tmp_path):
+        for seed, date in enumerate(DATES):
+            write(tmp_path / f"{date}_B04.tif", noise(seed, (9, 11)), place=(LEFT + 50, TOP - 30))
+        add_masks(tmp_path)
+        found = open_rasters(tmp_path / "*_B04.tif")
+        read = self.quality_maps(found, tmp_path / "*_SCL.tif")
+        np.testing.assert_array_equal(read, self.clear()[:, 3:12, 5:16])
+
+    def test_masks_are_matched_by_date(self, folder, rasters):
+        add_masks(folder)
+        paths = [folder / f"{date}_SCL.tif" for date in DATES]
+        for order in ([2, 0, 1], [1, 0, 2]):
+            read = self.quality_maps(rasters, [paths[number] for number in order])
+            np.testing.assert_array_equal(read, self.clear())
+
+    def test_masks_of_more_dates_serve(self, folder):
+        add_masks(folder)
+        found = open_rasters([folder / f"T34_{date}_B04.tif" for date in DATES[1:]])
+        read = self.quality_maps(found, folder / "*_SCL.tif")
+        np.testing.assert_array_equal(read, self.clear((1, 2)))
+
+    def test_masks_without_dates_are_in_order(self, folder, rasters):
+        add_masks(folder, "mask_{}_scl.tif", dates="abc")
+        read = self.quality_maps(rasters, folder / "*_scl.tif")
+        np.testing.assert_array_equal(read, self.clear())
+
+    def test_one_mask_for_all(self, folder, rasters):
+        add_masks(folder, dates=DATES[:1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            read = self.quality_maps(rasters, folder / "20220304_SCL.tif")
+        np.testing.assert_array_equal(read, self.clear((0, 0, 0)))
+
+    @pytest.mark.parametrize(
+        ("name", "value", "cloud"),
+        [
+            ("T33_{}_SCL_20m.tif", 6, 3),
+            ("LC08_{}_QA_PIXEL.tif", 21824, 22280),
+            ("HLS.S30.{}.v2.0.Fmask.tif", 64, 2),
+            ("{}_omnicloudmask_v1.tif", 0, 1),
+            ("{}_OCM.tif", 0, 3),
+            ("{}_clear.tif", 1, 0),
+        ],
+    )
+    def test_kinds_are_told_by_names(self, folder, rasters, name, value, cloud):
+        for date in DATES:
+            classes = np.full(SHAPE, value, np.uint16)
+            classes[:7] = cloud
+            write(folder / name.format(date), classes)
+        read = self.quality_maps(rasters, folder / name.format("*"))
+        assert not read[:, :7].any() and read[:, 7:].all()
+
+    def test_a_function_as_kind(self, folder, rasters):
+        add_masks(folder)
+        read = self.quality_maps(rasters, folder / "*_SCL.tif", lambda values: values == 8)
+        np.testing.assert_array_equal(read, ~self.clear())
+
+    def test_a_mask_that_lies_nowhere_is_matched_by_size(self, folder):
+        add_masks(folder, crs=None, transform=None)
+        window = slice(3, 20), slice(9, 30)
+        found = open_rasters(folder / "*_B04.tif", window=window)
+        read = self.quality_maps(found, folder / "*_SCL.tif")
+        np.testing.assert_array_equal(read, self.clear()[:, 3:20, 9:30])
+
+    def test_it_pickles(self, folder, rasters):
+        add_masks(folder)
+        masks = pickle.loads(pickle.dumps(mask_stack(folder / "*_SCL.tif", "scl", rasters)))
+        np.testing.assert_array_equal(
+            masks.read([0], (slice(0, 40), slice(0, 56))), self.clear([0])
+        )
+
+    def test_unknown_kinds_are_refused_before_files_are_looked_for(self, rasters):
+        with pytest.raises(ValueError, match=r"mask_type is 'clouds': give one of 'scl'"):
+            mask_stack("nowhere/*.tif", "clouds", rasters)
+
+    def test_values_that_are_no_classes_name_their_file(self, folder, rasters):
+        add_masks(folder)
+        write(folder / "20220309_SCL.tif", np.full((20, 28), 77, np.uint8), size=20)
+        masks = mask_stack(folder / "*_SCL.tif", None, rasters)
+        with pytest.raises(ValueError, match=r"20220309_SCL.tif has the values 77"):
+            masks.read([0, 1], (slice(0, 4), slice(0, 4)))
+
+    def refused(self, folder, rasters, match, **options):
+        add_masks(folder, **options)
+        with pytest.raises(ValueError, match=match):
+            mask_stack(folder / "*_SCL.tif", "scl", rasters)
+
+    def test_too_few(self, folder, rasters):
+        match = r"mask has 2 files and there are 3 frames.*date of .*T34_20220319_B04.tif"
+        self.refused(folder, rasters, match, dates=DATES[:2])
+
+    def test_too_few_without_dates(self, folder, rasters):
+        match = r"mask has 2 files and there are 3 frames, .*20220319_B04.tif is the first without"
+        self.refused(folder, rasters, match, dates="ab")
+
+    def test_other_dates(self, folder, rasters):
+        match = "none has the date of .*20220304_B04.tif, 2022-03-04"
+        self.refused(folder, rasters, match, dates=("20220401", "20220402", "20220403"))
+
+    def test_elsewhere(self, folder, rasters):
+        match = r"SCL.tif lies within \(900000.*does not cover.*B04.tif that is used, \(600000"
+        self.refused(folder, rasters, match, place=(LEFT + 3e5, TOP))
+
+    def test_of_another_crs(self, folder, rasters):
+        match = "B04.tif and .*SCL.tif.*EPSG:32634 and EPSG:32633"
+        self.refused(folder, rasters, match, crs="EPSG:32633")
+
+    def test_between_pixels(self, folder, rasters):
+        match = "lie on different grids"
+        self.refused(folder, rasters, match, place=(LEFT - 4, TOP + 4), size=22.0 - 2)
+
+    def test_with_pixels_of_no_whole_size(self, folder, rasters):
+        match = "pixels of 25 and .* of 10: each pixel of a mask covers a whole number"
+        self.refused(folder, rasters, match, size=25)
+
+    def test_with_finer_pixels(self, folder, rasters):
+        self.refused(folder, rasters, "pixels of 5 and .* of 10", size=5)
+
+    def test_with_several_bands(self, folder, rasters):
+        for date in DATES:
+            write(folder / f"{date}_SCL.tif", np.ones((2, *SHAPE), np.uint8))
+        with pytest.raises(ValueError, match="has 2 bands, and a mask has one"):
+            mask_stack(folder / "*_SCL.tif", "scl", rasters)
+
+
+class TestFilesThatDoNotFit:
+    @pytest.mark.parametrize("paths", ["*_B99.tif", [], "nothing/**/*.tif"])
+    def test_no_file(self, tmp_path, paths):
+        paths = tmp_path / paths if isinstance(paths, str) else paths
+        with pytest.raises(FileNotFoundError, match="there is no raster file"):
+            open_rasters(paths, name="frames")
+        with pytest.raises(FileNotFoundError, match="there is no raster file"):
+            open_rasters(tmp_path)
+
+    def test_a_missing_file(self, folder):
+        with pytest.raises(FileNotFoundError, match=r"gone.tif does not exist"):
+            open_rasters([folder / f"T34_{DATES[0]}_B04.tif", folder / "gone.tif"])
+
+    def test_no_raster(self, folder):
+        (folder / "T34_20220401_B04.tif").write_text("hello")
+        with pytest.raises(ValueError, match=r"T34_20220401_B04.tif is no raster, or is cut short"):
+            open_rasters(folder)
+
+    @pytest.mark.parametrize(
+        ("values", "options", "match"),
+        [
+            (noise(0), {"crs": "EPSG:32633"}, "EPSG:32634 and EPSG:32633: put them on one"),
+            (noise(0), {"place": (LEFT + 5, TOP)}, "the transforms .*reproject_match"),
+            (noise(0, (40, 55)), {}, r"\(40, 56\) and \(40, 55\) pixels"),
+            (noise(0, (2, *SHAPE)), {}, "number of bands, 1 and 2"),
+            (noise(0, SHAPE, np.int16), {}, "type, uint16 and int16"),
+            (noise(0), {"nodata": 0}, "nodata value, None and 0.0"),
+        ],
+    )
+    def test_frames_that_differ(self, folder, values, options, match):
+        write(folder / "T34_20220401_B04.tif", values, **options)
+        with pytest.raises(ValueError, match=match) as caught:
+            open_rasters(folder)
+        for date in (DATES[0], "20220401"):
+            assert f"T34_{date}_B04.tif" in str(caught.value)
+
+    def test_bands_of_one_date_are_no_frames(self, folder):
+        write(folder / f"T34_{DATES[0]}_B08.tif", noise(0))
+        with pytest.raises(ValueError, match=r"20220304_B04.tif and .*_B08.tif are two bands"):
+            open_rasters(folder)
+
+    def test_bands_in_another_order(self, tmp_path):
+        for date, names in zip(
+            DATES, [("B04", "B08"), ("B04", "B08"), ("B08", "B04")], strict=True
+        ):
+            write(tmp_path / f"{date}.tif", noise(0, (2, *SHAPE)), descriptions=names)
+        with pytest.raises(ValueError, match="bands 'B04' and 'B08' at one place"):
+            open_rasters(tmp_path)
+
+    def test_dates_in_descriptions_are_no_other_bands(self, tmp_path):
+        for date in DATES:
+            write(tmp_path / f"{date}.tif", noise(0), descriptions=(f"red {date}",))
+        assert open_rasters(tmp_path).band_names == ["red 20220304"]
+
+    @pytest.mark.parametrize(
+        ("transform", "match"),
+        [
+            (Affine(10, 1, LEFT, 1, -10, TOP), "a rotated grid"),
+            (Affine(10, 0, LEFT, 0, -20, TOP), "not square"),
+        ],
+    )
+    def test_grids(self, tmp_path, transform, match):
+        path = write(tmp_path / "20220304.tif", noise(0), transform=transform)
+        with pytest.raises(ValueError, match=f"20220304.tif has .*{match}"):
+            open_rasters([path, path])
+
+    def test_complex_values(self, tmp_path):
+        path = write(tmp_path / "a.tif", noise(0).astype(np.complex64))
+        with pytest.raises(ValueError, match=r"a.tif has values of type complex64: give"):
+            open_rasters([path, path])
+
+    def test_scales_of_zero(self, tmp_path):
+        path = write(tmp_path / "a.tif", noise(0), scales=(0,), offsets=(0,))
+        with pytest.raises(ValueError, match="which give no values: set them"):
+            open_rasters([path, path])
+
+    def test_one_file_warns(self, folder):
+        path = folder / f"T34_{DATES[0]}_B04.tif"
+        with pytest.warns(UserWarning, match="nothing is gained from other dates"):
+            scene = open_scene(path, nodata=0)
+        assert len(scene) == 1
+        assert scene.name == "T34_20220304_B04"
+
+    def test_without_rasterio(self, folder, monkeypatch):
+        monkeypatch.setitem(sys.modules, "rasterio", None)
+        with pytest.raises(ImportError, match=r"pip install probav_estimators\[geo\]"):
+            open_rasters(folder)
+
+
+class TestValueRanges:
+    def range_of(self, values, masks=None, **meaning):
+        return value_range_of(ArrayStack(values, "cube"), Values(**meaning), masks)
+
+    @pytest.mark.parametrize(
+        ("kind", "expected"), [("uint8", 255), ("uint16", 65535), ("int16", 32767)]
+    )
+    def test_types_of_8_and_16_bits_tell_it(self, kind, expected):
+        values = np.zeros((2, 8, 8), kind)
+        assert self.range_of(values) == (0, expected)
+        scales = np.array([2.0, 3.0])
+        assert self.range_of(values, scale=scales, offset=-5) == (-5, 2 * expected - 5)
+        assert self.range_of(values, scale=-1) == (-expected, 0)
+
+    def test_reflectances(self):
+        values = np.random.default_rng(0).uniform(-0.02, 1.3, (3, 32, 32))
+        assert self.range_of(values) == (0, 1)
+        assert self.range_of((values * 10000).astype(np.int32), scale=1e-4) == (0, 1)
+
+    @pytest.mark.parametrize("kind", ["float32", "float64", "int32", "uint32"])
+    def test_what_values_span(self, kind):
+        values = np.random.default_rng(0).uniform(250, 320, (3, 600, 700)).astype(kind)
+        low, high = self.range_of(values)
+        assert (low, high) == pytest.approx((250.35 - 3.5, 319.65 + 3.5), abs=0.8)
+        assert self.range_of(values) == (low, high)
+
+    def test_only_clear_data_count(self):
+        values = np.full((2, 16, 16), 300.0)
+        values[:, :4], values[:, 4:8] = np.nan, 1e6
+        values[:, 8] = -5
+        clear = np.ones(values.shape, bool)
+        clear[:, 4:8] = False
+        masks = MaskStack(ArrayStack(clear, "mask"), lambda values, name: values)
+        assert self.range_of(values, masks, nodata=-5) == (299.5, 300.5)
+
+    def test_where_nothing_is_clear_in_the_middle_corners_tell_it(self):
+        values = np.full((2, 900, 900), np.nan)
+        values[:, -30:, -40:] = 7.0
+        assert self.range_of(values) == (6.5, 7.5)
+        assert self.range_of(np.full((2, 9, 9), np.nan)) == (0, 1)
+        hidden = MaskStack(ArrayStack(np.zeros((2, 900, 900), bool), "mask"), lambda v, name: v)
+        assert self.range_of(values, hidden) == (6.5, 7.5)
+
+    def test_large_constants_have_two_ends(self):
+        low, high = self.range_of(np.full((1, 8, 8), 1e20))
+        assert low < 1e20 < high
+
+    def test_few_windows_are_looked_at(self):
+        class Spy(ArrayStack):
+            read_pixels = 0
+
+            def read(self, index, window):
+                stored = super().read(index, window)
+                self.read_pixels += stored.size
+                return stored
+
+        spy = Spy(np.full((20, 1000, 1000), 0.5, np.float32), "cube")
+        value_range_of(spy, Values(), None)
+        assert spy.read_pixels == 8 * 256 * 256
+        check_sentinels(spy, Values(), "cube")
+        assert spy.read_pixels <= 6 * 8 * 256 * 256
+
+
+class TestSentinels:
+    def stack(self, value, dtype, part=8):
+        values = np.full((3, 400, 500), 1200, dtype)
+        values[:, :part] = value
+        return ArrayStack(values, "cube")
+
+    @pytest.mark.parametrize(
+        ("value", "dtype"),
+        [
+            (-9999, "int16"),
+            (-32768, "int16"),
+            (-32767, "int32"),
+            (-9999, "float32"),
+            (1e20, "float32"),
+            (9.969209968386869e36, "float32"),
+            (-3.4028234663852886e38, "float32"),
+            (-1.7976931348623157e308, "float64"),
+        ],
+    )
+    def test_usual_ones_are_found_at_the_border(self, value, dtype):
+        stack = self.stack(value, dtype)
+        with pytest.warns(UserWarning, match=r"lake has the value .*% of the pixels.*pass nodata="):
+            found = check_sentinels(stack, Values(), "lake")
+        stored = stack.read([0], (slice(0, 400), slice(0, 500)))
+        assert (~Values(nodata=found).is_valid(stored)).sum() == 8 * 500
+
+    @pytest.mark.parametrize(
+        ("value", "dtype", "nodata"),
+        [
+            (-9998, "int16", None),
+            (0, "uint16", None),
+            (np.nan, "float32", None),
+            (-9999, "int16", 0),
+        ],
+    )
+    def test_nothing_else_is_taken_for_one(self, value, dtype, nodata):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = check_sentinels(self.stack(value, dtype), Values(nodata=nodata), "lake")
+        assert found == nodata
+
+    def test_a_few_pixels_are_an_accident(self):
+        stack = self.stack(-9999, "int16", part=0)
+        stack.values[0, 0, :5] = -9999
+        assert check_sentinels(stack, Values(), "lake") is None
+
+    def test_scenes_take_what_is_found(self, tmp_path):
+        values = noise(0, SHAPE, np.int16)
+        values[:, :3] = -9999
+        paths = [write(tmp_path / f"{date}.tif", values) for date in DATES]
+        with pytest.warns(UserWarning, match="20220304.tif has the value -9999 in 5.4%"):
+            scene = open_scene(paths)
+        assert not scene.qm[:, :, :3].any() and scene.qm[:, :, 3:].all()
+
+
+def test_a_stack_prints_as_the_call_that_made_it():
+    stack = RasterStack(["a.tif"], 1, (2, 3), np.dtype("uint8"))
+    assert repr(stack).startswith("RasterStack(paths=['a.tif'], band=1, size=(2, 3)")
