@@ -261,8 +261,11 @@ class _Stage(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, inputs, hidden):
-        features = inputs if hidden is None else torch.cat([inputs, hidden.to(inputs.dtype)], dim=1)
-        features = self.enter(features.contiguous(memory_format=torch.channels_last))
+        features = inputs.contiguous(memory_format=torch.channels_last)
+        if hidden is not None:
+            # In the type of what came out of the last stage: there is no more in it.
+            features = torch.cat([features.to(hidden.dtype), hidden], dim=1)
+        features = self.enter(features)
         for block in self.blocks:
             features = block(features)
         # The last layer makes pixels: eight bits of mantissa would show in the score.

@@ -112,7 +112,7 @@ class FusionNet(SceneNet):
     n_augment : int, default=1
         Predictions to average: the first is of the scene as it is, the next 7 are of its flips and
         turns, those beyond 8 of flipped and turned parts of its frames.
-    tile_size : int, default=256
+    tile_size : int, default=384
         Scenes that are larger, in LR pixels along an axis, are predicted in tiles of at most this
         size, each with what surrounds it, so that they fit together without a seam. None: as a
         whole.
@@ -184,7 +184,7 @@ class FusionNet(SceneNet):
         reference: Literal["middle", "clearest"] | int = "middle",
         uncertainty_weight: float = 0.004,
         n_augment: int = 1,
-        tile_size: int = 256,
+        tile_size: int = 384,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

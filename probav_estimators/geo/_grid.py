@@ -95,7 +95,7 @@ class Grid:
         return a * columns + b * rows + c, d * columns + e * rows + f
 
     def coords(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return y of the rows and x of the columns, at pixel centres: float64 arrays (h,) and (w,)."""
+        """Pixel centres, as y of the rows and x of the columns: float64 (h,) and (w,)."""
         h, w = self.shape
         a, _, c, _, e, f = self.transform
         rows, columns = np.arange(h, dtype=np.float64), np.arange(w, dtype=np.float64)

@@ -26,7 +26,7 @@ __all__ = ["Place", "PlacePlan", "describe", "make_blocks", "plan_place"]
 
 # LR pixels of a block along each axis, if nothing else is asked for: the larger, the less is
 # computed twice. With 24 frames a process takes up to 1.4 GiB.
-BLOCK_SIZE = 320
+BLOCK_SIZE = 384
 
 # Pixels along each axis that tell the levels of frames.
 _SAMPLE = 512
@@ -113,7 +113,7 @@ def plan_place(
     place : Place
     fuser : Fuser
     tile_size : int or None
-        LR pixels of a block along each axis. None: 320.
+        LR pixels of a block along each axis. None: 384.
     reference : {"middle", "clearest"} or int
         Which date the images show where the land changes.
     known : dict of BandPlan, default=None
