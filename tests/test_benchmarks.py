@@ -15,6 +15,7 @@ from benchmarks import (
     cpsnr,
     fine_tuning,
     fusion,
+    imagery,
     listing,
     reading,
     robustness,
@@ -121,6 +122,20 @@ CASES = {
         lambda: fusion.benchmark_steps(rounds=1, n_steps=1),
         [[RATIO, (0, 1e5), (0, 1e5)]],
     ),
+    "files": (lambda: imagery.benchmark_memory(n_frames=3, size=64, n_blocks=1), [[MIB]]),
+    "blocks": (
+        lambda: imagery.benchmark_throughput(n_frames=3, size=64, tile=32, rounds=1),
+        [[RATIO, (0, 1e6), (0, 1e6)]],
+    ),
+    "workers": (
+        lambda: imagery.benchmark_workers(n_frames=3, size=64),
+        [[RATIO, SECONDS, SECONDS]],
+    ),
+    "cluster": (
+        lambda: imagery.benchmark_cluster(n_frames=3, size=64, tile_size=32),
+        [[RATIO, SECONDS, SECONDS]],
+    ),
+    "tile": (lambda: imagery.benchmark_tile(n_frames=3, size=64, side=128), [[(0, 1000)]]),
     "reprojection": (
         lambda: fine_tuning.benchmark_reprojection(n_train=2, n_test=2, epochs=1),
         [[SCORE, (0, 4)]],

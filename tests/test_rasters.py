@@ -5,8 +5,9 @@ import os
 import pickle
 import resource
 import sys
-import threading
 import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -260,27 +261,18 @@ class TestStacks:
         open_rasters(folder).stack(1).read([0, 1, 2], (slice(0, 9), slice(0, 9)))
         assert len(_rasters._open_files.datasets) == 2
 
-    def test_threads_and_processes_read_for_themselves(self, rasters):
-        stack = rasters.stack(1)
-        expected = np.stack([noise(seed) for seed in range(3)])
-        wrong = []
-
-        def read_all():
-            for row in range(0, 40, 4):
-                part = slice(row, row + 4), slice(0, 56)
-                if not (stack.read([0, 1, 2], part) == expected[:, row : row + 4]).all():
-                    wrong.append(row)
-
-        read_all()
-        threads = [threading.Thread(target=read_all) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert wrong == []
-        with multiprocessing.get_context("fork").Pool(2) as pool:
-            parts = pool.starmap(_read_part, [(stack, row) for row in range(0, 40, 4)])
+    def test_a_fork_reads_for_itself(self, rasters):
+        stack, expected = rasters.stack(1), np.stack([noise(seed) for seed in range(3)])
+        stack.read([0, 1, 2], (slice(0, 9), slice(0, 9)))
+        with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+            parts = list(pool.map(partial(_read_rows, stack), range(0, 40, 4), timeout=60))
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
+
+    def test_threads_read_for_themselves(self, rasters):
+        stack, expected = rasters.stack(1), np.stack([noise(seed) for seed in range(3)])
+        with ThreadPoolExecutor(4) as pool:
+            parts = list(pool.map(partial(_read_rows, stack), 5 * list(range(0, 40, 4))))
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), np.tile(expected, (1, 5, 1)))
 
     @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells what is in use")
     def test_memory_does_not_grow_with_the_images(self, tmp_path, monkeypatch):
@@ -318,7 +310,7 @@ def memory_in_use():
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def _read_part(stack, row):
+def _read_rows(stack, row):
     return stack.read([0, 1, 2], (slice(row, row + 4), slice(0, 56)))
 
 
@@ -713,13 +705,14 @@ class TestValueRanges:
 
 class TestSentinels:
     def stack(self, value, dtype, part=8):
-        values = np.full((3, 400, 500), 1200, dtype)
+        values = np.full((3, 400, 500), 120, dtype)
         values[:, :part] = value
         return ArrayStack(values, "cube")
 
     @pytest.mark.parametrize(
         ("value", "dtype"),
         [
+            (0, "uint16"),
             (-9999, "int16"),
             (-32768, "int16"),
             (-32767, "int32"),
@@ -741,7 +734,7 @@ class TestSentinels:
         ("value", "dtype", "nodata"),
         [
             (-9998, "int16", None),
-            (0, "uint16", None),
+            (0, "uint8", None),
             (np.nan, "float32", None),
             (-9999, "int16", 0),
         ],

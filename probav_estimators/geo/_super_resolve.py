@@ -95,7 +95,7 @@ def super_resolve(
     return_std : bool, default=False
         Whether to give the standard deviation of each pixel's error too.
     tile_size : int, default=None
-        Pixels of the cube along each axis that a block has. None: 320. The image is the same.
+        Pixels of the cube along each axis that a block has. None: 384. The image is the same.
     batch_size : int or "auto", default="auto"
         Blocks that are computed together. "auto": 8 on a GPU, else 1.
     reference : {"middle", "clearest"} or int, default="middle"
@@ -245,7 +245,7 @@ def _mask_stack(mask, mask_type, cube):
         if masks.grid.placed and cube.grid.placed:
             times = match_mask(masks.grid.shape, cube.grid.shape, "mask")[0]
             masks.grid.finer(times).check_same(cube.grid, "mask", "cube")
-        values = values.data
+        values = values.data.astype(mask.dtype)
     values = values if is_dask(values) else np.asarray(values)
     if values.ndim != 3 or len(values) != shape[0]:
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..scenes import ValueFrames
+from ..scenes import ValueFrames, is_dask
 from ._images import ImageBlock
 from ._place import make_blocks
 
@@ -24,6 +24,9 @@ __all__ = ["image_tasks"]
 
 # LR pixels that are read around the window of a block, besides the greatest shift.
 _MARGIN = 16
+
+# Pixels along each axis of the chunks of masks that are no dask array.
+_CHUNK = 1024
 
 
 def image_tasks(place: Place, plan: PlacePlan, fuser: Fuser) -> dict[str, ImageBlock]:
@@ -52,9 +55,10 @@ def image_tasks(place: Place, plan: PlacePlan, fuser: Fuser) -> dict[str, ImageB
         known: Any = _Known(frames)
         template = delayed(whole.on(known), pure=True, traverse=False)
         reach = _reach(whole)
+        masks = None if frames.masks is None else _as_dask(frames.masks.stack.values)
         rows: dict[int, list[Any]] = {}
         for block in plan.blocks:
-            lr, mask = _cut(frames, block, reach)
+            lr, mask = _cut(frames, masks, block, reach)
             made = delayed(_make_block, nout=3, pure=True)(
                 sent, template, band, place.types[band], block, lr, mask
             )
@@ -134,18 +138,25 @@ def _reach(plan: BandPlan) -> int:
     return _MARGIN + int(np.abs(plan.alignment.pixels).max(initial=0))
 
 
-def _cut(frames: Any, block: Block, reach: int) -> tuple[Any, Any]:
+def _as_dask(values: Any) -> Any:
+    """Masks of numpy as chunks, which a graph holds once."""
+    import dask.array as da
+
+    return values if is_dask(values) else da.from_array(values, chunks=(-1, _CHUNK, _CHUNK))
+
+
+def _cut(frames: Any, masks: Any, block: Block, reach: int) -> tuple[Any, Any]:
     """The parts of the frames and masks of a band that a block takes, as dask arrays."""
     rows, columns = (
         slice(max(part.start - reach, 0), min(part.stop + reach, length))
         for part, length in zip(block.window, frames.shape, strict=True)
     )
     lr = (frames.stack.values[:, rows, columns], (rows.start, columns.start))
-    if frames.masks is None:
+    if masks is None:
         return lr, None
     n = frames.masks.repeat
     rows, columns = (slice(x.start // n, -(-x.stop // n)) for x in (rows, columns))
-    return lr, (frames.masks.stack.values[:, rows, columns], (rows.start, columns.start))
+    return lr, (masks[:, rows, columns], (rows.start, columns.start))
 
 
 def _make_block(fuser, template, band, kind, block, lr, mask):

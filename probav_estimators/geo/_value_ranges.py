@@ -78,16 +78,19 @@ def check_sentinels(stack: Stack, values: Values, name: str) -> float | None:
     Returns
     -------
     float or None
-        Nodata: that of `values`, or the most frequent of the usual ones (-9999, 1e20, ...) if it
-        fills more than 0.1 % of what is looked at, with a UserWarning.
+        Nodata: that of `values`, or the most frequent of the usual ones (-9999, 1e20, ..., and 0 of
+        unsigned integers of 16 bits or more, as beyond a swath) if it fills more than 0.1 % of what
+        is looked at, with a UserWarning.
     """
-    if values.nodata is not None or stack.dtype.kind not in "if":
+    if values.nodata is not None or stack.dtype == np.uint8:
         return values.nodata
     counts: dict[float, int] = {}
     total = 0
     for window in _windows(stack.shape):
         for number in _numbers(stack.shape):
             stored = stack.read([number], window)
+            if not stored.any():
+                continue  # an empty frame is known as one
             found, often = np.unique(stored[_is_sentinel(stored)], return_counts=True)
             for value, count in zip(found.tolist(), often.tolist(), strict=True):
                 counts[value] = counts.get(value, 0) + count
@@ -98,14 +101,17 @@ def check_sentinels(stack: Stack, values: Values, name: str) -> float | None:
     warnings.warn(
         f"{name} has the value {sentinel:.9g} in {counts[sentinel] / total:.1%} of the pixels "
         "that were looked at, and nothing says what stands for no data: it is taken for that; "
-        "pass nodata=... to say what does",
+        "pass nodata=... to say what does, a value that is not there if nothing does",
         stacklevel=2,
     )
     return sentinel
 
 
 def _is_sentinel(stored):
-    with np.errstate(invalid="ignore", over="ignore"):
+    if stored.dtype.kind == "u":
+        return stored == 0
+    stored = stored.astype(np.float64)  # which holds all of them
+    with np.errstate(invalid="ignore"):
         usual = [np.isclose(stored, value, rtol=1e-6, atol=0) for value in _SENTINELS]
         return np.logical_or.reduce([*usual, np.isfinite(stored) & (stored <= _LEAST)])
 

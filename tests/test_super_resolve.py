@@ -1,0 +1,1073 @@
+"""Super-resolution of xarray cubes: values, place, masks, laziness and what is refused."""
+
+import os
+import signal
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from _helpers import quick_srcnn, small_scenes
+from affine import Affine
+from scipy.ndimage import gaussian_filter
+from sklearn.pipeline import Pipeline
+
+from probav_estimators import (
+    FSRCNN,
+    SRCNN,
+    BicubicBaseline,
+    BicubicUpscaler,
+    ClearanceSelector,
+    FrameRegistrar,
+    FusionNet,
+    InputComposer,
+    Scene,
+    make_scenes,
+    super_resolve,
+)
+from probav_estimators.meta import PerBand
+from probav_estimators.version import __version__
+
+xr = pytest.importorskip("xarray")
+rasterio = pytest.importorskip("rasterio")
+pytest.importorskip("rioxarray")
+da = pytest.importorskip("dask.array")
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
+
+LEFT, TOP = 499_980.0, 5_200_020.0
+DIMS = ("time", "y", "x")
+DATES = pd.date_range("2023-03-01", periods=5, freq="10D")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Sums are added up in one order, and other programs are left their cores."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="module")
+def net():
+    return FusionNet.from_pretrained("simulated-x2", verbose=0)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """Five frames with clouds."""
+    return make_scenes(1, size=24, scale=2, n_frames=5, random_state=4)[0]
+
+
+@pytest.fixture(scope="module")
+def numbers(scene):
+    """The frames as reflectances in 1/10000."""
+    return np.round(10000 * scene.lr).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def cube(numbers):
+    return cube_of(numbers)
+
+
+@pytest.fixture(scope="module")
+def sharp(cube, net, scene):
+    """What comes of `cube`."""
+    return super_resolve(cube, net, mask=scene.qm, return_std=True)
+
+
+@pytest.fixture(scope="module")
+def bands(numbers):
+    """Two bands and a scene classification in one DataArray."""
+    classes = np.full(numbers.shape, 4, np.int16)
+    classes[1, :, :9] = 9
+    stack = np.stack([numbers, numbers // 2 + 300, classes], axis=1)
+    coords = {"band": ["B08", "B04", "SCL"], "common_name": ("band", ["nir", "red", "scl"])}
+    return cube_of(stack, ("time", "band", "y", "x"), **coords)
+
+
+def cube_of(values, dims=DIMS, *, size=10.0, **coords):
+    """A cube as of Sentinel-2's 10 m bands: pixel centres, north is up."""
+    (h, w), n_frames = values.shape[-2:], len(values)
+    place = {
+        "time": DATES[:n_frames],
+        "y": TOP - size * (np.arange(h) + 0.5),
+        "x": LEFT + size * (np.arange(w) + 0.5),
+    }
+    out = xr.DataArray(values, {**place, **coords}, dims)
+    return out.rio.write_crs("EPSG:32634").rio.write_transform(Affine(size, 0, LEFT, 0, -size, TOP))
+
+
+def predicted(net, values, qm, top):
+    """Image and standard deviation by `predict`, of values of which `top` stands for 1."""
+    (image,), (std,) = net.predict([Scene(values, qm, value_range=(0, top))], return_std=True)
+    return top * image.astype(np.float64), top * std
+
+
+def assert_close(result, expected, rounding=0.0):
+    """Values where any frame is clear.
+
+    Registration ends in steps of 0.002 pixels, of which rounded frames take another number.
+    """
+    seen = result.n_clear.values > 0
+    assert seen.mean() > 0.9
+    error = np.abs(result.values.astype(np.float64) - expected)[seen]
+    assert error.max() <= rounding + 5e-3 * np.std(expected[seen])
+
+
+def assert_same(one, other):
+    """The same image, with what comes with it."""
+    np.testing.assert_array_equal(one.values, other.values)
+    np.testing.assert_array_equal(one.n_clear.values, other.n_clear.values)
+
+
+class TestValues:
+    def test_digital_numbers_are_those_of_predict(self, sharp, net, numbers, scene):
+        image, std = predicted(net, numbers, scene.qm, 10000)
+        assert sharp.dtype == np.int16
+        assert_close(sharp, image, 0.5)
+        assert sharp["std"].dtype == np.float32
+        np.testing.assert_allclose(sharp["std"], std, rtol=1e-2)
+
+    @pytest.mark.parametrize(
+        ("dtype", "gain", "offset"),
+        [
+            ("uint16", 10000, 0),
+            ("int32", 200_000, -5000),
+            ("float32", 1, 0),
+            ("float64", 8, -0.4),  # clouds beyond 1, water below 0
+            ("float64", 60, 273.15),
+            ("float32", 1e-9, 0),
+            ("float64", 20, 1e6),
+        ],
+    )
+    def test_values_of_any_type_and_range(self, dtype, gain, offset, net, scene):
+        """An image of a * frames + b is a * image + b."""
+        values = (gain * scene.lr.astype(np.float64) + offset).astype(dtype)
+        result = super_resolve(cube_of(values), net, mask=scene.qm, return_std=True)
+        exact = (values.astype(np.float64) - offset) / gain
+        image, std = predicted(net, np.float32(exact), scene.qm, 1)
+        assert result.dtype == values.dtype
+        rounding = 0.5 if values.dtype.kind in "iu" else 0
+        assert_close(result, gain * image + offset, rounding)
+        np.testing.assert_allclose(result["std"], gain * std, rtol=1e-2)
+
+    def test_bytes(self, net, scene):
+        """Those of a picture from 0 to 255."""
+        low, high = np.percentile(scene.lr[scene.qm], [0, 100])
+        levels = np.clip((scene.lr - low) / (high - low), 0, 1)
+        values = np.round(255 * levels).astype(np.uint8)
+        result = super_resolve(cube_of(values), net, mask=scene.qm)
+        image, _ = predicted(net, values, scene.qm, 255)
+        assert result.dtype == np.uint8
+        # 0 is no data.
+        assert_close(result, np.clip(image, 1, 255), 0.5)
+        assert (result.values[result.n_clear == 0] == 0).all()
+
+    def test_integers_are_rounded_and_not_cut_off(self, cube, net, scene, sharp):
+        exact = super_resolve(cube.astype(float), net, mask=scene.qm)
+        error = (sharp - exact).values[sharp.n_clear > 0]
+        assert np.abs(error).max() < 0.5 + 0.005 * exact.values.std()
+        assert abs(error.mean()) < 0.05
+
+    def test_nothing_is_clipped_unless_the_type_must(self, net, scene):
+        """Reflectances from -0.3 to 1.6, also in the digital numbers of an int16."""
+        low, high = np.percentile(scene.lr[scene.qm], [1, 99])
+        values = -0.3 + 1.9 * (scene.lr - low) / (high - low)
+        result = super_resolve(cube_of(values), net, mask=scene.qm)
+        assert result.min() < -0.2 and result.max() > 1.5
+        stored = np.round(10000 * values).astype(np.int16)
+        assert_close(super_resolve(cube_of(stored), net, mask=scene.qm), 10000 * result.values, 1)
+        # uint16 has none below 0.
+        cut = super_resolve(cube_of(stored.clip(0).astype(np.uint16)), net, mask=scene.qm)
+        assert cut.values[cut.n_clear > 0].min() == 1 and cut.max() < 20000
+
+    def test_data_never_turn_into_no_data(self, cube, net, scene, sharp):
+        common = np.bincount(sharp.values[sharp.n_clear > 0]).argmax()
+        result = super_resolve(cube, net, mask=scene.qm, nodata=common)
+        assert (result.values[result.n_clear > 0] != common).all()
+        assert (result.values[result.n_clear == 0] == common).all()
+        assert result.rio.nodata == common
+
+
+class TestScaleAndOffset:
+    """Stored values stay what they are; scale and offset tell frames of two kinds apart."""
+
+    @pytest.mark.parametrize("by", ["attributes", "arguments", "dict"])
+    def test_the_image_is_stored_as_the_frames_are(self, by, cube, net, scene, sharp):
+        given = {"scale_factor": 1e-4, "add_offset": -0.1}
+        options = {} if by == "attributes" else given
+        if by == "dict":
+            options = {key: {"band": value} for key, value in given.items()}
+        frames = cube.assign_attrs(given) if by == "attributes" else cube
+        result = super_resolve(frames, net, mask=scene.qm, return_std=True, **options)
+        assert_close(result, sharp.values.astype(float), 1)
+        assert {key: result.attrs[key] for key in given} == given
+        # A standard deviation has no offset.
+        assert result["std"].attrs == {"scale_factor": 1e-4}
+        np.testing.assert_allclose(result["std"], sharp["std"], rtol=1e-2)
+
+    def test_one_offset_for_each_frame(self, cube, net, scene, sharp):
+        later = np.array([0, 0, 0, -1000, -1000])
+        frames = cube - later[:, None, None].astype(np.int16)
+        result = super_resolve(frames, net, mask=scene.qm, add_offset=later)
+        assert result.dtype == np.int16
+        assert_close(result, sharp.values.astype(float), 1)
+        reflectances = super_resolve(
+            frames, net, mask=scene.qm, scale_factor=1e-4, add_offset=1e-4 * later
+        )
+        assert_close(reflectances, sharp.values.astype(float), 1)
+
+    def test_the_image_has_the_offset_of_the_first_frame(self, cube, net, scene, sharp):
+        first = np.array([-1000, -1000, 0, 0, 0])
+        frames = cube - first[:, None, None].astype(np.int16)
+        result = super_resolve(frames, net, mask=scene.qm, add_offset=first)
+        assert result.attrs["add_offset"] == -1000
+        assert_close(result, sharp.values + 1000.0, 1)
+
+    def test_bands_of_different_scale_say_so(self, bands, net):
+        """In rioxarray's words, as one DataArray has them."""
+        result = super_resolve(
+            bands, net, mask="SCL", scale_factor={"B08": 1e-4, "B04": 2e-4}, nodata={"B04": 7}
+        )
+        assert result.attrs["scales"] == (1e-4, 2e-4)
+        assert result.attrs["nodatavals"] == (-32768, 7)
+        assert "scale_factor" not in result.attrs and "_FillValue" not in result.attrs
+
+    def test_a_file_tells_the_same_values(self, cube, net, scene, tmp_path):
+        """Opened again, they are reflectances, NaN where no frame is clear."""
+        frames = cube.assign_attrs(scale_factor=1e-4, add_offset=-0.1, units="1").rename("red")
+        mask = scene.qm.copy()
+        mask[:, 5:9, 5:9] = False
+        result = super_resolve(frames, net, mask=mask, return_std=True)
+        result.to_netcdf(tmp_path / "a.nc")
+        with xr.open_dataset(tmp_path / "a.nc", decode_coords="all") as opened:
+            red = opened.red.load()
+        seen = result.n_clear.values > 0
+        np.testing.assert_array_equal(np.isfinite(red.values), seen)
+        expected = 1e-4 * result.values[seen] - 0.1
+        np.testing.assert_allclose(red.values[seen], expected, atol=1e-6)
+        np.testing.assert_allclose(red["std"], 1e-4 * result["std"], rtol=1e-5)
+        assert red.rio.transform() == result.rio.transform() and red.attrs["n_frames"] == 5
+        result.rio.to_raster(tmp_path / "a.tif")
+        with rasterio.open(tmp_path / "a.tif") as file:
+            assert file.transform == Affine(5, 0, LEFT, 0, -5, TOP)
+            assert (file.nodata, file.scales, file.offsets) == (-32768, (1e-4,), (-0.1,))
+            np.testing.assert_array_equal(file.read(1), result.values)
+
+
+class TestForm:
+    def test_one_band_has_two_dims(self, cube, sharp):
+        assert sharp.dims == ("y", "x") and sharp.shape == (48, 48)
+        assert sharp.n_clear.dtype == np.uint16 and sharp.n_clear.dims == ("y", "x")
+        assert "time" not in sharp.coords
+
+    def test_order_names_and_coordinates_of_bands_stay(self, bands, net, sharp, cube, scene):
+        result = super_resolve(bands, net, mask="SCL", return_std=True)
+        assert result.dims == ("band", "y", "x")
+        assert result.band.values.tolist() == ["B08", "B04"]
+        assert result.common_name.values.tolist() == ["nir", "red"]
+        assert result["std"].dims == result.n_clear.dims == result.dims
+        turned = super_resolve(bands, net, mask="SCL", bands=["B04", "B08"])
+        assert turned.band.values.tolist() == ["B04", "B08"]
+        np.testing.assert_array_equal(turned.sel(band="B08"), result.sel(band="B08"))
+        # Every other order of dims is the same cube.
+        other = bands.transpose("x", "band", "y", "time").rename(time="t", band="bands")
+        result = super_resolve(other, net, mask="SCL", bands=["B04", "B08"])
+        assert result.dims == ("bands", "y", "x")
+        np.testing.assert_array_equal(result.values, turned.values)
+
+    def test_a_dataset_gives_a_dataset(self, bands, net):
+        dataset = bands.drop_vars("common_name").to_dataset("band").assign_attrs(title="a")
+        dataset.B04.attrs = {"units": "1", "scale_factor": 1e-4}
+        result = super_resolve(dataset, net, mask="scl", return_std=True)
+        assert list(result.data_vars) == ["B08", "B04", "B08_std", "B04_std"]
+        expected = super_resolve(bands, net, mask="SCL", return_std=True)
+        for band in ("B08", "B04"):
+            of_band = expected.sel(band=band)
+            assert_close(result[band].assign_coords(n_clear=result.n_clear), of_band.values, 1)
+            np.testing.assert_allclose(result[f"{band}_std"], of_band["std"], rtol=1e-2)
+        np.testing.assert_array_equal(result.n_clear, expected.n_clear.min("band"))
+        assert result.attrs["title"] == "a" and result.attrs["n_frames"] == 5
+        assert result.B04.attrs["units"] == "1" and result.B04.attrs["scale_factor"] == 1e-4
+        assert result.B04_std.attrs == {"units": "1", "scale_factor": 1e-4}
+        assert "scale_factor" not in result.B08.attrs
+        assert result.rio.transform() == Affine(5, 0, LEFT, 0, -5, TOP)
+
+    def test_attributes_tell_what_was_done(self, cube, net, scene):
+        frames = cube.assign_attrs(title="a field", history="2024-01-01: made")
+        result = super_resolve(frames, "simulated-x2", mask=scene.qm)
+        attrs = result.attrs
+        assert attrs["title"] == "a field"
+        assert attrs["time_coverage_start"] == "2023-03-01T00:00:00Z"
+        assert attrs["time_coverage_end"] == "2023-04-10T00:00:00Z"
+        assert attrs["n_frames"] == 5
+        assert (attrs["model"], attrs["model_version"]) == ("simulated-x2", __version__)
+        made, ours = attrs["history"].split("\n")
+        assert made == "2024-01-01: made" and "super_resolve by simulated-x2" in ours
+        bare = super_resolve(frames, "simulated-x2", mask=scene.qm, keep_attrs=False)
+        assert "title" not in bare.attrs and "\n" not in bare.attrs["history"]
+        assert bare.attrs["n_frames"] == 5
+
+    def test_attributes_tell_how_the_frames_lie(self, cube, net, scene, sharp):
+        shifts = np.stack([sharp.attrs[f"frame_shifts_{key}"] for key in ("down", "right")], axis=1)
+        true = scene.true_shifts - scene.true_shifts.mean(axis=0)
+        assert np.abs(shifts - true).max() < 0.25
+        hidden = scene.qm.copy()
+        hidden[2] = False
+        result = super_resolve(cube, net, mask=hidden)
+        assert np.isnan(result.attrs["frame_shifts_down"]).tolist() == [0, 0, 1, 0, 0]
+        assert result.attrs["n_frames"] == 5
+
+    def test_what_told_another_grid_is_left_out(self, cube, net, scene):
+        frames = cube.assign_attrs(
+            transform=(10, 0, LEFT, 0, -10, TOP), resolution=10, res=(10, 10)
+        )
+        for form in (frames, frames.to_dataset(name="red").assign_attrs(frames.attrs)):
+            result = super_resolve(form, net, mask=scene.qm)
+            assert not {"transform", "resolution", "res"} & result.attrs.keys()
+
+    def test_names_of_bands_that_are_left_out_are_none_of_the_image(self, bands, net, tmp_path):
+        named = bands.assign_attrs(long_name=("nir", "red", "classes"))
+        result = super_resolve(named, net, mask="SCL")
+        result.rio.to_raster(tmp_path / "a.tif")
+        with rasterio.open(tmp_path / "a.tif") as file:
+            assert file.count == 2
+
+
+def assert_placed(result, transform, crs=32634):
+    """On a grid, with pixel centres as coordinates."""
+    assert result.rio.transform() == transform
+    assert result.rio.crs.to_epsg() == crs
+    h, w = result.sizes["y"], result.sizes["x"]
+    x = transform.c + transform.a * (np.arange(w) + 0.5)
+    y = transform.f + transform.e * (np.arange(h) + 0.5)
+    np.testing.assert_allclose(result.x, x, rtol=0, atol=1e-6 * abs(transform.a))
+    np.testing.assert_allclose(result.y, y, rtol=0, atol=1e-6 * abs(transform.a))
+
+
+class TestGrid:
+    FINER = Affine(5, 0, LEFT, 0, -5, TOP)
+
+    def test_corners_and_bounds_stay(self, cube, sharp):
+        assert_placed(sharp, self.FINER)
+        assert sharp.rio.bounds() == cube.rio.bounds()
+
+    def test_three_times_as_large(self, cube, scene):
+        result = super_resolve(cube, "simulated-x3", mask=scene.qm)
+        assert_placed(result, Affine(10 / 3, 0, LEFT, 0, -10 / 3, TOP))
+        np.testing.assert_allclose(result.rio.bounds(), cube.rio.bounds())
+
+    def test_y_ascending(self, cube, net, scene):
+        """The same image, its rows from south to north."""
+        turned = cube.isel(y=slice(None, None, -1)).drop_vars("spatial_ref")
+        turned = turned.rio.write_crs(32634)
+        result = super_resolve(turned, net, mask=scene.qm[:, ::-1])
+        assert_placed(result, Affine(5, 0, LEFT, 0, 5, TOP - 240))
+
+    def test_degrees(self, cube, net, scene, sharp):
+        place = {"x": 23.3 + 1e-4 * (np.arange(24) + 0.5), "y": 46.9 - 1e-4 * (np.arange(24) + 0.5)}
+        degrees = cube.drop_vars("spatial_ref").assign_coords(place).rio.write_crs("EPSG:4326")
+        result = super_resolve(degrees, net, mask=scene.qm)
+        np.testing.assert_allclose(result.rio.bounds(), degrees.rio.bounds(), atol=1e-10)
+        assert result.rio.crs.to_epsg() == 4326
+        assert_same(result, sharp)
+
+    def test_rows_and_columns_alone(self, numbers, net, scene, sharp):
+        result = super_resolve(xr.DataArray(numbers, dims=DIMS), net, mask=scene.qm)
+        assert result.x.values[:2].tolist() == [0.25, 0.75]
+        assert_same(result, sharp)
+
+    @pytest.mark.parametrize("kind", ["stackstac", "cubo"])
+    def test_upper_left_corners_give_no_half_pixel(self, kind, numbers, net, scene):
+        """As stackstac and cubo make them: of floats, with bands and a scalar epsg."""
+        coords = {
+            "time": DATES,
+            "band": ["B04"],
+            "y": TOP - 10 * np.arange(24),
+            "x": LEFT + 10 * np.arange(24),
+            "epsg": 32634,
+        }
+        stackstac = {"crs": "epsg:32634", "transform": Affine(10, 0, LEFT, 0, -10, TOP)}
+        cubo = {"edge_size": 24, "central_x": LEFT + 121, "central_y": TOP - 119, "epsg": 32634}
+        attrs = {"resolution": 10.0, **(stackstac if kind == "stackstac" else cubo)}
+        frames = xr.DataArray(
+            numbers[:, None].astype(float), coords, ("time", "band", "y", "x"), "a", attrs
+        )
+        result = super_resolve(frames.chunk(time=1, x=10), net, mask=scene.qm)
+        assert_placed(result, self.FINER)
+        assert result.name == "a" and result.shape == (1, 48, 48)
+
+    def test_odc_stac(self, bands, net):
+        """A Dataset of lazy variables with nodata in their attributes."""
+        dataset = bands.drop_vars("common_name").to_dataset("band").chunk(time=1, x=12)
+        for band in ("B04", "B08"):
+            dataset[band].attrs = {"nodata": 0, "units": "1"}
+        result = super_resolve(dataset, net, mask="SCL")
+        assert_placed(result.B04, self.FINER)
+        assert result.B04.attrs["_FillValue"] == 0 and result.B04.dtype == np.int16
+
+
+# Fine pixels for each LR pixel and each HR pixel.
+LR, HR = 8, 4
+
+
+def landscape(seed, shape):
+    """Smooth ground with fields of sharp edges."""
+    rng = np.random.default_rng(seed)
+    ground = 0.25 + 0.02 * gaussian_filter(rng.standard_normal(shape), 10) * 20
+    for _ in range(60):
+        row, column = rng.integers(0, shape[0]), rng.integers(0, shape[1])
+        height, width = rng.integers(16, 70, 2)
+        ground[row : row + height, column : column + width] += rng.normal(0, 0.05)
+    return gaussian_filter(ground, 2)
+
+
+def means_of(fine, n):
+    h, w = (length // n for length in fine.shape)
+    return fine[: h * n, : w * n].reshape(h, n, w, n).mean(axis=(1, 3))
+
+
+def seen_from(fine, shifts, margin=16):
+    """Frames whose content lies down and right of the fine image's by shifts in fine pixels."""
+    h, w = (length - 2 * margin for length in fine.shape)
+    return np.stack(
+        [means_of(fine[margin - down :][:h, margin - right :][:, :w], LR) for down, right in shifts]
+    )
+
+
+def shift_between(image, truth):
+    """How far an image lies down and right of another, in pixels, by least squares.
+
+    image = a + b * truth(moved): linear in the shift, which is repeated until it is 0.
+    """
+    inside = np.s_[8:-8, 8:-8]
+    image, truth = (gaussian_filter(np.asarray(x, float), 1) for x in (image, truth))
+    down, right = np.gradient(truth)
+    columns = [np.ones_like(truth), truth, -down, -right]
+    table = np.stack([column[inside].ravel() for column in columns], axis=1)
+    _, gain, *moved = np.linalg.lstsq(table, image[inside].ravel(), rcond=None)[0]
+    return np.array(moved) / gain
+
+
+@pytest.fixture(scope="module")
+def fine():
+    return landscape(0, (40 * LR + 32, 40 * LR + 32))
+
+
+class TestPlace:
+    """A fine image, seen by frames that lie apart by parts of a pixel, in the mean at 0."""
+
+    SHIFTS = np.array([(-5, 4), (3, -6), (6, 1), (-2, 5), (-2, -4)])
+
+    def test_this_would_tell_a_misplaced_image(self, fine):
+        image = means_of(fine, HR)
+        moved = means_of(np.roll(fine, (1, -2), axis=(0, 1)), HR)
+        np.testing.assert_allclose(shift_between(moved, image), [0.25, -0.5], atol=0.03)
+
+    @pytest.mark.parametrize("kind", ["centres", "corners", "ascending", "dask"])
+    def test_the_image_lies_where_the_land_is(self, kind, fine, net):
+        """Compared by coordinates, to a tenth of a pixel of the image."""
+        frames = cube_of(np.float32(seen_from(fine, self.SHIFTS)))
+        if kind == "corners":
+            place = {"x": frames.x - 5, "y": frames.y + 5, "epsg": 32634}
+            transform = Affine(10, 0, LEFT, 0, -10, TOP)
+            frames = frames.drop_vars("spatial_ref").assign_coords(place)
+            frames = frames.assign_attrs(transform=transform)
+        elif kind == "ascending":
+            frames = frames.isel(y=slice(None, None, -1))
+        elif kind == "dask":
+            frames = frames.chunk(time=2, y=20, x=13)
+        tile_size = 24 if kind == "dask" else None
+        result = super_resolve(frames, net, tile_size=tile_size)
+        size = 10 / LR
+        truth = gaussian_filter(fine[16:-16, 16:-16], 1)
+        truth = xr.DataArray(
+            truth,
+            {
+                "y": TOP - size * (np.arange(len(truth)) + 0.5),
+                "x": LEFT + size * (np.arange(len(truth)) + 0.5),
+            },
+            ("y", "x"),
+        )
+        moved = shift_between(result.values, truth.interp(y=result.y, x=result.x).values)
+        assert np.abs(moved).max() < 0.1
+        assert (
+            np.corrcoef(
+                result.values[8:-8, 8:-8].ravel(),
+                means_of(fine[16:-16, 16:-16], HR)[
+                    slice(None, None, -1 if kind == "ascending" else 1)
+                ][8:-8, 8:-8].ravel(),
+            )[0, 1]
+            > 0.99
+        )
+
+    def test_clouds_in_one_band_do_not_move_it(self, fine, net):
+        """The frames that remain of it lie 0.3 and 0.4 LR pixels from the middle of all."""
+        red = np.float32(seen_from(fine, self.SHIFTS))
+        other = landscape(1, fine.shape)
+        infrared = np.float32(seen_from(0.6 - 1.5 * fine + 0.2 * other, self.SHIFTS))
+        infrared[0], infrared[3, 2:] = np.nan, np.nan
+        frames = cube_of(
+            np.stack([red, infrared], axis=1), ("time", "band", "y", "x"), band=["B04", "B08"]
+        )
+        result = super_resolve(frames, net)
+        inner = fine[16:-16, 16:-16]
+        of_red = shift_between(result.sel(band="B04"), means_of(inner, HR))
+        truth = means_of((0.6 - 1.5 * fine + 0.2 * other)[16:-16, 16:-16], HR)
+        of_infrared = shift_between(result.sel(band="B08"), truth)
+        assert np.abs(of_red - of_infrared).max() < 0.05
+        alone = super_resolve(frames.sel(band="B08"), net)
+        assert np.abs(shift_between(alone, truth)).min() > 0.5
+
+
+MASK_VALUES = {
+    "scl": (4, 9),
+    "qa_pixel": (21824, 22280),
+    "fmask": (64, 2),
+    "omnicloudmask": (0, 1),
+    "probav": (248, 251),
+}
+
+
+class TestMasks:
+    @pytest.mark.parametrize("kind", ["DataArray", "numpy", "dask", "chunked", "0 and 1"])
+    def test_arrays_of_any_library(self, kind, cube, net, scene, sharp):
+        mask = scene.qm
+        if kind == "dask":
+            mask = da.from_array(mask, chunks=(2, 7, 24))
+        elif kind in ("DataArray", "chunked"):
+            mask = cube.copy(data=mask).drop_attrs()
+            mask = mask.transpose("x", "time", "y").chunk(x=5) if kind == "chunked" else mask
+        elif kind == "0 and 1":
+            mask = mask.astype(np.uint8)
+        assert_same(super_resolve(cube, net, mask=mask), sharp)
+
+    @pytest.mark.parametrize("kind", MASK_VALUES)
+    def test_classes_of_products(self, kind, cube, net, scene, sharp):
+        clear, hidden = MASK_VALUES[kind]
+        classes = np.where(scene.qm, clear, hidden).astype(np.uint16)
+        assert_same(super_resolve(cube, net, mask=classes, mask_type=kind), sharp)
+
+    def test_a_function_tells_what_is_clear(self, cube, net, scene, sharp):
+        probability = np.where(scene.qm, 3.0, 80.0)
+        result = super_resolve(cube, net, mask=probability, mask_type=lambda values: values < 40)
+        assert_same(result, sharp)
+
+    @pytest.mark.parametrize("name", ["SCL", "scl"])
+    @pytest.mark.parametrize("form", ["DataArray", "Dataset", "floats"])
+    def test_a_band_of_the_cube(self, name, form, bands, net):
+        """Under its name in capitals or not; as floats, as NaN makes them."""
+        expected = super_resolve(
+            bands, net, mask=bands.sel(band="SCL").values, mask_type="scl", bands=["B08"]
+        ).values[0]
+        given = bands
+        if form == "Dataset":
+            given = bands.drop_vars("common_name").to_dataset("band")
+        elif form == "floats":
+            given = bands.astype(float)
+            given.loc[{"band": "SCL", "time": DATES[1], "x": given.x[:9]}] = np.nan
+        result = super_resolve(given, net, mask=name, bands=["B08"])
+        image = result.B08 if form == "Dataset" else result.sel(band="B08")
+        assert np.abs(image.values - expected)[4:-4, 4:-4].max() <= 1
+
+    def test_a_variable_of_true_and_false(self, cube, net, scene, sharp):
+        dataset = xr.Dataset({"red": cube, "clear": (DIMS, scene.qm)})
+        for given in (dataset, dataset.rename(time="t")):
+            result = super_resolve(given, net, mask="clear")
+            assert list(result.data_vars) == ["red"]
+            np.testing.assert_array_equal(result.red, sharp)
+
+    def test_20_m_masks_of_10_m_frames(self, cube, net, scene):
+        coarse = scene.qm[:, ::2, ::2]
+        expected = super_resolve(cube, net, mask=coarse.repeat(2, axis=1).repeat(2, axis=2))
+        assert_same(super_resolve(cube, net, mask=coarse), expected)
+        placed = cube_of(np.where(coarse, 4, 8).astype(np.uint8), size=20.0)
+        assert_same(super_resolve(cube, net, mask=placed, mask_type="scl"), expected)
+        lazy = super_resolve(cube.chunk(y=7), net, mask=placed.chunk(x=5), mask_type="scl")
+        assert np.abs(lazy.values - expected.values).max() <= 1
+
+    @pytest.mark.parametrize("kind", ["nan", "inf", "nodata", "attribute", "zeros", "masked"])
+    @pytest.mark.parametrize("lazy", [False, True])
+    def test_frames_without_data_are_as_if_they_were_not_there(
+        self, kind, lazy, cube, net, scene, sharp
+    ):
+        values, mask, options = cube.astype(float), scene.qm.copy(), {}
+        fill = {"nan": np.nan, "inf": np.inf, "zeros": 0, "masked": 4000}.get(kind, -1)
+        values[2] = fill
+        if kind == "masked":
+            mask[2] = False
+        elif kind == "nodata":
+            options["nodata"] = -1
+        elif kind == "attribute":
+            values.attrs["_FillValue"] = -1.0
+        values = values.chunk(time=1, x=15) if lazy else values
+        result = super_resolve(values, net, mask=mask, **options)
+        rest = [0, 1, 3, 4]
+        expected = super_resolve(cube[rest].astype(float), net, mask=scene.qm[rest])
+        assert_close(result, expected.values)
+        np.testing.assert_array_equal(result.n_clear, expected.n_clear)
+
+    @pytest.mark.parametrize("dtype", ["int16", "uint16", "float32"])
+    @pytest.mark.parametrize("why", ["mask", "values"])
+    def test_where_no_frame_is_clear_there_is_no_image(self, dtype, why, cube, net):
+        """Nor a standard deviation; half an LR pixel around it there may be none either."""
+        values, mask, nodata = cube.astype(dtype), np.ones(cube.shape, bool), 9
+        hole = np.s_[:, 8:16, 10:18]
+        if why == "mask":
+            mask[hole] = False
+        else:
+            values.values[hole] = np.nan if dtype == "float32" else nodata
+        result = super_resolve(values, net, mask=mask, nodata=nodata, return_std=True)
+        inside, outside = np.zeros((48, 48), bool), np.ones((48, 48), bool)
+        inside[20:28, 24:32] = True
+        outside[10:38, 14:42] = False
+        outside[[0, 1, -2, -1]] = outside[:, [0, 1, -2, -1]] = False
+        assert (result.n_clear.values[inside] == 0).all()
+        assert (result.n_clear.values[outside] > 0).all()
+        missing = result.n_clear.values == 0
+        image = np.isnan(result.values) if dtype == "float32" else result.values == nodata
+        np.testing.assert_array_equal(image, missing)
+        np.testing.assert_array_equal(np.isnan(result["std"].values), missing)
+
+    def test_n_clear_counts_frames(self, net):
+        """Of frames that lie on each other, at their own pixels."""
+        fine = landscape(2, (24 * LR + 32, 24 * LR + 32))
+        frames = seen_from(fine, [(0, 0)] * 4)
+        frames += np.random.default_rng(0).normal(0, 1e-3, frames.shape)
+        mask = np.random.default_rng(1).random(frames.shape) < 0.8
+        result = super_resolve(cube_of(frames), net, mask=mask)
+        expected = mask.sum(axis=0).repeat(2, axis=0).repeat(2, axis=1)
+        np.testing.assert_array_equal(result.n_clear, expected)
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Wider than a block and what surrounds it, with clouds."""
+    shape = (40, 200)
+    (scene,) = make_scenes(1, size=shape, scale=2, n_frames=5, random_state=5)
+    return cube_of(scene.lr.astype(np.float32)), scene.qm
+
+
+@pytest.fixture(scope="module")
+def now(wide, net):
+    frames, mask = wide
+    return super_resolve(frames, net, mask=mask, return_std=True)
+
+
+class TestDask:
+    @pytest.mark.parametrize(
+        ("chunks", "tile_size"),
+        [
+            ({"time": 1}, None),
+            ({"time": 2, "y": 17, "x": 31}, 48),
+            ({"y": 40, "x": 200}, 64),
+        ],
+    )
+    def test_the_image_is_that_of_arrays(self, chunks, tile_size, wide, now, net):
+        frames, mask = wide
+        lazy = super_resolve(
+            frames.chunk(chunks), net, mask=mask, return_std=True, tile_size=tile_size
+        )
+        assert all(da.Array is type(part.data) for part in (lazy, lazy["std"], lazy.n_clear))
+        size = 400 if tile_size is None else 2 * tile_size
+        assert max(lazy.chunks[1]) <= size and max(lazy.chunks[0]) == 80
+        result = lazy.compute()
+        contrast = float(now.std())
+        assert np.nanmax(np.abs(result - now)) < 1e-5 * contrast
+        assert np.nanmax(np.abs(result["std"] - now["std"])) < 1e-5 * contrast
+        np.testing.assert_array_equal(result.n_clear, now.n_clear)
+        assert result.attrs.keys() == now.attrs.keys()
+
+    def test_tiles_of_arrays_leave_no_seam(self, wide, now, net):
+        frames, mask = wide
+        for batch_size in (1, 3):
+            tiled = super_resolve(frames, net, mask=mask, tile_size=40, batch_size=batch_size)
+            assert np.nanmax(np.abs(tiled - now)) < 1e-5 * float(now.std())
+
+    def test_digital_numbers_differ_by_one_at_most(self, wide, net):
+        frames, mask = wide
+        stored = (10000 * frames).round().astype(np.int16)
+        lazy = super_resolve(stored.chunk(x=64), net, mask=da.from_array(mask), tile_size=56)
+        expected = super_resolve(stored, net, mask=mask)
+        assert lazy.dtype == np.int16
+        assert np.abs(lazy.values.astype(int) - expected.values).max() <= 1
+
+    def test_nothing_is_made_before_it_is_asked_for(self, wide, net, monkeypatch):
+        calls = []
+        fuse = FusionNet.fuse_blocks
+        monkeypatch.setattr(
+            FusionNet, "fuse_blocks", lambda *args: calls.append(len(args[3])) or fuse(*args)
+        )
+        frames, mask = wide
+        lazy = super_resolve(frames.chunk(x=50), net, mask=mask, return_std=True, tile_size=40)
+        assert not calls
+        lazy[:, :80].data.compute(scheduler="sync")
+        assert calls == [1]
+        # The image, its standard deviation and its counts are made at once.
+        lazy.compute(scheduler="sync")
+        assert calls == [1] * 6
+
+    def test_windows_are_read_and_not_the_whole(self, net):
+        """At the call parts of a long strip, and for a block its surroundings."""
+        ground = gaussian_filter(np.random.default_rng(0).standard_normal((16, 2080)), 2)
+        source = NotingArray(np.float32(0.2 + np.stack([ground, ground, ground])))
+        frames = cube_of(da.from_array(source, chunks=(1, 16, 160), name="strip"))
+        lazy = super_resolve(frames, net, tile_size=48)
+        assert 300 < source.unread.sum() < 1500
+        source.unread[:] = True
+        lazy[:, 960:1000].data.compute(scheduler="sync")
+        read = np.flatnonzero(~source.unread)
+        assert read.min() > 480 - 112 and read.max() < 528 + 112
+
+    def test_weights_are_one_key_of_the_graph(self, wide, net):
+        frames, _ = wide
+        lazy = super_resolve(frames.chunk(x=50), net, tile_size=16)
+        cloudpickle = pytest.importorskip("cloudpickle")
+        graph = dict(dask.optimize(lazy.data)[0].__dask_graph__())
+        sizes = [len(cloudpickle.dumps(task)) for task in graph.values()]
+        n_weights = sum(weight.numel() for weight in net.module_.parameters())
+        assert len(sizes) > 30
+        assert sum(size > n_weights for size in sizes) == 1
+
+    def test_classes_that_are_none_are_told_by_the_block(self, wide, net):
+        """Where the call itself has not seen them."""
+        frames, _ = wide
+        frames = frames.isel(y=slice(16)).pad(x=(0, 1500), mode="wrap").drop_vars("x")
+        classes = np.full(frames.shape, 4, np.uint8)
+        classes[2, :, 350:370] = 77
+        lazy = super_resolve(
+            frames.drop_vars("spatial_ref").chunk(x=200), net, mask=classes, mask_type="scl"
+        )
+        with pytest.raises(ValueError, match="mask 2 of the cube has the values 77, which"):
+            lazy.compute()
+
+
+class NotingArray:
+    """Frames that note which of their columns were read."""
+
+    ndim, dtype = 3, np.dtype("f4")
+
+    def __init__(self, values):
+        self.values = values
+        self.shape = self.values.shape
+        self.unread = np.ones(self.shape[2], bool)
+
+    def __getitem__(self, key):
+        self.unread[key[2]] = False
+        return self.values[key]
+
+
+@pytest.fixture(scope="module")
+def client():
+    cluster = distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+    )
+    with cluster, distributed.Client(cluster) as client:
+        client.wait_for_workers(2)
+        yield client
+
+
+class TestCluster:
+    """Two worker processes, of which one dies."""
+
+    def test_a_cluster_makes_the_same_image_also_if_a_worker_dies(self, client, net):
+        (scene,) = make_scenes(1, size=(24, 96), scale=2, n_frames=4, random_state=5)
+        frames = cube_of(np.round(10000 * scene.lr).astype(np.int16))
+        expected = super_resolve(frames, net, mask=scene.qm, return_std=True)
+        pids = client.run(os.getpid)
+        lazy = super_resolve(
+            frames.chunk(time=2, x=40), net, mask=scene.qm, return_std=True, tile_size=16
+        )
+        begun = lazy.persist()
+        first = next(distributed.as_completed(distributed.futures_of(begun)))
+        # The one that holds a block is busy with another.
+        (holder,) = client.who_has([first]).values()
+        os.kill(pids[holder[0]], signal.SIGKILL)
+        result = begun.compute()
+        assert np.abs(result.values.astype(int) - expected.values).max() <= 1
+        np.testing.assert_allclose(result["std"], expected["std"], rtol=1e-3)
+        np.testing.assert_array_equal(result.n_clear, expected.n_clear)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return small_scenes(4, scale=2)
+
+
+@pytest.fixture(scope="module")
+def pipe(trained):
+    steps = [
+        ("select", ClearanceSelector(k=3)),
+        ("compose", InputComposer(mode="concat")),
+        ("upscale", BicubicUpscaler(scale=2)),
+        ("sr", quick_srcnn()),
+    ]
+    return Pipeline(steps).fit(trained)
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    """Frame 0 is the clearest of all, and in the west clouded: there frame 1 is."""
+    (scene,) = make_scenes(1, size=(24, 220), scale=2, n_frames=4, random_state=1)
+    mask = np.ones(scene.lr.shape, bool)
+    mask[0, :, :20] = mask[1:, :, 170:] = mask[2:, :12, 40:60] = False
+    return cube_of(np.round(10000 * scene.lr).astype(np.uint16)), mask
+
+
+class TestEstimators:
+    def test_a_name_a_file_and_a_net(self, cube, net, scene, sharp, tmp_path):
+        net.save_pretrained(tmp_path / "mine.safetensors")
+        for estimator in ("simulated-x2", tmp_path / "mine.safetensors"):
+            assert_same(super_resolve(cube, estimator, mask=scene.qm), sharp)
+        result = super_resolve(cube, tmp_path / "mine.safetensors", mask=scene.qm)
+        assert result.attrs["model"] == "mine.safetensors"
+
+    def test_the_best_of_a_search(self, cube, net, scene, sharp):
+        assert_same(super_resolve(cube, SimpleNamespace(best_estimator_=net), mask=scene.qm), sharp)
+
+    def test_steps_before_a_fusion_net(self, cube, net, scene):
+        clearest = np.argsort(-scene.qm.sum(axis=(1, 2)), kind="stable")[:3]
+        expected = super_resolve(cube[clearest], net, mask=scene.qm[clearest])
+        result = super_resolve(
+            cube, Pipeline([("select", ClearanceSelector(k=3)), ("sr", net)]), mask=scene.qm
+        )
+        assert_same(result, expected)
+
+    def test_a_pipeline_predicts_as_it_does_of_scenes(self, pipe, scene):
+        values = np.round(65535 * scene.lr).astype(np.uint16)
+        (image,) = pipe.predict([Scene(values, scene.qm)])
+        result = super_resolve(cube_of(values), pipe, mask=scene.qm)
+        assert_close(result, 65535 * image.astype(np.float64), 1)
+        assert result.attrs["model"] == "SRCNN"
+
+    def test_the_baseline_where_its_frames_are_clear(self, scene, trained):
+        """Elsewhere, other frames show what they know."""
+        values = np.round(65535 * scene.lr).astype(np.uint16)
+        mask = np.ones(values.shape, bool)
+        mask[[0, 1, 3, 4], :4] = False
+        (image,) = BicubicBaseline(scale=2).predict([Scene(values, mask)])
+        result = super_resolve(cube_of(values), BicubicBaseline(scale=2).fit(trained), mask=mask)
+        assert_close(result, 65535 * image.astype(np.float64), 1)
+        mask[2, 10:14, 10:14] = False
+        filled = super_resolve(cube_of(values), BicubicBaseline(scale=2), mask=mask)
+        assert (filled.n_clear.values[20:28, 20:28] == 4).all()
+        hole = filled.values[21:27, 21:27].astype(float)
+        others = values[[0, 1, 3, 4], 10:14, 10:14].mean(axis=0)
+        assert abs(hole.mean() - others.mean()) < 0.1 * others.mean()
+
+    @pytest.mark.parametrize("kind", ["pipe", "registered", "fsrcnn", "baseline", "fusion"])
+    def test_tasks_and_blocks_make_one_image(self, kind, pipe, trained, uneven, net):
+        """Which frames are selected, and how they lie, is told of the whole and not of a part."""
+        registrar = ("register", FrameRegistrar())
+        fsrcnn = FSRCNN(max_epochs=1, train_split=None, random_state=0, verbose=0)
+        estimator = {
+            "pipe": lambda: pipe,
+            "registered": lambda: Pipeline([registrar, *pipe.steps]),
+            "fsrcnn": lambda: Pipeline([*pipe.steps[:2], ("sr", fsrcnn)]).fit(trained),
+            "baseline": lambda: BicubicBaseline(scale=2),
+            "fusion": lambda: Pipeline([registrar, ("select", ClearanceSelector(3)), ("sr", net)]),
+        }[kind]()
+        frames, mask = uneven
+        whole = super_resolve(frames, estimator, mask=mask)
+        assert whole.n_clear.values[8:16].min() > 0
+        lazy = super_resolve(frames.chunk(x=60), estimator, mask=mask, tile_size=64)
+        differs = np.abs(lazy.values.astype(int) - whole.values) > 1
+        # The baseline stays within the range of what it is given, frames or windows.
+        assert differs.mean() < (1e-3 if kind == "baseline" else 1e-9)
+        np.testing.assert_array_equal(lazy.n_clear, whole.n_clear)
+
+    def test_each_band_by_its_own_net(self, bands, net):
+        per_band = PerBand(net)
+        per_band.estimators_ = {"B08": net, "B04": net}
+        expected = super_resolve(bands, net, mask="SCL", return_std=True)
+        result = super_resolve(bands, per_band, mask="SCL", return_std=True)
+        assert_same(result, expected)
+        assert result.attrs["model"] == "PerBand"
+        del per_band.estimators_["B04"]
+        with pytest.raises(ValueError, match=r"fitted on the bands B08 and not on B04.*bands="):
+            super_resolve(bands, per_band, mask="SCL")
+
+    @pytest.mark.parametrize("reference", ["middle", "clearest", 3])
+    def test_the_light_is_that_of_the_date_that_is_asked_for(self, reference, net):
+        """Of dates of which each is lighter than the one before."""
+        fine = landscape(4, (24 * LR + 32, 24 * LR + 32))
+        lighter = 0.03 * np.arange(5)
+        frames = seen_from(fine, TestPlace.SHIFTS) + lighter[:, None, None]
+        mask = np.ones(frames.shape, bool)
+        mask[[0, 2, 3, 4], :, 10:12] = False
+        result = super_resolve(cube_of(frames), net, mask=mask, reference=reference)
+        expected = {"middle": lighter.mean(), "clearest": lighter[1]}.get(reference, lighter[3])
+        level = float(result.mean()) - fine[16:-16, 16:-16].mean()
+        # The mean date depends on how clear each is.
+        assert abs(level - expected) < (0.01 if reference == "middle" else 0.006)
+
+
+class TestRefusedEstimators:
+    @pytest.mark.parametrize(
+        ("estimator", "told"),
+        [
+            (FusionNet, r"estimator is <class .*FusionNet'>: give the name"),
+            (FusionNet(), r"FusionNet is not fitted: take FusionNet\.from_pretrained"),
+            (SRCNN(), "SRCNN does not tell by how much it makes images larger"),
+            (BicubicBaseline(), r"pass its scale, such as BicubicBaseline\(scale=3\)"),
+            (PerBand(BicubicBaseline()), "PerBand is not fitted"),
+            (3, "estimator is 3: give the name of shipped weights"),
+            (None, "estimator is None: give the name"),
+        ],
+    )
+    def test_what_is_no_fitted_estimator(self, estimator, told, cube):
+        with pytest.raises(ValueError, match=told):
+            super_resolve(cube, estimator)
+
+    def test_unknown_weights(self, cube):
+        with pytest.raises(FileNotFoundError, match=r"simulated-x9.*simulated-x2"):
+            super_resolve(cube, "simulated-x9")
+
+    def test_a_pipeline_that_lacks_a_step_is_told_at_the_call(self, cube):
+        net = quick_srcnn()
+        steps = [ClearanceSelector(k=3), InputComposer(), BicubicUpscaler(scale=2)]
+        Pipeline([(str(number), step) for number, step in enumerate([*steps, net])]).fit(
+            small_scenes(2, scale=2)
+        )
+        with pytest.raises(ValueError, match="InputComposer"):
+            super_resolve(cube.chunk(x=8), net)
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            (
+                {"return_std": True},
+                "BicubicBaseline gives no standard deviations: leave return_std",
+            ),
+            ({"reference": 0}, "BicubicBaseline has no frame of reference"),
+        ],
+    )
+    def test_what_a_baseline_does_not_know(self, options, told, cube):
+        with pytest.raises(ValueError, match=told):
+            super_resolve(cube, BicubicBaseline(scale=2), **options)
+
+
+class TestWarnings:
+    @pytest.mark.parametrize("dtype", ["uint16", "float64"])
+    def test_frames_that_hold_1000_more(self, dtype, cube, net, scene, sharp):
+        """As digital numbers, also where xarray has made floats of them."""
+        offsets = np.array([0, 0, 0, -1000, -1000])
+        frames = (cube - offsets[:, None, None]).astype(dtype)
+        with pytest.warns(UserWarning, match=r"add_offset=\[0, 0, 0, -1000, -1000\]"):
+            super_resolve(frames, net, mask=scene.qm)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            result = super_resolve(frames, net, mask=scene.qm, add_offset=offsets)
+            super_resolve(cube, net, mask=scene.qm)
+        assert_close(result, sharp.values.astype(float), 1)
+
+    def test_9999_without_nodata(self, cube, net, scene, sharp):
+        """It is taken for no data, and the words say so."""
+        frames = cube.where(scene.qm, -9999).astype(np.int16)
+        with pytest.warns(UserWarning, match=r"cube has the value -9999 in .*nodata="):
+            result = super_resolve(frames, net)
+        assert_same(result.where(result.n_clear > 0), sharp.where(sharp.n_clear > 0))
+        assert (result.values[result.n_clear == 0] == -9999).all()
+
+    def test_classes_that_are_taken_for_an_image(self, bands, net):
+        with pytest.warns(UserWarning, match="band SCL.*pass mask='SCL'"):
+            super_resolve(bands, net)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            super_resolve(bands, net, bands=["B04"])
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("changed", "told"),
+        [
+            (lambda cube: cube[0], "no time, as a single date has"),
+            (lambda cube: cube.rename(x="lon", y="lat"), r'rename\(lat="y", lon="x"\)'),
+            (lambda cube: cube.values, r"cube is a ndarray.*xarray\.DataArray"),
+            (
+                lambda cube: cube.assign_coords(x=LEFT + 20 * np.arange(24)).drop_vars(
+                    "spatial_ref"
+                ),
+                r"not square: they are 10\.0 high and 20\.0 wide.*rio\.reproject",
+            ),
+            (
+                lambda cube: cube.drop_vars(["x", "y"]).rio.write_transform(
+                    Affine(9.8, 2, LEFT, 2, -9.8, TOP)
+                ),
+                r"rotated grid.*rio\.reproject",
+            ),
+        ],
+    )
+    def test_cubes(self, changed, told, cube, net):
+        with pytest.raises(ValueError, match=told):
+            super_resolve(changed(cube), net)
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            ({"batch_size": 0}, "batch_size is 0: give 1 or more"),
+            ({"tile_size": 3}, "tile_size is 3: give 16 LR pixels or more"),
+            ({"mask_type": "scl"}, "there is no mask: pass mask too"),
+            ({"mask": "scl"}, r"has no band of that name.*mask_type='scl'"),
+            ({"reference": "median"}, "reference is 'median': give 'middle', 'clearest'"),
+            ({"reference": 7}, "frame 7 cannot be the reference.*use one of 0, 1, 2, 3"),
+            ({"reference": 1.5}, "reference is 1.5"),
+            ({"bands": ["B99"]}, "bands names B99, which the cube has not"),
+        ],
+    )
+    def test_arguments(self, options, told, cube, net):
+        with pytest.raises(ValueError, match=told):
+            super_resolve(cube, net, **options)
+
+    @pytest.mark.parametrize(
+        ("mask", "mask_type", "told"),
+        [
+            (lambda mask: mask[:3], None, r"mask has shape \(3, 24, 24\).*5 frames"),
+            (lambda mask: mask.values[:3], None, r"mask has shape \(3, 24, 24\).*5 frames"),
+            (lambda mask: mask.values[:, :7], None, r"7x24 pixels.*rio\.reproject_match"),
+            (lambda mask: mask[0].drop_vars("time"), None, r"no time.*expand_dims\(time="),
+            (lambda mask: mask.to_dataset(name="a"), None, "mask is a Dataset.*one of a"),
+            (
+                lambda mask: mask.assign_coords(time=DATES + pd.Timedelta("1D")),
+                None,
+                r"mask has the date 2023-03-02.*2023-03-01.*\(frame 0\).*sel\(time=cube.time\)",
+            ),
+            (
+                lambda mask: mask.drop_vars("spatial_ref").assign_coords(x=mask.x + 20),
+                None,
+                r"mask and cube lie on different grids.*rio\.reproject_match",
+            ),
+            (
+                lambda mask: mask.drop_vars("spatial_ref").rio.write_crs(32633),
+                None,
+                "different grids.*EPSG:32633 and EPSG:32634",
+            ),
+            (lambda mask: mask, "cloudy", "mask_type is 'cloudy': give one of 'scl'"),
+            (lambda mask: mask, "scl", "values of type bool.*leave mask_type out"),
+            (lambda mask: 50 * mask.astype("uint8"), "scl", "has the values 50, which mask_type"),
+            (lambda mask: mask.astype(float), None, "type float64: give True where"),
+            (lambda mask: ~mask & mask, None, "every pixel of every frame clouded"),
+        ],
+    )
+    def test_masks(self, mask, mask_type, told, cube, net, scene):
+        given = mask(cube.copy(data=scene.qm).drop_attrs())
+        with pytest.raises(ValueError, match=told):
+            super_resolve(cube, net, mask=given, mask_type=mask_type)
+
+    def test_nothing_clear_for_other_estimators(self, cube):
+        with pytest.raises(ValueError, match="every pixel of every frame is clouded or no data"):
+            super_resolve(cube, BicubicBaseline(scale=2), mask=np.zeros(cube.shape, bool))
+
+    def test_one_date_is_enough(self, cube, net, scene):
+        result = super_resolve(cube[:1], net, return_std=True)
+        assert result.shape == (48, 48) and (result.n_clear == 1).all()
+        assert result.attrs["time_coverage_start"] == result.attrs["time_coverage_end"]
+        assert np.isfinite(result["std"]).all()
