@@ -982,6 +982,10 @@ class TestWarnings:
             super_resolve(bands, net)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            super_resolve(bands, net, bands=["B04"], nodata=0)
+
+    def test_nothing_that_tells_clouds(self, bands, net):
+        with pytest.warns(UserWarning, match="every pixel is taken as clear.*pass mask, or nodata"):
             super_resolve(bands, net, bands=["B04"])
 
 

@@ -101,7 +101,7 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     callback=_reference,
     help="The date that the image shows where the land changes: middle, clearest, or a number.",
 )
-@click.option("--tile-size", type=click.IntRange(min=16), help="Pixels of a block.  [default: 320]")
+@click.option("--tile-size", type=click.IntRange(min=16), help="Pixels of a block.  [default: 384]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--workers",
@@ -156,24 +156,29 @@ def super_resolve(
     outputs = Outputs(output, std, n_clear, preview, cog)
     for path in outputs.all:
         check_output(path, overwrite=overwrite)
-    with ExitStack() as stack:
+    try:
+        with ExitStack() as stack:
 
-        def started(n_blocks: int) -> Any:
-            return stack.enter_context(show_progress("super-resolving", n_blocks, quiet=quiet))
+            def started(n_blocks: int) -> Any:
+                return stack.enter_context(show_progress("super-resolving", n_blocks, quiet=quiet))
 
-        result = super_resolve_files(
-            files,
-            outputs,
-            weights,
-            mask=mask,
-            mask_type=mask_type,
-            bands=[int(band) if band.isdigit() else band for band in bands] or None,
-            window=window and _slices(*window),
-            bbox=bbox,
-            overwrite=overwrite,
-            started=started,
-            **options,
-        )
+            result = super_resolve_files(
+                files,
+                outputs,
+                weights,
+                mask=mask,
+                mask_type=mask_type,
+                bands=[int(band) if band.isdigit() else band for band in bands] or None,
+                window=window and _slices(*window),
+                bbox=bbox,
+                overwrite=overwrite,
+                started=started,
+                **options,
+            )
+    except KeyboardInterrupt:
+        if outputs.parts.exists():
+            click.echo(f"what is made lies in {outputs.parts}: the same call goes on", err=True)
+        raise
     _tell(result, outputs, as_json)
 
 

@@ -148,7 +148,7 @@ def super_resolve_files(
         Of the image. None: that of the files.
     reference : {"middle", "clearest"} or int, default="middle"
     tile_size : int, default=None
-        LR pixels of a block along each axis. None: 320.
+        LR pixels of a block along each axis. None: 384.
     batch_size : int, default=1
         Blocks that are computed together.
     workers : int, default=1
@@ -175,7 +175,7 @@ def super_resolve_files(
     FileExistsError
         If an output is there and is not to be replaced.
     OSError
-        If the disk is too small.
+        If the disk is too small, or a file cannot be read or written.
     """
     if share is not None and not (resume and 1 <= share[0] <= share[1]):
         raise ValueError(
@@ -204,8 +204,7 @@ def super_resolve_files(
     }
     known = parts.load_plan(place.scenes) if parts.open(settings, resume=resume) else None
     plan = plan_place(place, fuser, tile_size=tile_size, reference=reference, known=known)
-    if known is None:
-        parts.save_plan(plan)
+    parts.begin(settings, plan if known is None else None)
     first, n_shares = (1, 1) if share is None else share
     numbers = [block.number for block in plan.blocks[first - 1 :: n_shares]]
     missing = parts.missing(numbers)

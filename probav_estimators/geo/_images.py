@@ -77,11 +77,13 @@ class ImageType:
         kind = np.dtype(stored if dtype is None else dtype)
         if kind.kind not in "iuf":
             raise ValueError(f"dtype is {kind}: give a type of integers or floats")
+        if nodata is not None and kind.kind != "f" and not _holds(kind, nodata):
+            raise ValueError(
+                f"nodata is {nodata:g}, which {kind} does not hold: give another, or another dtype"
+            )
         if nodata is None:
             nodata = values.nodata if kind.kind != "f" else np.nan
         if nodata is None or (kind.kind != "f" and not _holds(kind, nodata)):
-            if nodata is not None and nodata != values.nodata:
-                raise ValueError(f"nodata is {nodata:g}, which {kind} does not hold")
             nodata = float(np.iinfo(kind).min)
         return cls(values, kind, float(nodata))
 

@@ -57,7 +57,7 @@ class Parts:
     wanted: tuple[str, ...] = ("image",)
 
     def open(self, settings: Mapping[str, Any], *, resume: bool) -> bool:
-        """Make the folder, or go on in it.
+        """See whether there is something to go on with.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class Parts:
         Returns
         -------
         bool
-            Whether there was something to go on with.
+            Whether blocks of these settings, or a plan for them, are there.
 
         Raises
         ------
@@ -82,19 +82,41 @@ class Parts:
             self.remove()
         theirs = self._read_settings()
         known = theirs is not None and not self._differing(theirs, mine)
-        if theirs is not None and not known:
-            if any(self.folder.glob("block-*.npz")):
-                raise ValueError(
-                    f"{self.folder} holds blocks that were made with other settings, which are "
-                    f"{', '.join(self._differing(theirs, mine))}: repeat the call as it was, or "
-                    "begin anew with --no-resume"
-                )
-            self.remove()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if theirs != mine:
-            with replace_file(self.folder / _SETTINGS) as partial:
-                partial.write_text(json.dumps(mine, indent=1), encoding="utf-8")
+        if not known and any(self.folder.glob("block-*.npz")):
+            what = self._differing(theirs, mine) if theirs is not None else ["not known any more"]
+            raise ValueError(
+                f"{self.folder} holds blocks that were made with other settings, which are "
+                f"{', '.join(what)}: repeat the call as it was, or begin anew with --no-resume"
+            )
         return known
+
+    def begin(self, settings: Mapping[str, Any], plan: PlacePlan | None) -> None:
+        """Make the folder, and keep what other processes and calls must know.
+
+        Parameters
+        ----------
+        settings : mapping
+            What the blocks depend on.
+        plan : PlacePlan or None
+            What was found out of the place; None: that is kept already.
+        """
+        try:
+            self.folder.mkdir(exist_ok=True)
+            if plan is not None:
+                if self._read_settings() != json.loads(json.dumps(settings)):
+                    # A plan is never found with settings that it is not of.
+                    (self.folder / _SETTINGS).unlink(missing_ok=True)
+                self._save_plan(plan)
+            with replace_file(self.folder / _SETTINGS) as partial:
+                partial.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        except OSError as error:
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error):
+        return PartsError(
+            f"{self.folder} cannot be written to ({error.strerror or error}): make room, and "
+            "repeat the call, which goes on with the blocks that are made"
+        )
 
     def _read_settings(self):
         path = self.folder / _SETTINGS
@@ -109,9 +131,11 @@ class Parts:
 
     def _differing(self, theirs, mine):
         """What settings differ in, in words; files that could not be read may have been mended."""
-        damaged = "\n".join(
-            path.read_text(encoding="utf-8") for path in self.folder.glob("block-*.error")
-        )
+        damaged = ""
+        for path in self.folder.glob("block-*.error"):
+            # Another machine may make the block meanwhile.
+            with suppress(FileNotFoundError):
+                damaged += path.read_text(encoding="utf-8") + "\n"
         differing = []
         for key in sorted(mine.keys() | theirs.keys()):
             old, new = theirs.get(key), mine.get(key)
@@ -140,7 +164,11 @@ class Parts:
         """Bytes of what is there."""
         if not self.folder.is_dir():
             return 0
-        return sum(path.stat().st_size for path in self.folder.iterdir())
+        total = 0
+        for path in self.folder.iterdir():
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
+        return total
 
     def missing(self, numbers: Iterable[int]) -> list[int]:
         """Which of some blocks are not there yet."""
@@ -158,10 +186,7 @@ class Parts:
                 np.savez(stream, **arrays)
             self._mark(number).unlink(missing_ok=True)
         except OSError as error:
-            raise PartsError(
-                f"{self.folder} cannot be written to ({error.strerror or error}): make room, and "
-                "repeat the call, which goes on with the blocks that are made"
-            ) from error
+            raise self._not_writable(error) from error
 
     def fail(self, failure: Failure) -> None:
         """Note that a block could not be made: files that are named may be mended."""
@@ -178,11 +203,11 @@ class Parts:
                 f"{path} is damaged: remove it and repeat the call, which makes it anew"
             ) from error
 
-    def save_plan(self, plan: PlacePlan) -> None:
-        """Keep what was found out of the place, for other processes and calls."""
+    def _save_plan(self, plan):
         arrays: dict[str, Any] = {}
         for place, band in enumerate(plan.bands.values()):
             if band.alignment is None:
+                (self.folder / _PLAN).unlink(missing_ok=True)
                 return
             for key, value in _to_arrays(band.alignment, band.reference).items():
                 arrays[f"{place}_{key}"] = value

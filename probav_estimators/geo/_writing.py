@@ -63,7 +63,7 @@ def write_geotiff(
     path = Path(path)
     plain = path.with_name(f"{path.name}.plain") if cog else path
     try:
-        with rasterio.Env(GDAL_CACHEMAX=128):
+        with rasterio.Env(GDAL_CACHEMAX=128 << 20):
             sums = _write_plain(rasterio, plain, place, plan, parts, part, attrs)
             if cog:
                 _copy_to_cog(plain, path)

@@ -1,0 +1,220 @@
+"""A round trip with truth: GeoTIFFs of a fine image, sharpened, and compared in their place."""
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from scipy.ndimage import fourier_shift, gaussian_filter, zoom
+
+from probav_estimators.cli._main import probav
+
+rasterio = pytest.importorskip("rasterio")
+
+SCALE, SIZE = 3, (64, 72)
+BANDS = ("B02", "B03", "B04", "B08")
+DATES = [f"202206{day:02d}" for day in range(2, 26, 3)]
+LEFT, TOP, PIXEL = 412_300.0, 5_012_700.0, 10.0
+STEP = 1e-4
+NOISE = 25
+
+# How far the land appears down and right of where it is, in pixels of the frames.
+SHIFTS = np.array(
+    [
+        [0.42, -0.31],
+        [-0.18, 0.47],
+        [0.05, 0.12],
+        [-0.46, -0.22],
+        [0.31, 0.28],
+        [-0.07, -0.44],
+        [0.22, -0.09],
+        [-0.29, 0.19],
+    ]
+)
+
+# HR pixels at the borders, where frames that are moved end.
+BORDER = 9
+
+
+def landscape(rng):
+    """Fields with sharp edges, roads and soft relief: reflectances of four bands, in HR pixels."""
+    shape = tuple(SCALE * length for length in SIZE)
+    fields = np.zeros((4, *shape))
+    fields += rng.uniform(0.06, 0.3, (4, 1, 1))
+    for _ in range(140):
+        h, w = rng.integers(5, 40, 2)
+        row, column = rng.integers(-10, shape[0]), rng.integers(-10, shape[1])
+        part = np.s_[:, max(row, 0) : row + h, max(column, 0) : column + w]
+        fields[part] = rng.uniform(0.03, 0.4, (4, 1, 1))
+    for _ in range(12):
+        row, column = rng.integers(0, shape[0] - 2), rng.integers(0, shape[1] - 2)
+        fields[:, row : row + 2] += 0.05
+        fields[:, :, column : column + 3] -= 0.03
+    relief = gaussian_filter(rng.standard_normal(shape), 4)
+    texture = gaussian_filter(rng.standard_normal(shape), 1.2)
+    fields *= 1 + 0.1 * relief / relief.std() + 0.05 * texture / texture.std()
+    # A lens has no sharper edges than this.
+    return gaussian_filter(fields, (0, 0.6, 0.6)).clip(0.01, 0.9)
+
+
+def moved(image, shift):
+    """An image whose content lies `shift` pixels down and right; it goes on mirrored."""
+    margin = 24
+    wide = np.pad(image, margin, mode="symmetric")
+    spectrum = fourier_shift(np.fft.fft2(wide), shift)
+    return np.fft.ifft2(spectrum).real[margin:-margin, margin:-margin]
+
+
+def area_means(image):
+    h, w = SIZE
+    return image.reshape(h, SCALE, w, SCALE).mean(axis=(1, 3))
+
+
+def write(path, values, pixel, **options):
+    count, height, width = values.shape
+    profile = {"driver": "GTiff", "crs": "EPSG:32633", "dtype": values.dtype.name, "count": count}
+    transform = rasterio.Affine(pixel, 0, LEFT, 0, -pixel, TOP)
+    with rasterio.open(
+        path, "w", height=height, width=width, transform=transform, **(profile | options)
+    ) as file:
+        if count > 1:
+            file.scales, file.offsets, file.descriptions = (STEP,) * count, (0.0,) * count, BANDS
+        file.write(values)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """On a busy machine, several threads wait for each other, and small images gain nothing."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="module")
+def trip(tmp_path_factory):
+    """The fine image, the frames that were made of it, and the file that was made of these."""
+    assert np.abs(SHIFTS.mean(axis=0)).max() < 1e-12
+    root = tmp_path_factory.mktemp("trip")
+    rng = np.random.default_rng(20220602)
+    truth = landscape(rng) / STEP
+    frames, clear = [], []
+    for date, shift in zip(DATES, SHIFTS, strict=True):
+        seen = np.stack([area_means(moved(band, SCALE * shift)) for band in truth])
+        seen += rng.normal(0, NOISE, seen.shape)
+        scl = np.full((SIZE[0] // 2, SIZE[1] // 2), 4, np.uint8)
+        row, column = rng.integers(0, 24, 2)
+        scl[row : row + 8, column : column + 10] = 9
+        scl[row + 8 : row + 10, column : column + 10] = 3
+        cloud = np.isin(scl, (3, 9)).repeat(2, axis=0).repeat(2, axis=1)
+        seen[:, cloud] = rng.uniform(4000, 9000)
+        frames.append(np.rint(seen).astype(np.int16))
+        clear.append(~cloud)
+        write(root / f"S2_{date}.tif", frames[-1], PIXEL, nodata=-32768)
+        write(root / f"S2_{date}_SCL.tif", scl[None], 2 * PIXEL)
+    args = ["super-resolve", *(str(root / f"S2_{date}.tif") for date in DATES)]
+    args += ["--mask", str(root / "*_SCL.tif"), "-o", str(root / "out.tif"), "--tile-size", "64"]
+    result = CliRunner().invoke(probav, args)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    return truth, np.array(frames), np.array(clear), root / "out.tif"
+
+
+def in_place(truth, path):
+    """Each band of a file beside the truth's pixels at the same coordinates."""
+    with rasterio.open(path) as file:
+        values = file.read().astype(float)
+        pixel = PIXEL / SCALE
+        assert file.res == pytest.approx((pixel, pixel), rel=1e-9)
+        # What of the truth lies at each pixel's centre, by the file's own transform.
+        x, y = file.xy(0, 0)
+    right, down = (x - LEFT) / pixel - 0.5, (TOP - y) / pixel - 0.5
+    expected = np.stack([moved(band, (-down, -right)) for band in truth])
+    return values, expected
+
+
+def displacement(image, truth):
+    """HR pixels that the image's content lies down and right of the truth's, by least squares."""
+    inner = np.s_[BORDER:-BORDER, BORDER:-BORDER]
+    shift = np.zeros(2)
+    for _ in range(8):
+        here = moved(truth, shift)
+        slopes = [-slope[inner].ravel() for slope in np.gradient(here)]
+        design = np.stack([*slopes, here[inner].ravel(), np.ones(here[inner].size)], axis=1)
+        step = np.linalg.lstsq(design, image[inner].ravel() - here[inner].ravel(), rcond=None)[0]
+        shift += step[:2]
+    return shift
+
+
+def psnr(image, truth):
+    inner = np.s_[BORDER:-BORDER, BORDER:-BORDER]
+    return 10 * np.log10(np.ptp(truth) ** 2 / np.mean((image - truth)[inner] ** 2))
+
+
+def check_placement(truth, path, limit=0.1):
+    for image, expected in zip(*in_place(truth, path), strict=True):
+        assert np.abs(displacement(image, expected)).max() < limit
+
+
+class TestRoundTrip:
+    def test_measure_of_displacement_is_right(self, trip):
+        truth = trip[0][2]
+        noise = np.random.default_rng(0).normal(0, 30, truth.shape)
+        found = displacement(
+            0.9 * gaussian_filter(moved(truth, (0.3, -0.21)), 0.7) + 40 + noise, truth
+        )
+        np.testing.assert_allclose(found, (0.3, -0.21), atol=0.01)
+
+    def test_file_has_the_place_and_the_units_of_the_frames(self, trip):
+        with rasterio.open(trip[3]) as file:
+            assert file.shape == (SCALE * SIZE[0], SCALE * SIZE[1])
+            expected = (LEFT, TOP - PIXEL * SIZE[0], LEFT + PIXEL * SIZE[1], TOP)
+            assert file.bounds == pytest.approx(expected, abs=1e-6)
+            assert file.descriptions == BANDS
+            assert file.scales == (STEP,) * 4
+            assert set(file.dtypes) == {"int16"} and file.nodata == -32768
+            # Some date is clear at each pixel.
+            assert (file.read() != file.nodata).all()
+
+    def test_is_far_better_than_the_mean_of_the_frames_in_each_band(self, trip):
+        truth, frames, clear, path = trip
+        weights = clear[:, None]
+        mean = (frames * weights).sum(axis=0) / weights.sum(axis=0)
+        for image, expected, band in zip(*in_place(truth, path), mean, strict=True):
+            cubic = zoom(band, SCALE, order=3, mode="grid-mirror", grid_mode=True)
+            # A fair comparison: it lies in its place too.
+            assert np.abs(displacement(cubic, expected)).max() < 0.15
+            # Some 8 dB.
+            assert psnr(image, expected) > psnr(cubic, expected) + 5
+
+    def test_is_better_than_the_mean_of_frames_that_are_moved_back(self, trip):
+        truth, frames, clear, path = trip
+        for number, (image, expected) in enumerate(zip(*in_place(truth, path), strict=True)):
+            total, known = 0.0, 0.0
+            for frame, mask, shift in zip(frames[:, number], clear, SHIFTS, strict=True):
+                # By what was really done to them, which nobody else is told.
+                filled = np.where(mask, frame, frame[mask].mean())
+                weight = moved(mask.astype(float), -shift).clip(0, 1) ** 4
+                total, known = total + weight * moved(filled, -shift), known + weight
+            cubic = zoom(total / known, SCALE, order=3, mode="grid-mirror", grid_mode=True)
+            # Some 7 dB.
+            assert psnr(image, expected) > psnr(cubic, expected) + 4
+
+    def test_lies_where_the_land_is(self, trip):
+        check_placement(trip[0], trip[3])
+
+    @pytest.mark.parametrize("way", [(1, 0), (0, 1), (-1, 0), (0, -1)])
+    def test_a_tenth_of_a_frame_pixel_of_displacement_is_found(self, trip, tmp_path, way):
+        with rasterio.open(trip[3]) as file:
+            profile, values = file.profile, file.read()
+        a, b, c, d, e, f = tuple(profile["transform"])[:6]
+        right, up = (0.1 * PIXEL * step for step in way)
+        profile["transform"] = rasterio.Affine(a, b, c + right, d, e, f + up)
+        with rasterio.open(tmp_path / "moved.tif", "w", **profile) as file:
+            file.write(values)
+        with pytest.raises(AssertionError):
+            check_placement(trip[0], tmp_path / "moved.tif")
+
+    def test_bands_lie_on_each_other(self, trip):
+        values, expected = in_place(trip[0], trip[3])
+        found = [displacement(*pair) for pair in zip(values, expected, strict=True)]
+        assert np.ptp(found, axis=0).max() < 0.05

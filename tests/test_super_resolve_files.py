@@ -1,0 +1,920 @@
+"""Files through the command line: the image and its place, work that goes on, and bad input."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from probav_estimators import FusionNet, __version__, make_scenes, open_scene
+from probav_estimators.cli._main import probav
+from probav_estimators.geo import _parts, _writing
+
+rasterio = pytest.importorskip("rasterio")
+
+SHAPE, SCALE = (48, 64), 2
+LEFT, TOP, SIZE = 600_000.0, 5_100_000.0, 10.0
+DATES = ("20220304", "20220309", "20220314", "20220319", "20220324")
+STEP, OFFSET = 1e-4, -0.1
+
+# Clouded on all dates.
+HIDDEN = (slice(20, 34), slice(8, 22))
+
+B04 = ("dates/*_B04.tif", "--mask", "dates/*_SCL.tif")
+TILES = ("--tile-size", 32)
+
+
+def write(path, values, *, size=SIZE, place=(LEFT, TOP), crs="EPSG:32634", **options):
+    """A tiled GeoTIFF of an array (h, w) or (bands, h, w)."""
+    values = np.asarray(values)
+    values = values if values.ndim == 3 else values[None]
+    scales, offsets = options.pop("scales", None), options.pop("offsets", None)
+    descriptions = options.pop("descriptions", None)
+    count, height, width = values.shape
+    profile = {"driver": "GTiff", "crs": crs, "dtype": values.dtype.name, "count": count}
+    profile |= {"tiled": True, "blockxsize": 16, "blockysize": 16}
+    if place is not None:
+        profile["transform"] = rasterio.Affine(size, 0, place[0], 0, -size, place[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        file = rasterio.open(path, "w", height=height, width=width, **(profile | options))
+    with file:
+        if scales is not None:
+            file.scales, file.offsets = scales, offsets
+        if descriptions is not None:
+            file.descriptions = descriptions
+        # The pixels stand last.
+        file.write(values)
+
+
+def read(path, band=1):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path) as file:
+            return file.read(band)
+
+
+def cut_short(path):
+    """Leave the header and two thirds of a file that was written from top to bottom."""
+    os.truncate(path, os.path.getsize(path) * 2 // 3)
+
+
+def stored(pixels):
+    """Digital numbers of simulated pixels; none is 0."""
+    return np.rint(65535 * pixels).clip(1, 65535).astype(np.uint16)
+
+
+def classes(quality_maps, hidden=None):
+    scl = np.where(quality_maps, 4, 9).astype(np.uint8)
+    if hidden is not None:
+        scl[:, hidden[0], hidden[1]] = 9
+    return scl
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Small nets gain nothing from several threads, which wait for each other on a busy machine."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scenes(1, size=SHAPE, scale=SCALE, n_frames=5, random_state=0)[0]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights of a small net, which is fast."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    net = FusionNet(scale=SCALE, width=8, depth=1, random_state=0, verbose=0)
+    net.initialize().save_pretrained(path)
+    return path
+
+
+def write_dates(root, scene, *, hidden=HIDDEN):
+    folder = root / "dates"
+    folder.mkdir()
+    tags = {"nodata": 0, "scales": (STEP,), "offsets": (OFFSET,)}
+    frames, scl = stored(scene.lr), classes(scene.qm, hidden)
+    for date, frame, mask in zip(DATES, frames, scl, strict=False):
+        write(folder / f"T34_{date}_B04.tif", frame, **tags)
+        write(folder / f"T34_{date}_SCL.tif", mask)
+    return folder
+
+
+@pytest.fixture
+def dates(scene, tmp_path, monkeypatch):
+    """Five dates in a folder, beside which the command is called."""
+    monkeypatch.chdir(tmp_path)
+    return write_dates(tmp_path, scene)
+
+
+def call(*args, code=0):
+    result = CliRunner().invoke(probav, ["super-resolve", *map(str, args)])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def error_of(*args, code=2):
+    """The one line that the command ends with; there is nothing else on either stream."""
+    result = call(*args, code=code)
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    return line
+
+
+def warning_of(*args):
+    (line,) = call(*args).stderr.splitlines()
+    assert line.startswith("Warning: ")
+    return line
+
+
+def states(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("block-*.npz")}
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(scene, tmp_path_factory):
+    """All files of one call, by the weights that ship."""
+    root = tmp_path_factory.mktemp("whole")
+    write_dates(root, scene)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        others = ("--std", "std.tif", "--n-clear", "n.tif", "--preview", "p.png")
+        result = call(*B04, "-o", "out.tif", *others, *TILES, "--weights", "simulated-x2")
+    assert result.stdout.splitlines() == ["out.tif", "std.tif", "n.tif", "p.png"]
+    assert result.stderr == ""
+    assert names(root) == {"dates", "out.tif", "std.tif", "n.tif", "p.png"}
+    return root
+
+
+@pytest.fixture(scope="module")
+def predicted(whole):
+    """Image and standard deviations in digital numbers, by the net itself."""
+    scene = open_scene(f"{whole}/{B04[0]}", mask=f"{whole}/{B04[2]}", mask_type="scl")
+    image = FusionNet.from_pretrained("simulated-x2", verbose=0).predict_into(scene)
+    # The digital numbers of 16 bits are what stands for pixels of 0 to 1.
+    return image.astype(float) * 65535
+
+
+class TestImage:
+    def test_is_what_the_net_predicts_in_digital_numbers(self, whole, predicted):
+        image, n_clear = read(whole / "out.tif"), read(whole / "n.tif")
+        assert image.dtype == np.uint16
+        known = n_clear > 0
+        expected = np.rint(predicted[0])
+        assert np.abs(image - expected)[known].max() <= 1
+        assert (image == expected)[known].mean() > 0.999
+
+    def test_is_nodata_where_no_date_is_clear(self, whole):
+        image, std, n_clear = (read(whole / name) for name in ("out.tif", "std.tif", "n.tif"))
+        np.testing.assert_array_equal(image == 0, n_clear == 0)
+        np.testing.assert_array_equal(np.isnan(std), n_clear == 0)
+        # Frames are shifted by a pixel or two.
+        inner = n_clear[SCALE * 23 : SCALE * 31, SCALE * 11 : SCALE * 19]
+        assert (inner == 0).all()
+        assert (n_clear == 0).sum() < 2 * SCALE**2 * 14 * 14
+
+    def test_number_of_clear_frames_is_that_of_the_masks(self, whole, scene):
+        clear = scene.qm.copy()
+        clear[:, HIDDEN[0], HIDDEN[1]] = False
+        n_clear = read(whole / "n.tif")[::SCALE, ::SCALE]
+        # Masks move with their frames, by two pixels at most.
+        least = sum(minimum_filter(one.astype(int), 5, mode="constant") for one in clear)
+        most = sum(maximum_filter(one.astype(int), 5, mode="nearest") for one in clear)
+        assert (least <= n_clear).all() and (n_clear <= most).all()
+        assert n_clear.max() == len(DATES)
+
+    def test_standard_deviations_are_in_the_same_units(self, whole, predicted):
+        with rasterio.open(whole / "std.tif") as file:
+            std = file.read(1)
+            assert file.dtypes == ("float32",) and np.isnan(file.nodata)
+            # Of a difference, an offset says nothing.
+            assert file.scales == (STEP,) and file.offsets == (0,)
+        known = np.isfinite(std)
+        np.testing.assert_allclose(std[known], predicted[1][known], rtol=1e-3)
+
+    def test_lies_on_the_grid_of_the_frames_with_finer_pixels(self, whole):
+        with rasterio.open(next((whole / "dates").glob("*_B04.tif"))) as frame:
+            bounds, crs = frame.bounds, frame.crs
+        for name in ("out.tif", "std.tif", "n.tif"):
+            with rasterio.open(whole / name) as file:
+                assert file.bounds == bounds
+                assert file.crs == crs
+                assert file.shape == (SCALE * SHAPE[0], SCALE * SHAPE[1])
+                assert file.transform == rasterio.Affine(5, 0, LEFT, 0, -5, TOP)
+                assert file.descriptions == ("B04",)
+
+    def test_keeps_what_its_values_mean_and_tells_how_it_was_made(self, whole):
+        with rasterio.open(whole / "out.tif") as file:
+            assert (file.scales, file.offsets, file.nodata) == ((STEP,), (OFFSET,), 0)
+            tags = file.tags()
+        assert tags["time_coverage_start"] == "2022-03-04T00:00:00Z"
+        assert tags["time_coverage_end"] == "2022-03-24T00:00:00Z"
+        assert (tags["n_frames"], tags["model"]) == ("5", "simulated-x2")
+        assert tags["model_version"] == __version__ and __version__ in tags["TIFFTAG_SOFTWARE"]
+        assert "probav super-resolve" in tags["history"]
+
+    def test_frame_shifts_of_the_tags_are_those_of_the_frames(self, whole, scene):
+        with rasterio.open(whole / "out.tif") as file:
+            tags = file.tags()
+        found = np.array(
+            [
+                [float(x) for x in tags[f"frame_shifts_{way}"].split(",")]
+                for way in ("down", "right")
+            ]
+        ).T
+        true = np.asarray(scene.true_shifts)
+        np.testing.assert_allclose(found, true - true.mean(axis=0), atol=0.1)
+
+    def test_picture_shows_the_image(self, whole):
+        picture, image = np.asarray(Image.open(whole / "p.png")), read(whole / "out.tif")
+        assert picture.shape == image.shape
+        assert (picture[image == 0] == 0).all()
+        low, high = np.percentile(image[image > 0], [2, 98])
+        expected = 255 * ((image - low) / (high - low)).clip(0, 1)
+        assert np.abs(picture - expected)[image > 0].max() <= 1
+
+    def test_of_floats_in_the_type_asked_for_is_not_rounded(self, dates, weights):
+        options = (*B04, "--weights", weights)
+        call(*options, "-o", "float.tif", "--dtype", "float32", "--preview", "p.png")
+        call(*options, "-o", "out.tif", "--nodata", 65535)
+        with rasterio.open("float.tif") as file:
+            values = file.read(1)
+            assert values.dtype == np.float32 and np.isnan(file.nodata)
+            # Still digital numbers.
+            assert (file.scales, file.offsets) == ((STEP,), (OFFSET,))
+        with rasterio.open("out.tif") as file:
+            assert file.nodata == 65535
+            rounded = file.read(1)
+        known = rounded != 65535
+        np.testing.assert_array_equal(np.isfinite(values), known)
+        assert (np.asarray(Image.open("p.png"))[~known] == 0).all()
+        assert not known.all()
+        assert np.abs(values[known] - rounded[known]).max() <= 0.51
+        assert (values[known] != rounded[known]).mean() > 0.9
+
+    def test_of_a_part_is_that_of_files_of_the_part(self, dates, weights):
+        options = (*B04, "--weights", weights)
+        rows, columns = slice(4, 44), slice(16, 56)
+        call(*options, "-o", "window.tif", "--window", 4, 16, 40, 40)
+        # A box that ends within pixels takes them as a whole.
+        box = (LEFT + 161, TOP - 439, LEFT + 558, TOP - 41)
+        call(*options, "-o", "box.tif", "--bbox", *box)
+        with rasterio.open("window.tif") as one, rasterio.open("box.tif") as other:
+            for file in (one, other):
+                assert file.bounds == (LEFT + 160, TOP - 440, LEFT + 560, TOP - 40)
+            np.testing.assert_array_equal(one.read(), other.read())
+        part = Path("part")
+        part.mkdir()
+        for path in dates.iterdir():
+            with rasterio.open(path) as file:
+                values, tags = file.read(1), {"scales": file.scales, "offsets": file.offsets}
+                place = (LEFT + 160, TOP - 40)
+                write(
+                    part / path.name, values[rows, columns], place=place, nodata=file.nodata, **tags
+                )
+        mask = ("--mask", "part/*_SCL.tif", "--weights", weights)
+        call("part/*_B04.tif", *mask, "-o", "out.tif")
+        np.testing.assert_array_equal(read("out.tif"), read("window.tif"))
+
+    def test_of_several_bands_of_one_file_keeps_their_names_and_order(self, scene, dates, weights):
+        clear = ("--mask", B04[2], "--weights", weights)
+        frames = stored(scene.lr)
+        for date, frame in zip(DATES, frames, strict=True):
+            three = np.stack([frame, frame // 2, frame // 3 + 7])
+            write(f"three_{date}.tif", three, nodata=0, descriptions=("B02", "B03", "B04"))
+        call("three_*.tif", *clear, "-o", "two.tif", "--band", "B04", "--band", 1)
+        for name, number in (("B04", 3), ("B02", 1)):
+            call("three_*.tif", *clear, "-o", f"{name}.tif", "--band", number)
+        with rasterio.open("two.tif") as file:
+            assert file.descriptions == ("B04", "B02")
+            known = (file.read() > 0).all(axis=0)
+        third, first = read("two.tif", 1)[known], read("two.tif", 2)[known]
+        # What was seen is a third, plus 7; the net works with what differs from the mean.
+        np.testing.assert_allclose(third, first / 3 + 7, atol=5)
+        call("three_*.tif", *clear, "-o", "all.tif", "--preview", "p.png")
+        with rasterio.open("all.tif") as file:
+            assert file.descriptions == ("B02", "B03", "B04")
+        assert Image.open("p.png").mode == "RGB"
+
+    def test_bands_of_several_patterns_lie_on_one_grid(self, scene, dates, weights):
+        for date, frame in zip(DATES, stored(scene.lr), strict=True):
+            # The same land: what was hidden of one date only was hidden of one band only.
+            brighter = np.where(np.arange(SHAPE[1]) < 20, 0, 2 * frame)
+            values = brighter if date == DATES[0] else 2 * frame
+            write(dates / f"T34_{date}_B08.tif", values.astype(np.uint16), nodata=0)
+        patterns = (B04[0], "dates/*_B08.tif", *B04[1:], "--weights", weights)
+        call(*patterns, "-o", "out.tif")
+        with rasterio.open("out.tif") as file:
+            assert file.descriptions == ("B04", "B08")
+            red, infrared = file.read().astype(float)
+        seen = (red > 0) & (infrared > 0)
+        difference = (infrared - 2 * red)[seen]
+        # Half a pixel of displacement would be as much as the image differs from a shifted one.
+        displaced = (infrared[:, 1:] - 2 * red[:, :-1])[seen[:, 1:] & seen[:, :-1]]
+        assert difference.std() < 0.2 * displaced.std()
+
+    def test_bands_are_named_by_what_tells_their_files_apart(self, scene, dates, weights):
+        frames, scl = stored(scene.lr), classes(scene.qm)
+        for band in ("red", "nir"):
+            os.mkdir(band)
+            for date, frame, mask in zip(DATES, frames, scl, strict=True):
+                write(f"{band}/L8_{date}_30m.tif", frame, nodata=0)
+                write(f"mask_{date}.tif", mask)
+        mask = ("--mask", "mask_*.tif", "--mask-type", "scl", "--weights", weights)
+        call("red/*.tif", "nir/*.tif", *mask, "-o", "out.tif")
+        with rasterio.open("out.tif") as file:
+            assert file.descriptions == ("red", "nir")
+        assert "is of two patterns" in error_of("red/*.tif", "red/*.tif", *mask, "-o", "o.tif")
+
+    def test_files_that_the_shell_lists_are_dates_of_one_band(self, dates, weights):
+        files = sorted(dates.glob("*_B04.tif"))
+        call(B04[0], *B04[1:], "--weights", weights, "-o", "a.tif")
+        call(*files, *B04[1:], "--weights", weights, "-o", "b.tif")
+        np.testing.assert_array_equal(read("a.tif"), read("b.tif"))
+        # Names that look like patterns.
+        os.rename("dates", "tile[1]")
+        files = [str(path).replace("/dates/", "/tile[1]/") for path in files]
+        masks = [path.replace("B04", "SCL") for path in files]
+        call(*files, "--mask", masks[0], "--weights", weights, "-o", "c.tif")
+        assert read("c.tif").shape == (96, 128)
+
+    def test_files_in_an_archive_are_read_there(self, dates, weights):
+        shutil.make_archive("dates", "zip", dates)
+        options = ("--weights", weights, "-o")
+        call(B04[0], *options, "a.tif")
+        files = [f"/vsizip/{Path('dates.zip').absolute()}/T34_{date}_B04.tif" for date in DATES]
+        call(*files, *options, "b.tif")
+        np.testing.assert_array_equal(read("a.tif"), read("b.tif"))
+
+    def test_cloud_optimised_file_has_tiles_overviews_and_all_tags(self, scene, dates, weights):
+        # Images of up to 512 pixels need no overviews.
+        frames = np.tile(stored(scene.lr[:2]), (1, 1, 5))[:, :24, :264]
+        for date, frame in zip(DATES, frames, strict=False):
+            write(f"wide_{date}.tif", frame, nodata=0, scales=(STEP,), offsets=(OFFSET,))
+        options = ("wide_*.tif", "--weights", weights, "--n-clear")
+        call(*options, "plain_n.tif", "-o", "plain.tif")
+        call(*options, "cog_n.tif", "-o", "cog.tif", "--cog")
+        for name in ("{}.tif", "{}_n.tif"):
+            with (
+                rasterio.open(name.format("plain")) as plain,
+                rasterio.open(name.format("cog")) as cog,
+            ):
+                assert cog.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+                assert cog.profile["tiled"] and cog.overviews(1) == [2]
+                assert "LAYOUT" not in plain.tags(ns="IMAGE_STRUCTURE")
+                same = ("scales", "offsets", "descriptions", "nodata", "bounds", "crs", "dtypes")
+                for what in same:
+                    assert getattr(cog, what) == getattr(plain, what)
+                assert cog.tags()["model"] == plain.tags()["model"]
+                np.testing.assert_array_equal(cog.read(), plain.read())
+        assert {path.name for path in Path().iterdir() if "cog" in path.name} == {
+            "cog.tif",
+            "cog_n.tif",
+        }
+
+
+class TestBlocks:
+    def test_size_of_blocks_does_not_matter(self, dates, weights):
+        options = (*B04, "--weights", weights, "--dtype", "float32", "--std")
+        for size in (24, 384):
+            call(*options, f"std{size}.tif", "-o", f"{size}.tif", "--tile-size", size)
+        scale = np.nanstd(read("384.tif"))
+        for name in ("{}.tif", "std{}.tif"):
+            found, expected = read(name.format(24)), read(name.format(384))
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
+
+    def test_parts_of_several_machines_make_the_image_of_one(self, dates, weights):
+        options = (*B04, *TILES, "--weights", weights, "--std", "std.tif", "-o")
+        call(*options[:-1], "-o", "one.tif")
+        one, std = read("one.tif"), read("std.tif")
+        os.remove("std.tif")
+        told = [call(*options, "out.tif", "--tiles", f"{i}/3").stdout for i in (3, 1, 2)]
+        assert told == [f"{n} of 4 blocks are in out.tif.parts\n" for n in (1, 3, 4)]
+        assert not Path("out.tif").exists()
+        made = states(Path("out.tif.parts"))
+        result = json.loads(call(*options, "out.tif", "--json").stdout)
+        assert (result["n_made"], result["n_missing"], len(made)) == (0, 0, 4)
+        np.testing.assert_array_equal(read("out.tif"), one)
+        np.testing.assert_array_equal(read("std.tif"), std)
+        assert not Path("out.tif.parts").exists()
+
+    def test_several_processes_and_several_blocks_a_batch_make_the_same(self, dates, weights):
+        options = (*B04, *TILES, "--weights", weights)
+        call(*options, "-o", "one.tif")
+        call(*options, "-o", "batch.tif", "--batch-size", 3)
+        call(*options, "-o", "two.tif", "--workers", 2)
+        one = read("one.tif").astype(int)
+        for name in ("batch.tif", "two.tif"):
+            assert np.abs(read(name) - one).max() <= 1
+
+    @pytest.mark.parametrize("share", ["0/3", "4/3", "3", "a/b", "1/0"])
+    def test_a_share_that_is_none_is_told(self, dates, share):
+        assert "give 3/16" in error_of(*B04, "-o", "out.tif", "--tiles", share)
+
+
+def run_until(moment, *args):
+    """Call the command in a process that a signal ends when it is to save its third block."""
+    program = (
+        "import os, signal, sys\n"
+        "from probav_estimators.cli import main\n"
+        "from probav_estimators.geo import _parts\n"
+        # Shells start what runs in the background with this ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "save, saved = _parts.Parts.save, []\n"
+        "def save_two(self, number, made):\n"
+        "    if len(saved) == 2:\n"
+        f"        os.kill(os.getpid(), {int(moment)})\n"
+        "    saved.append(number)\n"
+        "    save(self, number, made)\n"
+        "_parts.Parts.save = save_two\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", program, "super-resolve", *map(str, args)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+
+
+class TestGoingOn:
+    def test_after_kill_9_gives_the_same_file_and_repeats_no_block(self, dates, weights):
+        options = (*B04, *TILES, "--weights", weights)
+        call(*options, "-o", "expected.tif")
+        killed = run_until(signal.SIGKILL, *options, "-o", "out.tif")
+        assert killed.returncode == -signal.SIGKILL
+        folder = Path("out.tif.parts")
+        before = states(folder)
+        assert len(before) == 2
+        assert not Path("out.tif").exists()
+        # The process is killed a second time, while it writes the image.
+        Path(".out.tif.0123.partial").write_text("half")
+        call(*options, "-o", "out.tif", "--tiles", "1/1")
+        after = states(folder)
+        assert len(after) == 4 and before.items() <= after.items()
+        call(*options, "-o", "out.tif")
+        assert np.abs(read("out.tif").astype(int) - read("expected.tif")).max() <= 1
+        assert names(Path()) == {"dates", "out.tif", "expected.tif"}
+
+    def test_after_ctrl_c_keeps_the_blocks(self, dates, weights):
+        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
+        ended = run_until(signal.SIGINT, *options)
+        assert ended.returncode == 130
+        assert ended.stdout == ""
+        assert ended.stderr.split("\n")[0] == (
+            "what is made lies in out.tif.parts: the same call goes on"
+        )
+        assert ended.stderr.strip().endswith("Interrupted")
+        assert len(states(Path("out.tif.parts"))) == 2
+        assert names(Path()) == {"dates", "out.tif.parts"}
+        result = json.loads(call(*options, "--json").stdout)
+        assert (result["n_blocks"], result["n_made"]) == (4, 2)
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            (("--tile-size", 16), "tile_size (32 then, 16 now)"),
+            (("--reference", "clearest"), "reference (middle then, clearest now)"),
+            (("--std", "std.tif"), "outputs (image then, image, std now)"),
+            (("--dtype", "float32"), "values"),
+            (("--scale-factor", 1e-3), "values"),
+            (("--window", 0, 0, 48, 48), "part"),
+            (("--weights", "simulated-x2"), "weights"),
+        ],
+    )
+    def test_with_other_settings_is_refused_with_what_differs(self, dates, weights, options, told):
+        first = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
+        call(*first, "--tiles", "1/4")
+        before = states(Path("out.tif.parts"))
+        line = error_of(*first, *options)
+        assert "out.tif.parts holds blocks" in line and "--no-resume" in line
+        assert told in line
+        assert states(Path("out.tif.parts")) == before
+
+    def test_with_frames_or_masks_that_changed_is_refused(self, dates, weights):
+        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
+        call(*options, "--tiles", "1/4")
+        for kind, what in (("SCL", "masks"), ("B04", "files")):
+            path = dates / f"T34_{DATES[2]}_{kind}.tif"
+            moment = path.stat().st_mtime_ns
+            os.utime(path, ns=(moment + 10**9, moment + 10**9))
+            assert f"{what} ({path.absolute()} has changed)" in error_of(*options)
+            os.utime(path, ns=(moment, moment))
+        call(*options)
+
+    def test_with_bands_in_another_order_is_refused(self, scene, dates, weights):
+        for date, frame in zip(DATES, stored(scene.lr), strict=True):
+            write(f"two_{date}.tif", np.stack([frame, frame // 2]), nodata=0)
+        options = ("two_*.tif", "--weights", weights, *TILES, "-o", "out.tif")
+        call(*options, "--band", 1, "--band", 2, "--tiles", "1/4")
+        assert "bands" in error_of(*options, "--band", 2, "--band", 1)
+
+    def test_no_resume_begins_anew(self, dates, weights):
+        options = (*B04, "--weights", weights, "-o", "out.tif")
+        call(*options, "--tile-size", 16, "--tiles", "1/2")
+        result = json.loads(call(*options, *TILES, "--no-resume", "--json").stdout)
+        assert result["n_made"] == result["n_blocks"] == 4
+        assert names(Path()) == {"dates", "out.tif"}
+
+    def test_never_removes_what_it_did_not_make(self, dates, weights):
+        folder = Path("out.tif.parts")
+        folder.mkdir()
+        (folder / "mine").write_text("mine")
+        options = (*B04, "--weights", weights, "-o", "out.tif")
+        for more in ((), ("--no-resume",)):
+            assert "it holds mine: move it away" in error_of(*options, *more)
+            assert (folder / "mine").read_text() == "mine"
+
+    def test_overwrite_replaces_and_nothing_else_does(self, dates, weights):
+        options = (*B04, "--weights", weights)
+        for names_of_outputs in (("-o", "out.tif"), ("-o", "new.tif", "--std", "out.tif")):
+            Path("out.tif").write_text("mine")
+            line = error_of(*options, *names_of_outputs)
+            assert line == "Error: out.tif is there already: give another name, or --overwrite"
+            assert Path("out.tif").read_text() == "mine"
+            call(*options, *names_of_outputs, "--overwrite")
+            assert read("out.tif").shape == (96, 128)
+
+
+@pytest.fixture
+def strip(tmp_path, monkeypatch, weights):
+    """The call for three dates of a strip, whose last blocks alone reach its lower third."""
+    monkeypatch.chdir(tmp_path)
+    (scene,) = make_scenes(1, size=(192, 32), scale=SCALE, n_frames=3, random_state=1)
+    for date, frame in zip(DATES, stored(scene.lr), strict=False):
+        write(f"{date}.tif", frame, nodata=0)
+    return ("*.tif", *TILES, "--weights", weights, "-o", "sharp.tiff", "--std", "std.tiff")
+
+
+class TestDamagedFile:
+    def cut_after_planning(self, monkeypatch, path):
+        whole = path.read_bytes()
+        begin = _parts.Parts.begin
+
+        def begin_and_cut(parts, settings, plan):
+            begin(parts, settings, plan)
+            if plan is not None:
+                cut_short(path)
+
+        monkeypatch.setattr(_parts.Parts, "begin", begin_and_cut)
+        return whole
+
+    def test_costs_its_own_blocks_and_the_same_call_goes_on_when_it_is_mended(
+        self, strip, monkeypatch
+    ):
+        path = Path(f"{DATES[1]}.tif")
+        expected = [*strip[:-4], "-o", "expected.tiff"]
+        call(*expected)
+        tries = []
+        make = _parts._make_together
+        monkeypatch.setattr(
+            _parts,
+            "_make_together",
+            lambda *args: (tries.append(args[-1]), make(*args)),
+        )
+        whole = self.cut_after_planning(monkeypatch, path)
+        result = call(*strip, "--json", code=1)
+        found = json.loads(result.stdout)
+        failed = [one["number"] for one in found["failed"]]
+        # A block and 64 pixels below it lie above the rows that are lost.
+        assert 1 <= len(failed) <= 5 and failed == list(range(failed[0], 6))
+        assert found["n_missing"] == len(failed) and found["written"] == []
+        assert sum(failed[-1] in numbers for numbers in tries) == 2
+        *lines, last = result.stderr.splitlines()
+        assert len(lines) == len(failed)
+        for number, line in zip(failed, lines, strict=True):
+            assert line.startswith(f"block {number}: {path.absolute()} cannot be read")
+        assert last.startswith(f"Error: {len(failed)} of 6 blocks failed")
+        assert not Path("sharp.tiff").exists() and not Path("std.tiff").exists()
+        kept = states(Path("sharp.tiff.parts"))
+        assert len(kept) == 6 - len(failed)
+        # Fetched again, at another time.
+        path.write_bytes(whole)
+        found = json.loads(call(*strip, "--json").stdout)
+        assert found["n_made"] == len(failed)
+        np.testing.assert_array_equal(read("sharp.tiff"), read("expected.tiff"))
+        assert not Path("sharp.tiff.parts").exists()
+
+    def test_does_not_excuse_others_that_changed(self, strip, monkeypatch):
+        path = Path(f"{DATES[1]}.tif")
+        whole = self.cut_after_planning(monkeypatch, path)
+        call(*strip, code=1)
+        path.write_bytes(whole)
+        os.utime(f"{DATES[0]}.tif", ns=(0, 0))
+        line = error_of(*strip)
+        assert f"{DATES[0]}.tif has changed" in line and path.name not in line
+
+    def test_that_tells_nothing_of_its_shifts_ends_the_call_at_once(self, dates, weights):
+        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
+        path = dates / f"T34_{DATES[3]}_B04.tif"
+        whole = path.read_bytes()
+        cut_short(path)
+        line = error_of(*options, code=1)
+        assert f"{path.absolute()} cannot be read" in line and "fetch it again" in line
+        assert not Path("out.tif").exists()
+        path.write_bytes(whole)
+        call(*options)
+        assert names(Path()) == {"dates", "out.tif"}
+
+
+def no_space(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class TestFullDisk:
+    def test_is_told_before_the_work(self, dates, weights, monkeypatch):
+        usage = shutil.disk_usage(".")._replace(free=20_000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+        line = error_of(*B04, "--weights", weights, "-o", "out.tif", code=1)
+        assert "out.tif and its blocks take up to 0.0" in line and "make room" in line
+        assert names(Path()) == {"dates"}
+
+    def test_while_blocks_are_made_ends_the_call_and_keeps_them(self, dates, weights, monkeypatch):
+        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
+        call(*options, "--tiles", "1/2")
+        calls = []
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "savez", lambda *args, **kwargs: no_space(calls.append(args)))
+            line = error_of(*options, code=1)
+        assert "out.tif.parts cannot be written to (No space left on device)" in line
+        assert "make room" in line
+        # The other block could not be written either.
+        assert len(calls) == 1
+        assert names(Path()) == {"dates", "out.tif.parts"}
+        assert len(states(Path("out.tif.parts"))) == 2
+        assert json.loads(call(*options, "--json").stdout)["n_made"] == 2
+
+    @pytest.mark.parametrize("cog", [(), ("--cog",)], ids=["plain", "cog"])
+    def test_while_the_image_is_written_leaves_no_part_of_it(self, dates, weights, cog):
+        resource = pytest.importorskip("resource")
+        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif", "--preview", "p.png", *cog)
+        call(*options, "--tiles", "1/1")
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Files of more than 8 kB fail as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
+        try:
+            line = error_of(*options, code=1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert "out.tif cannot be written" in line and "make room" in line
+        assert names(Path()) == {"dates", "out.tif.parts"}
+        call(*options)
+        assert names(Path()) == {"dates", "out.tif", "p.png"}
+
+    def test_that_shows_when_all_is_written_leaves_no_part_of_it(self, dates, weights, monkeypatch):
+        write = rasterio.io.DatasetWriter.write
+
+        def lose(file, values, *args, **kwargs):
+            write(file, np.zeros_like(values), *args, **kwargs)
+
+        monkeypatch.setattr(rasterio.io.DatasetWriter, "write", lose)
+        line = error_of(*B04, "--weights", weights, "-o", "out.tif", code=1)
+        assert "out.tif cannot be written (rows 0 to" in line
+        assert names(Path()) == {"dates", "out.tif.parts"}
+
+    def test_between_two_outputs_leaves_neither(self, dates, weights, monkeypatch):
+        options = (*B04, "--weights", weights, "-o", "out.tif", "--std", "std.tif")
+        Path("std.tif").write_text("mine")
+        with monkeypatch.context() as patch:
+            patch.setattr(_writing, "_tags", once(_writing._tags))
+            assert "No space left" in error_of(*options, "--overwrite", code=1)
+        assert names(Path()) == {"dates", "std.tif", "out.tif.parts"}
+        assert Path("std.tif").read_text() == "mine"
+
+
+def once(function):
+    """A function that works once, and then finds the disk full."""
+    calls = []
+
+    def call_once(*args):
+        calls.append(args)
+        return no_space() if len(calls) > 1 else function(*args)
+
+    return call_once
+
+
+class TestBadInput:
+    @pytest.fixture
+    def options(self, dates, weights):
+        return ("--weights", weights, "-o", "out.tif")
+
+    @pytest.fixture
+    def frame(self, scene):
+        return stored(scene.lr[1])
+
+    def refused(self, *args, told, code=2):
+        line = error_of(*args, code=code)
+        for text in told:
+            assert text in line
+        assert not [name for name in names(Path()) if name.startswith(("out", ".out"))]
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"crs": "EPSG:32635"}, ("EPSG:32634", "EPSG:32635", "reproject_match")),
+            ({"place": (LEFT + 5, TOP)}, ("different grids", "reproject_match")),
+            ({"size": 20.0}, ("different grids", "reproject_match")),
+            ({"cut": 40}, ("(48, 64) and (40, 64) pixels", "reproject_match")),
+            ({"bands": 2}, ("number of bands, 1 and 2",)),
+            ({"dtype": np.int16}, ("type, uint16 and int16",)),
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_frames_that_do_not_fit_are_named(self, options, dates, frame, change, told):
+        change = dict(change)
+        frame = frame[: change.pop("cut", None)].astype(change.pop("dtype", frame.dtype))
+        frame = np.stack([frame] * change.pop("bands", 1))
+        tags = {"nodata": 0, "scales": (STEP,) * len(frame), "offsets": (OFFSET,) * len(frame)}
+        path = dates / f"T34_{DATES[1]}_B04.tif"
+        write(path, frame, **tags, **change)
+        self.refused(*B04, *options, told=(path.name, *told))
+
+    def test_a_box_elsewhere_is_told_where_the_files_lie(self, options):
+        box = (LEFT - 900, TOP - 100, LEFT - 800, TOP)
+        told = ("do not overlap", f"({LEFT}, {TOP - 480}, {LEFT + 640}, {TOP})")
+        self.refused(*B04, *options, "--bbox", *box, told=told)
+        self.refused(*B04, *options, "--window", 40, 0, 40, 40, told=("48 rows",))
+        both = ("--window", 0, 0, 40, 40, "--bbox", *box)
+        self.refused(*B04, *options, *both, told=("give one of them",))
+
+    def test_masks_that_fit_no_frame_are_named(self, options, dates, scene):
+        path = dates / f"T34_{DATES[4]}_SCL.tif"
+        path.rename(dates / "T34_20220404_SCL.tif")
+        told = (f"{dates.absolute()}/T34_{DATES[4]}_B04.tif", "give one mask for each frame")
+        self.refused(*B04, *options, told=told)
+        (dates / "T34_20220404_SCL.tif").unlink()
+        self.refused(*B04, *options, told=("4 files and there are 5 frames",))
+        for date in DATES:
+            write(dates / f"T34_{date}_SCL.tif", classes(scene.qm[0])[:40])
+        self.refused(*B04, *options, told=("SCL.tif", "does not cover"))
+
+    def test_masks_of_another_kind_are_told_by_their_values(self, options, dates):
+        self.refused(*B04, *options, "--mask-type", "cloud", told=("'cloud'", "'scl'", "'fmask'"))
+        for date in DATES:
+            write(dates / f"T34_{date}_SCL.tif", np.full(SHAPE, 64, np.uint8))
+        self.refused(*B04, *options, told=("SCL.tif", "64", "mask_type='scl'"))
+        self.refused(B04[0], "--mask-type", "scl", *options, told=("there is no mask",))
+
+    def test_nothing_clear_is_told(self, options, dates):
+        for date in DATES:
+            write(dates / f"T34_{date}_SCL.tif", np.full(SHAPE, 9, np.uint8))
+        self.refused(*B04, *options, told=("T34", "clouded", "give better maps"))
+
+    def test_what_is_no_raster_is_named(self, options, dates):
+        path = dates / f"T34_{DATES[0]}_B04.tif"
+        path.write_text("no raster")
+        self.refused(*B04, *options, told=(str(path.absolute()), "is no raster"))
+
+    def test_no_match_is_told(self, options):
+        self.refused("nowhere/*.tif", *options, told=("'nowhere/*.tif'", "in quotes"))
+        self.refused("nowhere.tif", "elsewhere.tif", *options, told=("nowhere.tif does not exist",))
+        self.refused(B04[0], "--mask", "no/*.tif", *options, told=("mask is 'no/*.tif'",))
+
+    def test_bands_that_are_not_there_are_told(self, options, scene):
+        for date, frame in zip(DATES, stored(scene.lr), strict=True):
+            write(f"two_{date}.tif", np.stack([frame, frame]), nodata=0)
+        self.refused("two_*.tif", *options, "--band", 3, told=("band is 3", "1 (1), 2 (2)"))
+        self.refused("two_*.tif", *options, "--band", "B04", told=("'B04'", "1 (1), 2 (2)"))
+        patterns = (B04[0], "two_*.tif", *B04[1:], *options)
+        self.refused(*patterns, "--band", 1, told=("leave bands out",))
+
+    def test_bands_of_different_dates_are_refused(self, options, dates, frame):
+        for date in DATES:
+            write(dates / f"T34_{date[:5]}4{date[6:]}_B08.tif", frame, nodata=0)
+        told = ("give the same dates of each band",)
+        self.refused(B04[0], "dates/*_B08.tif", *B04[1:], *options, told=told)
+
+    @pytest.mark.parametrize("dtype", ["float16", "complex64", "nonsense", "bool", "U4"])
+    def test_a_type_that_no_geotiff_has_is_told_before_the_work(self, options, dtype):
+        self.refused(*B04, *options, "--dtype", dtype, told=(f"dtype is {dtype!r}", "float32"))
+
+    def test_outputs_that_cannot_be_are_told_before_the_work(self, options, dates):
+        self.refused(*B04, *options, "--std", "none/std.tif", told=("none is no folder",))
+        self.refused(*B04, *options, "--std", "dates", told=("dates is a folder",))
+        self.refused(*B04, *options, "--std", "out.tif", told=("give each file its own",))
+        self.refused(*B04, *options, "--weights", "none", told=("neither the name of shipped",))
+
+    def test_what_is_read_is_never_written_to(self, dates, weights):
+        before = {path: path.read_bytes() for path in dates.iterdir()}
+        for kind in ("B04", "SCL"):
+            path = f"dates/T34_{DATES[0]}_{kind}.tif"
+            line = error_of(*B04, "--weights", weights, "-o", path, "--overwrite")
+            assert f"{path} is one of the files to read" in line
+        assert {path: path.read_bytes() for path in dates.iterdir()} == before
+
+
+class TestUnusualInput:
+    def test_a_picture_of_8_bits_works_and_warns(self, scene, dates, weights):
+        for date, frame in zip(DATES, stored(scene.lr), strict=True):
+            grey = (frame // 64).clip(1, 255).astype(np.uint8)
+            path = f"rgb_{date}.tif"
+            write(path, np.stack([grey] * 3), photometric="RGB", nodata=0)
+        options = ("--mask", B04[2], "--weights", weights, "-o", "out.tif")
+        line = warning_of("rgb_*.tif", *options, "--preview", "p.png")
+        assert "is a picture of 8 bits" in line and "the files of the bands" in line
+        with rasterio.open("out.tif") as file:
+            assert (file.dtypes, file.count) == (("uint8",) * 3, 3)
+        assert Image.open("p.png").mode == "RGB"
+
+    def test_one_date_works_and_warns(self, dates, weights):
+        path = f"dates/T34_{DATES[0]}_B04.tif"
+        line = warning_of(
+            path, *B04[1:2], path.replace("B04", "SCL"), "--weights", weights, "-o", "o.tif"
+        )
+        assert "is one file" in line and "nothing is gained from other dates" in line
+        assert read("o.tif").shape == (96, 128)
+
+    def test_frames_without_mask_and_nodata_work_and_warn(self, scene, dates, weights):
+        for date, frame in zip(DATES, stored(scene.lr), strict=True):
+            write(f"bare_{date}.tif", frame)
+        line = warning_of("bare_*.tif", "--weights", weights, "-o", "out.tif")
+        assert "neither masks nor a nodata value" in line
+        with rasterio.open("out.tif") as file:
+            assert file.nodata == 0
+
+    def test_frames_that_lie_nowhere_work(self, scene, dates, weights):
+        os.mkdir("nowhere")
+        frames, scl = stored(scene.lr), classes(scene.qm)
+        for date, frame, mask in zip(DATES, frames, scl, strict=True):
+            write(f"nowhere/{date}_B04.tif", frame, place=None, crs=None, nodata=0)
+            write(f"nowhere/{date}_SCL.tif", mask, place=None, crs=None)
+        mask = ("--mask", "nowhere/*_SCL.tif", "--weights", weights)
+        result = call("nowhere/*_B04.tif", *mask, "-o", "out.tif", "--preview", "p.png")
+        assert result.stderr == ""
+        assert read("out.tif").shape == (96, 128)
+
+    def test_geographic_coordinates_work(self, scene, dates, weights):
+        grid = {"crs": "EPSG:4326", "place": (22.5, 46.0), "size": 1 / 3600}
+        for date, frame in zip(DATES, stored(scene.lr), strict=True):
+            write(f"degrees_{date}.tif", frame, nodata=0, **grid)
+        call("degrees_*.tif", "--weights", weights, "-o", "out.tif")
+        with rasterio.open("out.tif") as file:
+            assert file.crs == "EPSG:4326"
+            np.testing.assert_allclose(file.res, 1 / 7200)
+            np.testing.assert_allclose(
+                file.bounds, (22.5, 46 - 48 / 3600, 22.5 + 64 / 3600, 46), rtol=1e-12
+            )
+
+    def test_masks_of_larger_pixels_are_repeated(self, scene, dates, weights):
+        coarse = scene.qm.reshape(5, 24, 2, 32, 2).all(axis=(2, 4))
+        for date, one in zip(DATES, coarse, strict=True):
+            write(f"coarse_{date}_SCL.tif", classes(one), size=2 * SIZE)
+            fine = classes(one).repeat(2, axis=0).repeat(2, axis=1)
+            write(f"fine_{date}_SCL.tif", fine)
+        for kind in ("coarse", "fine"):
+            mask = ("--mask", f"{kind}_*_SCL.tif", "--weights", weights)
+            call(B04[0], *mask, "-o", f"{kind}.tif")
+        np.testing.assert_array_equal(read("coarse.tif"), read("fine.tif"))
+
+    def test_nodata_of_several_bands_is_one(self, scene, dates, weights):
+        frames = stored(scene.lr).astype(np.int16)
+        for date, frame in zip(DATES, frames, strict=True):
+            # A border that nothing tells of, in one of two bands.
+            first = np.where(np.arange(SHAPE[1]) < 9, -9999, frame).astype(np.int16)
+            write(f"two_{date}.tif", np.stack([frame, first]))
+        line = warning_of("two_*.tif", "--mask", B04[2], "--weights", weights, "-o", "out.tif")
+        assert "-9999" in line
+        with rasterio.open("out.tif") as file:
+            assert file.nodata == -9999
+            first, second = file.read()
+        inner = (slice(46, 62), slice(22, 38))
+        assert (first[inner] == -9999).all() and (second[inner] == -9999).all()
+        assert (second[:, :12] == -9999).all() and (first[:, :12] > 0).all()
+        assert min(first[first != -9999].min(), second[second != -9999].min()) > 0
+
+
+class TestTold:
+    def test_json_stands_alone_on_stdout(self, dates, weights):
+        result = call(*B04, *TILES, "--weights", weights, "-o", "out.tif", "--json")
+        assert result.stderr == ""
+        assert json.loads(result.stdout) == {
+            "written": ["out.tif"],
+            "n_blocks": 4,
+            "n_made": 4,
+            "n_missing": 0,
+            "failed": [],
+            "n_frames": 5,
+            "model": weights.name,
+        }
+
+    def test_quiet_tells_nothing_but_what_was_written(self, dates, weights):
+        result = call(*B04, "--weights", weights, "-o", "out.tif", "--quiet")
+        assert (result.stdout, result.stderr) == ("out.tif\n", "")
