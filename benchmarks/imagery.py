@@ -25,7 +25,7 @@ _LEVEL, _SPREAD = 1500, 300
 _GIB = 1024
 
 # LR pixels of a block, as nothing else is asked for.
-BLOCK_SIZE = 384
+BLOCK_SIZE = 320
 
 
 def benchmark_memory(n_frames=24, size=4096, n_blocks=4):

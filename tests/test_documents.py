@@ -24,7 +24,8 @@ from probav_estimators import (
 
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "CONTRIBUTING.md"]
-RUN = [ROOT / "README.md", ROOT / "docs" / "user_guide.md"]
+SIMULATED = [ROOT / "README.md", ROOT / "docs" / "user_guide.md"]
+RUN = [*SIMULATED, ROOT / "docs" / "own_imagery.md"]
 
 # Blocks that cannot run here, by a line of each, and why. Of these only the imports are run.
 NOT_RUN = {'with Client("tcp://scheduler:8786")': "needs the scheduler and workers of a cluster"}
@@ -116,7 +117,7 @@ def test_what_is_to_be_copied_runs_alone(heading, small_budget):
 
 def test_shapes_in_comments_are_those_of_full_size():
     size, scale = (signature(make_scenes).parameters[key].default for key in ("size", "scale"))
-    for path in RUN:
+    for path in SIMULATED:
         shapes = re.findall(r"# \(\w+, (\d+), (\d+)\)", path.read_text())
         assert shapes
         assert set(shapes) == {(str(size * scale),) * 2}

@@ -96,6 +96,12 @@ class TestBands:
         np.testing.assert_array_equal(strong.shifts, alone.shifts)
         np.testing.assert_array_equal(weak.shifts, alone.shifts[np.isin(alone.index, weak.index)])
 
+    def test_texture_is_that_of_the_values_whatever_their_range(self, bands):
+        weak, strong = bands
+        stretched = Scene(weak.lr, weak.qm, value_range=(0.09, 0.13))
+        alignment = align_bands([stretched, Scene(strong.lr, strong.qm, value_range=(0, 1))])[1]
+        np.testing.assert_allclose(alignment.shifts, align_scene(strong).shifts, atol=1e-3)
+
     def test_clouds_in_one_band_do_not_move_it(self, bands):
         qm = bands[0].qm
         qm[:3] = False

@@ -101,7 +101,7 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     callback=_reference,
     help="The date that the image shows where the land changes: middle, clearest, or a number.",
 )
-@click.option("--tile-size", type=click.IntRange(min=16), help="Pixels of a block.  [default: 384]")
+@click.option("--tile-size", type=click.IntRange(min=16), help="Pixels of a block.  [default: 320]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--workers",

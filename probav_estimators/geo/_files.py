@@ -148,7 +148,7 @@ def super_resolve_files(
         Of the image. None: that of the files.
     reference : {"middle", "clearest"} or int, default="middle"
     tile_size : int, default=None
-        LR pixels of a block along each axis. None: 384.
+        LR pixels of a block along each axis. None: 320.
     batch_size : int, default=1
         Blocks that are computed together.
     workers : int, default=1

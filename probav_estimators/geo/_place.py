@@ -12,6 +12,7 @@ import numpy as np
 from ..imaging import plan_blocks
 from ..version import __version__
 from ._cube import warn_about_offsets
+from ._memory import release_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +27,7 @@ __all__ = ["Place", "PlacePlan", "describe", "make_blocks", "plan_place"]
 
 # LR pixels of a block along each axis, if nothing else is asked for: the larger, the less is
 # computed twice. With 24 frames a process takes up to 1.4 GiB.
-BLOCK_SIZE = 384
+BLOCK_SIZE = 320
 
 # Pixels along each axis that tell the levels of frames.
 _SAMPLE = 512
@@ -113,7 +114,7 @@ def plan_place(
     place : Place
     fuser : Fuser
     tile_size : int or None
-        LR pixels of a block along each axis. None: 384.
+        LR pixels of a block along each axis. None: 320.
     reference : {"middle", "clearest"} or int
         Which date the images show where the land changes.
     known : dict of BandPlan, default=None
@@ -149,6 +150,7 @@ def make_blocks(
     """Make some blocks of the images of a place, of all of its bands."""
     made: list[dict[str, ImageBlock]] = [{} for _ in blocks]
     for band, plan in plans.items():
+        release_memory()
         for number, fused in enumerate(fuser.fuse(plan, band, blocks)):
             made[number][band] = types[band].encode(fused, fuser.scale)
     return made
@@ -187,6 +189,7 @@ def describe(place: Place, plan: PlacePlan, fuser: Fuser, call: str) -> dict[str
         for alignment in alignments:
             shifts[alignment.index] = alignment.shifts
         about |= {
+            "n_frames_used": int(np.isfinite(shifts[:, 0]).sum()),
             "registered_to": "the mean place of all frames",
             "frame_shifts_down": shifts[:, 0].round(4),
             "frame_shifts_right": shifts[:, 1].round(4),

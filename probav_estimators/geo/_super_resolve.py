@@ -95,7 +95,7 @@ def super_resolve(
     return_std : bool, default=False
         Whether to give the standard deviation of each pixel's error too.
     tile_size : int, default=None
-        Pixels of the cube along each axis that a block has. None: 384. The image is the same.
+        Pixels of the cube along each axis that a block has. None: 320. The image is the same.
     batch_size : int or "auto", default="auto"
         Blocks that are computed together. "auto": 8 on a GPU, else 1.
     reference : {"middle", "clearest"} or int, default="middle"
@@ -108,10 +108,11 @@ def super_resolve(
     DataArray or Dataset, as the cube is one
         In the type and the units of the cube, on its grid with smaller pixels: the corners are
         the same. Where no frame is clear it is NaN, or no data. Bands lie on one grid. With the
-        coordinate ``n_clear``, the number of clear frames at each pixel (of a Dataset, the least of
-        all bands); with `return_std` also the coordinate ``std`` of a DataArray, or a variable
-        ``B04_std`` for each variable ``B04`` of a Dataset. Attributes tell the dates, the number of
-        frames and their shifts, and the model.
+        coordinate ``n_clear``, the number of clear frames at each pixel, each counted where it was
+        placed (of a Dataset, the least of all bands); with `return_std` also the coordinate ``std``
+        of a DataArray, or a variable ``B04_std`` for each variable ``B04`` of a Dataset. Attributes
+        tell the dates, the number of frames, their shifts (NaN: it could not be placed and was not
+        used), and the model.
 
     Raises
     ------

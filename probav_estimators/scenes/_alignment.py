@@ -75,7 +75,7 @@ def align_bands(scenes: Sequence[Scene]) -> list[Alignment]:
     NothingClearError
         If the quality maps of a band call every pixel clouded; a ValueError.
     """
-    surveys = [Survey(scene.frames) for scene in scenes]
+    surveys = [Survey(scene.frames, scene.value_range) for scene in scenes]
     for scene, survey in zip(scenes, surveys, strict=True):
         if not survey.seen.any():
             raise NothingClearError(

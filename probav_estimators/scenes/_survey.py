@@ -62,10 +62,13 @@ class Survey:
     ----------
     frames : Frames
         One that repeats another is left out.
+    value_range : tuple of two floats, default=None
+        Values that stand for pixels of 0 and 1, in units that all bands of a place share.
     """
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: Frames, value_range: tuple[float, float] | None = None) -> None:
         self.frames = frames
+        self._unit = 1.0 if value_range is None else value_range[1] - value_range[0]
         self.once = np.flatnonzero(~frames.repeats)
         #: Numbers that tell frames apart, also between bands.
         self.numbers = frames.origins[self.once]
@@ -127,7 +130,7 @@ class Survey:
         return sorted(order[:n_parts].tolist())
 
     def texture(self) -> float:
-        """Standard deviation of what registration goes by, in pixel values."""
+        """Standard deviation of what registration goes by, in the units of the values."""
         lr, qm = self.read(self.clearest()[0])
         clearest = qm.sum(axis=(1, 2)).argmax()
         frame, clear = lr[clearest], qm[clearest]
@@ -135,7 +138,8 @@ class Survey:
             return 0.0
         frame = np.where(clear, frame, frame[clear].mean())
         fine = ndimage.gaussian_filter(frame, _FINE_SIGMA)
-        return float((fine - ndimage.uniform_filter(frame, _COARSE_WIDTH))[clear].std())
+        detail = (fine - ndimage.uniform_filter(frame, _COARSE_WIDTH))[clear]
+        return self._unit * float(detail.std())
 
 
 def _starts(length):
