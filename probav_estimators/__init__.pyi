@@ -28,6 +28,11 @@ from .preprocessing import FrameRegistrar as FrameRegistrar
 from .preprocessing import InputComposer as InputComposer
 from .preprocessing import SceneTransformer as SceneTransformer
 from .published import published_configurations as published_configurations
+from .report import QualityReport as QualityReport
+from .report import consistency_scorer as consistency_scorer
+from .report import cssim_scorer as cssim_scorer
+from .report import quality_report as quality_report
+from .report import resolution_scorer as resolution_scorer
 from .scenes import DerivedFrames as DerivedFrames
 from .scenes import Frames as Frames
 from .scenes import Scene as Scene

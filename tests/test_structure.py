@@ -15,9 +15,9 @@ NAME = probav_estimators.__name__
 # Each imports only from groups above its own.
 ORDER = [
     {"files", "imaging", "prediction", "simulation", "version"},
-    {"scenes"},
+    {"scenes", "metrics"},
     {"losses", "preprocessing", "scoring", "datasets"},
-    {"training", "baseline", "meta", "plotting"},
+    {"training", "baseline", "meta", "plotting", "report"},
     {"architectures"},
     {"published", "geo"},
     {"cli"},

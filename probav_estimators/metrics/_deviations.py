@@ -1,0 +1,173 @@
+"""Standard deviations against errors: coverage, sharpness, retention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from ._checks import as_finite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["coverage", "error_retention", "sharpness"]
+
+#: One, and two standard deviations' share of normally distributed errors.
+_LEVELS = (0.6827, 0.9545)
+
+
+def coverage(
+    errors: NDArray[Any], deviations: NDArray[Any], levels: Sequence[float] = _LEVELS
+) -> NDArray[np.float64]:
+    """Part of the errors that lies within the central intervals that the deviations promise.
+
+    Parameters
+    ----------
+    errors : array
+        Errors, in any unit. NaN don't take part.
+    deviations : array of the same shape
+        Their standard deviations, positive.
+    levels : sequence of float, default=(0.6827, 0.9545)
+        Nominal parts, between 0 and 1, of normally distributed errors: those of one and of two
+        standard deviations.
+
+    Returns
+    -------
+    float64 array of shape (n,)
+        For each level: the same number where the deviations are calibrated [1]_, less where they
+        are too small.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, there are no errors, deviations are not positive, or levels are not
+        between 0 and 1.
+
+    Notes
+    -----
+    Over all pixels together: the same large deviation everywhere can be calibrated and of no use;
+    see :func:`sharpness` and :func:`error_retention`. Errors of neighbours go together, so that one
+    scene tells less than its number of pixels suggests.
+
+    References
+    ----------
+    .. [1] T. Gneiting, F. Balabdaoui, A. E. Raftery, "Probabilistic forecasts, calibration and
+       sharpness", Journal of the Royal Statistical Society B 69(2), 243-268, 2007.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probav_estimators.metrics import coverage
+    >>> errors = np.random.default_rng(0).normal(0, 2, 100_000)
+    >>> coverage(errors, np.full(errors.shape, 2.0), [0.5, 0.9]).round(2)
+    array([0.5, 0.9])
+    """
+    errors, deviations = _check(errors, deviations)
+    nominal = as_finite(levels, "levels")
+    if not ((nominal > 0) & (nominal < 1)).all():
+        raise ValueError(f"levels must lie between 0 and 1, got {levels!r}")
+    sizes = np.sort(np.abs(errors) / deviations)
+    return np.searchsorted(sizes, ndtri((1 + nominal) / 2), side="right") / sizes.size
+
+
+def sharpness(deviations: NDArray[Any]) -> float:
+    """Root mean square of standard deviations: how much error they promise.
+
+    Parameters
+    ----------
+    deviations : array
+        Standard deviations, positive; NaN don't take part.
+
+    Returns
+    -------
+    float
+        In their unit; less is better among calibrated ones [1]_. Of calibrated ones it is the root
+        mean square error.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or some are not positive.
+
+    References
+    ----------
+    .. [1] T. Gneiting, F. Balabdaoui, A. E. Raftery, "Probabilistic forecasts, calibration and
+       sharpness", Journal of the Royal Statistical Society B 69(2), 243-268, 2007.
+    """
+    deviations = np.asarray(deviations)
+    deviations = _check(np.where(np.isnan(deviations), np.nan, 0), deviations)[1]
+    return float(np.sqrt(np.square(deviations).mean()))
+
+
+def error_retention(errors: NDArray[Any], deviations: NDArray[Any]) -> float:
+    """Area under the error-retention curve, in units of that of a random order.
+
+    The pixels with the greatest deviations are given up first, and their errors become 0; the curve
+    is the mean squared error against the part of the pixels that is kept [1]_.
+
+    Parameters
+    ----------
+    errors : array
+        Errors, in any unit. NaN don't take part.
+    deviations : array of the same shape
+        Their standard deviations, positive; only their order matters.
+
+    Returns
+    -------
+    float
+        1: deviations tell no more than chance. Less is better: the errors are where they are
+        expected. 0 if there are no errors at all. Calibrated deviations that differ from pixel to
+        pixel are below 1, and never at 0: the size of a single error is chance.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, there are no errors, or deviations are not positive.
+
+    Notes
+    -----
+    Among pixels of equal deviation the order is random, as its mean tells. It does not tell whether
+    deviations are of the right size: see :func:`coverage`.
+
+    References
+    ----------
+    .. [1] A. Malinin et al., "Shifts: a dataset of real distributional shift across multiple
+       large-scale tasks", NeurIPS Datasets and Benchmarks, 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from probav_estimators.metrics import error_retention
+    >>> rng = np.random.default_rng(0)
+    >>> deviations = rng.uniform(0, 1, 100_000)
+    >>> round(error_retention(deviations * rng.normal(size=100_000), deviations), 1)
+    0.5
+    """
+    errors, deviations = _check(errors, deviations)
+    values, number = np.unique(deviations, return_inverse=True)
+    counts = np.bincount(number)
+    squares = np.bincount(number, np.square(errors))
+    if not squares.any():
+        return 0.0
+    kept = np.concatenate([[0], np.cumsum(squares)]) / errors.size
+    part = np.concatenate([[0], np.cumsum(counts)]) / errors.size
+    return float(np.trapezoid(kept, part) / (0.5 * kept[-1])) if len(values) else 0.0
+
+
+def _check(errors, deviations):
+    errors, deviations = np.asarray(errors, np.float64), np.asarray(deviations, np.float64)
+    if errors.shape != deviations.shape:
+        raise ValueError(
+            f"errors have the shape {errors.shape} and deviations have {deviations.shape}: give "
+            "one deviation for each error"
+        )
+    known = ~np.isnan(errors)
+    errors, deviations = errors[known], deviations[known]
+    if not errors.size:
+        raise ValueError("there are no errors: none is a number")
+    if not (np.isfinite(deviations).all() and (deviations > 0).all()):
+        raise ValueError("deviations must be positive, finite numbers")
+    return errors, deviations

@@ -1,0 +1,191 @@
+"""Where an image lies: against frames, and against another image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from ..imaging import register_frames
+from ._checks import check_frames, check_pair
+from ._sensor import USUAL_SIGMA, see_frame
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["align_image", "image_shift", "move_image", "spatial_shift"]
+
+# More frames than this don't tell it more exactly than what registration errs by for all alike.
+_MAX_FRAMES = 16
+
+# Steps of the refinement, how far it may go, and the step of numerical slopes, in LR pixels.
+_N_STEPS = 3
+_MAX_REFINEMENT = 0.3
+_STEP = 0.05
+
+# Pixels that an image is continued by, mirrored, before it is moved.
+_PADDING = 16
+
+
+def spatial_shift(
+    image: NDArray[Any],
+    frames: NDArray[Any],
+    quality_maps: NDArray[Any] | None = None,
+    shifts: NDArray[Any] | None = None,
+    *,
+    psf_sigma: Any = USUAL_SIGMA,
+) -> NDArray[np.float64]:
+    """How far an image lies from where its frames say that it should.
+
+    The image, seen through the sensor, is registered together with the frames. From there,
+    Gauss-Newton steps [1]_ lead to the shift at which it leaves least of all frames.
+
+    Parameters
+    ----------
+    image : array of shape (scale * h, scale * w)
+        Super-resolved image, in the unit of the frames.
+    frames : array of shape (t, h, w)
+        LR frames.
+    quality_maps : bool array of shape (t, h, w), default=None
+        True where a frame is clear. None: everywhere.
+    shifts : array of shape (t, 2), default=None
+        How far the content of each frame lies down and to the right of where the image should be,
+        in LR pixels. None: the image should lie in the middle of the frames.
+    psf_sigma : float or pair of float, default=0.4
+        Standard deviation of the sensor's Gaussian point spread function, in LR pixels.
+
+    Returns
+    -------
+    float64 array of shape (2,)
+        Down and right, in LR pixels. NaN if the image or all frames have too little structure to
+        be registered.
+
+    Raises
+    ------
+    ValueError
+        If shapes don't fit together or values are NaN where a frame is clear.
+
+    Notes
+    -----
+    0 does not prove that the image lies where the ground does: the frames may all lie wrong.
+
+    References
+    ----------
+    .. [1] S. Baker, I. Matthews, "Lucas-Kanade 20 years on: a unifying framework", International
+       Journal of Computer Vision 56(3), 221-255, 2004.
+    """
+    checked = check_frames(image, frames, quality_maps, shifts)
+    chosen = np.argsort(-checked.clear.sum(axis=(1, 2)), kind="stable")[:_MAX_FRAMES]
+    seen, inside = see_frame(checked.image, checked.scale, sigma=psf_sigma)
+    lr = np.concatenate([seen[None].astype(np.float32), checked.frames[chosen]])
+    found, placed = register_frames(lr, np.concatenate([inside[None], checked.clear[chosen]]))
+    used = placed[1:]
+    if not placed[0] or not used.any():
+        return np.full(2, np.nan)
+    chosen, places = chosen[used], found[1:][used].astype(np.float64)
+    wanted = places - places.mean(axis=0) if shifts is None else checked.shifts[chosen]
+    shift = np.median(found[0] - (places - wanted), axis=0)
+    frames, clear = checked.frames[chosen], checked.clear[chosen]
+    return _refined(shift, checked, frames, clear, wanted, psf_sigma)
+
+
+def _refined(start, checked, frames, clear, wanted, sigma):
+    """The shift near `start` at which the seen image fits the frames best."""
+    shift = start
+    for _ in range(_N_STEPS):
+        normal, right = np.zeros((2, 2)), np.zeros(2)
+        for frame, mask, place in zip(frames, clear, wanted - shift, strict=True):
+            part = _normal_equations(checked, frame, mask, place, sigma)
+            normal, right = normal + part[0], right + part[1]
+        step, *_ = np.linalg.lstsq(normal, right, rcond=None)
+        shift = shift + step
+        # Farther than registration errs: the images differ too much for the model to lead.
+        if not np.abs(shift - start).max() < _MAX_REFINEMENT:
+            return start
+    return shift
+
+
+def _normal_equations(checked, frame, mask, place, sigma):
+    """Of the step that the image's shift takes to fit a frame; gain and offset are eliminated."""
+    seen, inside = see_frame(checked.image, checked.scale, place, sigma)
+    slopes = []
+    for axis in np.eye(2):
+        before, after = (
+            see_frame(checked.image, checked.scale, place + sign * _STEP * axis, sigma)
+            for sign in (1, -1)
+        )
+        slopes.append((after[0] - before[0]) / (2 * _STEP))
+        inside &= before[1] & after[1]
+    used = mask & inside
+    base = np.stack([np.ones(used.sum()), seen[used]], axis=1)
+    values = np.stack([frame[used], *(slope[used] for slope in slopes)], axis=1)
+    fit, *_ = np.linalg.lstsq(base, values, rcond=None)
+    rest = values - base @ fit
+    terms = fit[1, 0] * rest[:, 1:]
+    return terms.T @ terms, terms.T @ rest[:, 0]
+
+
+def image_shift(
+    first: NDArray[Any], second: NDArray[Any], clear: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """How far the content of one image lies down and to the right of another's, in pixels.
+
+    Parameters
+    ----------
+    first, second : arrays of shape (H, W)
+        Images of one size.
+    clear : bool array of shape (H, W), default=None
+        Where both are to be compared. None: everywhere.
+
+    Returns
+    -------
+    float64 array of shape (2,)
+        Of `first` against `second`, at most 8 pixels along each axis; NaN if it cannot be told.
+    """
+    first, second, clear = check_pair(first, second, clear)
+    stack = np.stack([first, second]).astype(np.float32)
+    shifts, placed = register_frames(stack, np.stack([clear, clear]))
+    if not placed.all():
+        return np.full(2, np.nan)
+    return (shifts[0] - shifts[1]).astype(np.float64)
+
+
+def move_image(image: NDArray[Any], shift: Any) -> NDArray[np.float64]:
+    """Move the content of an image down and to the right, without blurring it.
+
+    Parameters
+    ----------
+    image : array of shape (H, W)
+    shift : pair of float
+        Down and right, in pixels. By whole pixels, no value changes but at the edges.
+
+    Returns
+    -------
+    float64 array of shape (H, W)
+        Beyond the edges it is continued as in a mirror.
+    """
+    padded = np.pad(np.asarray(image, np.float64), _PADDING, mode="symmetric")
+    moved = np.fft.ifft2(ndimage.fourier_shift(np.fft.fft2(padded), np.asarray(shift))).real
+    inside = slice(_PADDING, -_PADDING)
+    return moved[inside, inside]
+
+
+def align_image(
+    image: NDArray[Any], truth: NDArray[Any], clear: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """Move an image to where another one lies, by a part of a pixel and without blurring it.
+
+    Parameters
+    ----------
+    image, truth : arrays of shape (H, W)
+    clear : bool array of shape (H, W), default=None
+        Where they are compared. None: everywhere.
+
+    Returns
+    -------
+    float64 array of shape (H, W)
+        `image` as it was if no shift can be told.
+    """
+    shift = image_shift(image, truth, clear)
+    return move_image(image, -shift) if np.isfinite(shift).all() else np.asarray(image, np.float64)

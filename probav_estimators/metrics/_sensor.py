@@ -1,0 +1,112 @@
+"""What the sensor sees of an image: blur, square pixels, sub-pixel shifts; in NumPy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+from scipy.special import ndtr
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LEAST_SIGMA", "USUAL_SIGMA", "response", "see_frame"]
+
+#: Point spread functions in LR pixels: of a sensor that nothing is known of, and the sharpest.
+USUAL_SIGMA = 0.4
+LEAST_SIGMA = 0.05
+
+# Standard deviations of the point spread function that lie inside its reach.
+_REACH = 5.0
+
+
+def response(
+    n_pixels: int, scale: int, shift: float = 0.0, sigma: float = USUAL_SIGMA
+) -> sparse.csr_array:
+    """Weights of the HR pixels in each LR pixel along one axis.
+
+    Parameters
+    ----------
+    n_pixels : int
+        LR pixels.
+    scale : int
+        HR pixels for each LR pixel.
+    shift : float, default=0.0
+        How far the frame's content lies down or to the right of the image's, in LR pixels.
+    sigma : float, default=0.4
+        Standard deviation of the Gaussian point spread function, in LR pixels; at least 0.05. The
+        square pixel, one LR pixel wide, comes on top.
+
+    Returns
+    -------
+    sparse float64 array of shape (n_pixels, scale * n_pixels)
+        Each row sums to the part of the pixel's response that lies within the image.
+    """
+    sigma = max(float(sigma), LEAST_SIGMA)
+    n_cells = scale * n_pixels
+    # The content moved, so a pixel sees what lies before it.
+    middles = np.arange(n_pixels) + 0.5 - shift
+    reach = 0.5 + _REACH * sigma
+    first = np.floor(scale * (middles - reach)).astype(int)
+    cells = first[:, None] + np.arange(int(np.ceil(2 * scale * reach)) + 1)
+    edges = np.concatenate([cells, cells[:, -1:] + 1], axis=1) / scale - middles[:, None]
+    weights = np.diff(_cumulative_response(edges, sigma), axis=1)
+    weights *= (cells >= 0) & (cells < n_cells)
+    indptr = np.arange(0, cells.size + 1, cells.shape[1])
+    cells = np.clip(cells, 0, n_cells - 1)
+    matrix = sparse.csr_array(
+        (weights.ravel(), cells.ravel(), indptr), shape=(n_pixels, n_cells), dtype=np.float64
+    )
+    matrix.sum_duplicates()
+    return matrix
+
+
+def see_frame(
+    image: NDArray[Any],
+    scale: int,
+    shift: Any = (0.0, 0.0),
+    sigma: Any = USUAL_SIGMA,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """What a frame would show of an image, without noise.
+
+    Parameters
+    ----------
+    image : array of shape (scale * h, scale * w)
+        Each HR pixel is one value all over.
+    scale : int
+        HR pixels for each LR pixel.
+    shift : pair of float, default=(0.0, 0.0)
+        How far the frame's content lies down and to the right of the image's, in LR pixels.
+    sigma : float or pair of float, default=0.4
+        Standard deviation of the Gaussian point spread function, in LR pixels, along both axes or
+        each.
+
+    Returns
+    -------
+    frame : float64 array of shape (h, w)
+        In the unit of `image`.
+    inside : bool array of shape (h, w)
+        False where a pixel responds to what lies outside of the image; its value is then that of
+        what lies inside, or 0.
+    """
+    lengths = (length // scale for length in image.shape)
+    sigmas = np.broadcast_to(sigma, 2)
+    rows, columns = (
+        response(n, scale, float(s), float(width))
+        for n, s, width in zip(lengths, shift, sigmas, strict=True)
+    )
+    covered = [np.asarray(matrix.sum(axis=1)).ravel() for matrix in (rows, columns)]
+    seen = (columns @ (rows @ np.asarray(image, np.float64)).T).T
+    part = np.multiply.outer(*covered)
+    return np.divide(seen, part, out=np.zeros_like(seen), where=part > 0), part > 0.999
+
+
+def _cumulative_response(x, sigma):
+    """Integral, from the left up to `x`, of a box of width 1 blurred by a Gaussian."""
+
+    def ramp(u):
+        z = u / sigma
+        return sigma * (z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
+
+    return ramp(x + 0.5) - ramp(x - 0.5)

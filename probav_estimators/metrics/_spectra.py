@@ -1,0 +1,283 @@
+"""Comparison of two images by frequency: Fourier ring correlation, resolution, MTF."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from ._checks import check_pair
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "HALVES_THRESHOLD",
+    "TRUTH_THRESHOLD",
+    "effective_mtf",
+    "fourier_ring_correlation",
+    "resolution",
+    "transfer_function",
+]
+
+#: Correlation of the images of two halves of the frames at which that of all frames has a
+#: correlation of 1/2 with the truth: ``sqrt(2 * c / (1 + c))`` is 1/2 for c = 1/7.
+HALVES_THRESHOLD = 1 / 7
+#: Correlation of an image with the truth at which both have as much in common as not.
+TRUTH_THRESHOLD = 0.5
+
+# Hidden pixels are filled with what lies around them, weighted by a Gaussian of this many pixels.
+_FILLING = 4.0
+
+
+def fourier_ring_correlation(
+    first: NDArray[Any], second: NDArray[Any], clear: NDArray[Any] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Correlation of two images of one place by frequency.
+
+    In each ring of the Fourier plane, the correlation coefficient of both spectra [1]_ [2]_.
+
+    Parameters
+    ----------
+    first, second : arrays of shape (H, W)
+        Images that lie on each other, of at least 16 pixels along each axis.
+    clear : bool array of shape (H, W), default=None
+        Where both are to be compared. None: everywhere.
+
+    Returns
+    -------
+    frequencies : float64 array of shape (n,)
+        Middles of the rings, in cycles per pixel: up to 0.5, in steps of 1 / min(H, W).
+    correlation : float64 array of shape (n,)
+        From -1 to 1; about 0 for independent noise, and 0 where an image has nothing.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or are too small, values are NaN, or no pixel is clear.
+
+    See Also
+    --------
+    resolution : Where the correlation falls below a threshold.
+
+    Notes
+    -----
+    Images lose their mean and get a Hann window. Pixels that are not clear are filled smoothly,
+    each image from its own surroundings.
+
+    What both images have in common counts as detail, whether it is there or not: two images of one
+    network share what it always draws. A shift of one against the other lowers it.
+
+    References
+    ----------
+    .. [1] W. O. Saxton, W. Baumeister, "The correlation averaging of a regularly arranged bacterial
+       cell envelope protein", Journal of Microscopy 127(2), 127-138, 1982.
+    .. [2] R. P. J. Nieuwenhuizen et al., "Measuring image resolution in optical nanoscopy", Nature
+       Methods 10, 557-562, 2013.
+    """
+    rings = _Rings.of(first, second, clear)
+    energy = np.sqrt(rings.first * rings.second)
+    correlation = np.divide(rings.common, energy, out=np.zeros_like(energy), where=energy > 0)
+    return rings.frequencies, correlation
+
+
+def resolution(
+    first: NDArray[Any],
+    second: NDArray[Any],
+    threshold: float = HALVES_THRESHOLD,
+    clear: NDArray[Any] | None = None,
+) -> float:
+    """Finest period that two images have in common, by Fourier ring correlation.
+
+    Parameters
+    ----------
+    first, second : arrays of shape (H, W)
+        Images that lie on each other: those of two disjoint halves of the frames, or one and the
+        truth.
+    threshold : float, default=1/7
+        Correlation that is enough. 1/7 for two halves: there the image of all frames has a
+        correlation of 1/2 with the truth, ``sqrt(2 * c / (1 + c))``, if what the halves don't have
+        in common is independent noise [1]_. 0.5 against the truth itself.
+    clear : bool array of shape (H, W), default=None
+        Where both are to be compared. None: everywhere.
+
+    Returns
+    -------
+    float
+        Period in HR pixels at which the correlation first falls below the threshold: at least 2,
+        where it never does, and at most min(H, W), where no ring reaches it.
+
+    Raises
+    ------
+    ValueError
+        If `threshold` is not between 0 and 1, or for the reasons that
+        :func:`fourier_ring_correlation` has.
+
+    Notes
+    -----
+    The correlation is that of three neighbouring rings together, and linear between rings. A fixed
+    threshold takes no account of how many pixels a ring has [2]_, so small images scatter.
+
+    Of two halves it tells what is reproduced and not what is true: detail that a network draws
+    alike for both halves, and errors that all frames share, are taken for resolution. In four
+    simulated scenes the halves of a `FusionNet` agreed down to 2.1 pixels, and its images with the
+    truth down to 3.0. Against the truth, its own blur and noise are counted against the image.
+
+    References
+    ----------
+    .. [1] P. B. Rosenthal, R. Henderson, "Optimal determination of particle orientation, absolute
+       hand, and contrast loss in single-particle electron cryomicroscopy", Journal of Molecular
+       Biology 333(4), 721-745, 2003.
+    .. [2] M. van Heel, M. Schatz, "Fourier shell correlation threshold criteria", Journal of
+       Structural Biology 151(3), 250-262, 2005.
+    """
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold must lie between 0 and 1, got {threshold!r}")
+    rings = _Rings.of(first, second, clear).pooled()
+    energy = np.sqrt(rings.first * rings.second)
+    correlation = np.divide(rings.common, energy, out=np.zeros_like(energy), where=energy > 0)
+    below = correlation < threshold
+    if not below.any():
+        return 2.0
+    end = int(below.argmax())
+    if end == 0:
+        return float(1 / rings.frequencies[0])
+    start = end - 1
+    part = (correlation[start] - threshold) / (correlation[start] - correlation[end])
+    step = rings.frequencies[end] - rings.frequencies[start]
+    return float(1 / (rings.frequencies[start] + part * step))
+
+
+def transfer_function(
+    image: NDArray[Any], truth: NDArray[Any], clear: NDArray[Any] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How much of the truth's contrast an image has, by frequency.
+
+    In each ring of the Fourier plane, the slope of the regression of the image's spectrum on the
+    truth's [1]_: what is not in the truth has no part in it.
+
+    Parameters
+    ----------
+    image, truth : arrays of shape (H, W)
+        Images that lie on each other.
+    clear : bool array of shape (H, W), default=None
+        Where both are to be compared. None: everywhere.
+
+    Returns
+    -------
+    frequencies : float64 array of shape (n,)
+        In cycles per pixel, as for :func:`fourier_ring_correlation`.
+    transfer : float64 array of shape (n,)
+        1 where the contrast is that of the truth, 0 where there is nothing of it.
+
+    Raises
+    ------
+    ValueError
+        For the reasons that :func:`fourier_ring_correlation` has.
+
+    References
+    ----------
+    .. [1] G. D. Boreman, "Modulation transfer function in optical and electro-optical systems",
+       SPIE Press, 2001.
+    """
+    rings = _Rings.of(image, truth, clear)
+    return rings.frequencies, _slope(rings)
+
+
+def effective_mtf(
+    image: NDArray[Any],
+    truth: NDArray[Any],
+    scale: int,
+    clear: NDArray[Any] | None = None,
+) -> float:
+    """Modulation transfer of an image at the Nyquist frequency of its frames.
+
+    Parameters
+    ----------
+    image, truth : arrays of shape (H, W)
+        Images that lie on each other; a shift lowers the figure.
+    scale : int
+        HR pixels for each LR pixel.
+    clear : bool array of shape (H, W), default=None
+        Where both are to be compared. None: everywhere.
+
+    Returns
+    -------
+    float
+        The :func:`transfer_function` at ``0.5 / scale`` cycles per HR pixel. 1: full contrast; 0:
+        nothing. Above 1: sharpened beyond the truth.
+
+    Raises
+    ------
+    ValueError
+        If `scale` is less than 1, or for the reasons that :func:`fourier_ring_correlation` has.
+
+    Notes
+    -----
+    Of three neighbouring rings together. It is relative to the truth, which has an MTF of its own
+    and noise: noise of the truth lowers it. It says nothing of detail that is not in the truth: see
+    :func:`correctness`.
+    """
+    if scale < 1:
+        raise ValueError(f"scale must be at least 1, got {scale!r}")
+    rings = _Rings.of(image, truth, clear).pooled()
+    return float(np.interp(0.5 / scale, rings.frequencies, _slope(rings)))
+
+
+def _slope(rings):
+    return np.divide(
+        rings.common, rings.second, out=np.zeros_like(rings.common), where=rings.second > 0
+    )
+
+
+class _Rings(NamedTuple):
+    """Sums over rings of the Fourier plane, (n,): energies of both images, and common energy."""
+
+    frequencies: NDArray[np.float64]
+    common: NDArray[np.float64]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, first, second, clear):
+        first, second, clear = check_pair(first, second, clear)
+        size = min(first.shape)
+        if size < 16:
+            raise ValueError(f"images of shape {first.shape} are too small: 16 pixels are needed")
+        first, second = (_spectrum(image, clear) for image in (first, second))
+        down, right = (np.fft.fftfreq(length) for length in first.shape)
+        ring = np.rint(size * np.hypot(down[:, None], right)).astype(int).ravel()
+        n_rings = size // 2
+
+        def total(values):
+            return np.bincount(ring, values.ravel(), minlength=n_rings + 1)[1 : n_rings + 1]
+
+        return cls(
+            np.arange(1, n_rings + 1) / size,
+            total((first * second.conj()).real),
+            total(np.square(np.abs(first))),
+            total(np.square(np.abs(second))),
+        )
+
+    def pooled(self):
+        """Each ring with its two neighbours."""
+        sums = (np.convolve(values, np.ones(3), mode="same") for values in self[1:])
+        return _Rings(self.frequencies, *sums)
+
+
+def _spectrum(image, clear):
+    window = np.multiply.outer(*(np.hanning(length + 2)[1:-1] for length in image.shape))
+    image = _filled(image, clear)
+    return np.fft.fft2(window * (image - np.average(image, weights=window)))
+
+
+def _filled(image, clear):
+    """The image, with what surrounds them in place of pixels that are not clear."""
+    if clear.all():
+        return image
+    level = image[clear].mean()
+    weight = ndimage.gaussian_filter(clear.astype(np.float64), _FILLING)
+    # Far inside a cloud there is nothing around: the mean.
+    around = ndimage.gaussian_filter(np.where(clear, image - level, 0), _FILLING)
+    return np.where(clear, image, level + around / np.maximum(weight, 0.01))

@@ -1,0 +1,308 @@
+"""Quality reports: what they say of images whose quality is known, and of what cannot be had."""
+
+import numpy as np
+import pytest
+from _helpers import composed, quick_srcnn, small_scenes
+from scipy.ndimage import gaussian_filter
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from probav_estimators import (
+    BicubicBaseline,
+    BicubicUpscaler,
+    ClearanceSelector,
+    FrameRegistrar,
+    FusionNet,
+    InputComposer,
+    Scene,
+    cpsnr_scorer,
+    make_scenes,
+    probav_scorer,
+)
+from probav_estimators import report as report_module
+from probav_estimators.metrics import move_image
+from probav_estimators.report import (
+    FIGURES,
+    QualityReport,
+    consistency_scorer,
+    cssim_scorer,
+    quality_report,
+    resolution_scorer,
+)
+
+NEED_TRUTH = {"cpsnr", "score", "cssim", "improvement", "omission", "hallucination"}
+NEED_TRUTH |= {"resolution_truth", "mtf"}
+NEED_DEVIATIONS = {"coverage_68", "coverage_95", "sharpness", "error_retention"}
+
+
+class Told:
+    """An estimator that is told the truth, and what to make of it."""
+
+    def __init__(self, spoil=lambda image: image):
+        self.spoil = spoil
+        self.asked = []
+
+    def predict(self, X):
+        self.asked.append(len(X))
+        return [self.spoil(scene.hr) for scene in X]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Two scenes of area means in one place, with noise, some clouds, and eight frames."""
+    return small_scenes(2, shape=(32, 36), n_frames=8)
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return make_scenes(2, size=40, n_frames=8, random_state=1)
+
+
+@pytest.fixture(scope="module")
+def fusion():
+    return FusionNet.from_pretrained("simulated-x3", device="cpu", verbose=0)
+
+
+def known(record):
+    return {name for name in FIGURES if np.isfinite(record[name])}
+
+
+def test_the_truth_is_found_to_be_true(plain):
+    mean = quality_report(Told(), plain).mean
+    assert mean["cpsnr"] == pytest.approx(107.1, abs=0.1)
+    assert mean["cssim"] == pytest.approx(1) and mean["mtf"] == pytest.approx(1)
+    assert mean["resolution_truth"] == mean["resolution_halves"] == 2
+    assert mean["improvement"] > 0.9
+    assert mean["consistency"] == pytest.approx(1, abs=0.06)
+    assert mean["consistency_left_out"] == pytest.approx(1, abs=0.08)
+    assert abs(mean["shift_down"]) < 0.05 and abs(mean["shift_right"]) < 0.05
+
+
+def test_a_blurred_image_is_found_to_be_blurred(plain):
+    exact, blurred = (
+        quality_report(Told(spoil), plain).mean
+        for spoil in (lambda image: image, lambda image: gaussian_filter(image, 2.5))
+    )
+    assert blurred["mtf"] < 0.4
+    assert blurred["resolution_truth"] >= exact["resolution_truth"]
+    assert blurred["omission"] > exact["omission"] + 0.2
+    assert blurred["consistency"] > 1.15
+
+
+def test_a_moved_image_is_found_to_be_moved_and_consistent(plain):
+    mean = quality_report(Told(lambda image: move_image(image, (-1.2, 0.6))), plain).mean
+    assert mean["shift_down"] == pytest.approx(-0.4, abs=0.05)
+    assert mean["shift_right"] == pytest.approx(0.2, abs=0.05)
+    assert mean["consistency"] < 1.15
+    assert mean["mtf"] == pytest.approx(1, abs=0.05)
+
+
+def test_a_texture_that_is_always_drawn_is_taken_for_resolution(plain):
+    """What the docstrings warn of; the truth is not taken in."""
+    texture = 0.02 * np.random.default_rng(7).standard_normal(plain[0].hr.shape)
+    mean = quality_report(Told(lambda image: gaussian_filter(image, 3) + texture), plain).mean
+    assert mean["resolution_halves"] == 2
+    assert mean["resolution_truth"] > 4
+    assert mean["hallucination"] > 0.5
+
+
+def test_scores_are_those_of_the_scorers(simulated):
+    baseline = BicubicBaseline().fit(simulated)
+    mean = quality_report(baseline, simulated).mean
+    assert mean["cpsnr"] == pytest.approx(cpsnr_scorer(baseline, simulated))
+    assert mean["score"] == pytest.approx(-probav_scorer(baseline, simulated))
+    assert mean["cssim"] == pytest.approx(cssim_scorer(baseline, simulated))
+    assert mean["consistency"] == pytest.approx(-consistency_scorer(baseline, simulated))
+    assert mean["resolution_halves"] == pytest.approx(-resolution_scorer(baseline, simulated))
+    assert mean["improvement"] + mean["omission"] + mean["hallucination"] == pytest.approx(1)
+
+
+def test_a_fusion_leaves_less_of_its_frames_than_the_baseline(simulated, fusion):
+    baseline = BicubicBaseline().fit(simulated)
+    ours, theirs = (quality_report(one, simulated) for one in (fusion, baseline))
+    assert known(ours.scenes[0]) == FIGURES.keys()
+    assert known(theirs.scenes[0]) == FIGURES.keys() - NEED_DEVIATIONS
+    assert ours.mean["consistency"] < theirs.mean["consistency"]
+    assert ours.mean["consistency_left_out"] < theirs.mean["consistency_left_out"]
+    assert ours.mean["mtf"] > theirs.mean["mtf"]
+    assert 0 < ours.mean["error_retention"] < 1
+    assert ours.mean["coverage_68"] < ours.mean["coverage_95"] <= 1
+
+
+def test_a_pipeline_hands_on_the_wish_for_deviations(simulated, fusion):
+    pipe = make_pipeline(FrameRegistrar(), fusion)
+    assert known(quality_report(pipe, simulated[:1]).scenes[0]) == FIGURES.keys()
+
+
+def test_a_pipeline_of_a_net_is_reported_from_fewer_frames_too(plain):
+    pipe = make_pipeline(
+        ClearanceSelector(k=5), InputComposer(), BicubicUpscaler(scale=3), quick_srcnn()
+    ).fit(plain)
+    assert known(quality_report(pipe, plain[:1]).scenes[0]) == FIGURES.keys() - NEED_DEVIATIONS
+
+
+def test_scenes_that_are_composed_have_no_halves(plain):
+    scenes = composed(plain)
+    net = quick_srcnn().fit(scenes)
+    record = quality_report(net, scenes[:1]).scenes[0]
+    missing = NEED_DEVIATIONS | {"resolution_halves", "consistency_left_out"}
+    # Of an image that is hardly trained, no shift can be told.
+    missing |= {"shift_down", "shift_right"} - known(record)
+    assert known(record) == FIGURES.keys() - missing
+    with pytest.raises(ValueError, match="imgset0000 cannot be halved"):
+        resolution_scorer(net, scenes)
+
+
+def test_without_truth_the_frames_still_tell(plain, fusion):
+    scenes = [scene.without_truth() for scene in plain]
+    report = quality_report(fusion, scenes)
+    for record in report.scenes:
+        assert known(record) == FIGURES.keys() - NEED_TRUTH - NEED_DEVIATIONS
+        assert record["scale"] == 3 and record["n_frames"] == 8
+    assert "Not to be had: cPSNR (dB)" in str(report)
+
+
+def test_few_frames_have_no_halves(plain):
+    (scene,) = small_scenes(1, n_frames=3, shape=(20, 24))
+    record = quality_report(Told(), [scene]).scenes[0]
+    assert np.isnan(record["resolution_halves"]) and np.isnan(record["consistency_left_out"])
+    assert np.isfinite(record["consistency"])
+    with pytest.raises(ValueError, match="4 frames or more"):
+        resolution_scorer(Told(), [scene])
+
+
+def test_halves_share_no_frame_and_are_about_equally_clear(plain):
+    for scene in [*plain, *ClearanceSelector(k=20).transform(plain)]:
+        first, second = report_module._halves(scene)
+        assert len(first) == len(second) == 4 and not set(first) & set(second)
+        origins = [scene.frames.origins[half].tolist() for half in (first, second)]
+        assert sorted(origins[0] + origins[1]) == list(range(8))
+        clearance = scene.qm.sum(axis=(1, 2))
+        means = [clearance[half].mean() for half in (first, second)]
+        assert means[0] == pytest.approx(means[1], rel=0.01)
+
+
+def test_a_half_is_the_chosen_frames(simulated):
+    (scene,) = FrameRegistrar().transform(simulated[:1])
+    half = report_module._with_frames(scene, np.array([1, 4, 6]))
+    assert len(half) == 3
+    assert (half.lr == scene.lr[[1, 4, 6]]).all() and (half.qm == scene.qm[[1, 4, 6]]).all()
+    assert (half.shifts == scene.shifts[[1, 4, 6]]).all()
+    assert (half.true_shifts == scene.true_shifts[[1, 4, 6]]).all()
+    assert (half.frames.read_lr([2]) == scene.lr[[6]]).all()
+    assert half.fingerprint() != scene.fingerprint()
+    assert half.scale == scene.scale
+
+
+def test_one_scene_is_predicted_at_a_time(plain):
+    told = Told()
+    quality_report(told, plain * 2)
+    assert set(told.asked) == {1} and len(told.asked) == 3 * 4
+
+
+def test_a_known_point_spread_function_is_held_to(plain):
+    right, wrong = (
+        quality_report(Told(), plain, psf_sigma=sigma).mean["consistency"] for sigma in (0.05, 0.9)
+    )
+    assert right == pytest.approx(1, abs=0.06)
+    assert wrong > 1.2
+
+
+def test_truth_may_be_clouded(plain):
+    scene = plain[0]
+    assert not scene.sm.all()
+    clouded = Scene(
+        scene.lr, scene.qm, np.where(scene.sm, scene.hr, 0.9), scene.sm, name="imgset0001"
+    )
+    spoil = Told(lambda image: np.where(scene.sm, image, 0.3))
+    mean = quality_report(spoil, [clouded]).mean
+    assert mean["cssim"] == pytest.approx(1, abs=1e-3)
+    assert mean["mtf"] == pytest.approx(1, abs=0.08)
+    assert mean["improvement"] > 0.85
+
+
+def test_values_of_any_range_are_reported():
+    (scene,) = small_scenes(1, n_frames=5, shape=(24, 24))
+    wide = Scene(
+        10000 * scene.lr - 500,
+        scene.qm,
+        10000 * scene.hr - 500,
+        scene.sm,
+        name="wide",
+        value_range=(0, 10000),
+    )
+    record = quality_report(Told(), [wide]).scenes[0]
+    assert known(record) == FIGURES.keys() - NEED_DEVIATIONS
+    assert record["consistency"] == pytest.approx(1, abs=0.1)
+
+
+class TestDisplay:
+    @pytest.fixture
+    def report(self):
+        nan = float("nan")
+        records = []
+        for number in range(25):
+            record = {"name": f"<imgset{number}>", "band": None, "n_frames": 9, "scale": 3}
+            records.append(record | dict.fromkeys(FIGURES, nan) | {"cpsnr": 40.0 + number % 2})
+        records[0]["cpsnr"] = nan
+        return QualityReport("Net()", records)
+
+    def test_means_are_over_the_scenes_that_have_a_figure(self, report):
+        assert report.mean["cpsnr"] == pytest.approx(40.5)
+        assert report.count["cpsnr"] == 24
+        assert np.isnan(report.mean["mtf"]) and report.count["mtf"] == 0
+
+    def test_it_prints_as_a_table(self, report):
+        text = str(report)
+        assert text.startswith("Quality of Net() on 25 scenes\n")
+        assert "cPSNR (dB)  40.50 ↑      24  agreement with the truth" in text
+        assert "nan" not in text
+
+    def test_it_is_a_table_in_a_notebook(self, report):
+        page = report._repr_html_()
+        assert page.count("<tr>") == 1 + 1 + 20
+        assert "&lt;imgset1&gt;" in page and "<imgset" not in page and "and 5 scenes more" in page
+        assert "nan" not in page
+
+    def test_it_is_a_frame_of_pandas(self, report):
+        frame = report.to_frame()
+        assert frame.shape == (25, 4 + len(FIGURES))
+        assert frame.cpsnr.mean() == pytest.approx(report.mean["cpsnr"])
+
+
+class TestScorers:
+    def test_they_serve_cross_validation(self, plain):
+        for scorer in (consistency_scorer, cssim_scorer, resolution_scorer):
+            found = cross_val_score(BicubicBaseline(), plain, cv=2, scoring=scorer)
+            assert np.isfinite(found).all()
+
+    def test_greater_is_better(self, plain):
+        blurred = Told(lambda image: gaussian_filter(image, 2.5))
+        assert consistency_scorer(Told(), plain) > consistency_scorer(blurred, plain)
+        assert cssim_scorer(Told(), plain) > cssim_scorer(blurred, plain)
+
+    def test_following_the_noise_is_no_gain(self, plain, monkeypatch):
+        monkeypatch.setattr(report_module, "consistency", lambda *args, **options: 0.5)
+        assert consistency_scorer(Told(), plain) == -1
+
+    def test_truth_is_asked_for_where_it_is_needed(self, plain):
+        with pytest.raises(ValueError, match="has no HR image"):
+            cssim_scorer(Told(), [scene.without_truth() for scene in plain])
+
+
+def test_max_scenes_limits_the_work(plain):
+    assert len(quality_report(Told(), plain, max_scenes=1).scenes) == 1
+    with pytest.raises(ValueError, match="max_scenes must be at least 1"):
+        quality_report(Told(), plain, max_scenes=0)
+
+
+def test_wrong_input_is_said(plain):
+    with pytest.raises(ValueError, match="empty list"):
+        quality_report(Told(), [])
+
+    class Silent:
+        def predict(self, X):
+            return []
+
+    with pytest.raises(ValueError, match="predicted 0 images for scene imgset0000"):
+        quality_report(Silent(), plain)
