@@ -21,6 +21,12 @@ from .losses import MSELoss as MSELoss
 from .losses import ReprojectionLoss as ReprojectionLoss
 from .losses import SceneLoss as SceneLoss
 from .meta import PerBand as PerBand
+from .persistence import export_onnx as export_onnx
+from .persistence import load_model as load_model
+from .persistence import model_card as model_card
+from .persistence import onnx_inputs as onnx_inputs
+from .persistence import save_model as save_model
+from .persistence import write_stac_mlm as write_stac_mlm
 from .plotting import plot_comparison as plot_comparison
 from .preprocessing import BicubicUpscaler as BicubicUpscaler
 from .preprocessing import ClearanceSelector as ClearanceSelector

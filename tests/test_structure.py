@@ -19,6 +19,7 @@ ORDER = [
     {"losses", "preprocessing", "scoring", "datasets"},
     {"training", "baseline", "meta", "plotting", "report"},
     {"architectures"},
+    {"persistence"},
     {"published", "geo"},
     {"cli"},
     {"__main__"},

@@ -79,6 +79,7 @@ class FusionLayers(nn.Module):
         psf: torch.Tensor,
         blur: torch.Tensor,
         reference: torch.Tensor | None = None,
+        part: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Fuse frames.
 
@@ -100,6 +101,9 @@ class FusionLayers(nn.Module):
             Most probable mean of their squares, and its standard error; 0: it is known.
         reference : int tensor of shape (n,), default=None
             Which frame the image is to look like where the scene changes. None: the mean of all.
+        part : int tensor of shape (4,), default=None
+            First and last row and column, in LR pixels, of the part that is wanted of the image:
+            the learned layers see no more than that. None: all.
 
         Returns
         -------
@@ -110,6 +114,8 @@ class FusionLayers(nn.Module):
             evidence = _Evidence(
                 self.sensor, frames, weights, fractions, distortion, psf, blur, reference
             )
+        if part is not None:
+            evidence.crop(*part.tolist())
         image, hidden = evidence.first_guess, None
         for stage in self.stages:
             with torch.autocast(frames.device.type, enabled=False):
@@ -157,6 +163,11 @@ class _Evidence:
             ],
             dim=1,
         )
+
+    def crop(self, top, bottom, left, right):
+        """Leave out what lies outside of some rows and columns."""
+        for name in ("frames", "weights", "first_guess", "density", "coverage", "known"):
+            setattr(self, name, getattr(self, name)[..., top:bottom, left:right])
 
     def _mean_of(self, frames, kernels, otherwise):
         """Mean of the frames, moved onto the image; `otherwise` where none is clear."""

@@ -379,10 +379,10 @@ class FusionNet(SceneNet):
         -------
         list of FusedBlock
         """
-        windows: dict[tuple[int, ...], list[int]] = {}
+        windows: dict[Any, list[int]] = {}
         for number, block in enumerate(blocks):
             shape = tuple(part.stop - part.start for part in block.window)
-            windows.setdefault(shape, []).append(number)
+            windows.setdefault((shape, self._learned_part(block)), []).append(number)
         fused: dict[int, FusedBlock] = {}
         for numbers in windows.values():
             chosen = [blocks[number] for number in numbers]
@@ -443,24 +443,44 @@ class FusionNet(SceneNet):
             )
         return out
 
+    def _learned_part(self, block):
+        """First and last row and column of a window that its block depends on in learned layers."""
+        # Each stage has two convolutions a block and two more, and compares the image with frames;
+        # a last convolution makes standard deviations.
+        sensor = self.module_.sensor
+        reach = len(self.module_.stages) * (2 * self.depth_ + 2 + 2 * sensor.reach) + 1
+        ends = []
+        for part, wide in zip((block.rows, block.columns), block.window, strict=True):
+            first, last = max(part.start - reach, wide.start), min(part.stop + reach, wide.stop)
+            ends += [first - wide.start, last - wide.start]
+        return tuple(ends)
+
     def _fuse(self, scene, alignment, blocks, reference):
-        """Fused blocks whose windows have one shape."""
+        """Fused blocks whose windows, and the parts of these, have one shape."""
         images = variances = 0
         n_clear = []
+        part = self._learned_part(blocks[0])
         for chosen, turn, flip in _variants(alignment, self.n_augment, reference):
             samples = [self._read(scene, chosen, block.window, reference) for block in blocks]
             if not n_clear:
                 n_clear = [sample["weights"].sum(dim=0).numpy() for sample in samples]
-            turned = [(turn_sample(sample, turn, flip), {}) for sample in samples]
-            outputs = self.evaluation_step(collate_frames(turned)).cpu()
+            images_in, targets = collate_frames([(turn_sample(x, turn, flip), {}) for x in samples])
+            if self.n_augment == 1:
+                images_in["part"] = torch.tensor(part)
+            outputs = self.evaluation_step((images_in, targets)).cpu()
             # A flip is undone before the turns that came before it.
             outputs = turn_and_flip(turn_and_flip(outputs, 0, flip), -turn, False).numpy()
             images, variances = images + outputs[:, 0], variances + outputs[:, 1] ** 2
         images, deviations = images / self.n_augment, np.sqrt(variances / self.n_augment)
+        top, left = (part[0], part[2]) if self.n_augment == 1 else (0, 0)
         fused = []
         for number, block in enumerate(blocks):
-            inside = block.inside(self.scale_)
-            clear = n_clear[number][block.inside(1)].astype(np.uint16)
+            rows, columns = block.inside(1)
+            inside = tuple(
+                slice(self.scale_ * (axis.start - start), self.scale_ * (axis.stop - start))
+                for axis, start in ((rows, top), (columns, left))
+            )
+            clear = n_clear[number][rows, columns].astype(np.uint16)
             fused.append(FusedBlock(images[number][inside], deviations[number][inside], clear))
         return fused
 

@@ -1,0 +1,283 @@
+"""Nets as ONNX graphs, for programs with neither torch nor this package."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import pad
+from torch.overrides import TorchFunctionMode
+
+from ..architectures import FusionNet
+from ..files import replace_file
+from ..losses import SensorModel
+from ..version import __version__
+from ._graph import inputs_of, outputs_of, split_estimator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..scenes import Scene
+
+__all__ = ["export_onnx", "onnx_inputs"]
+
+# The oldest set of operators that has all that is needed, so that many runtimes know it.
+_OPSET = 18
+
+# Key of the metadata.
+_KEY = "probav_estimators"
+
+# Lengths of the axes that a graph is traced with, and others that it is tried with: a length that
+# became a constant is found.
+_TRACED = {"batch": 2, "frames": 3, "height": 19, "width": 22}
+_TRIED = {"batch": 3, "frames": 5, "height": 24, "width": 17}
+
+# Greatest difference to the net itself, in units of the image's contrast.
+_TOLERANCE = 1e-4
+
+
+def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write the graph of a fitted net as ONNX, once onnxruntime computes the same with it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A net, or a pipeline that ends in one.
+    path : path-like
+        It is replaced as a whole or not at all.
+
+    Raises
+    ------
+    ImportError
+        If onnx or onnxruntime is missing.
+    ValueError
+        If there is no single net, or what onnxruntime computes differs by more than 1e-4.
+
+    See Also
+    --------
+    onnx_inputs : The arrays that the graph takes.
+
+    Notes
+    -----
+    The graph computes in float32 with batch, number of frames (of FusionNet), height and width of
+    any length. Names, axes and units of what it takes and makes, and the steps that stand before
+    it, are JSON in its metadata, under "probav_estimators". Selection, registration and composition
+    of frames are no part of it, nor are tiles and `n_augment`: it makes one image of each sample
+    that it is given.
+    """
+    onnx, onnxruntime = _import_onnx()
+    steps, net = split_estimator(estimator)
+    _check_reference(net)
+    graph = _Graph(net)
+    model = onnx.load_model_from_string(graph.export())
+    about = json.dumps(_describe(steps, net), allow_nan=False)
+    model.metadata_props.add(key=_KEY, value=about)
+    onnx.checker.check_model(model)
+    content = model.SerializeToString()
+    graph.check(onnxruntime, content)
+    with replace_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def onnx_inputs(estimator: Any, scene: Scene) -> dict[str, NDArray[np.float32]]:
+    """The arrays that the graph of an estimator takes for a scene.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As for :func:`export_onnx`.
+    scene : Scene
+        As `predict` takes it.
+
+    Returns
+    -------
+    dict of float32 arrays
+        By the names of the graph's inputs: save them with ``numpy.savez(path, **arrays)``. Where
+        every frame is a sample of its own, the mean over the batch is the image.
+
+    Raises
+    ------
+    ValueError
+        If there is no single net, or it can't take the scene.
+
+    See Also
+    --------
+    export_onnx : Writes the graph.
+    """
+    steps, net = split_estimator(estimator)
+    _check_reference(net)
+    scenes = [scene]
+    for step in steps:
+        scenes = step.transform(scenes)
+    net.check_inputs(scenes)
+    dataset: Any = net.make_dataset(scenes)
+    images, _ = net.collate([dataset[number] for number in range(len(dataset))])
+    return {tensor.name: images[tensor.name].numpy() for tensor in inputs_of(net)}
+
+
+class _Graph(nn.Module):
+    """A net on the CPU whose inputs and outputs have an order, with operators that ONNX has."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.inputs, self.outputs = inputs_of(net), outputs_of(net)
+        self.scale = net.scale_
+        self.original = copy.deepcopy(net.module_).cpu().float().eval()
+        self.layers = copy.deepcopy(self.original)
+        for parent in list(self.layers.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, SensorModel):
+                    setattr(parent, name, _PlainSensorModel(child.scale))
+
+    def forward(self, *tensors):
+        return self._apply(self.layers, tensors)
+
+    def _apply(self, layers, tensors):
+        names = (tensor.name for tensor in self.inputs)
+        output = layers(**dict(zip(names, tensors, strict=True)))
+        return tuple(output[:, channel] for channel in range(len(self.outputs)))
+
+    def export(self):
+        """The graph, as bytes."""
+        content = io.BytesIO()
+        ports = [*self.inputs, *self.outputs]
+        named = {
+            tensor.name: {i: axis for i, axis in enumerate(tensor.axes) if isinstance(axis, str)}
+            for tensor in ports
+        }
+        with warnings.catch_warnings(), torch.no_grad(), _PlainOperators():
+            # The exporter that follows it takes minutes for FusionNet, to prove what sizes may be.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                self,
+                tuple(self.sample(_TRACED).values()),
+                content,
+                input_names=[tensor.name for tensor in self.inputs],
+                output_names=[tensor.name for tensor in self.outputs],
+                dynamic_axes=named,
+                opset_version=_OPSET,
+                dynamo=False,
+            )
+        return content.getvalue()
+
+    def check(self, onnxruntime, content):
+        """Raise a ValueError if onnxruntime computes something else than the net."""
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        for lengths in (_TRACED, _TRIED):
+            sample = self.sample(lengths)
+            with torch.no_grad():
+                expected = self._apply(self.original, tuple(sample.values()))
+            found = session.run(None, {name: x.numpy() for name, x in sample.items()})
+            for ours, theirs in zip(expected, found, strict=True):
+                error = float(np.abs(ours.numpy() - theirs).max())
+                if not error <= _TOLERANCE * max(1, float(ours.abs().max())):
+                    raise ValueError(
+                        f"onnxruntime {onnxruntime.__version__} computes something else than the "
+                        f"net, by up to {error:.3g}: nothing was written; try another version"
+                    )
+
+    def sample(self, lengths):
+        """Plausible tensors whose axes have these lengths."""
+        large = {f"hr_{axis}": self.scale * lengths[axis] for axis in ("height", "width")}
+        lengths = lengths | large
+        generator = torch.Generator().manual_seed(0)
+        sample = {}
+        for tensor in self.inputs:
+            shape = [lengths.get(axis, axis) for axis in tensor.axes]
+            low, high = _RANGES.get(tensor.name, (0.0, 1.0))
+            sample[tensor.name] = low + (high - low) * torch.rand(shape, generator=generator)
+        if "weights" in sample:
+            sample["weights"] = sample["weights"].round()
+        return sample
+
+
+# Values of the tensors of a sample, where these are not in [0, 1].
+_RANGES = {
+    "frames": (-2.0, 2.0),
+    "fractions": (-0.5, 0.5),
+    "distortion": (-0.1, 0.1),
+    "std": (0.01, 0.1),
+    "psf": (0.1, 0.5),
+    "blur": (0.01, 0.1),
+}
+
+
+class _PlainSensorModel(SensorModel):
+    """The sensor model without convolutions whose kernels are inputs: ONNX fixes their number."""
+
+    def see(self, image, kernels):
+        padded = pad(image, (self.reach,) * 4, mode="replicate")
+        return self._weigh(padded, kernels.flatten(2), image)
+
+    def back_project(self, frames, kernels):
+        adjoint = kernels.flip((-2, -1)).transpose(1, 2).flatten(2)
+        return self._weigh(pad(frames, (self.reach,) * 4), adjoint, frames)
+
+    def _weigh(self, padded, kernels, images):
+        """Weighted sums over what surrounds each pixel."""
+        height, width = images.shape[-2:]
+        places = range(2 * self.reach + 1)
+        seen = [padded[..., i : i + height, j : j + width] for i in places for j in places]
+        return (kernels @ torch.stack(seen, dim=2).flatten(1, 2).flatten(2)).unflatten(
+            2, (height, width)
+        )
+
+
+class _PlainOperators(TorchFunctionMode):
+    """Says in other operators what ONNX has none for."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is torch.Tensor.diff and kwargs == {"dim": -1}:
+            return args[0][..., 1:] - args[0][..., :-1]
+        return function(*args, **kwargs)
+
+
+def _describe(steps, net):
+    def ports(tensors):
+        return [
+            {
+                "name": tensor.name,
+                "shape": list(tensor.axes),
+                "dtype": "float32",
+                "description": tensor.description,
+            }
+            for tensor in tensors
+        ]
+
+    return {
+        "package_version": __version__,
+        "estimator": type(net).__name__,
+        "scale": net.scale_,
+        "steps": [" ".join(repr(step).split()) for step in steps],
+        "inputs": ports(inputs_of(net)),
+        "outputs": ports(outputs_of(net)),
+    }
+
+
+def _check_reference(net):
+    if isinstance(net, FusionNet) and net.reference != "middle":
+        raise ValueError(
+            f"reference={net.reference!r} is chosen scene by scene, which a graph cannot: call "
+            'set_params(reference="middle") first'
+        )
+
+
+def _import_onnx():
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "export_onnx needs onnx and onnxruntime: pip install probav_estimators[onnx]"
+        ) from error
+    return onnx, onnxruntime

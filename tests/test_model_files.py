@@ -1,0 +1,625 @@
+"""Models in files: what was saved is what is loaded, and what else a file holds is refused."""
+
+import copy
+import json
+import os
+import pickle
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from _helpers import small_scenes, weights_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from skorch.callbacks import EpochScoring
+
+from probav_estimators import (
+    FSRCNN,
+    SRCNN,
+    SRVGG16,
+    AdversarialLoss,
+    BicubicBaseline,
+    BicubicUpscaler,
+    ClearanceSelector,
+    CPSNRLoss,
+    FrameRegistrar,
+    FusionNet,
+    InputComposer,
+    PerBand,
+    ReprojectionLoss,
+    Scene,
+    SRCNNEx,
+    SRResNet,
+    cpsnr_scorer,
+)
+from probav_estimators.persistence import load_model, model_card, save_model, write_stac_mlm
+from probav_estimators.training import Weights, load_weights, save_weights
+
+QUICK = {"max_epochs": 1, "batch_size": 4, "train_split": None, "random_state": 0, "verbose": 0}
+SCENES = small_scenes(2)
+
+
+def pipeline(net, *, mode="lr", frames="stack", upscale=None):
+    upscale = "passthrough" if net.upscales else BicubicUpscaler(scale=3)
+    steps = [
+        ("select", ClearanceSelector(k=3)),
+        ("register", FrameRegistrar(max_shift=2.0)),
+        ("compose", InputComposer(mode=mode, frames=frames)),
+        ("upscale", upscale),
+        ("sr", net),
+    ]
+    return Pipeline(steps)
+
+
+def composed(scenes=SCENES):
+    return make_pipeline(ClearanceSelector(k=3), InputComposer()).fit_transform(scenes)
+
+
+def fsrcnn(**params):
+    return FSRCNN(**{**QUICK, **params})
+
+
+def in_bands(scenes=SCENES):
+    return [
+        Scene(s.lr, s.qm, s.hr, s.sm, name=s.name, band=band)
+        for s, band in zip(scenes, ("RED", "NIR"), strict=True)
+    ]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def net():
+    return fsrcnn(residual=True).fit(composed())
+
+
+def through_file(estimator, path):
+    save_model(estimator, path)
+    return load_model(path)
+
+
+def assert_same_predictions(found, expected, scenes=SCENES):
+    for ours, theirs in zip(found.predict(scenes), expected.predict(scenes), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+class TestWhatIsSavedIsLoaded:
+    @pytest.mark.parametrize(
+        "pipe",
+        [
+            pipeline(SRCNN(**QUICK, residual=True), mode="concat"),
+            pipeline(SRCNNEx(**QUICK, predict_clearance=False)),
+            pipeline(SRVGG16(**QUICK), frames="single"),
+            pipeline(fsrcnn(activation="elu", deconv_kernel_size=5)),
+            pipeline(SRResNet(**QUICK, n_blocks=1, n_features=4, residual=True), mode="combine"),
+        ],
+        ids=lambda pipe: type(pipe[-1]).__name__,
+    )
+    def test_pipelines_of_every_architecture(self, pipe, path):
+        pipe = clone(pipe).fit(SCENES)
+        loaded = through_file(pipe, path)
+        assert repr(loaded) == repr(pipe)
+        assert_same_predictions(loaded, pipe)
+
+    def test_fusion_net_with_its_calibration(self, path):
+        net = FusionNet.from_pretrained("simulated-x3", verbose=0, n_augment=2).calibrate(SCENES)
+        loaded = through_file(net, path)
+        assert (loaded.weights, loaded.scale_) == ("simulated-x3", 3)
+        for ours, theirs in zip(
+            loaded.predict(SCENES, return_std=True),
+            net.predict(SCENES, return_std=True),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+    def test_fusion_net_of_a_file_of_weights_that_is_gone(self, path, tmp_path):
+        FusionNet(scale=3, width=2, depth=1).initialize().save_pretrained(tmp_path / "w")
+        net = FusionNet.from_pretrained(tmp_path / "w", verbose=0)
+        save_model(net, path)
+        (tmp_path / "w").unlink()
+        loaded = load_model(path)
+        assert loaded.weights == tmp_path / "w"
+        assert_same_predictions(loaded, net)
+        with pytest.raises(FileNotFoundError, match="nor a file"):
+            loaded.fit(SCENES)
+
+    def test_the_baseline(self, path):
+        assert through_file(BicubicBaseline().fit(SCENES), path).scale_ == 3
+        assert_same_predictions(load_model(path), BicubicBaseline().fit(SCENES))
+
+    def test_one_estimator_a_band(self, path):
+        scenes = in_bands()
+        model = PerBand(pipeline(fsrcnn()), n_jobs=1).fit(scenes)
+        loaded = through_file(model, path)
+        assert loaded.bands_ == ["NIR", "RED"]
+        assert_same_predictions(loaded, model, scenes)
+        assert_same_predictions(loaded.fit(scenes), model, scenes)
+
+    def test_frozen_estimators_and_the_best_of_a_search(self, path, net):
+        search = GridSearchCV(
+            pipeline(fsrcnn()), {"sr__lr": [1e-3]}, cv=2, scoring=cpsnr_scorer
+        ).fit(SCENES)
+        assert_same_predictions(through_file(search.best_estimator_, path), search)
+        frozen = FrozenEstimator(net)
+        assert_same_predictions(through_file(frozen, path), frozen, composed())
+
+    def test_what_a_training_began_with(self, path, net):
+        tuned = fsrcnn(residual=True, start_from=FrozenEstimator(net), lr=1e-5).fit(composed())
+        loaded = through_file(tuned, path)
+        assert torch.equal(weights_of(loaded.start_from.estimator), weights_of(net))
+        assert torch.equal(weights_of(loaded.fit(composed())), weights_of(tuned))
+
+    def test_weights_of_vgg16_given_as_tensors(self, path):
+        layers = SRVGG16(**QUICK).build_layers(3, 2, 3)
+        names = {"features.2": 4, "features.5": 6, "features.7": 8}
+        state = {
+            f"{name}.{kind}": value.detach()
+            for name, at in names.items()
+            for kind, value in layers[at].named_parameters()
+        }
+        pipe = pipeline(SRVGG16(**QUICK, vgg_weights=state)).fit(SCENES)
+        loaded = through_file(pipe, path)
+        assert torch.equal(loaded[-1].vgg_weights["features.5.bias"], state["features.5.bias"])
+        assert torch.equal(weights_of(loaded.fit(SCENES)[-1]), weights_of(pipe[-1]))
+
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"optimizer": torch.optim.AdamW, "optimizer__weight_decay": 0.1},
+            {"optimizer": "SGD", "optimizer__momentum": np.float32(0.5)},
+            {"optimizer__betas": (0.8, 0.9), "callbacks__divergence": None},
+            {"criterion": torch.nn.L1Loss},
+            {"criterion": AdversarialLoss, "criterion__adversarial_weight": 0.5},
+            {"criterion": CPSNRLoss(norm=40.0, border=1), "callbacks": []},
+            {"device": torch.device("cpu"), "max_epochs": np.int64(1)},
+        ],
+        ids=lambda params: " ".join(params),
+    )
+    def test_parameters(self, params, path):
+        net = fsrcnn(**params).fit(composed())
+        loaded = through_file(net, path)
+        params = loaded.get_params(deep=False)
+        for name, value in net.get_params(deep=False).items():
+            found = params[name]
+            if isinstance(value, torch.nn.Module):
+                assert type(found) is type(value)
+                assert vars(found).items() >= {"norm": 40.0, "border": 1}.items()
+            else:
+                assert found == (str(value) if isinstance(value, torch.device) else value)
+        assert_same_predictions(loaded, net, composed())
+
+    def test_a_point_spread_function_that_was_estimated(self, path):
+        net = FusionNet(width=2, depth=1, scale=3, criterion=ReprojectionLoss(0.4), **QUICK)
+        assert through_file(net.fit(SCENES), path).psf_sigma_ == 0.4
+
+    def test_history(self, net, path):
+        loaded = through_file(net, path)
+        assert loaded.history[-1, "train_loss"] == net.history[-1, "train_loss"]
+
+    def test_places_on_this_machine_are_left_out(self, path, tmp_path):
+        net = fsrcnn(history_csv=tmp_path / "h.csv", resume=tmp_path / "c").fit(composed())
+        loaded = through_file(net, path)
+        assert (loaded.history_csv, loaded.resume) == (None, None)
+        assert str(tmp_path) not in path.read_bytes().decode("latin1")
+
+
+class TestGoingOn:
+    def test_fit_and_partial_fit(self, net, path):
+        loaded = through_file(net, path)
+        loaded.partial_fit(composed())
+        assert len(loaded.history) == 2
+        assert not torch.equal(weights_of(loaded), weights_of(net))
+        loaded.fit(composed())
+        assert torch.equal(weights_of(loaded), weights_of(net))
+
+    def test_a_loaded_net_can_be_saved_cloned_copied_and_pickled(self, net, path):
+        loaded = through_file(through_file(net, path), path)
+        for other in (loaded, copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded))):
+            assert_same_predictions(other, net, composed())
+        assert repr(clone(loaded)) == repr(net)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+    def test_what_was_trained_on_a_gpu_loads_without_one(self, net, path):
+        save_model(net, path)
+        rewrite(path, lambda model: model["params"].update(device="cuda:1"))
+        loaded = load_model(path)
+        assert (loaded.get_params()["device"], loaded.device) == ("auto", "cpu")
+        assert_same_predictions(loaded, net, composed())
+
+    def test_the_device_can_be_chosen(self, net, path, device):
+        save_model(net, path)
+        loaded = load_model(path, device=device)
+        assert {p.device.type for p in loaded.module_.parameters()} == {device}
+
+    def test_global_random_state_is_left_alone(self, net, path):
+        torch.manual_seed(3)
+        before = torch.get_rng_state()
+        through_file(net, path)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+class OtherNet(FSRCNN):
+    pass
+
+
+class TestWhatCannotBeWritten:
+    def refuses(self, path, estimator, message):
+        path.write_text("before")
+        with pytest.raises(ValueError, match=message):
+            save_model(estimator, path)
+        assert path.read_text() == "before"
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_classes_that_are_not_known(self, path, net):
+        self.refuses(path, OtherNet(**QUICK).fit(composed()), "^OtherNet is no class .*pickle")
+        pipe = make_pipeline(FunctionTransformer(), BicubicBaseline()).fit(SCENES)
+        self.refuses(path, pipe, "steps of Pipeline is FunctionTransformer")
+        self.refuses(path, object(), "object is no class")
+        search = GridSearchCV(BicubicBaseline(), {"scale": [3]}, scoring=cpsnr_scorer)
+        self.refuses(path, search, "GridSearchCV is no class .*save its best_estimator_")
+
+    @pytest.mark.parametrize(
+        ("name", "value", "remedied"),
+        [
+            ("callbacks", [("mine", EpochScoring(cpsnr_scorer))], None),
+            ("criterion", partial(CPSNRLoss, border=1), CPSNRLoss),
+            ("train_split", lambda scenes, y=None: (scenes, scenes), 0.5),
+            ("random_state", np.random.RandomState(0), 3),
+        ],
+    )
+    def test_parameters_are_named_with_a_remedy(self, path, name, value, remedied):
+        net = fsrcnn(**{name: value})
+        if name != "callbacks":
+            net.fit(composed())
+        else:
+            net.fit(composed()).set_params(verbose=0)
+        self.refuses(path, net, rf"the parameter {name} of FSRCNN is .*(call|give)")
+        net.set_params(**{name: remedied})
+        assert_same_predictions(through_file(net, path), net, composed())
+
+    def test_the_cache_of_a_pipeline(self, path, tmp_path):
+        pipe = pipeline(fsrcnn()).fit(SCENES).set_params(memory=str(tmp_path))
+        self.refuses(path, pipe, r"memory of Pipeline is .*set_params\(memory=None\)")
+
+    def test_nets_that_are_not_fitted_or_diverged(self, path, net):
+        with pytest.raises(NotFittedError):
+            save_model(pipeline(fsrcnn()), path)
+        diverged = copy.deepcopy(net)
+        with torch.no_grad():
+            diverged.module_.head.bias[0] = torch.nan
+        self.refuses(path, diverged, "holds NaN or infinity")
+
+    def test_parameters_that_ask_for_other_layers(self, path, net):
+        changed = copy.deepcopy(net).set_params(activation="elu")
+        self.refuses(path, changed, r"layers that have .*ReLU.* now ask for .*ELU.*set them back")
+
+
+def rewrite(path, change, **state):
+    """Change the model in a file, whose checksum is made to fit."""
+    weights = load_weights(path)
+    model = json.loads(weights.layout["model"])
+    changed = change(model)
+    model = changed if changed is not None else model
+    layout = weights.layout | {"model": model if isinstance(model, str) else json.dumps(model)}
+    save_weights(Weights(weights.state | state, weights.architecture, layout), path)
+
+
+@pytest.fixture(scope="module")
+def sound(net, tmp_path_factory):
+    """The file of a small net; not to be changed."""
+    path = tmp_path_factory.mktemp("sound") / "sound.safetensors"
+    save_model(net, path)
+    return path
+
+
+@pytest.fixture
+def content(sound):
+    return sound.read_bytes()
+
+
+class TestHostileFiles:
+    def refuses(self, path, message=""):
+        with pytest.raises(ValueError, match=rf"model\.safetensors.*{message}"):
+            load_model(path)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "os.system",
+            "builtins.eval",
+            "../../evil",
+            "torch.load",
+            "",
+            "SceneNet",
+            3,
+            None,
+            ["FSRCNN"],
+        ],
+    )
+    @pytest.mark.parametrize("kind", ["class", "loss", "estimator"])
+    def test_names_that_are_not_in_the_list(self, path, content, name, kind):
+        path.write_bytes(content)
+        node = {kind: name, "params": {}, "fitted": {}}
+        rewrite(path, lambda model: model["params"].update(criterion=node))
+        self.refuses(path, "is no class that a model may have")
+        rewrite(path, lambda model: node)
+        self.refuses(path)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"params": {"deconv_kernel_size": 10**9}},
+            {"params": {"mapping_kernel_size": 10**12 + 1}},
+            {"params": {"activation": "__import__('os').system('x')"}},
+            {"params": {"lr": {"float": "nan"}}},
+            {"params": {"verbose": "loud"}},
+            {"params": {"resume": "/tmp/elsewhere"}},
+            {"params": {"history_csv": {"path": "/tmp/elsewhere"}}},
+            {"params": {"module": 3}},
+            {"params": {"__class__": "x"}},
+            {"params": {"iterator_train": "x"}},
+            {"params": {"callbacks": ["os.system"]}},
+            {"params": {"device": "nowhere"}},
+            {"fitted": {"scale_": 10**9}},
+            {"fitted": {"scale_": 10**400}},
+            {"fitted": {"scale_": -3}},
+            {"fitted": {"scale_": "3"}},
+            {"fitted": {"scale_": None}},
+            {"fitted": {"n_channels_in_": 2**62}},
+            {"fitted": {"n_channels_in_": 4.0}},
+            {"fitted": {"residual_": False}},
+            {"fitted": {"std_": None}},
+            {"fitted": {"std_": "much"}},
+            {"fitted": {"module_": 3}},
+            {"fitted": {"__class__": 3}},
+            {"fitted": {"predict": 3}},
+        ],
+        ids=str,
+    )
+    def test_values_that_no_net_has(self, path, content, change):
+        path.write_bytes(content)
+
+        def put(model):
+            for part, values in change.items():
+                inner = model[part]
+                (inner if part == "params" else inner["dict"]).update(values)
+
+        rewrite(path, put)
+        self.refuses(path)
+
+    @pytest.mark.parametrize(
+        ("kind", "params"), [(SRResNet, {"n_blocks": 10**12}), (FusionNet, {"depth": 1})]
+    )
+    def test_more_layers_than_the_file_has_are_not_made(self, path, kind, params):
+        if kind is FusionNet:
+            net = FusionNet(scale=3, width=2, depth=1, verbose=0).initialize()
+        else:
+            net = SRResNet(n_blocks=1, n_features=2, **QUICK).fit(composed())
+        save_model(net, path)
+
+        def put(model):
+            model["params"].update(params)
+            if kind is FusionNet:
+                model["fitted"]["dict"]["depth_"] = 10**12
+
+        rewrite(path, put)
+        self.refuses(path, "more layers than the file has weights for")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "{", "null", "3", "[]", "{}", "NaN", '{"a": NaN}', "[" * 10**5),
+            *('{"tuple":' * 10**4, '{"tuple": [' * 100 + "]}" * 100, "1" * 10**4),
+            '{"estimator": "FSRCNN"}',
+        ],
+        ids=lambda text: text[:12],
+    )
+    def test_text_that_is_no_model(self, path, content, text):
+        path.write_bytes(content)
+        rewrite(path, lambda model: text)
+        self.refuses(path)
+
+    @pytest.mark.parametrize("name", ["scale_", "residual_", "predict_clearance_", "n_frames_in_"])
+    def test_values_that_are_missing(self, path, content, name):
+        path.write_bytes(content)
+        rewrite(path, lambda model: model["fitted"]["dict"].pop(name) and None)
+        self.refuses(path)
+
+    def test_losses_with_layers_of_any_size_are_not_made(self, path, content):
+        path.write_bytes(content)
+        params = {
+            "criterion": {"class": "torch.nn.AdaptiveLogSoftmaxWithLoss"},
+            **{"criterion__in_features": 10**6, "criterion__n_classes": 10**6},
+        }
+        rewrite(path, lambda model: model["params"].update(params))
+        self.refuses(path, "is no class that a model may have")
+
+    def test_tensors_that_are_missing_too_many_or_named_twice(self, path, content):
+        path.write_bytes(content)
+        rewrite(path, lambda model: None, more=torch.ones(3))
+        self.refuses(path, "the tensor more belongs to nothing")
+        path.write_bytes(content)
+        rewrite(path, lambda model: model.update(module="1"))
+        self.refuses(path, "do not fit the net")
+        path.write_bytes(content)
+        rewrite(path, lambda model: model["params"].update(start_from=copy.deepcopy(model)))
+        self.refuses(path)
+
+    def test_newer_formats_and_files_of_weights(self, path, tmp_path):
+        save_weights(Weights({}, "model", {"model_format": 2, "model": "?"}), path)
+        self.refuses(path, "format 2.*upgrade probav_estimators")
+        FusionNet.from_pretrained("simulated-x3").save_pretrained(path)
+        self.refuses(path, "no model: use FusionNet.from_pretrained")
+        with pytest.raises(FileNotFoundError, match="is no file"):
+            load_model(tmp_path / "nothing")
+
+    def test_other_versions_are_told(self, path, content, monkeypatch):
+        path.write_bytes(content)
+        monkeypatch.setattr("probav_estimators.training._weights.__version__", "9.1")
+        rewrite(path, lambda model: None)
+        with pytest.warns(UserWarning, match=r"model\.safetensors was written by version 9\.1"):
+            load_model(path)
+
+    @pytest.mark.parametrize("dump", [pickle.dump, torch.save])
+    def test_a_pickle_runs_nothing(self, tmp_path, path, dump):
+        marker = tmp_path / "marker"
+
+        class Hostile:
+            def __reduce__(self):
+                return os.mkdir, (str(marker),)
+
+        with path.open("wb") as file:
+            dump(Hostile(), file)
+        self.refuses(path)
+        assert not marker.exists()
+
+    def test_metadata_is_all_that_is_not_numbers(self, path, content):
+        path.write_bytes(content)
+        with safe_open(path, framework="pt") as file:
+            assert file.metadata().keys() == {
+                *("format_version", "package_version", "architecture", "layout", "checksum"),
+            }
+
+
+FUZZ = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["tuple", "dict", "float", "path", "tensor", "class", "loss", "estimator", "params"]
+            ),
+            inner | st.sampled_from(["FSRCNN", "Pipeline", "torch.optim.LBFGS", "0.head.bias"]),
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+def places_in(node, here=()):
+    """Where each value of a model is, from its root."""
+    yield here
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from places_in(value, (*here, key))
+
+
+class TestFuzz:
+    def assert_refused_or_an_estimator(self, path):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                loaded = load_model(path)
+        except ValueError as error:
+            message = str(error)
+        else:
+            assert hasattr(loaded, "fit")
+            return
+        assert str(path) in message
+
+    @FUZZ
+    @given(data=st.data())
+    def test_one_value_of_the_model_is_another(self, path, sound, data):
+        path.write_bytes(sound.read_bytes())
+
+        def put(model):
+            place = data.draw(st.sampled_from([p for p in places_in(model) if p]))
+            *outer, last = place
+            for key in outer:
+                model = model[key]
+            if isinstance(model, dict) and data.draw(st.booleans()):
+                value = model.pop(last)
+                if data.draw(st.booleans()):
+                    model[data.draw(st.text(max_size=8))] = value
+            else:
+                model[last] = data.draw(VALUES)
+
+        rewrite(path, put)
+        self.assert_refused_or_an_estimator(path)
+
+    @FUZZ
+    @given(data=st.data())
+    def test_flipped_bits_are_found(self, path, sound, data):
+        content = sound.read_bytes()
+        mutant = bytearray(content)
+        n_header = int.from_bytes(content[:8], "little")
+        last = data.draw(st.sampled_from([7, 8 + n_header, len(content) - 1]))
+        mutant[data.draw(st.integers(0, last))] ^= 1 << data.draw(st.integers(0, 7))
+        path.write_bytes(mutant)
+        with pytest.raises(ValueError, match=r"model\.safetensors"):
+            load_model(path)
+
+    @pytest.mark.parametrize("part", np.linspace(0, 1, 12, endpoint=False))
+    def test_truncated_files(self, path, content, part):
+        path.write_bytes(content[: int(part * len(content))])
+        with pytest.raises(ValueError, match=r"model\.safetensors"):
+            load_model(path)
+
+
+class TestCards:
+    def test_front_matter_and_sections(self, net):
+        card = model_card(
+            net, name="x | y", training_data="Simulated scenes.", scores={"N / cPSNR": 0.9}
+        )
+        front, body = card.removeprefix("---\n").split("---\n", maxsplit=1)
+        fields = dict(line.split(": ", 1) for line in front.splitlines())
+        assert json.loads(fields["license"]) == "bsd-3-clause"
+        assert {"super-resolution", "fsrcnn"} <= set(json.loads(fields["tags"]))
+        assert json.loads(fields["metrics"]) == ["N / cPSNR"]
+        assert body.startswith("# x | y\n")
+        assert "| N / cPSNR | 0.9000 |" in body
+        assert f"scale 3, {sum(p.numel() for p in net.module_.parameters()):,} parameters" in body
+        assert "Simulated scenes." in body and "load_model" in body and "Limitations" in body
+
+    @pytest.mark.parametrize("href", ["./m.safetensors", "./m.onnx"])
+    def test_stac_item_has_the_fields_that_the_extension_requires(self, net, tmp_path, href):
+        write_stac_mlm(net, tmp_path / "item.json", name="fsrcnn-x3", href=href)
+        item = json.loads((tmp_path / "item.json").read_text())
+        assert (item["type"], item["id"]) == ("Feature", "fsrcnn-x3")
+        fields = item["properties"]
+        assert fields["mlm:tasks"] == ["super-resolution"]
+        assert (fields["mlm:architecture"], fields["mlm:framework"]) == ("FSRCNN", "PyTorch")
+        assert fields["mlm:pretrained"] is False and fields["mlm:pretrained_source"] is None
+        assert item["assets"]["model"]["roles"] == ["mlm:model"]
+        assert item["assets"]["model"]["mlm:artifact_type"]
+        for structure in [
+            *(part["input"] for part in fields["mlm:input"]),
+            *(part["result"] for part in fields["mlm:output"]),
+        ]:
+            assert len(structure["shape"]) == len(structure["dim_order"])
+            assert len(set(structure["dim_order"])) == len(structure["dim_order"])
+        names = [part["name"] for part in fields["mlm:input"]]
+        assert names == (["inputs", "mean"] if "onnx" in href else ["frames", "quality_maps"])
+
+    def test_of_what_has_no_net(self, tmp_path):
+        model = PerBand(BicubicBaseline()).fit(in_bands())
+        write_stac_mlm(model, tmp_path / "item.json", name="baseline")
+        fields = json.loads((tmp_path / "item.json").read_text())["properties"]
+        assert (fields["mlm:architecture"], fields["mlm:total_parameters"]) == ("PerBand", 0)
+        assert "PerBand(estimator=BicubicBaseline())" in model_card(model, name="baseline")
+
+    @pytest.mark.parametrize("wrong", [{"name": "a b/c"}, {"name": "ok1", "href": "m.pt"}])
+    def test_names_that_a_catalogue_cannot_have(self, net, tmp_path, wrong):
+        with pytest.raises(ValueError, match="must"):
+            write_stac_mlm(net, Path(tmp_path) / "item.json", **wrong)
+        assert list(tmp_path.iterdir()) == []

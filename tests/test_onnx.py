@@ -1,0 +1,219 @@
+"""Graphs compute in onnxruntime what the nets compute, for every length of every free axis."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from _helpers import small_scene, small_scenes
+from sklearn.pipeline import make_pipeline
+
+from probav_estimators import (
+    FSRCNN,
+    SRCNN,
+    SRVGG16,
+    BicubicBaseline,
+    BicubicUpscaler,
+    ClearanceSelector,
+    FusionNet,
+    InputComposer,
+    PerBand,
+    SRCNNEx,
+    SRResNet,
+    make_scenes,
+)
+from probav_estimators.persistence import export_onnx, load_model, onnx_inputs, save_model
+
+pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+QUICK = {
+    "max_epochs": 1,
+    "batch_size": 4,
+    "train_split": None,
+    "compute_dtype": "float32",
+    "device": "cpu",
+    "random_state": 0,
+    "verbose": 0,
+}
+EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_without_torch.py"
+
+
+def run(path, inputs):
+    """What a graph makes of arrays, by the names of its outputs."""
+    session = onnxruntime.InferenceSession(path)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def about(path):
+    metadata = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+    return json.loads(metadata["probav_estimators"])
+
+
+def pipeline(net, *, mode="concat", frames="stack"):
+    steps = [ClearanceSelector(k=3), InputComposer(mode=mode, frames=frames)]
+    if not net.upscales:
+        steps.append(BicubicUpscaler(scale=3))
+    return make_pipeline(*steps, net)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "net.onnx"
+
+
+@pytest.fixture(scope="module")
+def fusion():
+    return FusionNet.from_pretrained("simulated-x3", device="cpu", compute_dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def fusion_path(fusion, tmp_path_factory):
+    path = tmp_path_factory.mktemp("fusion") / "net.onnx"
+    export_onnx(fusion, path)
+    return path
+
+
+NETS = {
+    "SRCNN": pipeline(SRCNN(**QUICK, residual=True)),
+    "SRCNNEx": pipeline(SRCNNEx(**QUICK)),
+    "SRVGG16": pipeline(SRVGG16(**QUICK), mode="lr"),
+    "FSRCNN": pipeline(FSRCNN(**QUICK, activation="prelu", predict_clearance=False)),
+    "SRResNet": pipeline(SRResNet(**QUICK, n_blocks=2, n_features=8, residual=True)),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_graph_computes_what_its_net_does(name, path):
+    pipe = NETS[name].fit(small_scenes(2))
+    export_onnx(pipe, path)
+    # Sizes that were not there when the graph was made.
+    for number, shape in enumerate([(16, 16), (11, 23), (40, 17)]):
+        scene = small_scene(50 + number, shape=shape)
+        inputs = onnx_inputs(pipe, scene)
+        found = run(path, inputs)
+        tensors = {key: torch.from_numpy(x) for key, x in inputs.items()}
+        with torch.no_grad():
+            expected = pipe[-1].module_(**tensors).numpy()
+        for channel, image in enumerate(found.values()):
+            np.testing.assert_allclose(image, expected[:, channel], rtol=0, atol=1e-4)
+        (predicted,) = pipe.predict([scene])
+        np.testing.assert_allclose(found["image"][0].clip(0, 1), predicted, rtol=0, atol=1e-4)
+
+
+def test_frames_that_are_samples_of_their_own_are_averaged(path):
+    pipe = pipeline(FSRCNN(**QUICK, residual=True), frames="single").fit(small_scenes(2))
+    export_onnx(pipe, path)
+    scene = small_scene(9)
+    images = run(path, onnx_inputs(pipe, scene))["image"]
+    assert len(images) == 3
+    (expected,) = pipe.predict([scene])
+    np.testing.assert_allclose(images.mean(axis=0).clip(0, 1), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "n_frames"), [(32, 9), ((24, 45), 1), ((61, 40), 14)])
+def test_fusion_net_takes_any_size_and_number_of_frames(fusion, fusion_path, size, n_frames):
+    (scene,) = make_scenes(1, size=size, n_frames=n_frames, random_state=n_frames)
+    (image,), (deviation,) = fusion.predict([scene], return_std=True)
+    found = run(fusion_path, onnx_inputs(fusion, scene))
+    np.testing.assert_allclose(found["image"][0].clip(0, 1), image, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found["deviation"][0], deviation, rtol=0, atol=1e-4)
+
+
+def test_fusion_net_takes_batches(fusion, fusion_path):
+    scenes = make_scenes(3, size=(24, 30), n_frames=5, random_state=0)
+    parts = [onnx_inputs(fusion, scene) for scene in scenes]
+    batch = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    images = fusion.predict(scenes)
+    found = run(fusion_path, batch)["image"].clip(0, 1)
+    np.testing.assert_allclose(found, images, rtol=0, atol=1e-4)
+
+
+def test_scale_two_and_calibration_are_in_the_graph(path, tmp_path):
+    scenes = make_scenes(2, size=24, scale=2, n_frames=4, random_state=0)
+    net = FusionNet.from_pretrained(scale=2, device="cpu", compute_dtype="float32")
+    net.calibrate(scenes)
+    save_model(net, tmp_path / "net.safetensors")
+    export_onnx(load_model(tmp_path / "net.safetensors"), path)
+    _, deviations = net.predict(scenes[:1], return_std=True)
+    found = run(path, onnx_inputs(net, scenes[0]))["deviation"]
+    np.testing.assert_allclose(found, deviations, rtol=0, atol=1e-4)
+
+
+def test_the_graph_says_what_it_takes_and_makes(fusion_path):
+    told = about(fusion_path)
+    session = onnxruntime.InferenceSession(fusion_path)
+    for key, ports in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+        assert [(port.name, port.shape) for port in ports] == [
+            (tensor["name"], tensor["shape"]) for tensor in told[key]
+        ]
+        assert all(port.type == "tensor(float)" for port in ports)
+        assert all(tensor["description"] for tensor in told[key])
+    assert (told["estimator"], told["scale"], told["steps"]) == ("FusionNet", 3, [])
+
+
+def test_the_graph_says_which_steps_stand_before_it(path):
+    pipe = pipeline(FSRCNN(**QUICK)).fit(small_scenes(1))
+    export_onnx(pipe, path)
+    assert about(path)["steps"] == ["ClearanceSelector(k=3)", "InputComposer(mode='concat')"]
+
+
+def test_the_example_needs_neither_torch_nor_this_package(fusion, fusion_path, tmp_path):
+    (scene,) = make_scenes(1, size=24, n_frames=4, random_state=0)
+    np.savez(tmp_path / "in.npz", **onnx_inputs(fusion, scene))
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    for name in ("torch", "probav_estimators"):
+        (blocked / f"{name}.py").write_text("raise ImportError('is not there')\n")
+    command = [sys.executable, EXAMPLE, fusion_path, "in.npz", "out.npy"]
+    finished = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(blocked), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "frames ['batch', 'frames', 'height', 'width']: frames in" in finished.stdout
+    expected = fusion.predict([scene])[0]
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=0, atol=1e-4)
+    code = [line for line in EXAMPLE.read_text().splitlines() if line and line[0] not in '"#']
+    assert len(code) <= 15
+
+
+class TestRefusals:
+    def test_what_has_no_net(self, path):
+        scenes = make_scenes(2, size=24, n_frames=3, random_state=0)
+        with pytest.raises(ValueError, match="BicubicBaseline is no net: give a net or a pipe"):
+            export_onnx(BicubicBaseline().fit(scenes), path)
+        with pytest.raises(ValueError, match="PerBand is no net: export each of its estimators_"):
+            export_onnx(PerBand(BicubicBaseline()).fit(scenes), path)
+        assert not path.exists()
+
+    def test_a_reference_that_is_chosen_scene_by_scene(self, path):
+        net = FusionNet.from_pretrained("simulated-x3", reference="clearest")
+        with pytest.raises(ValueError, match=r'set_params\(reference="middle"\)'):
+            export_onnx(net, path)
+
+    def test_a_graph_that_computes_something_else_is_not_written(self, path, monkeypatch):
+        pipe = pipeline(FSRCNN(**QUICK)).fit(small_scenes(1))
+        path.write_text("before")
+
+        class Wrong(onnxruntime.InferenceSession):
+            def run(self, *args):
+                return [image + 1e-3 for image in super().run(*args)]
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", Wrong)
+        with pytest.raises(ValueError, match=r"something else than the net, by up to 0\.00"):
+            export_onnx(pipe, path)
+        assert path.read_text() == "before"
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_a_missing_onnxruntime_names_what_to_install(self, path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(ImportError, match=r"pip install probav_estimators\[onnx\]"):
+            export_onnx(FusionNet.from_pretrained("simulated-x3"), path)
