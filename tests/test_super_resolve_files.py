@@ -16,10 +16,11 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
+from sklearn.pipeline import make_pipeline
 
-from probav_estimators import FusionNet, __version__, make_scenes, open_scene
+from probav_estimators import ClearanceSelector, FusionNet, __version__, make_scenes, open_scene
 from probav_estimators.cli._main import probav
-from probav_estimators.geo import _parts, _writing
+from probav_estimators.geo import Outputs, _parts, _writing, super_resolve_files
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -918,3 +919,16 @@ class TestTold:
     def test_quiet_tells_nothing_but_what_was_written(self, dates, weights):
         result = call(*B04, "--weights", weights, "-o", "out.tif", "--quiet")
         assert (result.stdout, result.stderr) == ("out.tif\n", "")
+
+
+def test_a_pipeline_goes_on_with_the_frames_that_it_selects(dates, weights):
+    pipe = make_pipeline(ClearanceSelector(k=2), FusionNet.from_pretrained(weights, verbose=0))
+    options = {"mask": "dates/*_SCL.tif", "tile_size": 32}
+    for name, shares in (("whole.tif", [None]), ("shared.tif", [(1, 2), None])):
+        for share in shares:
+            super_resolve_files([B04[0]], Outputs(Path(name)), pipe, share=share, **options)
+    np.testing.assert_array_equal(read("whole.tif"), read("shared.tif"))
+    selected = pipe[:-1].transform([open_scene(B04[0], mask=B04[2])])[0]
+    image = pipe[-1].predict([selected])[0] * 65535
+    seen = read("whole.tif") != 0
+    np.testing.assert_allclose(read("whole.tif")[seen], image[seen], atol=1)

@@ -202,7 +202,9 @@ def super_resolve_files(
         "reference": str(reference),
         "tile_size": tile_size,
     }
-    known = parts.load_plan(place.scenes) if parts.open(settings, resume=resume) else None
+    known = None
+    if parts.open(settings, resume=resume) and fuser.takes_scenes_as_they_are:
+        known = parts.load_plan(place.scenes)
     plan = plan_place(place, fuser, tile_size=tile_size, reference=reference, known=known)
     parts.begin(settings, plan if known is None else None)
     first, n_shares = (1, 1) if share is None else share

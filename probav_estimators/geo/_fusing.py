@@ -75,11 +75,14 @@ class Fuser(ABC):
         HR pixels for each LR pixel.
     gives_std : bool
         Whether it tells standard deviations.
+    takes_scenes_as_they_are : bool
+        Whether no step before it prepares them.
     """
 
     name: str
     scale: int
     gives_std: bool
+    takes_scenes_as_they_are = False
 
     @abstractmethod
     def plan(self, scenes: Mapping[str, Scene], reference: Reference) -> dict[str, BandPlan]:
@@ -101,6 +104,7 @@ class _FusionFuser(Fuser):
                 f'{name} is not fitted: take FusionNet.from_pretrained("simulated-x3"), or call fit'
             )
         self.net, self.steps, self.name, self.scale = net, steps, name, net.scale_
+        self.takes_scenes_as_they_are = not steps
 
     def plan(self, scenes, reference):
         return _align_together({band: (scene, self) for band, scene in scenes.items()}, reference)
