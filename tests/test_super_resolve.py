@@ -25,6 +25,7 @@ from probav_estimators import (
     InputComposer,
     Scene,
     make_scenes,
+    save_model,
     super_resolve,
 )
 from probav_estimators.meta import PerBand
@@ -829,6 +830,12 @@ class TestEstimators:
             assert_same(super_resolve(cube, estimator, mask=scene.qm), sharp)
         result = super_resolve(cube, tmp_path / "mine.safetensors", mask=scene.qm)
         assert result.attrs["model"] == "mine.safetensors"
+
+    def test_a_model_file(self, pipe, scene, tmp_path):
+        cube = cube_of(np.round(65535 * scene.lr).astype(np.uint16))
+        save_model(pipe, tmp_path / "pipe.safetensors")
+        result = super_resolve(cube, tmp_path / "pipe.safetensors", mask=scene.qm)
+        assert_same(result, super_resolve(cube, pipe, mask=scene.qm))
 
     def test_the_best_of_a_search(self, cube, net, scene, sharp):
         assert_same(super_resolve(cube, SimpleNamespace(best_estimator_=net), mask=scene.qm), sharp)

@@ -78,7 +78,8 @@ def super_resolve(
         of a Dataset. Values may be of any integer or float type and range; NaN and `nodata` are
         never used, and neither is a frame that is 0 everywhere.
     estimator : str, path-like or estimator, default="simulated-x3"
-        Name of shipped weights, a file of weights, or a fitted estimator or pipeline.
+        Name of shipped weights, a file of weights or of a model (`save_model`), or a fitted
+        estimator or pipeline.
     mask : array of shape (t, h, w) or str, default=None
         Where frames are clear: a cube of bool, True = clear, or of the classes of `mask_type`. It
         may be coarser by an integer, such as 20 m for frames of 10 m. A str names a band of the
