@@ -10,6 +10,13 @@ from .baseline import BicubicBaseline as BicubicBaseline
 from .datasets import fetch_probav as fetch_probav
 from .datasets import make_scenes as make_scenes
 from .datasets import write_submission as write_submission
+from .displays import CalibrationDisplay as CalibrationDisplay
+from .displays import ComparisonDisplay as ComparisonDisplay
+from .displays import HistoryDisplay as HistoryDisplay
+from .displays import SceneDisplay as SceneDisplay
+from .displays import ScoreDisplay as ScoreDisplay
+from .displays import SearchDisplay as SearchDisplay
+from .displays import SpectrumDisplay as SpectrumDisplay
 from .geo import open_scene as open_scene
 from .geo import super_resolve as super_resolve
 from .imaging import cpsnr as cpsnr
@@ -39,6 +46,7 @@ from .report import consistency_scorer as consistency_scorer
 from .report import cssim_scorer as cssim_scorer
 from .report import quality_report as quality_report
 from .report import resolution_scorer as resolution_scorer
+from .report_page import write_report as write_report
 from .scenes import DerivedFrames as DerivedFrames
 from .scenes import Frames as Frames
 from .scenes import Scene as Scene

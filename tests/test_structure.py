@@ -18,7 +18,7 @@ ORDER = [
     {"scenes", "metrics"},
     {"losses", "preprocessing", "scoring", "datasets"},
     {"training", "baseline", "meta", "plotting", "report"},
-    {"architectures"},
+    {"architectures", "displays", "report_page"},
     {"persistence"},
     {"published", "geo"},
     {"cli"},

@@ -22,6 +22,7 @@ COMMANDS = {
     "score": "Score an estimator, or images, on scenes with HR images.",
     "train": "Train FusionNet on scenes, from the weights that ship or from nothing.",
     "predict": "Super-resolve scenes to 16-bit PNGs, or to a submission.",
+    "report": "Write a page on the quality of estimators, with pictures of scenes.",
     "weights": "List the weights that ship with the package.",
     "info": "Show versions, the device and the threads that are used.",
 }

@@ -1,0 +1,352 @@
+"""What displays share: axes, panels of images, colours, labels that don't overprint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "CLOUD",
+    "COLOURS",
+    "MARKERS",
+    "cloud_patch",
+    "colour_bar",
+    "grey_limits",
+    "label_points",
+    "panels",
+    "require_matplotlib",
+    "set_title",
+    "shade_clouds",
+    "show_image",
+    "show_map",
+    "single_axes",
+    "size_in_points",
+    "style",
+    "unknown_patch",
+    "wrap_text",
+]
+
+#: Colours that the colour-blind tell apart, also in grey (Okabe and Ito, without yellow).
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+#: With them, for those who print without colours.
+MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+#: What lies over clouded pixels of an image.
+CLOUD = "#E69F00"
+
+_CLOUD_ALPHA = 0.45
+# Of pixels of a map that have no value: neither a colour of the scale nor plain.
+_UNKNOWN: dict[str, Any] = {"facecolor": "0.82", "edgecolor": "0.55", "hatch": "////"}
+# Lines that a title may have before it is cut off.
+_MAX_LINES = 3
+# Characters after which a word may be broken.
+_BREAKS = "_-=,(/|."
+
+
+def require_matplotlib(caller: str) -> None:
+    """Raise an ImportError that names the remedy if matplotlib is not there."""
+    try:
+        import matplotlib.pyplot  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} needs matplotlib: pip install probav_estimators[plot]"
+        ) from error
+
+
+def single_axes(ax: Any, caller: str, figsize: tuple[float, float] = (6.4, 4.8)) -> Any:
+    """The axes that were given, or those of a new figure."""
+    require_matplotlib(caller)
+    from matplotlib import pyplot as plt
+
+    return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
+
+
+def panels(
+    ax: Any,
+    arrange: Callable[[Any], Sequence[Any]],
+    caller: str,
+    figsize: tuple[float, float],
+    layout: str = "constrained",
+) -> tuple[list[Any], Any, Any]:
+    """Axes of several panels: in a new figure, within the bounds of axes, or those given.
+
+    Parameters
+    ----------
+    ax : Axes, sequence of Axes or None
+    arrange : callable
+        Divides a SubplotSpec into those of the panels.
+    caller : str
+        Who asks, for errors.
+    figsize : tuple of float
+        Of a new figure, in inches.
+    layout : str
+        Layout engine of a new figure.
+
+    Returns
+    -------
+    axes : list of Axes
+    figure : Figure
+    bounding_ax : Axes or None
+        The axes that were given as bounds, which are hidden.
+    """
+    require_matplotlib(caller)
+    from matplotlib import pyplot as plt
+    from matplotlib.gridspec import GridSpec
+
+    if ax is None:
+        figure: Any = plt.figure(figsize=figsize, layout=layout)
+        specs = arrange(GridSpec(1, 1, figure=figure)[0])
+        return [figure.add_subplot(spec) for spec in specs], figure, None
+    if isinstance(ax, (Sequence, np.ndarray)):
+        axes = np.asarray(ax, dtype=object).ravel()
+        wanted = len(arrange(GridSpec(1, 1)[0]))
+        if len(axes) != wanted:
+            raise ValueError(f"{caller} needs {wanted} axes, got {len(axes)}: or give it one")
+        return list(axes), axes[0].figure, None
+    ax.set_axis_off()
+    spec = ax.get_subplotspec()
+    if spec is None:
+        # Axes that were placed by hand are in no grid.
+        box = ax.get_position()
+        bounds = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1}
+        spec = GridSpec(1, 1, figure=ax.figure, **bounds)[0]
+    return [ax.figure.add_subplot(part) for part in arrange(spec)], ax.figure, ax
+
+
+def style(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Options of a line or of points: what is given, in any of matplotlib's names, comes first."""
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
+
+    return defaults | normalize_kwargs(given, Line2D)
+
+
+def show_image(ax: Any, image: NDArray[Any], shape: tuple[int, ...], **options: Any) -> Any:
+    """Draw an image without ticks over the whole of `shape`, in pixels."""
+    height, width = shape
+    ax.set_xticks([])
+    ax.set_yticks([])
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    return ax.imshow(image, interpolation="nearest", extent=extent, **options)
+
+
+def show_map(ax: Any, values: NDArray[Any], shape: tuple[int, ...], **options: Any) -> Any:
+    """Draw a map whose pixels without a value (NaN) are hatched."""
+    ax.patch.set(**_UNKNOWN)
+    return show_image(ax, np.ma.masked_invalid(values), shape, **options)
+
+
+def shade_clouds(ax: Any, clear: NDArray[np.bool_], shape: tuple[int, ...]) -> Any:
+    """Lay a translucent colour over what is not clear; None if there is nothing to cover."""
+    if clear.all():
+        return None
+    from matplotlib.colors import to_rgba
+
+    overlay = np.zeros((*clear.shape, 4))
+    overlay[~clear] = to_rgba(CLOUD, _CLOUD_ALPHA)
+    return show_image(ax, overlay, shape)
+
+
+def cloud_patch(label: str = "clouded") -> Any:
+    """What stands for clouded pixels in a legend."""
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=CLOUD, alpha=_CLOUD_ALPHA, label=label)
+
+
+def unknown_patch(label: str) -> Any:
+    """What stands for pixels without a value in a legend."""
+    from matplotlib.patches import Patch
+
+    return Patch(label=label, **_UNKNOWN)
+
+
+def grey_limits(images: Iterable[NDArray[Any]]) -> dict[str, Any]:
+    """One grey scale for some images: from the first to the 99th percentile of all together."""
+    values = np.concatenate([np.ravel(image) for image in images])
+    low, high = np.percentile(values[np.isfinite(values)], [1, 99])
+    return {"cmap": "gray", "vmin": low, "vmax": high if high > low else low + 1e-6}
+
+
+def colour_bar(
+    drawn: Any, ax: Any, what: str, unit: str = "", *, side: str = "right", makes_room: bool = True
+) -> Any:
+    """A colour bar beside a panel, of its height: the panel stays where it is.
+
+    Where the layout need not make room for it, panels beyond stay where they are too.
+    """
+    left = {"right": 1.05, "left": -0.11}[side]
+    bar = ax.figure.colorbar(drawn, cax=ax.inset_axes([left, 0, 0.06, 1]))
+    bar.ax.set_in_layout(makes_room)
+    bar.ax.yaxis.set_ticks_position(side)
+    bar.ax.yaxis.set_label_position(side)
+    bar.ax.tick_params(labelsize=8)
+    unit = f"({unit})" if what and unit else unit
+    label = f"{what} {unit}".strip()
+    if _width(label, 8) > size_in_points(ax)[1]:
+        label = f"{what}\n{unit}".strip()
+    bar.set_label(label, fontsize=8)
+    return bar
+
+
+def set_title(ax: Any, name: str, *lines: str, fontsize: float = 9) -> None:
+    """Write a name above a panel, in as many lines as its width asks for, and lines below it."""
+    width = size_in_points(ax)[0]
+    wrapped = [wrap_text(text, 0.96 * width, fontsize) for text in (name, *lines) if text]
+    ax.set_title("\n".join(wrapped), fontsize=fontsize)
+
+
+def size_in_points(ax: Any) -> tuple[float, float]:
+    """Width and height of axes; of a panel of an image, those that the image has in them."""
+    box = ax.get_position()
+    if ax.get_aspect() != "auto" and ax.images:
+        figure = ax.figure.bbox
+        box = box.shrunk_to_aspect(
+            ax.get_box_aspect() or ax.get_data_ratio(), box, figure.height / figure.width
+        )
+    bounds = box.transformed(ax.figure.transSubfigure)
+    inch = 72 / ax.figure.dpi
+    return bounds.width * inch, bounds.height * inch
+
+
+def wrap_text(text: str, width: float, fontsize: float) -> str:
+    """Break a text into lines of at most `width` points; what is too long ends in an ellipsis."""
+    lines, line = [], ""
+    for piece in _pieces(text):
+        if line and _width(line + piece.rstrip(), fontsize) > width:
+            lines.append(line.rstrip())
+            line = ""
+        while _width(piece.rstrip(), fontsize) > width and len(piece) > 1:
+            # A word that no break makes short enough is broken anywhere.
+            fitting = max(
+                (n for n in range(1, len(piece)) if _width(piece[:n], fontsize) <= width),
+                default=1,
+            )
+            lines.append(piece[:fitting])
+            piece = piece[fitting:]
+        line += piece
+    lines.append(line.rstrip())
+    if len(lines) > _MAX_LINES:
+        last = lines[_MAX_LINES - 1]
+        while last and _width(f"{last}…", fontsize) > width:
+            last = last[:-1]
+        lines = [*lines[: _MAX_LINES - 1], f"{last}…"]
+    return "\n".join(lines)
+
+
+def _pieces(text):
+    """Parts of a text between which a line may end."""
+    piece = ""
+    for letter in text:
+        piece += letter
+        if letter.isspace() or letter in _BREAKS:
+            yield piece
+            piece = ""
+    if piece:
+        yield piece
+
+
+def _width(text, fontsize):
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    # No part of a name is a formula.
+    return text_to_path.get_text_width_height_descent(
+        text, FontProperties(size=fontsize), ismath=False
+    )[0]
+
+
+def label_points(
+    ax: Any, points: Sequence[tuple[float, float]], labels: Sequence[str], *, fontsize: float = 8
+) -> list[Any]:
+    """Name points, each beside its point where no other name and no point lies.
+
+    Where there is no such place, the name stands where it covers least.
+    """
+    figure = ax.figure
+    # Places are known once the layout is.
+    getattr(figure, "get_figure", lambda **_: figure)(root=True).draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    frame = ax.get_window_extent(renderer)
+    width = 0.4 * frame.width * 72 / figure.dpi
+    dots = [ax.transData.transform(point) for point in _all_points(ax)]
+    legend = ax.get_legend()
+    taken: list[Any] = [] if legend is None else [legend.get_window_extent(renderer)]
+    texts: list[Any] = []
+    for point, label in zip(points, labels, strict=True):
+        text = ax.annotate(
+            wrap_text(label, width, fontsize),
+            point,
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=fontsize,
+            arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6, "shrinkB": 3},
+        )
+        # The layout must not make room for it: that would move the points.
+        text.set_in_layout(False)
+        best = min(_offsets(), key=lambda place: _cost(text, place, renderer, frame, taken, dots))
+        _place(text, best)
+        taken.append(_extent(text, renderer))
+        texts.append(text)
+    return texts
+
+
+def _all_points(ax):
+    """Points, and places along lines, in the coordinates of the data."""
+    from matplotlib.cbook import pts_to_poststep
+
+    for collection in ax.collections:
+        yield from np.ma.filled(collection.get_offsets().astype(float), np.nan)
+    for line in ax.lines:
+        # Lines from border to border have other coordinates.
+        if line.get_transform() == ax.transData:
+            x, y = (np.asarray(values, float) for values in line.get_data())
+            if line.get_drawstyle() == "steps-post":
+                x, y = pts_to_poststep(x, y)
+            yield from _along(ax, np.column_stack([x, y]))
+
+
+def _along(ax, corners):
+    """Places along a line that look evenly spaced, also on logarithmic axes."""
+    part = np.linspace(0, 1, 30)[:, None]
+    seen = ax.transData.transform(corners)
+    for start, end in pairwise(seen):
+        yield from ax.transData.inverted().transform(start + part * (end - start))
+
+
+def _offsets():
+    """Places of a name about its point, in points, the nearest first."""
+    for distance in (6, 14, 26, 42, 62, 90, 125, 165, 210):
+        for across, up in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1)):
+            yield across * distance, up * distance
+
+
+def _place(text, offset):
+    across, up = offset
+    text.set_position(offset)
+    text.set_ha({1: "left", -1: "right", 0: "center"}[np.sign(across)])
+    text.set_va({1: "bottom", -1: "top", 0: "center"}[np.sign(up)])
+
+
+def _cost(text, place, renderer, frame, taken, dots):
+    """How much a name would cover that it should not; ties go to the nearest place."""
+    _place(text, place)
+    box = _extent(text, renderer)
+    covered = 100 * sum(box.overlaps(other) for other in taken)
+    # A figure that is saved with other dots per inch has its axes a few pixels elsewhere.
+    inside = frame.padded(-12)
+    outside = 1000 * (not (inside.contains(*box.min) and inside.contains(*box.max)))
+    return covered + outside + sum(bool(box.contains(*dot)) for dot in dots)
+
+
+def _extent(text, renderer):
+    """Of the letters alone, without the line to the point."""
+    from matplotlib.text import Text
+
+    text.update_positions(renderer)
+    return Text.get_window_extent(text, renderer).padded(1)

@@ -1,0 +1,252 @@
+"""Frames of a scene, what is clear of them, and how they lie on each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+
+from ..imaging import register_frames, select_clearest
+from ._drawing import (
+    COLOURS,
+    grey_limits,
+    panels,
+    require_matplotlib,
+    set_title,
+    shade_clouds,
+    show_image,
+)
+from ._predictions import one_scene
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..scenes import Scene
+
+__all__ = ["SceneDisplay"]
+
+
+class SceneDisplay:
+    """Frames of a scene with their masks, the clearance of all of them, and their shifts.
+
+    Make one by `from_scene`. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    frames : array of shape (n, h, w)
+        Frames to draw.
+    clear : bool array of shape (n, h, w)
+        Where they are clear.
+    numbers : int array of shape (n,)
+        Their numbers in the scene.
+    clearance : array of shape (t,)
+        Part of the pixels that is clear, of all frames of the scene.
+    shifts : array of shape (t, 2), default=None
+        How far the content of each lies down and to the right of the reference's, in LR pixels.
+        NaN where that is not known.
+    title : str, default=None
+        Of the whole.
+
+    Attributes
+    ----------
+    axes_ : array of Axes of shape (n,)
+        Of the frames.
+    clearance_ax_ : Axes
+        Bars of clearance.
+    shifts_ax_ : Axes
+        Arrows from the reference to the frames.
+    bars_ : matplotlib BarContainer
+        The bars, in the order of the frames of the scene.
+    arrows_ : matplotlib Quiver or None
+        The arrows.
+    bounding_ax_ : Axes or None
+        The axes that the panels were drawn in the bounds of.
+    figure_ : Figure
+        The figure.
+
+    See Also
+    --------
+    ComparisonDisplay : What estimators make of a scene.
+
+    Examples
+    --------
+    >>> from probav_estimators import make_scenes
+    >>> from probav_estimators.displays import SceneDisplay
+    >>> (scene,) = make_scenes(1, size=32, n_frames=9, random_state=0)
+    >>> SceneDisplay.from_scene(scene, max_frames=6).axes_.shape
+    (6,)
+    """
+
+    def __init__(
+        self,
+        *,
+        frames: NDArray[Any],
+        clear: NDArray[np.bool_],
+        numbers: NDArray[np.integer],
+        clearance: NDArray[np.floating],
+        shifts: NDArray[np.floating] | None = None,
+        title: str | None = None,
+    ) -> None:
+        self.frames = frames
+        self.clear = clear
+        self.numbers = numbers
+        self.clearance = clearance
+        self.shifts = shifts
+        self.title = title
+
+    @classmethod
+    def from_scene(cls, scene: Scene, *, max_frames: int | None = 12, ax: Any = None) -> Self:
+        """Draw a scene; its truth is not needed.
+
+        Parameters
+        ----------
+        scene : Scene
+            Of frames that were registered, their shifts are drawn; those of others are estimated.
+        max_frames : int, default=12
+            How many frames to draw, clearest first. None: all.
+        ax : Axes or array of Axes, default=None
+            Axes to draw in the bounds of, or one for each panel: the frames, clearance, shifts.
+            None: a new figure.
+
+        Returns
+        -------
+        SceneDisplay
+
+        Raises
+        ------
+        ValueError
+            If `max_frames` is less than 1.
+        """
+        require_matplotlib(f"{cls.__name__}.from_scene")
+        scene = one_scene(scene, cls.__name__)
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f"max_frames must be at least 1 or None, got {max_frames!r}")
+        lr, clear = scene.frames.read()
+        numbers = select_clearest(clear.sum(axis=(1, 2)), None)[:max_frames]
+        title = [scene.label, scene.band, f"{len(scene)} frames of {lr.shape[1]} x {lr.shape[2]}"]
+        display = cls(
+            frames=lr[numbers],
+            clear=clear[numbers],
+            numbers=numbers,
+            clearance=clear.mean(axis=(1, 2)),
+            shifts=_shifts_of(scene, lr, clear),
+            title=", ".join(filter(None, title)),
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax : Axes or array of Axes, default=None
+            Axes to draw in the bounds of, or one for each panel: the frames, clearance, shifts.
+            None: a new figure.
+
+        Returns
+        -------
+        SceneDisplay
+            Itself.
+        """
+        grid = _Grid.of(self.frames.shape)
+        axes, self.figure_, self.bounding_ax_ = panels(
+            ax, grid.arrange, f"{type(self).__name__}.plot", grid.figsize
+        )
+        *frame_axes, self.clearance_ax_, self.shifts_ax_ = axes
+        self.axes_ = np.array(frame_axes, dtype=object)
+        grey = grey_limits([self.frames[self.clear] if self.clear.any() else self.frames])
+        for axes, number, frame, clear in zip(
+            self.axes_, self.numbers, self.frames, self.clear, strict=True
+        ):
+            show_image(axes, frame, frame.shape, **grey)
+            shade_clouds(axes, clear, frame.shape)
+            set_title(axes, f"{number}: {_percent(clear.mean())} clear", fontsize=8)
+        self._draw_clearance()
+        self._draw_shifts()
+        if self.title and ax is None:
+            self.figure_.suptitle(f"{self.title}; shaded: clouded", fontsize=11)
+        return self
+
+    def _draw_clearance(self):
+        ax, numbers = self.clearance_ax_, np.arange(len(self.clearance))
+        colours = np.where(np.isin(numbers, self.numbers), COLOURS[0], "0.7")
+        self.bars_ = ax.bar(numbers, 100 * self.clearance, color=colours)
+        ax.set_ylim(0, 100)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        hidden = len(self.clearance) > len(self.numbers)
+        ax.set_xlabel("frame (grey: not drawn)" if hidden else "frame", fontsize=8)
+        ax.set_ylabel("clear (%)", fontsize=8)
+        ax.tick_params(labelsize=8)
+
+    def _draw_shifts(self):
+        ax, self.arrows_ = self.shifts_ax_, None
+        known = np.zeros(0) if self.shifts is None else np.isfinite(self.shifts).all(axis=1)
+        if not known.any():
+            ax.set_axis_off()
+            ax.text(0.5, 0.5, "no shift is known", ha="center", fontsize=8)
+            return
+        down, right = self.shifts[known].T
+        start = np.zeros(len(down))
+        self.arrows_ = ax.quiver(
+            start, start, right, down, color=COLOURS[0], alpha=0.5, angles="xy", scale_units="xy",
+            scale=1, width=0.006,
+        )  # fmt: skip
+        ax.plot(right, down, "o", color=COLOURS[0], markersize=3)
+        reach = 1.15 * max(float(np.abs(self.shifts[known]).max()), 0.5)
+        # Down is down, as in the frames.
+        ax.set(xlim=(-reach, reach), ylim=(reach, -reach))
+        ax.set_aspect("equal")
+        ax.axhline(0, color="0.8", lw=0.7, zorder=0)
+        ax.axvline(0, color="0.8", lw=0.7, zorder=0)
+        unknown = len(known) - known.sum()
+        rest = f" ({unknown} not placed)" if unknown else ""
+        ax.set_xlabel(f"right (LR px){rest}", fontsize=8)
+        ax.set_ylabel("down (LR px)", fontsize=8)
+        ax.tick_params(labelsize=8)
+
+
+class _Grid(NamedTuple):
+    """Rows and columns of the frames, beside which the two charts stand."""
+
+    n_frames: int
+    rows: int
+    columns: int
+    width: float
+    height: float
+
+    @classmethod
+    def of(cls, shape):
+        n_frames, height, width = shape
+        # Frames of any shape are about as large.
+        inch = 1.6 / np.sqrt(height * width)
+        # About as wide as high.
+        columns = round(np.sqrt(1.4 * n_frames * height / width))
+        columns = min(max(columns, 1), n_frames)
+        rows = -(-n_frames // columns)
+        return cls(n_frames, rows, columns, width * inch, height * inch)
+
+    def arrange(self, spec):
+        frames, charts = spec.subgridspec(
+            1, 2, width_ratios=[max(self.columns * self.width, 2.0), 2.6]
+        )
+        grid = frames.subgridspec(self.rows, self.columns)
+        return [*(grid[number] for number in range(self.n_frames)), *charts.subgridspec(2, 1)]
+
+    @property
+    def figsize(self):
+        height = self.rows * (self.height + 0.3)
+        return max(self.columns * self.width, 2.0) + 3.2, max(height, 4.2) + 0.6
+
+
+def _shifts_of(scene, lr, clear):
+    """Shifts against the clearest frame; NaN of frames that could not be placed."""
+    shifts, placed = scene.shifts, scene.placed
+    if shifts is None:
+        shifts, placed = register_frames(lr, clear)
+    placed = np.ones(len(lr), bool) if placed is None else placed
+    return np.where(placed[:, None], shifts, np.nan)
+
+
+def _percent(part):
+    # What is not quite clear must not look as if it were.
+    return f"{np.floor(100 * part):.0f} %"

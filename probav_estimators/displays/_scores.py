@@ -1,0 +1,233 @@
+"""Scores of scenes against the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ..imaging import MAX_CPSNR
+from ..prediction import predict_in_turn
+from ..scenes import check_scenes
+from ..scoring import scene_score
+from ._drawing import COLOURS, MARKERS, label_points, require_matplotlib, single_axes, style
+from ._predictions import name_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..scenes import Scene
+
+__all__ = ["ScoreDisplay"]
+
+
+class ScoreDisplay:
+    """Challenge score of every scene, over the baseline's cPSNR, by band; the worst are named.
+
+    Make one by `from_estimator` or `from_predictions`. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    scores : array of shape (n,)
+        Challenge scores N / cPSNR.
+    norms : array of shape (n,)
+        N, the baseline's cPSNR in dB.
+    bands : sequence of str or None, default=None
+        Band of each scene.
+    names : sequence of str or None, default=None
+        Name of each scene.
+    estimator_name : str, default=None
+        Of the estimator.
+
+    Attributes
+    ----------
+    points_ : dict of str to matplotlib PathCollection
+        Points by band; "" where there is none.
+    texts_ : list of matplotlib Annotation
+        Names of the worst scenes, worst first.
+    ax_ : Axes
+        Axes with the points.
+    figure_ : Figure
+        The figure.
+
+    See Also
+    --------
+    probav_estimators.probav_scorer : The mean of all.
+
+    Examples
+    --------
+    >>> from probav_estimators import BicubicBaseline, make_scenes
+    >>> from probav_estimators.displays import ScoreDisplay
+    >>> scenes = make_scenes(4, size=32, random_state=0)
+    >>> display = ScoreDisplay.from_estimator(BicubicBaseline().fit(scenes), scenes)
+    >>> sorted(display.points_)
+    ['NIR', 'RED']
+    """
+
+    def __init__(
+        self,
+        *,
+        scores: NDArray[np.floating],
+        norms: NDArray[np.floating],
+        bands: Sequence[str | None] | None = None,
+        names: Sequence[str | None] | None = None,
+        estimator_name: str | None = None,
+    ) -> None:
+        self.scores = scores
+        self.norms = norms
+        self.bands = bands
+        self.names = names
+        self.estimator_name = estimator_name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Sequence[Scene],
+        *,
+        n_named: int = 3,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Predict scenes and draw their scores.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            A net, a baseline, a pipeline or a search over such.
+        X : list of Scene
+            With HR images.
+        n_named : int, default=3
+            How many of the worst scenes to name.
+        name : str, default=None
+            Of the estimator. None: its class.
+        ax : Axes, default=None
+            Axes to draw in. None: a new figure.
+        **kwargs : dict
+            Handed on to matplotlib's `scatter`.
+
+        Returns
+        -------
+        ScoreDisplay
+
+        Raises
+        ------
+        ValueError
+            If a scene has no HR image.
+        """
+        require_matplotlib(f"{cls.__name__}.from_estimator")
+        scenes = check_scenes(X, "scoring", truth=True)
+        images = predict_in_turn(estimator, scenes)
+        name = name_of(estimator) if name is None else name
+        return cls._of(scenes, images, name).plot(ax=ax, n_named=n_named, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        X: Sequence[Scene],
+        images: Sequence[NDArray[Any]],
+        *,
+        n_named: int = 3,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the scores of images of scenes.
+
+        Parameters
+        ----------
+        X : list of Scene
+            With HR images.
+        images : array of shape (n, H, W) or list of arrays
+            One image for each scene, in [0, 1].
+        n_named : int, default=3
+            How many of the worst scenes to name.
+        name : str, default=None
+            Of the estimator.
+        ax : Axes, default=None
+            Axes to draw in. None: a new figure.
+        **kwargs : dict
+            Handed on to matplotlib's `scatter`.
+
+        Returns
+        -------
+        ScoreDisplay
+
+        Raises
+        ------
+        ValueError
+            If a scene has no HR image, or there is not one image for each scene.
+        """
+        require_matplotlib(f"{cls.__name__}.from_predictions")
+        scenes = check_scenes(X, "scoring", truth=True)
+        if len(images) != len(scenes):
+            raise ValueError(f"got {len(images)} images of {len(scenes)} scenes: give one for each")
+        return cls._of(scenes, images, name).plot(ax=ax, n_named=n_named, **kwargs)
+
+    @classmethod
+    def _of(cls, scenes, images, name):
+        scores = [scene_score(*pair) for pair in zip(images, scenes, strict=True)]
+        return cls(
+            scores=np.array(scores),
+            norms=np.array([min(scene.norm, MAX_CPSNR) for scene in scenes]),
+            bands=[scene.band for scene in scenes],
+            names=[scene.name for scene in scenes],
+            estimator_name=name,
+        )
+
+    def plot(
+        self, *, ax: Any = None, n_named: int = 3, name: str | None = None, **kwargs: Any
+    ) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax : Axes, default=None
+            Axes to draw in. None: a new figure.
+        n_named : int, default=3
+            How many of the worst scenes to name.
+        name : str, default=None
+            Of the estimator. None: `estimator_name`.
+        **kwargs : dict
+            Handed on to matplotlib's `scatter`.
+
+        Returns
+        -------
+        ScoreDisplay
+            Itself.
+        """
+        self.ax_ = single_axes(ax, f"{type(self).__name__}.plot")
+        self.figure_ = self.ax_.figure
+        bands = np.array(["" if band is None else band for band in self.bands or []], dtype=str)
+        bands = bands if bands.size else np.full(len(self.scores), "")
+        self.points_ = {}
+        self.ax_.axhline(1, color="0.3", lw=1, zorder=0, label="baseline")
+        for number, band in enumerate(dict.fromkeys(bands.tolist())):
+            self.points_[band] = self._draw_band(band, bands == band, number, kwargs)
+        self.ax_.set_xlabel("N: cPSNR of the baseline (dB)")
+        self.ax_.set_ylabel("score N / cPSNR (lower is better)")
+        name = self.estimator_name if name is None else name
+        self.ax_.set_title(f"{name or 'score'}: mean {np.mean(self.scores):.4f}", fontsize=10)
+        self.ax_.margins(0.12)
+        self.ax_.legend(fontsize=8)
+        self.texts_ = self._name_worst(n_named)
+        return self
+
+    def _draw_band(self, band, chosen, number, kwargs):
+        scores = self.scores[chosen]
+        colour = COLOURS[number % len(COLOURS)]
+        count = "1 scene" if len(scores) == 1 else f"{len(scores)} scenes"
+        label = f"{band + ': ' if band else ''}mean {scores.mean():.4f}, {count}"
+        options = {"color": colour, "marker": MARKERS[number % len(MARKERS)]}
+        options |= {"alpha": 0.8, "label": label}
+        self.ax_.axhline(scores.mean(), color=colour, lw=1, ls="--", zorder=0)
+        return self.ax_.scatter(self.norms[chosen], scores, **style(options, kwargs))
+
+    def _name_worst(self, n_named):
+        worst = np.argsort(-np.asarray(self.scores), kind="stable")[:n_named]
+        names = self.names or [None] * len(self.scores)
+        labels = [names[i] or f"scene {i}" for i in worst]
+        points = [(self.norms[i], self.scores[i]) for i in worst]
+        return label_points(self.ax_, points, labels)

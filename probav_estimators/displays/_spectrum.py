@@ -1,0 +1,291 @@
+"""Power and coherence of images by frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ..baseline import BicubicBaseline
+from ..metrics import (
+    HALVES_THRESHOLD,
+    TRUTH_THRESHOLD,
+    align_image,
+    fourier_ring_correlation,
+    transfer_function,
+)
+from ..scenes import Scene
+from ._drawing import COLOURS, panels, require_matplotlib, wrap_text
+from ._predictions import by_name, images_by_name, one_scene, predict_scene
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["SpectrumDisplay"]
+
+_BASELINE = "BicubicBaseline"
+
+# Decibels that are drawn at most: beyond, there is nothing, or nothing to compare with.
+_MAX_DECIBELS = 30
+
+# Frames that two halves are made of, at least: more than one each.
+_LEAST_FRAMES = 4
+
+
+class SpectrumDisplay:
+    """Power of images over that of a reference by frequency, and what they have in common with it.
+
+    Make one by `from_estimator` or `from_predictions`. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    frequencies : array of shape (n,)
+        In cycles per HR pixel.
+    power : dict of str to array of shape (n,)
+        Power of each image over that of the reference.
+    coherence : dict of str to array of shape (n,), default=None
+        Fourier ring correlation of each image: with the truth or, without it, of the images of two
+        halves of the frames.
+    scale : int
+        HR pixels for each LR pixel.
+    reference : str, default="HR image"
+        What the power is relative to.
+    has_truth : bool, default=True
+        Whether the coherence is that with the truth.
+
+    Attributes
+    ----------
+    axes_ : array of Axes of shape (2,)
+        Power and coherence.
+    power_lines_ : dict of str to matplotlib Line2D
+        Power in dB, by name.
+    coherence_lines_ : dict of str to matplotlib Line2D
+        Coherence by name.
+    bounding_ax_ : Axes or None
+        The axes that the panels were drawn in the bounds of.
+    figure_ : Figure
+        The figure.
+
+    See Also
+    --------
+    probav_estimators.metrics.fourier_ring_correlation : The coherence, and what it does not prove.
+    probav_estimators.metrics.transfer_function : Of which, with the coherence, the power is made.
+
+    Notes
+    -----
+    A ring's transfer function is its common energy over the reference's, and its correlation the
+    same over the mean of both, so that the power is the square of their ratio. High power without
+    coherence is noise, or detail that was invented.
+
+    Examples
+    --------
+    >>> from probav_estimators import BicubicBaseline, make_scenes
+    >>> from probav_estimators.displays import SpectrumDisplay
+    >>> (scene,) = make_scenes(1, size=32, random_state=0)
+    >>> SpectrumDisplay.from_estimator(BicubicBaseline(), scene).scale
+    3
+    """
+
+    def __init__(
+        self,
+        *,
+        frequencies: NDArray[np.floating],
+        power: Mapping[str, NDArray[np.floating]],
+        coherence: Mapping[str, NDArray[np.floating]] | None = None,
+        scale: int,
+        reference: str = "HR image",
+        has_truth: bool = True,
+    ) -> None:
+        self.frequencies = frequencies
+        self.power = power
+        self.coherence = coherence
+        self.scale = scale
+        self.reference = reference
+        self.has_truth = has_truth
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, scene: Scene, *, baseline: bool = True, ax: Any = None
+    ) -> Self:
+        """Predict a scene and draw the spectra of what comes of it.
+
+        Parameters
+        ----------
+        estimator : fitted estimator, or dict of str to fitted estimator
+            One, called by its class, or several by name.
+        scene : Scene
+            Without HR image, power is relative to the baseline's, and coherence is that of two
+            images, each of half the frames, if there are four frames or more.
+        baseline : bool, default=True
+            Whether to draw the challenge's baseline too.
+        ax : Axes or array of Axes, default=None
+            Axes to draw in the bounds of, or two of them. None: a new figure.
+
+        Returns
+        -------
+        SpectrumDisplay
+
+        Raises
+        ------
+        ValueError
+            If an estimator does not give one image of the scene, or it is smaller than 16 pixels.
+        """
+        require_matplotlib(f"{cls.__name__}.from_estimator")
+        scene = one_scene(scene, cls.__name__)
+        estimators = by_name(estimator)
+        images = {name: predict_scene(one, scene)[0] for name, one in estimators.items()}
+        halves = None
+        if not scene.has_hr and not scene.is_composed and len(scene) >= _LEAST_FRAMES:
+            if baseline and _BASELINE not in estimators:
+                scale = next(iter(images.values())).shape[0] // scene.shape[0]
+                estimators = {_BASELINE: BicubicBaseline(scale)} | estimators
+            parts = _halves(scene)
+            halves = {
+                name: tuple(predict_scene(one, part)[0] for part in parts)
+                for name, one in estimators.items()
+            }
+        return cls.from_predictions(scene, images, halves=halves, baseline=baseline, ax=ax)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        scene: Scene,
+        images: Any,
+        *,
+        halves: Mapping[str, Any] | None = None,
+        baseline: bool = True,
+        ax: Any = None,
+    ) -> Self:
+        """Draw the spectra of images of a scene.
+
+        Parameters
+        ----------
+        scene : Scene
+            With or without HR image.
+        images : dict of str to array of shape (H, W), or one such array
+            Images by name, pixels in [0, 1].
+        halves : dict of str to pair of arrays of shape (H, W), default=None
+            Images of two disjoint halves of the frames, for coherence without HR image.
+        baseline : bool, default=True
+            Whether to draw the challenge's baseline too.
+        ax : Axes or array of Axes, default=None
+            Axes to draw in the bounds of, or two of them. None: a new figure.
+
+        Returns
+        -------
+        SpectrumDisplay
+
+        Raises
+        ------
+        ValueError
+            If images are not of the size that the scene's have, or smaller than 16 pixels.
+        """
+        require_matplotlib(f"{cls.__name__}.from_predictions")
+        scene = one_scene(scene, cls.__name__)
+        images = images_by_name(images, scene)
+        scale = next(iter(images.values())).shape[0] // scene.shape[0]
+        base = BicubicBaseline(scale).predict([scene])[0]
+        if baseline:
+            images = {_BASELINE: base} | images
+        hr, sm = scene.read_truth() if scene.has_hr else (base, None)
+        power, coherence = {}, {}
+        for name, image in images.items():
+            frequencies, power[name], coherence[name] = _compare(image, hr, sm)
+        if not scene.has_hr:
+            coherence = {name: _of_halves(*pair) for name, pair in (halves or {}).items()}
+        display = cls(
+            frequencies=frequencies,
+            power=power,
+            coherence=coherence or None,
+            scale=scale,
+            reference="HR image" if scene.has_hr else _BASELINE,
+            has_truth=scene.has_hr,
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax : Axes or array of Axes, default=None
+            Axes to draw in the bounds of, or two of them. None: a new figure.
+
+        Returns
+        -------
+        SpectrumDisplay
+            Itself.
+        """
+        axes, self.figure_, self.bounding_ax_ = panels(
+            ax, lambda spec: list(spec.subgridspec(1, 2)), f"{type(self).__name__}.plot", (10, 4.4)
+        )
+        self.axes_ = np.array(axes, dtype=object)
+        power, coherence = self.axes_
+        with np.errstate(divide="ignore"):
+            decibels = {name: 10 * np.log10(values) for name, values in self.power.items()}
+        self.power_lines_ = self._draw_lines(power, decibels)
+        power.axhline(0, color="0.3", lw=1, zorder=0)
+        low, high = power.get_ylim()
+        power.set_ylim(max(low, -_MAX_DECIBELS), min(high, _MAX_DECIBELS))
+        power.set_ylabel(f"power over that of {self.reference} (dB)")
+        self.coherence_lines_ = self._draw_lines(coherence, self.coherence or {})
+        if not self.coherence:
+            coherence.text(0.5, 0.5, "neither truth nor halves", ha="center")
+        self._draw_threshold(coherence)
+        what = "with the HR image" if self.has_truth else "of two halves of the frames"
+        coherence.set_ylabel(f"coherence {what}")
+        coherence.set_ylim(min(-0.05, coherence.get_ylim()[0]), 1.05)
+        for panel in self.axes_:
+            self._draw_nyquist(panel)
+        return self
+
+    def _draw_lines(self, ax, curves):
+        # A name has one colour in both panels.
+        colours = dict(zip({**self.power, **(self.coherence or {})}, COLOURS * 9, strict=False))
+        lines = {}
+        for name, values in curves.items():
+            label = wrap_text(name, 130, 8)
+            (lines[name],) = ax.plot(self.frequencies, values, color=colours[name], label=label)
+        return lines
+
+    def _draw_threshold(self, ax):
+        threshold = TRUTH_THRESHOLD if self.has_truth else HALVES_THRESHOLD
+        label = "1/2" if self.has_truth else "1/7: 1/2 with the truth"
+        ax.axhline(threshold, color="0.3", lw=1, ls=":", zorder=0, label=label)
+
+    def _draw_nyquist(self, ax):
+        ax.axvline(0.5 / self.scale, color="0.3", lw=1, ls="--", zorder=0, label="LR Nyquist")
+        ax.set_xlim(0, 0.5)
+        ax.set_xlabel("frequency (cycles per HR pixel)")
+        ax.legend(fontsize=8)
+
+
+def _compare(image, reference, clear):
+    """Frequencies, and an image's power over a reference's and coherence with it."""
+    reference = reference if clear is None else np.where(clear, reference, 0)
+    # Power does not depend on where an image lies, and moving it leaves traces at the finest.
+    frequencies, transfer = transfer_function(image, reference, clear)
+    correlation = fourier_ring_correlation(image, reference, clear)[1]
+    # Common energy over the reference's, and over the geometric mean of both.
+    ratio = np.divide(transfer, correlation, out=np.zeros_like(transfer), where=correlation != 0)
+    aligned = align_image(image, reference, clear)
+    return frequencies, ratio**2, fourier_ring_correlation(aligned, reference, clear)[1]
+
+
+def _of_halves(first, second):
+    return fourier_ring_correlation(align_image(first, second), second)[1]
+
+
+def _halves(scene):
+    """Two scenes that share the frames of one, about equally clear."""
+    index = np.flatnonzero(~scene.frames.repeats)
+    lr, clear = scene.frames.read(index)
+    order = np.argsort(-clear.sum(axis=(1, 2)), kind="stable")
+    # Dealt to and fro: the first gets the clearest, the second the next two, and so on.
+    first = np.isin(np.arange(len(order)) % 4, [0, 3])
+    # Pixels stay what they are; those of a scene with a value_range may lie outside of [0, 1].
+    options = {"name": scene.name, "band": scene.band}
+    options["value_range"] = None if scene.value_range is None else (0.0, 1.0)
+    parts = (np.sort(order[part]) for part in (first, ~first))
+    return [Scene(lr[part], clear[part], **options) for part in parts]

@@ -1,0 +1,637 @@
+"""Displays follow scikit-learn's conventions, draw the right numbers, and can be read."""
+
+import inspect
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.model_selection import GridSearchCV
+
+from probav_estimators import BicubicBaseline, Scene, cpsnr, displays, make_scenes, probav_score
+from probav_estimators.displays import (
+    CalibrationDisplay,
+    ComparisonDisplay,
+    HistoryDisplay,
+    SceneDisplay,
+    ScoreDisplay,
+    SearchDisplay,
+    SpectrumDisplay,
+)
+from probav_estimators.imaging import error_map
+from probav_estimators.metrics import move_image
+
+pyplot = pytest.importorskip("matplotlib.pyplot")
+pyplot.switch_backend("agg")
+
+LONG = "a pipeline with a name that is much longer than any panel is wide and_has_underscores_too"
+
+
+class Noisy:
+    """An estimator that predicts the baseline, or the truth with noise of known deviation."""
+
+    def __init__(self, deviation=0.01, told=True):
+        self.deviation = deviation
+        self.told = told
+
+    def predict(self, X, return_std=False):
+        rng = np.random.default_rng(0)
+        images = [scene.hr if self.told else BicubicBaseline(3).predict([scene])[0] for scene in X]
+        images = [np.clip(x + rng.normal(0, self.deviation, x.shape), 0, 1) for x in images]
+        deviations = [np.full(image.shape, self.deviation) for image in images]
+        return (images, deviations) if return_std else images
+
+
+class Trained:
+    """What a fitted net has that a history is drawn from."""
+
+    history = [
+        {"epoch": 1, "train_loss": 1.2, "valid_loss": 1.3, "valid_score": 1.1, "event_lr": 1e-3},
+        {"epoch": 2, "train_loss": 1.1, "valid_loss": 1.0, "valid_score": 0.9, "event_lr": 1e-3},
+        {"epoch": 3, "train_loss": 1.0, "valid_loss": 1.1, "valid_score": 1.0, "event_lr": 5e-4},
+    ]
+
+
+CV_RESULTS = {
+    "params": [{"net__k": 3, "net__lr": rate, "size": 9} for rate in (1e-4, 1e-3, 1e-2, 1e-1, 1)],
+    "mean_fit_time": np.array([4.0, 1.0, 2.0, 3.0, 5.0]),
+    "mean_score_time": np.array([0.1, 0.2, 0.3, 0.4, 0.5]),
+    "mean_test_score": np.array([0.9, 0.5, 0.4, 0.8, np.nan]),
+    "std_test_score": np.full(5, 0.05),
+}
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Two scenes; the truth of the first has a cloud."""
+    first, second = make_scenes(2, size=24, n_frames=6, random_state=3)
+    sm = first.sm.copy()
+    sm[20:40, 10:30] = False
+    return [Scene(first.lr, first.qm, first.hr, sm, name="clouded", band="RED"), second]
+
+
+@pytest.fixture(scope="module")
+def made(scenes):
+    """A display of each kind."""
+    search = CV_RESULTS
+    return {
+        SceneDisplay: SceneDisplay.from_scene(scenes[0], max_frames=4),
+        ComparisonDisplay: ComparisonDisplay.from_estimator(Noisy(), scenes[0]),
+        ScoreDisplay: ScoreDisplay.from_estimator(Noisy(), scenes),
+        CalibrationDisplay: CalibrationDisplay.from_estimator(Noisy(), scenes),
+        SpectrumDisplay: SpectrumDisplay.from_estimator(Noisy(), scenes[0]),
+        SearchDisplay: SearchDisplay.from_cv_results(search),
+        HistoryDisplay: HistoryDisplay.from_net(Trained()),
+    }
+
+
+KINDS = [getattr(displays, name) for name in displays.__all__]
+SINGLE = [CalibrationDisplay, ScoreDisplay, SearchDisplay]
+PANELS = {SceneDisplay: 6, ComparisonDisplay: 16, SpectrumDisplay: 2, HistoryDisplay: 3}
+by_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    pyplot.close("all")
+
+
+def arguments_of(display):
+    """What a display's `__init__` was given."""
+    names = inspect.signature(type(display)).parameters
+    return {name: getattr(display, name) for name in names}
+
+
+def shown(axes):
+    """Pixels of the first image in axes, NaN where it has none."""
+    return np.ma.filled(axes.get_images()[0].get_array().astype(float), np.nan)
+
+
+def drawn_pixels(figure):
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
+
+
+# Conventions
+
+
+@by_kind
+def test_init_takes_keywords_and_stores_them_untouched(kind, made):
+    parameters = inspect.signature(kind).parameters
+    assert {p.kind for p in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    given = arguments_of(made[kind])
+    again = kind(**given)
+    assert all(vars(again)[name] is value for name, value in given.items())
+    assert vars(again).keys() == given.keys()
+
+
+@by_kind
+def test_plot_takes_keywords_and_returns_the_display(kind, made):
+    _, *parameters = inspect.signature(kind.plot).parameters.values()
+    assert parameters[0].name == "ax" and parameters[0].default is None
+    named = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD
+    assert all(parameter.kind in named for parameter in parameters)
+    display = kind(**arguments_of(made[kind]))
+    assert display.plot() is display
+    axes = display.ax_ if kind in SINGLE else display.axes_.flat[0]
+    assert axes.figure is display.figure_
+    learned = {name for name in vars(display) if name not in arguments_of(display)}
+    assert all(name.endswith("_") for name in learned)
+
+
+@by_kind
+def test_display_is_drawn_in_the_axes_that_are_given(kind, made):
+    figure, (_, axes) = pyplot.subplots(1, 2)
+    display = kind(**arguments_of(made[kind])).plot(ax=axes)
+    assert pyplot.get_fignums() == [figure.number] and display.figure_ is figure
+    if kind in SINGLE:
+        assert display.ax_ is axes
+        return
+    assert display.bounding_ax_ is axes
+    bounds = axes.get_position().padded(1e-6)
+    for panel in display.axes_.flat:
+        assert panel.get_position().x0 >= bounds.x0 and panel.get_position().x1 <= bounds.x1
+
+
+@pytest.mark.parametrize("kind", PANELS, ids=lambda kind: kind.__name__)
+def test_panels_are_drawn_in_the_axes_of_a_list(kind, made):
+    figure, axes = pyplot.subplots(PANELS[kind], 1)
+    display = kind(**arguments_of(made[kind])).plot(ax=axes)
+    assert display.figure_ is figure and display.bounding_ax_ is None
+    assert all(a is b for a, b in zip(display.axes_.flat, axes, strict=False))
+    with pytest.raises(ValueError, match=f"needs {PANELS[kind]} axes, got 1"):
+        display.plot(ax=axes[:1])
+
+
+def test_panels_find_their_place_in_axes_that_were_placed_by_hand(made):
+    figure = pyplot.figure()
+    axes = figure.add_axes((0.5, 0.1, 0.4, 0.4))
+    display = SpectrumDisplay(**arguments_of(made[SpectrumDisplay])).plot(ax=axes)
+    assert display.axes_[0].get_position().x0 == pytest.approx(0.5)
+
+
+def test_classmethods_hand_axes_on(scenes):
+    given = {
+        SceneDisplay.from_scene: (scenes[0],),
+        ComparisonDisplay.from_predictions: (scenes[0], {"truth": scenes[0].hr}),
+        ScoreDisplay.from_predictions: (scenes, [scene.hr for scene in scenes]),
+        SpectrumDisplay.from_predictions: (scenes[0], scenes[0].hr),
+        HistoryDisplay.from_net: (Trained(),),
+        SearchDisplay.from_cv_results: (CV_RESULTS,),
+    }
+    for make, arguments in given.items():
+        figure, axes = pyplot.subplots()
+        assert make(*arguments, ax=axes).figure_ is figure
+
+
+@by_kind
+def test_without_matplotlib_the_remedy_is_named(kind, made, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"pip install probav_estimators\[plot\]"):
+        made[kind].plot()
+
+
+def test_import_does_not_wait_for_matplotlib():
+    program = "import sys, probav_estimators.displays; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+# Scenes
+
+
+def test_clearest_frames_are_drawn_first_with_their_masks(made, scenes):
+    display, (scene, _) = made[SceneDisplay], scenes
+    clearance = scene.qm.mean(axis=(1, 2))
+    order = np.argsort(-clearance, kind="stable")[:4]
+    for axes, number in zip(display.axes_, order, strict=True):
+        np.testing.assert_array_equal(shown(axes), scene.lr[number])
+        assert axes.get_title() == f"{number}: {np.floor(100 * clearance[number]):.0f} % clear"
+        overlays = [image.get_array()[..., 3] for image in axes.get_images()[1:]]
+        clear = overlays[0] == 0 if overlays else np.ones(scene.shape, bool)
+        np.testing.assert_array_equal(clear, scene.qm[number])
+        assert all(overlay.max() < 1 for overlay in overlays)
+    np.testing.assert_allclose([bar.get_height() for bar in display.bars_], 100 * clearance)
+
+
+def test_arrows_are_the_shifts_and_down_is_down():
+    (scene,) = make_scenes(1, size=48, n_frames=6, random_state=0)
+    display = SceneDisplay.from_scene(scene)
+    arrows = np.column_stack([display.arrows_.V, display.arrows_.U])
+    true = scene.true_shifts - scene.true_shifts.mean(axis=0)
+    assert np.abs(arrows - arrows.mean(axis=0) - true).max() < 0.1
+    bottom, top = display.shifts_ax_.get_ylim()
+    assert bottom > top
+
+
+def test_frames_that_were_not_placed_have_no_arrow(made):
+    given = arguments_of(made[SceneDisplay])
+    shifts = np.array([[0, 0], [1, 2], [np.nan, np.nan], [0, 1], [2, 0], [1, 1]], float)
+    display = SceneDisplay(**given | {"shifts": shifts}).plot()
+    assert display.arrows_.U.tolist() == [0, 2, 1, 0, 1]
+    assert "1 not placed" in display.shifts_ax_.get_xlabel()
+    assert SceneDisplay(**given | {"shifts": None}).plot().arrows_ is None
+
+
+def test_scene_that_is_clouded_everywhere_is_drawn():
+    rng = np.random.default_rng(0)
+    scene = Scene(rng.random((2, 8, 9)), np.zeros((2, 8, 9), bool))
+    assert SceneDisplay.from_scene(scene).arrows_ is None
+
+
+# Comparison
+
+
+def test_images_errors_and_deviations_are_in_their_unit(made, scenes):
+    display, (scene, _) = made[ComparisonDisplay], scenes
+    images, _, errors, deviations = display.axes_
+    (image,) = Noisy().predict([scene])
+    baseline = BicubicBaseline().predict([scene])[0]
+    clearest = int(scene.qm.sum(axis=(1, 2)).argmax())
+    wanted = [scene.lr[clearest], baseline, image, scene.hr]
+    for axes, pixels in zip(images, wanted, strict=True):
+        np.testing.assert_allclose(shown(axes), 65535 * pixels.astype(float), rtol=1e-6)
+    for axes, pixels in zip(errors[1:3], [baseline, image], strict=True):
+        error = 65535 * error_map(pixels, scene.hr, scene.sm)
+        np.testing.assert_allclose(shown(axes)[3:-3, 3:-3], error, rtol=1e-4, atol=0.1)
+    np.testing.assert_allclose(shown(deviations[2]), 655.35)
+    np.testing.assert_array_equal(shown(errors[0]), scene.qm.sum(axis=0))
+    labels = [axes.get_ylabel() for axes in errors[2].child_axes + deviations[2].child_axes]
+    assert [" ".join(label.split()) for label in labels] == [
+        "HR - SR (16-bit counts)",
+        "standard deviation (16-bit counts)",
+    ]
+
+
+def test_images_stand_under_their_names_and_scores(made, scenes):
+    scene = scenes[0]
+    (image,) = Noisy().predict([scene])
+    value = cpsnr(image, scene.hr, scene.sm)
+    score = probav_score(image, scene.hr, scene.sm, norm=scene.norm)
+    titles = [axes.get_title() for axes in made[ComparisonDisplay].axes_[0]]
+    assert titles[0] == "clearest of 6 frames" and titles[-1] == "HR image\nshaded: clouded"
+    assert titles[2] == f"Noisy\n{value:.2f} dB, score {score:.4f}"
+
+
+def test_a_row_has_one_scale(made):
+    for row in made[ComparisonDisplay].axes_[:2]:
+        assert len({axes.get_images()[0].get_clim() for axes in row}) == 1
+    errors = made[ComparisonDisplay].axes_[2, 1:3]
+    ((low, high),) = {axes.get_images()[0].get_clim() for axes in errors}
+    assert low == -high < 0
+
+
+def test_grey_scale_is_of_percentiles_of_what_is_clear(scenes):
+    scene = scenes[0]
+    frame = np.where(scene.qm.all(axis=0), scene.lr[0], 0.2)
+    given = {"frame": frame, "frame_clear": np.ones(frame.shape, bool), "n_frames": 1}
+    cloud = np.where(scene.sm, scene.hr, 1.0)
+    display = ComparisonDisplay(
+        **given,
+        n_clear=np.ones(frame.shape, int),
+        images={"image": scene.hr},
+        truth=cloud,
+        truth_clear=scene.sm,
+    ).plot()
+    values = np.concatenate([frame.ravel(), scene.hr.ravel(), scene.hr[scene.sm]])
+    limits = display.axes_[0, 0].get_images()[0].get_clim()
+    np.testing.assert_allclose(limits, np.percentile(values, [1, 99]), rtol=1e-6)
+
+
+def test_clouded_pixels_are_not_drawn_as_error_0(made, scenes):
+    display = ComparisonDisplay(**arguments_of(made[ComparisonDisplay])).plot()
+    axes = display.axes_[2, 1]
+    drawn = axes.get_images()[0]
+    hidden = drawn.get_array().mask
+    assert hidden[22:38, 12:28].all() and hidden[:3].all() and hidden[:, -3:].all()
+    pixels = drawn_pixels(display.figure_)
+    column, row = axes.transData.transform((20, 30)).astype(int)
+    around = pixels[::-1][row - 8 : row + 8, column - 8 : column + 8].reshape(-1, 3)
+    zero = np.round(255 * np.array(drawn.cmap(0.5)[:3])).astype(int)
+    assert np.abs(around - zero).max(axis=1).min() > 20
+    # Grey in two tones: a hatch, which no colour of the scale can be taken for.
+    assert np.ptp(around, axis=1).max() < 10 and np.ptp(around[:, 0]) > 20
+    (text,) = axes.get_legend().get_texts()
+    assert text.get_text() == "cloud or edge"
+
+
+def test_detail_is_the_part_with_most_slope(scenes):
+    rng = np.random.default_rng(1)
+    image = np.full((96, 72), 0.5)
+    image[40:64, 30:48] += 0.2 * rng.random((24, 18))
+    noisy_cloud = image.copy()
+    noisy_cloud[5:20, 5:20] = rng.random((15, 15))
+    clear = noisy_cloud == image
+    scene = Scene(np.full((1, 32, 24), 0.5), np.ones((1, 32, 24), bool), noisy_cloud, clear)
+    display = ComparisonDisplay.from_predictions(scene, image)
+    axes = display.axes_[1, 0]
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert abs(left - 29.5) <= 1 and abs(top - 39.5) <= 1
+    assert (right - left, bottom - top) == (18, 24)
+
+
+def test_detail_can_be_chosen(scenes):
+    display = ComparisonDisplay.from_predictions(
+        scenes[0], scenes[0].hr, detail=(slice(10, 30), slice(40, None))
+    )
+    assert display.axes_[1, 1].get_xlim() == (39.5, 71.5)
+    assert display.axes_[1, 1].get_ylim() == (29.5, 9.5)
+
+
+def test_comparison_needs_no_truth(scenes):
+    scene = scenes[0].without_truth()
+    display = ComparisonDisplay.from_estimator(Noisy(told=False), scene)
+    assert display.axes_.shape == (3, 3)
+    assert display.truth is None and display.scores is None and display.errors is None
+    bare = ComparisonDisplay.from_predictions(scene, {"a": scenes[0].hr}, baseline=False)
+    assert bare.axes_.shape == (2, 2)
+
+
+def test_values_are_those_of_the_scene():
+    rng = np.random.default_rng(0)
+    lr, hr = rng.uniform(100, 9000, (3, 12, 12)), rng.uniform(100, 9000, (24, 24))
+    scene = Scene(lr, np.ones(lr.shape, bool), hr, value_range=(0, 10000))
+    display = ComparisonDisplay.from_predictions(scene, scene.hr, unit="reflectance / 10000")
+    np.testing.assert_allclose(shown(display.axes_[0, -1]), hr, rtol=1e-5)
+    assert display.unit == "reflectance / 10000"
+    named = ComparisonDisplay.from_predictions(scene, scene.hr)
+    assert named.unit == "values, range 0 to 10000"
+
+
+def test_images_of_another_size_are_refused(scenes):
+    with pytest.raises(ValueError, match=r"image 'half' has the shape \(36, 36\)"):
+        ComparisonDisplay.from_predictions(scenes[0], {"half": scenes[0].hr[::2, ::2]})
+    with pytest.raises(ValueError, match="draws one scene, got 2"):
+        ComparisonDisplay.from_predictions(scenes, scenes[0].hr)
+
+
+@pytest.mark.parametrize("size", [(16, 64), (48, 16), (24, 24)])
+def test_panels_stand_in_line_and_names_apart(size):
+    """Also on wide scenes, and with names that are longer than a panel is wide."""
+    (scene,) = make_scenes(1, size=size, n_frames=3, random_state=0)
+    estimators = {LONG: Noisy(), f"another {LONG}": Noisy(0.02), LONG.replace(" ", ""): Noisy()}
+    display = ComparisonDisplay.from_estimator(estimators, scene)
+    display.figure_.canvas.draw()
+    for row in display.axes_:
+        boxes = [axes.get_window_extent() for axes in row if axes.images]
+        assert np.ptp([box.y0 for box in boxes]) < 1 and np.ptp([box.y1 for box in boxes]) < 1
+    for column in display.axes_.T:
+        boxes = [axes.get_window_extent() for axes in column if axes.images]
+        assert np.ptp([box.x0 for box in boxes]) < 1 and np.ptp([box.x1 for box in boxes]) < 1
+    titles = [axes.title.get_window_extent() for axes in display.axes_[0]]
+    for left, right in pairwise(titles):
+        assert left.x1 < right.x0
+    assert all(title.y1 <= display.figure_.bbox.y1 for title in titles)
+    bars = [axes.child_axes[0] for axes in display.axes_.flat if axes.child_axes]
+    panels = [axes.get_window_extent() for axes in display.axes_.flat if axes.axison]
+    for bar in bars:
+        assert not any(bar.get_window_extent().overlaps(panel) for panel in panels)
+
+
+# Scores
+
+
+def test_points_are_scores_over_the_baseline_by_band(made, scenes):
+    display = made[ScoreDisplay]
+    assert list(display.points_) == ["RED", "NIR"]
+    for points, scene in zip(display.points_.values(), scenes, strict=True):
+        # One call predicts both, with noise of one generator.
+        image = Noisy().predict(scenes)[scenes.index(scene)]
+        score = probav_score(image, scene.hr, scene.sm, norm=scene.norm)
+        np.testing.assert_allclose(points.get_offsets(), [[scene.norm, score]])
+        assert points.get_label() == f"{scene.band}: mean {score:.4f}, 1 scene"
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels == ["baseline", *(points.get_label() for points in display.points_.values())]
+    assert set(display.ax_.lines[0].get_ydata()) == {1}
+
+
+def test_worst_scenes_are_named():
+    scores = np.array([0.9, 1.2, 0.8, 1.1])
+    display = ScoreDisplay(scores=scores, norms=np.arange(4) + 40.0, names=list("abcd"))
+    assert [text.get_text() for text in display.plot(n_named=2).texts_] == ["b", "d"]
+    assert [text.xy for text in display.texts_] == [(41, 1.2), (43, 1.1)]
+    assert display.plot(n_named=0).texts_ == []
+    unnamed = ScoreDisplay(scores=scores, norms=scores).plot(n_named=1)
+    assert unnamed.texts_[0].get_text() == "scene 1" and list(unnamed.points_) == [""]
+
+
+def test_names_of_points_that_lie_close_do_not_overprint():
+    rng = np.random.default_rng(0)
+    norms, scores = 45 + 1e-3 * rng.random(6), 0.98 + 1e-4 * rng.random(6)
+    norms, scores = np.append(norms, [40, 50]), np.append(scores, [0.9, 0.91])
+    names = [f"a scene with a long name {i}" for i in range(8)]
+    display = ScoreDisplay(scores=scores, norms=norms, names=names).plot(n_named=6)
+    display.figure_.canvas.draw()
+    assert_apart(display.texts_, display.figure_)
+
+
+def assert_apart(texts, figure):
+    from matplotlib.text import Text
+
+    boxes = [Text.get_window_extent(text, figure.canvas.get_renderer()) for text in texts]
+    for number, box in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+@pytest.mark.parametrize("kind", [ScoreDisplay, CalibrationDisplay])
+def test_scores_need_the_truth(kind, scenes):
+    with pytest.raises(ValueError, match="has no HR image"):
+        kind.from_estimator(Noisy(), [scenes[0].without_truth()])
+
+
+@pytest.mark.parametrize("kind", SINGLE, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("name", ["c", "color"])
+def test_style_can_be_said_in_either_of_matplotlibs_names(kind, name, made):
+    kind(**arguments_of(made[kind])).plot(**{name: "k"})
+    drawn = made[kind].plot(**{name: "k", "alpha": 0.5})
+    artist = getattr(drawn, "line_", None) or drawn.ax_.collections[-1]
+    assert artist.get_alpha() in (0.5, 0.15)
+
+
+# Calibration
+
+
+def test_coverage_is_that_of_a_normal_distribution(scenes):
+    """Of deviations that are half as large as the errors."""
+
+    class Bold(Noisy):
+        def predict(self, X, return_std=False):
+            images, deviations = super().predict(X, return_std=True)
+            return images, [deviation / 2 for deviation in deviations]
+
+    levels = [0.5, 0.9]
+    display = CalibrationDisplay.from_estimator(Bold(), scenes, levels=levels)
+    wanted = 1 - 2 * norm.sf(norm.ppf(0.5 + np.array(levels) / 2) / 2)
+    np.testing.assert_array_equal(display.line_.get_xdata(), levels)
+    np.testing.assert_allclose(display.line_.get_ydata(), wanted, atol=0.02)
+    assert display.observed_by_scene.shape == (2, 2)
+    again = CalibrationDisplay.from_predictions(scenes, *Bold().predict(scenes), levels=levels)
+    np.testing.assert_allclose(again.observed, display.observed, atol=0.02)
+
+
+def test_calibrations_can_share_axes(made):
+    display = made[CalibrationDisplay]
+    _, axes = pyplot.subplots()
+    first = display.plot(ax=axes, name="first").line_
+    second = display.plot(ax=axes, name="second", color="k").line_
+    third = display.plot(ax=axes, name="third").line_
+    assert len({line.get_color() for line in (first, second, third)}) == 3
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    spread = "from least to greatest of 2 scenes"
+    assert labels == ["calibrated", "first", spread, "second", "third"]
+
+
+def test_estimator_without_deviations_cannot_be_calibrated(scenes):
+    with pytest.raises(ValueError, match="BicubicBaseline gives no standard deviations"):
+        CalibrationDisplay.from_estimator(BicubicBaseline(), scenes)
+
+
+# Spectra
+
+
+def ring_energies(image):
+    """Slow and obvious: energy of the windowed image in each ring of the Fourier plane."""
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in image.shape))
+    spectrum = np.fft.fft2(window * (image - (window * image).sum() / window.sum()))
+    size = min(image.shape)
+    total = np.zeros(size // 2 + 1)
+    for row, down in enumerate(np.fft.fftfreq(image.shape[0])):
+        for column, right in enumerate(np.fft.fftfreq(image.shape[1])):
+            ring = int(np.rint(size * np.hypot(down, right)))
+            if ring < len(total):
+                total[ring] += abs(spectrum[row, column]) ** 2
+    return total[1:]
+
+
+def test_power_is_that_of_the_rings_over_the_truths(scenes):
+    scene = scenes[1]
+    assert scene.sm.all()
+    sharpened = np.clip(2 * scene.hr - move_image(scene.hr, (0, 1)), 0, 1).astype(np.float32)
+    rng = np.random.default_rng(0)
+    noisy = np.clip(scene.hr + rng.normal(0, 1e-3, scene.hr.shape), 0, 1)
+    display = SpectrumDisplay.from_predictions(scene, {"sharp": sharpened, "noisy": noisy})
+    drawn = display.power_lines_["noisy"]
+    wanted = 10 * np.log10(ring_energies(noisy) / ring_energies(scene.hr))
+    np.testing.assert_allclose(drawn.get_ydata(), wanted, atol=1e-6)
+    np.testing.assert_allclose(drawn.get_xdata(), np.arange(1, 37) / 72)
+    assert display.power_lines_["sharp"].get_ydata()[18:].mean() > 1
+
+
+def test_truth_has_full_power_and_coherence(scenes):
+    display = SpectrumDisplay.from_predictions(scenes[0], {"told": scenes[0].hr}, baseline=False)
+    np.testing.assert_allclose(display.power_lines_["told"].get_ydata(), 0, atol=1e-6)
+    np.testing.assert_allclose(display.coherence_lines_["told"].get_ydata(), 1, atol=1e-6)
+
+
+def test_nyquist_frequency_of_the_frames_is_marked(made):
+    for axes in made[SpectrumDisplay].axes_:
+        (line,) = (line for line in axes.lines if line.get_label() == "LR Nyquist")
+        assert set(line.get_xdata()) == {0.5 / 3}
+
+
+def test_without_truth_coherence_is_that_of_two_halves(scenes):
+    asked = []
+
+    class Asked(BicubicBaseline):
+        def predict(self, X):
+            asked.append(X[0].lr)
+            return super().predict(X)
+
+    scene = scenes[0].without_truth()
+    display = SpectrumDisplay.from_estimator({"mine": Asked(3)}, scene)
+    assert not display.has_truth and display.reference == "BicubicBaseline"
+    whole, first, second = (sorted(lr.tolist()) for lr in asked)
+    assert sorted(first + second) == whole and len(first) == len(second) == 3
+    np.testing.assert_allclose(display.power_lines_["mine"].get_ydata(), 0, atol=1e-6)
+    mine, baseline = (
+        display.coherence_lines_[name].get_ydata() for name in ("mine", "BicubicBaseline")
+    )
+    np.testing.assert_allclose(mine, baseline)
+    few = SpectrumDisplay.from_predictions(scene, scenes[0].hr)
+    assert few.coherence is None and few.coherence_lines_ == {}
+
+
+# Searches
+
+
+def test_points_are_scores_over_costs(made):
+    display = made[SearchDisplay]
+    wanted = np.column_stack([[4, 1, 2, 3], [0.9, 0.5, 0.4, 0.8]])
+    np.testing.assert_array_equal(display.points_.get_offsets(), wanted)
+    assert display.front_.tolist() == [1, 3, 0]
+    np.testing.assert_array_equal(display.front_line_.get_xdata(), [1, 3, 4])
+    assert "1 candidates failed" in display.ax_.get_xlabel()
+    # The best first; what all have in common is not said.
+    assert [text.get_text() for text in display.texts_] == ["lr=0.0001", "lr=0.1", "lr=0.001"]
+
+
+def test_search_with_several_scores(scenes):
+    scoring = {"dB": lambda net, X, y=None: 40.0 + (net.scale or 0), "score": lambda *_: -1.0}
+    search = GridSearchCV(BicubicBaseline(), {"scale": [2, 3]}, scoring=scoring, refit="dB", cv=2)
+    results = search.fit(scenes).cv_results_
+    display = SearchDisplay.from_cv_results(results, metric="dB", cost="score")
+    np.testing.assert_array_equal(display.scores, [42, 43])
+    np.testing.assert_array_equal(display.costs, results["mean_score_time"])
+    assert display.labels == ["scale=2", "scale=3"]
+    with pytest.raises(ValueError, match=r"no score 'r2': metric is one of \['dB', 'score'\]"):
+        SearchDisplay.from_cv_results(results, metric="r2")
+    with pytest.raises(ValueError, match="cost must be 'fit' or 'score', got 'money'"):
+        SearchDisplay.from_cv_results(CV_RESULTS, cost="money")
+
+
+def test_parameters_of_one_name_are_told_apart():
+    params = [{"a__k": 1, "b__k": 1.23456}, {"a__k": 2, "b__k": np.tanh}]
+    results = CV_RESULTS | {"params": params}
+    few = {name: values[:2] for name, values in results.items()}
+    assert SearchDisplay.from_cv_results(few).labels[0] == "a__k=1, b__k=1.23"
+
+
+def test_long_names_of_candidates_do_not_overprint():
+    costs = np.linspace(1, 1.2, 6)
+    labels = [f"{number}: {LONG}" for number in range(6)]
+    display = SearchDisplay(costs=costs, scores=np.linspace(0.9, 0.91, 6), labels=labels).plot()
+    display.figure_.canvas.draw()
+    assert len(display.texts_) == 6
+    assert_apart(display.texts_, display.figure_)
+
+
+def test_search_in_which_all_failed_is_refused():
+    failed = CV_RESULTS | {"mean_test_score": np.full(5, np.nan)}
+    with pytest.raises(ValueError, match="every candidate failed"):
+        SearchDisplay.from_cv_results(failed)
+
+
+# Histories
+
+
+def test_lines_are_the_history(made):
+    display = made[HistoryDisplay]
+    wanted = {
+        "training loss": [1.2, 1.1, 1.0],
+        "validation loss": [1.3, 1.0, 1.1],
+        "validation score": [1.1, 0.9, 1.0],
+        "learning rate": [1e-3, 1e-3, 5e-4],
+    }
+    assert display.lines_.keys() == wanted.keys()
+    for name, line in display.lines_.items():
+        np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+        np.testing.assert_array_equal(line.get_ydata(), wanted[name])
+    labels = [text.get_text() for text in display.axes_[1].get_legend().get_texts()]
+    assert labels == ["validation score", "baseline", "best: 0.9000 in epoch 2"]
+
+
+def test_history_without_validation_has_losses_alone():
+    class Short:
+        history = [{"epoch": 1, "train_loss": 1.0}, {"epoch": 2, "train_loss": 0.9}]
+
+    display = HistoryDisplay.from_net(Short())
+    assert display.axes_.shape == (1,) and list(display.lines_) == ["training loss"]
+    assert display.scores is None and display.learning_rates is None
+
+
+def test_net_without_history_is_refused():
+    with pytest.raises(ValueError, match="BicubicBaseline has no history: fit it first"):
+        HistoryDisplay.from_net(BicubicBaseline())

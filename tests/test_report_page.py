@@ -1,0 +1,701 @@
+"""Reports as pages: what they tell, that they ask for nothing else, and that all can use them."""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+from html.parser import HTMLParser
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _chromium import Chromium
+from _helpers import bicubic, clearest_frames, small_scenes
+from click.testing import CliRunner
+from PIL import Image
+from sklearn.pipeline import make_pipeline
+
+from probav_estimators import (
+    BicubicBaseline,
+    FrameRegistrar,
+    FusionNet,
+    Scene,
+    make_scenes,
+    quality_report,
+    save_scenes,
+)
+from probav_estimators.cli._report import report as command
+from probav_estimators.report import FIGURES
+from probav_estimators.report_page import _pictures, _views, write_report
+from probav_estimators.report_page._legend import NOT_PROVED
+
+VOID = {"meta", "link", "img", "br", "input"}
+HOSTILE = "</title><script>alert('\"&$x')</script>"
+
+
+class Node:
+    """An element of a page."""
+
+    def __init__(self, tag, attrs=(), parent=None):
+        self.tag, self.attrs, self.parent, self.children = tag, dict(attrs), parent, []
+
+    def __getitem__(self, name):
+        return self.attrs[name]
+
+    def all(self, *tags, **attrs):
+        """Elements below, in their order; `class_` and `data_name` stand for attributes."""
+        wanted = {name.rstrip("_").replace("_", "-"): value for name, value in attrs.items()}
+        for child in self.children:
+            if isinstance(child, Node):
+                has = all(child.attrs.get(name) == value for name, value in wanted.items())
+                if has and (not tags or child.tag in tags):
+                    yield child
+                yield from child.all(*tags, **attrs)
+
+    def one(self, *tags, **attrs):
+        (found,) = self.all(*tags, **attrs)
+        return found
+
+    @property
+    def text(self):
+        parts = (child if isinstance(child, str) else child.text for child in self.children)
+        return " ".join("".join(parts).split())
+
+
+class Parser(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.root = self.at = Node("document")
+
+    def handle_starttag(self, tag, attrs):
+        assert len({name for name, _ in attrs}) == len(attrs)
+        node = Node(tag, attrs, self.at)
+        self.at.children.append(node)
+        if tag not in VOID:
+            self.at = node
+
+    def handle_endtag(self, tag):
+        assert self.at.tag == tag, f"<{self.at.tag}> is closed by </{tag}>"
+        self.at = self.at.parent
+
+    def handle_data(self, data):
+        self.at.children.append(data)
+
+
+def parse(path):
+    parser = Parser()
+    parser.feed(path.read_text(encoding="utf-8"))
+    parser.close()
+    assert parser.at is parser.root
+    return parser.root
+
+
+def page_of(estimators, scenes, folder, **options):
+    path = folder / "report.html"
+    write_report(estimators, scenes, path, **options)
+    return parse(path)
+
+
+def pixels_of(image):
+    """Pixels of an <img>, as they are in its file."""
+    start, text = image["src"].split(",")
+    assert start == "data:image/png;base64"
+    picture = Image.open(io.BytesIO(base64.b64decode(text)))
+    assert picture.size == (int(image["width"]), int(image["height"]))
+    return np.asarray(picture.convert("RGB") if picture.mode == "P" else picture).astype(int)
+
+
+def picture(section, name):
+    return pixels_of(section.one("figure", data_name=name).one("img"))
+
+
+def rows_of(table):
+    return [[cell.text for cell in row.all("th", "td")] for row in table.all("tr")]
+
+
+def shown(value, key):
+    return f"{value:.{FIGURES[key].digits}f}" if np.isfinite(value) else "–"  # noqa: RUF001
+
+
+class Told:
+    """An estimator that is told the truth, notes what it is asked, and may fail."""
+
+    def __init__(self, fails_at=None):
+        self.fails_at = fails_at
+        self.asked = []
+
+    def predict(self, X):
+        self.asked.append(X)
+        if self.fails_at in [scene.name for scene in X]:
+            raise ValueError("it cannot")
+        return [scene.hr for scene in X]
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Two scenes with truth and one without, of 72 x 96 HR pixels."""
+    found = make_scenes(3, size=(24, 32), n_frames=5, random_state=3)
+    found[2] = found[2].without_truth()
+    return found
+
+
+@pytest.fixture(scope="module")
+def estimators():
+    net = FusionNet.from_pretrained("simulated-x3", device="cpu", verbose=0)
+    return {"baseline": BicubicBaseline(scale=3), "fusion": net}
+
+
+@pytest.fixture(scope="module")
+def path(estimators, scenes, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    assert write_report(estimators, scenes, path) is None
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(path):
+    return parse(path)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Chromium(os.environ["CHROMIUM"]) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def sections(page):
+    return list(page.all("section", class_="scene"))
+
+
+class TestSelfContained:
+    def test_nothing_is_asked_for(self, page, path):
+        for node in page.all():
+            for name in ("src", "href", "srcset", "action", "poster", "data"):
+                value = node.attrs.get(name)
+                assert value is None or value.startswith(("data:", "#")), value[:60]
+            assert "style" not in node.attrs
+            assert not any(name.startswith("on") for name in node.attrs)
+        assert "http" not in re.sub(r"http-equiv", "", path.read_text(encoding="utf-8"))
+        style = page.one("style").text
+        assert "url(" not in style and "@import" not in style and "@font-face" not in style
+
+    def test_policy_allows_the_page_s_own_script_and_style_alone(self, page):
+        policy = page.one("meta", http_equiv="Content-Security-Policy")["content"]
+        rules = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+        assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+        assert rules["img-src"] == "data:"
+        for tag in ("script", "style"):
+            (text,) = page.one(tag).children
+            digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+            assert rules[f"{tag}-src"] == f"'sha256-{digest}'"
+
+    def test_a_page_of_twenty_scenes_is_bounded_even_if_they_are_noise(self):
+        side = _views.side_of_pictures(20, 3, n_deviations=2, truth=True)
+        noise = np.random.default_rng(0).random((side, side))
+        greys = 5 * len(_pictures.grey_picture(noise, 0, 1).uri)
+        maps = 3 * len(_pictures.error_picture(2 * noise - 1, 1).uri)
+        maps += 2 * len(_pictures.deviation_picture(noise, 1).uri)
+        assert 12e6 < 20 * (greys + maps) < 15e6
+        assert _views.side_of_pictures(1, 1, n_deviations=0, truth=False) == 480
+        assert _views.side_of_pictures(10_000, 9, n_deviations=9, truth=True) == 128
+
+
+class TestFigures:
+    def test_they_are_those_of_quality_report(self, page, scenes, estimators):
+        summary = rows_of(page.one("table", id="summary-table"))
+        rows = rows_of(page.one("table", id="scene-table"))
+        titles = {key: figure.title for key, figure in FIGURES.items()}
+        assert [re.sub(r"\s*[↑↓→].*", "", title) for title in rows[0][4:]] == list(titles.values())
+        assert len(rows) == 1 + 3 * 2
+        for position, (name, estimator) in enumerate(estimators.items()):
+            report = quality_report(estimator, scenes)
+            means = dict(zip(FIGURES, summary[1 + position][1:], strict=True))
+            assert summary[1 + position][0] == name
+            for key in FIGURES:
+                count = report.count[key]
+                of = f" n = {count}" if 0 < count < 3 else ""
+                assert means[key] == shown(report.mean[key], key) + of
+            for record, row in zip(report.scenes, rows[1 + position :: 2], strict=True):
+                assert row[:4] == [record["name"], record["band"], "5", name]
+                assert row[4:] == [shown(record[key], key) for key in FIGURES]
+
+    def test_the_best_of_each_column_is_bold(self, page):
+        baseline, fusion = list(page.one("table", id="summary-table").all("tr"))[1:]
+        bold = [["best" in td.attrs.values() for td in row.all("td")] for row in (baseline, fusion)]
+        marked = dict(zip(FIGURES, zip(*bold, strict=True), strict=True))
+        assert marked["cpsnr"] == marked["score"] == marked["consistency"] == (False, True)
+        # Nothing is better, and nobody else to be better than.
+        assert marked["shift_down"] == marked["coverage_68"] == (False, False)
+        assert marked["sharpness"] == (False, False)
+
+    def test_each_is_explained_with_what_it_does_not_prove(self, page):
+        assert NOT_PROVED.keys() == FIGURES.keys()
+        legend = page.one("dl", class_="legend")
+        for key, figure in FIGURES.items():
+            text = legend.one("div", id=f"figure-{key}").text
+            assert figure.title in text and figure.meaning in text and NOT_PROVED[key] in text
+            for link in page.all("a", href=f"#figure-{key}"):
+                assert figure.meaning in link["title"] and NOT_PROVED[key] in link["title"]
+
+    def test_what_cannot_be_had_is_named(self, scenes, tmp_path):
+        page = page_of(BicubicBaseline(scale=3), [scenes[2]], tmp_path)
+        text = page.one("section", id="summary").text
+        assert "Not to be had: cPSNR (dB), score, cSSIM" in text
+        assert "cPSNR" not in "".join(rows_of(page.one("table", id="summary-table"))[0])
+
+
+class TestPictures:
+    def test_each_scene_has_all_that_there_is(self, sections):
+        images = ["Clearest frame", "fusion", "baseline"]
+        maps = ["baseline, error", "fusion, error"]
+        deviation = "fusion, standard deviation"
+        names = [[f["data-name"] for f in section.all("figure")] for section in sections]
+        assert names[0] == names[1] == [*images, "Truth", *maps, deviation]
+        assert names[2] == [*images, deviation]
+
+    def test_they_have_one_stretch(self, sections, scenes, estimators):
+        for section, scene in zip(sections, scenes, strict=True):
+            (frame,), (clear,) = clearest_frames(scene, 1)
+            images = {"Clearest frame": bicubic(frame[None])[0]}
+            images |= {name: one.predict([scene])[0] for name, one in estimators.items()}
+            counted = [images["Clearest frame"][np.kron(clear, np.ones((3, 3), bool))]]
+            counted += [images[name].ravel() for name in estimators]
+            if scene.has_hr:
+                images["Truth"] = scene.hr
+                counted.append(scene.hr[scene.sm])
+            low, high = np.percentile(np.concatenate(counted), [1, 99])
+            for name, image in images.items():
+                expected = np.clip((image - low) / (high - low), 0, 1) * 255
+                assert np.abs(picture(section, name) - expected).max() < 0.51
+            told = section.one("ul", class_="scales").text
+            black, white = map(float, re.findall(r"(?:black|white) (\d+)", told))
+            assert (black, white) == pytest.approx((65535 * low, 65535 * high), rel=1e-3)
+
+    def test_errors_are_blue_and_red_about_white(self, tmp_path):
+        (scene,) = small_scenes(1, shape=(20, 24), n_frames=4)
+
+        class Off:
+            def predict(self, X):
+                image = scene.hr.copy()
+                image[20:30, 30:40] += 0.05
+                image[40:50, 30:40] -= 0.05
+                return [image]
+
+        colours = picture(page_of(Off(), [scene], tmp_path), "Off, error")
+        red, _, blue = colours[25, 35]
+        assert blue > 150 > red
+        red, _, blue = colours[45, 35]
+        assert red > 150 > blue
+        assert colours[55, 60].min() > 200
+        hatched = (colours == colours[..., :1]).all(-1) & (colours[..., 0] < 160)
+        assert hatched[:3].all() and hatched[:, -3:].all()
+        assert hatched[4:7, 6:15].all() and not hatched[15:50, 25:60].any()
+        assert len(np.unique(colours[:3], axis=1)) > 1
+
+    def test_a_large_deviation_is_bright(self, sections, scenes, estimators):
+        _, (deviation,) = estimators["fusion"].predict(scenes[:1], return_std=True)
+        colours = picture(sections[0], "fusion, standard deviation")
+        order = np.argsort(deviation.ravel())
+        brightness = colours.sum(axis=-1).ravel()[order]
+        assert brightness[-50:].min() > brightness[:50].max()
+
+    def test_large_scenes_show_their_middle_pixel_by_pixel(self, scenes, monkeypatch, tmp_path):
+        monkeypatch.setattr(_views, "_MAX_SIDE", 30)
+        page = page_of(Told(), scenes[:1], tmp_path)
+        middle = scenes[0].hr[21:51, 33:63]
+        assert "the middle 30 × 30 of 72 × 96 pixels" in page.one("section", id="scene-1").text  # noqa: RUF001
+        for image in page.one("section", id="scene-1").all("figure"):
+            assert pixels_of(image.one("img")).shape[:2] == (30, 30)
+        seen = picture(page, "Truth")
+        inside = (seen > 0) & (seen < 255)
+        assert np.corrcoef(seen[inside], middle[inside])[0, 1] > 0.9999
+
+    def test_scenes_of_any_size_and_scale_are_shown(self, mixed_scenes, tmp_path):
+        page = page_of(BicubicBaseline(), mixed_scenes, tmp_path)
+        for section, scene in zip(page.all("section", class_="scene"), mixed_scenes, strict=True):
+            assert picture(section, "Truth").shape == scene.hr.shape
+
+    def test_values_are_told_in_their_range(self, tmp_path):
+        (scene,) = small_scenes(1, n_frames=4, shape=(20, 24))
+        wide = Scene(
+            10000 * scene.lr - 500,
+            scene.qm,
+            10000 * scene.hr - 500,
+            scene.sm,
+            value_range=(0, 10000),
+        )
+        section = page_of(BicubicBaseline(), [wide], tmp_path).one("section", id="scene-1")
+        told = section.one("ul", class_="scales").text
+        black = float(re.search(r"black (\S+),", told)[1])
+        truth = 10000 * scene.hr[scene.sm] - 500
+        assert black == pytest.approx(np.percentile(truth, 1), rel=0.2)
+        assert "values, range 0 to 10000" in told
+        assert section.one("h3").text == "unnamed scene 4 frames"
+
+    def test_an_exact_image_has_maps_too(self, scenes, tmp_path):
+        colours = picture(page_of(Told(), scenes[:1], tmp_path), "Told, error")
+        assert colours[30:40, 30:40].min() > 200
+
+
+class TestEscaping:
+    def test_names_are_text(self, scenes, tmp_path):
+        scene = small_scenes(1, n_frames=4, shape=(20, 24))[0]
+        hostile = Scene(scene.lr, scene.qm, scene.hr, scene.sm, name=HOSTILE, band=HOSTILE)
+        page = page_of({HOSTILE: BicubicBaseline(), "$title": Told()}, [hostile], tmp_path)
+        assert len(list(page.all("script"))) == 1
+        assert page.one("title").text == page.one("h1").text == f"Quality of {HOSTILE}, $title"
+        assert rows_of(page.one("table", id="scene-table"))[1][:2] == [HOSTILE, HOSTILE]
+        section = page.one("section", id="scene-1")
+        assert section.one("h3").text.startswith(HOSTILE)
+        assert section.one("figure", data_name=HOSTILE).one("img")["alt"].startswith(HOSTILE)
+        assert HOSTILE in section.one(role="slider")["aria-label"]
+
+
+class TestEstimators:
+    def test_one_is_called_by_its_class(self, scenes, tmp_path, estimators):
+        page = page_of(estimators["baseline"], scenes[:1], tmp_path)
+        assert page.one("h1").text == "Quality of BicubicBaseline"
+        assert page.one("details").one("dd").text == "BicubicBaseline(scale=3)"
+        assert "1 estimator on 1 scene, with HR images." in page.one("header").text
+        assert not any("best" in td.attrs.values() for td in page.all("td"))
+
+    def test_a_list_gives_each_a_name_of_its_own(self, scenes, tmp_path, estimators):
+        pipe = make_pipeline(FrameRegistrar(), BicubicBaseline())
+        page = page_of([BicubicBaseline(), estimators["fusion"], pipe], scenes[:1], tmp_path)
+        names = [row[0] for row in rows_of(page.one("table", id="summary-table"))[1:]]
+        assert names == ["BicubicBaseline", "FusionNet", "BicubicBaseline 2"]
+
+    def test_each_scene_is_predicted_once_and_from_two_halves(self, scenes, tmp_path):
+        told, other = Told(), Told()
+        page_of([told, other], scenes[:2], tmp_path)
+        for one in (told, other):
+            assert [len(X) for X in one.asked] == 6 * [1]
+            assert [len(X[0]) for X in one.asked[::3]] == [5, 5]
+
+    def test_title_and_number_of_scenes_can_be_chosen(self, scenes, tmp_path):
+        page = page_of(Told(), scenes, tmp_path, max_scenes=1, title="For my <boss>")
+        assert page.one("title").text == page.one("h1").text == "For my <boss>"
+        assert len(list(page.all("section", class_="scene"))) == 1
+
+    @pytest.mark.parametrize(
+        ("estimators", "told"),
+        [
+            ({}, "no estimator"),
+            ([], "no estimator"),
+            ({"x": 3}, "'x' is a int, which has no predict"),
+        ],
+    )
+    def test_what_is_none_is_refused(self, scenes, tmp_path, estimators, told):
+        with pytest.raises(ValueError, match=told):
+            write_report(estimators, scenes, tmp_path / "report.html")
+
+    def test_images_of_a_wrong_number_or_size_are_refused(self, scenes, tmp_path):
+        class Wrong:
+            def __init__(self, images):
+                self.images = images
+
+            def predict(self, X):
+                return self.images
+
+        for images, told in (([], "0 images for scene imgset0000"), ([np.zeros((72, 95))], "95")):
+            with pytest.raises(ValueError, match=told):
+                write_report(Wrong(images), scenes, tmp_path / "report.html")
+
+
+class TestWholeOrNotAtAll:
+    def test_a_failure_leaves_nothing(self, scenes, tmp_path):
+        told = Told(fails_at=scenes[1].name)
+        with pytest.raises(ValueError, match="cannot"):
+            write_report(told, scenes[:2], tmp_path / "report.html")
+        assert len(told.asked) == 4
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_failure_leaves_what_was_there(self, scenes, tmp_path):
+        path = tmp_path / "report.html"
+        path.write_text("mine")
+        with pytest.raises(ValueError, match="cannot"):
+            write_report(Told(fails_at=scenes[0].name), scenes[:1], path)
+        assert path.read_text() == "mine"
+        write_report(Told(), scenes[:1], path)
+        assert path.read_text(encoding="utf-8").endswith("</html>\n")
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_wrong_arguments_are_told_before_the_work(self, scenes, tmp_path):
+        told = Told()
+        with pytest.raises(ValueError, match="max_scenes must be at least 1"):
+            write_report(told, scenes, tmp_path / "report.html", max_scenes=0)
+        with pytest.raises(ValueError, match="empty list"):
+            write_report(told, [], tmp_path / "report.html")
+        with pytest.raises(IsADirectoryError, match="is a folder"):
+            write_report(told, scenes, tmp_path)
+        with pytest.raises(FileNotFoundError, match="none is no folder"):
+            write_report(told, scenes, tmp_path / "none" / "report.html")
+        assert told.asked == []
+
+
+class TestAccessible:
+    def test_language_title_and_viewport_are_set(self, page):
+        assert page.one("html")["lang"] == "en" and page.one("title").text
+        assert "width=device-width" in page.one("meta", name="viewport")["content"]
+
+    def test_headings_are_in_order(self, page):
+        levels = [int(node.tag[1]) for node in page.all("h1", "h2", "h3", "h4")]
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in pairwise(levels))
+
+    def test_ids_are_unique_and_all_that_is_referred_to_is_there(self, page):
+        ids = [node["id"] for node in page.all() if "id" in node.attrs]
+        assert len(ids) == len(set(ids))
+        for node in page.all():
+            if node.attrs.get("href", "").startswith("#"):
+                assert node["href"][1:] in ids
+            if "aria-labelledby" in node.attrs:
+                assert node["aria-labelledby"] in ids
+
+    def test_skip_link_comes_first(self, page):
+        first = next(page.one("body").all())
+        assert (first.tag, first["href"]) == ("a", f"#{page.one('main')['id']}")
+
+    def test_pictures_have_texts_of_their_own(self, sections):
+        for section in sections:
+            texts = [image["alt"] for image in section.all("img")]
+            assert all(texts) and len(set(texts)) == len(texts)
+
+    def test_controls_are_labelled(self, sections):
+        for section in sections:
+            labels = [select.parent for select in section.all("select")]
+            assert [(label.tag, label.text) for label in labels] == [
+                ("label", "Left"),
+                ("label", "Right"),
+            ]
+
+    def test_divider_is_a_slider(self, sections):
+        for section in sections:
+            slider = section.one(role="slider")
+            assert slider["tabindex"] == "0" and slider["aria-orientation"] == "horizontal"
+            values = [slider[f"aria-value{name}"] for name in ("min", "now", "max")]
+            assert values == ["0", "50", "100"]
+            assert slider["aria-label"].startswith("Divider between two pictures of imgset")
+            # Without a script there are two pictures and nothing to move.
+            assert "hidden" in slider.attrs and "hidden" in section.one(class_="choice").attrs
+            assert len(list(section.one(class_="stage").all("img"))) == 2
+
+    def test_tables_scroll_by_keyboard_and_have_headers(self, page):
+        for table in page.all("table"):
+            assert table.parent["tabindex"] == "0" and table.parent["role"] == "region"
+            head, *rows = table.all("tr")
+            assert all(cell["scope"] == "col" for cell in head.all("th"))
+            assert all(row.one("th")["scope"] == "row" for row in rows)
+
+    @pytest.mark.parametrize("theme", ["light", "dark"])
+    def test_text_has_contrast(self, theme):
+        colours = colours_of(theme)
+        for text in ("text", "muted", "link"):
+            for ground in ("background", "surface", "notice"):
+                assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+        assert contrast(colours["muted"], colours["surface"]) >= 3  # the borders of controls
+
+
+def colours_of(theme):
+    style = files("probav_estimators.report_page").joinpath("page.css").read_text()
+    light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    return dict(re.findall(r"--(\w+): #(\w{6})", light if theme == "light" else dark))
+
+
+def contrast(first, second):
+    """Of two colours, as WCAG 2 defines it."""
+    luminances = []
+    for colour in (first, second):
+        channels = np.array(list(bytes.fromhex(colour))) / 255
+        linear = np.where(
+            channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+        )
+        luminances.append(linear @ [0.2126, 0.7152, 0.0722])
+    return (max(luminances) + 0.05) / (min(luminances) + 0.05)
+
+
+def test_contrast_is_that_of_the_standard():
+    assert contrast("000000", "ffffff") == pytest.approx(21)
+    assert contrast("777777", "ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+class TestCommand:
+    @pytest.fixture
+    def root(self, scenes, tmp_path):
+        save_scenes(scenes[:2], tmp_path / "data")
+        return tmp_path / "data"
+
+    def call(self, *args, code=0):
+        result = CliRunner().invoke(command, [str(arg) for arg in args])
+        assert result.exit_code == code, result.output + repr(result.exception)
+        return result
+
+    def test_default_is_the_baseline_and_the_weights_of_the_scale(self, root, tmp_path):
+        out = tmp_path / "report.html"
+        result = self.call(root, "-o", out, "--max-scenes", 1, "--device", "cpu", "--json")
+        assert json.loads(result.stdout) == {
+            "output": str(out),
+            "n_scenes": 1,
+            "estimators": ["baseline", "simulated-x3"],
+        }
+        page = parse(out)
+        assert page.one("h1").text == "Quality of baseline, simulated-x3 on data"
+        assert rows_of(page.one("table", id="summary-table"))[1][2] == "1.0000"
+        assert list(page.all("figure", data_name="simulated-x3, standard deviation"))
+        assert page.one("details").one("dl").text.startswith("baselineBicubicBaseline(scale=3)")
+
+    def test_estimators_can_be_named_and_files(self, root, estimators, tmp_path):
+        weights = tmp_path / "mine.safetensors"
+        estimators["fusion"].save_pretrained(weights)
+        out = tmp_path / "report.html"
+        names = ("--estimator", weights, "--estimator", "baseline", "--bands", "RED")
+        result = self.call(root, "-o", out, *names, "--quiet")
+        assert result.stdout == f"{out}: mine.safetensors, baseline on 1 scenes\n"
+        rows = rows_of(parse(out).one("table", id="summary-table"))
+        assert [row[0] for row in rows[1:]] == ["mine.safetensors", "baseline"]
+
+    def test_scenes_without_truth_have_the_scale_of_the_weights(self, root, tmp_path):
+        for name in ("HR.png", "SM.png"):
+            for file in root.rglob(name):
+                file.unlink()
+        self.call(root, "-o", tmp_path / "report.html", "--max-scenes", 1)
+        self.call(root, "-o", tmp_path / "b.html", "--max-scenes", 1, "--estimator", "baseline")
+
+    def test_a_page_that_is_there_is_kept(self, root, tmp_path):
+        out = tmp_path / "report.html"
+        out.write_text("mine")
+        result = self.call(root, "-o", out, code=1)
+        assert isinstance(result.exception, FileExistsError) and out.read_text() == "mine"
+        self.call(root, "-o", out, "--overwrite", "--estimator", "baseline", "--max-scenes", 1)
+        assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+    def test_a_damaged_scene_is_named_and_leaves_nothing(self, root, tmp_path):
+        for name in ("LR000.png", "HR.png"):
+            damaged = root / "train" / "RED" / "imgset0000" / name
+            kept = damaged.read_bytes()
+            damaged.write_bytes(kept[:100])
+            out = tmp_path / "report.html"
+            result = self.call(root, "-o", out, "--estimator", "baseline", code=1)
+            assert "imgset0000" in result.stderr
+            assert {path.name for path in tmp_path.iterdir()} == {"data"}
+            damaged.write_bytes(kept)
+
+
+@pytest.mark.skipif("CHROMIUM" not in os.environ, reason="CHROMIUM names no browser")
+class TestInBrowser:
+    @pytest.fixture
+    def tab(self, browser, path):
+        return browser.open(path)
+
+    def at(self, tab):
+        """Where the first divider is: what it says, and where it is drawn, in percent."""
+        told = tab.value("document.querySelector('.handle').getAttribute('aria-valuenow')")
+        x, _, width = tab.middle_of(".stage img")
+        handle = tab.middle_of(".handle")[0]
+        return int(told), 50 + 100 * (handle - x) / width
+
+    def test_mouse_moves_the_divider(self, tab):
+        x, y, width = tab.middle_of(".stage img")
+        tab.mouse("Pressed", x, y)
+        tab.mouse("Moved", x + 0.1 * width, y)
+        tab.mouse("Moved", x + 0.25 * width, y + 200)
+        tab.mouse("Released", x + 0.25 * width, y + 200)
+        assert self.at(tab) == (75, pytest.approx(75, abs=0.5))
+        tab.mouse("Moved", x, y)
+        assert self.at(tab)[0] == 75
+        tab.mouse("Pressed", x - 0.49 * width, y)
+        tab.mouse("Moved", x - 2 * width, y)
+        tab.mouse("Released", x - 2 * width, y)
+        assert self.at(tab) == (0, pytest.approx(0, abs=0.5))
+
+    def test_touch_moves_the_divider(self, browser, path):
+        tab = browser.open(path, width=390, height=844)
+        tab.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        x, y, width = tab.middle_of(".stage img")
+        tab.touch("Start", (x, y))
+        for part in (0.05, 0.15, 0.3):
+            tab.touch("Move", (x - part * width, y))
+        tab.touch("End")
+        assert self.at(tab) == (20, pytest.approx(20, abs=0.5))
+
+    def test_keys_move_the_divider(self, tab):
+        tab.value("document.querySelector('.handle').focus()")
+        for key, expected in {
+            "ArrowRight": 52,
+            "ArrowUp": 54,
+            "PageUp": 64,
+            "ArrowLeft": 62,
+            "ArrowDown": 60,
+            "PageDown": 50,
+            "End": 100,
+            "Home": 0,
+        }.items():
+            tab.press(key)
+            assert self.at(tab) == (expected, pytest.approx(expected, abs=0.5))
+        text = "document.querySelector('.handle').getAttribute('aria-valuetext')"
+        assert tab.value(text) == "0 % Clearest frame, 100 % fusion"
+
+    def test_focus_comes_by_the_tabulator_and_is_seen(self, tab):
+        tab.value("document.querySelectorAll('.choice select')[1].focus()")
+        tab.call("Input.dispatchKeyEvent", type="rawKeyDown", key="Tab", windowsVirtualKeyCode=9)
+        assert tab.value("document.activeElement.getAttribute('role')") == "slider"
+        ring = "getComputedStyle(document.activeElement, '::after').boxShadow"
+        assert tab.value(ring) != "none"
+
+    def test_both_sides_can_be_chosen(self, tab):
+        tab.value(
+            "{ const select = document.querySelectorAll('.choice select')[0];"
+            "select.selectedIndex = 3; select.dispatchEvent(new Event('change')); }"
+        )
+        same = "document.querySelector('.stage img').src === [...document.querySelectorAll"
+        assert tab.value(
+            f"{same}('.gallery figure')].find(f => f.dataset.name === 'Truth')"
+            ".querySelector('img').src"
+        )
+        assert (
+            tab.value("document.querySelector('.stage figcaption strong').textContent") == "Truth"
+        )
+        options = "[...document.querySelector('select').options].map(option => option.label)"
+        assert tab.value(options) == ["Clearest frame", "baseline", "fusion", "Truth"]
+        gallery = "[...document.querySelector('.gallery').children].map(f => f.dataset.name)"
+        assert tab.value(gallery)[:4] == tab.value(options)
+
+    def test_without_script_there_are_two_pictures_side_by_side(self, browser, path):
+        tab = browser.open(path, script=False)
+        tab.call("Emulation.setScriptExecutionDisabled", value=False)
+        first, second = (tab.middle_of(f".stage figure:nth-child({n}) img") for n in (1, 2))
+        assert second[0] - first[0] > first[2]
+        assert tab.value("document.querySelector('.handle').getBoundingClientRect().width") == 0
+
+    @pytest.mark.parametrize("dark", [False, True])
+    @pytest.mark.parametrize("width", [1280, 390, 320])
+    def test_page_fits_and_follows_the_scheme(self, browser, path, width, dark, tmp_path):
+        tab = browser.open(path, width=width, height=844, dark=dark)
+        assert tab.value("document.documentElement.scrollWidth") == width
+        red = int(colours_of("dark" if dark else "light")["background"][:2], 16)
+        ground = tab.value("getComputedStyle(document.body).backgroundColor")
+        assert ground.startswith(f"rgb({red},")
+        tab.screenshot(tmp_path / "page.png")
+        assert Image.open(tmp_path / "page.png").width == width
+
+    def test_nothing_is_said_and_nothing_is_asked_for(self, browser, path):
+        tab = browser.open(path)
+        tab.press("End")
+        tab.value("new Promise(resolve => setTimeout(resolve, 300))")
+        said = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+        assert tab.happened(*said) == []
+        asked = {e["request"]["url"] for e in tab.happened("Network.requestWillBeSent")}
+        assert {url for url in asked if not url.startswith("data:")} == {path.as_uri()}
+
+    def test_a_script_that_got_in_would_not_run(self, browser, path):
+        evil = path.with_name("evil.html")
+        text = path.read_text(encoding="utf-8")
+        evil.write_text(text.replace("<footer>", "<script>document.title = 'x'</script><footer>"))
+        tab = browser.open(Path(evil))
+        assert tab.value("document.title").startswith("Quality of")
+        assert tab.happened("Log.entryAdded")
