@@ -65,7 +65,7 @@ class _Commands(click.Group):
             except Exception as error:
                 told = _Mistake if isinstance(error, _MISTAKES) else click.ClickException
                 if ctx.meta.get(DEBUG):
-                    traceback.print_exc()
+                    click.echo(traceback.format_exc(), err=True)
                     ctx.exit(told.exit_code)
                 raise told(_message_of(error)) from error
 

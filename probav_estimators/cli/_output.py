@@ -58,10 +58,10 @@ def show_progress(
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     ]
-    disable = quiet or not sys.stderr.isatty()
-    with Progress(
-        *columns, console=Console(stderr=True), transient=True, disable=disable
-    ) as progress:
+    if quiet or not sys.stderr.isatty():
+        yield lambda note="": None
+        return
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(description, total=total, note="")
 
         def advance(note: str = "") -> None:

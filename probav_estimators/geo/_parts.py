@@ -341,7 +341,7 @@ def compute_parts(
         results: Iterable[list[Failure]] = (_make(*given, batch) for batch in batches)
     else:
         threads = max(1, cpu_count() // workers)
-        results = Parallel(n_jobs=workers, return_as="generator_unordered")(
+        results = Parallel(n_jobs=workers, return_as="generator")(
             delayed(_make)(*given, batch, threads) for batch in batches
         )
     for failed in results:

@@ -70,7 +70,8 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     any length. Names, axes and units of what it takes and makes, and the steps that stand before
     it, are JSON in its metadata, under "probav_estimators". Selection, registration and composition
     of frames are no part of it, nor are tiles and `n_augment`: it makes one image of each sample
-    that it is given.
+    that it is given. Before version 1.30, onnxruntime computes FusionNet's means over squares
+    wrongly at the lower and right border.
     """
     onnx, onnxruntime = _import_onnx()
     steps, net = split_estimator(estimator)
