@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from probav_estimators import FusionNet, Scene, open_scene
-from probav_estimators.geo import Outputs, super_resolve_files
+from probav_estimators.geo import BLOCK_SIZE, Outputs, super_resolve_files
 from probav_estimators.imaging import plan_blocks
 
 from ._measure import Figure, call_in_fresh_process, interleave, peak_mib
@@ -23,9 +23,6 @@ from ._measure import Figure, call_in_fresh_process, interleave, peak_mib
 _LEVEL, _SPREAD = 1500, 300
 
 _GIB = 1024
-
-# LR pixels of a block, as nothing else is asked for.
-BLOCK_SIZE = 320
 
 
 def benchmark_memory(n_frames=24, size=4096, n_blocks=4):

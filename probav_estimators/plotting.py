@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .imaging import error_map, select_clearest
+from .imaging import error_map, grey_limits, select_clearest
 from .scoring import scene_cpsnr, scene_score
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def plot_comparison(
     figure, axes = plt.subplots(2, columns, figsize=(3.4 * columns, 7.4), layout="constrained")
     (clearest,) = select_clearest(scene.qm.sum(axis=(1, 2)), 1)
     hr = scene.hr
-    low, high = np.percentile(hr[scene.sm], [1, 99])  # type: ignore[index]
+    low, high = grey_limits([hr[scene.sm]])  # type: ignore[index]
     grey = {"vmin": low, "vmax": high, "cmap": "gray"}
 
     _show(axes[0, 0], scene.lr[clearest], f"clearest of {len(scene)} LR frames", **grey)

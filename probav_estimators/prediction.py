@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -49,3 +50,42 @@ def stack_images(
 ) -> Images:
     """Array of images, (n, H, W), or a list of them if their sizes differ."""
     return np.stack(images) if len({image.shape for image in images}) == 1 else list(images)
+
+
+def last_step(estimator: Any) -> Any:
+    """The estimator that predicts: of a pipeline, its last step."""
+    while hasattr(estimator, "steps"):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def class_name(estimator: Any) -> str:
+    """Name of the class of an estimator; of a pipeline, that of its last step."""
+    return type(last_step(estimator)).__name__
+
+
+def takes_return_std(estimator: Any) -> bool:
+    """Whether `predict` takes `return_std`; a pipeline hands it on to its last step."""
+    return "return_std" in inspect.signature(last_step(estimator).predict).parameters
+
+
+def predict_scene(
+    estimator: Any, scene: Scene, *, return_std: bool = False
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Image of a scene, and its standard deviations where they are asked for and can be had.
+
+    Raises
+    ------
+    ValueError
+        If the estimator does not give one image.
+    """
+    if return_std and takes_return_std(estimator):
+        images, deviations = estimator.predict([scene], return_std=True)
+    else:
+        images, deviations = estimator.predict([scene]), [None]
+    if len(images) != 1:
+        raise ValueError(
+            f"{type(estimator).__name__} predicted {len(images)} images for {scene.label}: predict "
+            "must return one image for each scene"
+        )
+    return np.asarray(images[0]), deviations[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +23,8 @@ from .metrics import (
     sharpness,
     spatial_shift,
 )
-from .scenes import DerivedFrames, align_scene, check_scenes
+from .prediction import predict_scene
+from .scenes import LEAST_TO_HALVE, align_scene, check_scenes, halve_frames
 from .scoring import scene_cpsnr, scene_score, standardized_errors
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ __all__ = [
     "quality_report",
     "resolution_scorer",
 ]
-
-# Two halves of the frames, each with enough to be more than one frame.
-_LEAST_FRAMES = 4
 
 # Point spread functions that consistency is tried with.
 _N_SIGMAS = 5
@@ -254,8 +251,7 @@ def quality_report(
 
     Examples
     --------
-    >>> from probav_estimators import BicubicBaseline, make_scenes
-    >>> from probav_estimators.report import quality_report
+    >>> from probav_estimators import BicubicBaseline, make_scenes, quality_report
     >>> scenes = make_scenes(2, size=32, random_state=0)
     >>> report = quality_report(BicubicBaseline().fit(scenes), scenes)
     >>> round(report.mean["score"], 2)
@@ -264,10 +260,7 @@ def quality_report(
     scenes = check_scenes(scenes, "quality_report")
     if max_scenes is not None and max_scenes < 1:
         raise ValueError(f"max_scenes must be at least 1, got {max_scenes!r}")
-    with_deviations = _takes_return_std(estimator)
-    records = [
-        _measure(estimator, scene, with_deviations, psf_sigma) for scene in scenes[:max_scenes]
-    ]
+    records = [_measure(estimator, scene, psf_sigma) for scene in scenes[:max_scenes]]
     return QualityReport(_name_of(estimator), records)
 
 
@@ -299,7 +292,7 @@ def consistency_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object 
     scenes = check_scenes(scenes, "scoring")
     values = []
     for scene in scenes:
-        image = _predict(estimator, scene)
+        image, _ = predict_scene(estimator, scene)
         seen = _Seen.of(scene, image.shape[0] // scene.shape[0])
         values.append(seen.consistency_of(image, seen.shift_of(image)))
     return -_mean(max(value, 1.0) for value in values)
@@ -330,7 +323,7 @@ def cssim_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None
     probav_estimators.metrics.cssim : Why small differences mean much.
     """
     scenes = check_scenes(scenes, "scoring", truth=True)
-    return _mean(_cssim(_predict(estimator, scene), scene) for scene in scenes)
+    return _mean(_cssim(predict_scene(estimator, scene)[0], scene) for scene in scenes)
 
 
 def resolution_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None) -> float:
@@ -365,10 +358,10 @@ def resolution_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object =
         halves = _halves(scene)
         if halves is None:
             raise ValueError(
-                f"{scene.label} cannot be halved: resolution takes {_LEAST_FRAMES} frames or more, "
-                "and scenes as they come, before any InputComposer"
+                f"{scene.label} cannot be halved: resolution takes {LEAST_TO_HALVE} frames or "
+                "more, and scenes as they come, before any InputComposer"
             )
-        images = [_predict(estimator, _with_frames(scene, half)) for half in halves]
+        images = [predict_scene(estimator, half)[0] for half in halves]
         values.append(_resolution_of_halves(*images))
     return -_mean(values)
 
@@ -406,48 +399,6 @@ class _Seen(NamedTuple):
         return spatial_shift(image, self.frames, self.clear, self.alignment.shifts, psf_sigma=sigma)
 
 
-class _ChosenFrames(DerivedFrames):
-    """Some of the frames of a scene."""
-
-    def __init__(self, frames, index):
-        super().__init__(frames, index=list(index))
-        self._index = np.asarray(index)
-
-    def __len__(self):
-        return len(self._index)
-
-    @property
-    def shifts(self):
-        return self._rows_of(self.source.shifts)
-
-    @property
-    def placed(self):
-        return self._rows_of(self.source.placed)
-
-    @property
-    def origins(self):
-        return self._rows_of(self.source.origins)
-
-    @property
-    def true_shifts(self):
-        return self._rows_of(self.source.true_shifts)
-
-    def read_lr(self, index=None, window=(slice(None), slice(None))):
-        return self.source.read_lr(self._chosen(index), window)
-
-    def read_qm(self, index=None, window=(slice(None), slice(None))):
-        return self.source.read_qm(self._chosen(index), window)
-
-    def read(self, index=None, window=(slice(None), slice(None))):
-        return self.source.read(self._chosen(index), window)
-
-    def _rows_of(self, values):
-        return None if values is None else values[self._index]
-
-    def _chosen(self, index):
-        return (self._index if index is None else self._index[np.asarray(index)]).tolist()
-
-
 def _plausible_sigmas(psf, given):
     """Point spread functions that a sensor of such frames may have, in LR pixels."""
     if given is not None:
@@ -457,15 +408,11 @@ def _plausible_sigmas(psf, given):
     return np.linspace(least, greatest, _N_SIGMAS).tolist()
 
 
-def _measure(estimator, scene, with_deviations, psf_sigma):
+def _measure(estimator, scene, psf_sigma):
     """The record of a scene."""
     record = {"name": scene.name, "band": scene.band, "n_frames": len(scene)}
     record |= {"scale": None} | dict.fromkeys(FIGURES, float("nan"))
-    deviation = None
-    if with_deviations and scene.has_hr:
-        (image,), (deviation,) = estimator.predict([scene], return_std=True)
-    else:
-        image = _predict(estimator, scene)
+    image, deviation = predict_scene(estimator, scene, return_std=scene.has_hr)
     record["scale"] = image.shape[0] // scene.shape[0]
     seen = _Seen.of(scene, record["scale"], psf_sigma)
     record |= _against_frames(image, seen)
@@ -490,10 +437,10 @@ def _of_halves(estimator, scene, seen):
     halves = _halves(scene, seen)
     if halves is None:
         return {}
-    images = [_predict(estimator, _with_frames(scene, half)) for half in halves]
+    images = [predict_scene(estimator, half)[0] for half in halves]
     left_out = []
     for image, other in zip(images, reversed(halves), strict=True):
-        chosen = np.flatnonzero(np.isin(seen.alignment.index, other))
+        chosen = np.flatnonzero(np.isin(seen.alignment.index, other.frames.index))
         if len(chosen):
             left_out.append(seen.consistency_of(image, seen.shift_of(image), chosen))
     return {
@@ -551,36 +498,11 @@ def _resolution_of_halves(first, second):
 
 
 def _halves(scene, seen=None):
-    """Numbers of the frames of two halves that are about equally clear; None if there are none."""
+    """Two scenes that share the frames of one; None if there are too few, or it is composed."""
     index = np.flatnonzero(~scene.frames.repeats) if seen is None else seen.alignment.index
-    if scene.is_composed or len(index) < _LEAST_FRAMES:
+    if scene.is_composed or len(index) < LEAST_TO_HALVE:
         return None
-    clear = scene.frames.read_qm(index) if seen is None else seen.clear
-    order = np.asarray(index)[np.argsort(-clear.sum(axis=(1, 2)), kind="stable")]
-    # Dealt to and fro: the first gets the clearest, the second the next two, and so on.
-    first = np.isin(np.arange(len(order)) % 4, [0, 3])
-    return np.sort(order[first]), np.sort(order[~first])
-
-
-def _with_frames(scene, index):
-    return scene.with_frames(_ChosenFrames(scene.frames, index))
-
-
-def _predict(estimator, scene):
-    images = estimator.predict([scene])
-    if len(images) != 1:
-        raise ValueError(
-            f"{type(estimator).__name__} predicted {len(images)} images for {scene.label}: predict "
-            "must return one image for each scene"
-        )
-    return np.asarray(images[0])
-
-
-def _takes_return_std(estimator):
-    """Whether `predict` takes `return_std`; a pipeline hands it on to its last step."""
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
-    return "return_std" in inspect.signature(estimator.predict).parameters
+    return halve_frames(scene, index, None if seen is None else seen.clear.sum(axis=(1, 2)))
 
 
 def _name_of(estimator):

@@ -63,6 +63,15 @@ def samples():
     return Path(os.environ["PROBAV_SAMPLES"])
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """On a busy machine, several threads wait for each other, and small images gain nothing."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 def devices():
     """The CPU, and what else torch finds on this machine to compute on."""
     others = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}

@@ -29,6 +29,7 @@ from probav_estimators.report import (
     quality_report,
     resolution_scorer,
 )
+from probav_estimators.scenes import ChosenFrames
 
 NEED_TRUTH = {"cpsnr", "score", "cssim", "improvement", "omission", "hallucination"}
 NEED_TRUTH |= {"resolution_truth", "mtf"}
@@ -173,7 +174,8 @@ def test_few_frames_have_no_halves(plain):
 
 def test_halves_share_no_frame_and_are_about_equally_clear(plain):
     for scene in [*plain, *ClearanceSelector(k=20).transform(plain)]:
-        first, second = report_module._halves(scene)
+        halves = report_module._halves(scene)
+        first, second = (half.frames.index for half in halves)
         assert len(first) == len(second) == 4 and not set(first) & set(second)
         origins = [scene.frames.origins[half].tolist() for half in (first, second)]
         assert sorted(origins[0] + origins[1]) == list(range(8))
@@ -184,7 +186,7 @@ def test_halves_share_no_frame_and_are_about_equally_clear(plain):
 
 def test_a_half_is_the_chosen_frames(simulated):
     (scene,) = FrameRegistrar().transform(simulated[:1])
-    half = report_module._with_frames(scene, np.array([1, 4, 6]))
+    half = scene.with_frames(ChosenFrames(scene.frames, np.array([1, 4, 6])))
     assert len(half) == 3
     assert (half.lr == scene.lr[[1, 4, 6]]).all() and (half.qm == scene.qm[[1, 4, 6]]).all()
     assert (half.shifts == scene.shifts[[1, 4, 6]]).all()

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from scipy.ndimage import fourier_shift, gaussian_filter, zoom
 
 from probav_estimators.cli._main import probav
 
 rasterio = pytest.importorskip("rasterio")
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SCALE, SIZE = 3, (64, 72)
 BANDS = ("B02", "B03", "B04", "B08")
@@ -79,15 +80,6 @@ def write(path, values, pixel, **options):
         if count > 1:
             file.scales, file.offsets, file.descriptions = (STEP,) * count, (0.0,) * count, BANDS
         file.write(values)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """On a busy machine, several threads wait for each other, and small images gain nothing."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture(scope="module")

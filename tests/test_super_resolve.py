@@ -992,7 +992,10 @@ class TestWarnings:
             super_resolve(bands, net, bands=["B04"], nodata=0)
 
     def test_nothing_that_tells_clouds(self, bands, net):
-        with pytest.warns(UserWarning, match="every pixel is taken as clear.*pass mask, or nodata"):
+        told = (
+            "neither a mask nor a nodata value: every pixel is taken as clear.*pass mask or nodata"
+        )
+        with pytest.warns(UserWarning, match=told):
             super_resolve(bands, net, bands=["B04"])
 
 

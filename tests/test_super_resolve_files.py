@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
@@ -23,6 +22,8 @@ from probav_estimators.cli._main import probav
 from probav_estimators.geo import Outputs, _parts, _writing, super_resolve_files
 
 rasterio = pytest.importorskip("rasterio")
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHAPE, SCALE = (48, 64), 2
 LEFT, TOP, SIZE = 600_000.0, 5_100_000.0, 10.0
@@ -81,15 +82,6 @@ def classes(quality_maps, hidden=None):
     if hidden is not None:
         scl[:, hidden[0], hidden[1]] = 9
     return scl
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Small nets gain nothing from several threads, which wait for each other on a busy machine."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture(scope="module")
@@ -847,7 +839,7 @@ class TestUnusualInput:
         for date, frame in zip(DATES, stored(scene.lr), strict=True):
             write(f"bare_{date}.tif", frame)
         line = warning_of("bare_*.tif", "--weights", weights, "-o", "out.tif")
-        assert "neither masks nor a nodata value" in line
+        assert "neither a mask nor a nodata value: every pixel is taken as clear" in line
         with rasterio.open("out.tif") as file:
             assert file.nodata == 0
 

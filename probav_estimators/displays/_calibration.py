@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..metrics import coverage
+from ..prediction import class_name, predict_scene, takes_return_std
 from ..scenes import check_scenes
 from ..scoring import standardized_errors
 from ._drawing import COLOURS, require_matplotlib, single_axes, style
-from ._predictions import name_of, predict_scene, takes_return_std
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,14 +122,14 @@ class CalibrationDisplay:
         scenes = check_scenes(X, "scoring", truth=True)
         if not takes_return_std(estimator):
             raise ValueError(
-                f"{name_of(estimator)} gives no standard deviations (its predict takes no "
+                f"{class_name(estimator)} gives no standard deviations (its predict takes no "
                 "return_std): use FusionNet"
             )
         errors = [
             standardized_errors(*predict_scene(estimator, scene, return_std=True), scene)  # type: ignore[arg-type]
             for scene in scenes
         ]
-        name = name_of(estimator) if name is None else name
+        name = class_name(estimator) if name is None else name
         return cls._of(errors, levels, name).plot(ax=ax, **kwargs)
 
     @classmethod

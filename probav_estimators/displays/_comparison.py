@@ -10,10 +10,12 @@ from scipy.ndimage import uniform_filter
 
 from ..baseline import BicubicBaseline
 from ..imaging import error_map, select_clearest
+from ..prediction import predict_scene
+from ..scenes import ValueScale
 from ..scoring import scene_cpsnr, scene_score
 from ._drawing import (
     colour_bar,
-    grey_limits,
+    grey_scale,
     panels,
     require_matplotlib,
     set_title,
@@ -24,7 +26,7 @@ from ._drawing import (
     unknown_patch,
     wrap_text,
 )
-from ._predictions import ValueScale, by_name, images_by_name, one_scene, predict_scene
+from ._predictions import by_name, images_by_name, one_scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -283,7 +285,7 @@ class ComparisonDisplay:
         pictures = {"frame": self.frame} | {f"image {k}": v for k, v in self.images.items()}
         if self.truth is not None:
             pictures["truth"] = self.truth
-        grey = grey_limits(
+        grey = grey_scale(
             image[masks[name]] if masks.get(name) is not None else image
             for name, image in pictures.items()
         )

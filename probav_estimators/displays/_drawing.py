@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..imaging import grey_limits
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -17,7 +19,7 @@ __all__ = [
     "MARKERS",
     "cloud_patch",
     "colour_bar",
-    "grey_limits",
+    "grey_scale",
     "label_points",
     "panels",
     "require_matplotlib",
@@ -166,11 +168,10 @@ def unknown_patch(label: str) -> Any:
     return Patch(label=label, **_UNKNOWN)
 
 
-def grey_limits(images: Iterable[NDArray[Any]]) -> dict[str, Any]:
-    """One grey scale for some images: from the first to the 99th percentile of all together."""
-    values = np.concatenate([np.ravel(image) for image in images])
-    low, high = np.percentile(values[np.isfinite(values)], [1, 99])
-    return {"cmap": "gray", "vmin": low, "vmax": high if high > low else low + 1e-6}
+def grey_scale(images: Iterable[NDArray[Any]]) -> dict[str, Any]:
+    """One grey scale for some images, as options of a picture."""
+    low, high = grey_limits(images)
+    return {"cmap": "gray", "vmin": low, "vmax": high}
 
 
 def colour_bar(

@@ -9,7 +9,7 @@ import numpy as np
 from ..imaging import register_frames, select_clearest
 from ._drawing import (
     COLOURS,
-    grey_limits,
+    grey_scale,
     panels,
     require_matplotlib,
     set_title,
@@ -154,7 +154,7 @@ class SceneDisplay:
         )
         *frame_axes, self.clearance_ax_, self.shifts_ax_ = axes
         self.axes_ = np.array(frame_axes, dtype=object)
-        grey = grey_limits([self.frames[self.clear] if self.clear.any() else self.frames])
+        grey = grey_scale([self.frames[self.clear] if self.clear.any() else self.frames])
         for axes, number, frame, clear in zip(
             self.axes_, self.numbers, self.frames, self.clear, strict=True
         ):

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..imaging import MAX_CPSNR
-from ..prediction import predict_in_turn
+from ..prediction import class_name, predict_in_turn
 from ..scenes import check_scenes
 from ..scoring import scene_score
 from ._drawing import COLOURS, MARKERS, label_points, require_matplotlib, single_axes, style
-from ._predictions import name_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,7 +119,7 @@ class ScoreDisplay:
         require_matplotlib(f"{cls.__name__}.from_estimator")
         scenes = check_scenes(X, "scoring", truth=True)
         images = predict_in_turn(estimator, scenes)
-        name = name_of(estimator) if name is None else name
+        name = class_name(estimator) if name is None else name
         return cls._of(scenes, images, name).plot(ax=ax, n_named=n_named, **kwargs)
 
     @classmethod

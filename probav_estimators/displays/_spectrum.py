@@ -15,12 +15,15 @@ from ..metrics import (
     fourier_ring_correlation,
     transfer_function,
 )
-from ..scenes import Scene
+from ..prediction import predict_scene
+from ..scenes import LEAST_TO_HALVE, halve_frames
 from ._drawing import COLOURS, panels, require_matplotlib, wrap_text
-from ._predictions import by_name, images_by_name, one_scene, predict_scene
+from ._predictions import by_name, images_by_name, one_scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ..scenes import Scene
 
 __all__ = ["SpectrumDisplay"]
 
@@ -28,9 +31,6 @@ _BASELINE = "BicubicBaseline"
 
 # Decibels that are drawn at most: beyond, there is nothing, or nothing to compare with.
 _MAX_DECIBELS = 30
-
-# Frames that two halves are made of, at least: more than one each.
-_LEAST_FRAMES = 4
 
 
 class SpectrumDisplay:
@@ -136,11 +136,11 @@ class SpectrumDisplay:
         estimators = by_name(estimator)
         images = {name: predict_scene(one, scene)[0] for name, one in estimators.items()}
         halves = None
-        if not scene.has_hr and not scene.is_composed and len(scene) >= _LEAST_FRAMES:
+        if not scene.has_hr and not scene.is_composed and len(scene) >= LEAST_TO_HALVE:
             if baseline and _BASELINE not in estimators:
                 scale = next(iter(images.values())).shape[0] // scene.shape[0]
                 estimators = {_BASELINE: BicubicBaseline(scale)} | estimators
-            parts = _halves(scene)
+            parts = halve_frames(scene)
             halves = {
                 name: tuple(predict_scene(one, part)[0] for part in parts)
                 for name, one in estimators.items()
@@ -275,17 +275,3 @@ def _compare(image, reference, clear):
 
 def _of_halves(first, second):
     return fourier_ring_correlation(align_image(first, second), second)[1]
-
-
-def _halves(scene):
-    """Two scenes that share the frames of one, about equally clear."""
-    index = np.flatnonzero(~scene.frames.repeats)
-    lr, clear = scene.frames.read(index)
-    order = np.argsort(-clear.sum(axis=(1, 2)), kind="stable")
-    # Dealt to and fro: the first gets the clearest, the second the next two, and so on.
-    first = np.isin(np.arange(len(order)) % 4, [0, 3])
-    # Pixels stay what they are; those of a scene with a value_range may lie outside of [0, 1].
-    options = {"name": scene.name, "band": scene.band}
-    options["value_range"] = None if scene.value_range is None else (0.0, 1.0)
-    parts = (np.sort(order[part]) for part in (first, ~first))
-    return [Scene(lr[part], clear[part], **options) for part in parts]

@@ -4,10 +4,12 @@ from ._cube import Cube, Encoding, read_cube, rebuild, warn_about_offsets
 from ._files import FilesResult, Outputs, super_resolve_files
 from ._grid import Grid, grid_of_cube, with_grid
 from ._masks import MASK_TYPES, clear_of, match_mask
+from ._place import BLOCK_SIZE
 from ._rasters import open_rasters, open_scene
 from ._super_resolve import super_resolve
 
 __all__ = [
+    "BLOCK_SIZE",
     "MASK_TYPES",
     "Cube",
     "Encoding",

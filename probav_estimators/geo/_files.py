@@ -19,6 +19,7 @@ from ..files import replace_file
 from ..version import __version__
 from ._fusing import as_fuser
 from ._images import ImageType
+from ._masks import warn_of_no_mask
 from ._parts import Parts, PartsError, compute_parts
 from ._place import Place, describe, plan_place
 from ._rasters import _BAND, mask_stack, open_rasters, scene_of_band
@@ -298,12 +299,9 @@ def _place_of(groups, masks, bands, given, dtype):
         scenes[name] = scene
         types[name] = ImageType.like(values, rasters.dtype, dtype, nodata)
     known = [kind.nodata for kind in types.values() if kind.values.nodata is not None]
-    if masks is None and not known and first.dtype.kind != "f":
-        warnings.warn(
-            f"{first.paths[0]} and the other frames have neither masks nor a nodata value: every "
-            "pixel is taken as clear, clouds and borders too; give the masks, or the nodata value",
-            stacklevel=3,
-        )
+    warn_of_no_mask(
+        (scene.frames for scene in scenes.values()), f"the first of the frames, {first.paths[0]},"
+    )
     # A GeoTIFF has one nodata value.
     for name, kind in types.items():
         types[name] = replace(kind, nodata=known[0] if known else kind.nodata)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..imaging import as_mask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MASK_TYPES", "clear_of", "match_mask"]
+__all__ = ["MASK_TYPES", "clear_of", "match_mask", "warn_of_no_mask"]
 
 # Greatest value of each kind, and the one beyond it that stands for no data.
 _GREATEST = {
@@ -80,6 +81,24 @@ def clear_of(
     if mask_type is None:
         return as_mask(filled, name) & known
     return _RULES[mask_type](_as_classes(filled, mask_type, name)) & known
+
+
+def warn_of_no_mask(frames: Iterable[Any], name: str) -> None:
+    """Warn if nothing tells which pixels of frames are clear.
+
+    Parameters
+    ----------
+    frames : iterable of ValueFrames
+        The bands of a place.
+    name : str
+        What messages call it.
+    """
+    if all(band.masks is None and band.shows_all for band in frames):
+        warnings.warn(
+            f"{name} has neither a mask nor a nodata value: every pixel is taken as clear, clouds "
+            "and borders too; pass mask or nodata to say which are",
+            stacklevel=3,
+        )
 
 
 def _kinds():

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..scenes import MaskStack, Scene, ValueFrames, Values
 from ._grid import Grid
-from ._masks import clear_of, match_mask
+from ._masks import clear_of, match_mask, warn_of_no_mask
 from ._value_ranges import check_sentinels, value_range_of
 
 if TYPE_CHECKING:
@@ -849,7 +849,7 @@ def open_scene(
     rasters = open_rasters(paths, window=window, bbox=bbox)
     number = rasters.band_number(band)
     masks = None if mask is None else mask_stack(mask, mask_type, rasters)
-    scene, values = scene_of_band(
+    scene, _ = scene_of_band(
         rasters,
         number,
         masks,
@@ -857,10 +857,5 @@ def open_scene(
         add_offset=add_offset,
         nodata=nodata,
     )
-    if masks is None and values.nodata is None and rasters.dtype.kind != "f":
-        warnings.warn(
-            f"{rasters.paths[0]} and the other frames have neither a mask nor a nodata value: "
-            "every pixel is taken as clear; pass mask or nodata to say which are",
-            stacklevel=2,
-        )
+    warn_of_no_mask([scene.frames], f"the first of the frames, {rasters.paths[0]},")
     return scene

@@ -14,7 +14,7 @@ from ._cube import read_cube, rebuild
 from ._fusing import as_fuser
 from ._grid import STALE_ATTRS, with_grid
 from ._images import ImageBlock, ImageType
-from ._masks import MASK_TYPES, clear_of, match_mask
+from ._masks import MASK_TYPES, clear_of, match_mask, warn_of_no_mask
 from ._place import Place, describe, make_blocks, plan_place
 from ._tasks import image_tasks
 from ._value_ranges import check_sentinels, value_range_of
@@ -151,12 +151,7 @@ def super_resolve(
     options = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     read, masks = _read(cube, mask, mask_type, bands, options)
     place = _place_of(read, masks)
-    if masks is None and all(_shows_all(scene.frames) for scene in place.scenes.values()):
-        warnings.warn(
-            "cube comes with no mask, and no value of it stands for no data: every pixel is taken "
-            "as clear, clouds too; pass mask, or nodata, to say which are",
-            stacklevel=2,
-        )
+    warn_of_no_mask((scene.frames for scene in place.scenes.values()), "cube")
     plan = plan_place(place, fuser, tile_size=tile_size, reference=reference)
     batch = _batch_size(batch_size, fuser)
     if any(is_dask(array.data) for array in read.bands.values()):
@@ -317,10 +312,6 @@ def _place_of(cube: Cube, masks: MaskStack | None) -> Place:
         )
         types[band] = ImageType.like(values, encoding.dtype)
     return Place(scenes, types, cube.grid, cube.times, cube.name or "cube")
-
-
-def _shows_all(frames):
-    return frames.values.nodata is None and frames.stack.dtype.kind != "f"
 
 
 def _batch_size(batch_size, fuser):

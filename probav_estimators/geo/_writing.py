@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from ..imaging import grey_limits
+
 if TYPE_CHECKING:
     from ._parts import Parts
     from ._place import Place, PlacePlan
@@ -21,7 +23,7 @@ __all__ = ["write_geotiff", "write_preview"]
 
 # Pixels along each axis of a picture, and the parts of the values that are black and white in it.
 _PREVIEW = 1024
-_DARK, _BRIGHT = 2, 98
+_DARK_AND_BRIGHT = 2, 98
 
 # Sides of a GeoTIFF's tiles.
 _LARGEST_TILE, _SMALLEST_TILE = 512, 128
@@ -207,11 +209,9 @@ def write_preview(path: str | os.PathLike[str], image: str | os.PathLike[str]) -
         )
     shown = np.zeros(shape, np.uint8)
     for number, band in enumerate(values):
-        known = np.ma.masked_invalid(band).compressed()
-        if known.size:
-            low, high = np.percentile(known, [_DARK, _BRIGHT])
-            stretched = (np.ma.filled(band.astype(float), low) - low) / max(high - low, 1e-12)
-            shown[number] = np.where(np.isfinite(stretched), 255 * stretched.clip(0, 1), 0)
+        known = np.ma.filled(band.astype(np.float64), np.nan)
+        low, high = grey_limits([known], _DARK_AND_BRIGHT)
+        shown[number] = np.nan_to_num(255 * ((known - low) / (high - low)).clip(0, 1))
     picture = shown[0] if len(bands) == 1 else np.moveaxis(shown, 0, -1)
     Image.fromarray(picture).save(path, format="PNG")
 

@@ -26,6 +26,7 @@ from ._pixels import as_mask, as_pixels, check_pixels, to_uint16
 from ._psf import MIN_FRAMES, PsfEstimate, estimate_psf
 from ._radiometry import fit_radiometry
 from ._registration import Registration, register_frames
+from ._stretch import grey_limits
 
 __all__ = [
     "BICUBIC_REACH",
@@ -50,6 +51,7 @@ __all__ = [
     "estimate_psf",
     "finite_cpsnr",
     "fit_radiometry",
+    "grey_limits",
     "move_bicubic",
     "move_frames",
     "normalize_frames",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from numbers import Integral
 from typing import TYPE_CHECKING, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..imaging import select_clearest
-from ..scenes import WHOLE, DerivedFrames
+from ..scenes import ChosenFrames, DerivedFrames
 from ._base import SceneTransformer
 
 if TYPE_CHECKING:
@@ -57,48 +58,19 @@ class ClearanceSelector(SceneTransformer):
         return scene.with_frames(_SelectedFrames(scene.frames, self.k))
 
 
-class _SelectedFrames(DerivedFrames):
+class _SelectedFrames(ChosenFrames):
+    """The clearest frames, which are found once they are asked for."""
+
     def __init__(self, frames, k):
-        super().__init__(frames, k=k)
+        DerivedFrames.__init__(self, frames, k=k)
         self._k = k
-        self._order = None
 
     def __len__(self):
         if self._k == "max":
-            return len(self._selection())
+            return len(self.index)
         return len(self.source) if self._k is None else self._k
 
-    @property
-    def shifts(self):
-        return self._rows_of(self.source.shifts)
-
-    @property
-    def placed(self):
-        return self._rows_of(self.source.placed)
-
-    @property
-    def origins(self):
-        return self._rows_of(self.source.origins)
-
-    @property
-    def true_shifts(self):
-        return self._rows_of(self.source.true_shifts)
-
-    def read_lr(self, index=None, window=WHOLE):
-        return self.source.read_lr(self._chosen(index), window)
-
-    def read_qm(self, index=None, window=WHOLE):
-        return self.source.read_qm(self._chosen(index), window)
-
-    def _rows_of(self, values):
-        return None if values is None else values[self._selection()]
-
-    def _chosen(self, index):
-        selection = self._selection()
-        return selection if index is None else [selection[position] for position in index]
-
-    def _selection(self):
-        if self._order is None:
-            clearance = self.source.read_qm().sum(axis=(1, 2))
-            self._order = select_clearest(clearance, self._k).tolist()
-        return self._order
+    @cached_property
+    def index(self):
+        clearance = self.source.read_qm().sum(axis=(1, 2))
+        return select_clearest(clearance, self._k).tolist()

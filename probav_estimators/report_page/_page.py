@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..imaging import grey_limits
 from ..report import FIGURES, QualityReport
 from ..version import __version__
 from ._legend import NOT_PROVED
@@ -22,7 +23,6 @@ from ._pictures import (
     deviation_picture,
     error_bar,
     error_picture,
-    grey_limits,
     grey_picture,
     map_limit,
 )

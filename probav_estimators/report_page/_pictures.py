@@ -41,14 +41,6 @@ class Picture(NamedTuple):
     height: int
 
 
-def grey_limits(values: Iterable[NDArray[Any]]) -> tuple[float, float]:
-    """One grey scale for some pixels: from their first to their 99th percentile."""
-    together = np.concatenate([np.ravel(array) for array in values])
-    together = together[np.isfinite(together)]
-    low, high = np.percentile(together, [1, 99]) if together.size else (0.0, 1.0)
-    return float(low), float(high if high > low else low + 1e-6)
-
-
 def map_limit(maps: Iterable[NDArray[Any]]) -> float:
     """One scale for some maps: the 99th percentile of their absolute values.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..imaging import error_map, upscale_bicubic
+from ..prediction import predict_scene
 from ..report import quality_report
+from ..scenes import ValueScale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,15 +142,8 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
         views,
         frame.shape,
         tuple(scale * length for length in scene.shape),
-        *_values_of(scene),
+        *ValueScale.of(scene),
     )
-
-
-def takes_return_std(estimator: Any) -> bool:
-    """Whether `predict` takes `return_std`; a pipeline hands it on to its last step."""
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
-    return "return_std" in inspect.signature(estimator.predict).parameters
 
 
 class _Given:
@@ -183,23 +177,14 @@ class _GivenWithDeviation(_Given):
 
 def _predict(name, estimator, scene):
     """Image of a scene, and its standard deviations where they can be had."""
-    if takes_return_std(estimator):
-        images, deviations = estimator.predict([scene], return_std=True)
-    else:
-        images, deviations = estimator.predict([scene]), [None]
-    if len(images) != 1:
-        raise ValueError(
-            f"{name!r} predicted {len(images)} images for {scene.label}: predict must return one "
-            "image for each scene"
-        )
-    image = np.asarray(images[0])
+    image, deviation = predict_scene(estimator, scene, return_std=True)
     scale = image.shape[0] // scene.shape[0]
     if scale < 1 or image.shape != tuple(scale * length for length in scene.shape):
         raise ValueError(
             f"{name!r} predicted an image of shape {image.shape} for {scene.label}, whose frames "
             f"have {scene.shape}: it must be larger by the same integer along both axes"
         )
-    return image, deviations[0]
+    return image, deviation
 
 
 def _error(image, scene):
@@ -229,11 +214,3 @@ def _clearest_frame(scene, scale, window):
     (frame,), (clear,) = scene.frames.read([int(clearance.argmax())])
     upscaled = upscale_bicubic(np.where(np.isfinite(frame), frame, 0), scale, window)
     return upscaled, clear[window].repeat(scale, axis=0).repeat(scale, axis=1)
-
-
-def _values_of(scene):
-    """What pixels of 0 and 1 stand for."""
-    if scene.value_range is None:
-        return 0.0, 65535.0, "16-bit counts"
-    low, high = map(float, scene.value_range)
-    return low, high, f"values, range {low:g} to {high:g}"

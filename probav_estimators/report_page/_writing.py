@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files import replace_file
+from ..prediction import class_name, takes_return_std
 from ..scenes import check_scenes
 from ._page import Page, scene_section
-from ._views import side_of_pictures, takes_return_std, view_scene
+from ._views import side_of_pictures, view_scene
 
 if TYPE_CHECKING:
     from ..prediction import Predictor
@@ -123,9 +124,9 @@ def _by_name(estimators: Any) -> dict[str, Any]:
     elif isinstance(estimators, (list, tuple, np.ndarray)):
         named = {}
         for estimator in estimators:
-            named[_free(_name_of(estimator), named)] = estimator
+            named[_free(class_name(estimator), named)] = estimator
     else:
-        named = {_name_of(estimators): estimators}
+        named = {class_name(estimators): estimators}
     if not named:
         raise ValueError("write_report got no estimator: give at least one")
     for name, estimator in named.items():
@@ -135,12 +136,6 @@ def _by_name(estimators: Any) -> dict[str, Any]:
                 "estimators"
             )
     return named
-
-
-def _name_of(estimator):
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
-    return type(estimator).__name__
 
 
 def _free(name, taken):

@@ -76,13 +76,14 @@ def align_bands(scenes: Sequence[Scene]) -> list[Alignment]:
         If the quality maps of a band call every pixel clouded; a ValueError.
     """
     surveys = [Survey(scene.frames, scene.value_range) for scene in scenes]
+    # The frames of a large place are read by this once: what is clear is counted on the way.
+    placement = place_frames(surveys)
     for scene, survey in zip(scenes, surveys, strict=True):
         if not survey.seen.any():
             raise NothingClearError(
                 f"{scene.label}: the quality maps call every pixel of every frame clouded, so "
                 "there is nothing to fuse: remove the scene, or give better maps"
             )
-    placement = place_frames(surveys)
     return [_align_band(survey, placement) for survey in surveys]
 
 

@@ -131,7 +131,7 @@ class Values:
     @staticmethod
     def _of(value, index):
         values = np.asarray(value, np.float64)
-        return (values if values.ndim == 0 else values[list(index)][:, None, None]).astype(float)
+        return values if values.ndim == 0 else values[list(index)][:, None, None]
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,11 @@ class ValueFrames(Frames):
         return self.stack.shape[1:]
 
     @property
+    def shows_all(self) -> bool:
+        """Whether no stored value stands for no data."""
+        return self.values.nodata is None and self.stack.dtype.kind != "f"
+
+    @property
     def empty(self) -> list[int]:
         """Numbers of the frames that are 0 from border to border, which stands for no data."""
         if self._empty is None:
@@ -217,14 +222,15 @@ class ValueFrames(Frames):
         index: Sequence[int] | NDArray[np.integer] | None = None,
         window: tuple[slice, slice] = WHOLE,
     ) -> NDArray[np.float32]:
-        return self._read_valid(*self._resolve(index, window))[0]
+        return self._read_pixels(*self._resolve(index, window))[0]
 
     def read_qm(
         self,
         index: Sequence[int] | NDArray[np.integer] | None = None,
         window: tuple[slice, slice] = WHOLE,
     ) -> NDArray[np.bool_]:
-        return self.read(index, window)[1]
+        numbers, part = self._resolve(index, window)
+        return self._hide(self._read_valid(numbers, part), numbers, part)
 
     def read(
         self,
@@ -232,10 +238,8 @@ class ValueFrames(Frames):
         window: tuple[slice, slice] = WHOLE,
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         numbers, part = self._resolve(index, window)
-        lr, valid = self._read_valid(numbers, part)
-        if self.masks is not None and len(numbers):
-            valid &= self.masks.read(numbers, part)
-        return lr, valid
+        lr, valid = self._read_pixels(numbers, part)
+        return lr, self._hide(valid, numbers, part)
 
     def _windows(self):
         """Parts of the frames, the middle first: it tells most often."""
@@ -250,11 +254,26 @@ class ValueFrames(Frames):
         numbers = list(range(len(self))) if index is None else [int(number) for number in index]
         return numbers, open_ends(window, self.shape)
 
-    def _read_valid(self, index, window):
+    def _read_pixels(self, index, window):
         stored = self.stack.read(index, window)
-        valid = self.values.is_valid(stored)
-        valid[np.isin(index, self.empty)] = False
+        valid = self._without_empty(self.values.is_valid(stored), index)
         return np.where(valid, self.values.to_pixels(stored, index), np.float32(0)), valid
+
+    def _read_valid(self, index, window):
+        if self.shows_all:
+            # Pixels need not be read to know that they are there.
+            shape = (len(index), *(part.stop - part.start for part in window))
+            return self._without_empty(np.ones(shape, bool), index)
+        return self._without_empty(self.values.is_valid(self.stack.read(index, window)), index)
+
+    def _without_empty(self, valid, index):
+        valid[np.isin(index, self.empty)] = False
+        return valid
+
+    def _hide(self, valid, index, window):
+        if self.masks is not None and len(index):
+            valid &= self.masks.read(index, window)
+        return valid
 
 
 def open_ends(window: tuple[slice, slice], shape: tuple[int, int]) -> tuple[slice, slice]:

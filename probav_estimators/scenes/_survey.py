@@ -82,7 +82,7 @@ class Survey:
             (slice(row, row + self._size[0]), slice(column, column + self._size[1]))
             for row, column in product(*self._starts)
         ]
-        self._seen: NDArray[np.int64] | None = None
+        self._counts: dict[int, NDArray[np.int64]] = {}
 
     @property
     def is_whole(self) -> bool:
@@ -102,6 +102,7 @@ class Survey:
         """Frames and quality maps of a window, (t, h, w); of many windows, none is kept."""
         if window not in self._read:
             pixels = self.frames.read(self.once, self.windows[window])
+            self._counts[window] = pixels[1].sum(axis=(1, 2))
             if not self.is_whole:
                 return pixels
             self._read[window] = pixels
@@ -110,17 +111,11 @@ class Survey:
     @property
     def seen(self) -> NDArray[np.int64]:
         """Clear pixels of each frame in each window, (n, t)."""
-        if self._seen is None:
-            self._seen = np.array(
-                [
-                    (self.read(number)[1] if self.is_whole else self._read_qm(number)).sum((1, 2))
-                    for number in range(len(self.windows))
-                ]
-            )
-        return self._seen
-
-    def _read_qm(self, number):
-        return self.frames.read_qm(self.once, self.windows[number])
+        for number, window in enumerate(self.windows):
+            if number not in self._counts:
+                clear = self.frames.read_qm(self.once, window)
+                self._counts[number] = clear.sum(axis=(1, 2))
+        return np.array([self._counts[number] for number in range(len(self.windows))])
 
     def clearest(self) -> list[int]:
         """The windows with most clear pixels, as many as gains and texture take."""

@@ -1,0 +1,120 @@
+"""Some of the frames of a scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._frames import WHOLE, DerivedFrames, Frames
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ._scene import Scene
+
+__all__ = ["LEAST_TO_HALVE", "ChosenFrames", "halve_frames"]
+
+#: Frames that two halves are made of, at least: more than one each.
+LEAST_TO_HALVE = 4
+
+
+class ChosenFrames(DerivedFrames):
+    """Some of the frames of a source, in any order, also repeatedly.
+
+    Parameters
+    ----------
+    frames : Frames
+    index : sequence of int
+        Their numbers.
+    """
+
+    def __init__(self, frames: Frames, index: Sequence[int] | NDArray[np.integer]) -> None:
+        numbers = [int(number) for number in index]
+        super().__init__(frames, index=numbers)
+        self._index = numbers
+
+    @property
+    def index(self) -> list[int]:
+        """Numbers of the chosen frames."""
+        return self._index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def shifts(self) -> NDArray[np.float32] | None:
+        return self._rows_of(self.source.shifts)
+
+    @property
+    def placed(self) -> NDArray[np.bool_] | None:
+        return self._rows_of(self.source.placed)
+
+    @property
+    def origins(self) -> NDArray[np.intp]:
+        return self.source.origins[self.index]
+
+    @property
+    def true_shifts(self) -> NDArray[np.float32] | None:
+        return self._rows_of(self.source.true_shifts)
+
+    def read_lr(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.float32]:
+        return self.source.read_lr(self._numbers(index), window)
+
+    def read_qm(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> NDArray[np.bool_]:
+        return self.source.read_qm(self._numbers(index), window)
+
+    def read(
+        self,
+        index: Sequence[int] | NDArray[np.integer] | None = None,
+        window: tuple[slice, slice] = WHOLE,
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        return self.source.read(self._numbers(index), window)
+
+    def _rows_of(self, values):
+        return None if values is None else values[self.index]
+
+    def _numbers(self, index):
+        return self.index if index is None else [self.index[number] for number in index]
+
+
+def halve_frames(
+    scene: Scene,
+    index: NDArray[np.integer] | None = None,
+    clearance: NDArray[np.integer] | None = None,
+) -> tuple[Scene, Scene]:
+    """Two scenes that share the frames of one, each about as clear as the other.
+
+    Parameters
+    ----------
+    scene : Scene
+    index : int array of shape (t,), default=None
+        Which frames to share. None: all, but those that repeat another.
+    clearance : int array of shape (t,), default=None
+        Clear pixels of each of them. None: they are counted.
+
+    Returns
+    -------
+    tuple of two Scene
+    """
+    if index is None:
+        index = np.flatnonzero(~scene.frames.repeats)
+    if clearance is None:
+        clearance = scene.frames.read_qm(index).sum(axis=(1, 2))
+    order = np.asarray(index)[np.argsort(-np.asarray(clearance), kind="stable")]
+    # Dealt to and fro: the first gets the clearest, the second the next two, and so on.
+    first = np.isin(np.arange(len(order)) % 4, [0, 3])
+    one, other = (
+        scene.with_frames(ChosenFrames(scene.frames, np.sort(order[part])))
+        for part in (first, ~first)
+    )
+    return one, other
