@@ -10,8 +10,8 @@ __all__ = ["Block", "plan_blocks"]
 # Blocks begin at multiples of this, because layers that work in squares of pixels do.
 _GRID = 8
 
-# LR pixels around a block that its values depend on. What lies further off has no part in them, so
-# that blocks fit together without a seam, however an image is divided.
+# LR pixels around a block that it is computed with. What lies further off changes its values by
+# less than float32 tells, so that blocks fit together without a seam, however an image is divided.
 _HALO = 64
 
 
