@@ -57,9 +57,11 @@ _AHEAD = 24
 _WIDE = "wide"
 SENSORS = ("static", _WIDE, "any", "plain", "proba-v", "sentinel-2", "landsat-8")
 
-# LR pixels of the point spread functions of the sensors "wide" and "any", how often frames of "any"
-# are on the sensor's own grid, and how often the net is told the point spread function then.
+# Point spread functions of the sensors "wide" and "any" in LR pixels and of their HR images in HR
+# pixels, how often frames of "any" are on the sensor's own grid, and how often the net is told the
+# point spread function then.
 _PSF_SIGMA = (0.05, 0.55)
+_HR_PSF_SIGMA = (0.15, 0.6)
 _NOT_RESAMPLED = 0.3
 _TOLD = 0.3
 
@@ -140,7 +142,9 @@ def draw_sensor(rng, name, scale):
     psf_sigma = rng.uniform(*_PSF_SIGMA)
     fields = {"psf_sigma": scale * psf_sigma}
     if name == _WIDE:
-        return Sensor.preset("plain", **fields, noise=(8, 35)), psf_sigma
+        return Sensor.preset(
+            "plain", **fields, noise=(8, 35), hr_psf_sigma=_HR_PSF_SIGMA
+        ), psf_sigma
     if rng.uniform() < _NOT_RESAMPLED:
         return Sensor.preset("any", **fields, resampling="none"), psf_sigma
     return Sensor.preset("any", **fields, resampling=("nearest", "bicubic", "area")), None

@@ -4,7 +4,7 @@ import warnings
 
 __all__ = ["__version__", "warn_of_other_version"]
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.2.0"
 
 
 def warn_of_other_version(version: str | None, what: str) -> None:

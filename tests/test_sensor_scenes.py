@@ -54,6 +54,18 @@ def test_static_by_name_is_the_default():
     assert not np.array_equal(first.lr, other.lr)
 
 
+def test_a_sharper_sensor_of_the_truth_changes_the_truth_alone():
+    sharp, wide = (
+        simulate(8, plain(hr_psf_sigma=sigma, **QUIET), size=32, n_frames=2) for sigma in (0.2, 0.6)
+    )
+    assert np.array_equal(sharp.lr, wide.lr)
+    # A Gaussian of the difference of both variances makes the wide one of the sharp one.
+    blurred = ndimage.gaussian_filter(sharp.hr.astype(float), np.sqrt(0.6**2 - 0.2**2))
+    inner = (slice(4, -4), slice(4, -4))
+    left, apart = (wide.hr - blurred)[inner], (wide.hr - sharp.hr.astype(float))[inner]
+    assert left.std() < 0.2 * apart.std()
+
+
 def test_the_first_scenes_of_a_larger_call_are_the_same_scenes():
     few = make_scenes(2, size=16, n_frames=(2, 4), sensor="any", random_state=5)
     many = make_scenes(4, size=16, n_frames=(2, 4), sensor="any", random_state=5)

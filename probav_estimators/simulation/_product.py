@@ -68,7 +68,14 @@ def see_product(rng, shape, scale, t, band, sensor):
     hr_shape = tuple(scale * n for n in shape)
     noise = look.detector.noise / 2
     hr, sm = see_truth(
-        of_truth, ground.on, hr_shape, scale=scale, margin=margin, drift=drift, noise=noise
+        of_truth,
+        ground.on,
+        hr_shape,
+        scale=scale,
+        margin=margin,
+        drift=drift,
+        noise=noise,
+        psf_sigma=sensor.hr_psf_sigma,
     )
     return lr, qm, hr, sm, true_shifts
 

@@ -34,6 +34,7 @@ _LIMITS = {
     "water_change": (0.0, 0.9, "parts of the water's extent"),
     "shadow_change": (0.0, 1.0, "parts of the shading"),
     "missed_clouds": (0.0, 1.0, "parts of the cloudy frames"),
+    "hr_psf_sigma": (0.05, 10.0, "HR pixels"),
 }
 
 
@@ -113,6 +114,11 @@ class Sensor:
     missed_clouds : float or (float, float), default=(0, 0.33)
         Part of the cloudy frames in which the quality map misses a cloud, a haze or a shadow. That
         detection is imperfect was shown for PROBA-V [6]_; the range is an assumption.
+    hr_psf_sigma : float or (float, float), default=(0.15, 0.6)
+        Standard deviation of the point spread function of the sensor that sees the HR image, in HR
+        pixels, drawn for each scene. 0.4 to 0.6 are the "static" scenes. The spectrum of a real HR
+        image of PROBA-V, that of imgset0594, agrees with 0.25 to 0.45 (an estimate by this project,
+        ``python -m benchmarks realism``).
 
     Raises
     ------
@@ -171,6 +177,7 @@ class Sensor:
     water_change: float | tuple[float, float] = (0, 0.3)
     shadow_change: float | tuple[float, float] = (0, 0.3)
     missed_clouds: float | tuple[float, float] = (0, 0.33)
+    hr_psf_sigma: float | tuple[float, float] = (0.15, 0.6)
 
     def __post_init__(self):
         for name, limits in _LIMITS.items():
@@ -216,7 +223,8 @@ class Sensor:
         the edge of the swath [1]_), turned by 8 to 14 degrees (inclination 98.7 degrees [1]_,
         equator to 50 degrees of latitude); shifts as in the "static" scenes; a
         point spread function of 0.3 to 0.8 HR pixels, around the 0.5 that networks trained on
-        the real data set agree with (an estimate by this project).
+        the real data set agree with, and HR images of 0.25 to 0.45, as the spectrum of a real one
+        has it (estimates by this project).
 
         "sentinel-2": a response of 0.15 to 0.30 at Nyquist [2]_ is a Gaussian of 0.54 to 0.39 LR
         pixels beside the pixel's box; 12 bits [2]_; geolocation between dates within 5 m (refined)
@@ -271,6 +279,7 @@ _NOTHING_ELSE = {
     "water_change": 0,
     "shadow_change": 0,
     "missed_clouds": 0,
+    "hr_psf_sigma": (0.4, 0.6),
 }
 # What no handbook tells: how much a landscape changes in a month, and what a detector misses.
 _A_MONTH = {
@@ -304,6 +313,7 @@ PRESETS = {
         "noise": (10, 25),
         "shot_noise": (0, 8),
         "stripes": (0, 0.003),
+        "hr_psf_sigma": (0.25, 0.45),
     },
     "sentinel-2": _MAPPED
     | {

@@ -8,11 +8,15 @@ from ._clouds import observed_sky
 from ._landscape import CELLS
 from ._season import DAYS
 from ._sensor import digitize, sample_ground
+from ._settings import draw
+
+#: Point spread functions of the HR images of "static" scenes, in HR pixels.
+STATIC_HR_PSF = (0.4, 0.6)
 
 _MIN_CLEAR = 0.75
 
 
-def see_truth(rng, ground_on, shape, *, scale, margin, drift, noise):
+def see_truth(rng, ground_on, shape, *, scale, margin, drift, noise, psf_sigma=STATIC_HR_PSF):
     """What a sharper and less noisy sensor sees on one day of the month.
 
     Parameters
@@ -29,13 +33,15 @@ def see_truth(rng, ground_on, shape, *, scale, margin, drift, noise):
     drift : SlowChange
     noise : float
         Standard deviation in counts of 14 bits.
+    psf_sigma : float or (float, float)
+        Standard deviation of the point spread function in HR pixels, or a range to draw it from.
 
     Returns
     -------
     hr : ndarray of shape `shape`, uint16
     sm : ndarray of shape `shape`, bool
     """
-    sigma, day = CELLS * rng.uniform(0.4, 0.6), rng.uniform(0, DAYS)
+    sigma, day = CELLS * draw(rng, psf_sigma), rng.uniform(0, DAYS)
     radiance = sample_ground(ground_on(day), shape, pixel=CELLS, sigma=sigma, margin=margin)
     radiance *= drift.at(day, shape)
     sky, clear = None, np.ones(shape, bool)
