@@ -17,6 +17,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from matplotlib import pyplot as plt
 from scipy.stats import kurtosis
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -26,11 +27,12 @@ from probav_estimators import (
     BicubicBaseline,
     BicubicUpscaler,
     ClearanceSelector,
+    ComparisonDisplay,
     FusionNet,
     InputComposer,
+    ScoreDisplay,
     load_scenes,
     make_scenes,
-    plot_comparison,
 )
 from probav_estimators.scoring import scene_cpsnr, scene_score
 
@@ -71,6 +73,7 @@ train, test = ([scene for scene in scenes if scene.has_hr] for scenes in (train,
 # FusionNet takes scenes as they are, and is trained already: frozen, it stays as it is in `fit`.
 
 scale = train[0].scale
+assert scale is not None  # scenes with an HR image tell it
 estimators = {"baseline": BicubicBaseline()}
 if scale == 3:
     estimators["FusionNet"] = FrozenEstimator(FusionNet.from_pretrained("simulated-x3"))
@@ -103,7 +106,7 @@ estimators["SRCNN"] = Pipeline(
 # -------------------
 
 print(f"training on {len(train)} scenes, testing on {len(test)} others")
-images, scores, rows = {}, {}, []
+images, rows = {}, []
 for name, estimator in estimators.items():
     start = perf_counter()
     estimator.fit(train, None)  # a scene carries its truth
@@ -112,8 +115,8 @@ for name, estimator in estimators.items():
     predicted = perf_counter()
     pairs = list(zip(images[name], test, strict=True))
     cpsnr = np.mean([scene_cpsnr(*pair) for pair in pairs])
-    scores[name] = [scene_score(*pair) for pair in pairs]
-    rows.append((name, cpsnr, np.mean(scores[name]), fitted - start, predicted - fitted))
+    score = np.mean([scene_score(*pair) for pair in pairs])
+    rows.append((name, cpsnr, score, fitted - start, predicted - fitted))
 
 print(f"\n{'':10}{'cPSNR, dB':>12}{'N / cPSNR':>12}{'fit, s':>10}{'predict, s a scene':>21}")
 for name, cpsnr, score, fit_seconds, predict_seconds in rows:
@@ -132,8 +135,25 @@ def distinctness(scene):
     return kurtosis((down + right)[scene.sm])
 
 
-shown = int(np.argmax([distinctness(scene) for scene in test]))
-figure = plot_comparison(test[shown], {name: images[name][shown] for name in estimators}, scores)
+shown = max(test, key=distinctness)
+comparison = ComparisonDisplay.from_estimator(estimators, shown, baseline=False)
+
+# %%
+# All scenes
+# ----------
+# Each against the baseline; those that an estimator does worst on have names.
+
+learned = [name for name in estimators if name != "baseline"]
+charts, panels = plt.subplots(
+    1, len(learned), figsize=(5 * len(learned), 4), layout="constrained", sharey=True, squeeze=False
+)
+for name, ax in zip(learned, panels.flat, strict=True):
+    ScoreDisplay.from_predictions(test, images[name], name=name, ax=ax)
+
 options.figure.parent.mkdir(parents=True, exist_ok=True)
-figure.savefig(options.figure, dpi=100)
-print(f"\nfigure: {options.figure}")
+for figure, path in (
+    (charts, options.figure.with_stem(f"{options.figure.stem}_scores")),
+    (comparison.figure_, options.figure),
+):
+    figure.savefig(path, dpi=80, pil_kwargs={"optimize": True})
+    print(f"\nfigure: {path}")

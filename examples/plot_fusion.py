@@ -13,7 +13,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from probav_estimators import ClearanceSelector, FusionNet, make_scenes
+from probav_estimators import (
+    CalibrationDisplay,
+    ClearanceSelector,
+    ComparisonDisplay,
+    FusionNet,
+    SceneDisplay,
+    make_scenes,
+)
 from probav_estimators.scoring import scene_score
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
@@ -26,11 +33,18 @@ if parser.parse_args().quick:
 options = parser.parse_args()
 
 # %%
+# Frames
+# ------
+# The clearest of a scene, how clear all are, and how they lie on each other.
+
+scenes = make_scenes(options.scenes, size=options.size, n_frames=24, random_state=4, n_jobs=-1)
+frames = SceneDisplay.from_scene(scenes[0])
+
+# %%
 # Fewer and fewer frames
 # ----------------------
 # A selection is one more step before the net. The clearest frames are chosen.
 
-scenes = make_scenes(options.scenes, size=options.size, n_frames=24, random_state=4, n_jobs=-1)
 net = FusionNet.from_pretrained("simulated-x3")
 scores = {}
 for k in (1, 2, 4, 8, 16, 24):
@@ -40,27 +54,24 @@ for k in (1, 2, 4, 8, 16, 24):
     print(f"{k:3} frames: {scores[k]:.4f}")
 
 # %%
-# One scene with its standard deviations
-# --------------------------------------
+# Where the result is not to be relied on
+# ---------------------------------------
+# The standard deviations are large where the errors are, and cover as much of these as they should.
 
-(image,), (deviation,) = net.predict(scenes[:1], return_std=True)
-figure, axes = plt.subplots(1, 4, figsize=(15, 4), layout="constrained")
-low, high = np.quantile(image, [0.01, 0.99])
-axes[0].imshow(scenes[0].lr[0], cmap="gray", vmin=low, vmax=high)
-axes[0].set_title("one frame of 24")
-axes[1].imshow(image, cmap="gray", vmin=low, vmax=high)
-axes[1].set_title("FusionNet")
-drawn = axes[2].imshow(65535 * deviation, cmap="magma", vmax=65535 * np.quantile(deviation, 0.995))
-axes[2].set_title("standard deviation, 14-bit counts")
-figure.colorbar(drawn, ax=axes[2], shrink=0.8)
-for ax in axes[:3]:
-    ax.set_axis_off()
-axes[3].plot(list(scores), list(scores.values()), "o-")
-axes[3].axhline(1, color="k", lw=0.8)
-axes[3].set_xscale("log", base=2, nonpositive="clip")
-axes[3].set_xticks(list(scores), [str(k) for k in scores])
-axes[3].set_xlabel("frames")
-axes[3].set_ylabel("N / cPSNR (1: baseline, of all frames)")
+display = ComparisonDisplay.from_estimator(net, scenes[0], baseline=False)
+chart, (few, calibration) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+few.plot(list(scores), list(scores.values()), "o-")
+few.axhline(1, color="0.3", lw=1)
+few.set_xscale("log", base=2, nonpositive="clip")
+few.set_xticks(list(scores), [str(k) for k in scores])
+few.set_xlabel("frames")
+few.set_ylabel("N / cPSNR (1: baseline, of all frames)")
+CalibrationDisplay.from_estimator(net, scenes, ax=calibration)
 options.figure.parent.mkdir(parents=True, exist_ok=True)
-figure.savefig(options.figure, dpi=90)
-print(f"\nfigure: {options.figure}")
+for figure, path in (
+    (frames.figure_, options.figure.with_stem(f"{options.figure.stem}_scene")),
+    (chart, options.figure.with_stem(f"{options.figure.stem}_frames")),
+    (display.figure_, options.figure),
+):
+    figure.savefig(path, dpi=90)
+    print(f"\nfigure: {path}")

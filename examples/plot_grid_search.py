@@ -12,9 +12,7 @@ short trainings.
 import argparse
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 
@@ -23,6 +21,7 @@ from probav_estimators import (
     BicubicUpscaler,
     ClearanceSelector,
     InputComposer,
+    SearchDisplay,
     cpsnr_scorer,
     load_scenes,
     make_scenes,
@@ -56,11 +55,13 @@ scenes = (
 # A single frame is a sample of its own, so an epoch has as many times more samples as there are
 # frames; with that many fewer epochs every choice takes the same number of steps.
 
+scale = scenes[0].scale
+assert scale is not None  # scenes with an HR image tell it
 pipe = Pipeline(
     [
         ("select", ClearanceSelector(k=options.frames)),
         ("compose", InputComposer()),
-        ("upscale", BicubicUpscaler(scale=scenes[0].scale)),
+        ("upscale", BicubicUpscaler(scale=scale)),
         (
             "sr",
             SRCNN(
@@ -125,16 +126,11 @@ results = pd.DataFrame(
 ).sort_values("N / cPSNR")
 print(results.to_string(index=False, float_format="{:.4f}".format))
 
-figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-colours = results["frames"].map({"stack": "tab:blue", "single": "tab:orange"})
-labels = results["frames"] + ", " + results["mode"]
-axes.barh(labels, results["N / cPSNR"] - 1, left=1, color=colours)
-axes.axvline(1, color="k", lw=0.8)
-axes.invert_yaxis()
-axes.set_xlabel("N / cPSNR by cross-validation (1: bicubic baseline, lower is better)")
-lowest = np.minimum(results["N / cPSNR"].min(), 1)
-axes.set_xlim(lowest - 0.002, max(results["N / cPSNR"].max(), 1) + 0.002)
+# Greater is better in this chart, as for every scorer of scikit-learn: -1 is the baseline.
+display = SearchDisplay.from_cv_results(
+    search.cv_results_, metric="probav", score_name="-N / cPSNR", name_all=True
+)
 options.figure.parent.mkdir(parents=True, exist_ok=True)
-figure.savefig(options.figure, dpi=100)
+display.figure_.savefig(options.figure, dpi=100)
 print(f"\nbest: {search.best_params_}\nfigure: {options.figure}")
 print(f"the best, trained on one band and scored on the other: {-across.mean():.4f}")

@@ -134,7 +134,8 @@ def what_differs(image, truth, border=6):
 whole = cube.sel(time=parts == 1)
 coarse = whole[BANDS].coarsen(y=2, x=2).mean().rio.write_crs(cube.rio.crs)
 numbers = range(len(whole.time))
-errors, ratios = {band: [] for band in BANDS}, {}
+errors: dict[str, list[list[float]]] = {band: [] for band in BANDS}
+ratios = {}
 for number in numbers[:2] if options.quick else numbers:
     nearest = min(set(numbers) - {number}, key=lambda other: abs(other - number))
     frames = coarse.drop_isel(time=number)

@@ -1,9 +1,14 @@
 """The public names and where they are defined: `__init__.py` and editors read them here."""
 
 from .architectures import FSRCNN as FSRCNN
+from .architectures import MISRGRU as MISRGRU
+from .architectures import RAMS as RAMS
 from .architectures import SRCNN as SRCNN
 from .architectures import SRVGG16 as SRVGG16
+from .architectures import TRMISR as TRMISR
 from .architectures import FusionNet as FusionNet
+from .architectures import HighResNet as HighResNet
+from .architectures import PIUNet as PIUNet
 from .architectures import SRCNNEx as SRCNNEx
 from .architectures import SRResNet as SRResNet
 from .baseline import BicubicBaseline as BicubicBaseline
@@ -34,7 +39,6 @@ from .persistence import model_card as model_card
 from .persistence import onnx_inputs as onnx_inputs
 from .persistence import save_model as save_model
 from .persistence import write_stac_mlm as write_stac_mlm
-from .plotting import plot_comparison as plot_comparison
 from .preprocessing import BicubicUpscaler as BicubicUpscaler
 from .preprocessing import ClearanceSelector as ClearanceSelector
 from .preprocessing import FrameRegistrar as FrameRegistrar

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import Interval
 
+from .doc_links import DocLinkMixin
 from .imaging import clearest_mean
 from .prediction import stack_images
 from .scenes import check_scenes
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["BicubicBaseline"]
 
 
-class BicubicBaseline(RegressorMixin, BaseEstimator):
+class BicubicBaseline(DocLinkMixin, RegressorMixin, BaseEstimator):
     """The challenge's baseline: the mean of the cubic-spline upscalings of the clearest frames.
 
     All frames that tie at the largest clearance take part. Nothing is learned but the scale.

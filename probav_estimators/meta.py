@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from .doc_links import DocLinkMixin
 from .prediction import stack_images
 from .scenes import check_scenes
 from .scoring import mean_cpsnr
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["PerBand"]
 
 
-class PerBand(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
+class PerBand(DocLinkMixin, MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     """Fits one clone of an estimator for each band, and predicts each scene with its band's.
 
     Parameters

@@ -28,7 +28,7 @@ from .scenes import LEAST_TO_HALVE, align_scene, check_scenes, halve_frames
 from .scoring import scene_cpsnr, scene_score, standardized_errors
 
 if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
     from numpy.typing import NDArray
 
     from .imaging import Alignment

@@ -139,6 +139,12 @@ class Tab:
         for kind in ("rawKeyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
-    def screenshot(self, path):
-        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+    def screenshot(self, path, clip=None):
+        """A picture of the page, or of a part of the window: left, top, width, height."""
+        options = {"captureBeyondViewport": clip is None}
+        if clip is not None:
+            names = ("x", "y", "width", "height")
+            options["clip"] = dict(zip(names, clip, strict=True)) | {"scale": 1}
+            options["clip"]["y"] += self.value("scrollY")
+        answer = self.call("Page.captureScreenshot", **options)
         path.write_bytes(base64.b64decode(answer["data"]))

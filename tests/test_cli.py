@@ -17,14 +17,20 @@ from _helpers import slow_score, weights_of
 from click.testing import CliRunner
 from PIL import Image
 from skimage.io import imread
+from sklearn.pipeline import make_pipeline
 
 from probav_estimators import (
+    SRCNN,
     BicubicBaseline,
+    BicubicUpscaler,
+    ClearanceSelector,
     FusionNet,
+    InputComposer,
     __version__,
     load_scenes,
     make_scenes,
     probav_scorer,
+    save_model,
     write_submission,
 )
 from probav_estimators.cli import _predict, _simulate, _train
@@ -149,7 +155,53 @@ class TestSimulate:
         assert path.read_text() == "mine"
 
 
+@pytest.fixture
+def model(scenes, tmp_path):
+    """A file of a fitted pipeline, and that pipeline."""
+    net = SRCNN(max_epochs=1, residual=True, device="cpu", random_state=0, verbose=0)
+    pipe = make_pipeline(ClearanceSelector(4), InputComposer(), BicubicUpscaler(3), net)
+    path = tmp_path / "pipeline.safetensors"
+    save_model(pipe.fit(scenes), path)
+    return path, pipe
+
+
 class TestScore:
+    def test_model_scores_as_its_estimator(self, root, scenes, model):
+        path, pipe = model
+        result = result_of("score", root, "--estimator", path)
+        images = pipe.predict(scenes[:2])
+        assert result["estimator"] == "pipeline.safetensors"
+        assert result["score"] == pytest.approx(slow_score(images, scenes[:2]), rel=1e-5)
+        assert result["score"] != pytest.approx(1, abs=1e-6)
+
+    def test_several_are_scored_at_once(self, root, model, net, tmp_path):
+        weights = tmp_path / "mine.safetensors"
+        net.save_pretrained(weights)
+        names = ["baseline", model[0], "simulated-x3", weights]
+        options = [part for name in names for part in ("--estimator", name)]
+        result = result_of("score", root, *options)
+        assert "score" not in result and result["n_scenes"] == 2
+        told = [one["estimator"] for one in result["estimators"]]
+        assert told == ["baseline", "pipeline.safetensors", "simulated-x3", "mine.safetensors"]
+        for name, one in zip(names, result["estimators"], strict=True):
+            alone = result_of("score", root, "--estimator", name)
+            assert (alone["score"], alone["scenes"]) == (one["score"], one["scenes"])
+        lines = call("score", root, "--quiet", *options).stdout.splitlines()
+        assert [line.split()[:2] for line in lines[1:4]] == [
+            ["baseline", "imgset0000"], ["baseline", "imgset0001"], ["baseline", "mean"],
+        ]  # fmt: skip
+        assert len(lines) == 1 + 4 * 3
+
+    def test_files_of_one_name_keep_their_folders(self, root, model, tmp_path):
+        (tmp_path / "other").mkdir()
+        other = shutil.copy(model[0], tmp_path / "other")
+        result = result_of("score", root, "--estimator", model[0], "--estimator", other)
+        assert [one["estimator"] for one in result["estimators"]] == [str(model[0]), str(other)]
+
+    def test_damaged_model_is_named(self, root, model):
+        model[0].write_bytes(model[0].read_bytes()[:-10])
+        assert "pipeline.safetensors" in error_of("score", root, "--estimator", model[0])
+
     def test_baseline_scores_one(self, root, scenes):
         result = result_of("score", root, "--estimator", "baseline")
         images = BicubicBaseline().predict(scenes[:2])
@@ -226,6 +278,19 @@ class TestScore:
 
 
 class TestPredict:
+    def test_model_predicts_as_its_estimator(self, root, scenes, model, tmp_path):
+        path, pipe = model
+        call("predict", root, "-o", tmp_path / "out", "--weights", path)
+        for scene, pixels in zip(scenes, pipe.predict(scenes[:2]), strict=False):
+            values = imread(tmp_path / "out" / f"{scene.name}.png")
+            assert np.abs(values - 65535 * pixels.astype(float)).max() <= 0.51
+
+    def test_model_without_deviations_is_refused_where_these_are_asked_for(
+        self, root, model, tmp_path
+    ):
+        options = ("-o", tmp_path / "out", "--std", tmp_path / "std", "--weights", model[0])
+        assert "gives no standard deviations" in error_of("predict", root, *options)
+
     def test_images_are_those_of_the_net_in_16_bits(self, root, scenes, net, tmp_path):
         out, std = tmp_path / "out", tmp_path / "std"
         assert call("predict", root, "-o", out, "--std", std).stdout == f"2 images in {out}\n"

@@ -9,12 +9,17 @@ from _helpers import composed, cpsnr_of_every_shift, quick_srcnn, weights_of
 
 from probav_estimators import (
     FSRCNN,
+    MISRGRU,
+    RAMS,
     SRCNN,
     SRVGG16,
+    TRMISR,
     AdversarialLoss,
     BicubicBaseline,
     CPSNRLoss,
     FusionNet,
+    HighResNet,
+    PIUNet,
     ReprojectionLoss,
     SRCNNEx,
     SRResNet,
@@ -58,6 +63,18 @@ class TestNets:
         losses = [net.history[-1, "train_loss"] for net in nets]
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
         np.testing.assert_allclose(*(net.predict(scenes) for net in nets), atol=2e-3)
+
+    @pytest.mark.parametrize("kind", [HighResNet, MISRGRU, TRMISR, RAMS, PIUNet])
+    def test_published_networks_learn_and_predict_as_on_the_cpu(self, device, kind, few_scenes):
+        params = QUICK | {"max_epochs": 1, "batch_size": 3, "lr": 1e-5, "n_features": 8}
+        nets = [kind(device=each, **params).fit(few_scenes) for each in (device, "cpu")]
+        assert where(nets[0]) == {device}
+        np.testing.assert_allclose(*(net.predict(few_scenes) for net in nets), atol=2e-3)
+
+    def test_what_is_left_out_at_random_is_the_same_again(self, device, few_scenes):
+        params = QUICK | {"device": device, "n_features": 8, "dropout": 0.5}
+        nets = [TRMISR(**params).fit(few_scenes) for _ in range(2)]
+        torch.testing.assert_close(*map(weights_of, nets), **CLOSE)
 
     def test_two_fits_are_equal(self, device, few_scenes):
         params = {"device": device, "patch_size": 12, "augment": True, "max_epochs": 2}

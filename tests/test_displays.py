@@ -89,7 +89,7 @@ def made(scenes):
 
 KINDS = [getattr(displays, name) for name in displays.__all__]
 SINGLE = [CalibrationDisplay, ScoreDisplay, SearchDisplay]
-PANELS = {SceneDisplay: 6, ComparisonDisplay: 16, SpectrumDisplay: 2, HistoryDisplay: 3}
+PANELS = {SceneDisplay: 6, ComparisonDisplay: 12, SpectrumDisplay: 2, HistoryDisplay: 3}
 by_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
@@ -188,6 +188,13 @@ def test_classmethods_hand_axes_on(scenes):
 
 
 @by_kind
+def test_figure_can_be_written(kind, made, tmp_path):
+    display = kind(**arguments_of(made[kind])).plot()
+    display.figure_.savefig(tmp_path / "figure.png")
+    assert pyplot.imread(tmp_path / "figure.png")[..., :3].std() > 0.05
+
+
+@by_kind
 def test_without_matplotlib_the_remedy_is_named(kind, made, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install probav_estimators\[plot\]"):
@@ -246,23 +253,61 @@ def test_scene_that_is_clouded_everywhere_is_drawn():
 
 def test_images_errors_and_deviations_are_in_their_unit(made, scenes):
     display, (scene, _) = made[ComparisonDisplay], scenes
-    images, _, errors, deviations = display.axes_
+    images, _, maps = display.axes_
     (image,) = Noisy().predict([scene])
     baseline = BicubicBaseline().predict([scene])[0]
     clearest = int(scene.qm.sum(axis=(1, 2)).argmax())
     wanted = [scene.lr[clearest], baseline, image, scene.hr]
     for axes, pixels in zip(images, wanted, strict=True):
         np.testing.assert_allclose(shown(axes), 65535 * pixels.astype(float), rtol=1e-6)
-    for axes, pixels in zip(errors[1:3], [baseline, image], strict=True):
+    for axes, pixels in zip(maps[1:3], [baseline, image], strict=True):
         error = 65535 * error_map(pixels, scene.hr, scene.sm)
         np.testing.assert_allclose(shown(axes)[3:-3, 3:-3], error, rtol=1e-4, atol=0.1)
-    np.testing.assert_allclose(shown(deviations[2]), 655.35)
-    np.testing.assert_array_equal(shown(errors[0]), scene.qm.sum(axis=0))
-    labels = [axes.get_ylabel() for axes in errors[2].child_axes + deviations[2].child_axes]
-    assert [" ".join(label.split()) for label in labels] == [
-        "HR - SR (16-bit counts)",
-        "standard deviation (16-bit counts)",
+    np.testing.assert_allclose(shown(maps[3]), 655.35)
+    np.testing.assert_array_equal(shown(maps[0]), scene.qm.sum(axis=0))
+    assert [" ".join(axes.get_title().split()) for axes in maps] == [
+        "clear frames",
+        "error of BicubicBaseline",
+        "error of Noisy",
+        "standard deviation of Noisy",
     ]
+    units = [label_of_scale(axes) for axes in (images[3], *maps)]
+    counts = "16-bit counts"
+    assert units == [counts, "of 6", f"HR - SR, {counts}", None, counts]
+
+
+def label_of_scale(axes):
+    """Of the colour bar of a panel; None if it has none."""
+    (bar,) = axes.child_axes or [None]
+    return bar and " ".join((bar.get_xlabel() or bar.get_ylabel()).split())
+
+
+def test_deviations_of_several_images_have_a_row_of_their_own(scenes):
+    scene = scenes[0]
+    estimators = {"first": Noisy(0.01), "second": Noisy(0.02)}
+    display = ComparisonDisplay.from_estimator(estimators, scene)
+    assert display.axes_.shape == (4, 5)
+    bare, *panels, last = display.axes_[3]
+    assert [axes.axison for axes in (bare, *panels, last)] == [False, False, True, True, False]
+    np.testing.assert_allclose(shown(panels[1]), 655.35)
+    np.testing.assert_allclose(shown(panels[2]), 1310.7)
+    assert panels[1].get_images()[0].get_clim() == panels[2].get_images()[0].get_clim()
+    untold = {name: Noisy(0.01, told=False) for name in estimators}
+    alone = ComparisonDisplay.from_estimator(untold, scene.without_truth())
+    assert alone.axes_.shape == (3, 4)
+
+
+def test_pixels_are_averaged_where_there_are_more_than_dots():
+    """A pattern of single pixels is grey from afar: none is left out for others."""
+    pattern = np.indices((240, 240)).sum(axis=0) % 2 / 2 + 0.25
+    scene = Scene(np.full((1, 80, 80), 0.5), np.ones((1, 80, 80), bool))
+    display = ComparisonDisplay.from_predictions(scene, {"checks": pattern})
+    axes = display.axes_[0, 2]
+    box = axes.get_window_extent()
+    pixels = drawn_pixels(display.figure_)[::-1]
+    inner = pixels[int(box.y0) + 9 : int(box.y1) - 9, int(box.x0) + 9 : int(box.x0) + 50]
+    assert box.height < 240
+    assert np.percentile(inner, 5) > 60 and np.percentile(inner, 95) < 200
 
 
 def test_images_stand_under_their_names_and_scores(made, scenes):
@@ -313,7 +358,7 @@ def test_clouded_pixels_are_not_drawn_as_error_0(made, scenes):
     assert np.abs(around - zero).max(axis=1).min() > 20
     # Grey in two tones: a hatch, which no colour of the scale can be taken for.
     assert np.ptp(around, axis=1).max() < 10 and np.ptp(around[:, 0]) > 20
-    (text,) = axes.get_legend().get_texts()
+    (text,) = display.axes_[2, 2].get_legend().get_texts()
     assert text.get_text() == "cloud or edge"
 
 
@@ -380,14 +425,33 @@ def test_panels_stand_in_line_and_names_apart(size):
     for column in display.axes_.T:
         boxes = [axes.get_window_extent() for axes in column if axes.images]
         assert np.ptp([box.x0 for box in boxes]) < 1 and np.ptp([box.x1 for box in boxes]) < 1
-    titles = [axes.title.get_window_extent() for axes in display.axes_[0]]
-    for left, right in pairwise(titles):
-        assert left.x1 < right.x0
-    assert all(title.y1 <= display.figure_.bbox.y1 for title in titles)
+    for row in display.axes_:
+        titles = [axes.title.get_window_extent() for axes in row if axes.get_title()]
+        for left, right in pairwise(titles):
+            assert left.x1 < right.x0
+        assert all(title.y1 <= display.figure_.bbox.y1 for title in titles)
     bars = [axes.child_axes[0] for axes in display.axes_.flat if axes.child_axes]
     panels = [axes.get_window_extent() for axes in display.axes_.flat if axes.axison]
     for bar in bars:
         assert not any(bar.get_window_extent().overlaps(panel) for panel in panels)
+        assert not any(bar.get_tightbbox().overlaps(panel) for panel in panels)
+        legend = display.axes_[2, 2].get_legend()
+        assert not bar.get_tightbbox().overlaps(legend.get_window_extent())
+
+
+def test_scale_and_explanation_of_one_error_stand_apart(scenes):
+    display = ComparisonDisplay.from_predictions(scenes[0], scenes[0].hr, baseline=False)
+    display.figure_.canvas.draw()
+    axes = display.axes_[2, 1]
+    (bar,) = axes.child_axes
+    assert not bar.get_tightbbox().overlaps(axes.get_legend().get_window_extent())
+
+
+def test_numbers_are_not_parted(scenes):
+    display = ComparisonDisplay.from_estimator(Noisy(), scenes[0])
+    for axes in display.axes_[0, 1:3]:
+        cpsnr, score = display.scores[axes.get_title().split("\n")[0]]
+        assert f"{cpsnr:.2f} dB" in axes.get_title() and f"{score:.4f}" in axes.get_title()
 
 
 # Scores
@@ -566,6 +630,14 @@ def test_points_are_scores_over_costs(made):
     assert "1 candidates failed" in display.ax_.get_xlabel()
     # The best first; what all have in common is not said.
     assert [text.get_text() for text in display.texts_] == ["lr=0.0001", "lr=0.1", "lr=0.001"]
+
+
+def test_all_candidates_can_be_named():
+    display = SearchDisplay.from_cv_results(CV_RESULTS, name_all=True)
+    labels = ["lr=0.0001", "lr=0.1", "lr=0.001", "lr=0.01"]
+    assert [text.get_text() for text in display.texts_] == labels
+    few = display.plot(name_all=True, max_named=2)
+    assert [text.get_text() for text in few.texts_] == labels[:2]
 
 
 def test_search_with_several_scores(scenes):

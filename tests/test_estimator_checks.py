@@ -17,15 +17,20 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from probav_estimators import (
     FSRCNN,
+    MISRGRU,
+    RAMS,
     SRCNN,
     SRVGG16,
+    TRMISR,
     BicubicBaseline,
     BicubicUpscaler,
     ClearanceSelector,
     FrameRegistrar,
     FusionNet,
+    HighResNet,
     InputComposer,
     PerBand,
+    PIUNet,
     SRCNNEx,
     SRResNet,
     make_scenes,
@@ -102,6 +107,9 @@ REGRESSORS = [
 ]
 # Nets that differ in their layers alone; the checks of fit are test_estimator.py's.
 OTHER_NETS = [net(**_QUICK) for net in (SRCNN, SRCNNEx, FSRCNN, SRVGG16, SRResNet)]
+OTHER_NETS += [
+    net(n_features=8, n_blocks=1, **_QUICK) for net in (HighResNet, MISRGRU, TRMISR, RAMS, PIUNet)
+]
 
 
 @pytest.fixture

@@ -13,14 +13,19 @@ from sklearn.pipeline import make_pipeline
 
 from probav_estimators import (
     FSRCNN,
+    MISRGRU,
+    RAMS,
     SRCNN,
     SRVGG16,
+    TRMISR,
     BicubicBaseline,
     BicubicUpscaler,
     ClearanceSelector,
     FusionNet,
+    HighResNet,
     InputComposer,
     PerBand,
+    PIUNet,
     SRCNNEx,
     SRResNet,
     make_scenes,
@@ -84,6 +89,11 @@ NETS = {
     "SRVGG16": pipeline(SRVGG16(**QUICK), mode="lr"),
     "FSRCNN": pipeline(FSRCNN(**QUICK, activation="prelu", predict_clearance=False)),
     "SRResNet": pipeline(SRResNet(**QUICK, n_blocks=2, n_features=8, residual=True)),
+    "HighResNet": make_pipeline(HighResNet(**QUICK, n_frames=5, n_features=6, n_blocks=1)),
+    "MISRGRU": make_pipeline(MISRGRU(**QUICK, n_frames=5, n_features=6, n_blocks=1)),
+    "TRMISR": make_pipeline(TRMISR(**QUICK, n_frames=5, n_features=8, n_blocks=1, depth=2)),
+    "RAMS": make_pipeline(RAMS(**QUICK, n_frames=5, n_features=4, n_blocks=1)),
+    "PIUNet": make_pipeline(PIUNet(**QUICK, n_frames=5, n_features=4, n_blocks=1, n_heads=2)),
 }
 
 
@@ -98,11 +108,22 @@ def test_a_graph_computes_what_its_net_does(name, path):
         found = run(path, inputs)
         tensors = {key: torch.from_numpy(x) for key, x in inputs.items()}
         with torch.no_grad():
-            expected = pipe[-1].module_(**tensors).numpy()
+            expected = pipe[-1].module_.eval()(**tensors).numpy()
         for channel, image in enumerate(found.values()):
             np.testing.assert_allclose(image, expected[:, channel], rtol=0, atol=1e-4)
         (predicted,) = pipe.predict([scene])
         np.testing.assert_allclose(found["image"][0].clip(0, 1), predicted, rtol=0, atol=1e-4)
+
+
+def test_a_graph_finishes_its_images_as_the_net_does(path):
+    net = TRMISR(**QUICK, n_features=8, n_blocks=1, depth=1).fit(small_scenes(2))
+    # As after TRMISR.from_published.
+    net.published_ = True
+    export_onnx(net, path)
+    scene = small_scene(9, n_frames=3)
+    image = run(path, onnx_inputs(net, scene))["image"]
+    assert image.min() == 0
+    np.testing.assert_allclose(image, net.predict([scene]), rtol=0, atol=1e-4)
 
 
 def test_frames_that_are_samples_of_their_own_are_averaged(path):

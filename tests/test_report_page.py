@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import sys
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
@@ -24,14 +25,17 @@ from probav_estimators import (
     FrameRegistrar,
     FusionNet,
     Scene,
+    load_scenes,
     make_scenes,
     quality_report,
+    save_model,
     save_scenes,
 )
 from probav_estimators.cli._report import report as command
 from probav_estimators.report import FIGURES
 from probav_estimators.report_page import _pictures, _views, write_report
 from probav_estimators.report_page._legend import NOT_PROVED
+from probav_estimators.scoring import standardized_errors
 
 VOID = {"meta", "link", "img", "br", "input"}
 HOSTILE = "</title><script>alert('\"&$x')</script>"
@@ -254,7 +258,10 @@ class TestPictures:
         images = ["Clearest frame", "fusion", "baseline"]
         maps = ["baseline, error", "fusion, error"]
         deviation = "fusion, standard deviation"
-        names = [[f["data-name"] for f in section.all("figure")] for section in sections]
+        names = [
+            [f["data-name"] for f in section.all("figure") if "data-name" in f.attrs]
+            for section in sections
+        ]
         assert names[0] == names[1] == [*images, "Truth", *maps, deviation]
         assert names[2] == [*images, deviation]
 
@@ -309,7 +316,8 @@ class TestPictures:
         page = page_of(Told(), scenes[:1], tmp_path)
         middle = scenes[0].hr[21:51, 33:63]
         assert "the middle 30 × 30 of 72 × 96 pixels" in page.one("section", id="scene-1").text  # noqa: RUF001
-        for image in page.one("section", id="scene-1").all("figure"):
+        views = page.one("section", id="scene-1").one("div", class_="views")
+        for image in views.all("figure"):
             assert pixels_of(image.one("img")).shape[:2] == (30, 30)
         seen = picture(page, "Truth")
         inside = (seen > 0) & (seen < 255)
@@ -340,6 +348,90 @@ class TestPictures:
     def test_an_exact_image_has_maps_too(self, scenes, tmp_path):
         colours = picture(page_of(Told(), scenes[:1], tmp_path), "Told, error")
         assert colours[30:40, 30:40].min() > 200
+
+
+def svg_of(figure):
+    start, text = figure.one("img")["src"].split(",")
+    assert start == "data:image/svg+xml;base64"
+    return base64.b64decode(text).decode()
+
+
+def titles_of(part):
+    return [figure.one("strong").text for figure in part.all("figure", class_="chart")]
+
+
+class TestCharts:
+    @pytest.fixture(autouse=True)
+    def matplotlib(self):
+        pytest.importorskip("matplotlib")
+
+    def test_there_is_one_for_each_question_that_can_be_answered(self, page, sections):
+        # The scores of the baseline are 1, and only the net gives standard deviations.
+        overall = ["fusion, scores", "Standard deviations, coverage"]
+        assert titles_of(page.one("section", id="charts")) == overall
+        spectra = ["Power by frequency", "Coherence by frequency"]
+        assert [titles_of(section) for section in sections] == [spectra, spectra, []]
+
+    def test_they_tell_in_words_what_they_show(self, page, scenes, estimators):
+        scores, coverage = page.one("section", id="charts").all("img")
+        records = quality_report(estimators["fusion"], scenes[:2]).scenes
+        low, high = sorted(f"{record['score']:.3f}" for record in records)
+        assert f"{low} to {high}, 2 of 2 better than the baseline" in scores["alt"]
+        pairs = [estimators["fusion"].predict([scene], return_std=True) for scene in scenes[:2]]
+        errors = [
+            standardized_errors(image[0], deviation[0], scene)
+            for (image, deviation), scene in zip(pairs, scenes, strict=False)
+        ]
+        covered = 100 * np.mean(np.abs(np.concatenate(errors)) < 1.6449)
+        told = float(re.search(r"fusion covers (\d+) %", coverage["alt"])[1])
+        assert told == pytest.approx(covered, abs=0.6)
+
+    def test_points_are_those_of_the_scenes(self, page):
+        """A marker for each scene, higher up the greater its score is."""
+        figure = next(page.one("section", id="charts").all("figure", class_="chart"))
+        places = {}
+        for band, group in re.findall(
+            r'<g id="PathCollection_(\d)">(.*?)</g>\s*</g>', svg_of(figure), re.DOTALL
+        ):
+            places[band] = [float(y) for y in re.findall(r'<use [^>]*y="([\d.]+)"', group)]
+        assert len(places["1"]) == len(places["2"]) == 1
+        rows = rows_of(page.one("table", id="scene-table"))
+        column = [re.sub(r"\W.*", "", title) for title in rows[0]].index("score")
+        first, second = (float(row[column]) for row in (rows[2], rows[4]))
+        (upper,), (lower,) = places["1"], places["2"]
+        # Down is greater in an SVG.
+        assert (upper < lower) == (first > second)
+
+    def test_they_hold_no_address_and_no_script(self, page):
+        for figure in page.all("figure", class_="chart"):
+            svg = svg_of(figure)
+            assert "<script" not in svg and "DOCTYPE" not in svg
+            assert not re.findall(r'(?:href|src)="(?!#)', svg)
+
+    def test_they_do_not_depend_on_the_readers_style(self, scenes, tmp_path, page):
+        from matplotlib import pyplot
+
+        with pyplot.style.context("dark_background"):
+            other = page_of(BicubicBaseline(3), scenes[:1], tmp_path)
+            assert pyplot.get_fignums() == []
+        assert "fill: #ffffff" in svg_of(next(other.all("figure", class_="chart")))
+
+    def test_same_report_has_the_same_charts(self, scenes, tmp_path):
+        first, second = (page_of(Told(), scenes[:1], tmp_path) for _ in range(2))
+        charts = [
+            [svg_of(f) for f in page.all("figure", class_="chart")] for page in (first, second)
+        ]
+        assert charts[0] == charts[1] and charts[0]
+
+    def test_without_matplotlib_a_line_says_so(self, scenes, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+        page = page_of(Told(), scenes[:1], tmp_path)
+        assert not list(page.all("figure", class_="chart"))
+        assert "pip install probav_estimators[plot]" in page.one("section", id="charts").text
+
+    def test_without_truth_a_line_says_so(self, scenes, tmp_path):
+        page = page_of(BicubicBaseline(3), [scenes[2]], tmp_path)
+        assert "need HR images" in page.one("section", id="charts").text
 
 
 class TestEscaping:
@@ -559,6 +651,20 @@ class TestCommand:
         rows = rows_of(parse(out).one("table", id="summary-table"))
         assert [row[0] for row in rows[1:]] == ["mine.safetensors", "baseline"]
 
+    def test_model_is_taken_beside_others(self, root, estimators, tmp_path):
+        model = tmp_path / "model.safetensors"
+        save_model(make_pipeline(FrameRegistrar(), BicubicBaseline()).fit(load_scenes(root)), model)
+        save_model(estimators["fusion"], tmp_path / "net.safetensors")
+        out = tmp_path / "report.html"
+        names = ("--estimator", tmp_path / "net.safetensors", "--estimator", "simulated-x3")
+        self.call(root, "-o", out, *names, "--estimator", model, "--max-scenes", 1)
+        _, net, weights, pipe = rows_of(parse(out).one("table", id="summary-table"))
+        assert [row[0] for row in (net, weights, pipe)] == [
+            "net.safetensors", "simulated-x3", "model.safetensors",
+        ]  # fmt: skip
+        assert net[1:] == weights[1:]
+        assert "FrameRegistrar" in parse(out).one("details").one("dl").text
+
     def test_scenes_without_truth_have_the_scale_of_the_weights(self, root, tmp_path):
         for name in ("HR.png", "SM.png"):
             for file in root.rglob(name):
@@ -682,6 +788,17 @@ class TestInBrowser:
         assert ground.startswith(f"rgb({red},")
         tab.screenshot(tmp_path / "page.png")
         assert Image.open(tmp_path / "page.png").width == width
+
+    @pytest.mark.parametrize("dark", [False, True])
+    def test_charts_are_seen_and_follow_the_scheme(self, browser, path, dark, tmp_path):
+        pytest.importorskip("matplotlib")
+        tab = browser.open(path, dark=dark)
+        widths = "[...document.querySelectorAll('.chart img')].map(i => i.naturalWidth)"
+        assert all(width > 0 for width in tab.value(widths))
+        x, y, width = tab.middle_of(".chart img")
+        tab.screenshot(tmp_path / "page.png", clip=(x - width / 4, y - 50, width / 2, 100))
+        brightness = np.median(np.asarray(Image.open(tmp_path / "page.png").convert("L")))
+        assert brightness < 60 if dark else brightness > 250
 
     def test_nothing_is_said_and_nothing_is_asked_for(self, browser, path):
         tab = browser.open(path)

@@ -14,12 +14,12 @@ NAME = probav_estimators.__name__
 
 # Each imports only from groups above its own.
 ORDER = [
-    {"files", "imaging", "prediction", "simulation", "version"},
+    {"doc_links", "files", "imaging", "prediction", "simulation", "version"},
     {"scenes", "metrics"},
     {"losses", "preprocessing", "scoring", "datasets"},
-    {"training", "baseline", "meta", "plotting", "report"},
-    {"architectures", "displays", "report_page"},
-    {"persistence"},
+    {"training", "baseline", "meta", "report"},
+    {"architectures", "displays"},
+    {"persistence", "report_page"},
     {"published", "geo"},
     {"cli"},
     {"__main__"},

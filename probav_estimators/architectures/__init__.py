@@ -2,9 +2,27 @@
 
 from ._fsrcnn import FSRCNN
 from ._fusion_net import FusedBlock, FusionNet
+from ._highres_net import HighResNet
+from ._misr_gru import MISRGRU
+from ._piunet import PIUNet
+from ._rams import RAMS
 from ._srcnn import SRCNN
 from ._srcnn_ex import SRCNNEx
 from ._srresnet import SRResNet
 from ._srvgg16 import SRVGG16
+from ._tr_misr import TRMISR
 
-__all__ = ["FSRCNN", "SRCNN", "SRVGG16", "FusedBlock", "FusionNet", "SRCNNEx", "SRResNet"]
+__all__ = [
+    "FSRCNN",
+    "MISRGRU",
+    "RAMS",
+    "SRCNN",
+    "SRVGG16",
+    "TRMISR",
+    "FusedBlock",
+    "FusionNet",
+    "HighResNet",
+    "PIUNet",
+    "SRCNNEx",
+    "SRResNet",
+]

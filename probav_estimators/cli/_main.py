@@ -19,7 +19,7 @@ from ._options import DEBUG, debug_option
 COMMANDS = {
     "super-resolve": "Fuse raster files of several dates into one georeferenced image.",
     "simulate": "Simulate scenes, in the challenge's layout.",
-    "score": "Score an estimator, or images, on scenes with HR images.",
+    "score": "Score estimators, or images, on scenes with HR images.",
     "train": "Train FusionNet on scenes, from the weights that ship or from nothing.",
     "predict": "Super-resolve scenes to 16-bit PNGs, or to a submission.",
     "report": "Write a page on the quality of estimators, with pictures of scenes.",

@@ -16,6 +16,7 @@ from PIL import Image
 from ..datasets import write_submission
 from ..files import replace_file
 from ..imaging import to_uint16
+from ..prediction import predict_scene, takes_return_std
 from ..scenes import load_scenes
 from ._options import (
     bands_option,
@@ -27,12 +28,12 @@ from ._options import (
     quiet_option,
 )
 from ._output import check_output, print_json, show_progress
-from ._scenes import SceneFailure, load_net, told_by_scene
+from ._scenes import SceneFailure, load_estimator, told_by_scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..architectures import FusionNet
+    from ..prediction import Predictor
     from ..scenes import Scene
 
 
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
 @click.option(
     "--weights",
     metavar="NAME|FILE",
-    help="Shipped weights or a file of them.  [default: those that ship for the scenes' scale, 3 "
-    "if nothing tells it]",
+    help="Shipped weights, or a file of weights or of a model.  [default: those that ship for the "
+    "scenes' scale, 3 if nothing tells it]",
 )
 @click.option("--split", help="Split of the data set.  [default: test, if FOLDER has it, else all]")
 @bands_option
@@ -91,7 +92,9 @@ def predict(
         check_output(output, overwrite=overwrite)
     else:
         _check_folders(output, std, scenes, overwrite=overwrite)
-    net = load_net(weights, scenes, device=device)
+    net = load_estimator(weights, scenes, device)
+    if std is not None and not takes_return_std(net):
+        raise ValueError(f"{weights} gives no standard deviations: leave --std out")
     failed: list[dict[str, str]] = []
     with show_progress("predicting", len(scenes), quiet=quiet) as advance:
         if submission:
@@ -142,7 +145,7 @@ def _paths(folder, scenes):
 
 
 def _write_images(
-    net: FusionNet,
+    net: Predictor,
     scenes: Sequence[Scene],
     output: Path,
     std: Path | None,
@@ -153,12 +156,12 @@ def _write_images(
     for scene in scenes:
         try:
             with told_by_scene(scene):
-                (image,), (deviation,) = net.predict([scene], return_std=True)
+                image, deviation = predict_scene(net, scene, return_std=std is not None)
         except SceneFailure as failure:
             click.echo(f"Error: {failure.message}", err=True)
             failed.append({"scene": str(scene.name), "error": failure.message})
         else:
-            if std is not None:
+            if std is not None and deviation is not None:
                 _write_png(std / f"{scene.name}.png", np.minimum(deviation, 1))
             _write_png(output / f"{scene.name}.png", image)
         advance()
@@ -181,7 +184,7 @@ def _write_submission(net, scenes, output, advance):
 class _OneByOne:
     """A net that tells of each scene."""
 
-    def __init__(self, net: FusionNet, advance: Callable[[], object]) -> None:
+    def __init__(self, net: Predictor, advance: Callable[[], object]) -> None:
         self._net = net
         self._advance = advance
 

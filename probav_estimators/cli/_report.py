@@ -22,9 +22,7 @@ from ._options import (
     quiet_option,
 )
 from ._output import check_output, print_json, show_progress
-from ._scenes import SceneFailure, load_net, told_by_scene
-
-_BASELINE = "baseline"
+from ._scenes import BASELINE, SceneFailure, load_estimators, load_net, told_by_scene
 
 
 @click.command()
@@ -42,7 +40,8 @@ _BASELINE = "baseline"
     "names",
     multiple=True,
     metavar="NAME|FILE",
-    help="baseline, the name of shipped weights, or a file of weights; again for others.  "
+    help="baseline, the name of shipped weights, or a file of weights or of a model; again for "
+    "others.  "
     "[default: baseline and the weights that ship for the scenes' scale]",
 )
 @bands_option
@@ -89,19 +88,10 @@ def report(
 
 def _load(names: Sequence[str], scenes: Sequence[Scene], device: str) -> dict[str, Any]:
     """Estimators by the names that the page gives them."""
-    nets = {name: load_net(name, scenes, device=device) for name in names if name != _BASELINE}
-    default = None if names else load_net(None, scenes, device=device)
-    scale = next((net.scale_ for net in [*nets.values(), default] if net is not None), 3)
-    # Where scenes tell their scale, that is used.
-    baseline = BicubicBaseline(scale=scale)
-    if default is not None:
-        return {_BASELINE: baseline, str(default.weights): default}
-    short = {name: Path(name).name for name in dict.fromkeys(names)}
-    unique = len(set(short.values())) == len(short)
-    return {
-        (short[name] if unique else name): baseline if name == _BASELINE else nets[name]
-        for name in short
-    }
+    if names:
+        return load_estimators(names, scenes, device)
+    net = load_net(None, scenes, device=device)
+    return {BASELINE: BicubicBaseline(scale=net.scale_), str(net.weights): net}
 
 
 class _Told:

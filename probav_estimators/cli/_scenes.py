@@ -13,6 +13,7 @@ import numpy as np
 
 from ..baseline import BicubicBaseline
 from ..imaging import MAX_CPSNR
+from ..prediction import last_step
 from ..scenes import Scene, load_scenes
 from ..scoring import scene_cpsnr, scene_score
 
@@ -23,14 +24,20 @@ if TYPE_CHECKING:
     from ..prediction import Predictor
 
 __all__ = [
+    "BASELINE",
     "SceneFailure",
     "load_estimator",
+    "load_estimators",
     "load_net",
     "load_truth",
     "mean_of",
     "score_scenes",
     "told_by_scene",
 ]
+
+
+#: The name of the challenge's baseline among those of weights and files.
+BASELINE = "baseline"
 
 
 class SceneFailure(click.ClickException):
@@ -95,8 +102,50 @@ def load_net(weights: str | None, scenes: Sequence[Scene], **params: Any) -> Fus
 
 
 def load_estimator(name: str | None, scenes: Sequence[Scene], device: str) -> Predictor:
-    """The baseline, if that is the name, or FusionNet with weights of that name."""
-    return BicubicBaseline() if name == "baseline" else load_net(name, scenes, device=device)
+    """What a name stands for: the baseline, a model of a file, or FusionNet with weights."""
+    if name == BASELINE:
+        return BicubicBaseline()
+    if name is None or not _is_model(name):
+        return load_net(name, scenes, device=device)
+    from ..persistence import load_model
+
+    # A model tells where it computes unless the user does.
+    model = load_model(name, device=None if device == "auto" else device)
+    last = last_step(model)
+    if "verbose" in getattr(last, "get_params", dict)():
+        last.set_params(verbose=0)
+    return model
+
+
+def load_estimators(
+    names: Sequence[str], scenes: Sequence[Scene], device: str
+) -> dict[str, Predictor]:
+    """Estimators by name; files by theirs, without folders where these are not all that differs."""
+    names = list(dict.fromkeys(names))
+    loaded = {name: load_estimator(name, scenes, device) for name in names}
+    scale = next(filter(None, map(_scale_of, loaded.values())), 3)
+    short = {name: Path(name).name for name in names}
+    if len(set(short.values())) < len(short):
+        short = {name: name for name in names}
+    # Where scenes tell their scale, the baseline uses that.
+    return {
+        short[name]: BicubicBaseline(scale) if name == BASELINE else estimator
+        for name, estimator in loaded.items()
+    }
+
+
+def _scale_of(estimator):
+    return getattr(last_step(estimator), "scale_", None)
+
+
+def _is_model(name):
+    """Whether a file holds what `save_model` writes; of others, FusionNet tells what is wrong."""
+    from ..training import load_weights
+
+    try:
+        return Path(name).is_file() and load_weights(name).architecture == "model"
+    except ValueError:
+        return False
 
 
 def score_scenes(

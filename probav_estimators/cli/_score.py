@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -22,7 +22,7 @@ from ._options import (
     quiet_option,
 )
 from ._output import print_json, print_table, show_progress
-from ._scenes import load_estimator, load_truth, mean_of, score_scenes
+from ._scenes import load_estimator, load_estimators, load_truth, mean_of, score_scenes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 @folder_argument
 @click.option(
     "--estimator",
+    "names",
+    multiple=True,
     metavar="NAME|FILE",
-    help="baseline, the name of shipped weights, or a file of weights.  "
-    "[default: weights that ship for the scenes' scale]",
+    help="baseline, the name of shipped weights, or a file of weights or of a model; again for "
+    "others.  [default: weights that ship for the scenes' scale]",
 )
 @click.option(
     "--images",
@@ -51,42 +53,65 @@ if TYPE_CHECKING:
 @debug_option
 def score(
     folder: Path,
-    estimator: str | None,
+    names: tuple[str, ...],
     images: Path | None,
     bands: list[str] | None,
     device: str,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Score an estimator, or images, on scenes with HR images.
+    """Score estimators, or images, on scenes with HR images.
 
     The challenge score is the mean of N / cPSNR, where N is the baseline's cPSNR of a scene: lower
     is better, 1.0 is the baseline.
     """
-    if estimator is not None and images is not None:
+    if names and images is not None:
         raise click.UsageError("--estimator and --images exclude each other: give one of them")
     scenes = load_truth(folder, bands=bands)
-    if images is None:
-        predictor = load_estimator(estimator, scenes, device)
-        image_of = lambda scene: predictor.predict([scene])[0]  # noqa: E731
-    else:
-        image_of = _Images(images, scenes).read
-    with show_progress("scoring", len(scenes), quiet=quiet) as advance:
-        rows = score_scenes(image_of, scenes, advance)
-    mean = mean_of(rows)
+    sources = _sources(names, images, scenes, device)
+    with show_progress("scoring", len(sources) * len(scenes), quiet=quiet) as advance:
+        rows = {name: score_scenes(of, scenes, advance) for name, of in sources.items()}
     if as_json:
-        print_json({"folder": str(folder), "n_scenes": len(rows), **mean, "scenes": rows})
+        results = [
+            {"estimator": name, **mean_of(scored), "scenes": scored}
+            for name, scored in rows.items()
+        ]
+        about = {"folder": str(folder), "n_scenes": len(scenes)}
+        print_json(about | (results[0] if len(results) == 1 else {"estimators": results}))
         return
-    print_table(
-        ["scene", "band", "norm, dB", "cPSNR, dB", "norm / cPSNR"],
-        [
-            *(
-                (r["scene"], r["band"] or "", *_numbers(r["norm"], r["cpsnr"], r["score"]))
-                for r in rows
-            ),
-            ("mean", "", *_numbers(None, mean["cpsnr"], mean["score"])),
-        ],
-    )
+    _print(rows)
+
+
+def _sources(
+    names: Sequence[str], images: Path | None, scenes: Sequence[Scene], device: str
+) -> dict[str | None, Callable[[Scene], NDArray[Any]]]:
+    """What gives the image of a scene, by the name of the estimator, if there is one."""
+    if images is not None:
+        return {None: _Images(images, scenes).read}
+    if not names:
+        return {None: _predicting(load_estimator(None, scenes, device))}
+    estimators = load_estimators(names, scenes, device)
+    return {name: _predicting(one) for name, one in estimators.items()}
+
+
+def _predicting(estimator):
+    return lambda scene: estimator.predict([scene])[0]
+
+
+def _print(rows):
+    """Scenes and mean of each estimator; which one, if there are several."""
+    several = len(rows) > 1
+    table = []
+    for name, scored in rows.items():
+        mean = mean_of(scored)
+        lines = [
+            (row["scene"], row["band"] or "", *_numbers(row["norm"], row["cpsnr"], row["score"]))
+            for row in scored
+        ]
+        lines.append(("mean", "", *_numbers(None, mean["cpsnr"], mean["score"])))
+        table += [(name, *line) for line in lines] if several else lines
+    head = ["scene", "band", "norm, dB", "cPSNR, dB", "norm / cPSNR"]
+    print_table(["estimator", *head] if several else head, table)
 
 
 def _numbers(norm, cpsnr, score):

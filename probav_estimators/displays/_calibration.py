@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -67,6 +67,9 @@ class CalibrationDisplay:
     >>> display.plot().line_.get_ydata()
     array([0.4, 0.8])
     """
+
+    #: Nominal coverage that is drawn unless other is asked for.
+    default_levels: ClassVar[tuple[float, ...]] = _LEVELS
 
     def __init__(
         self,
@@ -136,8 +139,8 @@ class CalibrationDisplay:
     def from_predictions(
         cls,
         X: Sequence[Scene],
-        images: Sequence[NDArray[Any]],
-        deviations: Sequence[NDArray[Any]],
+        images: NDArray[Any] | Sequence[NDArray[Any]],
+        deviations: NDArray[Any] | Sequence[NDArray[Any]],
         *,
         levels: Sequence[float] = _LEVELS,
         name: str | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -43,10 +44,15 @@ _LEAST_DETAIL = 16
 _BORDER = 3
 
 # Inches along each axis of a square panel; others are as large. None is wider than the greatest.
-_PANEL = 2.7
-_WIDEST_PANEL = 4.5
+_PANEL = 2.0
+_WIDEST_PANEL = 3.6
+# Inches of the title and the scale of a row of maps, and of each further line; points of a scale.
+_MAP_WORDS = 0.85
+_LINE = 0.155
+_SCALE_HEIGHT = 42
 
 _BASELINE = "BicubicBaseline"
+_ERROR = "error"
 
 
 class ComparisonDisplay:
@@ -88,7 +94,8 @@ class ComparisonDisplay:
     ----------
     axes_ : array of Axes of shape (rows, columns)
         Images, details, and, where there are any, errors and standard deviations. Columns: frame,
-        images, truth if there is one.
+        images, truth if there is one. The standard deviations of one image alone stand beside the
+        errors, below the truth.
     bounding_ax_ : Axes or None
         The axes that the panels were drawn in the bounds of.
     figure_ : Figure
@@ -266,12 +273,12 @@ class ComparisonDisplay:
         axes, self.figure_, self.bounding_ax_ = panels(
             ax, grid.arrange, f"{type(self).__name__}.plot", grid.figsize, "compressed"
         )
-        self.axes_ = np.array(axes, dtype=object).reshape(len(grid.rows), grid.columns)
-        self._draw_images(dict(zip(grid.rows, self.axes_, strict=True)))
-        for kind, row in zip(grid.rows[2:], self.axes_[2:], strict=True):
-            self._draw_maps(kind, row)
-        if len(self.axes_) > 2:
-            self._draw_counts(self.axes_[2, 0])
+        self.axes_ = np.array(axes, dtype=object).reshape(-1, grid.columns)
+        titles = self._draw_images(*self.axes_[:2]) | self._draw_maps(self.axes_[2:])
+        self._write_titles(titles, makes_room=ax is None)
+        if self.errors:
+            explained = [axes for axes, (line, *_) in titles.items() if line.startswith(_ERROR)]
+            _explain("cloud or edge", explained)
         if self.title and ax is None:
             self.figure_.suptitle(self.title)
         elif self.title:
@@ -279,7 +286,9 @@ class ComparisonDisplay:
             first.set_ylabel(wrap_text(self.title, size_in_points(first)[1], 9), fontsize=9)
         return self
 
-    def _draw_images(self, rows):
+    def _draw_images(self, wholes, details):
+        """Draw images and details; the titles of panels."""
+        titles = {}
         shape = next(iter(self.images.values())).shape
         masks = {"truth": self.truth_clear, "frame": self.frame_clear}
         pictures = {"frame": self.frame} | {f"image {k}": v for k, v in self.images.items()}
@@ -291,7 +300,7 @@ class ComparisonDisplay:
         )
         rows_, columns = self._detail()
         for name, picture, whole, part in zip(
-            pictures, pictures.values(), rows["images"], rows["detail"], strict=True
+            pictures, pictures.values(), wholes, details, strict=True
         ):
             for axes in (whole, part):
                 drawn = show_image(axes, picture, shape, **grey)
@@ -301,10 +310,22 @@ class ComparisonDisplay:
             part.set_ylim(rows_.stop - 0.5, rows_.start - 0.5)
             _mark(whole, rows_, columns)
             shaded = masks.get(name) is not None and not masks[name].all()
-            set_title(whole, *self._captions(name), "shaded: clouded" if shaded else "")
-            if whole is rows["images"][-1]:
-                colour_bar(drawn, whole, "", self.unit)
-        rows["detail"][0].set_ylabel("detail", fontsize=9)
+            titles[whole] = (*self._captions(name), "shaded: clouded" if shaded else "")
+            if whole is wholes[-1]:
+                colour_bar(drawn, whole, self.unit, side="right")
+        details[0].set_ylabel("detail", fontsize=9)
+        return titles
+
+    def _write_titles(self, titles, *, makes_room):
+        """Write what stands above panels; lines make a figure higher and not its panels smaller."""
+        if makes_room:
+            # How wide panels are, and titles may be, is known once the layout is.
+            self.figure_.get_layout_engine().execute(self.figure_)
+        for axes, lines in titles.items():
+            set_title(axes, *lines)
+        if makes_room:
+            breaks = sum(max(axes.get_title().count("\n") for axes in row) for row in self.axes_)
+            self.figure_.set_figheight(self.figure_.get_figheight() + breaks * _LINE)
 
     def _captions(self, name):
         if name == "frame":
@@ -317,31 +338,51 @@ class ComparisonDisplay:
         cpsnr, score = self.scores[name]
         return name, f"{cpsnr:.2f} dB, score {score:.4f}"
 
-    def _draw_maps(self, kind, row):
-        """Errors or standard deviations of the images, on one scale."""
-        maps: Any = self.errors if kind == "errors" else self.deviations
+    def _map_rows(self):
+        """What stands in each panel below the details: (kind, name of the image) or nothing."""
+        errors, deviations = self.errors or {}, self.deviations or {}
+        below_truth = [] if self.truth is None else [None]
+        rows = [
+            [None, *((kind, name) if name in maps else None for name in self.images), *below_truth]
+            for kind, maps in (("errors", errors), ("deviations", deviations))
+            if maps
+        ]
+        if len(rows) == 2 and below_truth and len(deviations) == 1:
+            # A row of its own would be empty otherwise.
+            rows = [[*rows[0][:-1], ("deviations", next(iter(deviations)))]]
+        return rows
+
+    def _draw_maps(self, rows):
+        """Draw errors and deviations, each on one scale, and counts of frames; their titles."""
         shape = next(iter(self.images.values())).shape
-        scale = _symmetric(maps) if kind == "errors" else _positive(maps)
-        label = "HR - SR" if kind == "errors" else "standard deviation"
-        drawn_in = []
-        for name, axes in zip(["", *self.images, ""], row, strict=False):
-            if name in maps:
-                drawn = show_map(axes, maps[name], shape, **scale)
-                drawn_in.append(axes)
-            else:
+        scales = {}
+        if self.errors:
+            scales["errors"] = _symmetric(self.errors)
+        if self.deviations:
+            scales["deviations"] = _positive(self.deviations)
+        titles = {}
+        without_bar = set(scales)
+        for axes, cell in zip(rows.ravel(), chain.from_iterable(self._map_rows()), strict=True):
+            if cell is None:
                 axes.set_axis_off()
-        # Beside an empty panel there is room enough.
-        last = drawn_in[-1]
-        colour_bar(drawn, last, label, self.unit, makes_room=last is row[-1])
-        if kind == "errors":
-            _explain(drawn_in[0], "cloud or edge")
+                continue
+            kind, name = cell
+            drawn = show_map(axes, getattr(self, kind)[name], shape, **scales[kind])
+            titles[axes] = (f"{_ERROR if kind == 'errors' else 'standard deviation'} of {name}",)
+            if kind in without_bar:
+                without_bar.remove(kind)
+                colour_bar(drawn, axes, ("HR - SR, " if kind == "errors" else "") + self.unit)
+        if rows.size:
+            titles[rows[0, 0]] = ("clear frames",)
+            self._draw_counts(rows[0, 0])
+        return titles
 
     def _draw_counts(self, ax):
         """How many frames show each pixel."""
         shape = next(iter(self.images.values())).shape
         ax.set_axis_on()
         drawn = show_image(ax, self.n_clear, shape, cmap="cividis", vmin=0, vmax=self.n_frames)
-        colour_bar(drawn, ax, "clear frames", side="left")
+        colour_bar(drawn, ax, f"of {self.n_frames}")
 
     def _detail(self):
         if self.detail is not None:
@@ -360,35 +401,35 @@ class ComparisonDisplay:
 class _Grid(NamedTuple):
     """Rows and columns of the panels of a comparison, and the size of a figure for them."""
 
-    rows: list[str]
     columns: int
+    n_maps: int
     shape: tuple[int, int]
     detail: tuple[int, int]
 
     @classmethod
     def of(cls, display):
-        rows = ["images", "detail"]
-        rows += [name for name in ("errors", "deviations") if getattr(display, name)]
         columns = 1 + len(display.images) + (display.truth is not None)
         shape = next(iter(display.images.values())).shape
         detail = tuple(part.stop - part.start for part in display._detail())
-        return cls(rows, columns, shape, detail)
+        return cls(columns, len(display._map_rows()), shape, detail)
 
     def _heights(self):
         """Of the rows, for a panel of width 1."""
         (height, width), (part_height, part_width) = self.shape, self.detail
         whole = height / width
-        return [part_height / part_width if row == "detail" else whole for row in self.rows]
+        return [whole, part_height / part_width, *[whole] * self.n_maps]
 
     def arrange(self, spec):
-        grid = spec.subgridspec(len(self.rows), self.columns, height_ratios=self._heights())
-        return [grid[number] for number in range(len(self.rows) * self.columns)]
+        heights = self._heights()
+        grid = spec.subgridspec(len(heights), self.columns, height_ratios=heights)
+        return [grid[number] for number in range(len(heights) * self.columns)]
 
     @property
     def figsize(self):
         height, width = self.shape
         inches = min(_PANEL * np.sqrt(width / height), _WIDEST_PANEL)
-        return self.columns * inches + 1.2, sum(self._heights()) * inches + 1.0
+        height = sum(self._heights()) * inches + 0.8 + self.n_maps * _MAP_WORDS
+        return self.columns * (inches + 0.08) + 0.9, height
 
 
 def _of_frames(scene, unit):
@@ -447,13 +488,13 @@ def _most_detail(image, clear):
 
 
 def _symmetric(maps):
-    limit = float(np.nanpercentile(np.abs(np.stack(list(maps.values()))), 99.5)) or 1.0
+    limit = float(np.nanpercentile(np.abs(np.stack(list(maps.values()))), 98)) or 1.0
     return {"cmap": "PuOr", "vmin": -limit, "vmax": limit}
 
 
 def _positive(maps):
     low, high = np.nanpercentile(np.stack(list(maps.values())), [0.5, 99.5])
-    return {"cmap": "viridis", "vmin": low, "vmax": high if high > low else low + 1e-6}
+    return {"cmap": "viridis", "vmin": low, "vmax": max(high, 1.01 * low, 1e-6)}
 
 
 def _mark(ax, rows, columns):
@@ -466,13 +507,15 @@ def _mark(ax, rows, columns):
         ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=width))
 
 
-def _explain(ax, text):
-    """Legend of hatched pixels, below a panel and no wider than it."""
-    patch = unknown_patch(wrap_text(text, size_in_points(ax)[0] - 24, 8))
-    ax.legend(
-        handles=[patch],
+def _explain(text, axes):
+    """Legend of hatched pixels, below the second panel or, if there is one, below its scale."""
+    panel = axes[min(1, len(axes) - 1)]
+    width, height = size_in_points(panel)
+    below = 0 if len(axes) > 1 else _SCALE_HEIGHT / height
+    panel.legend(
+        handles=[unknown_patch(wrap_text(text, width - 24, 8))],
         loc="upper left",
-        bbox_to_anchor=(0, 0),
+        bbox_to_anchor=(0, -below),
         borderaxespad=0.4,
         borderpad=0,
         handlelength=1.4,

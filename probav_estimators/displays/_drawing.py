@@ -46,6 +46,9 @@ _CLOUD_ALPHA = 0.45
 _UNKNOWN: dict[str, Any] = {"facecolor": "0.82", "edgecolor": "0.55", "hatch": "////"}
 # Lines that a title may have before it is cut off.
 _MAX_LINES = 3
+# Of a colour bar, in points: from its panel to its far side, and from side to side.
+_BAR_DISTANCE = 12
+_BAR_THICKNESS = 7
 # Characters after which a word may be broken.
 _BREAKS = "_-=,(/|."
 
@@ -101,7 +104,10 @@ def panels(
     from matplotlib.gridspec import GridSpec
 
     if ax is None:
-        figure: Any = plt.figure(figsize=figsize, layout=layout)
+        # Names are wrapped before the layout moves panels: they start about where they end.
+        figure: Any = plt.figure(figsize=figsize)
+        figure.subplots_adjust(0.03, 0.1, 0.95, 0.92, wspace=0.05, hspace=0.1)
+        figure.set_layout_engine(layout)
         specs = arrange(GridSpec(1, 1, figure=figure)[0])
         return [figure.add_subplot(spec) for spec in specs], figure, None
     if isinstance(ax, (Sequence, np.ndarray)):
@@ -134,7 +140,8 @@ def show_image(ax: Any, image: NDArray[Any], shape: tuple[int, ...], **options: 
     ax.set_xticks([])
     ax.set_yticks([])
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    return ax.imshow(image, interpolation="nearest", extent=extent, **options)
+    # Where there are more pixels than dots, they are averaged: none is left out.
+    return ax.imshow(image, interpolation="auto", extent=extent, **options)
 
 
 def show_map(ax: Any, values: NDArray[Any], shape: tuple[int, ...], **options: Any) -> Any:
@@ -174,24 +181,28 @@ def grey_scale(images: Iterable[NDArray[Any]]) -> dict[str, Any]:
     return {"cmap": "gray", "vmin": low, "vmax": high}
 
 
-def colour_bar(
-    drawn: Any, ax: Any, what: str, unit: str = "", *, side: str = "right", makes_room: bool = True
-) -> Any:
-    """A colour bar beside a panel, of its height: the panel stays where it is.
+def colour_bar(drawn: Any, ax: Any, label: str, *, side: str = "bottom") -> Any:
+    """A colour bar beside a panel, as long as it; arrows say that there are values beyond."""
+    from matplotlib.ticker import MaxNLocator
 
-    Where the layout need not make room for it, panels beyond stay where they are too.
-    """
-    left = {"right": 1.05, "left": -0.11}[side]
-    bar = ax.figure.colorbar(drawn, cax=ax.inset_axes([left, 0, 0.06, 1]))
-    bar.ax.set_in_layout(makes_room)
-    bar.ax.yaxis.set_ticks_position(side)
-    bar.ax.yaxis.set_label_position(side)
+    width, height = size_in_points(ax)
+    below = {"bottom": True, "right": False}[side]
+    if below:
+        place = [0, -_BAR_DISTANCE / height, 1, _BAR_THICKNESS / height]
+    else:
+        place = [1 + (_BAR_DISTANCE - _BAR_THICKNESS) / width, 0, _BAR_THICKNESS / width, 1]
+    values = drawn.get_array()
+    low, high = drawn.get_clim()
+    beyond = {(True, True): "both", (True, False): "min", (False, True): "max"}
+    bar = ax.figure.colorbar(
+        drawn,
+        cax=ax.inset_axes(place),
+        orientation="horizontal" if below else "vertical",
+        extend=beyond.get((values.min() < low, values.max() > high), "neither"),
+    )
+    bar.locator = MaxNLocator(4, integer=values.dtype.kind in "iu")
     bar.ax.tick_params(labelsize=8)
-    unit = f"({unit})" if what and unit else unit
-    label = f"{what} {unit}".strip()
-    if _width(label, 8) > size_in_points(ax)[1]:
-        label = f"{what}\n{unit}".strip()
-    bar.set_label(label, fontsize=8)
+    bar.set_label(wrap_text(label, width if below else height, 8), fontsize=8)
     return bar
 
 
@@ -241,11 +252,11 @@ def wrap_text(text: str, width: float, fontsize: float) -> str:
 
 
 def _pieces(text):
-    """Parts of a text between which a line may end."""
+    """Parts of a text between which a line may end; numbers are not parted."""
     piece = ""
-    for letter in text:
+    for letter, following in zip(text, f"{text[1:]} ", strict=True):
         piece += letter
-        if letter.isspace() or letter in _BREAKS:
+        if letter.isspace() or (letter in _BREAKS and not following.isdigit()):
             yield piece
             piece = ""
     if piece:
@@ -286,6 +297,8 @@ def label_points(
             xytext=(0, 0),
             textcoords="offset points",
             fontsize=fontsize,
+            # Lines that run from border to border cannot be avoided.
+            bbox={"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
             arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6, "shrinkB": 3},
         )
         # The layout must not make room for it: that would move the points.

@@ -126,7 +126,7 @@ class ScoreDisplay:
     def from_predictions(
         cls,
         X: Sequence[Scene],
-        images: Sequence[NDArray[Any]],
+        images: NDArray[Any] | Sequence[NDArray[Any]],
         *,
         n_named: int = 3,
         name: str | None = None,

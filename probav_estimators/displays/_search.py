@@ -46,7 +46,7 @@ class SearchDisplay:
     errorbars_ : matplotlib ErrorbarContainer or None
         One standard deviation of the folds to either side.
     texts_ : list of matplotlib Annotation
-        Names of the candidates that no cheaper one beats.
+        Names of candidates, those that no cheaper one beats first.
     ax_ : Axes
         Axes with the points.
     figure_ : Figure
@@ -89,6 +89,7 @@ class SearchDisplay:
         metric: str = "score",
         cost: Literal["fit", "score"] = "fit",
         score_name: str | None = None,
+        name_all: bool = False,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -104,6 +105,8 @@ class SearchDisplay:
             Seconds to fit a candidate, or to score it, which is to predict.
         score_name : str, default=None
             What to call the score. None: `metric`.
+        name_all : bool, default=False
+            Whether to name candidates that a cheaper one beats too.
         ax : Axes, default=None
             Axes to draw in. None: a new figure.
         **kwargs : dict
@@ -134,9 +137,11 @@ class SearchDisplay:
             score_name=score_name or metric,
             cost_name={"fit": "time to fit (s)", "score": "time to score (s)"}[cost],
         )
-        return display.plot(ax=ax, **kwargs)
+        return display.plot(ax=ax, name_all=name_all, **kwargs)
 
-    def plot(self, *, ax: Any = None, max_named: int = 8, **kwargs: Any) -> Self:
+    def plot(
+        self, *, ax: Any = None, max_named: int = 8, name_all: bool = False, **kwargs: Any
+    ) -> Self:
         """Draw the display.
 
         Parameters
@@ -145,6 +150,8 @@ class SearchDisplay:
             Axes to draw in. None: a new figure.
         max_named : int, default=8
             How many candidates to name at most; the best come first.
+        name_all : bool, default=False
+            Whether to name, after them, candidates that a cheaper one beats too.
         **kwargs : dict
             Handed on to matplotlib's `scatter`.
 
@@ -171,7 +178,11 @@ class SearchDisplay:
         self.ax_.set_ylabel(f"{self.score_name} (greater is better)")
         self.ax_.margins(0.15)
         self.ax_.legend(fontsize=8)
-        named = self.front_[::-1][:max_named] if self.labels is not None else []
+        named = list(self.front_[::-1])
+        if name_all:
+            rest = np.setdiff1d(known, self.front_)
+            named += list(rest[np.argsort(-self.scores[rest], kind="stable")])
+        named = named[:max_named] if self.labels is not None else []
         points = [(self.costs[number], self.scores[number]) for number in named]
         self.texts_ = label_points(self.ax_, points, [self.labels[n] for n in named])  # type: ignore[index]
         return self

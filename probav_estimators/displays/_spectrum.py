@@ -185,7 +185,8 @@ class SpectrumDisplay:
         scene = one_scene(scene, cls.__name__)
         images = images_by_name(images, scene)
         scale = next(iter(images.values())).shape[0] // scene.shape[0]
-        base = BicubicBaseline(scale).predict([scene])[0]
+        if baseline or not scene.has_hr:
+            base = BicubicBaseline(scale).predict([scene])[0]
         if baseline:
             images = {_BASELINE: base} | images
         hr, sm = scene.read_truth() if scene.has_hr else (base, None)

@@ -6,7 +6,7 @@ from ._reprojection import ReprojectionLoss
 from ._scores import CPSNRLoss, MaskedMSELoss, MSELoss
 from ._sensor_model import SensorModel
 from ._shifts import align_best, batch_cpsnr, best_shifts
-from ._uncertainty import uncertainty_loss
+from ._uncertainty import laplacian_loss, uncertainty_loss
 
 __all__ = [
     "AdversarialLoss",
@@ -19,5 +19,6 @@ __all__ = [
     "align_best",
     "batch_cpsnr",
     "best_shifts",
+    "laplacian_loss",
     "uncertainty_loss",
 ]

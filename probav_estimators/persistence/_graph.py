@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from ..architectures import FusionNet
+from ..architectures import FusionNet, PIUNet
 from ..meta import PerBand
-from ..training import SceneNet, SceneRegressor
+from ..training import FrameNet, SceneNet, SceneRegressor
 
 
 class Tensor(NamedTuple):
@@ -61,6 +61,8 @@ _OF_FUSION = (
     ),
 )
 
+_PRESENT = "1 for a frame that is there, which come first, clearest first; 0 for one of zeros"
+
 _IMAGE = Tensor("image", _LARGE, "image, pixel values; clip to [0, 1] where these are")
 _DEVIATION = Tensor("deviation", _LARGE, "standard deviation of its error, pixel values")
 _CLEARANCE = Tensor("clearance", _LARGE, "probability that a pixel is clear, in [0, 1]")
@@ -76,10 +78,12 @@ def inputs_of(net: SceneNet) -> list[Tensor]:
     """
     if isinstance(net, FusionNet):
         return list(_OF_FUSION)
+    if isinstance(net, FrameNet):
+        return _inputs_of_frame_net(net)
     if not isinstance(net, SceneRegressor):
         raise ValueError(
-            f"{type(net).__name__} has a graph of unknown inputs: export a SceneRegressor or a "
-            "FusionNet"
+            f"{type(net).__name__} has a graph of unknown inputs: export a SceneRegressor, a "
+            "FrameNet or a FusionNet"
         )
     size = ("height", "width") if net.upscales else ("hr_height", "hr_width")
     n_channels: int = net.n_channels_in_  # type: ignore[assignment]
@@ -96,9 +100,21 @@ def inputs_of(net: SceneNet) -> list[Tensor]:
     return inputs
 
 
+def _inputs_of_frame_net(net):
+    count = "frames" if net.takes_any_number else net.n_frames_
+    stack = ("batch", count, "height", "width")
+    inputs = [
+        Tensor("frames", stack, "frames, pixel values"),
+        Tensor("present", ("batch", count), _PRESENT),
+    ]
+    if net.make_reader().quality_maps:
+        inputs.append(Tensor("clear", stack, "quality maps, 1 = clear"))
+    return inputs
+
+
 def outputs_of(net: SceneNet) -> list[Tensor]:
     """What the graph of a net makes."""
-    if isinstance(net, FusionNet):
+    if isinstance(net, FusionNet | PIUNet):
         return [_IMAGE, _DEVIATION]
     return [_IMAGE, _CLEARANCE] if getattr(net, "predict_clearance_", False) else [_IMAGE]
 

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from ..architectures import FusionNet
 from ..files import replace_file
 from ..losses import SensorModel
+from ..training import FrameNet, fill_frames
 from ..version import __version__
 from ._graph import inputs_of, outputs_of, split_estimator
 
@@ -66,12 +67,12 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    The graph computes in float32 with batch, number of frames (of FusionNet), height and width of
-    any length. Names, axes and units of what it takes and makes, and the steps that stand before
-    it, are JSON in its metadata, under "probav_estimators". Selection, registration and composition
-    of frames are no part of it, nor are tiles and `n_augment`: it makes one image of each sample
-    that it is given. Before version 1.30, onnxruntime computes FusionNet's means over squares
-    wrongly at the lower and right border.
+    The graph computes in float32 with batch, number of frames (of FusionNet and TRMISR), height and
+    width of any length. Names, axes and units of what it takes and makes, and the steps that stand
+    before it, are JSON in its metadata, under "probav_estimators". Selection, registration and
+    composition of frames are no part of it, nor are tiles and `n_augment`: it makes one image of
+    each sample that it is given. Before version 1.30, onnxruntime computes FusionNet's means over
+    squares wrongly at the lower and right border.
     """
     onnx, onnxruntime = _import_onnx()
     steps, net = split_estimator(estimator)
@@ -120,7 +121,14 @@ def onnx_inputs(estimator: Any, scene: Scene) -> dict[str, NDArray[np.float32]]:
     net.check_inputs(scenes)
     dataset: Any = net.make_dataset(scenes)
     images, _ = net.collate([dataset[number] for number in range(len(dataset))])
-    return {tensor.name: images[tensor.name].numpy() for tensor in inputs_of(net)}
+    return {tensor.name: _filled(images[tensor.name], tensor).numpy() for tensor in inputs_of(net)}
+
+
+def _filled(values, tensor):
+    """A stack of frames with as many as the graph takes; those that are missing are zeros."""
+    if values.ndim < 2 or not isinstance(tensor.axes[1], int):
+        return values
+    return fill_frames(values, tensor.axes[1], axis=1)
 
 
 class _Graph(nn.Module):
@@ -130,12 +138,15 @@ class _Graph(nn.Module):
         super().__init__()
         self.inputs, self.outputs = inputs_of(net), outputs_of(net)
         self.scale = net.scale_
+        self.finish = net.finish if isinstance(net, FrameNet) else None
         self.original = copy.deepcopy(net.module_).cpu().float().eval()
         self.layers = copy.deepcopy(self.original)
         for parent in list(self.layers.modules()):
             for name, child in list(parent.named_children()):
                 if isinstance(child, SensorModel):
                     setattr(parent, name, _PlainSensorModel(child.scale))
+        # The exporter gives its parts back the mode that the whole had.
+        self.eval()
 
     def forward(self, *tensors):
         return self._apply(self.layers, tensors)
@@ -143,7 +154,10 @@ class _Graph(nn.Module):
     def _apply(self, layers, tensors):
         names = (tensor.name for tensor in self.inputs)
         output = layers(**dict(zip(names, tensors, strict=True)))
-        return tuple(output[:, channel] for channel in range(len(self.outputs)))
+        images = [output[:, channel] for channel in range(len(self.outputs))]
+        if self.finish is not None:
+            images[0] = self.finish(images[0])
+        return tuple(images)
 
     def export(self):
         """The graph, as bytes."""
@@ -196,8 +210,14 @@ class _Graph(nn.Module):
             shape = [lengths.get(axis, axis) for axis in tensor.axes]
             low, high = _RANGES.get(tensor.name, (0.0, 1.0))
             sample[tensor.name] = low + (high - low) * torch.rand(shape, generator=generator)
-        if "weights" in sample:
-            sample["weights"] = sample["weights"].round()
+        for name in ("weights", "clear"):
+            if name in sample:
+                sample[name] = sample[name].round()
+        if "present" in sample:
+            # Pixel values as the training scenes had them; the last frame of one scene is missing.
+            sample["frames"] = self.original.level + self.original.std * sample["frames"]
+            sample["present"] = torch.ones_like(sample["present"])
+            sample["present"][0, 1:][-1:] = 0
         return sample
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from ..doc_links import DocLinkMixin
 from ..scenes import check_scenes
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ..scenes import Scene
 
 
-class SceneTransformer(TransformerMixin, BaseEstimator, ABC):
+class SceneTransformer(DocLinkMixin, TransformerMixin, BaseEstimator, ABC):
     """Takes a list of scenes and gives back a list of scenes that know what to do.
 
     A subclass states its `_parameter_constraints` and, by `transform_scene`, how one scene is

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cache
 from html import escape
@@ -17,6 +17,7 @@ import numpy as np
 from ..imaging import grey_limits
 from ..report import FIGURES, QualityReport
 from ..version import __version__
+from ._charts import calibration_chart, can_draw, score_chart
 from ._legend import NOT_PROVED
 from ._pictures import (
     deviation_bar,
@@ -28,6 +29,7 @@ from ._pictures import (
 )
 
 if TYPE_CHECKING:
+    from ._charts import Chart, Covered
     from ._pictures import Picture
     from ._views import SceneView
 
@@ -52,12 +54,15 @@ class Page:
         self._title = title
         self._estimators = estimators
         self._records: dict[str, list[dict[str, Any]]] = {name: [] for name in estimators}
+        self._covered: dict[str, list[Covered]] = {name: [] for name in estimators}
         self._n_truths = 0
 
     def add(self, view: SceneView) -> None:
         """Take a scene into the tables."""
         for shown in view.estimators:
             self._records[shown.name].append({**shown.figures, "name": view.name})
+            if shown.covered is not None:
+                self._covered[shown.name].append(shown.covered)
         self._n_truths += view.truth is not None
 
     def before_pictures(self) -> str:
@@ -70,6 +75,8 @@ class Page:
 
     def _filled(self, half):
         style, script = _asset("page.css"), _asset("page.js")
+        # Only the part before the pictures has charts, and they take a moment.
+        charts = self._charts() if half == 0 else ""
         parts = {
             "policy": _policy(style, script),
             "generator": escape(f"probav_estimators {__version__}"),
@@ -79,6 +86,7 @@ class Page:
             "about": self._about(),
             "summary": self._summary(),
             "estimators": self._in_full(),
+            "charts": charts,
             "scenes": self._scene_table(),
             "legend": _legend(),
             "footer": escape(f"Written by probav_estimators {__version__} on {date.today()}."),
@@ -92,6 +100,18 @@ class Page:
         )
         estimators = _count(len(self._records), "estimator")
         return f"{estimators} on {_count(n_scenes, 'scene')}, {truths}."
+
+    def _charts(self):
+        if not can_draw():
+            return (
+                '<p class="about">Charts are left out: matplotlib, which draws them, is not '
+                "installed. <code>pip install probav_estimators[plot]</code> brings it.</p>"
+            )
+        if not self._n_truths:
+            return '<p class="about">Charts need HR images, which these scenes have not.</p>'
+        charts = [score_chart(*item) for item in self._records.items()]
+        charts.append(calibration_chart(self._covered))
+        return _chart_figures(charts) or '<p class="about">All scores are the baseline\'s.</p>'
 
     def _in_full(self):
         parts = []
@@ -164,6 +184,7 @@ def scene_section(number: int, view: SceneView) -> str:
         "right": right,
         "scales": "\n".join(f"<li>{scale}</li>" for scale in [grey, *scales]),
         "gallery": "\n".join(figures),
+        "charts": _chart_figures(view.charts, f" of {view.name}"),
     }
     return Template(_asset("scene.html")).substitute(parts)
 
@@ -225,6 +246,17 @@ def _figure(image, kind, place):
         f"{_img(picture, alt)}"
         f"<figcaption><strong>{escape(name)}</strong>{below}</figcaption></figure>"
     )
+
+
+def _chart_figures(charts: Sequence[Chart | None], of_what: str = "") -> str:
+    """Charts side by side, as many as there is room for."""
+    figures = [
+        f'<figure class="chart">{_img(chart.picture, chart.alt + of_what)}'
+        f"<figcaption><strong>{escape(chart.title)}</strong></figcaption></figure>"
+        for chart in charts
+        if chart is not None
+    ]
+    return '<div class="charts">\n' + "\n".join(figures) + "\n</div>" if figures else ""
 
 
 def _img(picture: Picture, alt: str, more: str = ' decoding="async"') -> str:

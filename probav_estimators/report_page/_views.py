@@ -11,15 +11,17 @@ from ..imaging import error_map, upscale_bicubic
 from ..prediction import predict_scene
 from ..report import quality_report
 from ..scenes import ValueScale
+from ._charts import cover, spectrum_charts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..prediction import Predictor
     from ..scenes import Scene
+    from ._charts import Chart, Covered
 
 # What the pictures of a page take at most, and a picture along each axis, unless many ask for room.
-_MAX_BYTES = 14e6
+_MAX_BYTES = 13e6
 _MAX_SIDE = 480
 _MIN_SIDE = 128
 
@@ -44,6 +46,8 @@ class EstimatorView(NamedTuple):
         The part that is shown.
     error, deviation : arrays of that shape, or None
         Truth less image at the best shift, NaN where it is not known, and standard deviations.
+    covered : Covered or None
+        What the standard deviations cover of the errors of the whole image.
     """
 
     name: str
@@ -51,6 +55,7 @@ class EstimatorView(NamedTuple):
     image: NDArray[Any]
     error: NDArray[Any] | None
     deviation: NDArray[Any] | None
+    covered: Covered | None
 
 
 class SceneView(NamedTuple):
@@ -71,6 +76,7 @@ class SceneView(NamedTuple):
         HR pixels of the part that is shown, and of the scene.
     low, high, unit : floats and str
         What pixels of 0 and 1 stand for.
+    charts : list of Chart
     """
 
     name: str
@@ -86,6 +92,7 @@ class SceneView(NamedTuple):
     low: float
     high: float
     unit: str
+    charts: list[Chart]
 
 
 def side_of_pictures(n_scenes: int, n_estimators: int, *, n_deviations: int, truth: bool) -> int:
@@ -117,15 +124,22 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
         How many HR pixels to keep along each axis.
     """
     window, scale, views = None, 0, []
+    images: dict[str, NDArray[Any]] = {}
     for name, estimator in estimators.items():
         image, deviation = _predict(name, estimator, scene)
+        images[name] = image
         given = _Given if deviation is None else _GivenWithDeviation
         (figures,) = quality_report(given(estimator, scene, image, deviation), [scene]).scenes
         scale = max(scale, figures["scale"])
         window = window or _middle(scene.shape, max(side // figures["scale"], 1))
         error = _error(image, scene) if scene.has_hr else None
-        parts = (_part(array, window, figures["scale"]) for array in (image, error, deviation))
-        views.append(EstimatorView(name, figures, *parts))
+        shown, error, shown_deviation = (
+            _part(array, window, figures["scale"]) for array in (image, error, deviation)
+        )
+        covered = None
+        if scene.has_hr and deviation is not None:
+            covered = cover(image, deviation, scene)
+        views.append(EstimatorView(name, figures, shown, error, shown_deviation, covered))
     assert window is not None  # there is an estimator
     frame, clear = _clearest_frame(scene, scale, window)
     truth, truth_clear = None, None
@@ -143,6 +157,7 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
         frame.shape,
         tuple(scale * length for length in scene.shape),
         *ValueScale.of(scene),
+        spectrum_charts(scene, images),
     )
 
 

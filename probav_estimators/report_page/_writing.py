@@ -36,7 +36,9 @@ def write_report(
 
     The page is one file without scripts, fonts or pictures from elsewhere. It has a table of the
     estimators, one of the scenes, and of each scene its clearest frame, the images, the truth, maps
-    of errors and standard deviations where they can be had, and two pictures under a divider.
+    of errors and standard deviations where they can be had, and two pictures under a divider. Where
+    there is a truth it has charts too: scores, what standard deviations cover, and spectra. They
+    need matplotlib; without it, the page says so in their place.
 
     Parameters
     ----------

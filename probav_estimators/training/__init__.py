@@ -13,8 +13,18 @@ from ._callbacks import (
 )
 from ._checkpoint import Checkpoint
 from ._device import resolve_device, resolve_dtype
+from ._frame_net import FrameNet
+from ._frame_sampling import (
+    FrameChoice,
+    FrameDataset,
+    FrameReader,
+    collate_stacks,
+    fill_frames,
+)
 from ._fusion_sampling import FusionDataset, collate_frames, read_sample, turn_sample
+from ._module_net import ModuleNet
 from ._progress import show_progress
+from ._published import PublishedWeights
 from ._reconstruction import Reconstruction
 from ._sampling import BatchPlan, SampleRequest, SceneDataset, ViewAverager, turn_and_flip
 from ._scene_net import SceneNet
@@ -27,10 +37,16 @@ __all__ = [
     "ChallengeScore",
     "Checkpoint",
     "DivergenceGuard",
+    "FrameChoice",
+    "FrameDataset",
+    "FrameNet",
+    "FrameReader",
     "FusionDataset",
     "HistoryCSV",
+    "ModuleNet",
     "PlateauSchedule",
     "ProgressBar",
+    "PublishedWeights",
     "Reconstruction",
     "SampleRequest",
     "SceneDataset",
@@ -42,6 +58,8 @@ __all__ = [
     "ViewAverager",
     "Weights",
     "collate_frames",
+    "collate_stacks",
+    "fill_frames",
     "load_weights",
     "read_sample",
     "resolve_device",

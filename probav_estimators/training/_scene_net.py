@@ -27,6 +27,7 @@ from skorch.history import History
 from skorch.utils import to_tensor
 from torch.utils.data import default_collate
 
+from ..doc_links import DocLinkMixin
 from ..losses import CPSNRLoss, SceneLoss
 from ..prediction import stack_images
 from ..scenes import check_scenes
@@ -66,13 +67,13 @@ _UNFIT_OPTIMIZERS = {"LBFGS", "SparseAdam", "Muon"}
 _UNFIT_CLASSES = {getattr(torch.optim, name, None) for name in _UNFIT_OPTIMIZERS} - {None}
 
 
-class SceneNet(RegressorMixin, GuardedNet, ABC):
+class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
     """Base of all nets that make one image of a scene.
 
     A subclass overrides :meth:`build_module`, which makes its layers, :meth:`make_dataset`, which
     makes the samples that they are given, and where it needs to :meth:`learn_layout`,
     :meth:`layout`, :meth:`check_inputs`, :meth:`starting_weights` and `collate`. In its docstring,
-    ``{parameters}`` and ``{attributes}`` stand for what all nets have. Everything else is
+    *parameters* and *attributes* in braces stand for what all nets have. Everything else is
     skorch's [1]_, whose methods may be overridden as well.
 
     {parameters}
@@ -109,6 +110,9 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
 
     #: Whether its dataset can leave frames out, for a loss to compare with.
     leaves_frames_out = False
+
+    # What from_module makes.
+    _adapter: ClassVar[type[SceneNet]]
 
     _parameter_constraints = {
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -287,6 +291,55 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
 
     # What a user calls
 
+    @staticmethod
+    def from_module(
+        module: nn.Module | Callable[[], nn.Module],
+        *,
+        scale: int | None = None,
+        inputs: Literal["frames", "frames, masks"] = "frames",
+        **params: Any,
+    ) -> SceneNet:
+        """A net of any torch module, which is trained, searched and scored like all others.
+
+        Parameters
+        ----------
+        module : torch.nn.Module or callable
+            Called with frames (n, n_frames, h, w), it returns the image, (n, 1, scale * h,
+            scale * w) or (n, scale * h, scale * w), in the same unit. It is copied, with its
+            weights, and stays as it is. A class, or another callable without arguments that makes a
+            module: each `fit` calls it, for random weights.
+        scale : int, default=None
+            HR pixels for each LR pixel. None: that of the scenes.
+        inputs : {"frames", "frames, masks"}, default="frames"
+            "frames, masks": the module is called with quality maps too, of the shape of the frames,
+            1.0 where these are clear and else 0.0.
+        **params
+            Parameters of all nets, and: `n_frames` (9), how many frames the module is given, the
+            clearest first, repeated in turn if there are fewer; `level` and `std`, from which
+            frames are differences, and in which unit, in pixel values (None: mean and standard
+            deviation of the training scenes); `border`; `tile_size`.
+
+        Returns
+        -------
+        SceneNet
+            Not fitted. With `scale`, `level` and `std`, its `initialize` makes it ready to predict
+            with the module's own weights.
+
+        Examples
+        --------
+        >>> from torch import nn
+        >>> from probav_estimators import SceneNet, make_scenes
+        >>> scenes = make_scenes(4, size=16, random_state=0)
+        >>> layers = nn.Sequential(nn.Conv2d(9, 9, 3, padding=1), nn.PixelShuffle(3))
+        >>> net = SceneNet.from_module(layers, max_epochs=1, random_state=0, verbose=0)
+        >>> net.fit(scenes).predict(scenes).shape
+        (4, 48, 48)
+        >>> net = SceneNet.from_module(layers, scale=3, level=0.0, std=1.0, verbose=0)
+        >>> net.initialize().predict(scenes).shape
+        (4, 48, 48)
+        """
+        return SceneNet._adapter(module=module, scale=scale, inputs=inputs, **params)
+
     def fit(self, X: Sequence[Scene], y: object = None, **fit_params: Any) -> Self:
         """Train on scenes.
 
@@ -437,10 +490,11 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
             weights = self.starting_weights()
             build = self.build_module
             self.starts_with_weights_ = weights is not None
-            module = build() if weights is None else load_module(build, weights)
-        # Torch's stub has no such overload.
-        to: Any = module.to
-        self.module_ = to(memory_format=torch.channels_last)
+            module: Any = build() if weights is None else load_module(build, weights)
+        if all(weight.ndim < 5 for weight in module.parameters()):
+            # Kernels of 3D convolutions have no such format.
+            module = module.to(memory_format=torch.channels_last)
+        self.module_ = module
         return self
 
     def initialize_criterion(self) -> Self:
@@ -662,6 +716,10 @@ class SceneNet(RegressorMixin, GuardedNet, ABC):
 
     def _epoch_seed(self):
         return [self.seed_, len(self.history)]
+
+
+# Its subclasses have theirs filled as they are made.
+complete_documentation(SceneNet, SceneNet)
 
 
 class _TruthLoss(SceneLoss):

@@ -46,7 +46,7 @@ class SceneRegressor(SceneNet):
     """Base of all nets that make one image from the inputs of a scene.
 
     A subclass states its layers, in :meth:`build_layers`, and whether they upscale by themselves.
-    In its docstring, ``{parameters}`` and ``{attributes}`` stand for what all of them have.
+    In its docstring, *parameters* and *attributes* in braces stand for what all of them have.
 
     {parameters}
 

@@ -1,0 +1,196 @@
+"""
+Multi-image networks, side by side
+==================================
+
+Trains the published multi-image networks on the same simulated scenes for the same time, and puts
+them beside FusionNet as it ships and, where you have their authors' files, beside the published
+weights: score on simulated and on real scenes, parameters, seconds and memory for a scene.
+
+The default takes about an hour on 2 cores. A network that was trained is kept in ``--results`` and
+not trained again. ``--published FOLDER`` names a folder with copies of the authors' repositories
+(rarefin/MISR-GRU, Suanmd/TR-MISR), whose weights cannot be part of this package. ``--quick`` trains
+all networks for a moment, on few small scenes.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+
+from probav_estimators import (
+    MISRGRU,
+    RAMS,
+    TRMISR,
+    BicubicBaseline,
+    FusionNet,
+    HighResNet,
+    PIUNet,
+    load_model,
+    load_scenes,
+    make_scenes,
+    probav_scorer,
+    save_model,
+    save_scenes,
+)
+
+# %%
+# What can be chosen
+# ------------------
+
+parser = argparse.ArgumentParser(
+    description=__doc__.split("\n\n")[1], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+)
+parser.add_argument("--minutes", type=float, default=10, help="of training of each network")
+parser.add_argument("--scenes", type=int, default=100, help="to simulate: a fifth is for scoring")
+parser.add_argument("--size", type=int, default=128, help="of these, in LR pixels")
+parser.add_argument("--patch-size", type=int, default=32, help="in LR pixels")
+parser.add_argument("--samples", metavar="FOLDER", default=os.environ.get("PROBAV_SAMPLES"),
+                    help="sample data, to score on real scenes too")  # fmt: skip
+parser.add_argument("--published", metavar="FOLDER", help="with the authors' repositories")
+parser.add_argument("--quick", action="store_true", help="few small scenes, and seconds each")
+parser.add_argument("--results", default="results/networks", type=Path, metavar="FOLDER")
+if parser.parse_args().quick:
+    parser.set_defaults(minutes=0.02, scenes=6, size=24, patch_size=16, samples=None)
+options = parser.parse_args()
+
+# %%
+# Scenes
+# ------
+# The sensor "any" is as wide as what optical products do: PSFs, resampling, changing land.
+
+scenes = make_scenes(options.scenes, size=options.size, sensor="any", random_state=6, n_jobs=-1)
+n_test = max(2, options.scenes // 5)
+train, kinds = scenes[n_test:], {"simulated": scenes[:n_test]}
+for name in ("real_texture", "real_series") if options.samples else ():
+    kinds[name] = load_scenes(Path(options.samples, name))
+
+# %%
+# Networks
+# --------
+# As published in layers and sizes. The training is the same for all, and so are the nine clearest
+# frames that each is given: with more of them, minutes would be too few for any.
+
+training = {
+    "max_epochs": 100_000,
+    "max_time": options.minutes,
+    "patch_size": options.patch_size,
+    "batch_size": 8,
+    "augment": True,
+    "lr": 5e-4,
+    "train_split": None,
+    "n_frames": 9,
+    "random_state": 0,
+    "verbose": 0,
+}
+networks = {kind.__name__: kind(**training) for kind in (HighResNet, MISRGRU, TRMISR, RAMS, PIUNet)}
+
+
+def fitted(name, network):
+    """The network, trained now or before."""
+    path = options.results / f"{name}-{options.minutes:g}.safetensors"
+    if not path.exists():
+        print(f"{name}: training on {len(train)} scenes", flush=True)
+        options.results.mkdir(parents=True, exist_ok=True)
+        save_model(network.fit(train), path)
+    return load_model(path).set_params(verbose=0)
+
+
+estimators = {"baseline": BicubicBaseline().fit(train)}
+estimators |= {name: fitted(name, network) for name, network in networks.items()}
+estimators["FusionNet"] = FusionNet.from_pretrained("simulated-x3", verbose=0)
+
+# %%
+# Weights that their authors published
+# ------------------------------------
+# Trained on the real data set, for days on a GPU. TR-MISR has one file for each band.
+
+by_band = {}
+if options.published:
+    root = Path(options.published)
+    for path in sorted(root.glob("**/MISR-GRU.pth")):
+        estimators["MISRGRU, published"] = MISRGRU.from_published(path)
+    for path in sorted(root.glob("**/*NIR*/TRNet.pth")):
+        estimators["TRMISR, published"] = TRMISR.from_published(path)
+    for path in sorted(root.glob("**/*RED*/TRNet.pth")):
+        by_band["TRMISR, published", "RED"] = TRMISR.from_published(path)
+
+# %%
+# Scores and costs
+# ----------------
+# Memory is what the prediction of one scene adds to a process of its own.
+
+PREDICT = """
+import resource, sys
+from probav_estimators import load_model, load_scenes
+model, folder = sys.argv[1:]
+estimator, scenes = load_model(model).set_params(verbose=0), load_scenes(folder)[:1]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+estimator.predict(scenes)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def memory_of(estimator, scene):
+    """MiB that the prediction of a scene takes, in a new process."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_scenes([scene], folder)
+        save_model(estimator, Path(folder, "model.safetensors"))
+        command = [sys.executable, "-c", PREDICT, str(Path(folder, "model.safetensors")), folder]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def score_of(name, estimator, scenes):
+    """Mean N / cPSNR, each scene by the weights for its band."""
+    nets = [by_band.get((name, scene.band), estimator) for scene in scenes]
+    pairs = zip(nets, scenes, strict=True)
+    return float(np.mean([-probav_scorer(net, [scene]) for net, scene in pairs]))
+
+
+def row_of(name, estimator):
+    module = getattr(estimator, "module_", None)
+    first = kinds["simulated"][:1]
+    estimator.predict(first)
+    start = perf_counter()
+    estimator.predict(first)
+    seconds = perf_counter() - start
+    return {
+        "network": name,
+        **{kind: score_of(name, estimator, scenes) for kind, scenes in kinds.items()},
+        "parameters": sum(p.numel() for p in module.parameters()) if module else 0,
+        "predict, s a scene": seconds,
+        "memory, MiB": np.nan if options.quick or not module else memory_of(estimator, first[0]),
+    }
+
+
+table = pd.DataFrame([row_of(name, estimator) for name, estimator in estimators.items()])
+print(f"\nN / cPSNR of scenes that no network was trained on, {options.minutes:g} minutes each\n")
+formatters = dict.fromkeys(kinds, "{:.4f}".format) | {"memory, MiB": "{:.0f}".format}
+print(table.to_string(index=False, formatters=formatters, float_format="{:.2f}".format))
+
+# %%
+# As a chart
+# ----------
+# Lower is better, and left is cheaper.
+
+figure, panels = plt.subplots(
+    1, len(kinds), figsize=(5 * len(kinds), 4), layout="constrained", squeeze=False
+)
+for axes, kind in zip(panels[0], kinds, strict=True):
+    for row in table[table["network"] != "baseline"].to_dict("records"):
+        axes.plot(row["predict, s a scene"], row[kind], "o", label=row["network"])
+    axes.axhline(1, color="0.6", lw=0.8)
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds to predict a scene")
+    axes.set_ylabel("N / cPSNR (lower is better)")
+    axes.set_title(kind)
+panels[0, 0].legend(fontsize=8)
+options.results.mkdir(parents=True, exist_ok=True)
+figure.savefig(options.results / "networks.png", dpi=100)
+print(f"\nfigure: {options.results / 'networks.png'}")

@@ -1,0 +1,166 @@
+"""A net of any torch module that a user has."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
+
+from ._frame_net import FrameNet
+from ._frame_sampling import FrameReader
+from ._scene_net import SceneNet
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
+
+__all__ = ["ModuleNet"]
+
+
+class ModuleNet(FrameNet):
+    """Net of a torch module of the user's; what SceneNet.from_module makes.
+
+    {parameters}
+    module : torch.nn.Module or callable
+        Called with "frames" (n, n_frames, h, w), float32: differences from `level_` in units of
+        `std_`, clearest first; and with what `inputs` says. It returns the image in the same unit,
+        (n, 1, scale * h, scale * w) or (n, scale * h, scale * w). A module is copied by `fit`,
+        which begins with its weights, and stays as it is. A class, or another callable without
+        arguments that makes a module, is called by `fit`, with random weights of `random_state`.
+    inputs : {"frames", "frames, masks"}, default="frames"
+        "frames, masks": the second argument of the module is the quality maps, of the shape of the
+        frames, 1.0 where these are clear and else 0.0.
+    n_frames : int, default=9
+        How many frames the module is given. If there are fewer, they are repeated in turn.
+    level, std : float, default=None
+        What frames are differences from, and the unit of these, in pixel values. None: mean and
+        standard deviation of the training scenes.
+
+    {attributes}
+
+    See Also
+    --------
+    SceneRegressor : Base of the nets that work on what InputComposer makes.
+
+    Notes
+    -----
+    Scenes are taken as they are: there is no InputComposer before it. Frames stay where they are
+    unless a FrameRegistrar stands before it. A tile is computed with 64 LR pixels around it; a
+    module that looks farther wants ``tile_size=None``.
+
+    Pickles of the net need the class of the module where they are read. A model file of
+    :func:`probav_estimators.save_model` does not know it and is refused; :func:`export_onnx
+    <probav_estimators.export_onnx>` writes the graph of modules that ONNX has operators for.
+    """
+
+    sizes = ("n_frames", "inputs")
+
+    inputs_: str
+
+    _parameter_constraints = FrameNet._parameter_constraints | {
+        "module": [callable],
+        "inputs": [StrOptions({"frames", "frames, masks"})],
+        "level": [Interval(Real, None, None, closed="neither"), None],
+        "std": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    def __init__(
+        self,
+        *,
+        module: nn.Module | Callable[[], nn.Module],
+        inputs: Literal["frames", "frames, masks"] = "frames",
+        n_frames: int = 9,
+        level: float | None = None,
+        std: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(n_frames=n_frames, **kwargs)
+        self._set_module(module)
+        self.inputs = inputs
+        self.level = level
+        self.std = std
+
+    def build_layers(self, scale: int) -> nn.Module:
+        given = self.module
+        module = copy.deepcopy(given) if isinstance(given, nn.Module) else given()
+        if not isinstance(module, nn.Module):
+            raise ValueError(
+                f"module={given!r} made a {type(module).__name__}: give a torch.nn.Module, or what "
+                "makes one when it is called"
+            )
+        return _Adapter(module, scale)
+
+    def make_reader(self) -> FrameReader:
+        quality_maps = self.inputs_ == "frames, masks"
+        return FrameReader(self.n_frames_, quality_maps=quality_maps, repeat=True)
+
+    def set_params(self, **params: Any) -> Self:
+        if "module" in params:
+            self._set_module(params.pop("module"))
+        return super().set_params(**params)
+
+    def _set_module(self, module):
+        # Skorch takes what is set as a module for a part of the net that is initialized.
+        vars(self)["module"] = module
+
+    # What SceneNet asks
+
+    def initialize(self) -> Self:
+        self._check_parameters()
+        if not hasattr(self, "level_"):
+            missing = [name for name in ("scale", "level", "std") if getattr(self, name) is None]
+            if missing:
+                raise ValueError(
+                    f"{type(self).__name__} learns {' and '.join(missing)} from scenes: call fit, "
+                    "or give scale, level and std to predict with the weights of the module"
+                )
+            self._take_sizes()
+            given: Any = self.scale, self.level, self.std
+            self.scale_, self.level_, self.std_ = given
+            self.published_, self.band_ = False, None
+        return super().initialize()
+
+    def initialize_module(self) -> Self:
+        super().initialize_module()
+        # They are scored before a training, and kept if it makes nothing better of them.
+        self.starts_with_weights_ |= isinstance(self.module, nn.Module)
+        return self
+
+    def learn_layout(self, scenes: Sequence[Scene]) -> None:
+        super().learn_layout(scenes)
+        if self.start_from is None:
+            self.level_ = self.level_ if self.level is None else self.level
+            self.std_ = self.std_ if self.std is None else self.std
+
+
+class _Adapter(nn.Module):
+    """A module that is called as FrameNet calls layers, and whose output is checked."""
+
+    def __init__(self, module: nn.Module, scale: int) -> None:
+        super().__init__()
+        self.module = module
+        self.scale = scale
+
+    def forward(
+        self, frames: torch.Tensor, present: torch.Tensor, clear: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        image = self.module(frames) if clear is None else self.module(frames, clear)
+        n_scenes, _, height, width = frames.shape
+        wanted = (n_scenes, self.scale * height, self.scale * width)
+        shape = tuple(image.shape) if isinstance(image, torch.Tensor) else type(image).__name__
+        if shape not in (wanted, (n_scenes, 1, *wanted[1:])):
+            raise ValueError(
+                f"the module {type(self.module).__name__} made {shape} of frames of shape "
+                f"{tuple(frames.shape)}: it must return a tensor of shape "
+                f"{(n_scenes, 1, *wanted[1:])} or {wanted}, {self.scale} times as large as the "
+                "frames"
+            )
+        return image.reshape(n_scenes, 1, *image.shape[-2:])
+
+
+# SceneNet, which is imported above, cannot import it.
+SceneNet._adapter = ModuleNet

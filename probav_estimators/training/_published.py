@@ -1,0 +1,148 @@
+"""Weights that the authors of a network published, as a user has them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+__all__ = ["PublishedWeights", "read_published"]
+
+# Where training was spread over devices, torch puts this before every name.
+_PARALLEL = "module."
+
+_BAND = re.compile(r"(?:^|_)(RED|NIR)(?:$|_)", re.IGNORECASE)
+
+
+class PublishedWeights(NamedTuple):
+    """How the authors' file of a network's weights is read, and what they ran it with.
+
+    Attributes
+    ----------
+    source : str
+        Where the file is found, for errors.
+    names : dict of str to str
+        Beginnings of this package's names of weights, and the authors' in their place.
+    params : dict of str to value
+        Parameters of the estimator that the authors ran the network with, the scale among them.
+    level, std : float, default=0 and 1
+        What the authors take from pixel values in [0, 1], and divide them by.
+    prefixes : tuple of str, default=()
+        What may stand before the authors' names, and is left away.
+    """
+
+    source: str
+    names: Mapping[str, str]
+    params: Mapping[str, Any]
+    level: float = 0.0
+    std: float = 1.0
+    prefixes: tuple[str, ...] = ()
+
+    def name_of(self, ours: str) -> str:
+        """The authors' name of a weight that this package calls `ours`."""
+        for start, theirs in self.names.items():
+            if f"{ours}.".startswith(f"{start}."):
+                return theirs + ours.removeprefix(start)
+        return ours
+
+
+def read_published(
+    path: str | os.PathLike[str],
+    published: PublishedWeights,
+    build: Callable[[], nn.Module],
+    owner: str,
+) -> dict[str, torch.Tensor]:
+    """Read a file of an authors' weights; nothing in it is run.
+
+    Parameters
+    ----------
+    path : path-like
+        What `torch.save` wrote of a `state_dict`.
+    published : PublishedWeights
+        Whose names the file has.
+    build : callable
+        Makes the module that the weights are for; called for names and shapes alone.
+    owner : str
+        Name of the estimator, for errors.
+
+    Returns
+    -------
+    dict of str to tensor
+        With the names and types of this package.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it cannot be read as weights, or weights are missing, too many, of another shape or not
+        finite.
+    """
+    path = Path(path)
+    state = _without_prefix(_read_state(path, published, owner), published.prefixes)
+    with torch.device("meta"):
+        wanted = build().state_dict()
+    names = {name: published.name_of(name) for name in wanted}
+    for ours, theirs in names.items():
+        shape, found = tuple(wanted[ours].shape), state.get(theirs)
+        if found is None or tuple(found.shape) != shape:
+            got = "is missing" if found is None else f"has shape {tuple(found.shape)}"
+            raise ValueError(
+                f"{path} does not hold weights of {owner}: {theirs} {got}, where "
+                f"{published.source} has shape {shape}: give that file"
+            )
+    if unknown := state.keys() - names.values():
+        raise ValueError(
+            f"{path} does not hold weights of {owner}: {published.source} has no "
+            f"{min(unknown)[:80]!r}: give that file"
+        )
+    weights = {ours: state[theirs].to(wanted[ours].dtype) for ours, theirs in names.items()}
+    for ours, value in weights.items():
+        if not value.isfinite().all():
+            raise ValueError(
+                f"{path}: {names[ours]} holds NaN or infinity, the file may be damaged: fetch it "
+                "again"
+            )
+    return weights
+
+
+def band_of_path(path: str | os.PathLike[str]) -> str | None:
+    """Spectral band that the name of a file, or of its folder, ends with; None if none."""
+    path = Path(os.path.abspath(path))
+    found = (_BAND.search(name) for name in (path.stem, path.parent.name))
+    return next((match[1].upper() for match in found if match), None)
+
+
+def _read_state(path, published, owner):
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: {owner}.from_published takes a file that you have, of "
+            f"{published.source}"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises what its unpickler happens to meet
+        raise ValueError(
+            f"{path} cannot be read as weights ({type(error).__name__}): it may be truncated, a "
+            f"pointer of Git LFS, or of another kind; fetch {published.source} again"
+        ) from error
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(x, torch.Tensor) for name, x in state.items()
+    ):
+        raise ValueError(
+            f"{path} holds a {type(state).__name__} that is no state_dict, a mapping of names to "
+            f"tensors: give {published.source}"
+        )
+    return dict(state)
+
+
+def _without_prefix(state, prefixes):
+    """The same weights without what may stand before their names."""
+    for prefix in (_PARALLEL, *prefixes):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state

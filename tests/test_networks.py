@@ -1,0 +1,579 @@
+"""The published multi-image networks: sizes, what frames do, training, and the authors' weights."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from _helpers import small_scene, small_scenes, weights_of
+from scipy.ndimage import shift as move
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+
+from probav_estimators import (
+    MISRGRU,
+    TRMISR,
+    ClearanceSelector,
+    FrameRegistrar,
+    HighResNet,
+    Scene,
+    load_model,
+    load_scenes,
+    make_scenes,
+    save_model,
+)
+from probav_estimators.architectures._frame_layers import with_reference
+from probav_estimators.training import FrameNet, FrameReader, collate_stacks
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+QUICK = {
+    "max_epochs": 1,
+    "batch_size": 2,
+    "train_split": None,
+    "compute_dtype": "float32",
+    "device": "cpu",
+    "random_state": 0,
+    "verbose": 0,
+}
+NARROW = {
+    HighResNet: {"n_features": 6, "n_blocks": 1, "n_frames": 8},
+    MISRGRU: {"n_features": 6, "n_blocks": 1, "n_frames": 8},
+    TRMISR: {"n_features": 8, "n_blocks": 1, "depth": 2, "n_heads": 2, "n_frames": 8},
+}
+# Counted by hand from the layers of the papers: weights and biases of every convolution, linear
+# layer and normalisation, one slope for each PReLU.
+_ENCODER = 2 * (2 * (64 * 64 * 9 + 64) + 2) + 64 * 64 * 9 + 64 + 1
+_DECODER = 64 * 64 * 9 + 64 + 1 + 64 + 1
+PUBLISHED_SIZES = {
+    HighResNet: (2 * 64 * 9 + 64 + _ENCODER)
+    + (2 * (128 * 128 * 9 + 128 + 1) + 128 * 64 * 9 + 64 + 1)
+    + _DECODER,
+    MISRGRU: (64 * 9 + 64 + _ENCODER)
+    + (128 * 64 * 9 + 64 + _ENCODER)
+    + 2 * 3 * (128 * 64 * 9 + 64)
+    + _DECODER,
+    TRMISR: (2 * 64 * 9 + 64 + _ENCODER)
+    + 64
+    + 6 * (2 * 128 + 3 * 64 * 64 + 64 * 64 + 64 + 64 * 128 + 128 + 128 * 64 + 64)
+    + (64 * 9 + 9 + 1),
+}
+
+every_network = pytest.mark.parametrize("kind", NARROW, ids=lambda kind: kind.__name__)
+
+
+def quick(kind, **params):
+    return kind(**{**NARROW[kind], **QUICK, **params})
+
+
+@pytest.fixture(scope="module")
+def few_scenes():
+    return small_scenes(4, n_frames=5)
+
+
+@pytest.fixture(scope="module")
+def fitted(few_scenes):
+    return {kind: quick(kind).fit(few_scenes) for kind in NARROW}
+
+
+def ready(kind, *, scale=3, **params):
+    """A net with random weights, which no scene was needed for."""
+    net = quick(kind, **params)
+    net.learn_layout(small_scenes(1, scale=scale))
+    return net.initialize()
+
+
+def image_of(net, frames, present=None):
+    """What the layers make of frames of one scene, (t, h, w)."""
+    frames = torch.as_tensor(np.asarray(frames, np.float32))[None]
+    present = torch.ones(frames.shape[:2]) if present is None else torch.tensor([present]).float()
+    with torch.no_grad():
+        return net.module_.eval()(frames, present)[0, 0].numpy()
+
+
+def random_frames(n_frames, *, size=(9, 12), seed=0):
+    return 0.2 + 0.03 * np.random.default_rng(seed).standard_normal((n_frames, *size))
+
+
+class TestSizes:
+    @every_network
+    def test_parameters_are_as_many_as_published(self, kind):
+        net = kind(scale=3, **QUICK)
+        net.learn_layout(small_scenes(1))
+        count = sum(parameter.numel() for parameter in net.build_module().parameters())
+        assert count == PUBLISHED_SIZES[kind]
+        assert f"{count:,} parameters" in kind.__doc__
+
+    @every_network
+    @pytest.mark.parametrize("scale", [2, 3, 4])
+    def test_images_have_the_size_of_the_truth(self, kind, scale):
+        scenes = [small_scene(0, shape=(10, 14), scale=scale), small_scene(1, scale=scale)]
+        net = quick(kind, border=1).fit(scenes)
+        assert net.scale_ == scale
+        assert [image.shape for image in net.predict(scenes)] == [s.hr.shape for s in scenes]
+
+    @every_network
+    def test_scale_can_be_given(self, kind, few_scenes):
+        with pytest.raises(ValueError, match="makes images 2 times as large as the frames"):
+            quick(kind, scale=2).fit(few_scenes)
+        with pytest.raises(ValueError, match="learns the scale from HR images, and scene"):
+            quick(kind).learn_layout([small_scene(0, truth=False)])
+
+    def test_heads_divide_the_features(self, few_scenes):
+        with pytest.raises(ValueError, match="n_heads=3 does not divide n_features=8"):
+            quick(TRMISR, n_heads=3).fit(few_scenes)
+
+
+class TestFrames:
+    @every_network
+    @pytest.mark.parametrize("n_frames", [1, 3, 8])
+    def test_frames_that_are_not_present_change_nothing(self, kind, n_frames):
+        net, frames = ready(kind), random_frames(n_frames)
+        filled = np.concatenate([frames, random_frames(3, seed=1)])
+        present = [1] * n_frames + [0] * 3
+        np.testing.assert_allclose(
+            image_of(net, filled, present), image_of(net, frames), rtol=0, atol=1e-6
+        )
+
+    @every_network
+    def test_scenes_of_a_batch_may_differ_in_their_frames(self, kind):
+        net = ready(kind)
+        scenes = [small_scene(0, n_frames=2), small_scene(1, n_frames=5)]
+        dataset = net.make_dataset(scenes)
+        images, _ = collate_stacks([dataset[0], dataset[1]])
+        assert images["present"].tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
+        with torch.no_grad():
+            together = net.module_.eval()(**images)[:, 0].numpy()
+        for image, expected in zip(together, net.predict(scenes), strict=True):
+            np.testing.assert_allclose(image.clip(0, 1), expected, rtol=0, atol=1e-6)
+
+    def test_order_counts_where_frames_are_fused_one_after_the_other(self):
+        net, frames = ready(MISRGRU), random_frames(6)
+        assert np.abs(image_of(net, frames[::-1]) - image_of(net, frames)).max() > 1e-5
+
+    def test_order_does_not_count_for_attention(self):
+        net, frames = ready(TRMISR), random_frames(7)
+        shuffled = frames[[3, 0, 6, 2, 5, 1, 4]]
+        np.testing.assert_allclose(image_of(net, shuffled), image_of(net, frames), atol=1e-6)
+
+    def test_pairs_are_the_clearest_with_the_least_clear(self):
+        net, frames = ready(HighResNet), random_frames(4)
+        # In the first round 0 meets 3 and 1 meets 2, in the second those two meet.
+        layers = net.module_.layers
+        seen = torch.as_tensor((frames - net.level_) / net.std_, dtype=torch.float32)[None]
+        reference = seen.sort(dim=1).values[:, 1:2]
+
+        def fuse(one, other):
+            return one + layers.fusion(torch.cat([one, other], dim=1))
+
+        with torch.no_grad():
+            encoded = [
+                layers.encoder(torch.cat([seen[:, i : i + 1], reference], dim=1)) for i in range(4)
+            ]
+            pair, other = fuse(encoded[0], encoded[3]), fuse(encoded[1], encoded[2])
+            expected = net.level_ + net.std_ * layers.decoder(fuse(pair, other))[0, 0].numpy()
+        np.testing.assert_allclose(image_of(net, frames), expected, rtol=0, atol=1e-6)
+
+    def test_reference_is_the_median_of_the_first_nine(self):
+        frames = torch.as_tensor(random_frames(12), dtype=torch.float32)[None]
+        stacks = with_reference(frames, torch.ones(1, 12))
+        assert (stacks[:, :, 0] == frames).all()
+        np.testing.assert_array_equal(stacks[0, 4, 1], np.median(frames[0, :9], axis=0))
+
+    def test_reference_is_the_lower_median_of_frames_that_are_there(self):
+        frames = torch.as_tensor(random_frames(6), dtype=torch.float32)[None]
+        stacks = with_reference(frames, torch.tensor([[1.0, 1, 1, 1, 0, 0]]))
+        np.testing.assert_array_equal(stacks[0, 0, 1], np.sort(frames[0, :4], axis=0)[1])
+
+    @every_network
+    def test_clearest_frames_are_chosen(self, kind, make_scene):
+        scene = make_scene(n_frames=6)
+        reader = ready(kind, n_frames=4).make_reader()
+        clearance = scene.qm.sum(axis=(1, 2))
+        expected = sorted(range(6), key=lambda number: (-clearance[number], number))[:4]
+        assert reader.choose(scene).numbers.tolist() == expected
+
+    @every_network
+    def test_selected_frames_take_part_once(self, kind, few_scenes, fitted):
+        (few,) = small_scenes(1, n_frames=2)
+        selected = ClearanceSelector(k=7).transform([few])
+        np.testing.assert_array_equal(fitted[kind].predict(selected), fitted[kind].predict([few]))
+
+    def test_quality_maps_come_where_they_are_asked_for(self, make_scene):
+        scene = make_scene()
+        reader = FrameReader(2, quality_maps=True)
+        choice = reader.choose(scene)
+        sample = reader.read(scene, choice, (slice(1, 5), slice(2, 8)))
+        np.testing.assert_array_equal(sample["clear"], scene.qm[choice.numbers][:, 1:5, 2:8])
+        np.testing.assert_array_equal(sample["frames"], scene.lr[choice.numbers][:, 1:5, 2:8])
+
+
+class TestRegistration:
+    def test_attention_sees_frames_moved_by_whole_pixels(self):
+        # The frames must overlap by 99 %: one row of more than a hundred.
+        (scene,) = make_scenes(1, size=(112, 24), n_frames=3, random_state=1)
+        lr = np.stack([scene.lr[0], move(scene.lr[0], (1, 0), order=0, mode="nearest")])
+        moved = Scene(lr, np.ones(lr.shape, bool), name="moved")
+        reader = ready(TRMISR).make_reader()
+        choice = reader.choose(moved)
+        assert choice.shifts.tolist() == [[0, 0], [1, 0]]
+        sample = reader.read(moved, choice)["frames"].numpy()
+        np.testing.assert_array_equal(sample[1, :-1], lr[0, :-1])
+        # Nothing is known of what lay outside.
+        assert (sample[1, -1] == 0).all()
+
+    @every_network
+    def test_shifts_of_a_registrar_are_used(self, kind, fitted):
+        scenes = make_scenes(1, size=32, n_frames=4, random_state=2)
+        known, aligned = (
+            FrameRegistrar(apply=apply).transform(scenes)[0] for apply in (False, True)
+        )
+        reader = fitted[kind].make_reader()
+        choice = reader.choose(known)
+        sample = reader.read(known, choice)["frames"][:, 4:-4, 4:-4]
+        np.testing.assert_allclose(sample, aligned.lr[choice.numbers][:, 4:-4, 4:-4], atol=1e-6)
+        assert reader.choose(aligned).shifts is None
+
+
+class TestTiles:
+    @pytest.mark.parametrize("kind", [HighResNet, TRMISR], ids=lambda kind: kind.__name__)
+    def test_tiles_fit_together(self, kind):
+        scenes = make_scenes(1, size=(72, 80), n_frames=3, random_state=3)
+        net = ready(kind, tile_size=None)
+        whole = net.predict(scenes)
+        tiled = net.set_params(tile_size=24).predict(scenes)
+        np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-6)
+
+    def test_what_reaches_far_fits_nearly(self):
+        scenes = make_scenes(1, size=(150, 24), n_frames=6, random_state=3)
+        net = ready(MISRGRU, tile_size=None)
+        whole = net.predict(scenes)
+        tiled = net.set_params(tile_size=80).predict(scenes)
+        np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4)
+
+
+class TestTraining:
+    @every_network
+    def test_fit_improves_the_image(self, kind, few_scenes):
+        net = quick(kind, max_epochs=8, lr=5e-3, patch_size=14, augment=True).fit(few_scenes)
+        losses = net.history[:, "train_loss"]
+        assert losses[-1] < losses[0]
+        assert net.score(few_scenes) > quick(kind).fit(few_scenes).score(few_scenes)
+
+    @every_network
+    def test_training_forgives_shifts(self, kind, fitted):
+        assert fitted[kind].criterion_.border == 3
+        assert quick(kind, criterion__border=1).fit(small_scenes(1)).criterion_.border == 1
+
+    @every_network
+    def test_level_and_contrast_are_those_of_the_scenes(self, kind):
+        scenes = small_scenes(2, clouds=False)
+        net = quick(kind).fit(scenes)
+        first = np.stack([scene.lr[0] for scene in scenes])
+        assert net.level_ == pytest.approx(first.mean(), rel=1e-5)
+        assert net.std_ == pytest.approx(first.std(), rel=1e-4)
+
+    @every_network
+    def test_any_range_of_values(self, kind, few_scenes):
+        scenes = [
+            Scene(
+                8000 * s.lr + 100,
+                s.qm,
+                8000 * s.hr + 100,
+                s.sm,
+                name=s.name,
+                value_range=(100, 8100),
+            )
+            for s in few_scenes
+        ]
+        ours, theirs = (quick(kind).fit(each).predict(each) for each in (scenes, few_scenes))
+        np.testing.assert_allclose(ours.clip(0, 1), theirs, rtol=0, atol=1e-3)
+
+    @every_network
+    def test_two_trainings_are_equal(self, kind, few_scenes, fitted):
+        again = clone(fitted[kind]).fit(few_scenes)
+        np.testing.assert_array_equal(again.predict(few_scenes), fitted[kind].predict(few_scenes))
+
+    @every_network
+    def test_fine_tuning_begins_with_the_other_nets_weights(self, kind, few_scenes, fitted):
+        net = quick(kind, start_from=FrozenEstimator(fitted[kind]), lr=1e-12)
+        other = small_scenes(2, first_seed=20)
+        np.testing.assert_allclose(
+            clone(net).fit(other).predict(few_scenes),
+            fitted[kind].predict(few_scenes),
+            rtol=0,
+            atol=1e-5,
+        )
+
+    @every_network
+    def test_training_goes_on_where_it_was_saved(self, kind, few_scenes, tmp_path):
+        straight = quick(kind, max_epochs=3, patch_size=12).fit(few_scenes)
+        torch.rand(1)  # What others draw makes no difference.
+        quick(kind, max_epochs=1, patch_size=12, resume=tmp_path).fit(few_scenes)
+        resumed = quick(kind, max_epochs=3, patch_size=12, resume=tmp_path).fit(few_scenes)
+        np.testing.assert_array_equal(resumed.predict(few_scenes), straight.predict(few_scenes))
+
+    @every_network
+    def test_validation_and_steps_before_it(self, kind, few_scenes):
+        net = quick(kind, train_split=0.5)
+        pipe = make_pipeline(ClearanceSelector(k=4), FrameRegistrar(), net).fit(few_scenes)
+        assert np.isfinite(pipe[-1].history[-1, "valid_score"])
+        assert pipe.predict(few_scenes).shape == (4, 48, 48)
+
+    @every_network
+    def test_half_precision_gives_nearly_the_same(self, kind, few_scenes, fitted):
+        half = clone(fitted[kind]).set_params(compute_dtype="bfloat16").fit(few_scenes)
+        difference = half.predict(few_scenes) - fitted[kind].predict(few_scenes)
+        assert np.abs(difference).max() < 0.02
+
+
+class TestCopies:
+    @every_network
+    def test_pickles_and_files_predict_the_same(self, kind, few_scenes, fitted, tmp_path):
+        net = fitted[kind]
+        save_model(net, tmp_path / "model.safetensors")
+        expected = net.predict(few_scenes)
+        for copy in (pickle.loads(pickle.dumps(net)), load_model(tmp_path / "model.safetensors")):
+            np.testing.assert_array_equal(copy.predict(few_scenes), expected)
+
+    @every_network
+    def test_clones_are_not_fitted(self, kind, fitted):
+        copy = clone(fitted[kind])
+        assert not copy.initialized_
+        assert repr(copy) == repr(fitted[kind])
+
+
+def _layer(name, *shape):
+    """A layer's weight and bias."""
+    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+
+
+def _slope(name):
+    return {f"{name}.weight": (1,)}
+
+
+def _block(name, width=64):
+    convolutions = _layer(f"{name}.0", width, width, 3, 3) | _layer(f"{name}.2", width, width, 3, 3)
+    return convolutions | _slope(f"{name}.1") | _slope(f"{name}.3")
+
+
+def _encoder(name, channels):
+    return {
+        **_layer(f"{name}.init_layer.0", 64, channels, 3, 3),
+        **_slope(f"{name}.init_layer.1"),
+        **_block(f"{name}.res_layers.0.block"),
+        **_block(f"{name}.res_layers.1.block"),
+        **_layer(f"{name}.final.0", 64, 64, 3, 3),
+    }
+
+
+def _attention(name):
+    return {
+        **_layer(f"{name}.0.fn.norm", 64),
+        f"{name}.0.fn.fn.to_qkv.weight": (192, 64),
+        **_layer(f"{name}.0.fn.fn.to_out.0", 64, 64),
+        **_layer(f"{name}.1.fn.norm", 64),
+        **_layer(f"{name}.1.fn.fn.net.0", 128, 64),
+        **_layer(f"{name}.1.fn.fn.net.3", 64, 128),
+    }
+
+
+_TRANSPOSED = {
+    **_layer("decode.deconv.0", 64, 64, 3, 3),
+    **_slope("decode.deconv.1"),
+    **_layer("decode.final", 1, 64, 1, 1),
+}
+# Names and shapes in the files, as they were read from them.
+PUBLISHED_SHAPES = {
+    HighResNet: {
+        **_encoder("encode", 2),
+        **_block("fuse.fuse.0.block", 128),
+        **_layer("fuse.fuse.1", 64, 128, 3, 3),
+        **_slope("fuse.fuse.2"),
+        **_TRANSPOSED,
+    },
+    MISRGRU: {
+        **_encoder("encode.unit1", 1),
+        **_encoder("encode.unit2", 128),
+        **{
+            name: shape
+            for number in (0, 1)
+            for gate in ("reset_gate", "update_gate", "out_gate")
+            for name, shape in _layer(f"fuse.gru_units.{number}.{gate}", 64, 128, 3, 3).items()
+        },
+        **_TRANSPOSED,
+    },
+    TRMISR: {
+        **_encoder("encode", 2),
+        "superres.cls_token": (1, 1, 64),
+        **{
+            name: shape
+            for number in range(6)
+            for name, shape in _attention(f"superres.transformer.layers.{number}").items()
+        },
+        **_layer("decode.final.0", 9, 64, 1, 1),
+        **_slope("decode.final.1"),
+    },
+}
+
+
+def published_state(kind, *, seed=0, **changes):
+    """Random weights with the names and shapes of the authors' file."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {
+        name: 0.1 * torch.randn(shape, generator=generator)
+        for name, shape in PUBLISHED_SHAPES[kind].items()
+    }
+    return {name: x for name, x in (state | changes).items() if x is not None}
+
+
+@pytest.fixture
+def published_path(tmp_path):
+    folder = tmp_path / "images_32_NIR"
+    folder.mkdir()
+    return folder / "weights.pth"
+
+
+class TestPublishedWeights:
+    @every_network
+    def test_every_weight_has_its_place(self, kind, published_path):
+        state = published_state(kind)
+        torch.save(state, published_path)
+        net = kind.from_published(published_path, device="cpu", verbose=0)
+        found = net.module_.state_dict()
+        assert len(found) == len(state)
+        # Random numbers are all different: what is equal as a whole is the same weight.
+        firsts = {x.flatten()[0].item(): x for x in state.values()}
+        for value in found.values():
+            torch.testing.assert_close(value, firsts[value.flatten()[0].item()], rtol=0, atol=0)
+
+    @every_network
+    def test_prediction_copies_and_training(self, kind, published_path, tmp_path):
+        scenes = small_scenes(1, shape=(10, 12), n_frames=3)
+        torch.save(published_state(kind), published_path)
+        net = kind.from_published(published_path, **QUICK)
+        assert (net.scale_, net.level_, net.std_, net.published_) == (3, 0, 1, True)
+        expected = net.predict(scenes)
+        assert expected.shape == (1, 30, 36)
+        save_model(net, tmp_path / "model.safetensors")
+        published_path.unlink()
+        for copy in (pickle.loads(pickle.dumps(net)), load_model(tmp_path / "model.safetensors")):
+            np.testing.assert_array_equal(copy.predict(scenes), expected)
+        tuned = clone(net).set_params(lr=1e-12).fit(scenes)
+        np.testing.assert_allclose(tuned.predict(scenes), expected, rtol=0, atol=1e-4)
+
+    def test_published_settings(self, published_path):
+        settings = {}
+        for kind in NARROW:
+            torch.save(published_state(kind), published_path)
+            net = kind.from_published(published_path, verbose=0)
+            settings[kind] = (net.n_frames, net.make_reader().stable, net.band_)
+        assert settings == {
+            HighResNet: (32, False, "NIR"),
+            MISRGRU: (16, False, "NIR"),
+            TRMISR: (24, True, "NIR"),
+        }
+
+    def test_the_band_is_the_folders(self, published_path, few_scenes):
+        torch.save(published_state(TRMISR), published_path)
+        net = TRMISR.from_published(published_path, verbose=0)
+        scenes = make_scenes(1, size=16, bands=("RED",), random_state=0)
+        with pytest.warns(UserWarning, match="published for the band NIR, and there are scenes of"):
+            net.predict(scenes)
+
+    def test_lowest_pixel_of_the_transformers_images_is_0(self, published_path, few_scenes):
+        torch.save(published_state(TRMISR), published_path)
+        images = TRMISR.from_published(published_path, verbose=0).predict(few_scenes)
+        assert (images.min(axis=(1, 2)) == 0).all()
+        assert images.max() <= 16383 / 65535
+
+    @every_network
+    def test_names_of_parallel_training(self, kind, published_path):
+        state, nets = published_state(kind), []
+        for prefix in ("", "module."):
+            torch.save({f"{prefix}{name}": x for name, x in state.items()}, published_path)
+            nets.append(kind.from_published(published_path))
+        torch.testing.assert_close(*map(weights_of, nets), rtol=0, atol=0)
+
+    @every_network
+    def test_what_is_missing_is_named(self, kind, published_path):
+        name = min(PUBLISHED_SHAPES[kind])
+        shown = name.removeprefix("encode.") if kind is MISRGRU else name
+        for change, message in (
+            ({name: None}, f"{shown} is missing"),
+            ({name: torch.zeros(7, 7)}, rf"{shown} has shape \(7, 7\)"),
+            ({name: published_state(kind)[name] * np.nan}, "holds NaN or infinity"),
+            ({"other": torch.zeros(1)}, "has no 'other'"),
+        ):
+            torch.save(published_state(kind, **change), published_path)
+            with pytest.raises(ValueError, match=message):
+                kind.from_published(published_path)
+
+    @every_network
+    def test_files_of_another_kind(self, kind, published_path):
+        with pytest.raises(FileNotFoundError, match=r"does not exist: \w+\.from_published takes a"):
+            kind.from_published(published_path)
+        published_path.write_text("version https://git-lfs.github.com/spec/v1\n")
+        with pytest.raises(ValueError, match="a pointer of Git LFS, or of another kind"):
+            kind.from_published(published_path)
+        torch.save([1, 2], published_path)
+        with pytest.raises(ValueError, match="holds a list that is no state_dict"):
+            kind.from_published(published_path)
+
+    @every_network
+    def test_no_code_is_run(self, kind, published_path, tmp_path):
+        class Trap:
+            def __reduce__(self):
+                return os.mkdir, (str(tmp_path / "run"),)
+
+        torch.save({"weight": Trap()}, published_path)
+        with pytest.raises(ValueError, match="cannot be read as weights"):
+            kind.from_published(published_path)
+        assert not (tmp_path / "run").exists()
+
+    @every_network
+    def test_other_sizes_than_published(self, kind, published_path):
+        torch.save(published_state(kind), published_path)
+        with pytest.raises(ValueError, match=r"has scale=2, and .* has 3: leave scale out"):
+            kind.from_published(published_path, scale=2)
+        with pytest.raises(ValueError, match="has n_features=32"):
+            kind.from_published(published_path, n_features=32)
+
+    def test_a_network_without_published_weights_says_so(self):
+        class Unpublished(FrameNet):
+            def build_layers(self, scale):
+                raise AssertionError
+
+        with pytest.raises(ValueError, match="authors of Unpublished published no weights"):
+            Unpublished.from_published("weights.pth")
+
+
+@pytest.mark.skipif("PROBAV_PUBLISHED" not in os.environ, reason="PROBAV_PUBLISHED is not set")
+class TestAuthorsFiles:
+    """Files of the authors, in a folder that is no part of this project."""
+
+    @pytest.fixture
+    def folder(self):
+        return Path(os.environ["PROBAV_PUBLISHED"])
+
+    @pytest.fixture
+    def real_scenes(self, samples):
+        return load_scenes(samples / "real_texture")
+
+    def test_misr_gru(self, folder, real_scenes):
+        (path,) = folder.rglob("MISR-GRU.pth")
+        net = MISRGRU.from_published(path, verbose=0)
+        images = net.predict(real_scenes[:2])
+        assert np.isfinite(images).all()
+        assert net.score(real_scenes[:2]) > 30
+
+    @pytest.mark.parametrize("band", ["NIR", "RED"])
+    def test_tr_misr_of_each_band(self, folder, real_scenes, band):
+        (path,) = folder.rglob(f"*_{band}/TRNet.pth")
+        net = TRMISR.from_published(path, verbose=0)
+        assert net.band_ == band
+        scenes = [scene for scene in real_scenes if scene.band == band][:1]
+        assert net.score(scenes) > 30

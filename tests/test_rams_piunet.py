@@ -1,0 +1,504 @@
+"""RAMS and PIUNet: sizes, what frames do, registration, uncertainty, and the authors' weights."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from _helpers import small_scene, small_scenes
+from scipy.ndimage import shift as move
+from sklearn.base import clone
+from torch import nn
+from torch.nn.functional import conv2d, conv3d, interpolate
+from torch.nn.utils.parametrizations import weight_norm
+
+from probav_estimators import (
+    RAMS,
+    FrameRegistrar,
+    MSELoss,
+    PIUNet,
+    Scene,
+    load_model,
+    make_scenes,
+    save_model,
+)
+from probav_estimators.architectures._piunet import _FrameAttention, _Registration
+from probav_estimators.architectures._rams import _NormedConv3d
+from probav_estimators.losses import laplacian_loss
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+QUICK = {
+    "max_epochs": 1,
+    "batch_size": 2,
+    "train_split": None,
+    "compute_dtype": "float32",
+    "device": "cpu",
+    "random_state": 0,
+    "verbose": 0,
+}
+NARROW = {
+    RAMS: {"n_features": 4, "n_blocks": 1, "reduction": 2},
+    PIUNet: {"n_features": 6, "n_blocks": 1, "reduction": 2},
+}
+
+
+def _convolution(n_in, n_out, taps):
+    return n_in * n_out * taps + n_out
+
+
+def _rams_block(n_features, taps):
+    """Two convolutions and two of attention, with a gain for each filter."""
+    n_squeezed = max(n_features // 8, 1)
+    return (
+        2 * (_convolution(n_features, n_features, taps) + n_features)
+        + (_convolution(n_features, n_squeezed, 1) + n_squeezed)
+        + (_convolution(n_squeezed, n_features, 1) + n_features)
+    )
+
+
+def _piunet_unit(n_in, n_out=42):
+    """Convolution, attention and two normalisations."""
+    attention = _convolution(n_out, 3 * n_out, 1) + _convolution(n_out, n_out, 1)
+    return _convolution(n_in, n_out, 9) + attention + 2 * 2 * n_out
+
+
+# Counted by hand from the layers of the papers.
+PUBLISHED_SIZES = {
+    RAMS: (_convolution(1, 32, 27) + 32)
+    + 15 * _rams_block(32, 27)
+    + (1 + 3) * (_convolution(32, 32, 27) + 32)
+    + (_convolution(32, 9, 27) + 9)
+    + _rams_block(9, 9)
+    + (_convolution(9, 9, 9) + 9),
+    PIUNet: _piunet_unit(1)
+    + 16 * (2 * _piunet_unit(42) + _convolution(42, 5, 1) + _convolution(5, 42, 1))
+    + 2 * _piunet_unit(42)
+    + _convolution(42, 25, 1)
+    + _convolution(42, 9, 9)
+    + (_convolution(42, 42, 9) + 2 * 42 + _convolution(42, 1, 1)),
+}
+
+each_network = pytest.mark.parametrize("kind", NARROW, ids=lambda kind: kind.__name__)
+
+
+def quick(kind, **params):
+    return kind(**{**NARROW[kind], **QUICK, **params})
+
+
+@pytest.fixture(scope="module")
+def few_scenes():
+    return small_scenes(4, n_frames=5, clouds=False)
+
+
+@pytest.fixture(scope="module")
+def fitted(few_scenes):
+    return {kind: quick(kind).fit(few_scenes) for kind in NARROW}
+
+
+@pytest.fixture(scope="module")
+def moved():
+    """One frame, and the same further down by 2 and to the left by 1 LR pixels."""
+    (scene,) = make_scenes(1, size=(40, 32), n_frames=3, random_state=1)
+    lr = np.stack([scene.lr[0], move(scene.lr[0], (2, -1), order=0, mode="nearest")])
+    return Scene(lr, np.ones(lr.shape, bool), name="moved")
+
+
+@pytest.fixture(scope="module")
+def weighty():
+    """A convolution whose filters are not of the length that their gain says."""
+    torch.manual_seed(0)
+    ours = _NormedConv3d(3, 5, 3, padding=1)
+    with torch.no_grad():
+        ours.gain.mul_(torch.linspace(0.5, 2, 5))
+    return ours
+
+
+@pytest.fixture(scope="module")
+def trained():
+    params = {"max_epochs": 15, "lr": 1e-2, "batch_size": 4, "n_frames": 5}
+    return quick(PIUNet, **params).fit(small_scenes(8, n_frames=5))
+
+
+def outputs_of(net, frames):
+    """What the net makes of frames of one scene, (t, h, w): (c, H, W)."""
+    frames = torch.as_tensor(np.asarray(frames, np.float32))[None]
+    with torch.no_grad():
+        return net.module_.eval()(frames, torch.ones(frames.shape[:2]))[0].numpy()
+
+
+def random_frames(n_frames=9, *, size=(9, 12), seed=0):
+    return 0.25 + 0.04 * np.random.default_rng(seed).standard_normal((n_frames, *size))
+
+
+def clouded(scene, parts):
+    """The scene with as large a part of each frame clouded."""
+    qm = np.ones(scene.lr.shape, bool)
+    for map_, part in zip(qm, parts, strict=True):
+        map_.ravel()[: round(part * map_.size)] = False
+    return Scene(scene.lr, qm, scene.hr, scene.sm, name="clouded")
+
+
+class TestSizes:
+    @each_network
+    def test_parameters_are_as_many_as_published(self, kind):
+        net = kind(scale=3, **QUICK)
+        net.learn_layout(small_scenes(1))
+        count = sum(parameter.numel() for parameter in net.build_module().parameters())
+        assert count == PUBLISHED_SIZES[kind]
+        assert f"{count:,} parameters" in " ".join(kind.__doc__.split())
+
+    @each_network
+    @pytest.mark.parametrize("scale", [2, 3, 4])
+    def test_images_have_the_size_of_the_truth(self, kind, scale):
+        scenes = [small_scene(0, shape=(10, 14), scale=scale), small_scene(1, scale=scale)]
+        net = quick(kind, border=1).fit(scenes)
+        assert net.scale_ == scale
+        assert [image.shape for image in net.predict(scenes)] == [s.hr.shape for s in scenes]
+
+    @pytest.mark.parametrize("n_frames", [3, 5, 11])
+    def test_rams_takes_odd_numbers_of_frames(self, few_scenes, n_frames):
+        net = quick(RAMS, n_frames=n_frames).fit(few_scenes)
+        assert len(net.module_.layers.reductions) == (n_frames - 3) // 2
+        assert net.predict(few_scenes).shape == (4, 48, 48)
+        with pytest.raises(ValueError, match="n_frames=4 is even, and RAMS takes two"):
+            quick(RAMS, n_frames=4).fit(few_scenes)
+
+    def test_heads_divide_the_features(self, few_scenes):
+        with pytest.raises(ValueError, match="n_heads=4 does not divide n_features=6"):
+            quick(PIUNet, n_heads=4).fit(few_scenes)
+        assert quick(PIUNet, n_heads=3).fit(few_scenes).n_heads_ == 3
+
+
+class TestFrames:
+    @each_network
+    def test_fewer_frames_are_repeated_in_turn(self, kind, fitted):
+        choice = fitted[kind].make_reader().choose(small_scene(0, n_frames=2, clouds=False))
+        assert choice.numbers.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+
+    @each_network
+    def test_clouded_frames_do_not_take_part(self, kind, fitted):
+        reader = fitted[kind].make_reader()
+        scene = small_scene(0, n_frames=4, clouds=False)
+        chosen = reader.choose(clouded(scene, [0.2, 0.1, 0.16, 0])).numbers
+        assert chosen.tolist() == [3, 1, 3, 1, 3, 1, 3, 1, 3]
+        # The clearest, where no frame is clear enough.
+        chosen = reader.choose(clouded(scene, [0.9, 0.5, 0.6, 0.5])).numbers
+        assert chosen.tolist() == [1, 3, 1, 3, 1, 3, 1, 3, 1]
+        chosen = reader.choose(clouded(scene, [1, 1, 1, 1])).numbers
+        assert set(chosen.tolist()) == {0, 1, 2, 3}
+
+    @each_network
+    def test_nine_clearest_frames_take_part(self, kind, fitted):
+        scene = clouded(small_scene(0, n_frames=12), np.arange(12)[::-1] / 100)
+        assert fitted[kind].make_reader().choose(scene).numbers.tolist() == [*range(11, 2, -1)]
+
+    @each_network
+    def test_scenes_of_a_batch_may_differ_in_their_frames(self, kind, fitted):
+        scenes = [small_scene(0, n_frames=1), small_scene(1, n_frames=11)]
+        dataset = fitted[kind].make_dataset(scenes)
+        images, _ = fitted[kind].collate([dataset[0], dataset[1]])
+        assert images["frames"].shape == (2, 9, 16, 16)
+        assert (images["present"] == 1).all()
+        with torch.no_grad():
+            together = fitted[kind].module_.eval()(**images)[:, 0].numpy()
+        for image, expected in zip(together, fitted[kind].predict(scenes), strict=True):
+            np.testing.assert_allclose(image.clip(0, 1), expected, rtol=0, atol=1e-6)
+
+    def test_order_counts_for_rams(self, fitted):
+        frames = random_frames()
+        change = outputs_of(fitted[RAMS], frames[::-1]) - outputs_of(fitted[RAMS], frames)
+        assert np.abs(change).max() > 1e-4
+
+    def test_order_does_not_count_for_piunet(self, fitted):
+        frames = random_frames()
+        expected = outputs_of(fitted[PIUNet], frames)
+        for seed in range(3):
+            shuffled = np.random.default_rng(seed).permutation(frames)
+            np.testing.assert_allclose(outputs_of(fitted[PIUNet], shuffled), expected, atol=2e-6)
+
+
+class TestRegistration:
+    def test_rams_sees_frames_moved_by_whole_pixels(self, fitted, moved):
+        reader = fitted[RAMS].make_reader()
+        choice = reader.choose(moved)
+        assert choice.shifts[:3].tolist() == [[0, 0], [2, -1], [0, 0]]
+        frames = reader.read(moved, choice)["frames"].numpy()
+        np.testing.assert_array_equal(frames[1, :-2, 1:], moved.lr[0][:-2, 1:])
+        np.testing.assert_array_equal(frames[0], frames[2])
+
+    def test_piunet_sees_frames_where_they_are(self, fitted, moved):
+        assert fitted[PIUNet].make_reader().choose(moved).shifts is None
+
+    @each_network
+    def test_shifts_of_a_registrar_are_used(self, kind, fitted, moved):
+        reader = fitted[kind].make_reader()
+        (known,) = FrameRegistrar(apply=False).transform([moved])
+        choice = reader.choose(known)
+        np.testing.assert_array_equal(choice.shifts, known.shifts[choice.numbers])
+        (aligned,) = FrameRegistrar(apply=True).transform([moved])
+        assert reader.choose(aligned).shifts is None
+
+    def test_piunet_filters_features_by_kernels_of_each_frame(self):
+        torch.manual_seed(0)
+        layer = _Registration(6, 1).eval()
+        features = torch.randn(2, 3, 6, 8, 7)
+        with torch.no_grad():
+            found = layer(features)
+            means = layer.unit(features)
+            means = torch.where(means > 0, means, 0.01 * means).mean(dim=(3, 4))
+            for n in range(2):
+                for t in range(3):
+                    kernel = layer.kernels.weight[..., 0] @ means[n, t] + layer.kernels.bias
+                    expected = conv2d(
+                        features[n, t][:, None], kernel.reshape(1, 1, 5, 5), padding=2
+                    )
+                    torch.testing.assert_close(found[n, t], expected[:, 0], rtol=0, atol=1e-5)
+
+
+class TestLayers:
+    def test_normed_convolutions_are_torchs(self, weighty):
+        theirs = weight_norm(nn.Conv3d(3, 5, 3, padding=1))
+        with torch.no_grad():
+            theirs.parametrizations.weight.original0.copy_(weighty.gain.view(5, 1, 1, 1, 1))
+            theirs.parametrizations.weight.original1.copy_(weighty.weight)
+            theirs.bias.copy_(weighty.bias)
+        values = torch.randn(2, 3, 4, 6, 5)
+        torch.testing.assert_close(weighty(values), theirs(values), rtol=0, atol=1e-5)
+
+    def test_normed_convolutions_begin_as_others_do(self):
+        layer = _NormedConv3d(3, 5, 3)
+        values = torch.randn(2, 3, 4, 6, 5)
+        expected = conv3d(values, layer.weight, layer.bias)
+        torch.testing.assert_close(layer(values), expected, rtol=0, atol=1e-5)
+
+    @pytest.mark.parametrize("n_heads", [1, 3])
+    def test_attention_is_torchs(self, n_heads):
+        torch.manual_seed(0)
+        ours, theirs = _FrameAttention(6, n_heads), nn.MultiheadAttention(6, n_heads)
+        assert (ours.projection.bias == 0).all()
+        with torch.no_grad():
+            theirs.in_proj_weight.copy_(ours.projection.weight)
+            theirs.in_proj_bias.copy_(ours.projection.bias)
+            theirs.out_proj.weight.copy_(ours.merging.weight)
+            theirs.out_proj.bias.copy_(ours.merging.bias)
+        features = torch.randn(2, 4, 6, 3, 5)
+        words = features.permute(1, 0, 3, 4, 2).reshape(4, 30, 6)
+        expected = theirs(words, words, words)[0].reshape(4, 2, 3, 5, 6).permute(1, 0, 4, 2, 3)
+        torch.testing.assert_close(ours(features), expected, rtol=0, atol=1e-5)
+
+    def test_piunet_adds_to_the_upscaled_mean_frame(self, few_scenes):
+        net, frames = clone(quick(PIUNet)).fit(few_scenes), random_frames()
+        with torch.no_grad():
+            net.module_.layers.details.weight.zero_()
+            net.module_.layers.details.bias.zero_()
+        mean = torch.as_tensor(frames.mean(axis=0, dtype=np.float32))[None, None]
+        expected = interpolate(mean, scale_factor=3, mode="bilinear")[0, 0].numpy()
+        np.testing.assert_allclose(outputs_of(net, frames)[0], expected, rtol=0, atol=1e-6)
+
+    @each_network
+    def test_tiles_fit_nearly(self, kind, fitted):
+        # Means over the image take part: they are those of a tile with what surrounds it.
+        scenes = make_scenes(1, size=(190, 16), n_frames=3, random_state=3)
+        net = quick(kind, tile_size=None).fit(scenes)
+        whole = net.predict(scenes)
+        tiled = net.set_params(tile_size=40).predict(scenes)
+        assert 0 < np.abs(tiled - whole).max() < 0.1 * whole.std()
+
+
+class TestTraining:
+    @each_network
+    def test_fit_improves_the_image(self, kind, few_scenes, fitted):
+        net = quick(kind, max_epochs=8, lr=5e-3, patch_size=14, augment=True).fit(few_scenes)
+        losses = net.history[:, "train_loss"]
+        assert losses[-1] < losses[0]
+        assert net.score(few_scenes) > fitted[kind].score(few_scenes)
+
+    @each_network
+    def test_any_loss(self, kind, few_scenes):
+        net = quick(kind, criterion=MSELoss, train_split=0.5).fit(few_scenes)
+        assert np.isfinite(net.history[-1, "train_loss"])
+        assert np.isfinite(net.history[-1, "valid_score"])
+
+    @each_network
+    def test_half_precision_gives_nearly_the_same(self, kind, few_scenes, fitted):
+        half = clone(fitted[kind]).set_params(compute_dtype="bfloat16").fit(few_scenes)
+        difference = half.predict(few_scenes) - fitted[kind].predict(few_scenes)
+        assert np.abs(difference).max() < 0.02
+
+    @each_network
+    def test_training_goes_on_where_it_was_saved(self, kind, few_scenes, tmp_path):
+        straight = quick(kind, max_epochs=3, patch_size=12).fit(few_scenes)
+        quick(kind, max_epochs=1, patch_size=12, resume=tmp_path).fit(few_scenes)
+        resumed = quick(kind, max_epochs=3, patch_size=12, resume=tmp_path).fit(few_scenes)
+        np.testing.assert_array_equal(resumed.predict(few_scenes), straight.predict(few_scenes))
+
+
+class TestCopies:
+    @each_network
+    def test_pickles_and_files_predict_the_same(self, kind, few_scenes, fitted, tmp_path):
+        net = fitted[kind]
+        save_model(net, tmp_path / "model.safetensors")
+        expected = net.predict(few_scenes)
+        for copy in (pickle.loads(pickle.dumps(net)), load_model(tmp_path / "model.safetensors")):
+            np.testing.assert_array_equal(copy.predict(few_scenes), expected)
+
+    @each_network
+    def test_clones_are_not_fitted_and_train_to_the_same(self, kind, few_scenes, fitted):
+        copy = clone(fitted[kind])
+        assert not copy.initialized_
+        assert repr(copy) == repr(fitted[kind])
+        expected = fitted[kind].predict(few_scenes)
+        np.testing.assert_array_equal(copy.fit(few_scenes).predict(few_scenes), expected)
+
+
+class TestUncertainty:
+    def test_images_come_with_positive_deviations(self, few_scenes, trained):
+        images, deviations = trained.predict(few_scenes, return_std=True)
+        np.testing.assert_array_equal(images, trained.predict(few_scenes))
+        assert deviations.shape == images.shape
+        assert deviations.dtype == np.float32
+        assert deviations.min() > 0
+
+    def test_deviations_are_as_large_as_errors(self, trained):
+        scenes = small_scenes(4, first_seed=50, n_frames=5, clouds=False)
+        images, deviations = trained.predict(scenes, return_std=True)
+        # These scenes lie where their truth does.
+        errors = np.stack([scene.hr for scene in scenes]) - images
+        errors -= errors.mean(axis=(1, 2), keepdims=True)
+        assert 0.6 < np.abs(errors / deviations).mean() / np.sqrt(0.5) < 1.6
+
+    def test_any_range_of_values(self, few_scenes, trained):
+        (scene,) = few_scenes[:1]
+        # As for images: those that are in the range from 0 to 1 are in pixel values.
+        scaled = Scene(8000 * scene.lr + 100, scene.qm, name="8000", value_range=(100, 8100))
+        for ours, theirs in zip(
+            trained.predict([scaled], return_std=True),
+            trained.predict([scene], return_std=True),
+            strict=True,
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+
+    def test_likelihood_is_the_laplace_distributions(self):
+        rng = np.random.default_rng(0)
+        hr, sm = rng.random((2, 12, 10)), rng.random((2, 12, 10)) > 0.3
+        sr, deviation = rng.random((2, 12, 10)), 0.1 + rng.random((2, 12, 10))
+        total = 0
+        for error, spread, clear in zip(hr - sr, deviation, sm, strict=True):
+            error = error - error[clear].mean()
+            density = np.exp(-np.sqrt(2) * np.abs(error) / spread) / (np.sqrt(2) * spread)
+            total -= np.log(np.sqrt(2) * density)[clear].sum()
+        prediction, truth = torch.tensor(np.stack([[sr, deviation], [hr, sm]])).transpose(1, 2)
+        prediction.requires_grad_()
+        loss = laplacian_loss(prediction, truth, border=0)
+        assert loss.item() == pytest.approx(total / sm.sum())
+        loss.backward()
+        assert (prediction.grad[:, 0] == 0).all()
+        assert (prediction.grad[:, 1][torch.tensor(sm)] != 0).all()
+
+    def test_likelihood_is_least_at_the_mean_error(self):
+        rng = np.random.default_rng(1)
+        hr = torch.tensor(rng.laplace(0, 0.01, (1, 40, 40)))
+        truth = torch.stack([hr, torch.ones_like(hr)], dim=1)
+        best = np.sqrt(2) * (hr - hr.mean()).abs().mean()
+        losses = [
+            laplacian_loss(
+                torch.stack([torch.zeros_like(hr), torch.full_like(hr, x * best)], 1), truth, 0
+            )
+            for x in (0.9, 1, 1.1)
+        ]
+        assert losses[1] < losses[0]
+        assert losses[1] < losses[2]
+
+    def test_without_its_weight_deviations_learn_nothing(self, few_scenes):
+        nets = [quick(PIUNet, uncertainty_weight=0, max_epochs=n).fit(few_scenes) for n in (1, 2)]
+        first, second = (net.module_.layers.log_scale.weight for net in nets)
+        assert (first == second).all()
+
+
+def _names(name, *shape):
+    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+
+
+def _norm(name):
+    statistics = {f"{name}.running_mean": (42,), f"{name}.running_var": (42,)}
+    return {**_names(name, 42), **statistics, f"{name}.num_batches_tracked": ()}
+
+
+def _unit(owner, convolution, norm, attention, attended_norm, n_in=42):
+    return {
+        **_names(f"{owner}{convolution}", 42, n_in, 1, 3, 3),
+        **_norm(f"{owner}{norm}"),
+        f"{owner}{attention}.in_proj_weight": (126, 42),
+        f"{owner}{attention}.in_proj_bias": (126,),
+        **_names(f"{owner}{attention}.out_proj", 42, 42),
+        **_norm(f"{owner}{attended_norm}"),
+    }
+
+
+# Names and shapes of what the authors' training saves.
+PUBLISHED_SHAPES = {
+    **_unit("", "conv_in", "norm00", "tran_in", "norm0", n_in=1),
+    **{
+        name: shape
+        for n in range(16)
+        for name, shape in {
+            **_unit(f"res.{n}.", "conv0", "norm00", "tran0", "norm0"),
+            **_unit(f"res.{n}.", "conv1", "norm11", "tran1", "norm1"),
+            **_names(f"res.{n}.lin0", 5, 42),
+            **_names(f"res.{n}.lin1", 42, 5),
+        }.items()
+    },
+    **_unit("", "conv_mid", "norm11", "tran_mid", "norm1"),
+    **_unit("regnet.", "conv0", "norm00", "tran0", "norm0"),
+    **_names("regnet.conv1", 25, 42, 1),
+    **_names("conv_d2s_mu", 9, 42, 3, 3),
+    **_names("conv_d2s_sigma", 42, 42, 3, 3),
+    **_norm("norm_sigma"),
+    **_names("conv_out_sigma", 1, 42, 1, 1),
+}
+
+
+def published_state():
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for number, (name, shape) in enumerate(PUBLISHED_SHAPES.items()):
+        state[name] = 0.1 * torch.rand(shape, generator=generator)
+        if name.endswith("num_batches_tracked"):
+            state[name] = torch.tensor(1000 + number)
+    return state
+
+
+@pytest.fixture(scope="module")
+def published_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("piunet") / "nir_model_checkpoint.pt"
+    torch.save(published_state(), path)
+    return path
+
+
+class TestPublishedWeights:
+    def test_every_weight_has_its_place(self, published_path):
+        net = PIUNet.from_published(published_path, device="cpu", verbose=0)
+        found, state = net.module_.state_dict(), published_state()
+        assert len(found) == len(state)
+        # Random numbers are all different: what is equal as a whole is the same weight.
+        firsts = {x.flatten()[0].item(): x for x in state.values()}
+        for name, value in found.items():
+            torch.testing.assert_close(value, firsts[value.flatten()[0].item()], rtol=0, atol=0)
+            assert name.rpartition(".")[2].rpartition("_")[2] in {
+                *("weight", "bias", "mean", "var", "tracked")
+            }
+
+    def test_frames_are_scaled_as_the_authors_do(self, published_path, tmp_path):
+        net = PIUNet.from_published(published_path, device="cpu", verbose=0)
+        assert (net.scale_, net.n_frames_, net.band_) == (3, 9, "NIR")
+        assert (net.level_ * 65535, net.std_ * 65535) == pytest.approx((7433.6436, 2353.0723))
+        scenes = small_scenes(1, shape=(10, 12), n_frames=3)
+        expected = net.predict(scenes, return_std=True)
+        save_model(net, tmp_path / "model.safetensors")
+        for copy in (pickle.loads(pickle.dumps(net)), load_model(tmp_path / "model.safetensors")):
+            np.testing.assert_array_equal(copy.predict(scenes, return_std=True), expected)
+
+    def test_rams_has_none_that_can_be_read(self, tmp_path):
+        with pytest.raises(ValueError, match="authors of RAMS published no weights of PyTorch"):
+            RAMS.from_published(tmp_path / "ckpt-71.index")
