@@ -5,6 +5,9 @@
 # `make test` leaves out the programs that run as a whole, the examples; `.ci/run` runs them too, and
 # asks for a coverage of 95 %: `make test ARGS='-m "" --cov'`.
 #
+# `make docs` builds the documentation into docs/_build/html, without a network, and fails on a warning
+# or a broken link. Examples that changed are run for it.
+#
 # `make gpu` is for a machine with a CUDA device: the nets' tests on it and on the CPU, then the
 # benchmarks that compute on it. pip has to find torch's CUDA build, as it does by default on Linux.
 
@@ -12,13 +15,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 LOWEST := .venv-lowest/installed
+comma := ,
 
 export MPLBACKEND := agg
 
 # A process for each core, up to 8, with one thread each: small nets do not share their work well.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test lowest lint types bench gpu clean
+.PHONY: demo test lowest lint types docs bench gpu clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/plot_first_pipeline.py $(if $(DATA),--data "$(DATA)") \
@@ -37,6 +41,12 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy $(ARGS)
 
+docs: $(INSTALLED)
+	rm -rf docs/generated docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going --quiet -d docs/_build/doctrees \
+		docs docs/_build/html $(ARGS)
+	$(BIN)/python docs/check_site.py docs/_build/html
+
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -51,8 +61,8 @@ $(LOWEST): constraints-lowest.txt
 $(INSTALLED) $(LOWEST): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --constraint $(filter constraints%,$^) --editable ".[test]"
+	$(@D)/bin/pip install --quiet --constraint $(filter constraints%,$^) --editable ".[test$(if $(findstring lowest,$@),,$(comma)docs)]"
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest build results *.egg-info
+	rm -rf .venv .venv-lowest build results docs/_build docs/auto_examples docs/generated *.egg-info

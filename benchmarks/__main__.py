@@ -11,8 +11,10 @@ from . import (
     fine_tuning,
     fusion,
     imagery,
+    imports,
     listing,
     reading,
+    realism,
     robustness,
     scales,
     search,
@@ -28,6 +30,7 @@ BENCHMARKS = {
     "precision": training.benchmark_precision,
     "reading": reading.benchmark,
     "listing": listing.benchmark,
+    "imports": imports.benchmark,
     "memory": training_memory.benchmark,
     "simulator": simulator.benchmark,
     "search": search.benchmark,
@@ -35,6 +38,7 @@ BENCHMARKS = {
     "fusion": fusion.benchmark_quality,
     "robustness": robustness.benchmark,
     "scales": scales.benchmark,
+    "realism": realism.benchmark,
     "uncertainty": fusion.benchmark_uncertainty,
     "cost": fusion.benchmark_cost,
     "steps": fusion.benchmark_steps,
@@ -51,12 +55,17 @@ BENCHMARKS = {
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    names = parser.parse_args().names or list(BENCHMARKS)
+    parser.add_argument(
+        "--published", type=Path, metavar="FOLDER", help="with published weights, for realism"
+    )
+    options = parser.parse_args()
+    names = options.names or list(BENCHMARKS)
     if unknown := set(names) - BENCHMARKS.keys():
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(BENCHMARKS)}")
     print(f"{_machine()}\n\n{TABLE_HEAD}", flush=True)
     for name in names:
-        for figure in BENCHMARKS[name]():
+        given = {"published": options.published} if name == "realism" else {}
+        for figure in BENCHMARKS[name](**given):
             print(figure, flush=True)
 
 

@@ -7,6 +7,7 @@ possible, and where no clock counts, those that the goals are near.
 import re
 from functools import lru_cache
 
+import numpy as np
 import pytest
 
 from benchmarks import (
@@ -16,8 +17,10 @@ from benchmarks import (
     fine_tuning,
     fusion,
     imagery,
+    imports,
     listing,
     reading,
+    realism,
     robustness,
     scales,
     search,
@@ -28,6 +31,7 @@ from benchmarks import (
 from benchmarks._measure import Figure, interleave
 from benchmarks._scenes import simulated_scenes
 from probav_estimators import make_scenes
+from probav_estimators.simulation._noise import fractal_field
 
 SIZE = 16
 
@@ -91,6 +95,10 @@ CASES = {
         lambda: listing.benchmark(n_scenes=4, size=SIZE),
         [[(-1, 1000), MIB, MIB, SECONDS]],
     ),
+    "imports": (
+        lambda: imports.benchmark(rounds=1),
+        [[(-1, 5)], [SECONDS]],
+    ),
     "memory": (
         lambda: training_memory.benchmark(few=4, many=6, size=2 * SIZE),
         [[(-60, 60), MIB, MIB]],
@@ -115,6 +123,10 @@ CASES = {
     "scales": (
         lambda: scales.benchmark(minutes=0.01, n_scenes=2, n_training=3, size=32),
         [[SCORE]],
+    ),
+    "realism": (
+        lambda: realism.benchmark(n_scenes=2, size=32),
+        [[SCORE, *[(0, 4)] * 4, *[(-1, 1)] * 4]],
     ),
     "uncertainty": (fusion.benchmark_uncertainty, [[(40, 95), (70, 100)]]),
     "cost": (lambda: fusion.benchmark_cost(rounds=1), [[SECONDS], [(0, 2000)]]),
@@ -183,6 +195,18 @@ def test_sides_take_turns():
     sides = {name: lambda name=name: calls.append(name) or len(calls) for name in "ab"}
     assert interleave(sides, 2) == {"a": [1, 3], "b": [2, 4]}
     assert calls == ["a", "b", "a", "b"]
+
+
+def test_exponent_of_a_power_law_is_found():
+    rng = np.random.default_rng(0)
+    field = fractal_field(rng, (512, 512), 2.5)
+    assert realism.power_exponent(field, (0.04, 0.08), (0.2, 0.3)) == pytest.approx(-2.5, abs=0.1)
+
+
+def test_a_folder_without_published_weights_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="MISR-GRU") as error:
+        realism.find_published(tmp_path)
+    assert str(tmp_path) in str(error.value)
 
 
 def test_usual_loop_and_exact_value_agree():

@@ -1,12 +1,15 @@
-"""What README and user guide show: their code runs, and what they name is there."""
+"""What README and documentation show: their code runs, and what they name is there."""
 
 import ast
 import re
+import shlex
 from importlib import import_module
 from inspect import Parameter, Signature, getmembers, isclass, isfunction, signature
 from pathlib import Path
 
 import pytest
+from click import NoSuchOption
+from click.testing import CliRunner
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -21,14 +24,39 @@ from probav_estimators import (
     probav_scorer,
     save_scenes,
 )
+from probav_estimators.cli._main import probav
 
 ROOT = Path(__file__).resolve().parents[1]
-PROSE = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "CONTRIBUTING.md"]
-SIMULATED = [ROOT / "README.md", ROOT / "docs" / "user_guide.md"]
-RUN = [*SIMULATED, ROOT / "docs" / "own_imagery.md"]
+DOCS = ROOT / "docs"
+# What `make docs` writes beside the pages, and what it needs to.
+NO_PAGES = {"_build", "_extensions", "_templates", "auto_examples", "generated"}
+
+
+def pages(suffix):
+    """The pages of the documentation that somebody wrote."""
+    found = sorted(DOCS.rglob(f"*{suffix}"))
+    return [path for path in found if path.relative_to(DOCS).parts[0] not in NO_PAGES]
+
+
+def name_of(path):
+    return path.relative_to(ROOT).with_suffix("").as_posix()
+
+
+CARDS = sorted(Path(probav_estimators.__file__).parent.glob("weights/*.md"))
+PROSE = [ROOT / "README.md", *pages(".md"), ROOT / "CONTRIBUTING.md", *CARDS]
+SIMULATED = [ROOT / "README.md", DOCS / "user_guide.md"]
+RUN = [path for path in PROSE if "```python" in path.read_text()]
 
 # Blocks that cannot run here, by a line of each, and why. Of these only the imports are run.
 NOT_RUN = {'with Client("tcp://scheduler:8786")': "needs the scheduler and workers of a cluster"}
+
+# Commands that run, by their page and beginning: blocks before them made their files. Others are
+# only read, with their options, as their files are the reader's.
+COMMANDS_RUN = [
+    ("docs/howto/landsat", "probav super-resolve 'landsat/"),
+    ("docs/own_imagery", "probav super-resolve 'dates/*_B4.tif'"),
+    ("docs/start", "probav info"),
+]
 
 # Sections whose only block is to be copied: it must do without those before it.
 ALONE = ["Adding an architecture", "Adding a transformer", "Adding a loss"]
@@ -37,15 +65,51 @@ ALONE = ["Adding an architecture", "Adding a transformer", "Adding a loss"]
 N_SCENES, SIZE, PATCH_SIZE, N_EPOCHS = 16, 24, 16, 1
 
 
-def code_blocks(text):
-    """(line, heading, code) of every Python block of a document."""
+def blocks_of(text):
+    """(line, heading, language, code) of every block of a document."""
     heading = None
-    for found in re.finditer(r"^```(\w*)\n(.*?)^```|^#+ ([^\n]+)$", text, re.MULTILINE | re.DOTALL):
+    pattern = r"^```([^\n]*)\n(.*?)^```|^#+ ([^\n]+)$"
+    for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
         language, code, title = found.groups()
         if title is not None:
             heading = title
-        elif language == "python":
-            yield text.count("\n", 0, found.start()) + 1, heading, code
+        else:
+            yield text.count("\n", 0, found.start()) + 1, heading, language, code
+
+
+def code_blocks(text):
+    """(line, heading, code) of every Python block of a document."""
+    for line, heading, language, code in blocks_of(text):
+        if language == "python":
+            yield line, heading, code
+
+
+def commands_of(code):
+    """The calls of `probav` in a block for the shell, a line each."""
+    lines = code.replace("\\\n", " ").splitlines()
+    return [" ".join(line.split()) for line in lines if line.startswith("probav ")]
+
+
+def arguments_of(command):
+    """The arguments of a call of `probav`; variables of the shell are 1."""
+    words = shlex.split(re.sub(r"\$\w+", "1", command), comments=True)
+    return words[1:]
+
+
+def run_commands(code, path):
+    """Run the calls of a block that can run."""
+    for command in commands_of(code):
+        if command in runnable(path):
+            done = CliRunner().invoke(probav, arguments_of(command))
+            assert done.exit_code == 0, f"{command}: {done.output}"
+
+
+def runnable(path):
+    """The calls of a page that can run."""
+    starts = [start for page, start in COMMANDS_RUN if page == name_of(path)]
+    blocks = [code for *_, language, code in blocks_of(path.read_text()) if language == "sh"]
+    commands = [command for code in blocks for command in commands_of(code)]
+    return [command for command in commands if command.startswith(tuple(starts))]
 
 
 def imports_of(tree):
@@ -96,13 +160,41 @@ def shortened(fit):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUN, ids=name_of)
 def test_code_runs_from_top_to_bottom(path, small_budget):
     namespace = {"__name__": path.stem}
-    blocks = list(code_blocks(path.read_text()))
-    assert len(blocks) > 2
-    for line, _, code in blocks:
-        run_block(code, line, path, namespace)
+    for line, _, language, code in blocks_of(path.read_text()):
+        if language == "python":
+            run_block(code, line, path, namespace)
+        if language == "sh":
+            run_commands(code, path)
+
+
+def test_blocks_are_found():
+    for path in (*SIMULATED, DOCS / "own_imagery.md"):
+        assert len(list(code_blocks(path.read_text()))) > 2
+
+
+@pytest.mark.parametrize("path", PROSE, ids=name_of)
+def test_commands_have_the_options_that_they_are_shown_with(path):
+    for *_, language, code in blocks_of(path.read_text()):
+        for command in commands_of(code) if language == "sh" else []:
+            name, *rest = arguments_of(command)
+            found = probav.get_command(None, name)
+            assert found is not None, command
+            found.make_context(name, rest)
+
+
+def test_a_wrong_option_is_found():
+    (command,) = commands_of("probav score folder \\\n    --estimatr baseline\n")
+    name, *rest = arguments_of(command)
+    with pytest.raises(NoSuchOption, match="estimatr"):
+        probav.get_command(None, name).make_context(name, rest)
+
+
+@pytest.mark.parametrize(("page", "start"), COMMANDS_RUN)
+def test_every_command_that_runs_is_on_its_page(page, start):
+    assert any(command.startswith(start) for command in runnable(ROOT / f"{page}.md"))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -117,10 +209,10 @@ def test_what_is_to_be_copied_runs_alone(heading, small_budget):
 
 def test_shapes_in_comments_are_those_of_full_size():
     size, scale = (signature(make_scenes).parameters[key].default for key in ("size", "scale"))
-    for path in SIMULATED:
+    for path in RUN:
         shapes = re.findall(r"# \(\w+, (\d+), (\d+)\)", path.read_text())
-        assert shapes
-        assert set(shapes) == {(str(size * scale),) * 2}
+        assert shapes or path not in SIMULATED
+        assert set(shapes) <= {(str(size * scale),) * 2}, path
 
 
 @pytest.mark.parametrize("name", ["make_scenes", "SRCNN", "no_such_name"])
@@ -143,7 +235,7 @@ def test_every_block_that_is_not_run_is_in_a_document():
     assert all(mark in text for mark in NOT_RUN)
 
 
-@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PROSE, ids=name_of)
 def test_links_lead_somewhere(path):
     for link in re.findall(r"\]\((?!https?://)([^)]+)\)", path.read_text()):
         target, _, anchor = link.partition("#")
@@ -154,7 +246,7 @@ def test_links_lead_somewhere(path):
             assert anchor in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
 
 
-@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PROSE, ids=name_of)
 def test_benchmarks_that_are_named_exist(path):
     for names in re.findall(r"python -m benchmarks((?:\s+[a-z]+)+)`", path.read_text()):
         assert set(names.split()) <= BENCHMARKS.keys()
@@ -170,7 +262,7 @@ def test_public_names_are_in_the_guide():
     assert [name for name in public_names() if f"`{name}`" not in text] == []
 
 
-@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PROSE, ids=name_of)
 def test_classes_that_are_named_exist(path):
     """CamelCase in backticks: of the package, of a library that it works with, or of a block."""
     text = path.read_text()

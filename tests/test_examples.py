@@ -15,6 +15,7 @@ SCORE = (0.5, 1.5)
 OUTCOMES = {
     "plot_first_pipeline": (r"^(?:baseline|FusionNet|SRCNN) +[\d.]+ +([\d.]+)", 3, SCORE),
     "plot_fusion": (r"^ *\d+ frames: ([\d.]+)$", 6, SCORE),
+    "plot_networks": (r"^ *\w+(?:, \w+)? +([\d.]+) +[\d,]+ ", 6, SCORE),
     "plot_grid_search": (r"^ *(?:stack|single) +\w+ +([\d.]+)", 6, SCORE),
     "plot_published_table": (r"^ *(?:SRCNN|FSRCNN|SRVGG16)\w* .*? [\d.]+ +([\d.]+)", 12, SCORE),
     # Error of FusionNet at dates that were left out, as part of that of the mean.

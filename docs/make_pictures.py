@@ -1,0 +1,314 @@
+"""Make the pictures of the concepts: python docs/make_pictures.py [NAME ...]
+
+Everything in them is simulated, with a seed, and drawn into docs/images/concepts/. They take about
+half a minute together. Names choose some of them.
+"""
+
+import sys
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from PIL import Image
+from scipy.ndimage import shift as shifted
+
+from probav_estimators import (
+    BicubicBaseline,
+    CalibrationDisplay,
+    ClearanceSelector,
+    FrameRegistrar,
+    FusionNet,
+    InputComposer,
+    SceneDisplay,
+    SpectrumDisplay,
+    cpsnr,
+    make_scenes,
+)
+
+FOLDER = Path(__file__).parent / "images" / "concepts"
+
+# Colours that the colour-blind tell apart (Okabe and Ito).
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+
+# Rows and columns, in LR pixels, of a part with much to see.
+PART = (slice(62, 110), slice(52, 100))
+
+
+@cache
+def scene():
+    """The scene of all pictures."""
+    (made,) = make_scenes(1, size=128, n_frames=15, bands=("RED",), random_state=10)
+    return made
+
+
+@cache
+def fused():
+    """(image, standard deviations) of the scene."""
+    net = FusionNet.from_pretrained("simulated-x3", verbose=0)
+    (image,), (deviation,) = net.predict([scene()], return_std=True)
+    return image, deviation
+
+
+@cache
+def baseline():
+    (image,) = BicubicBaseline().fit([scene()]).predict([scene()])
+    return image
+
+
+def fine(part, scale=3):
+    """A part of the frames, in HR pixels."""
+    return tuple(slice(scale * rows.start, scale * rows.stop) for rows in part)
+
+
+def show(ax, image, title, *, like=None):
+    """Draw an image without axes; `like` gives the grey scale."""
+    low, high = np.quantile(image if like is None else like, [0.005, 0.995])
+    ax.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    ax.set_title(title, fontsize=10)
+    ax.set_axis_off()
+
+
+def clearest():
+    return int(np.argmax(scene().qm.mean(axis=(1, 2))))
+
+
+def before_after():
+    """What goes in and what comes out, for the first page."""
+    truth = scene().hr[fine(PART)]
+    figure, axes = plt.subplots(1, 4, figsize=(12, 3.3), layout="constrained")
+    show(axes[0], scene().lr[clearest()][PART], "one of 15 frames", like=truth)
+    show(axes[1], baseline()[fine(PART)], "baseline: mean, bicubic", like=truth)
+    show(axes[2], fused()[0][fine(PART)], "FusionNet", like=truth)
+    show(axes[3], truth, "truth", like=truth)
+    return figure
+
+
+def data_flow():
+    """The way of the data, from files to a score."""
+    figure = plt.figure(figsize=(12, 3.4))
+    lr, qm, (image, deviation) = scene().lr, scene().qm, fused()
+    low, high = np.quantile(image, [0.005, 0.995])
+
+    def picture(values, left, bottom, width, cmap="gray", limits=(low, high)):
+        ax = figure.add_axes((left, bottom, width, 12 / 3.4 * width))
+        ax.imshow(values, cmap=cmap, vmin=limits[0], vmax=limits[1])
+        ax.set(xticks=[], yticks=[])
+        for spine in ax.spines.values():
+            spine.set_color("white")
+
+    def label(x, title, text):
+        figure.text(x, 0.96, title, ha="center", va="top", fontsize=12, weight="bold")
+        figure.text(x, 0.04, text, ha="center", va="bottom", fontsize=9.5, linespacing=1.4)
+
+    def arrow(start, end):
+        figure.add_artist(
+            FancyArrowPatch(
+                (start, 0.55), (end, 0.55), arrowstyle="-|>", mutation_scale=16, color="0.4", lw=1.5
+            )
+        )
+
+    for place, number in enumerate(np.argsort(-qm.mean(axis=(1, 2)))[9:12]):
+        clouded = np.where(qm[number], lr[number], np.nan)
+        picture(clouded, 0.005 + 0.025 * place, 0.42 - 0.06 * place, 0.1)
+    label(0.085, "scene", "frames and quality maps,\nshifted, partly clouded\n(white: hidden)")
+    arrow(0.165, 0.205)
+    selected = ClearanceSelector(k=9).transform([scene()])
+    composed = InputComposer(mode="concat").transform(selected)[0].inputs[0]
+    for row in range(3):
+        for column in range(3):
+            channel = composed[3 * row + column]
+            picture(channel, 0.22 + 0.041 * column, 0.64 - 0.145 * row, 0.039)
+    label(0.28, "transformers", "select, register,\ncompose: lazily,\nfor the patch asked for")
+    arrow(0.355, 0.395)
+    box = Rectangle((0.41, 0.36), 0.13, 0.4, fc=BLUE, ec="none", alpha=0.9)
+    figure.add_artist(box)
+    figure.text(
+        0.475, 0.56, "FusionNet,\nSRCNN,\n...", color="white", ha="center", va="center", fontsize=12
+    )
+    label(0.475, "estimator", "fit and predict,\nclone and pickle,\nas in scikit-learn")
+    arrow(0.555, 0.595)
+    picture(image, 0.605, 0.34, 0.125)
+    label(0.6675, "image", "three times as fine,\nin [0, 1] or in\nyour units")
+    limits = (0, np.quantile(deviation, 0.99))
+    picture(deviation, 0.745, 0.34, 0.125, "magma", limits)
+    label(0.8075, "deviation", "how far each pixel\nmay be off")
+    arrow(0.88, 0.915)
+    score = scene().norm / cpsnr(image, scene().hr, scene().sm)
+    figure.text(0.957, 0.55, f"{score:.3f}", ha="center", va="center", fontsize=17, color=GREEN)
+    label(0.957, "score", "N / cPSNR,\n1: the baseline,\nlower is better")
+    return figure
+
+
+def scene_and_truth():
+    """What a scene holds."""
+    registered = FrameRegistrar(apply=False).transform([scene()])[0]
+    return SceneDisplay.from_scene(registered, max_frames=12).figure_
+
+
+def registration():
+    """Where the frames' pixels lie, and what a shift of parts of a pixel does."""
+    (registered,) = FrameRegistrar(apply=False).transform([scene()])
+    shifts = registered.shifts
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    down, right = np.mgrid[-1:5, -1:5].reshape(2, -1)
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.95, len(shifts)))
+    for (shift_down, shift_right), colour in zip(shifts, colours, strict=True):
+        axes[0].plot(right - shift_right, down - shift_down, "o", ms=3.5, color=colour)
+    axes[0].set(xlim=(-0.5, 3.5), ylim=(3.5, -0.5), aspect="equal")
+    axes[0].set_xticks(np.arange(-0.5, 4), labels=[])
+    axes[0].set_yticks(np.arange(-0.5, 4), labels=[])
+    axes[0].grid(color="0.6")
+    axes[0].tick_params(length=0)
+    axes[0].set_title(
+        "pixel centres of 15 frames\non 4 x 4 LR pixels (a colour a frame)", fontsize=10
+    )
+    by_clearance = np.argsort(-scene().qm.mean(axis=(1, 2)), kind="stable")
+    first = by_clearance[0]
+    apart = np.abs(shifts - shifts[first]).max(axis=1)
+    other = max(by_clearance[:5], key=lambda number: apart[number])
+    frames = scene().lr.astype(float)
+    moved = shifted(frames[other], shifts[first] - shifts[other], order=3, mode="nearest")
+    differences = [frames[first] - frames[other], frames[first] - moved]
+    differences = [values[8:-8, 8:-8] - np.median(values) for values in differences]
+    limit = np.quantile(np.abs(differences[0]), 0.99)
+    titles = ["difference of two frames", "the same, the second one moved"]
+    for ax, values, title in zip(axes[1:], differences, titles, strict=True):
+        ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set_title(f"{title}\nroot mean square {65535 * values.std():.0f} counts", fontsize=10)
+        ax.set_axis_off()
+    return figure
+
+
+def composition():
+    """What the three modes of InputComposer give a net."""
+    # Not the clearest ones, which have no clouds to show.
+    order = np.argsort(-scene().qm.mean(axis=(1, 2)), kind="stable")[10:13]
+    frames, masks = scene().lr[order], scene().qm[order]
+    low, high = np.quantile(frames[masks], [0.005, 0.995])
+    rows = {
+        'mode="lr"': list(frames),
+        'mode="combine"': list(frames * masks),
+        'mode="concat"': [*frames, *(high * masks)],
+    }
+    figure, axes = plt.subplots(3, 6, figsize=(9, 4.9), layout="constrained")
+    for row, (name, channels) in zip(axes, rows.items(), strict=True):
+        for ax in row:
+            ax.set_axis_off()
+        for ax, channel in zip(row, channels, strict=False):
+            ax.imshow(channel, cmap="gray", vmin=low, vmax=high)
+        row[0].set_title(f"{name}: {len(channels)} channels", loc="left", fontsize=10)
+    return figure
+
+
+def spectrum():
+    """Detail beyond what a single frame can hold."""
+    net = FusionNet.from_pretrained("simulated-x3", verbose=0)
+    return SpectrumDisplay.from_estimator({"FusionNet": net}, scene()).figure_
+
+
+def score():
+    """Bias and shift that the score forgives."""
+    hr, clear = scene().hr.astype(float), scene().sm
+    image = shifted(fused()[0].astype(float), (2, -1), order=1, mode="nearest") + 0.01
+    border = 3
+    height, width = hr.shape
+    inner = image[border:-border, border:-border]
+    errors, table = {}, np.empty((7, 7))
+    for down in range(7):
+        for right in range(7):
+            window = np.s_[down : height - 6 + down, right : width - 6 + right]
+            error = hr[window] - inner
+            error = np.where(clear[window], error, np.nan)
+            error -= np.nanmean(error)
+            errors[down, right] = error
+            table[down, right] = -10 * np.log10(np.nanmean(error**2))
+    best = np.unravel_index(table.argmax(), table.shape)
+    raw = (hr - image)[border:-border, border:-border]
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.9), layout="constrained")
+    limit = np.nanquantile(np.abs(raw), 0.99)
+    plain = -10 * np.log10(np.mean(raw**2))
+    pairs = {
+        f"truth less image\nPSNR {plain:.1f} dB": raw,
+        f"at the best shift, without bias\ncPSNR {table.max():.1f} dB": errors[best],
+    }
+    for ax, (title, error) in zip(axes[::2], pairs.items(), strict=True):
+        ax.imshow(error, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set_title(title, fontsize=10)
+        ax.set_axis_off()
+    drawn = axes[1].imshow(table, cmap="viridis", extent=(-3.5, 3.5, 3.5, -3.5))
+    axes[1].set_xlabel("shift to the right, HR pixels")
+    axes[1].set_ylabel("shift down, HR pixels")
+    axes[1].set_title("PSNR without bias, by shift: the greatest counts", fontsize=10)
+    figure.colorbar(drawn, ax=axes[1], shrink=0.8, label="dB")
+    return figure
+
+
+def deviations():
+    """Standard deviations beside the errors that they are of."""
+    image, deviation = (values[fine(PART)] for values in fused())
+    error = np.abs(image - scene().hr[fine(PART)])
+    figure, axes = plt.subplots(1, 4, figsize=(14, 3.6), layout="constrained")
+    show(axes[0], image, "FusionNet")
+    limit = 65535 * np.quantile(error, 0.99)
+    for ax, values, title in (
+        (axes[1], deviation, "standard deviation"),
+        (axes[2], error, "size of the error"),
+    ):
+        drawn = ax.imshow(65535 * values, cmap="magma", vmin=0, vmax=limit)
+        ax.set_title(title, fontsize=10)
+        ax.set_axis_off()
+    figure.colorbar(drawn, ax=axes[2], shrink=0.8, label="counts (65535 times the value)")
+    net = FusionNet.from_pretrained("simulated-x3", verbose=0)
+    CalibrationDisplay.from_estimator(net, make_scenes(4, size=96, random_state=5), ax=axes[3])
+    return figure
+
+
+def sensors():
+    """One landscape, as five sensors see it."""
+    names = ["plain", "proba-v", "sentinel-2", "landsat-8", "any"]
+    figure, axes = plt.subplots(2, 5, figsize=(13, 5.6), layout="constrained")
+    for column, name in zip(axes.T, names, strict=True):
+        (seen,) = make_scenes(
+            1, size=128, n_frames=15, bands=("RED",), sensor=name, random_state=21
+        )
+        number = int(np.argmax(seen.qm.mean(axis=(1, 2))))
+        show(column[0], seen.lr[number][PART], f'sensor="{name}"')
+        show(column[1], seen.hr[fine(PART)], "its HR image")
+    return figure
+
+
+PICTURES = {
+    "before_after": before_after,
+    "data_flow": data_flow,
+    "scene": scene_and_truth,
+    "registration": registration,
+    "composition": composition,
+    "spectrum": spectrum,
+    "score": score,
+    "deviations": deviations,
+    "sensors": sensors,
+}
+
+
+def main(names):
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name in names or PICTURES:
+        figure = PICTURES[name]()
+        drawn = BytesIO()
+        figure.savefig(drawn, dpi=90, facecolor="white", bbox_inches="tight", pad_inches=0.05)
+        plt.close(figure)
+        path = FOLDER / f"{name}.png"
+        # A palette makes the files a third as large.
+        Image.open(drawn).convert("RGB").quantize(256).save(path, optimize=True)
+        print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,217 @@
+"""The documentation as a site: nothing public is missing, and what is built holds together."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from _chromium import Chromium
+from test_documents import DOCS, ROOT, pages
+
+import probav_estimators
+from probav_estimators import metrics
+from probav_estimators.cli._main import COMMANDS
+
+BUILT = DOCS / "_build" / "html"
+EXAMPLES = sorted(path.stem for path in ROOT.glob("examples/plot_*.py"))
+
+
+def load(path):
+    """A module of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+problems_of_site = load(DOCS / "check_site.py").problems_of_site
+outside_links = load(DOCS / "_extensions" / "outside_links.py")
+
+
+def names_in_reference():
+    """What the API reference has pages of, without the package's name."""
+    text = (DOCS / "api.rst").read_text()
+    listed = re.findall(r"^\.\. autosummary::\n(?:   :.*\n)+\n((?:   \S+\n)+)", text, re.MULTILINE)
+    return [name for block in listed for name in block.split()]
+
+
+def public_names():
+    of_metrics = (name for name in metrics.__all__ if name not in probav_estimators.__all__)
+    named = [name for name in probav_estimators.__all__ if not name.startswith("_")]
+    return named + [f"metrics.{name}" for name in of_metrics]
+
+
+def test_every_public_name_is_in_the_reference_once():
+    listed = [name for name in names_in_reference() if not name.startswith("geo.")]
+    numbers = [name for name in public_names() if name.endswith("_THRESHOLD")]
+    assert sorted(listed) == sorted(set(public_names()) - set(numbers))
+    text = (DOCS / "api.rst").read_text()
+    assert all(f"``{name.partition('.')[2]}``" in text for name in numbers)
+
+
+def test_every_command_is_on_the_page_of_commands():
+    text = (DOCS / "command_line.md").read_text()
+    assert re.findall(r"^```\{probav-command\} (\S+)$", text, re.MULTILINE)
+    for name in COMMANDS:
+        assert f"## {name}\n\n```{{probav-command}} {name}\n" in text
+
+
+def entries_of_toctrees(path):
+    """The pages that a page has below it, as paths in docs/ without suffix."""
+    text = path.read_text()
+    blocks = re.findall(r"^```\{toctree\}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    named = [re.sub(r".*<(.+)>$", r"\1", line) for line in lines if line and line[0] != ":"]
+    return [os.path.normpath(path.parent.relative_to(DOCS) / name) for name in named]
+
+
+def test_every_page_is_in_one_toctree():
+    listed = [name for path in pages(".md") for name in entries_of_toctrees(path)]
+    written = pages(".md") + pages(".rst")
+    names = {path.relative_to(DOCS).with_suffix("").as_posix() for path in written}
+    assert sorted(listed) == sorted(names - {"index"} | {"auto_examples/index"})
+
+
+def test_cards_lead_to_pages():
+    for path in pages(".md"):
+        for name in re.findall(r"^:link: (\S+)\n:link-type: doc$", path.read_text(), re.MULTILINE):
+            is_page = (path.parent / name).with_suffix(".md").exists()
+            assert is_page or name in ("api", "auto_examples/index"), f"{path}: {name}"
+
+
+def test_every_picture_is_shown_and_can_be_made_again():
+    text = "".join(path.read_text() for path in pages(".md"))
+    pictures = {path.stem for path in DOCS.glob("images/concepts/*.png")}
+    assert pictures == load(DOCS / "make_pictures.py").PICTURES.keys()
+    assert all(f"images/concepts/{name}.png)" in text for name in pictures)
+
+
+@pytest.mark.parametrize(
+    ("folder", "link", "expected"),
+    [
+        ("docs", "../CONTRIBUTING.md#tests", "/contributing.md#tests"),
+        ("docs/howto", "../../examples/plot_fusion.py", "/auto_examples/plot_fusion.rst"),
+        (".", "docs/user_guide.md#fusion", "/user_guide.md#fusion"),
+        (".", "probav_estimators/weights/simulated-x3.md", "/weights/simulated-x3.md"),
+        ("probav_estimators/weights", "simulated-x3.md", "/weights/simulated-x3.md"),
+        ("docs", "images/sentinel2.png", "images/sentinel2.png"),
+        ("docs", "../examples/onnx_without_torch.py", "../examples/onnx_without_torch.py"),
+        ("docs", "https://example.org/README.md", "https://example.org/README.md"),
+        ("docs", "#below", "#below"),
+    ],
+)
+def test_links_to_files_elsewhere_lead_to_their_pages(folder, link, expected):
+    text = outside_links.with_site_links(f"[it]({link})", ROOT / folder, ROOT)
+    assert text == f"[it]({expected})"
+
+
+@pytest.mark.parametrize(
+    ("html", "problem"),
+    [
+        ('<a href="nowhere.html">', "nowhere.html: no such file"),
+        ('<a href="other.html#nowhere">', "other.html#nowhere: no such anchor"),
+        ('<a href="#nowhere">', "#nowhere: no such anchor"),
+        ('<a href="../outside.html">', "../outside.html: outside of the site"),
+        ('<img src="nowhere.png">', "nowhere.png: no such file"),
+        ('<img srcset="here.css 1x, two.png 2x">', "two.png: no such file"),
+        ('<script src="https://cdn.example/a.js"></script>', "loaded from elsewhere"),
+        ('<link rel="stylesheet" href="//cdn.example/a.css">', "loaded from elsewhere"),
+        ("<style>@import 'https://cdn.example/a.css'</style>", "loaded from elsewhere"),
+        ('<p style="background: url(https://cdn.example/a.png)">', "loaded from elsewhere"),
+    ],
+)
+def test_a_broken_page_is_found(html, problem, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    (tmp_path / "outside.html").write_text("")
+    (site / "other.html").write_text('<p id="here">')
+    (site / "here.css").write_text("")
+    (site / "index.html").write_text(html)
+    (found,) = problems_of_site(site)
+    assert found.startswith("index.html: ")
+    assert problem in found
+
+
+def test_a_style_sheet_that_loads_from_elsewhere_is_found(tmp_path):
+    (tmp_path / "a.css").write_text("@font-face {src: url('https://cdn.example/font.woff2')}")
+    (found,) = problems_of_site(tmp_path)
+    assert "loaded from elsewhere" in found
+
+
+def test_a_page_that_holds_together_has_no_problems(tmp_path):
+    (tmp_path / "other.html").write_text('<p id="here">')
+    (tmp_path / "index.html").write_text(
+        '<p id="top"><a href="other.html#here"><a href="#top"><a href="https://example.org/x">'
+        '<link rel="canonical" href="https://example.org/"><img src="data:image/png;base64,AA==">'
+    )
+    assert problems_of_site(tmp_path) == []
+
+
+# The built site
+
+
+def is_up_to_date():
+    """Whether `make docs` ran after the last change of what it shows."""
+    index = BUILT / "index.html"
+    package = Path(probav_estimators.__file__).parent
+    shown = [*pages(".md"), *pages(".rst"), *ROOT.glob("*.md"), *ROOT.glob("examples/plot_*.py")]
+    shown += [path for folder in (package, DOCS / "_extensions") for path in folder.rglob("*.py")]
+    return index.exists() and index.stat().st_mtime > max(path.stat().st_mtime for path in shown)
+
+
+UP_TO_DATE = is_up_to_date()
+built = pytest.mark.skipif(not UP_TO_DATE, reason="no site that is up to date: make docs")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(UP_TO_DATE, reason="make docs has built it")
+@pytest.mark.timeout(900)
+def test_site_can_be_built(tmp_path):
+    pytest.importorskip("sphinx")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "--quiet", DOCS, tmp_path]
+    environment = os.environ | {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800)
+    assert done.returncode == 0, done.stderr
+    assert problems_of_site(tmp_path) == []
+
+
+@built
+def test_built_site_has_no_broken_link_and_loads_nothing_from_elsewhere():
+    assert problems_of_site(BUILT) == []
+
+
+@built
+@pytest.mark.parametrize("name", [name for name in public_names() if "THRESHOLD" not in name])
+def test_every_public_name_has_a_page_at_a_lasting_address(name):
+    page = BUILT / "generated" / f"probav_estimators.{name}.html"
+    assert f'id="probav_estimators.{name}"' in page.read_text()
+
+
+@built
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_is_shown_with_its_figure_and_output(name):
+    text = (BUILT / "auto_examples" / f"{name}.html").read_text()
+    assert f"_images/sphx_glr_{name}_001.png" in text
+    assert 'class="sphx-glr-script-out' in text
+    assert "Traceback" not in text
+
+
+PHONE_PAGES = ["index", "howto/choosing", "benchmarks", "auto_examples/index", "command_line"]
+PHONE_PAGES += ["concepts/scenes", "generated/probav_estimators.FusionNet"]
+
+
+@built
+@pytest.mark.skipif("CHROMIUM" not in os.environ, reason="CHROMIUM names no browser")
+@pytest.mark.parametrize("name", PHONE_PAGES)
+def test_a_page_is_no_wider_than_a_phone(name):
+    with Chromium(os.environ["CHROMIUM"]) as browser:
+        tab = browser.open(BUILT / f"{name}.html", width=390, height=844)
+        assert tab.value("document.documentElement.scrollWidth") <= 390
+        requests = tab.happened("Network.requestWillBeSent")
+        asked = [event["request"]["url"] for event in requests]
+        assert all(url.startswith(("file:", "data:")) for url in asked), asked
+        errors = tab.happened("Runtime.exceptionThrown")
+        assert errors == []
