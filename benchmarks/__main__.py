@@ -27,6 +27,7 @@ from ._measure import TABLE_HEAD
 BENCHMARKS = {
     "cpsnr": cpsnr.benchmark,
     "training": training.benchmark_overhead,
+    "networks": training.benchmark_networks,
     "precision": training.benchmark_precision,
     "reading": reading.benchmark,
     "listing": listing.benchmark,

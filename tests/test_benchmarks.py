@@ -86,6 +86,7 @@ CASES = {
         [[RATIO, SECONDS], [RATIO, SECONDS], [(0, 1e-4)]],
     ),
     "training": (lambda: training.benchmark_overhead(rounds=1), [[(-99, 1e4), (0, 1e5), (0, 1e5)]]),
+    "networks": (lambda: training.benchmark_networks(rounds=1), [[(-99, 1e4), (0, 1e5), (0, 1e5)]]),
     "precision": (lambda: training.benchmark_precision(rounds=1), [[RATIO, SECONDS, SECONDS]]),
     "reading": (
         lambda: reading.benchmark(rounds=1, n_scenes=3, size=SIZE),

@@ -346,7 +346,7 @@ def _convolve(features, kernels):
     """Features, (n, t, c, h, w), of each frame filtered by its kernel, (n, t, 25)."""
     # Frames become groups, and features samples of theirs.
     samples = features.permute(2, 0, 1, 3, 4)
-    frames = samples.flatten(1, 2)
+    frames = samples.flatten(1, 2).contiguous()
     kernels = kernels.reshape(-1, 1, _KERNEL, _KERNEL)
     made = conv2d(frames, kernels, padding=_KERNEL // 2, groups=len(kernels))
     return made.reshape(samples.shape).permute(1, 2, 0, 3, 4)
