@@ -137,13 +137,17 @@ class _LoopByHand:
 
 
 class _NetworkSide:
-    """As :class:`_EstimatorSide`, of a network that takes the frames of scenes as they are."""
+    """As :class:`_EstimatorSide`, of a network that takes the frames of scenes as they are.
+
+    Frames are chosen and registered in the first epoch of a fit, and kept: most of the steps are of
+    later ones, as in any training.
+    """
 
     def __init__(self, kind, scenes):
         self.scenes = scenes
         self.clock = _StepClock()
         self.net = kind(
-            max_epochs=1,
+            max_epochs=3,
             batch_size=_NETWORK_BATCH,
             patch_size=_NETWORK_PATCH,
             compute_dtype="float32",
