@@ -8,6 +8,17 @@ from torch.nn.functional import interpolate
 
 from probav_estimators import SRCNN, BicubicUpscaler, ClearanceSelector, InputComposer, Scene
 
+# One epoch of a net of frames, alike on every machine.
+QUICK = {
+    "max_epochs": 1,
+    "batch_size": 2,
+    "train_split": None,
+    "compute_dtype": "float32",
+    "device": "cpu",
+    "random_state": 0,
+    "verbose": 0,
+}
+
 
 def small_scene(seed, *, shape=(16, 16), n_frames=4, scale=3, truth=True, clouds=True):
     """Scene of smooth noise: frames are area means with noise of their own."""

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from _helpers import clearest_frames, small_scene, small_scenes
+from _helpers import QUICK, clearest_frames, small_scene, small_scenes
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -26,16 +26,6 @@ from probav_estimators import (
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-QUICK = {
-    "max_epochs": 1,
-    "batch_size": 2,
-    "train_split": None,
-    "compute_dtype": "float32",
-    "device": "cpu",
-    "random_state": 0,
-    "verbose": 0,
-}
 
 
 class MeanAndMore(nn.Module):

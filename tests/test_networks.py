@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _helpers import small_scene, small_scenes, weights_of
+from _helpers import QUICK, small_scene, small_scenes, weights_of
 from scipy.ndimage import shift as move
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -30,15 +30,6 @@ from probav_estimators.training import FrameNet, FrameReader, collate_stacks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-QUICK = {
-    "max_epochs": 1,
-    "batch_size": 2,
-    "train_split": None,
-    "compute_dtype": "float32",
-    "device": "cpu",
-    "random_state": 0,
-    "verbose": 0,
-}
 NARROW = {
     HighResNet: {"n_features": 6, "n_blocks": 1, "n_frames": 8},
     MISRGRU: {"n_features": 6, "n_blocks": 1, "n_frames": 8},

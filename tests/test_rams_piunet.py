@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from _helpers import small_scene, small_scenes
+from _helpers import QUICK, small_scene, small_scenes
 from scipy.ndimage import shift as move
 from sklearn.base import clone
 from torch import nn
@@ -28,15 +28,6 @@ from probav_estimators.losses import laplacian_loss
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-QUICK = {
-    "max_epochs": 1,
-    "batch_size": 2,
-    "train_split": None,
-    "compute_dtype": "float32",
-    "device": "cpu",
-    "random_state": 0,
-    "verbose": 0,
-}
 NARROW = {
     RAMS: {"n_features": 4, "n_blocks": 1, "reduction": 2},
     PIUNet: {"n_features": 6, "n_blocks": 1, "reduction": 2},

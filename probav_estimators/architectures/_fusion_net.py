@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -20,7 +19,7 @@ from ..scenes import Scene, align_scene, check_scenes
 from ..scoring import standardized_errors
 from ..training import (
     FusionDataset,
-    SceneNet,
+    PretrainedNet,
     Weights,
     collate_frames,
     load_weights,
@@ -72,7 +71,7 @@ class FusedBlock(NamedTuple):
     n_clear: NDArray[np.uint16]
 
 
-class FusionNet(SceneNet):
+class FusionNet(PretrainedNet):
     """Fuse any number of unregistered, partly clouded frames into one image.
 
     Frames are registered to a small part of a pixel, brought to one gain and offset, and compared
@@ -156,7 +155,7 @@ class FusionNet(SceneNet):
 
     leaves_frames_out = True
 
-    _parameter_constraints = SceneNet._parameter_constraints | {
+    _parameter_constraints = PretrainedNet._parameter_constraints | {
         "weights": [str, os.PathLike, None],
         "width": [Interval(Integral, 1, None, closed="left")],
         "depth": [Interval(Integral, 1, None, closed="left")],
@@ -582,14 +581,6 @@ class FusionNet(SceneNet):
             return super().starting_weights()
         return self._pretrained()
 
-    def get_params_for(self, prefix: str) -> dict[str, Any]:
-        params = super().get_params_for(prefix)
-        kind = self.criterion
-        takes_border = isinstance(kind, type) and "border" in inspect.signature(kind).parameters
-        return (
-            {"border": self.border, **params} if prefix == "criterion" and takes_border else params
-        )
-
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
         x = to_tensor(dict(x), device=self.device)
         left_out = x.pop("left_out", None)
@@ -637,20 +628,6 @@ class FusionNet(SceneNet):
             if self._loaded is None or self._loaded[0] != self.weights:
                 raise
         return self._loaded[1]
-
-    _loaded = None
-
-    def __sklearn_clone__(self) -> Self:
-        clone = super().__sklearn_clone__()
-        clone._loaded = self._loaded
-        return clone
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        if self.initialized_:
-            # Such a net has its weights.
-            state.pop("_loaded", None)
-        return state
 
 
 def _name_of_shipped(scale):

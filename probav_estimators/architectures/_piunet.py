@@ -21,8 +21,7 @@ from torch.nn.functional import (
 
 from ..losses import laplacian_loss
 from ..prediction import stack_images
-from ..scenes import check_scenes
-from ..training import FrameNet, FrameReader, PublishedWeights, show_progress
+from ..training import FrameNet, FrameReader, PublishedWeights
 from ._frame_layers import each_frame, in_float32
 
 if TYPE_CHECKING:
@@ -240,17 +239,8 @@ class PIUNet(FrameNet):
         """
         if not return_std:
             return super().predict(X)
-        self.check_is_fitted()
-        scenes = check_scenes(X, type(self).__name__)
-        self.check_inputs(scenes)
-        images, deviations = [], []
-        with show_progress(self, len(scenes)) as progress:
-            for scene in scenes:
-                image, deviation = self.predict_channels(scene).numpy()
-                images.append(image)
-                deviations.append(deviation)
-                progress.update()
-        return stack_images(images), stack_images(deviations)
+        images, deviations = zip(*self._channels_of(X), strict=True)
+        return stack_images(list(images)), stack_images(list(deviations))
 
     def get_loss(
         self,

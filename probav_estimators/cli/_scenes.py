@@ -105,9 +105,10 @@ def load_estimator(name: str | None, scenes: Sequence[Scene], device: str) -> Pr
     """What a name stands for: the baseline, a model of a file, or FusionNet with weights."""
     if name == BASELINE:
         return BicubicBaseline()
-    if name is None or not _is_model(name):
+    from ..persistence import is_model_file, load_model
+
+    if name is None or not is_model_file(name):
         return load_net(name, scenes, device=device)
-    from ..persistence import load_model
 
     # A model tells where it computes unless the user does.
     model = load_model(name, device=None if device == "auto" else device)
@@ -136,16 +137,6 @@ def load_estimators(
 
 def _scale_of(estimator):
     return getattr(last_step(estimator), "scale_", None)
-
-
-def _is_model(name):
-    """Whether a file holds what `save_model` writes; of others, FusionNet tells what is wrong."""
-    from ..training import load_weights
-
-    try:
-        return Path(name).is_file() and load_weights(name).architecture == "model"
-    except ValueError:
-        return False
 
 
 def score_scenes(

@@ -16,10 +16,9 @@ from sklearn.pipeline import Pipeline
 from ..architectures import FusedBlock, FusionNet
 from ..baseline import BicubicBaseline
 from ..meta import PerBand
-from ..persistence import load_model
+from ..persistence import is_model_file, load_model
 from ..preprocessing import ClearanceSelector
 from ..scenes import WHOLE, DerivedFrames, Frames, align_bands
-from ..training import load_weights
 
 if TYPE_CHECKING:
     from ..imaging import Alignment, Block
@@ -283,7 +282,7 @@ def as_fuser(estimator: Any, device: str | None = None) -> Fuser:
     FileNotFoundError
         If there are no such weights.
     """
-    if isinstance(estimator, str | os.PathLike) and _is_model(estimator):
+    if isinstance(estimator, str | os.PathLike) and is_model_file(estimator):
         return as_fuser(load_model(estimator, device=device))
     if isinstance(estimator, str | os.PathLike):
         options: dict[str, Any] = {} if device is None else {"device": device}
@@ -306,16 +305,6 @@ def as_fuser(estimator: Any, device: str | None = None) -> Fuser:
     kinds = {FusionNet: _FusionFuser, BicubicBaseline: _BaselineFuser}
     kind = next((kinds[one] for one in kinds if isinstance(estimator, one)), _WindowFuser)
     return kind(estimator, steps, name)
-
-
-def _is_model(path):
-    """Whether a file holds what `save_model` writes; of others, FusionNet tells what is wrong."""
-    if not os.path.isfile(path):
-        return False
-    try:
-        return load_weights(path).architecture == "model"
-    except ValueError:
-        return False
 
 
 def _fusers_by_band(estimator, steps, name):

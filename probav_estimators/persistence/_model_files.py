@@ -17,7 +17,7 @@ from ._encoding import LEFT_OUT, Encoder
 from ._nets import rebuild_net
 from ._registry import known_classes, known_estimators, known_losses, takes_parameter
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["is_model_file", "load_model", "save_model"]
 
 # Format of the models that this version writes, and the newest that it reads.
 _FORMAT = 1
@@ -136,6 +136,14 @@ def load_model(path: str | os.PathLike[str], *, device: str | torch.device | Non
         ) from error
     warn_of_other_version(weights.package_version, str(path))
     return estimator
+
+
+def is_model_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds what :func:`save_model` writes: weights of a net alone are no model."""
+    try:
+        return Path(path).is_file() and load_weights(path).architecture == _KIND
+    except ValueError:
+        return False
 
 
 def _parse(weights, path):

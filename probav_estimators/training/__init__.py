@@ -23,6 +23,7 @@ from ._frame_sampling import (
 )
 from ._fusion_sampling import FusionDataset, collate_frames, read_sample, turn_sample
 from ._module_net import ModuleNet
+from ._pretrained_net import PretrainedNet
 from ._progress import show_progress
 from ._published import PublishedWeights
 from ._reconstruction import Reconstruction
@@ -45,6 +46,7 @@ __all__ = [
     "HistoryCSV",
     "ModuleNet",
     "PlateauSchedule",
+    "PretrainedNet",
     "ProgressBar",
     "PublishedWeights",
     "Reconstruction",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
 from abc import abstractmethod
@@ -19,6 +18,7 @@ from ..imaging import pad_window, plan_blocks
 from ..prediction import stack_images
 from ..scenes import check_scenes
 from ._frame_sampling import FrameDataset, FrameReader, collate_stacks
+from ._pretrained_net import PretrainedNet
 from ._progress import show_progress
 from ._published import PublishedWeights, band_of_path, read_published
 from ._scene_net import SceneNet
@@ -68,7 +68,7 @@ _ATTRIBUTES = """
         Spectral band that published weights are of, if the name of their folder says so."""
 
 
-class FrameNet(SceneNet):
+class FrameNet(PretrainedNet):
     """Base of all nets that take the frames of a scene one by one, at LR size.
 
     The clearest frames take part, at most `n_frames`; batches of scenes with fewer are filled up
@@ -121,7 +121,7 @@ class FrameNet(SceneNet):
     published_: bool
     band_: str | None
 
-    _parameter_constraints = SceneNet._parameter_constraints | {
+    _parameter_constraints = PretrainedNet._parameter_constraints | {
         "n_frames": _COUNT,
         "scale": [Interval(Integral, 2, None, closed="left"), None],
         "border": [Interval(Integral, 0, None, closed="left")],
@@ -226,15 +226,18 @@ class FrameNet(SceneNet):
         return cls(weights=path, **settings | params).initialize()
 
     def predict(self, X: Sequence[Scene]) -> Images:
+        # A copy, so that nothing but the image stays.
+        return stack_images([channels[0].copy() for channels in self._channels_of(X)])
+
+    def _channels_of(self, X):
+        """What is made of each scene, (c, H, W), one after the other."""
         self.check_is_fitted()
         scenes = check_scenes(X, type(self).__name__)
         self.check_inputs(scenes)
-        images = []
         with show_progress(self, len(scenes)) as progress:
             for scene in scenes:
-                images.append(self.predict_channels(scene)[0].numpy())
+                yield self.predict_channels(scene).numpy()
                 progress.update()
-        return stack_images(images)
 
     def predict_channels(self, scene: Scene) -> torch.Tensor:
         """Super-resolve one scene of any size, tile by tile.
@@ -342,14 +345,8 @@ class FrameNet(SceneNet):
 
     def get_params_for(self, prefix: str) -> dict[str, Any]:
         params = super().get_params_for(prefix)
-        kind = self.criterion
-        takes_border = isinstance(kind, type) and "border" in inspect.signature(kind).parameters
-        if prefix == "criterion" and takes_border:
-            return {"border": self.border, **params}
-        if prefix == "iterator_valid":
-            # The frames of one scene fill the machine.
-            return {"batch_size": 1, **params}
-        return params
+        # The frames of one scene fill the machine.
+        return {"batch_size": 1, **params} if prefix == "iterator_valid" else params
 
     def run_single_epoch(
         self, iterator: DataLoader[Any], training: bool, *args: Any, **kwargs: Any
@@ -408,20 +405,6 @@ class FrameNet(SceneNet):
             state = read_published(path, published, self.build_module, type(self).__name__)
             self._loaded = path, state
         return self._loaded[1]
-
-    _loaded: tuple[str, dict[str, torch.Tensor]] | None = None
-
-    def __sklearn_clone__(self) -> Self:
-        clone = super().__sklearn_clone__()
-        clone._loaded = self._loaded
-        return clone
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        if self.initialized_:
-            # Such a net has its weights.
-            state.pop("_loaded", None)
-        return state
 
 
 class _Standardized(nn.Module):
