@@ -9,20 +9,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from _helpers import quick_srcnn, small_scenes
+from _helpers import QUICK, quick_srcnn, small_scenes
 from affine import Affine
 from scipy.ndimage import gaussian_filter
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
 from probav_estimators import (
     FSRCNN,
     SRCNN,
+    TRMISR,
     BicubicBaseline,
     BicubicUpscaler,
     ClearanceSelector,
     FrameRegistrar,
     FusionNet,
     InputComposer,
+    PIUNet,
     Scene,
     make_scenes,
     save_model,
@@ -890,6 +893,28 @@ class TestEstimators:
         # The baseline stays within the range of what it is given, frames or windows.
         assert differs.mean() < (1e-3 if kind == "baseline" else 1e-9)
         np.testing.assert_array_equal(lazy.n_clear, whole.n_clear)
+
+    def test_a_net_of_frames_chooses_them_of_the_whole(self, trained, uneven):
+        """A frame that is clear here and clouded there takes part in all blocks or in none."""
+        network = TRMISR(n_features=8, n_blocks=1, depth=1, n_frames=2, **QUICK).fit(trained)
+        frames, mask = uneven
+        (image,) = network.predict([Scene(frames.values, mask)])
+        whole = super_resolve(frames, network, mask=mask)
+        assert_close(whole, 65535 * image.astype(np.float64), 1)
+        blocks = super_resolve(frames.chunk(x=60), network, mask=mask, tile_size=64)
+        assert_close(blocks, whole.values.astype(np.float64), 1)
+        np.testing.assert_array_equal(blocks.n_clear, whole.n_clear)
+
+    def test_standard_deviations_of_piunet(self, trained, scene):
+        network = PIUNet(n_features=8, n_blocks=1, n_frames=3, **QUICK).fit(trained)
+        values = np.round(65535 * scene.lr).astype(np.uint16)
+        _, (deviation,) = network.predict([Scene(values, scene.qm)], return_std=True)
+        result = super_resolve(cube_of(values), network, mask=scene.qm, return_std=True)
+        np.testing.assert_allclose(result["std"], 65535 * deviation, rtol=1e-3)
+
+    def test_a_net_of_frames_that_is_not_fitted(self, cube):
+        with pytest.raises(NotFittedError, match="TRMISR"):
+            super_resolve(cube, TRMISR())
 
     def test_each_band_by_its_own_net(self, bands, net):
         per_band = PerBand(net)

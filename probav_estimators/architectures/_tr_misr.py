@@ -88,8 +88,9 @@ class TRMISR(FrameNet):
     The authors' weights are `TRNet.pth` in `models/weights/images_32_batchsize_4_epoch_400_NIR` and
     `..._RED` of Suanmd/TR-MISR on GitHub, which states no license: one file for each band of
     PROBA-V, at scale 3. Their images have an arbitrary level, so the lowest pixel is set to 0 and
-    all are cut at 16383 / 65535, as their code does. It takes the 24 clearest frames; the name of
-    the folders says 32, for which there is ``n_frames=32``.
+    all are cut at 16383 / 65535, as their code does; :func:`super_resolve`, which makes an image
+    part by part, leaves that out. It takes the 24 clearest frames; the name of the folders says 32,
+    for which there is ``n_frames=32``.
 
     References
     ----------

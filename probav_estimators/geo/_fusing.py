@@ -6,7 +6,7 @@ import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,12 +17,15 @@ from ..architectures import FusedBlock, FusionNet
 from ..baseline import BicubicBaseline
 from ..meta import PerBand
 from ..persistence import is_model_file, load_model
+from ..prediction import takes_return_std
 from ..preprocessing import ClearanceSelector
 from ..scenes import WHOLE, DerivedFrames, Frames, align_bands
+from ..training import FrameNet
 
 if TYPE_CHECKING:
     from ..imaging import Alignment, Block
     from ..scenes import Scene
+    from ..training import FrameChoice
 
     Reference = Literal["middle", "clearest"] | int
 
@@ -44,16 +47,27 @@ class BandPlan:
         How its frames lie, if the estimator aligns them.
     reference : int or None
         Number of the frame that the image is to look like; None: the mean of all.
+    choice : FrameChoice or None
+        Which of its frames take part, if the estimator chooses some.
     """
 
     scene: Scene
     alignment: Alignment | None = None
     reference: int | None = None
+    choice: FrameChoice | None = None
+
+    @property
+    def reach(self) -> int:
+        """LR pixels that the content of a frame lies off at most."""
+        if self.alignment is not None:
+            return int(np.abs(self.alignment.pixels).max(initial=0))
+        shifts = [self.scene.frames.shifts, None if self.choice is None else self.choice.shifts]
+        return max(int(np.ceil(np.abs(x).max(initial=0))) for x in (0, *shifts) if x is not None)
 
     def on(self, frames: Frames) -> BandPlan:
         """The same plan of other frames of the band, such as a part of them."""
         scene = self.scene.with_frames(rebased(self.scene.frames, frames))
-        return BandPlan(scene.without_truth(), self.alignment, self.reference)
+        return replace(self, scene=scene.without_truth())
 
 
 def rebased(frames: Frames, base: Frames) -> Frames:
@@ -150,14 +164,39 @@ class _WindowFuser(Fuser):
     def fuse(self, plan, band, blocks):
         fused = []
         for block in blocks:
-            part = plan.scene.crop(block.window)
-            (image,) = self.estimator.predict([part])
-            image = np.asarray(image, np.float32)[block.inside(self.scale)]
-            once = np.flatnonzero(~part.frames.repeats)
-            n_clear = part.frames.read_qm(once).sum(axis=0, dtype=np.uint16)
-            unknown = np.broadcast_to(np.float32(np.nan), image.shape)
-            fused.append(FusedBlock(image, unknown, n_clear[block.inside(1)]))
+            image, deviation = self.predict_block(plan, block)
+            frames = plan.scene.frames
+            once = np.flatnonzero(~frames.repeats)
+            clear = frames.read_qm(once, (block.rows, block.columns))
+            if deviation is None:
+                deviation = np.broadcast_to(np.float32(np.nan), image.shape)
+            fused.append(FusedBlock(image, deviation, clear.sum(axis=0, dtype=np.uint16)))
         return fused
+
+    def predict_block(self, plan, block):
+        """Image of a block, and its standard deviations or None."""
+        (image,) = self.estimator.predict([plan.scene.crop(block.window)])
+        return np.asarray(image, np.float32)[block.inside(self.scale)], None
+
+
+class _FrameNetFuser(_WindowFuser):
+    """A net that chooses its frames, once for the whole place."""
+
+    def __init__(self, estimator, steps, name):
+        estimator.check_is_fitted()
+        super().__init__(estimator, steps, name)
+        self.gives_std = takes_return_std(estimator)
+
+    def plan(self, scenes, reference):
+        reader = self.estimator.make_reader()
+        return {
+            band: replace(plan, choice=reader.choose(plan.scene))
+            for band, plan in super().plan(scenes, reference).items()
+        }
+
+    def predict_block(self, plan, block):
+        image, *beside = self.estimator.predict_block(plan.scene, plan.choice, block).numpy()
+        return image, beside[0] if self.gives_std else None
 
 
 class _BaselineFuser(_WindowFuser):
@@ -302,7 +341,11 @@ def as_fuser(estimator: Any, device: str | None = None) -> Fuser:
         name = type(estimator).__name__
     if isinstance(estimator, PerBand):
         return _PerBandFuser(_fusers_by_band(estimator, steps, name), name)
-    kinds = {FusionNet: _FusionFuser, BicubicBaseline: _BaselineFuser}
+    kinds: dict[type, type[Any]] = {
+        FusionNet: _FusionFuser,
+        BicubicBaseline: _BaselineFuser,
+        FrameNet: _FrameNetFuser,
+    }
     kind = next((kinds[one] for one in kinds if isinstance(estimator, one)), _WindowFuser)
     return kind(estimator, steps, name)
 

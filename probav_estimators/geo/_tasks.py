@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Block
-    from ._fusing import BandPlan, Fuser
+    from ._fusing import Fuser
     from ._place import Place, PlacePlan
 
 __all__ = ["image_tasks"]
@@ -54,7 +54,7 @@ def image_tasks(place: Place, plan: PlacePlan, fuser: Fuser) -> dict[str, ImageB
         frames: Any = place.scenes[band].frames
         known: Any = _Known(frames)
         template = delayed(whole.on(known), pure=True, traverse=False)
-        reach = _reach(whole)
+        reach = _MARGIN + whole.reach
         masks = None if frames.masks is None else _as_dask(frames.masks.stack.values)
         rows: dict[int, list[Any]] = {}
         for block in plan.blocks:
@@ -129,13 +129,6 @@ class _PartStack:
 
     def where(self, number: int) -> str:
         return f"{self.name} {number} of the cube"
-
-
-def _reach(plan: BandPlan) -> int:
-    if plan.alignment is None:
-        shifts = plan.scene.frames.shifts
-        return _MARGIN + (0 if shifts is None else int(np.ceil(np.abs(shifts).max(initial=0))))
-    return _MARGIN + int(np.abs(plan.alignment.pixels).max(initial=0))
 
 
 def _as_dask(values: Any) -> Any:
