@@ -128,12 +128,22 @@ if options.published:
 
 PREDICT = """
 import resource, sys
+from pathlib import Path
 from probav_estimators import load_model, load_scenes
+
+def peak():
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # On Linux a new process begins with its parent's ru_maxrss.
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
 model, folder = sys.argv[1:]
 estimator, scenes = load_model(model).set_params(verbose=0), load_scenes(folder)[:1]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 estimator.predict(scenes)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print(peak() - before)
 """
 
 
@@ -146,30 +156,34 @@ def memory_of(estimator, scene):
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def score_of(name, estimator, scenes):
-    """Mean N / cPSNR, each scene by the weights for its band."""
-    nets = [by_band.get((name, scene.band), estimator) for scene in scenes]
-    pairs = zip(nets, scenes, strict=True)
-    return float(np.mean([-probav_scorer(net, [scene]) for net, scene in pairs]))
+def net_for(name, scene):
+    """The estimator of a name, with the weights for the band of the scene."""
+    return by_band.get((name, scene.band), estimators[name])
 
 
-def row_of(name, estimator):
+def score_of(name, scenes):
+    """Mean N / cPSNR."""
+    return float(np.mean([-probav_scorer(net_for(name, scene), [scene]) for scene in scenes]))
+
+
+def row_of(name):
+    scene = kinds["simulated"][0]
+    estimator = net_for(name, scene)
     module = getattr(estimator, "module_", None)
-    first = kinds["simulated"][:1]
-    estimator.predict(first)
+    estimator.predict([scene])
     start = perf_counter()
-    estimator.predict(first)
+    estimator.predict([scene])
     seconds = perf_counter() - start
     return {
         "network": name,
-        **{kind: score_of(name, estimator, scenes) for kind, scenes in kinds.items()},
+        **{kind: score_of(name, scenes) for kind, scenes in kinds.items()},
         "parameters": sum(p.numel() for p in module.parameters()) if module else 0,
         "predict, s a scene": seconds,
-        "memory, MiB": np.nan if options.quick or not module else memory_of(estimator, first[0]),
+        "memory, MiB": np.nan if options.quick or not module else memory_of(estimator, scene),
     }
 
 
-table = pd.DataFrame([row_of(name, estimator) for name, estimator in estimators.items()])
+table = pd.DataFrame([row_of(name) for name in estimators])
 print(f"\nN / cPSNR of scenes that no network was trained on, {options.minutes:g} minutes each\n")
 formatters = dict.fromkeys(kinds, "{:.4f}".format) | {"memory, MiB": "{:.0f}".format}
 print(table.to_string(index=False, formatters=formatters, float_format="{:.2f}".format))
@@ -187,6 +201,9 @@ for axes, kind in zip(panels[0], kinds, strict=True):
         axes.plot(row["predict, s a scene"], row[kind], "o", label=row["network"])
     axes.axhline(1, color="0.6", lw=0.8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10])
     axes.set_xlabel("seconds to predict a scene")
     axes.set_ylabel("N / cPSNR (lower is better)")
     axes.set_title(kind)
