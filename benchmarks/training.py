@@ -175,7 +175,9 @@ class _NetworkByHand:
         net = side.net
         dataset, _ = net.get_split_datasets(side.scenes)
         self.batches = list(net.get_iterator(dataset, training=True))
-        self.module = net.build_module().to(memory_format=torch.channels_last)
+        self.module = net.build_module()
+        if all(weight.ndim < 5 for weight in self.module.parameters()):
+            self.module = self.module.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.NAdam(self.module.parameters(), lr=1e-3)
         self.criterion = CPSNRLoss(border=3)
 
