@@ -61,8 +61,11 @@ class BandPlan:
         """LR pixels that the content of a frame lies off at most."""
         if self.alignment is not None:
             return int(np.abs(self.alignment.pixels).max(initial=0))
-        shifts = [self.scene.frames.shifts, None if self.choice is None else self.choice.shifts]
-        return max(int(np.ceil(np.abs(x).max(initial=0))) for x in (0, *shifts) if x is not None)
+        moved = [self.scene.frames.shifts]
+        if self.choice is not None:
+            moved.append(self.choice.shifts)
+        farthest = (np.abs(shifts).max(initial=0) for shifts in moved if shifts is not None)
+        return int(np.ceil(max(farthest, default=0)))
 
     def on(self, frames: Frames) -> BandPlan:
         """The same plan of other frames of the band, such as a part of them."""
@@ -165,13 +168,17 @@ class _WindowFuser(Fuser):
         fused = []
         for block in blocks:
             image, deviation = self.predict_block(plan, block)
-            frames = plan.scene.frames
+            frames = self.frames_of(plan)
             once = np.flatnonzero(~frames.repeats)
             clear = frames.read_qm(once, (block.rows, block.columns))
             if deviation is None:
                 deviation = np.broadcast_to(np.float32(np.nan), image.shape)
             fused.append(FusedBlock(image, deviation, clear.sum(axis=0, dtype=np.uint16)))
         return fused
+
+    def frames_of(self, plan):
+        """The frames whose clear pixels are counted."""
+        return plan.scene.frames
 
     def predict_block(self, plan, block):
         """Image of a block, and its standard deviations or None."""
@@ -205,14 +212,8 @@ class _BaselineFuser(_WindowFuser):
     def __init__(self, estimator, steps, name):
         super().__init__(estimator, [*steps, _ClearestFiller()], name)
 
-    def fuse(self, plan, band, blocks):
-        frames = plan.scene.frames.others
-        once = np.flatnonzero(~frames.repeats)
-        fused = []
-        for one, block in zip(super().fuse(plan, band, blocks), blocks, strict=True):
-            clear = frames.read_qm(once, (block.rows, block.columns))
-            fused.append(one._replace(n_clear=clear.sum(axis=0, dtype=np.uint16)))
-        return fused
+    def frames_of(self, plan):
+        return plan.scene.frames.others
 
 
 class _ClearestFiller(ClearanceSelector):
