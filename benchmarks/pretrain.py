@@ -3,18 +3,19 @@
 Scenes are simulated in worker processes and never touch the disk. A pool of them is kept in memory
 and renewed as patches are drawn from it: ``--burst`` scenes at once, for which training waits,
 because processes that share the cores with its threads cost it more than that. With ``--burst 0``
-scenes are simulated ahead while training goes on, which suits a GPU. The learning rate falls along
-a cosine over the time that is given, and the weights that count are an exponential mean over the
-last thousand steps.
+each worker has a pool of its own and makes whole batches while training goes on, which suits a GPU:
+one of them takes the batches of about 16 cores. The learning rate falls along a cosine over the
+time that is given, and the weights that count are an exponential mean over the last thousand steps.
 
-Each scene has a sensor of its own, drawn from ``--sensors``. Of scenes that were not resampled the
-net is told the point spread function now and then, as a user would tell it.
+Each scene has a sensor of its own, drawn from ``--sensors``, and half of the scenes have texture on
+the land. Of scenes that were not resampled the net is told the point spread function now and then,
+as a user would tell it.
 
 With ``--weights`` training goes on from weights that there are, such as those that ship; with
-``--body`` from as much of them as fits a net of another scale. The state is saved every few
-minutes; the same command goes on after the process was killed. Every save logs the challenge score
-of validation scenes of each sensor and, where PROBAV_SAMPLES names the folder of sample data, of
-its scenes with real texture. The latter are reported: nothing is chosen by them.
+``--body`` from as much of them as fits a net of another scale or depth. The state is saved every
+few minutes; the same command goes on after the process was killed. Every save logs the challenge
+score of validation scenes of each sensor and, where PROBAV_SAMPLES names the folder of sample data,
+of its scenes with real texture. The latter are reported: nothing is chosen by them.
 
 In the end the standard deviations are calibrated on scenes of the same sensors, and the weights are
 written as safetensors for ``FusionNet.from_pretrained``.
@@ -27,6 +28,7 @@ import os
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from time import monotonic
@@ -34,6 +36,7 @@ from time import monotonic
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from probav_estimators import FusionNet, Sensor, load_scenes, make_scenes, probav_scorer
 from probav_estimators.files import replace_file
@@ -49,21 +52,22 @@ from probav_estimators.training import (
 _BORDER = 3
 _SCENE_SIZE = 96
 
-# Scenes to begin with, and those that are simulated ahead for each worker.
+# Scenes to begin with.
 _FIRST_SCENES = 96
-_AHEAD = 24
 
 # What a net may be trained for, beside the presets: the "plain" sensor, sharper and more blurred.
 _WIDE = "wide"
 SENSORS = ("static", _WIDE, "any", "plain", "proba-v", "sentinel-2", "landsat-8")
 
-# Point spread functions of the sensors "wide" and "any" in LR pixels and of their HR images in HR
-# pixels, how often frames of "any" are on the sensor's own grid, and how often the net is told the
-# point spread function then.
+# Point spread functions of the sensors "wide" and "any" in LR pixels, how often frames of "any" are
+# on the sensor's own grid, and how often the net is told the point spread function then.
 _PSF_SIGMA = (0.05, 0.55)
-_HR_PSF_SIGMA = (0.15, 0.6)
 _NOT_RESAMPLED = 0.3
 _TOLD = 0.3
+
+# How strong the texture of the land is, in a part of the scenes; the others have none.
+_TEXTURE = (0, 0.5)
+_TEXTURED = 0.5
 
 # Weights of cPSNR in dB and of the standard deviation's likelihood.
 _IMAGE_WEIGHT, _UNCERTAINTY_WEIGHT = 0.1, 0.02
@@ -79,8 +83,8 @@ def main():
     torch.manual_seed(options.seed)
     training = _Training(options)
     training.restore()
-    with _endless_scenes(options, training) as source:
-        training.run(source)
+    with _endless_batches(options, training) as batches:
+        training.run(batches)
     print(f"weights: {training.export()}")
 
 
@@ -101,10 +105,10 @@ def _parse():
     add("--lr", type=float, default=8e-4)
     add("--pool", type=int, default=256, help="scenes in memory")
     add("--patches", type=float, default=8, help="that are drawn for each new scene")
-    add("--burst", type=int, default=64, help="scenes that are simulated at once; 0: ahead")
+    add("--burst", type=int, default=64, help="scenes that are simulated at once; 0: all the time")
     add("--workers", type=int, default=os.cpu_count())
     add("--validate", type=int, default=6, help="simulated scenes of each sensor that are scored")
-    add("--calibrate", type=int, default=48, help="scenes for the standard deviations' scale")
+    add("--calibrate", type=int, default=192, help="scenes for the standard deviations' scale")
     add("--save-every", type=float, default=4, metavar="MINUTES")
     add("--seed", type=int, default=1)
     return parser.parse_args()
@@ -122,7 +126,13 @@ def draw_scene(seed, scale, sensors):
     band = ("RED", "NIR")[rng.randint(2)]
     sensor, psf_sigma = draw_sensor(rng, sensors[rng.randint(len(sensors))], scale)
     (scene,) = make_scenes(
-        1, size=_SCENE_SIZE, scale=scale, bands=band, sensor=sensor, random_state=rng
+        1,
+        size=_SCENE_SIZE,
+        scale=scale,
+        bands=band,
+        sensor=sensor,
+        texture=_TEXTURE if rng.uniform() < _TEXTURED else 0,
+        random_state=rng,
     )
     return scene, psf_sigma
 
@@ -142,15 +152,117 @@ def draw_sensor(rng, name, scale):
     psf_sigma = rng.uniform(*_PSF_SIGMA)
     fields = {"psf_sigma": scale * psf_sigma}
     if name == _WIDE:
-        return Sensor.preset(
-            "plain", **fields, noise=(8, 35), hr_psf_sigma=_HR_PSF_SIGMA
-        ), psf_sigma
+        return Sensor.preset("plain", **fields, noise=(8, 35)), psf_sigma
     if rng.uniform() < _NOT_RESAMPLED:
         return Sensor.preset("any", **fields, resampling="none"), psf_sigma
     return Sensor.preset("any", **fields, resampling=("nearest", "bicubic", "area")), None
 
 
-def _begin_worker():
+class _Pool:
+    """Scenes in memory, from which batches of patches are drawn.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    scenes : iterator
+        Over what `simulate` gives.
+    rng : numpy.random.Generator
+    n_pools : int, default=1
+        How many there are in all, each with its part of the scenes.
+    """
+
+    def __init__(self, options, scenes, rng, n_pools=1):
+        self.options, self.scenes, self.rng = options, scenes, rng
+        self.size = max(1, options.pool // n_pools)
+        self.held = [
+            next(scenes) for _ in range(max(1, min(options.pool, _FIRST_SCENES) // n_pools))
+        ]
+
+    def batches(self):
+        """Batches without end; new scenes take the places of old ones as patches are drawn."""
+        owed = 0.0
+        while True:
+            owed += self.options.batch_size / self.options.patches
+            for _ in range(int(owed) if owed >= max(self.options.burst, 1) else 0):
+                owed -= 1
+                self._renew()
+            yield self._draw()
+
+    def _renew(self):
+        if len(self.held) < self.size:
+            self.held.append(next(self.scenes))
+        else:
+            self.held[self.rng.integers(len(self.held))] = next(self.scenes)
+
+    def _draw(self):
+        samples = []
+        for number in self.rng.integers(len(self.held), size=self.options.batch_size):
+            scene, alignment, psf_sigma = self.held[number]
+            dataset = FusionDataset(
+                [scene],
+                with_truth=True,
+                patch_size=self.options.patch_size,
+                augment=True,
+                alignments=[alignment],
+                psf_sigma=psf_sigma if self.rng.random() < _TOLD else None,
+            )
+            samples.append(dataset[SampleRequest(0, int(self.rng.integers(2**63)))])
+        return collate_frames(samples)
+
+
+@contextmanager
+def _endless_batches(options, training):
+    """Iterator over batches; what makes them ends with it."""
+    first, scale = training.step, training.net.scale_
+    # Not forked: this process has threads of torch.
+    context = multiprocessing.get_context("spawn")
+    if options.burst:
+        workers = ProcessPoolExecutor(options.workers, context, initializer=_begin_worker)
+        try:
+            scenes = _scenes_in_bursts(workers, options, first, scale)
+            yield _Pool(options, scenes, np.random.default_rng([options.seed, first])).batches()
+        finally:
+            workers.shutdown(cancel_futures=True)
+    else:
+        yield iter(
+            DataLoader(
+                _BatchesOfWorkers(options, first, scale),
+                batch_size=None,
+                num_workers=options.workers,
+                worker_init_fn=_begin_worker,
+                multiprocessing_context=context,
+                pin_memory=torch.cuda.is_available(),
+            )
+        )
+
+
+def _scenes_in_bursts(workers, options, first, scale):
+    """Scenes that worker processes simulate together, once those before were taken."""
+    waiting, numbers = deque(), count()
+    while True:
+        while len(waiting) < options.burst:
+            seed = [options.seed, first, next(numbers)]
+            waiting.append(workers.submit(simulate, seed, scale, options.sensors))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class _BatchesOfWorkers(IterableDataset):
+    """Batches that each worker process draws from scenes of its own."""
+
+    def __init__(self, options, first, scale):
+        self.options, self.first, self.scale = options, first, scale
+
+    def __iter__(self):
+        worker = get_worker_info()
+        seed = [self.options.seed, self.first, worker.id]
+        scenes = (simulate([*seed, n], self.scale, self.options.sensors) for n in count())
+        return _Pool(
+            self.options, scenes, np.random.default_rng(seed), worker.num_workers
+        ).batches()
+
+
+def _begin_worker(_number=None):
     os.nice(5)
     Thread(target=_end_with_parent, daemon=True).start()
 
@@ -159,32 +271,6 @@ def _end_with_parent():
     """End this process when the one that trains was killed: it cannot say so itself."""
     multiprocessing.parent_process().join()
     os._exit(1)
-
-
-@contextmanager
-def _endless_scenes(options, training):
-    """Iterator over scenes that worker processes simulate ahead."""
-    # Not forked: this process has threads of torch.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(options.workers, context, initializer=_begin_worker)
-
-    def scenes():
-        waiting, number, first_step = deque(), 0, training.step
-        while True:
-            # In bursts nothing is simulated before all that there is was taken.
-            wanted = _AHEAD * options.workers
-            if options.burst:
-                wanted = 0 if waiting else options.burst
-            while len(waiting) < wanted:
-                seed = [options.seed, first_step, number]
-                waiting.append(pool.submit(simulate, seed, training.net.scale_, options.sensors))
-                number += 1
-            yield waiting.popleft().result()
-
-    try:
-        yield scenes()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _net_to_train(options):
@@ -200,10 +286,15 @@ def _net_to_train(options):
 
 @torch.no_grad()
 def take_layers(module, weights):
-    """Take what fits from weights of another net, of other inputs or another scale."""
+    """Take what fits from weights of another net, of other inputs, another scale or depth.
+
+    Blocks that they do not have begin by adding nothing.
+    """
     same_scale = weights.layout["scale"] == module.sensor.scale
     for name, new in module.state_dict().items():
         old = weights.state.get(name)
+        if old is None and ".second." in name:
+            new.zero_()
         if old is None or old.shape[:1] != new.shape[:1]:
             continue
         if name.endswith("enter.weight"):
@@ -288,20 +379,10 @@ class _Training:
 
     # Training
 
-    def run(self, source):
-        rng = np.random.default_rng([self.options.seed, self.step])
-        pool = [next(source) for _ in range(min(self.options.pool, _FIRST_SCENES))]
-        new_for_each_step = self.options.batch_size / self.options.patches
-        owed, last, saved = 0.0, monotonic(), self.seconds
+    def run(self, batches):
+        last, saved = monotonic(), self.seconds
         while self.seconds < 60 * self.options.minutes:
-            owed += new_for_each_step
-            for _ in range(int(owed) if owed >= max(self.options.burst, 1) else 0):
-                owed -= 1
-                if len(pool) < self.options.pool:
-                    pool.append(next(source))
-                else:
-                    pool[rng.integers(len(pool))] = next(source)
-            self.losses.append(self._train_step(self._draw_batch(pool, rng)))
+            self.losses.append(self._train_step(next(batches)))
             now = monotonic()
             self.seconds, last = self.seconds + now - last, now
             if self.seconds - saved > 60 * self.options.save_every:
@@ -309,21 +390,6 @@ class _Training:
                 saved, last = self.seconds, monotonic()
         if self.losses:
             self.save()
-
-    def _draw_batch(self, pool, rng):
-        samples = []
-        for number in rng.integers(len(pool), size=self.options.batch_size):
-            scene, alignment, psf_sigma = pool[number]
-            dataset = FusionDataset(
-                [scene],
-                with_truth=True,
-                patch_size=self.options.patch_size,
-                augment=True,
-                alignments=[alignment],
-                psf_sigma=psf_sigma if rng.random() < _TOLD else None,
-            )
-            samples.append(dataset[SampleRequest(0, int(rng.integers(2**63)))])
-        return collate_frames(samples)
 
     def _train_step(self, batch):
         for group in self.optimizer.param_groups:

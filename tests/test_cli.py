@@ -140,6 +140,7 @@ class TestSimulate:
             (("--n-scenes", 0), "n_scenes must be an integer of at least 1"),
             (("--scale", 1), "scale"),
             (("--sensor", "spot"), "spot"),
+            (("--texture", -1), "texture"),
             (("--n-frames", 3), "--n-frames"),
             (("--split", "../other"), "cannot name a folder"),
         ],

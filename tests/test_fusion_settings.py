@@ -78,7 +78,7 @@ class TestReference:
     def test_scenes_that_do_not_change_hardly_do(self, net, scenes):
         plain = -probav_scorer(net, scenes)
         shown = -probav_scorer(with_params(net, reference="clearest"), scenes)
-        assert shown == pytest.approx(plain, abs=0.01)
+        assert shown == pytest.approx(plain, abs=0.015)
 
     def test_every_part_of_an_ensemble_has_the_frame(self, net, changing):
         ensemble = with_params(net, reference=1, n_augment=10)

@@ -127,6 +127,18 @@ def test_layers_of_fewer_inputs_are_taken(tmp_path):
         np.testing.assert_array_equal(value, expected, err_msg=name)
 
 
+def test_blocks_that_a_deeper_net_has_more_begin_by_adding_nothing(tmp_path):
+    given = FusionNet(scale=3, width=4, depth=1, random_state=0).initialize()
+    given.save_pretrained(tmp_path / "given")
+    deeper = FusionNet(scale=3, width=4, depth=3, random_state=1).initialize()
+    take_layers(deeper.module_, load_weights(tmp_path / "given"))
+    scenes = make_scenes(1, size=16, n_frames=3, random_state=0)
+    for ours, theirs in zip(
+        deeper.predict(scenes, return_std=True), given.predict(scenes, return_std=True), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_every_sensor_can_be_simulated():
     for name in SENSORS:
         scene, alignment, psf_sigma = simulate([1, 2], 3, [name])

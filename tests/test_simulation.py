@@ -298,11 +298,40 @@ def test_simulation_raises_no_warnings():
         ({"n_frames": 0}, "n_frames"),
         ({"n_frames": (5, 3)}, "n_frames"),
         ({"n_frames": 2.5}, "n_frames"),
+        ({"texture": -0.1}, "texture"),
+        ({"texture": (0.3, 0.1)}, "texture"),
+        ({"texture": 2}, "texture"),
+        ({"texture": "rough"}, "texture"),
     ],
 )
 def test_bad_arguments_are_named(options, name):
     with pytest.raises(ValueError, match=name):
         simulate(0, **options)
+
+
+@pytest.mark.parametrize("sensor", ["static", "any"])
+def test_texture_lies_over_the_same_land(sensor):
+    options = {"size": 48, "n_frames": 3, "sensor": sensor}
+    plain, again = simulate(4, **options), simulate(4, texture=0, **options)
+    textured = [simulate(4, texture=strength, **options) for strength in (0.05, 0.5)]
+    np.testing.assert_array_equal(plain.hr, again.hr)
+    for scene in textured:
+        np.testing.assert_array_equal(scene.qm, plain.qm)
+        np.testing.assert_array_equal(scene.true_shifts, plain.true_shifts)
+    differences = [np.std(scene.hr - plain.hr.astype(float)) for scene in textured]
+    assert 0 < 5 * differences[0] < differences[1]
+    # A layer deviates by half of the radiance at most.
+    assert differences[1] < plain.hr.mean()
+
+
+def test_strength_of_the_texture_is_drawn_from_a_range():
+    def detail(seed):
+        scene = simulate(seed, size=32, n_frames=1, texture=(0, 0.6))
+        plain = simulate(seed, size=32, n_frames=1)
+        return np.std(scene.hr - plain.hr.astype(float)) / plain.hr.mean()
+
+    details = [detail(seed) for seed in range(8)]
+    assert max(details) > 4 * min(details)
 
 
 def test_wider_point_spread_function_is_smoother():

@@ -45,6 +45,13 @@ _SENSORS = ["static", "any", "plain", "proba-v", "sentinel-2", "landsat-8"]
     help="static: no resampling, land hardly changes. any: a wide range, for training.",
 )
 @click.option(
+    "--texture",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Grain, clumps and creases over the land, relative to the radiance: 0.2 is much.",
+)
+@click.option(
     "--bands",
     metavar="RED,NIR",
     default="RED,NIR",
@@ -65,6 +72,7 @@ def simulate(
     scale: int,
     n_frames: tuple[int, int],
     sensor: str,
+    texture: float,
     bands: str,
     split: str,
     seed: int,
@@ -89,6 +97,7 @@ def simulate(
             n_frames=n_frames,
             bands=[band.strip() for band in bands.split(",")],
             sensor=sensor,
+            texture=texture,
             random_state=seed,
             n_jobs=jobs,
         )

@@ -23,6 +23,7 @@ def make_scenes(
     n_frames: int | tuple[int, int] = (9, 30),
     bands: Sequence[str] = ("RED", "NIR"),
     sensor: Sensor | str | None = None,
+    texture: float | tuple[float, float] = 0.0,
     random_state: int | np.random.RandomState | None = None,
     n_jobs: int | None = None,
 ) -> list[Scene]:
@@ -47,6 +48,10 @@ def make_scenes(
         None or "static": a sensor that does not resample, over land that hardly changes. Or
         "plain", "proba-v", "sentinel-2", "landsat-8" (see `Sensor.preset`), "any" (a wide range,
         for training) or a `Sensor` of your own.
+    texture : float or (float, float), default=0
+        How much grain, clumps, specks and creases of random size lie over the land: the greatest
+        standard deviation of a layer relative to the radiance, at most 1, or a range to draw it
+        from for each scene. For training: real land has more than the simulator can draw.
     random_state : int, RandomState instance or None, default=None
         The first n scenes of a larger call with the same int are the same scenes.
     n_jobs : int, default=None
@@ -90,6 +95,7 @@ def make_scenes(
             scale=scale,
             n_frames=n_frames,
             sensor=sensor,
+            texture=texture,
         )
         for number, seed in enumerate(seeds)
     )

@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import nn
-from torch.nn.functional import conv2d, conv_transpose2d, pad
+from torch.nn.functional import conv2d, conv_transpose2d, fold, pad, unfold
 
 __all__ = ["SensorModel"]
 
@@ -71,18 +71,40 @@ class SensorModel(nn.Module):
 
     def see(self, image: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
         """Frames of an image: (n, s * s, h, w) to (n, t, h, w)."""
-        n, t = kernels.shape[:2]
         padded = pad(image, (_REACH,) * 4, mode="replicate")
+        if padded.is_cuda:
+            return _see_by_product(padded, kernels)
+        n, t = kernels.shape[:2]
         frames = conv2d(padded.flatten(0, 1)[None], kernels.flatten(0, 1), groups=n)
         return frames.unflatten(1, (n, t))[0]
 
     def back_project(self, frames: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
         """The adjoint of `see`, without the repeated edge: (n, t, h, w) to (n, s * s, h, w)."""
+        if frames.is_cuda:
+            return _back_project_by_product(frames, kernels)
         n = len(kernels)
         image = conv_transpose2d(
             frames.flatten(0, 1)[None], kernels.flatten(0, 1), padding=_REACH, groups=n
         )
         return image.unflatten(1, (n, -1))[0]
+
+
+# On CUDA products of matrices take less time than convolutions with kernels of each sample's own,
+# and are computed in full float32.
+
+
+def _see_by_product(padded, kernels):
+    n_taps = kernels.shape[-1]
+    height, width = (length - n_taps + 1 for length in padded.shape[-2:])
+    frames = kernels.flatten(2) @ unfold(padded, n_taps)
+    return frames.unflatten(2, (height, width))
+
+
+def _back_project_by_product(frames, kernels):
+    n_taps = kernels.shape[-1]
+    size = [length + n_taps - 1 for length in frames.shape[-2:]]
+    image = fold(kernels.flatten(2).mT @ frames.flatten(2), size, n_taps)
+    return image[..., _REACH:-_REACH, _REACH:-_REACH]
 
 
 def _cumulative_response(x, sigma, pixel):

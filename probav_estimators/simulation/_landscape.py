@@ -94,7 +94,7 @@ class Land:
         return self.states[1] - self.states[0]
 
 
-def draw_landscape(rng, shape, band):
+def draw_landscape(rng, shape, band, texture=0.0):
     """The ground of one scene.
 
     Parameters
@@ -103,19 +103,21 @@ def draw_landscape(rng, shape, band):
     shape : (int, int)
         Cells.
     band : str
+    texture : float, default=0
+        See `add_texture`.
 
     Returns
     -------
     ndarray of shape `shape`, float32
         Radiance on the 14-bit scale.
     """
-    return draw_land(rng, shape, band).states[0]
+    return draw_land(rng, shape, band, texture=texture).states[0]
 
 
-def draw_land(rng, shape, band, season=None):
+def draw_land(rng, shape, band, season=None, texture=0.0):
     """The ground of one scene and what becomes of it; see `draw_landscape` and `Land`.
 
-    The first state does not depend on `season`.
+    The first state does not depend on `season`, and what lies below the texture not on `texture`.
     """
     palette = Palette.draw(rng, band)
     humid = rng.uniform()
@@ -136,7 +138,47 @@ def draw_land(rng, shape, band, season=None):
         if rng.uniform() < probability:
             paint(rng, land, palette)
     _through_the_air(rng, land)
+    if texture:
+        # With numbers of its own, so that the stream is what it is without.
+        add_texture(rng.spawn(1)[0], land, texture)
     return land
+
+
+def add_texture(rng, land, strength):
+    """Grain, clumps, specks and creases of every size, which the painters do not know.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    land : Land
+        Is changed in place.
+    strength : float
+        Greatest standard deviation of a layer relative to the radiance; there are one to three.
+    """
+    for _ in range(rng.integers(1, 4)):
+        layer = fractal_field(
+            rng,
+            land.shape,
+            rng.uniform(0.6, 3.2),
+            outer=CELLS * np.exp(rng.uniform(np.log(3), np.log(200))),
+            stretch=rng.lognormal(0, 0.5),
+            angle=rng.uniform(0, np.pi),
+        )
+        layer = standardize(_TEXTURES[rng.integers(len(_TEXTURES))](layer))
+        layer *= np.float32(strength * rng.uniform() ** 1.5) * _extent(rng, land.shape)
+        land.states *= np.maximum(1 + layer, np.float32(0.25))
+
+
+# What becomes of a Gaussian field: grain, clumps with soft and with sharp edges, bright and dark
+# specks, creases.
+_TEXTURES = (
+    lambda field: field,
+    lambda field: np.tanh(2 * field),
+    lambda field: np.tanh(8 * field - 3),
+    lambda field: np.exp(field),
+    lambda field: -np.exp(field),
+    lambda field: -np.abs(field),
+)
 
 
 def _through_the_air(rng, land):

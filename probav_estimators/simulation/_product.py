@@ -26,7 +26,7 @@ _GREATEST_SHIFT = 2.5
 _DISTORTION_KNOTS = (5, 5)
 
 
-def see_product(rng, shape, scale, t, band, sensor):
+def see_product(rng, shape, scale, t, band, sensor, texture=0.0):
     """One scene seen by a `Sensor`; see `simulate_scene`.
 
     What the streams of random numbers are used for does not depend on the sensor: different sensors
@@ -37,6 +37,7 @@ def see_product(rng, shape, scale, t, band, sensor):
     lr, qm, hr, sm, true_shifts
         As in `SimulatedScene`.
     """
+    (of_texture,) = rng.spawn(1)
     streams = [np.random.default_rng(seed) for seed in rng.integers(0, 2**63, 7)]
     of_scene, of_land, of_season, of_passes, of_sky, of_detector, of_truth = streams
     look = _Look.draw(of_scene, sensor)
@@ -44,7 +45,8 @@ def see_product(rng, shape, scale, t, band, sensor):
     margin = _MARGIN * pixel
     season = _draw_season(of_season, sensor)
     drift = SlowChange(of_season)
-    land = draw_land(of_land, tuple(pixel * n + 2 * margin for n in shape), band, season)
+    cells = tuple(pixel * n + 2 * margin for n in shape)
+    land = draw_land(of_land, cells, band, season, draw(of_texture, texture))
     ground = ChangingGround(land)
     passes = [_Pass.draw(of_passes, sensor, look, shape) for _ in range(t)]
     days = np.sort(of_passes.uniform(0, DAYS, t))

@@ -12,7 +12,7 @@ from ._landscape import CELLS, draw_landscape
 from ._product import MIN_CLEAR, see_product
 from ._season import DAYS, SlowChange
 from ._sensor import digitize, sample_ground
-from ._settings import Sensor, sensor_of
+from ._settings import Sensor, checked_range, draw, sensor_of
 from ._truth import see_truth
 
 
@@ -49,6 +49,7 @@ def simulate_scene(
     band: str = "RED",
     psf_sigma: tuple[float, float] | None = None,
     sensor: Sensor | str | None = None,
+    texture: float | tuple[float, float] = 0.0,
 ) -> SimulatedScene:
     """Simulate one scene by the rules of the PROBA-V super-resolution data set.
 
@@ -76,6 +77,10 @@ def simulate_scene(
         None or "static": as described above. Else a preset or a `Sensor`, whose frames can be
         resampled, distorted, striped and badly masked, of a land that changes. The same state of
         `rng` gives the same land, skies and days to all of these.
+    texture : float or (float, float), default=0
+        How much grain, clumps, specks and creases of random size lie over the land: the greatest
+        standard deviation of a layer relative to the radiance, at most 1, or a range to draw it
+        from. It is an assumption, for training: real land has more than the simulator can draw.
 
     Returns
     -------
@@ -84,7 +89,8 @@ def simulate_scene(
     Raises
     ------
     ValueError
-        If `size`, `scale`, `n_frames` or `psf_sigma` is out of range or `sensor` is unknown.
+        If `size`, `scale`, `n_frames`, `psf_sigma` or `texture` is out of range or `sensor` is
+        unknown.
 
     Notes
     -----
@@ -110,24 +116,27 @@ def simulate_scene(
     if int(scale) != scale or scale < 2:
         raise ValueError(f"scale must be an integer of at least 2, got {scale!r}")
     scale = int(scale)
+    texture = checked_range("texture", texture, 0.0, 1.0, "parts of the radiance")
     t = int(rng.integers(fewest, most + 1))
 
     seen_by = sensor_of(sensor, scale)
     if seen_by is None:
         psf_sigma = _check_psf((0.9, 1.5) if psf_sigma is None else psf_sigma)
-        return SimulatedScene(*_see_static(rng, frame_shape, scale, t, band, psf_sigma))
+        return SimulatedScene(*_see_static(rng, frame_shape, scale, t, band, psf_sigma, texture))
     if psf_sigma is not None:
         seen_by = replace(seen_by, psf_sigma=psf_sigma)
-    return SimulatedScene(*see_product(rng, frame_shape, scale, t, band, seen_by))
+    return SimulatedScene(*see_product(rng, frame_shape, scale, t, band, seen_by, texture))
 
 
-def _see_static(rng, shape, scale, t, band, psf_sigma):
+def _see_static(rng, shape, scale, t, band, psf_sigma, texture):
     """One scene of land that hardly changes, on grids that are not resampled."""
     hr_shape = tuple(scale * n for n in shape)
     # 1.6 HR pixels where the scale is 3, and the same part of an LR pixel at any other scale.
     true_shifts = rng.normal(0, 1.6 / 3, (t, 2)).clip(-2.5, 2.5).astype(np.float32)
     margin = CELLS * (int(np.ceil(2.5 * scale)) + 6)
-    ground = draw_landscape(rng, tuple(CELLS * n + 2 * margin for n in hr_shape), band)
+    (of_texture,) = rng.spawn(1)
+    cells = tuple(CELLS * n + 2 * margin for n in hr_shape)
+    ground = draw_landscape(rng, cells, band, draw(of_texture, texture))
     blur, noise = rng.uniform(*psf_sigma), rng.uniform(12, 35)
     drift = SlowChange(rng)
 

@@ -11,7 +11,7 @@ import numpy as np
 from ._raw_grid import RESAMPLINGS
 from ._sensor import MAX_VALUE
 
-__all__ = ["PRESETS", "Sensor", "sensor_of"]
+__all__ = ["PRESETS", "Sensor", "checked_range", "sensor_of"]
 
 # Least value, greatest value and unit of each field that is a number or a range.
 _LIMITS = {
@@ -181,7 +181,7 @@ class Sensor:
 
     def __post_init__(self):
         for name, limits in _LIMITS.items():
-            object.__setattr__(self, name, _checked_range(name, getattr(self, name), *limits))
+            object.__setattr__(self, name, checked_range(name, getattr(self, name), *limits))
         object.__setattr__(self, "resampling", _checked_resampling(self.resampling))
 
     def __repr__(self):
@@ -359,7 +359,10 @@ def sensor_of(sensor: Sensor | str | None, scale: int) -> Sensor | None:
     return Sensor.preset(sensor, scale=scale)
 
 
-def _checked_range(name, value, least, greatest, unit):
+def checked_range(
+    name: str, value: Any, least: float, greatest: float, unit: str
+) -> float | tuple[float, float]:
+    """A number or a pair (least, greatest) as given, once it is known to lie within limits."""
     values = value if _is_pair(value) else (value,)
     numbers = [_plain_number(number) for number in values]
     if None in numbers or (name == "bits" and _fractional(numbers)):
