@@ -123,7 +123,7 @@ CASES = {
     ),
     "scales": (
         lambda: scales.benchmark(minutes=0.01, n_scenes=2, n_training=3, size=32),
-        [[SCORE]],
+        [[SCORE], *[[SCORE, PERCENT, PERCENT]] * 5] * 2,
     ),
     "realism": (
         lambda: realism.benchmark(n_scenes=2, size=32),
