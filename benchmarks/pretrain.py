@@ -3,9 +3,9 @@
 Scenes are simulated in worker processes and never touch the disk. A pool of them is kept in memory
 and renewed as patches are drawn from it: ``--burst`` scenes at once, for which training waits,
 because processes that share the cores with its threads cost it more than that. With ``--burst 0``
-each worker has a pool of its own and makes whole batches while training goes on, which suits a GPU:
-one of them takes the batches of about 16 cores. The learning rate falls along a cosine over the
-time that is given, and the weights that count are an exponential mean over the last thousand steps.
+each worker has a pool of its own and makes whole batches while training goes on, which suits a GPU.
+The learning rate falls along a cosine over the time that is given, and the weights that count are
+an exponential mean over the last thousand steps.
 
 Each scene has a sensor of its own, drawn from ``--sensors``, and half of the scenes have texture on
 the land. Of scenes that were not resampled the net is told the point spread function now and then,

@@ -1,6 +1,7 @@
 """FusionNet: what must not change its result, what it must refuse, and that it learns."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
+import probav_estimators
 from probav_estimators import (
     ClearanceSelector,
     FrameRegistrar,
@@ -231,7 +233,10 @@ class TestQuality:
         assert averaged < plain + 0.001
 
     def test_weights_ship_small(self):
-        assert "simulated-x3" in shipped_weights()
+        files = Path(probav_estimators.__file__).parent.glob("weights/*.safetensors")
+        sizes = {file.stem: file.stat().st_size for file in files}
+        assert sorted(sizes) == sorted(shipped_weights())
+        assert sum(sizes.values()) <= 8 * 2**20
         assert sum(p.numel() for p in FusionNet.from_pretrained().module_.parameters()) < 2e6
 
 

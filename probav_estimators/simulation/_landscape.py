@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._noise import fractal_field, smooth_field, soft_threshold, standardize
+from ._settings import draw
 from ._shapes import (
     Frame,
     corners_of,
@@ -103,8 +104,8 @@ def draw_landscape(rng, shape, band, texture=0.0):
     shape : (int, int)
         Cells.
     band : str
-    texture : float, default=0
-        See `add_texture`.
+    texture : float or (float, float), default=0
+        Strength of `add_texture`, or a range to draw it from.
 
     Returns
     -------
@@ -138,9 +139,11 @@ def draw_land(rng, shape, band, season=None, texture=0.0):
         if rng.uniform() < probability:
             paint(rng, land, palette)
     _through_the_air(rng, land)
-    if texture:
-        # With numbers of its own, so that the stream is what it is without.
-        add_texture(rng.spawn(1)[0], land, texture)
+    # With numbers of its own, so that the stream is what it is without.
+    (of_texture,) = rng.spawn(1)
+    strength = draw(of_texture, texture)
+    if strength:
+        add_texture(of_texture, land, strength)
     return land
 
 

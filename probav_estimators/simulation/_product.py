@@ -37,7 +37,6 @@ def see_product(rng, shape, scale, t, band, sensor, texture=0.0):
     lr, qm, hr, sm, true_shifts
         As in `SimulatedScene`.
     """
-    (of_texture,) = rng.spawn(1)
     streams = [np.random.default_rng(seed) for seed in rng.integers(0, 2**63, 7)]
     of_scene, of_land, of_season, of_passes, of_sky, of_detector, of_truth = streams
     look = _Look.draw(of_scene, sensor)
@@ -46,7 +45,7 @@ def see_product(rng, shape, scale, t, band, sensor, texture=0.0):
     season = _draw_season(of_season, sensor)
     drift = SlowChange(of_season)
     cells = tuple(pixel * n + 2 * margin for n in shape)
-    land = draw_land(of_land, cells, band, season, draw(of_texture, texture))
+    land = draw_land(of_land, cells, band, season, texture)
     ground = ChangingGround(land)
     passes = [_Pass.draw(of_passes, sensor, look, shape) for _ in range(t)]
     days = np.sort(of_passes.uniform(0, DAYS, t))

@@ -12,7 +12,7 @@ from ._landscape import CELLS, draw_landscape
 from ._product import MIN_CLEAR, see_product
 from ._season import DAYS, SlowChange
 from ._sensor import digitize, sample_ground
-from ._settings import Sensor, checked_range, draw, sensor_of
+from ._settings import Sensor, checked_range, sensor_of
 from ._truth import see_truth
 
 
@@ -134,9 +134,8 @@ def _see_static(rng, shape, scale, t, band, psf_sigma, texture):
     # 1.6 HR pixels where the scale is 3, and the same part of an LR pixel at any other scale.
     true_shifts = rng.normal(0, 1.6 / 3, (t, 2)).clip(-2.5, 2.5).astype(np.float32)
     margin = CELLS * (int(np.ceil(2.5 * scale)) + 6)
-    (of_texture,) = rng.spawn(1)
     cells = tuple(CELLS * n + 2 * margin for n in hr_shape)
-    ground = draw_landscape(rng, cells, band, draw(of_texture, texture))
+    ground = draw_landscape(rng, cells, band, texture)
     blur, noise = rng.uniform(*psf_sigma), rng.uniform(12, 35)
     drift = SlowChange(rng)
 
