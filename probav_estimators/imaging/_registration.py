@@ -35,6 +35,12 @@ _PIXELS_PER_SAMPLE = 4 * np.pi * _FINE_SIGMA**2
 _MAX_ERROR = 0.3
 _MIN_CORRELATION = 0.3
 
+# So is one that frames of two other places would have with at least this probability.
+_FALSE_ALARMS = 1e-5
+
+# Frames that are tried as the one that others are placed against, if most don't agree with it.
+_MAX_STARTS = 8
+
 
 class Registration(NamedTuple):
     """Where frames lie.
@@ -94,20 +100,17 @@ def register_frames(
     """
     clearance = qm.sum(axis=(1, 2))
     images, trusted = _band_pass(lr, qm)
-    start = _canonical_reference(images, trusted, clearance)
-    shifts = _whole_pixel_shifts(images, trusted, start, max_shift)
-    placed = np.ones(len(lr), bool)
-    template, template_weight = images[start], trusted[start].astype(np.float32)
-    for number in range(_N_PASSES):
-        for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
-            if number or i != start:
-                shifts[i], placed[i] = _refine(
-                    image, clear, template, template_weight, shifts[i], max_shift
-                )
+    shifts, placed = _place_by_agreement(images, trusted, clearance, max_shift)
+    for _ in range(_N_PASSES - 1):
         if not placed.any():
             break
-        if number < _N_PASSES - 1:
-            template, template_weight = _mean_of_placed(images, trusted, shifts, placed)
+        template, weight = _mean_of_placed(images, trusted, shifts, placed)
+        _look_again(images, trusted, template, weight, shifts, placed, max_shift)
+        centre = np.median(shifts[placed], axis=0)
+        for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
+            shifts[i], placed[i] = _refine(
+                image, clear, template, weight, shifts[i], max_shift, centre
+            )
     placed &= trusted.any(axis=(1, 2))
     reference = int(np.argmax(np.where(placed, clearance, -1)))
     shifts = np.where(placed[:, None], shifts - shifts[reference], 0)
@@ -139,46 +142,79 @@ def _smooth(image):
     return ndimage.gaussian_filter(image, _FINE_SIGMA, mode="nearest", truncate=3)
 
 
-def _canonical_reference(images, trusted, clearance):
-    """One of the clearest frames: which one does not depend on their order."""
+def _place_by_agreement(images, trusted, clearance, max_shift):
+    """Shifts against a frame that most others agree with, and which frames do."""
+    most = None
+    enough = trusted.any(axis=(1, 2)).sum() / 2
+    for start in _clearest_first(images, trusted, clearance)[:_MAX_STARTS]:
+        template, weight = images[start], trusted[start].astype(np.float32)
+        shifts = _whole_pixel_shifts(images, trusted, template, weight, max_shift)
+        shifts[start] = 0
+        placed = np.ones(len(images), bool)
+        for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
+            if i != start:
+                shifts[i], placed[i] = _refine(
+                    image, clear, template, weight, shifts[i], max_shift
+                )
+        if most is None or placed.sum() > most[1].sum():
+            most = shifts, placed
+        if placed.sum() >= enough:
+            break
+    return most
+
+
+def _clearest_first(images, trusted, clearance):
+    """Numbers of the frames; which comes first does not depend on their order."""
     content = np.abs(images * trusted).sum(axis=(1, 2), dtype=np.float64)
-    return int(np.lexsort((content, trusted.sum(axis=(1, 2)), clearance))[-1])
+    return np.lexsort((content, trusted.sum(axis=(1, 2)), clearance))[::-1]
 
 
-def _whole_pixel_shifts(images, trusted, start, max_shift):
-    """Shift of the greatest masked correlation with one frame, to a fraction of a pixel."""
+def _whole_pixel_shifts(images, trusted, template, template_weight, max_shift):
+    """Most credible shift against a template, by masked correlation, to a fraction of a pixel."""
     reach = int(np.ceil(max_shift))
     shape = [fft.next_fast_len(n + reach, real=True) for n in images.shape[1:]]
+    moves = np.arange(-reach, reach + 1)
+    false_alarms = _log_false_alarms(np.hypot(moves[:, None], moves))
 
     def transform(stack):
         return fft.rfft2(stack, shape)
 
     def correlate(a, b):
         full = fft.irfft2(a * b, shape)
-        rows, columns = (np.arange(-reach, reach + 1) % n for n in shape)
+        rows, columns = (moves % n for n in shape)
         return full[rows[:, None], columns]
 
     images = images * trusted
-    weight = trusted[start].astype(np.float32)
-    conjugates = [np.conj(transform(x)) for x in (images[start], np.square(images[start]), weight)]
+    weight = (template_weight > 0).astype(np.float32)
+    template = template * weight
+    conjugates = [np.conj(transform(x)) for x in (template, np.square(template), weight)]
     shifts = np.zeros((len(images), 2))
     least_overlap = 0.25 * weight.size
     for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
-        if i == start:
-            continue
         seen = clear.astype(np.float32)
         value, square, seen = (transform(x) for x in (image, np.square(image), seen))
         overlap = correlate(seen, conjugates[2])
         energies = correlate(square, conjugates[2]) * correlate(seen, conjugates[1])
         correlation = correlate(value, conjugates[0]) / np.sqrt(np.maximum(energies, 1e-6))
-        correlation[overlap < min(least_overlap, 0.9 * overlap.max())] = -1
-        shifts[i] = _peak(correlation) - reach
+        evidence = _evidence(overlap, correlation.clip(0, 0.9999) ** 2) - false_alarms
+        evidence[overlap < min(least_overlap, 0.9 * overlap.max())] = -np.inf
+        shifts[i] = _peak(evidence, correlation) - reach
     return shifts
 
 
-def _peak(correlation):
-    """Place of the maximum, by a parabola along each axis."""
-    place = np.array(np.unravel_index(correlation.argmax(), correlation.shape))
+def _evidence(n_pixels, explained):
+    """Logarithm of how much more probable two frames are if they see one place."""
+    return -0.5 * n_pixels / _PIXELS_PER_SAMPLE * np.log1p(-explained)
+
+
+def _log_false_alarms(distance):
+    """Logarithm of the number of places at most that far away, in LR pixels."""
+    return np.log1p((distance / (2 * _FINE_SIGMA)) ** 2)
+
+
+def _peak(evidence, correlation):
+    """Place of most evidence, by a parabola through the correlation along each axis."""
+    place = np.array(np.unravel_index(evidence.argmax(), evidence.shape))
     fine = place.astype(float)
     for axis in range(2):
         if 0 < place[axis] < correlation.shape[axis] - 1:
@@ -190,7 +226,16 @@ def _peak(correlation):
     return fine
 
 
-def _refine(image, clear, template, template_weight, shift, max_shift):
+def _look_again(images, trusted, template, weight, shifts, placed, max_shift):
+    """Shifts to begin with, for frames that are not placed, against the mean of those that are."""
+    if not placed.all():
+        lost = ~placed
+        shifts[lost] = _whole_pixel_shifts(
+            images[lost], trusted[lost], template, weight, max_shift
+        )
+
+
+def _refine(image, clear, template, template_weight, shift, max_shift, centre=(0, 0)):
     """Gauss-Newton from `shift`: the shift, and whether it can be relied on."""
     place = np.array(shift, np.float64)
     gain, offset, scatter = 1.0, 0.0, np.inf
@@ -211,9 +256,15 @@ def _refine(image, clear, template, template_weight, shift, max_shift):
             return shift, False
         if np.abs(move).max() < _MIN_STEP and np.isfinite(scatter):
             break
-    explained = max(0.0, 1 - fit[1] / max(fit[2], 1e-12))
+    explained = min(max(0.0, 1 - fit[1] / max(fit[2], 1e-12)), 0.9999)
     error = np.sqrt(_PIXELS_PER_SAMPLE * fit[1] / fit[0] * np.linalg.pinv(normal)[:2, :2].trace())
-    reliable = gain > 0 and np.sqrt(explained) > _MIN_CORRELATION and error < _MAX_ERROR
+    by_chance = _log_false_alarms(np.hypot(*(place - centre))) - _evidence(fit[0], explained)
+    reliable = (
+        gain > 0
+        and np.sqrt(explained) > _MIN_CORRELATION
+        and error < _MAX_ERROR
+        and by_chance < np.log(_FALSE_ALARMS)
+    )
     return (place, True) if reliable else (shift, False)
 
 
