@@ -1,7 +1,9 @@
-"""Scores of images, and how their standard deviations fit their errors."""
+"""Scores of images, how their standard deviations fit their errors, and where they lie."""
 
 import numpy as np
+from scipy import ndimage
 
+from probav_estimators.scenes import align_scene
 from probav_estimators.scoring import scene_score, standardized_errors
 
 
@@ -15,3 +17,14 @@ def coverage(images, deviations, scenes):
     triples = zip(images, deviations, scenes, strict=True)
     errors = np.abs(np.concatenate([standardized_errors(*triple) for triple in triples]))
     return [float(np.mean(errors < limit)) for limit in (1, 2)]
+
+
+def move_to_truth(image, scene, order=5):
+    """The image of a simulated scene, moved to where its truth is, which the simulator knows.
+
+    By a spline of that order.
+    """
+    alignment = align_scene(scene)
+    # In LR pixels; some frames may be placed wrongly.
+    apart = np.median(scene.frames.true_shifts[alignment.index] - alignment.shifts, axis=0)
+    return ndimage.shift(image, -scene.scale * apart, order=order, mode="nearest")

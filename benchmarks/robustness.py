@@ -26,7 +26,7 @@ from probav_estimators import (
 )
 
 from ._measure import Figure
-from ._scores import coverage, mean_score
+from ._scores import coverage, mean_score, move_to_truth
 from ._series import sentinel2_scenes
 
 _WEIGHTS = "simulated-x3"
@@ -59,8 +59,12 @@ _DATES = {"plain box pixels": (0, 0.940), "blurred by 1.2 HR pixels first": (1.2
 
 _SAMPLES = {"real_texture": 0.890, "real_series": 0.940}
 
-# How much more the score may be with fewer frames or pixels.
-_FEWER_FRAMES, _FEWER_PIXELS = 0.02, 0.01
+# How much more the score may be with fewer frames or pixels, or with frames of another place.
+_FEWER_FRAMES, _FEWER_PIXELS, _STRANGE_FRAMES = 0.02, 0.01, 0.01
+_N_STRANGE = 10
+
+# The sensor whose images are also scored where their truths are.
+_PLACED = "PSF of 0.8"
 
 
 def benchmark(n_scenes=16, size=128, n_epochs=40):
@@ -82,7 +86,10 @@ def benchmark(n_scenes=16, size=128, n_epochs=40):
     table = _Table(size, n_epochs)
     for name, (fields, goal) in _SENSORS.items():
         sensor = Sensor.preset("plain", **fields)
-        yield table.row(name, _scenes_of(sensor, n_scenes, size), goal)
+        scenes = _scenes_of(sensor, n_scenes, size)
+        yield table.row(name, scenes, goal)
+        if name == _PLACED:
+            yield table.row(f"{name}, images moved to their truths", scenes, goal, placed=True)
     for name in _PRESETS:
         yield table.row(f"preset {name!r}", _scenes_of(name, n_scenes, size), None)
     scenes = make_scenes(n_scenes, size=size, n_frames=24, random_state=12, n_jobs=-1)
@@ -91,6 +98,9 @@ def benchmark(n_scenes=16, size=128, n_epochs=40):
     first_nine = [_changed(scene, scene.lr[:9], scene.qm[:9]) for scene in scenes]
     yield table.row("9 of these frames", first_nine, full + _FEWER_FRAMES)
     yield table.row("the clearest of these frames alone", map(_clearest_alone, scenes), None)
+    mixed = [_with_frames_of(*pair) for pair in zip(scenes, scenes[1:] + scenes[:1], strict=True)]
+    name = f"these frames and {_N_STRANGE} of another place, clear by their maps"
+    yield table.row(name, mixed, full + _STRANGE_FRAMES)
     rng = np.random.default_rng(0)
     for kind, pierce in (("single pixels", _hide_pixels), ("squares of 12", _hide_squares)):
         hidden = [_changed(scene, scene.lr, pierce(scene.qm, rng)) for scene in scenes]
@@ -115,10 +125,18 @@ class _Table:
         self.net = FusionNet.from_pretrained(_WEIGHTS, verbose=0)
         self.srcnn = _fit_srcnn(size, n_epochs)
 
-    def row(self, name, scenes, goal):
-        """Figure of the scenes; without a goal FusionNet is to be ahead of the others."""
+    def row(self, name, scenes, goal, placed=False):
+        """Figure of the scenes; without a goal FusionNet is to be ahead of the others.
+
+        If FusionNet's images are to be `placed`, they are moved to where their truths are.
+        """
         scenes = list(scenes)
         images, deviations = self.net.predict(scenes, return_std=True)
+        if placed:
+            pairs = zip(images, scenes, strict=True)
+            images = [_in_range(move_to_truth(*pair), pair[1]) for pair in pairs]
+            pairs = zip(deviations, scenes, strict=True)
+            deviations = [move_to_truth(*pair, order=1) for pair in pairs]
         self.score = mean_score(images, scenes)
         one, two = coverage(images, deviations, scenes)
         nine = InputComposer().transform(ClearanceSelector(k=9).transform(scenes))
@@ -159,6 +177,13 @@ def _fit_srcnn(size, n_epochs):
 
 def _changed(scene, lr, qm):
     return Scene(lr, qm, scene.hr, scene.sm, norm=scene.norm, name=scene.name, band=scene.band)
+
+
+def _with_frames_of(scene, other):
+    """A scene with some frames of another one, which hide nothing."""
+    strange = other.lr[:_N_STRANGE]
+    qm = np.concatenate([scene.qm, np.ones(strange.shape, bool)])
+    return _changed(scene, np.concatenate([scene.lr, strange]), qm)
 
 
 def _clearest_alone(scene):

@@ -35,11 +35,13 @@ _PIXELS_PER_SAMPLE = 4 * np.pi * _FINE_SIGMA**2
 _MAX_ERROR = 0.3
 _MIN_CORRELATION = 0.3
 
-# So is one that frames of two other places would have with at least this probability.
+# So is one that is as likely as this for frames of two places that are not the same. It is small
+# because neighbours share more than noise, and because many frames are compared.
 _FALSE_ALARMS = 1e-5
 
-# Frames that are tried as the one that others are placed against, if most don't agree with it.
-_MAX_STARTS = 8
+# Groups of frames that agree with each other are looked for until one has at least half of all
+# frames, up to so many groups.
+_MAX_GROUPS = 8
 
 
 class Registration(NamedTuple):
@@ -64,8 +66,11 @@ def register_frames(
     """Estimate the shift of every frame against the clearest one.
 
     Whole pixels come from the masked normalised correlation [1]_ of band-passed frames, the rest
-    from Gauss-Newton steps on shift, gain and offset with robust weights [2]_, against the mean of
-    all frames that are placed.
+    from Gauss-Newton steps on shift, gain and offset with robust weights [2]_, first against one
+    frame and then against the mean of all that are placed. That one is the clearest, or the next
+    where most frames don't agree with it: clouds and haze that no quality map knows may hide a
+    whole frame. A frame whose correlation chance could give, at one of the places that are as near,
+    is not placed.
 
     Parameters
     ----------
@@ -79,8 +84,8 @@ def register_frames(
     Returns
     -------
     Registration
-        The reference is the first of the clearest frames. The differences between the shifts do
-        not depend on the order of the frames.
+        The reference is the first of the clearest frames that are placed. The differences between
+        the shifts do not depend on the order of the frames.
 
     References
     ----------
@@ -146,19 +151,20 @@ def _place_by_agreement(images, trusted, clearance, max_shift):
     """Shifts against a frame that most others agree with, and which frames do."""
     most = None
     enough = trusted.any(axis=(1, 2)).sum() / 2
-    for start in _clearest_first(images, trusted, clearance)[:_MAX_STARTS]:
+    starts = _clearest_first(images, trusted, clearance).tolist()
+    for _ in range(_MAX_GROUPS):
+        start = starts[0]
         template, weight = images[start], trusted[start].astype(np.float32)
         shifts = _whole_pixel_shifts(images, trusted, template, weight, max_shift)
         shifts[start] = 0
         placed = np.ones(len(images), bool)
         for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
             if i != start:
-                shifts[i], placed[i] = _refine(
-                    image, clear, template, weight, shifts[i], max_shift
-                )
+                shifts[i], placed[i] = _refine(image, clear, template, weight, shifts[i], max_shift)
         if most is None or placed.sum() > most[1].sum():
             most = shifts, placed
-        if placed.sum() >= enough:
+        starts = [number for number in starts if not placed[number]]
+        if placed.sum() >= enough or not starts:
             break
     return most
 
@@ -230,9 +236,7 @@ def _look_again(images, trusted, template, weight, shifts, placed, max_shift):
     """Shifts to begin with, for frames that are not placed, against the mean of those that are."""
     if not placed.all():
         lost = ~placed
-        shifts[lost] = _whole_pixel_shifts(
-            images[lost], trusted[lost], template, weight, max_shift
-        )
+        shifts[lost] = _whole_pixel_shifts(images[lost], trusted[lost], template, weight, max_shift)
 
 
 def _refine(image, clear, template, template_weight, shift, max_shift, centre=(0, 0)):

@@ -45,7 +45,8 @@ class FrameRegistrar(SceneTransformer):
     -----
     A frame that a ClearanceSelector repeats is registered once, and its copies have its shift.
 
-    The clearest frame is the first with the most clear pixels, as `ClearanceSelector` has it.
+    The clearest frame is the first with the most clear pixels, as `ClearanceSelector` has it, of
+    those that can be placed: not one under a cover of haze that its map misses.
     Frames are read and compared once the new scene is asked for something.
 
     Examples
