@@ -19,12 +19,12 @@ def coverage(images, deviations, scenes):
     return [float(np.mean(errors < limit)) for limit in (1, 2)]
 
 
-def move_to_truth(image, scene, order=5):
-    """The image of a simulated scene, moved to where its truth is, which the simulator knows.
-
-    By a spline of that order.
-    """
+def move_to_truth(image, deviation, scene):
+    """Image and deviations of a simulated scene, moved by splines to where its truth is."""
     alignment = align_scene(scene)
-    # In LR pixels; some frames may be placed wrongly.
+    # The simulator knows, in LR pixels; some frames may be placed wrongly.
     apart = np.median(scene.frames.true_shifts[alignment.index] - alignment.shifts, axis=0)
-    return ndimage.shift(image, -scene.scale * apart, order=order, mode="nearest")
+    return tuple(
+        ndimage.shift(values, -scene.scale * apart, order=order, mode="nearest")
+        for values, order in ((image, 5), (deviation, 1))
+    )

@@ -7,8 +7,9 @@ from scipy.ndimage import gaussian_filter
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from probav_estimators import FusionNet, Scene, cpsnr, make_scenes, probav_scorer
+from probav_estimators import FusionNet, Scene, make_scenes, probav_scorer
 from probav_estimators.imaging import error_map
+from probav_estimators.scoring import scene_score
 
 # Rows and columns of the LR pixels that change, and by how much.
 FIELD = np.s_[12:36, 14:38]
@@ -44,8 +45,7 @@ def with_params(net, **params):
 
 
 def score_of(images, scenes):
-    pairs = zip(images, scenes, strict=True)
-    return np.mean([scene.norm / cpsnr(image, *scene.read_truth()) for image, scene in pairs])
+    return np.mean([scene_score(*pair) for pair in zip(images, scenes, strict=True)])
 
 
 def level_of_field(image, inner=4):

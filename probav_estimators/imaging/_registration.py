@@ -23,8 +23,6 @@ _COARSE_WIDTH = 15
 _MIN_CLEAR = 0.5
 _MIN_FILLED = 0.05
 
-# Passes over all frames, each against the mean of those that are placed.
-_N_PASSES = 2
 _MAX_STEPS = 8
 _MIN_STEP = 2e-3
 
@@ -42,6 +40,9 @@ _FALSE_ALARMS = 1e-5
 # Groups of frames that agree with each other are looked for until one has at least half of all
 # frames, up to so many groups.
 _MAX_GROUPS = 8
+
+# More of a frame than this is not explained by another, even if they are the same.
+_MAX_EXPLAINED = 0.9999
 
 
 class Registration(NamedTuple):
@@ -106,16 +107,12 @@ def register_frames(
     clearance = qm.sum(axis=(1, 2))
     images, trusted = _band_pass(lr, qm)
     shifts, placed = _place_by_agreement(images, trusted, clearance, max_shift)
-    for _ in range(_N_PASSES - 1):
-        if not placed.any():
-            break
-        template, weight = _mean_of_placed(images, trusted, shifts, placed)
-        _look_again(images, trusted, template, weight, shifts, placed, max_shift)
-        centre = np.median(shifts[placed], axis=0)
-        for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
-            shifts[i], placed[i] = _refine(
-                image, clear, template, weight, shifts[i], max_shift, centre
-            )
+    template, weight = _mean_of_placed(images, trusted, shifts, placed)
+    lost, centre = ~placed, np.median(shifts[placed], axis=0)
+    if lost.any():
+        shifts[lost] = _whole_pixel_shifts(images[lost], trusted[lost], template, weight, max_shift)
+    for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
+        shifts[i], placed[i] = _refine(image, clear, template, weight, shifts[i], max_shift, centre)
     placed &= trusted.any(axis=(1, 2))
     reference = int(np.argmax(np.where(placed, clearance, -1)))
     shifts = np.where(placed[:, None], shifts - shifts[reference], 0)
@@ -202,7 +199,7 @@ def _whole_pixel_shifts(images, trusted, template, template_weight, max_shift):
         overlap = correlate(seen, conjugates[2])
         energies = correlate(square, conjugates[2]) * correlate(seen, conjugates[1])
         correlation = correlate(value, conjugates[0]) / np.sqrt(np.maximum(energies, 1e-6))
-        evidence = _evidence(overlap, correlation.clip(0, 0.9999) ** 2) - false_alarms
+        evidence = _evidence(overlap, np.maximum(correlation, 0) ** 2) - false_alarms
         evidence[overlap < min(least_overlap, 0.9 * overlap.max())] = -np.inf
         shifts[i] = _peak(evidence, correlation) - reach
     return shifts
@@ -210,7 +207,7 @@ def _whole_pixel_shifts(images, trusted, template, template_weight, max_shift):
 
 def _evidence(n_pixels, explained):
     """Logarithm of how much more probable two frames are if they see one place."""
-    return -0.5 * n_pixels / _PIXELS_PER_SAMPLE * np.log1p(-explained)
+    return -0.5 * n_pixels / _PIXELS_PER_SAMPLE * np.log1p(-np.minimum(explained, _MAX_EXPLAINED))
 
 
 def _log_false_alarms(distance):
@@ -230,13 +227,6 @@ def _peak(evidence, correlation):
             if bend < 0:
                 fine[axis] += np.clip(0.5 * (before - after) / bend, -0.5, 0.5)
     return fine
-
-
-def _look_again(images, trusted, template, weight, shifts, placed, max_shift):
-    """Shifts to begin with, for frames that are not placed, against the mean of those that are."""
-    if not placed.all():
-        lost = ~placed
-        shifts[lost] = _whole_pixel_shifts(images[lost], trusted[lost], template, weight, max_shift)
 
 
 def _refine(image, clear, template, template_weight, shift, max_shift, centre=(0, 0)):
@@ -260,7 +250,7 @@ def _refine(image, clear, template, template_weight, shift, max_shift, centre=(0
             return shift, False
         if np.abs(move).max() < _MIN_STEP and np.isfinite(scatter):
             break
-    explained = min(max(0.0, 1 - fit[1] / max(fit[2], 1e-12)), 0.9999)
+    explained = max(0.0, 1 - fit[1] / max(fit[2], 1e-12))
     error = np.sqrt(_PIXELS_PER_SAMPLE * fit[1] / fit[0] * np.linalg.pinv(normal)[:2, :2].trace())
     by_chance = _log_false_alarms(np.hypot(*(place - centre))) - _evidence(fit[0], explained)
     reliable = (
