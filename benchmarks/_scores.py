@@ -21,10 +21,22 @@ def coverage(images, deviations, scenes):
 
 def move_to_truth(image, deviation, scene):
     """Image and deviations of a simulated scene, moved by splines to where its truth is."""
+    back = -_place(scene)
+    return _move(image, back), _move(deviation, back, order=1)
+
+
+def truth_in_place(scene):
+    """The truth of a simulated scene, moved by splines to where its image lies."""
+    return _move(scene.hr, _place(scene))
+
+
+def _place(scene):
+    """How far down and to the right of its truth an image lies, in HR pixels."""
     alignment = align_scene(scene)
-    # The simulator knows, in LR pixels; some frames may be placed wrongly.
+    # The simulator knows; some frames may be placed wrongly.
     apart = np.median(scene.frames.true_shifts[alignment.index] - alignment.shifts, axis=0)
-    return tuple(
-        ndimage.shift(values, -scene.scale * apart, order=order, mode="nearest")
-        for values, order in ((image, 5), (deviation, 1))
-    )
+    return scene.scale * apart
+
+
+def _move(image, shift, order=5):
+    return ndimage.shift(image, shift, order=order, mode="nearest")
