@@ -79,7 +79,7 @@ class FusionLayers(nn.Module):
         psf: torch.Tensor,
         blur: torch.Tensor,
         reference: torch.Tensor | None = None,
-        part: torch.Tensor | None = None,
+        core: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Fuse frames.
 
@@ -101,23 +101,25 @@ class FusionLayers(nn.Module):
             Most probable mean of their squares, and its standard error; 0: it is known.
         reference : int tensor of shape (n,), default=None
             Which frame the image is to look like where the scene changes. None: the mean of all.
-        part : int tensor of shape (4,), default=None
+        core : int tensor of shape (4,), default=None
             First and last row and column, in LR pixels, of the part that is wanted of the image:
-            the learned layers see no more than that. None: all.
+            each stage sees no more around it than changes it. None: all.
 
         Returns
         -------
         float32 tensor of shape (n, 2, scale * h, scale * w)
-            Image, and standard deviation of its error, in pixel values.
+            Image, and standard deviation of its error, in pixel values; of the core alone, if there
+            is one.
         """
         with torch.autocast(frames.device.type, enabled=False):
             evidence = _Evidence(
                 self.sensor, frames, weights, fractions, distortion, psf, blur, reference
             )
-        if part is not None:
-            evidence.crop(*part.tolist())
         image, hidden = evidence.first_guess, None
-        for stage in self.stages:
+        *parts, last = self._parts(core, frames.shape[-2:])
+        for stage, part in zip(self.stages, parts, strict=True):
+            evidence.crop(part)
+            image, hidden = _crop(image, part), _crop(hidden, part)
             with torch.autocast(frames.device.type, enabled=False):
                 inputs = evidence.about(image)
             change, hidden = stage(inputs, hidden)
@@ -125,8 +127,32 @@ class FusionLayers(nn.Module):
         with torch.autocast(frames.device.type, enabled=False):
             error_std = self.calibration * self.uncertainty(hidden.float()).clamp(*_LOG_STD).exp()  # type: ignore[union-attr]
         level, std = (x[:, :, None, None] for x in (level, std))
-        outputs = (level + std * image, std * error_std)
+        outputs = (_crop(x, last) for x in (level + std * image, std * error_std))
         return torch.cat([pixel_shuffle(x, self.sensor.scale) for x in outputs], dim=1)
+
+    def _parts(self, core, shape):
+        """Rows and columns that each stage sees, and those of the core, within the ones before."""
+        if core is None:
+            return [None] * (len(self.stages) + 1)
+        top, bottom, left, right = core.tolist()
+        # A last convolution makes standard deviations.
+        margins, margin = [0], 1
+        for stage in self.stages[::-1]:
+            # It also compares the image with frames, and puts back what these have in addition.
+            margin += stage.reach + 2 * self.sensor.reach
+            margins.append(margin)
+        parts, origin = [], (0, 0)
+        for margin in margins[::-1]:
+            axes = zip((top, left), (bottom, right), shape, strict=True)
+            seen = [(max(a - margin, 0), min(b + margin, length)) for a, b, length in axes]
+            parts.append(tuple(slice(a - o, b - o) for (a, b), o in zip(seen, origin, strict=True)))
+            origin = tuple(a for a, _ in seen)
+        return parts
+
+
+def _crop(images, part):
+    """Rows and columns of images; all if there is no `part`."""
+    return images if images is None or part is None else images[..., part[0], part[1]]
 
 
 class _Evidence:
@@ -164,10 +190,10 @@ class _Evidence:
             dim=1,
         )
 
-    def crop(self, top, bottom, left, right):
+    def crop(self, part):
         """Leave out what lies outside of some rows and columns."""
-        for name in ("frames", "weights", "first_guess", "density", "coverage", "known"):
-            setattr(self, name, getattr(self, name)[..., top:bottom, left:right])
+        for name in ("frames", "weights", "density", "coverage", "known"):
+            setattr(self, name, _crop(getattr(self, name), part))
 
     def _mean_of(self, frames, kernels, otherwise):
         """Mean of the frames, moved onto the image; `otherwise` where none is clear."""
@@ -270,6 +296,11 @@ class _Stage(nn.Module):
         self.leave = nn.Conv2d(width, n_pixels, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
+
+    @property
+    def reach(self):
+        """How far around a pixel the stage looks."""
+        return 2 * len(self.blocks) + 2
 
     def forward(self, inputs, hidden):
         features = inputs.contiguous(memory_format=torch.channels_last)

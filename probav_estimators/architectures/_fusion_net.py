@@ -381,7 +381,7 @@ class FusionNet(PretrainedNet):
         windows: dict[Any, list[int]] = {}
         for number, block in enumerate(blocks):
             shape = tuple(part.stop - part.start for part in block.window)
-            windows.setdefault((shape, self._learned_part(block)), []).append(number)
+            windows.setdefault((shape, _core(block)), []).append(number)
         fused: dict[int, FusedBlock] = {}
         for numbers in windows.values():
             chosen = [blocks[number] for number in numbers]
@@ -442,46 +442,29 @@ class FusionNet(PretrainedNet):
             )
         return out
 
-    def _learned_part(self, block):
-        """First and last row and column of a window that its block depends on in learned layers."""
-        # Each stage has two convolutions a block and two more, and compares the image with frames;
-        # a last convolution makes standard deviations.
-        sensor = self.module_.sensor
-        reach = len(self.module_.stages) * (2 * self.depth_ + 2 + 2 * sensor.reach) + 1
-        ends = []
-        for part, wide in zip((block.rows, block.columns), block.window, strict=True):
-            first, last = max(part.start - reach, wide.start), min(part.stop + reach, wide.stop)
-            ends += [first - wide.start, last - wide.start]
-        return tuple(ends)
-
     def _fuse(self, scene, alignment, blocks, reference):
-        """Fused blocks whose windows, and the parts of these, have one shape."""
+        """Fused blocks that have the same place in windows of one shape."""
         images = variances = 0
         n_clear = []
-        part = self._learned_part(blocks[0])
+        inside = blocks[0].inside(1)
         for chosen, turn, flip in _variants(alignment, self.n_augment, reference):
             samples = [self._read(scene, chosen, block.window, reference) for block in blocks]
             if not n_clear:
-                n_clear = [sample["weights"].sum(dim=0).numpy() for sample in samples]
+                n_clear = [sample["weights"].sum(dim=0)[inside].numpy() for sample in samples]
             images_in, targets = collate_frames([(turn_sample(x, turn, flip), {}) for x in samples])
             if self.n_augment == 1:
-                images_in["part"] = torch.tensor(part)
+                images_in["core"] = torch.tensor(_core(blocks[0]))
             outputs = self.evaluation_step((images_in, targets)).cpu()
             # A flip is undone before the turns that came before it.
             outputs = turn_and_flip(turn_and_flip(outputs, 0, flip), -turn, False).numpy()
+            if self.n_augment > 1:
+                outputs = outputs[..., *blocks[0].inside(self.scale_)]
             images, variances = images + outputs[:, 0], variances + outputs[:, 1] ** 2
         images, deviations = images / self.n_augment, np.sqrt(variances / self.n_augment)
-        top, left = (part[0], part[2]) if self.n_augment == 1 else (0, 0)
-        fused = []
-        for number, block in enumerate(blocks):
-            rows, columns = block.inside(1)
-            inside = tuple(
-                slice(self.scale_ * (axis.start - start), self.scale_ * (axis.stop - start))
-                for axis, start in ((rows, top), (columns, left))
-            )
-            clear = n_clear[number][rows, columns].astype(np.uint16)
-            fused.append(FusedBlock(images[number][inside], deviations[number][inside], clear))
-        return fused
+        return [
+            FusedBlock(image, deviation, clear.astype(np.uint16))
+            for image, deviation, clear in zip(images, deviations, n_clear, strict=True)
+        ]
 
     def _read(self, scene, alignment, window, reference):
         sample = read_sample(scene, alignment, window, psf_sigma=self.psf_sigma)
@@ -673,6 +656,12 @@ def _clearance(scene, index):
         scene.frames.read_qm(index, (slice(row, row + _STRIP), slice(0, width))).sum(axis=(1, 2))
         for row in range(0, height, _STRIP)
     )
+
+
+def _core(block):
+    """First and last row and column of a block within its window."""
+    rows, columns = block.inside(1)
+    return rows.start, rows.stop, columns.start, columns.stop
 
 
 def _variants(alignment, n_augment, reference):
