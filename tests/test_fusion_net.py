@@ -255,6 +255,21 @@ class TestSampling:
         expected = turn_and_flip(images[0], turn, flip)
         torch.testing.assert_close(images[1], expected, atol=1e-5, rtol=0)
 
+    @pytest.mark.parametrize("core", [(0, 48, 0, 48), (20, 28, 24, 30), (0, 9, 40, 48)])
+    def test_core_is_a_part_of_the_image(self, scene, core):
+        """Random layers, where each pixel changes all that it reaches."""
+        layers = FusionLayers(3, 4, 1)
+        rng = torch.Generator().manual_seed(0)
+        for weights in layers.parameters():
+            torch.nn.init.normal_(weights, std=0.2, generator=rng)
+        batch, _ = collate_frames([(read_sample(scene, align_scene(scene)), {})])
+        with torch.inference_mode():
+            whole, part = layers(**batch), layers(**batch, core=torch.tensor(core))
+        top, bottom, left, right = (3 * end for end in core)
+        wanted = whole[..., top:bottom, left:right]
+        assert part.shape == wanted.shape
+        assert ((part - wanted).abs() <= 1e-3 * wanted.std(dim=(2, 3), keepdim=True)).all()
+
     def test_patch_is_a_part_of_the_frames(self, scene):
         alignment = align_scene(scene)
         whole = read_sample(scene, alignment)
