@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy import ndimage
+from skimage.registration import phase_cross_correlation
 
 from probav_estimators.scenes import align_scene
 from probav_estimators.scoring import scene_score, standardized_errors
@@ -28,6 +29,19 @@ def move_to_truth(image, deviation, scene):
 def truth_in_place(scene):
     """The truth of a simulated scene, moved by splines to where its image lies."""
     return _move(scene.hr, _place(scene))
+
+
+def misplacement(images, scenes):
+    """How far images of simulated scenes lie from the middle of their frames, in HR pixels.
+
+    The median of the scenes, (down, right); the simulator knows where their truths lie.
+    """
+    apart = [
+        phase_cross_correlation(image, scene.hr, upsample_factor=50, normalization=None)[0]
+        - _place(scene)
+        for image, scene in zip(images, scenes, strict=True)
+    ]
+    return np.median(apart, axis=0)
 
 
 def _place(scene):
