@@ -452,13 +452,10 @@ class FusionNet(PretrainedNet):
             if not n_clear:
                 n_clear = [sample["weights"].sum(dim=0)[inside].numpy() for sample in samples]
             images_in, targets = collate_frames([(turn_sample(x, turn, flip), {}) for x in samples])
-            if self.n_augment == 1:
-                images_in["core"] = torch.tensor(_core(blocks[0]))
+            images_in["core"] = torch.tensor(_core(blocks[0], turn, flip))
             outputs = self.evaluation_step((images_in, targets)).cpu()
             # A flip is undone before the turns that came before it.
             outputs = turn_and_flip(turn_and_flip(outputs, 0, flip), -turn, False).numpy()
-            if self.n_augment > 1:
-                outputs = outputs[..., *blocks[0].inside(self.scale_)]
             images, variances = images + outputs[:, 0], variances + outputs[:, 1] ** 2
         images, deviations = images / self.n_augment, np.sqrt(variances / self.n_augment)
         return [
@@ -658,10 +655,13 @@ def _clearance(scene, index):
     )
 
 
-def _core(block):
-    """First and last row and column of a block within its window."""
-    rows, columns = block.inside(1)
-    return rows.start, rows.stop, columns.start, columns.stop
+def _core(block, turn=0, flip=0):
+    """First and last row and column of a block within its window, turned and flipped."""
+    wanted = np.zeros([part.stop - part.start for part in block.window], bool)
+    wanted[block.inside(1)] = True
+    wanted = turn_and_flip(wanted, turn, flip)
+    rows, columns = (np.flatnonzero(wanted.any(axis=axis)) for axis in (1, 0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def _variants(alignment, n_augment, reference):
