@@ -18,8 +18,8 @@ score of validation scenes of each sensor and, where PROBAV_SAMPLES names the fo
 of its scenes with real texture. The latter are reported: nothing is chosen by them.
 
 Truths lie at random around the middle of their frames, so that the loss hardly tells where an image
-is to lie. Every save logs how far that is from the middle: at a high rate it drifts, by 0.08 HR
-pixels in 36 minutes with ``--lr 2e-4`` and batches of 8, which costs score.
+is to lie. At a high rate images drift, by 0.08 HR pixels in 36 minutes with ``--lr 2e-4`` and batches
+of 8, which costs score: every save logs how far they lie from the middle.
 
 In the end the standard deviations are calibrated on scenes of the same sensors, and the weights are
 written as safetensors for ``FusionNet.from_pretrained``.
@@ -42,7 +42,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from probav_estimators import FusionNet, Sensor, load_scenes, make_scenes, probav_scorer
+from probav_estimators import FusionNet, Sensor, load_scenes, make_scenes
 from probav_estimators.files import replace_file
 from probav_estimators.losses import align_best, batch_cpsnr, uncertainty_loss
 from probav_estimators.scenes import align_scene
@@ -53,7 +53,7 @@ from probav_estimators.training import (
     load_weights,
 )
 
-from ._scores import misplacement
+from ._scores import mean_score, misplacement
 
 _BORDER = 3
 _SCENE_SIZE = 96
@@ -355,25 +355,24 @@ class _Training:
         state = {name: part.state_dict() for name, part in self._parts.items()}
         with replace_file(self.options.out / "state.pt") as partial:
             torch.save(state | {"step": self.step, "seconds": self.seconds}, partial)
+        net = self._averaged_net()
+        images = {sensor: net.predict(scenes) for sensor, scenes in self.valid.items()}
+        apart = misplacement(images["static"], self.valid["static"])
         line = {
             "step": self.step,
             "minutes": round(self.seconds / 60, 2),
             "loss": round(float(np.mean(self.losses)), 4),
-            **{sensor: self.score(scenes) for sensor, scenes in self.valid.items()},
-            "real": self.score(self.real) if self.real else None,
-            "misplaced": self.misplacement(self.valid["static"]),
+            **{
+                sensor: round(mean_score(images[sensor], scenes), 5)
+                for sensor, scenes in self.valid.items()
+            },
+            "real": round(mean_score(net.predict(self.real), self.real), 5) if self.real else None,
+            "misplaced": [round(float(pixels), 3) for pixels in apart],
         }
         self.losses = []
         with (self.options.out / "log.jsonl").open("a") as log:
             print(json.dumps(line), file=log)
         print(line, flush=True)
-
-    def score(self, scenes):
-        return round(-probav_scorer(self._averaged_net(), scenes), 5)
-
-    def misplacement(self, scenes):
-        apart = misplacement(self._averaged_net().predict(scenes), scenes)
-        return [round(float(pixels), 3) for pixels in apart]
 
     def _averaged_net(self):
         net = FusionNet(**self.net.get_params(deep=False)).initialize()
