@@ -18,8 +18,8 @@ score of validation scenes of each sensor and, where PROBAV_SAMPLES names the fo
 of its scenes with real texture. The latter are reported: nothing is chosen by them.
 
 Truths lie at random around the middle of their frames, so that the loss hardly tells where an image
-is to lie. At a high rate images drift, by 0.08 HR pixels in 36 minutes with ``--lr 2e-4`` and batches
-of 8, which costs score: every save logs how far they lie from the middle.
+is to lie. At a high rate images drift, by 0.08 HR pixels in 36 minutes with ``--lr 2e-4`` and
+batches of 8, which costs score: every save logs how far they lie from the middle.
 
 In the end the standard deviations are calibrated on scenes of the same sensors, and the weights are
 written as safetensors for ``FusionNet.from_pretrained``.
