@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import grid_sample
 
 from probav_estimators import ClearanceSelector, FrameRegistrar, Scene, make_scenes
-from probav_estimators.imaging import move_bicubic, register_frames
+from probav_estimators.imaging import _registration, move_bicubic, register_frames
 from probav_estimators.scenes import Frames
 
 
@@ -36,8 +36,36 @@ def test_shifts_are_those_of_the_simulator(clouded):
             for scene in FrameRegistrar().transform(clouded)
         ]
     )
-    assert np.median(errors) < 0.05
-    assert np.quantile(errors, 0.95) < 0.2
+    assert np.median(errors) < 0.015
+    assert np.quantile(errors, 0.95) < 0.06
+
+
+def test_pairs_undo_what_fractions_of_a_pixel_do_to_a_mean(clouded, monkeypatch):
+    def errors():
+        return np.concatenate(
+            [errors_of(register_frames(one.lr, one.qm).shifts, one.true_shifts) for one in clouded]
+        )
+
+    by_pairs = np.median(errors())
+    monkeypatch.setattr(_registration, "_fit_pairs", lambda *arguments: arguments[3])
+    assert by_pairs < 0.75 * np.median(errors())
+
+
+@pytest.mark.parametrize(("n", "n_partners"), [(1, 0), (2, 1), (25, 24), (26, 24), (100, 24)])
+def test_every_frame_is_compared_with_as_many_others(n, n_partners):
+    first, second = _registration._pairs(n)
+    assert len({*zip(first.tolist(), second.tolist(), strict=True)}) == len(first)
+    assert (first > second).all()
+    counts = np.bincount(np.append(first, second), minlength=n)
+    assert counts.tolist() == n * [n_partners]
+
+
+def test_frames_that_are_the_same_lie_on_each_other_and_hold_no_others(stack):
+    lr, qm = stack
+    shifts = register_frames(lr, qm).shifts
+    twice = register_frames(*(np.concatenate([values, values[-1:]]) for values in (lr, qm))).shifts
+    np.testing.assert_allclose(twice[-1], twice[-2], atol=1e-3)
+    np.testing.assert_allclose(twice[:-1], shifts, atol=0.01)
 
 
 def test_first_of_the_clearest_frames_is_the_reference(clouded):

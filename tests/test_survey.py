@@ -2,47 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from probav_estimators import FusionNet, Scene, make_scenes
-from probav_estimators.imaging import adjust_shifts
 from probav_estimators.scenes import align_bands, align_scene, read_aligned
 
 
 def centred(shifts):
     return shifts - shifts.mean(axis=0)
-
-
-class TestAdjustment:
-    @settings(max_examples=50, deadline=None)
-    @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(2, 12))
-    def test_shifts_are_found_whatever_each_place_refers_to(self, seed, n_places, n_frames):
-        rng = np.random.default_rng(seed)
-        true = rng.normal(size=(n_frames, 2))
-        placed = rng.random((n_places, n_frames)) < 0.7
-        placed[:, 0] |= placed.any(axis=1)
-        placed[0, 0] = True
-        measured = true + rng.normal(size=(n_places, 1, 2))
-        adjusted = adjust_shifts(measured, placed)
-        known = adjusted.placed
-        np.testing.assert_array_equal(known, placed.any(axis=0))
-        np.testing.assert_allclose(adjusted.shifts[known], centred(true[known]), atol=1e-5)
-        assert not adjusted.shifts[~known].any()
-        assert np.abs(adjusted.residuals).max() < 1e-6
-
-    def test_of_two_groups_that_no_frame_ties_the_larger_is_placed(self):
-        placed = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 1, 0, 1]], bool)
-        assert adjust_shifts(np.zeros((3, 5, 2)), placed).placed.tolist() == [0, 0, 1, 1, 1]
-
-    def test_what_differs_between_places_is_distortion(self):
-        shifts = np.zeros((4, 6, 2))
-        shifts[:, 2, 0] = [-0.3, -0.1, 0.1, 0.3]
-        residuals = adjust_shifts(shifts, np.ones((4, 6), bool)).residuals
-        # Part of it goes into the references of the places, which the other frames share.
-        np.testing.assert_allclose(residuals[:, 2, 0], [-0.25, -0.083, 0.083, 0.25], atol=0.01)
-        noise = np.random.default_rng(0).normal(0, 0.02, (4, 6, 2))
-        assert np.abs(adjust_shifts(noise, np.ones((4, 6), bool)).residuals).max() < 0.01
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Pixel work on plain arrays: scores, upscaling, registration, radiometry, blocks."""
 
-from ._adjustment import Adjustment, adjust_shifts
+from ._adjustment import Adjustment, adjust_pairs, adjust_shifts, middle_of
 from ._alignment import Alignment, align_frames, move_frames, normalize_frames
 from ._blocks import Block, plan_blocks
 from ._clearance import select_clearest
@@ -37,6 +37,7 @@ __all__ = [
     "Block",
     "PsfEstimate",
     "Registration",
+    "adjust_pairs",
     "adjust_shifts",
     "align_frames",
     "as_mask",
@@ -52,6 +53,7 @@ __all__ = [
     "finite_cpsnr",
     "fit_radiometry",
     "grey_limits",
+    "middle_of",
     "move_bicubic",
     "move_frames",
     "normalize_frames",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ._adjustment import middle_of
 from ._psf import PsfEstimate
 from ._radiometry import MIN_STD, fit_radiometry
 
@@ -85,7 +86,8 @@ class Alignment:
         """
         shifts = self.shifts[chosen]
         if move:
-            shifts = shifts - (shifts if centre is None else self.shifts[centre]).mean(axis=0)
+            centre = shifts if centre is None else self.shifts[centre]
+            shifts = shifts - middle_of(centre).astype(np.float32)
         return replace(
             self,
             index=self.index[chosen],

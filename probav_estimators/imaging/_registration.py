@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from scipy import fft, ndimage
 
+from ._adjustment import adjust_pairs
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -22,6 +24,9 @@ _COARSE_WIDTH = 15
 # not still has a value, for its neighbours to be interpolated, down to this part.
 _MIN_CLEAR = 0.5
 _MIN_FILLED = 0.05
+
+# Fewer pixels tell nothing of a shift, a gain and an offset.
+_FEWEST = 16
 
 _MAX_STEPS = 8
 _MIN_STEP = 2e-3
@@ -43,6 +48,12 @@ _MAX_GROUPS = 8
 
 # More of a frame than this is not explained by another, even if they are the same.
 _MAX_EXPLAINED = 0.9999
+
+# Each frame is compared with so many others on either side of it, in a circle of all by clearance.
+_MAX_PARTNERS = 12
+
+# Rows that pairs are compared by: neighbours share what they show.
+_EVERY_ROW, _EVERY_OTHER_ROW = 1, 2
 
 
 class Registration(NamedTuple):
@@ -73,6 +84,11 @@ def register_frames(
     whole frame. A frame whose correlation chance could give, at one of the places that are as near,
     is not placed.
 
+    In the end one step compares every frame with every other one, or with 24 others, and the shifts
+    that fit all pairs best count [3]_. What aliasing and interpolation do to a pair depends on its
+    own fraction of a pixel, and averages out over many. Where the landscape changes, frames that
+    look alike have more to say about each other.
+
     Parameters
     ----------
     lr : float32 array of shape (t, h, w)
@@ -94,6 +110,8 @@ def register_frames(
        Image Processing 21(5), 2706-2718, 2012.
     .. [2] S. Baker, I. Matthews, "Lucas-Kanade 20 years on: a unifying framework", International
        Journal of Computer Vision 56(3), 221-255, 2004.
+    .. [3] V. M. Govindu, "Combining two-view constraints for motion estimation", IEEE Conference on
+       Computer Vision and Pattern Recognition, 2001.
 
     Examples
     --------
@@ -111,9 +129,13 @@ def register_frames(
     lost, centre = ~placed, np.median(shifts[placed], axis=0)
     if lost.any():
         shifts[lost] = _whole_pixel_shifts(images[lost], trusted[lost], template, weight, max_shift)
+    gains, scatters = np.ones(len(images)), np.zeros(len(images))
     for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
-        shifts[i], placed[i] = _refine(image, clear, template, weight, shifts[i], max_shift, centre)
+        fit = _refine(image, clear, template, weight, shifts[i], max_shift, centre)
+        shifts[i], placed[i], gains[i], scatters[i] = fit
     placed &= trusted.any(axis=(1, 2))
+    order = _clearest_first(images, trusted, clearance)
+    shifts = _fit_pairs(images, trusted, order[placed[order]], shifts, gains, scatters)
     reference = int(np.argmax(np.where(placed, clearance, -1)))
     shifts = np.where(placed[:, None], shifts - shifts[reference], 0)
     return Registration(shifts.astype(np.float32), placed)
@@ -157,7 +179,8 @@ def _place_by_agreement(images, trusted, clearance, max_shift):
         placed = np.ones(len(images), bool)
         for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
             if i != start:
-                shifts[i], placed[i] = _refine(image, clear, template, weight, shifts[i], max_shift)
+                fit = _refine(image, clear, template, weight, shifts[i], max_shift)
+                shifts[i], placed[i] = fit.shift, fit.reliable
         if most is None or placed.sum() > most[1].sum():
             most = shifts, placed
         starts = [number for number in starts if not placed[number]]
@@ -229,25 +252,35 @@ def _peak(evidence, correlation):
     return fine
 
 
+class _Fit(NamedTuple):
+    """How a frame lies on a template, whether that can be relied on, and how it differs."""
+
+    shift: NDArray[np.float64]
+    reliable: bool
+    gain: float = 1.0
+    scatter: float = np.inf
+
+
 def _refine(image, clear, template, template_weight, shift, max_shift, centre=(0, 0)):
-    """Gauss-Newton from `shift`: the shift, and whether it can be relied on."""
+    """Gauss-Newton from `shift`, which stays if it fails."""
     place = np.array(shift, np.float64)
     gain, offset, scatter = 1.0, 0.0, np.inf
+    lost = _Fit(shift, False)
     for _ in range(_MAX_STEPS):
         normal, right, fit = _normal_equations(
-            image, clear, template, template_weight, place, gain, offset, scatter
+            image, clear, template, template_weight, place, gain, offset, scatter, _EVERY_ROW
         )
-        if fit[0] < 16 or not np.isfinite(normal).all():
-            return shift, False
+        if fit[0] < _FEWEST or not np.isfinite(normal).all():
+            return lost
         try:
             step = np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(4), right)
         except np.linalg.LinAlgError:
-            return shift, False
+            return lost
         move = np.clip(step[:2], -1, 1)
         place += move
         gain, offset, scatter = step[2], step[3], np.sqrt(fit[1] / fit[0])
         if np.abs(place).max() > max_shift + 1:
-            return shift, False
+            return lost
         if np.abs(move).max() < _MIN_STEP and np.isfinite(scatter):
             break
     explained = max(0.0, 1 - fit[1] / max(fit[2], 1e-12))
@@ -259,7 +292,47 @@ def _refine(image, clear, template, template_weight, shift, max_shift, centre=(0
         and error < _MAX_ERROR
         and by_chance < np.log(_FALSE_ALARMS)
     )
-    return (place, True) if reliable else (shift, False)
+    return _Fit(place, True, gain, scatter) if reliable else lost
+
+
+def _fit_pairs(images, trusted, order, shifts, gains, scatters):
+    """Shifts that fit a Gauss-Newton step of every pair of some frames that lie nearly right."""
+    first, second = (order[numbers] for numbers in _pairs(len(order)))
+    if not len(first):
+        return shifts
+    apart, gains = shifts[first] - shifts[second], gains[first] / gains[second]
+    scatters = np.maximum(scatters[first], gains * scatters[second])
+    steps = [
+        _step_between(images, trusted, *pair)
+        for pair in zip(first, second, apart, gains, scatters, strict=True)
+    ]
+    normal, right, fit = (np.stack(x) for x in zip(*steps, strict=True))
+    n_pixels, error, signal = np.maximum(fit, 1e-12).T
+    # Frames that are the same, but for noise that nobody sees, are no better known than others.
+    error = np.maximum(error, (1 - _MAX_EXPLAINED) * signal)
+    covariance = np.linalg.pinv(normal, hermitian=True)
+    step = (covariance @ right[..., None])[..., 0]
+    # What is known of the shift while gain and offset are not, in inverse squared pixels.
+    known = np.linalg.pinv(covariance[:, :2, :2], hermitian=True)
+    alike = (step[:, 2] > 0) & (n_pixels >= _FEWEST) & (1 - error / signal > _MIN_CORRELATION**2)
+    known *= (alike * n_pixels / (_PIXELS_PER_SAMPLE * error))[:, None, None]
+    return adjust_pairs(shifts, first, second, apart + step[:, :2].clip(-1, 1), known)
+
+
+def _pairs(n):
+    """Places in a circle of those that are compared with each other."""
+    first, second = np.tril_indices(n, -1)
+    distance = first - second
+    near = np.minimum(distance, n - distance) <= _MAX_PARTNERS
+    return first[near], second[near]
+
+
+def _step_between(images, trusted, first, second, shift, gain, scatter):
+    template, weight = images[second], trusted[second].astype(np.float32)
+    return _normal_equations(
+        *(images[first], trusted[first], template, weight),
+        *(shift, gain, 0.0, scatter, _EVERY_OTHER_ROW),
+    )
 
 
 def _mean_of_placed(images, trusted, shifts, placed):
@@ -302,8 +375,11 @@ def _bounds(shift, length):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _normal_equations(image, clear, template, template_weight, shift, gain, offset, scatter):
-    """Normal equations of step, gain and offset; pixels, squared error and squared signal."""
+def _normal_equations(image, clear, template, template_weight, shift, gain, offset, scatter, every):
+    """Normal equations of step, gain and offset; pixels, squared error and squared signal.
+
+    They are those of the first of `every` so many rows of the template.
+    """
     height, width = image.shape
     top, r0, r1 = _bounds(shift[0], height)
     left, c0, c1 = _bounds(shift[1], width)
@@ -318,7 +394,7 @@ def _normal_equations(image, clear, template, template_weight, shift, gain, offs
     slope_down = np.zeros(width, np.float32)
     limit = np.float32(1 / (2.5 * scatter) ** 2) if scatter > 0 else np.float32(0)
     g, b = np.float32(gain), np.float32(offset)
-    for r in range(r0, r1):
+    for r in range(r0, r1, every):
         if not 0 <= r + near_row < height:
             continue
         for c in range(width):

@@ -1,0 +1,122 @@
+"""Adjustment: one shift for each frame, whatever tells of it."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probav_estimators.imaging import adjust_pairs, adjust_shifts, middle_of
+
+
+class TestAdjustment:
+    @settings(max_examples=50, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(2, 12))
+    def test_shifts_are_found_whatever_each_place_refers_to(self, seed, n_places, n_frames):
+        rng = np.random.default_rng(seed)
+        true = rng.normal(size=(n_frames, 2))
+        placed = rng.random((n_places, n_frames)) < 0.7
+        placed[:, 0] |= placed.any(axis=1)
+        placed[0, 0] = True
+        measured = true + rng.normal(size=(n_places, 1, 2))
+        adjusted = adjust_shifts(measured, placed)
+        known = adjusted.placed
+        np.testing.assert_array_equal(known, placed.any(axis=0))
+        np.testing.assert_allclose(
+            adjusted.shifts[known], true[known] - middle_of(true[known]), atol=1e-5
+        )
+        assert not adjusted.shifts[~known].any()
+        assert np.abs(adjusted.residuals).max() < 1e-6
+
+    def test_of_two_groups_that_no_frame_ties_the_larger_is_placed(self):
+        placed = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 1, 0, 1]], bool)
+        assert adjust_shifts(np.zeros((3, 5, 2)), placed).placed.tolist() == [0, 0, 1, 1, 1]
+
+    def test_what_differs_between_places_is_distortion(self):
+        shifts = np.zeros((4, 6, 2))
+        shifts[:, 2, 0] = [-0.3, -0.1, 0.1, 0.3]
+        residuals = adjust_shifts(shifts, np.ones((4, 6), bool)).residuals
+        # Part of it goes into the references of the places, which the other frames share.
+        np.testing.assert_allclose(residuals[:, 2, 0], [-0.25, -0.083, 0.083, 0.25], atol=0.01)
+        noise = np.random.default_rng(0).normal(0, 0.02, (4, 6, 2))
+        assert np.abs(adjust_shifts(noise, np.ones((4, 6), bool)).residuals).max() < 0.01
+
+
+class TestPairs:
+    @settings(max_examples=50, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(2, 12))
+    def test_what_the_pairs_agree_upon_is_found(self, seed, n_frames):
+        rng = np.random.default_rng(seed)
+        true = rng.normal(size=(n_frames, 2))
+        true -= true.mean(axis=0)
+        # Each frame with an earlier one, and some more: a network that ties all together.
+        second = np.arange(1, n_frames)
+        first = rng.integers(0, second)
+        more = rng.integers(0, n_frames, (2, 5))
+        first, second = np.append(first, more[0]), np.append(second, more[1])
+        roots = rng.normal(size=(len(first), 2, 2))
+        known = 1e4 * (roots @ roots.swapaxes(1, 2) + np.eye(2))
+        near = true + rng.normal(0, 0.05, true.shape)
+        shifts = adjust_pairs(near, first, second, true[first] - true[second], known)
+        np.testing.assert_allclose(
+            shifts - shifts.mean(axis=0), true, atol=1e-3, err_msg="differences"
+        )
+        np.testing.assert_allclose(shifts.mean(axis=0), near.mean(axis=0), atol=1e-6)
+
+    def test_better_known_pairs_count_more(self):
+        shifts = np.zeros((2, 2))
+        known = np.array([1e4, 3e4])[:, None, None] * np.eye(2)
+        apart = np.array([[0.0, 0.0], [0.4, -0.4]])
+        found = adjust_pairs(shifts, np.array([0, 0]), np.array([1, 1]), apart, known)
+        np.testing.assert_allclose(found[0] - found[1], [0.3, -0.3], atol=1e-4)
+
+    def test_frame_that_no_pair_tells_of_stays(self):
+        shifts = np.array([[0.0, 0.0], [0.2, 0.0], [3.0, 1.0]])
+        known = np.array([1e4, 0.0])[:, None, None] * np.eye(2)
+        apart = np.array([[-0.1, 0.0], [9.0, 9.0]])
+        found = adjust_pairs(shifts, np.array([0, 1]), np.array([1, 2]), apart, known)
+        np.testing.assert_allclose(found, [[0.05, 0], [0.15, 0], [3, 1]], atol=1e-3)
+
+    def test_nothing_known_is_nothing_changed(self):
+        shifts = np.random.default_rng(0).normal(size=(3, 2))
+        pair = np.array([0]), np.array([1])
+        np.testing.assert_allclose(
+            adjust_pairs(shifts, *pair, np.ones((1, 2)), np.zeros((1, 2, 2))), shifts
+        )
+
+
+class TestMiddle:
+    @settings(max_examples=50, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(1, 30), st.floats(0.01, 5))
+    def test_of_frames_that_lie_alike_it_is_the_mean(self, seed, n_frames, size):
+        angles = np.random.default_rng(seed).uniform(0, 2 * np.pi, n_frames)
+        shifts = size * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        # Opposite frames: all lie as far from the middle.
+        shifts = np.concatenate([shifts, -shifts]) + np.array([3, -7])
+        np.testing.assert_allclose(middle_of(shifts), [3, -7], atol=1e-9)
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(1, 30), st.floats(0, 7))
+    def test_it_moves_and_turns_with_the_frames(self, seed, n_frames, angle):
+        rng = np.random.default_rng(seed)
+        shifts, move = rng.normal(size=(n_frames, 2)), rng.normal(0, 100, 2)
+        np.testing.assert_allclose(middle_of(shifts + move), middle_of(shifts) + move, atol=1e-9)
+        turn = np.array([[0, 1], [-1, 0]])
+        np.testing.assert_allclose(middle_of(shifts @ turn), middle_of(shifts) @ turn, atol=1e-9)
+
+    def test_frame_that_is_misplaced_moves_it_little(self):
+        rng = np.random.default_rng(0)
+        errors = {"mean": [], "middle": []}
+        for _ in range(200):
+            shifts = rng.normal(0, 0.5, (9, 2))
+            shifts[0] += 5
+            errors["mean"].append(shifts.mean(axis=0))
+            errors["middle"].append(middle_of(shifts))
+        error = {name: np.sqrt(np.square(values).mean()) for name, values in errors.items()}
+        assert error["middle"] < 0.5 * error["mean"]
+
+    def test_it_is_nearly_as_good_as_the_mean_of_normal_shifts(self):
+        shifts = np.random.default_rng(0).normal(size=(500, 19, 2))
+        squares = np.square([middle_of(one) for one in shifts]).mean()
+        assert squares < 1.03 * np.square(shifts.mean(axis=1)).mean()
+
+    def test_of_no_frames_it_is_zero(self):
+        assert middle_of(np.zeros((0, 2))).tolist() == [0, 0]
