@@ -45,6 +45,10 @@ _SENSORS = {
         {"psf_sigma": 0.8, "change": 0.15, "changing_fields": 0.5},
         0.925,
     ),
+    "PSF of 0.8, all fields change by 50 %": (
+        {"psf_sigma": 0.8, "change": 0.5, "changing_fields": 1.0},
+        None,
+    ),
     "PSF of 0.8, a third of the cloudy maps miss clouds": (
         {"psf_sigma": 0.8, "missed_clouds": 0.33},
         None,
