@@ -10,6 +10,7 @@ from probav_estimators import (
     FusionNet,
     ReprojectionLoss,
     Scene,
+    Sensor,
     make_scenes,
     probav_scorer,
 )
@@ -150,14 +151,20 @@ class TestReprojection:
         net = tuned(bare, criterion=ReprojectionLoss(psf_sigma=0.45), max_epochs=1)
         assert net.psf_sigma_ == 0.45
 
-    def test_fit_needs_no_truth(self, bare, clouded):
+    def test_fit_needs_no_truth(self):
+        """Where the optics are blurrier than any that the weights were trained for."""
+        blurry = Sensor.preset("plain", psf_sigma=2.2)
+        scenes = make_scenes(4, size=32, n_frames=(6, 9), sensor=blurry, random_state=31)
         before = FusionNet.from_pretrained(compute_dtype="float32")
-        net = tuned(bare, criterion=ReprojectionLoss())
+        net = tuned(
+            [Scene(scene.lr, scene.qm, name=scene.name) for scene in scenes],
+            criterion=ReprojectionLoss(),
+        )
         assert not torch.equal(weights_of(net), weights_of(before))
         assert "valid_loss" in net.history[-1]
         assert "valid_score" not in net.history[-1]
-        # Four seeds end 0.0006 to 0.0014 below.
-        assert -probav_scorer(net, clouded) < -probav_scorer(before, clouded)
+        # Four seeds end 0.0165 to 0.0178 below.
+        assert -probav_scorer(net, scenes) < -probav_scorer(before, scenes) - 0.01
 
     def test_truth_is_not_looked_at(self, bare, clouded):
         ours, theirs = (tuned(scenes, criterion=ReprojectionLoss()) for scenes in (bare, clouded))
