@@ -152,8 +152,8 @@ def middle_of(shifts: NDArray[np.floating]) -> NDArray[np.float64]:
     Notes
     -----
     Huber's estimate [1]_, from the median on. Of normally distributed shifts its error is 0.5 %
-    larger than that of the mean; of nine frames, one of which is misplaced by 2 to 6 pixels, it is
-    0.23 in place of 0.37 pixels.
+    larger than that of the mean. Of nine frames that scatter by 0.53 pixels along each axis, one of
+    which is misplaced by 2 to 6 pixels more, it is 0.23 in place of 0.37 pixels.
 
     References
     ----------

@@ -86,8 +86,8 @@ class Alignment:
         """
         shifts = self.shifts[chosen]
         if move:
-            centre = shifts if centre is None else self.shifts[centre]
-            shifts = shifts - middle_of(centre).astype(np.float32)
+            middle = middle_of(shifts if centre is None else self.shifts[centre])
+            shifts = shifts - middle.astype(np.float32)
         return replace(
             self,
             index=self.index[chosen],

@@ -52,8 +52,8 @@ _MAX_EXPLAINED = 0.9999
 # Each frame is compared with so many others on either side of it, in a circle of all by clearance.
 _MAX_PARTNERS = 12
 
-# Rows that pairs are compared by: neighbours share what they show.
-_EVERY_ROW, _EVERY_OTHER_ROW = 1, 2
+# Pairs are compared by every other row: neighbours share what they show.
+_ROW_STEP = 2
 
 
 class Registration(NamedTuple):
@@ -124,7 +124,8 @@ def register_frames(
     """
     clearance = qm.sum(axis=(1, 2))
     images, trusted = _band_pass(lr, qm)
-    shifts, placed = _place_by_agreement(images, trusted, clearance, max_shift)
+    order = _clearest_first(images, trusted, clearance)
+    shifts, placed = _place_by_agreement(images, trusted, order, max_shift)
     template, weight = _mean_of_placed(images, trusted, shifts, placed)
     lost, centre = ~placed, np.median(shifts[placed], axis=0)
     if lost.any():
@@ -134,7 +135,6 @@ def register_frames(
         fit = _refine(image, clear, template, weight, shifts[i], max_shift, centre)
         shifts[i], placed[i], gains[i], scatters[i] = fit
     placed &= trusted.any(axis=(1, 2))
-    order = _clearest_first(images, trusted, clearance)
     shifts = _fit_pairs(images, trusted, order[placed[order]], shifts, gains, scatters)
     reference = int(np.argmax(np.where(placed, clearance, -1)))
     shifts = np.where(placed[:, None], shifts - shifts[reference], 0)
@@ -166,11 +166,11 @@ def _smooth(image):
     return ndimage.gaussian_filter(image, _FINE_SIGMA, mode="nearest", truncate=3)
 
 
-def _place_by_agreement(images, trusted, clearance, max_shift):
+def _place_by_agreement(images, trusted, order, max_shift):
     """Shifts against a frame that most others agree with, and which frames do."""
     most = None
     enough = trusted.any(axis=(1, 2)).sum() / 2
-    starts = _clearest_first(images, trusted, clearance).tolist()
+    starts = order.tolist()
     for _ in range(_MAX_GROUPS):
         start = starts[0]
         template, weight = images[start], trusted[start].astype(np.float32)
@@ -268,7 +268,7 @@ def _refine(image, clear, template, template_weight, shift, max_shift, centre=(0
     lost = _Fit(shift, False)
     for _ in range(_MAX_STEPS):
         normal, right, fit = _normal_equations(
-            image, clear, template, template_weight, place, gain, offset, scatter, _EVERY_ROW
+            image, clear, template, template_weight, place, gain, offset, scatter, 1
         )
         if fit[0] < _FEWEST or not np.isfinite(normal).all():
             return lost
@@ -308,7 +308,7 @@ def _fit_pairs(images, trusted, order, shifts, gains, scatters):
     ]
     normal, right, fit = (np.stack(x) for x in zip(*steps, strict=True))
     n_pixels, error, signal = np.maximum(fit, 1e-12).T
-    # Frames that are the same, but for noise that nobody sees, are no better known than others.
+    # Frames that are the same must not outweigh all others.
     error = np.maximum(error, (1 - _MAX_EXPLAINED) * signal)
     covariance = np.linalg.pinv(normal, hermitian=True)
     step = (covariance @ right[..., None])[..., 0]
@@ -328,11 +328,9 @@ def _pairs(n):
 
 
 def _step_between(images, trusted, first, second, shift, gain, scatter):
-    template, weight = images[second], trusted[second].astype(np.float32)
-    return _normal_equations(
-        *(images[first], trusted[first], template, weight),
-        *(shift, gain, 0.0, scatter, _EVERY_OTHER_ROW),
-    )
+    frame = images[first], trusted[first]
+    template = images[second], trusted[second].astype(np.float32)
+    return _normal_equations(*frame, *template, shift, gain, 0.0, scatter, _ROW_STEP)
 
 
 def _mean_of_placed(images, trusted, shifts, placed):
@@ -375,10 +373,12 @@ def _bounds(shift, length):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _normal_equations(image, clear, template, template_weight, shift, gain, offset, scatter, every):
+def _normal_equations(
+    image, clear, template, template_weight, shift, gain, offset, scatter, row_step
+):
     """Normal equations of step, gain and offset; pixels, squared error and squared signal.
 
-    They are those of the first of `every` so many rows of the template.
+    Of the template only the first of every `row_step` rows is looked at.
     """
     height, width = image.shape
     top, r0, r1 = _bounds(shift[0], height)
@@ -394,7 +394,7 @@ def _normal_equations(image, clear, template, template_weight, shift, gain, offs
     slope_down = np.zeros(width, np.float32)
     limit = np.float32(1 / (2.5 * scatter) ** 2) if scatter > 0 else np.float32(0)
     g, b = np.float32(gain), np.float32(offset)
-    for r in range(r0, r1, every):
+    for r in range(r0, r1, row_step):
         if not 0 <= r + near_row < height:
             continue
         for c in range(width):
