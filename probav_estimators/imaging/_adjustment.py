@@ -124,13 +124,13 @@ def adjust_pairs(
        Computer Vision and Pattern Recognition, 2001.
     """
     t = len(shifts)
-    normal, right = np.zeros((t, t, 2, 2)), np.zeros((t, 2))
+    blocks, right = np.zeros((t, t, 2, 2)), np.zeros((t, 2))
     pull = (known @ apart[..., None])[..., 0]
     for one, other, sign in ((first, second, 1), (second, first, -1)):
-        np.add.at(normal, (one, one), known)
-        np.add.at(normal, (one, other), -known)
+        np.add.at(blocks, (one, one), known)
+        np.add.at(blocks, (one, other), -known)
         np.add.at(right, one, sign * pull)
-    normal = normal.transpose(0, 2, 1, 3).reshape(2 * t, 2 * t)
+    normal = blocks.transpose(0, 2, 1, 3).reshape(2 * t, 2 * t)
     hold = _HOLD * max(np.trace(normal) / (2 * t), 1.0)
     normal += hold * np.eye(2 * t)
     return np.linalg.solve(normal, (right + hold * shifts).ravel()).reshape(t, 2)
