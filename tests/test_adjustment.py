@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probav_estimators.imaging import adjust_pairs, adjust_shifts, middle_of
+from probav_estimators.imaging import adjust_pairs, adjust_shifts, robust_mean
 
 
 class TestAdjustment:
@@ -21,7 +21,7 @@ class TestAdjustment:
         known = adjusted.placed
         np.testing.assert_array_equal(known, placed.any(axis=0))
         np.testing.assert_allclose(
-            adjusted.shifts[known], true[known] - middle_of(true[known]), atol=1e-5
+            adjusted.shifts[known], true[known] - robust_mean(true[known]), atol=1e-5
         )
         assert not adjusted.shifts[~known].any()
         assert np.abs(adjusted.residuals).max() < 1e-6
@@ -87,18 +87,22 @@ class TestMiddle:
     def test_of_frames_that_lie_alike_it_is_the_mean(self, seed, n_frames, size):
         angles = np.random.default_rng(seed).uniform(0, 2 * np.pi, n_frames)
         shifts = size * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        # Opposite frames: all lie as far from the middle.
+        # Opposite frames: all are as far from the middle.
         shifts = np.concatenate([shifts, -shifts]) + np.array([3, -7])
-        np.testing.assert_allclose(middle_of(shifts), [3, -7], atol=1e-9)
+        np.testing.assert_allclose(robust_mean(shifts), [3, -7], atol=1e-9)
 
     @settings(max_examples=50, deadline=None)
     @given(st.integers(0, 10**6), st.integers(1, 30))
     def test_it_moves_and_turns_with_the_frames(self, seed, n_frames):
         rng = np.random.default_rng(seed)
         shifts, move = rng.normal(size=(n_frames, 2)), rng.normal(0, 100, 2)
-        np.testing.assert_allclose(middle_of(shifts + move), middle_of(shifts) + move, atol=1e-9)
+        np.testing.assert_allclose(
+            robust_mean(shifts + move), robust_mean(shifts) + move, atol=1e-9
+        )
         turn = np.array([[0, 1], [-1, 0]])
-        np.testing.assert_allclose(middle_of(shifts @ turn), middle_of(shifts) @ turn, atol=1e-9)
+        np.testing.assert_allclose(
+            robust_mean(shifts @ turn), robust_mean(shifts) @ turn, atol=1e-9
+        )
 
     def test_frame_that_is_misplaced_moves_it_little(self):
         rng = np.random.default_rng(0)
@@ -107,14 +111,14 @@ class TestMiddle:
             shifts = rng.normal(0, 0.5, (9, 2))
             shifts[0] += 5
             errors["mean"].append(shifts.mean(axis=0))
-            errors["middle"].append(middle_of(shifts))
+            errors["middle"].append(robust_mean(shifts))
         error = {name: np.sqrt(np.square(values).mean()) for name, values in errors.items()}
         assert error["middle"] < 0.5 * error["mean"]
 
     def test_it_is_nearly_as_good_as_the_mean_of_normal_shifts(self):
         shifts = np.random.default_rng(0).normal(size=(500, 19, 2))
-        squares = np.square([middle_of(one) for one in shifts]).mean()
+        squares = np.square([robust_mean(one) for one in shifts]).mean()
         assert squares < 1.03 * np.square(shifts.mean(axis=1)).mean()
 
     def test_of_no_frames_it_is_zero(self):
-        assert middle_of(np.zeros((0, 2))).tolist() == [0, 0]
+        assert robust_mean(np.zeros((0, 2))).tolist() == [0, 0]

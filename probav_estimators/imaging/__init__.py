@@ -1,6 +1,6 @@
 """Pixel work on plain arrays: scores, upscaling, registration, radiometry, blocks."""
 
-from ._adjustment import Adjustment, adjust_pairs, adjust_shifts, middle_of
+from ._adjustment import Adjustment, adjust_pairs, adjust_shifts, robust_mean
 from ._alignment import Alignment, align_frames, move_frames, normalize_frames
 from ._blocks import Block, plan_blocks
 from ._clearance import select_clearest
@@ -53,7 +53,6 @@ __all__ = [
     "finite_cpsnr",
     "fit_radiometry",
     "grey_limits",
-    "middle_of",
     "move_bicubic",
     "move_frames",
     "normalize_frames",
@@ -61,6 +60,7 @@ __all__ = [
     "plan_blocks",
     "probav_score",
     "register_frames",
+    "robust_mean",
     "select_clearest",
     "shift_moments",
     "to_uint16",

@@ -1,4 +1,4 @@
-"""Adjustment: one shift for each frame from those that many places or pairs of frames show."""
+"""Least-squares adjustment of shifts measured in several windows or between pairs of frames."""
 
 from __future__ import annotations
 
@@ -11,35 +11,34 @@ from scipy.sparse.csgraph import connected_components
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Adjustment", "adjust_pairs", "adjust_shifts", "middle_of"]
+__all__ = ["Adjustment", "adjust_pairs", "adjust_shifts", "robust_mean"]
 
-# Standard error of the shift that one place shows, in LR pixels: what differs by no more between
-# places is no distortion.
+# Standard error of a shift measured in one window, in LR pixels: smaller differences between
+# windows are no distortion.
 _SHIFT_ERROR = 0.03
 
-# Frames that lie further from the middle than so many standard deviations, which are at least so
-# many LR pixels, count less; steps to find it.
-_USUAL_DISTANCE, _LEAST_SCATTER = 2.5, 0.1
-_MIDDLE_STEPS = 10
+# Huber's threshold in standard deviations, least standard deviation in LR pixels, and iterations.
+_HUBER_THRESHOLD, _MIN_SCATTER = 2.5, 0.1
+_HUBER_STEPS = 10
 # Median distance of normally distributed points of a plane, in standard deviations along an axis.
 _MEDIAN_DISTANCE = 1.1774
 
-# What holds frames that no pair tells of where they were, relative to what pairs tell of others.
-_HOLD = 1e-6
+# Ridge term for frames without pairs, relative to the mean precision of the others.
+_RIDGE = 1e-6
 
 
 class Adjustment(NamedTuple):
-    """Where frames lie by all places together.
+    """Shifts of frames, adjusted over all windows.
 
     Attributes
     ----------
     shifts : float32 array of shape (t, 2)
-        How far the content of each frame lies down and to the right of the middle of all that are
-        placed, in LR pixels; 0 where it is not known.
+        Shift of each frame's content against the mean of all registered frames, (down, right) in
+        LR pixels; 0 where it is not known.
     placed : bool array of shape (t,)
-        Where it is known.
+        Whether the shift is known.
     residuals : float32 array of shape (n, t, 2)
-        How much more that is at each place, shrunk by the error of a single place.
+        Residual shift in each window, shrunk by the error of a single window.
     """
 
     shifts: NDArray[np.float32]
@@ -48,45 +47,44 @@ class Adjustment(NamedTuple):
 
 
 def adjust_shifts(shifts: NDArray[np.floating], placed: NDArray[np.bool_]) -> Adjustment:
-    """Bring the shifts that several places show to one reference.
+    """Adjust the shifts measured in several windows to one reference.
 
-    Each place has a reference of its own, as each may have another clearest frame. A frame that is
-    clouded at one place is placed by the others, as long as frames that both see tie them together
-    [1]_.
+    Each window has its own reference, its clearest frame. A frame that is clouded in one window is
+    registered by the others, as long as frames that both contain connect them [1]_.
 
     Parameters
     ----------
     shifts : float array of shape (n, t, 2)
-        Of each frame at each place, in LR pixels.
+        Of each frame in each window, in LR pixels.
     placed : bool array of shape (n, t)
         Which of them are known.
 
     Returns
     -------
     Adjustment
-        Of the frames that are tied together; of several such groups, of the largest.
+        Of the largest group of connected frames.
 
     References
     ----------
     .. [1] F. Ackermann, "Block adjustment of aerial photographs", Photogrammetria 1956/57:
        least-squares adjustment of independent models.
     """
-    n_places, n_frames = placed.shape
+    n_windows, n_frames = placed.shape
     placed = _largest_group(placed)
     known: NDArray[np.bool_] = np.asarray(placed.any(axis=0))
-    if n_places == 1:
-        total = np.where(known[:, None], shifts[0] - middle_of(shifts[0][known]), 0)
+    if n_windows == 1:
+        total = np.where(known[:, None], shifts[0] - robust_mean(shifts[0][known]), 0)
         return Adjustment(total.astype(np.float32), known, np.zeros_like(shifts, np.float32))
-    place, frame = np.nonzero(placed)
-    design = np.zeros((len(place), n_places + n_frames))
-    design[np.arange(len(place)), place] = 1
-    design[np.arange(len(place)), n_places + frame] = 1
-    # The least of all solutions: a common shift of all places is of no account.
-    solution, *_ = np.linalg.lstsq(design, shifts[place, frame], rcond=None)
-    total = solution[n_places:] - middle_of(solution[n_places:][known])
-    residuals = np.zeros((n_places, n_frames, 2))
-    residuals[place, frame] = shifts[place, frame] - (
-        solution[:n_places][place] + solution[n_places:][frame]
+    window, frame = np.nonzero(placed)
+    design = np.zeros((len(window), n_windows + n_frames))
+    design[np.arange(len(window)), window] = 1
+    design[np.arange(len(window)), n_windows + frame] = 1
+    # The solution of least norm: a shift common to all windows is undetermined.
+    solution, *_ = np.linalg.lstsq(design, shifts[window, frame], rcond=None)
+    total = solution[n_windows:] - robust_mean(solution[n_windows:][known])
+    residuals = np.zeros((n_windows, n_frames, 2))
+    residuals[window, frame] = shifts[window, frame] - (
+        solution[:n_windows][window] + solution[n_windows:][frame]
     )
     return Adjustment(
         np.where(known[:, None], total, 0).astype(np.float32), known, _shrink(residuals, placed)
@@ -98,21 +96,21 @@ def adjust_pairs(
     first: NDArray[np.intp],
     second: NDArray[np.intp],
     apart: NDArray[np.floating],
-    known: NDArray[np.floating],
+    precision: NDArray[np.floating],
 ) -> NDArray[np.float64]:
-    """Shifts that fit those between pairs of frames best, by least squares [1]_.
+    """Solve for the shifts that fit the shifts between pairs of frames, by least squares [1]_.
 
     Parameters
     ----------
     shifts : float array of shape (t, 2)
-        Where the frames lie about. Those that no pair tells of stay there, and so does the mean of
-        those that are tied together.
+        Approximate shifts of the frames. Frames without a pair keep theirs, and the mean of
+        connected frames stays the same.
     first, second : int arrays of shape (n,)
         Numbers of the frames of each pair.
     apart : float array of shape (n, 2)
-        How much further down and to the right the first lies.
-    known : float array of shape (n, 2, 2)
-        How well that is known: the inverse of its covariance; 0 where it is not.
+        Shift of the first frame's content against the second's.
+    precision : float array of shape (n, 2, 2)
+        Inverse covariance of `apart`; 0 where it is not known.
 
     Returns
     -------
@@ -125,19 +123,19 @@ def adjust_pairs(
     """
     t = len(shifts)
     blocks, right = np.zeros((t, t, 2, 2)), np.zeros((t, 2))
-    pull = (known @ apart[..., None])[..., 0]
+    weighted = (precision @ apart[..., None])[..., 0]
     for one, other, sign in ((first, second, 1), (second, first, -1)):
-        np.add.at(blocks, (one, one), known)
-        np.add.at(blocks, (one, other), -known)
-        np.add.at(right, one, sign * pull)
+        np.add.at(blocks, (one, one), precision)
+        np.add.at(blocks, (one, other), -precision)
+        np.add.at(right, one, sign * weighted)
     normal = blocks.transpose(0, 2, 1, 3).reshape(2 * t, 2 * t)
-    hold = _HOLD * max(np.trace(normal) / (2 * t), 1.0)
-    normal += hold * np.eye(2 * t)
-    return np.linalg.solve(normal, (right + hold * shifts).ravel()).reshape(t, 2)
+    ridge = _RIDGE * max(np.trace(normal) / (2 * t), 1.0)
+    normal += ridge * np.eye(2 * t)
+    return np.linalg.solve(normal, (right + ridge * shifts).ravel()).reshape(t, 2)
 
 
-def middle_of(shifts: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The middle of frames: their mean, in which those that lie far off count less.
+def robust_mean(shifts: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Huber's robust mean of shifts.
 
     Parameters
     ----------
@@ -151,9 +149,9 @@ def middle_of(shifts: NDArray[np.floating]) -> NDArray[np.float64]:
 
     Notes
     -----
-    Huber's estimate [1]_, from the median on. Of normally distributed shifts its error is 0.5 %
-    larger than that of the mean. Of nine frames that scatter by 0.53 pixels along each axis, one of
-    which is misplaced by 2 to 6 pixels more, it is 0.23 in place of 0.37 pixels.
+    Iteratively reweighted [1]_, beginning with the median. For normally distributed shifts its
+    error is 0.5 % larger than that of the mean. For nine frames that scatter by 0.53 pixels along
+    each axis, one of which is off by 2 to 6 pixels more, it is 0.23 instead of 0.37 pixels.
 
     References
     ----------
@@ -163,26 +161,26 @@ def middle_of(shifts: NDArray[np.floating]) -> NDArray[np.float64]:
     if not len(shifts):
         return np.zeros(2)
     shifts = shifts.astype(np.float64)
-    middle = np.median(shifts, axis=0)
-    for _ in range(_MIDDLE_STEPS):
-        distances = np.hypot(*(shifts - middle).T)
-        scatter = max(np.median(distances) / _MEDIAN_DISTANCE, _LEAST_SCATTER)
-        weights = np.minimum(1, _USUAL_DISTANCE * scatter / np.maximum(distances, scatter))
-        middle = np.average(shifts, axis=0, weights=weights)
-    return middle
+    mean = np.median(shifts, axis=0)
+    for _ in range(_HUBER_STEPS):
+        distances = np.hypot(*(shifts - mean).T)
+        scatter = max(np.median(distances) / _MEDIAN_DISTANCE, _MIN_SCATTER)
+        weights = np.minimum(1, _HUBER_THRESHOLD * scatter / np.maximum(distances, scatter))
+        mean = np.average(shifts, axis=0, weights=weights)
+    return mean
 
 
 def _largest_group(placed):
-    """What is placed in the largest group of places and frames that are tied together."""
-    n_places, n_frames = placed.shape
-    place, frame = np.nonzero(placed)
-    if not len(place):
+    """Registered entries of the largest connected group of windows and frames."""
+    n_windows, n_frames = placed.shape
+    window, frame = np.nonzero(placed)
+    if not len(window):
         return placed
-    size = n_places + n_frames
-    ties = coo_array((np.ones(len(place)), (place, n_places + frame)), shape=(size, size))
-    _, group = connected_components(ties, directed=False)
-    largest = np.bincount(group[place]).argmax()
-    return placed & (group[:n_places] == largest)[:, None]
+    size = n_windows + n_frames
+    edges = coo_array((np.ones(len(window)), (window, n_windows + frame)), shape=(size, size))
+    _, group = connected_components(edges, directed=False)
+    largest = np.bincount(group[window]).argmax()
+    return placed & (group[:n_windows] == largest)[:, None]
 
 
 def _shrink(residuals, placed):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ._adjustment import middle_of
+from ._adjustment import robust_mean
 from ._psf import PsfEstimate
 from ._radiometry import MIN_STD, fit_radiometry
 
@@ -20,26 +20,25 @@ __all__ = ["Alignment", "align_frames", "move_frames", "normalize_frames"]
 
 @dataclass(frozen=True)
 class Alignment:
-    """How the frames of one scene are brought together.
+    """Geometric and radiometric alignment of the frames of one scene.
 
     Attributes
     ----------
     index : int array of shape (t,)
-        Frames that take part.
+        Numbers of the aligned frames.
     shifts : float32 array of shape (t, 2)
-        How far the content of each lies down and to the right of the middle of all, in LR pixels.
+        Shift of each frame's content against the mean of all, (down, right) in LR pixels.
     gains, offsets : float32 arrays of shape (t,)
         A frame is gain * scene + offset.
     level, std : float
         Mean and standard deviation of the scene's pixels.
     psf : PsfEstimate
-        Their point spread functions, if they were estimated.
+        Point spread functions of the frames, if they were estimated.
     distortion : float32 array of shape (t, 2, h', w')
-        Slow distortion of each frame at some nodes: how much further down and to the right its
-        content lies there, in LR pixels; 0 if it was not estimated. It is linear between the nodes
-        and constant beyond them.
+        Slow distortion of each frame at some nodes: additional shift of its content there, in LR
+        pixels; 0 if it was not estimated. Linear between the nodes, constant beyond them.
     nodes : tuple of two float arrays of shapes (h',) and (w',)
-        Where they are: rows and columns in LR pixels, the first pixel being from 0 to 1.
+        Rows and columns of the nodes, in LR pixels; the first pixel extends from 0 to 1.
     """
 
     index: NDArray[np.intp]
@@ -59,7 +58,7 @@ class Alignment:
 
     @property
     def fractions(self) -> NDArray[np.float32]:
-        """What is left of them, float32 (t, 2) of at most half a pixel."""
+        """Subpixel part of the shifts, float32 (t, 2), at most half a pixel."""
         return self.shifts - self.pixels.astype(np.float32)
 
     def choose(
@@ -69,16 +68,16 @@ class Alignment:
         centre: NDArray[Any] | slice | None = None,
         move: bool = True,
     ) -> Self:
-        """The same with some of the frames.
+        """Return the alignment of some of the frames.
 
         Parameters
         ----------
         chosen : array or slice
-            Which of those that take part.
+            Positions in `index`.
         centre : array or slice, default=None
-            Those in whose middle the image is to lie. None: the chosen ones.
+            Frames whose mean shift becomes 0. None: the chosen ones.
         move : bool, default=True
-            Whether it is to lie there; False: it stays in its place.
+            Whether shifts are made relative to that mean; False: they stay as they are.
 
         Returns
         -------
@@ -86,8 +85,8 @@ class Alignment:
         """
         shifts = self.shifts[chosen]
         if move:
-            middle = middle_of(shifts if centre is None else self.shifts[centre])
-            shifts = shifts - middle.astype(np.float32)
+            mean = robust_mean(shifts if centre is None else self.shifts[centre])
+            shifts = shifts - mean.astype(np.float32)
         return replace(
             self,
             index=self.index[chosen],
@@ -102,16 +101,15 @@ class Alignment:
 def align_frames(
     parts: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], shifts: NDArray[np.float32]
 ) -> Alignment:
-    """Bring frames to one gain and offset, by what some parts of a place show.
+    """Fit gains and offsets of frames in some windows of a scene.
 
     Parameters
     ----------
     parts : list of (float32, bool) arrays of shapes (t, h, w)
-        Frames, and quality maps that are True where a frame is clear. Each part has the same
-        frames.
+        Frames, and quality maps that are True where a frame is clear, of each window. All windows
+        have the same frames.
     shifts : float32 array of shape (t, 2)
-        How far the content of each frame lies down and to the right of the image that is wanted,
-        in LR pixels.
+        Shift of each frame's content against the image to compute, in LR pixels.
 
     Returns
     -------
@@ -131,7 +129,7 @@ def align_frames(
         for image, seen in zip(*(np.split(x, widths, axis=1) for x in (mean, known)), strict=True)
         if seen.any()
     ]
-    # Between parts the land may differ by more than any detail does.
+    # Within windows only: between them the land may differ by more than any detail.
     variances, counts = [float(x.std()) ** 2 for x in inside], [x.size for x in inside]
     return Alignment(
         index=np.arange(len(shifts)),
@@ -153,17 +151,17 @@ def normalize_frames(
     origin: tuple[slice, slice],
     window: tuple[slice, slice],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Frames in one place, of one gain and offset.
+    """Undo whole-pixel shifts, gains and offsets of frames.
 
     Parameters
     ----------
     lr : float32 array of shape (t, h, w)
-        Parts of the frames that take part.
+        Window of the aligned frames.
     qm : bool array of shape (t, h, w)
         True where they are clear.
     alignment : Alignment
     origin, window : tuples of two slices
-        Rows and columns that were read and that are wanted, in LR pixels of the image.
+        Rows and columns of `lr` and of the result, in LR pixels of the image.
 
     Returns
     -------
@@ -190,18 +188,18 @@ def move_frames(
     origin: tuple[slice, slice],
     window: tuple[slice, slice],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Undo the whole pixels of frames' shifts.
+    """Undo whole-pixel shifts of frames.
 
     Parameters
     ----------
     lr : float32 array of shape (t, h, w)
-        Parts of frames.
+        Window of the frames.
     qm : bool array of shape (t, h, w)
         True where they are clear.
     pixels : int array of shape (t, 2)
-        How far the content of each lies down and to the right.
+        Shift of each frame's content, (down, right) in whole pixels.
     origin, window : tuples of two slices
-        Rows and columns that were read and that are wanted, in LR pixels of the image.
+        Rows and columns of `lr` and of the result, in LR pixels of the image.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Blocks: parts of an image that are computed each by itself, with what surrounds them."""
+"""Blocks of tiled prediction, with their halos."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import NamedTuple
 
 __all__ = ["Block", "plan_blocks"]
 
-# Blocks begin at multiples of this, because layers that work in squares of pixels do.
+# Blocks begin at multiples of this, as layers that work on squares of pixels require.
 _GRID = 8
 
-# LR pixels around a block that it is computed with. What lies further off changes its values by
-# less than float32 tells, so that blocks fit together without a seam, however an image is divided.
+# LR pixels around a block that it is computed with. Pixels further away change its values by less
+# than float32 resolves, so that blocks fit together without a seam, however an image is divided.
 _HALO = 64
 
 
 class Block(NamedTuple):
-    """One part of an image, in LR pixels.
+    """Block of an image, in LR pixels.
 
     Attributes
     ----------
     number : int
-        Its place in the plan.
+        Position in the plan.
     rows, columns : slice
-        The part itself.
+        Rows and columns of the block.
     window : tuple of two slices
-        What it is computed from: the part and its surroundings, as far as there are any.
+        Rows and columns that it is computed from: the block and its halo, clipped to the image.
     """
 
     number: int
@@ -34,7 +34,7 @@ class Block(NamedTuple):
     window: tuple[slice, slice]
 
     def inside(self, scale: int) -> tuple[slice, slice]:
-        """The part within an image of the window, in HR pixels."""
+        """Rows and columns of the block within an image of the window, in HR pixels."""
         parts = (self.rows, self.columns)
         rows, columns = (
             slice(scale * (part.start - wide.start), scale * (part.stop - wide.start))
@@ -43,7 +43,7 @@ class Block(NamedTuple):
         return rows, columns
 
     def place(self, scale: int) -> tuple[slice, slice]:
-        """The part within the whole image, in HR pixels."""
+        """Rows and columns of the block within the whole image, in HR pixels."""
         return (
             slice(scale * self.rows.start, scale * self.rows.stop),
             slice(scale * self.columns.start, scale * self.columns.stop),

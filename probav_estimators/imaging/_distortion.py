@@ -1,4 +1,4 @@
-"""Slow distortion of frames: what a single shift for each leaves over."""
+"""Slow distortion of frames: the smooth residual after one shift for each."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 __all__ = ["distortion_nodes", "estimate_distortion"]
 
-# Side in LR pixels of the blocks in which distortion is told.
+# Side of the blocks that have a distortion of their own, in LR pixels.
 _BLOCK = 8
 
-# Blocks along each axis that a shift is fitted to.
+# Blocks along each axis in the window of one fit.
 _WINDOW = 5
 
-# What is compared is smoothed so far, in LR pixels: finer structure is aliased.
+# Smoothing before the comparison, in LR pixels: finer structure is aliased.
 _FINE_SIGMA = 1.0
 
-# Errors of neighbours go together: so many pixels count as one, as measured where nothing is
-# distorted.
+# Pixels per independent sample, measured on frames without distortion: errors of neighbours are
+# correlated.
 _PIXELS_PER_SAMPLE = 32
 
 # Greatest distortion, in LR pixels.
@@ -37,8 +37,8 @@ def estimate_distortion(
     """Estimate a smooth field of shifts for each frame, against the mean of all.
 
     Shifts are fitted to the difference of each frame from the mean, over squares of 40 pixels
-    [1]_, and shrunk by their errors: where nothing more than noise is seen, they are about 0. How
-    much is expected of a frame is what the whole of it shows.
+    [1]_, and shrunk by their errors, to about 0 where there is only noise. The prior variance is
+    estimated from the whole frame.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def estimate_distortion(
     clear : bool array of shape (t, h, w)
         True where a frame is clear.
     fractions : float32 array of shape (t, 2)
-        The rest of their shifts, in LR pixels: how far their content lies down and to the right.
+        Subpixel part of their shifts, (down, right) in LR pixels.
 
     Returns
     -------
     float32 array of shape (t, 2, ceil(h / 8), ceil(w / 8))
-        How much further down and to the right their content lies, in LR pixels, block by block.
+        Additional shift of their content in each block, (down, right) in LR pixels.
 
     References
     ----------
@@ -67,7 +67,7 @@ def estimate_distortion(
     slopes = np.stack([down * down, down * right, right * right])
     means = []
     for image, weight in zip(moved, weights, strict=True):
-        # A frame is compared with the others: its own part in the mean hides what it differs by.
+        # Compare with the mean of the others: the frame's own share hides its difference.
         share = weight / np.maximum(total, 1e-3)
         residual = (image - mean) / np.maximum(1 - share, 0.1)
         weight = weight * (share < 0.9)
@@ -76,7 +76,7 @@ def estimate_distortion(
     a, b, c, p, q, square, count = np.stack(means, axis=1)
     count = np.maximum(count, 1e-3)
     noise = square / count + 1e-6
-    # What happens to be quiet is not trusted more than the rest of the frame.
+    # Blocks of little noise have no more weight than the whole frame.
     noise = np.maximum(noise, noise.mean(axis=(1, 2), keepdims=True))
     samples = (_WINDOW * _BLOCK) ** 2 / _PIXELS_PER_SAMPLE / noise
     moves = _shrunk_solution(*(samples * x for x in (a, b, c, p, q)))

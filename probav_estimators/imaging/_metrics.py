@@ -14,19 +14,18 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_CPSNR", "bias_corrected_mse", "cpsnr", "error_map", "finite_cpsnr", "probav_score"]
 
-#: Greatest cPSNR of scenes' scores, 107.1 dB: rounding to 16 bits alone leaves an error that is
-#: uniform over one step, of variance step**2 / 12, and files hold no truth that is better known.
+#: Greatest cPSNR of scenes' scores, 107.1 dB: that of the error of rounding to 16 bits, uniform
+#: over one step, of variance step**2 / 12.
 MAX_CPSNR = float(10 * np.log10(12 * 65535.0**2))
 
-# Rounding errors of float32 average out over more pixels than this, and not over fewer.
+# Below this number of pixels, rounding errors of float32 do not average out.
 _FEW_PIXELS = 64**2
 
 
 def bias_corrected_mse(count: Any, total: Any, total_of_squares: Any) -> Any:
-    """Mean squared error that is left once the mean error is taken away.
+    """Mean squared error after subtraction of the mean error: the cMSE of the challenge.
 
-    This is the one place where the cMSE of the challenge is defined: the score, the training loss
-    and the validation monitor all come here.
+    Shared by the score, the training loss and the validation score.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def cpsnr(
 
     The image, `border` pixels cropped from every side, is compared with every window of its size
     in `hr`; of the ``(2 * border + 1) ** 2`` ratios the greatest counts. Only pixels that are clear
-    in `sm` are compared, and the mean error over them is taken away first.
+    in `sm` are compared, after subtraction of their mean error.
 
     Parameters
     ----------
@@ -69,8 +68,8 @@ def cpsnr(
     border : int, default=3
         Greatest shift that is forgiven, in HR pixels.
     data_range : float, default=None
-        Greatest less least value that there can be, for images of any range. None: values lie in
-        [0, 1], or are all those of an unsigned integer.
+        Greatest minus least possible value, for images of any range. None: 1 for floats in [0, 1],
+        the full range of unsigned integers.
 
     Returns
     -------
@@ -108,7 +107,7 @@ def finite_cpsnr(
     border: int = 3,
     data_range: float | None = None,
 ) -> float:
-    """The :func:`cpsnr`, at most `MAX_CPSNR`: what scorers take means of.
+    """The :func:`cpsnr`, at most `MAX_CPSNR`: the finite value that scorers average.
 
     Parameters
     ----------
@@ -141,7 +140,7 @@ def error_map(
     border: int = 3,
     data_range: float | None = None,
 ) -> NDArray[np.float32]:
-    """Errors HR - SR that :func:`cpsnr` is made of: at the best shift, without their mean.
+    """Errors HR - SR of :func:`cpsnr`: at the best shift, without their mean.
 
     Parameters
     ----------
@@ -257,10 +256,10 @@ def _shift_moments(sr, hr, clear, border):
     count = np.zeros((n_shifts, n_shifts))
     total = np.zeros((n_shifts, n_shifts))
     total_of_squares = np.zeros((n_shifts, n_shifts))
-    # Both images lose a constant of their own, near their means: the cMSE does not feel it, and
-    # float32 keeps its digits for the differences.
+    # Subtract a constant near the mean of each image, which the cMSE ignores, to keep the precision
+    # of float32 for the differences.
     sr_level, hr_level = _levels(sr, hr, clear)
-    # The rows of SR that meet the present row of HR stay in the nearest cache.
+    # Rows of SR that are compared with the current row of HR, kept in the nearest cache.
     sr_rows = np.empty((n_shifts, columns), sr.dtype)
     hr_row = np.empty(width, sr.dtype)
     weight = np.empty(width, sr.dtype)
@@ -301,7 +300,7 @@ def _row_moments(sr, hr, weight):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _levels(sr, hr, clear):
-    # Near the means is near enough: some fifty rows tell, unless all that they see is cloud.
+    # An estimate from some fifty rows suffices, unless they are all clouded.
     for step in (max(1, hr.shape[0] // 48), 1):
         sr_sum, hr_sum, count = 0.0, 0.0, 0.0
         for row in range(0, hr.shape[0], step):

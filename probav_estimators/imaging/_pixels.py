@@ -1,4 +1,4 @@
-"""Conversion of stored values to pixels and masks, with the checks that belong to it."""
+"""Checked conversion of stored values to pixels and masks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 _FULL_SCALE = {np.dtype(np.uint8): np.float32(255), np.dtype(np.uint16): np.float32(65535)}
 
-# What stands for a clear pixel in a mask: True, an 8-bit file's white, a 16-bit file's white.
+# Values of a clear pixel in a mask: True, white of an 8-bit file, white of a 16-bit file.
 _CLEAR_VALUES = (1, 255, 65535)
 
-# Reflectances of bright ground pass 1 by this much; what is far below 0 stands for no data.
+# Plausible range of reflectances: bright ground exceeds 1, values far below 0 are no data.
 _LARGEST_REFLECTANCE = 1.25
 _LEAST_REFLECTANCE = -0.25
 
@@ -32,11 +32,11 @@ def as_pixels(
     Parameters
     ----------
     values : array of uint8, uint16 or float
-        Integers are divided by the largest value of their type, floats must lie in [0, 1].
+        Integers are divided by the largest value of their type, floats must be in [0, 1].
     name : str
-        What the values are, for the error.
+        Name of the values in errors.
     clear : bool array of the same shape, default=None
-        Mask that goes with them, for the error.
+        Their mask, for errors.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def check_pixels(values: NDArray[Any], name: str, clear: NDArray[np.bool_] | Non
     if high > _LARGEST_REFLECTANCE and finite.all():
         remedy = f"{remedy}; or pass Scene(..., value_range=(low, high))"
     raise ValueError(
-        f"{name} has {what}: {_count_and_place(bad)}; floats must lie in [0, 1]: {remedy}"
+        f"{name} has {what}: {_count_and_place(bad)}; floats must be in [0, 1]: {remedy}"
     )
 
 
@@ -102,7 +102,7 @@ def as_mask(values: NDArray[Any], name: str) -> NDArray[np.bool_]:
     values : array
         Mask, or numbers: 0 where it is not clear, and one of 1, 255 and 65535 where it is.
     name : str
-        What the values are, for the error.
+        Name of the values in errors.
 
     Returns
     -------
@@ -135,5 +135,5 @@ def as_mask(values: NDArray[Any], name: str) -> NDArray[np.bool_]:
 
 
 def to_uint16(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return pixels in [0, 1] as the 16-bit values that stand for them."""
+    """Return pixels in [0, 1] as 16-bit values."""
     return np.rint(np.asarray(pixels, np.float64) * 65535).astype(np.uint16)

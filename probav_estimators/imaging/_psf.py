@@ -1,4 +1,4 @@
-"""Estimate the point spread function of a sensor from its frames."""
+"""Estimation of a sensor's point spread function from its frames."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ if TYPE_CHECKING:
 
 __all__ = ["MIN_FRAMES", "PsfEstimate", "estimate_psf"]
 
-# Frames that clouds leave more or less whole; a spectrum takes several.
+# Least clear fraction of a frame and number of frames for a spectrum.
 _MIN_CLEAR = 0.5
 MIN_FRAMES = 3
 
-# Cycles per LR pixel: below are few samples, haze and the window, above is little signal.
+# Frequency ranges in cycles per LR pixel: below are few samples, haze and the taper, above is
+# little signal.
 _FREQUENCIES = np.linspace(0.06, 0.5, 23)
 _LEAST, _GREATEST = 0.08, 0.45
 _RINGS = np.linspace(0, 0.71, 36)
 
-# What is expected of a sensor before its frames are looked at: mean and standard deviation of the
-# variance of its point spread function, in squared LR pixels. They are those of sigmas between 0.05
-# and 0.55.
+# Prior mean and standard deviation of the PSF variance, in squared LR pixels: those of sigmas
+# between 0.05 and 0.55.
 _EXPECTED, _EXPECTED_ERROR = 0.11, 0.085
-# Standard error of what a place of 128 x 128 LR pixels shows, as measured on simulated sensors.
+# Standard error of an estimate from 128 x 128 LR pixels, measured on simulated sensors.
 _ERROR, _SIZE = 0.09, 128
-# Point spread functions in LR pixels: of a sensor that nothing is known of, and the sharpest.
+# PSF of an unknown sensor, and the sharpest PSF, in LR pixels.
 _USUAL_SIGMA, _LEAST_SIGMA = 0.4, 0.05
 
-# What is expected of a frame before it is looked at: standard deviations of the relative error of
-# its gain and of how far the variance of its point spread function is from the others'.
+# Prior standard deviations of a frame's relative gain error, and of the difference of its PSF
+# variance from the mean.
 _GAIN_ERROR = 0.05
 _DIFFERENCE = 0.1
-# Errors were measured to be this many times as large as independent noise makes them.
+# Measured ratio of the errors to those of independent noise.
 _EXCESS = 1.4
 
 
 class PsfEstimate(NamedTuple):
-    """Point spread functions of the frames of a place, beside what square pixels do.
+    """Gaussian point spread functions of frames, without the box of the square pixel.
 
     Attributes
     ----------
     variance : float or None
-        Mean variance, in squared LR pixels; of a single place it may be far off, and less than 0.
+        Mean variance, in squared LR pixels; from a single window it may be far off, and negative.
         None where it is not known.
     error : float
         Its standard error, infinite where it is not known.
     differences : float32 array of shape (t, 2)
-        How much more the variance of each frame is along the rows' and the columns' axis; 0 where
-        nothing is known.
+        Difference of each frame's variance from the mean, along rows and columns; 0 where it is not
+        known.
     """
 
     variance: float | None
@@ -61,12 +61,12 @@ class PsfEstimate(NamedTuple):
 
     @classmethod
     def unknown(cls, n_frames: int) -> PsfEstimate:
-        """What is known of frames that were not looked at."""
+        """Estimate for frames that were not measured."""
         return cls(None, inf, np.zeros((n_frames, 2), np.float32))
 
     @classmethod
     def mean_of(cls, estimates: Sequence[PsfEstimate]) -> PsfEstimate:
-        """What several places of the same frames show together."""
+        """Mean of the estimates from several windows of the same frames."""
         variances = [one.variance for one in estimates if one.variance is not None]
         differences = np.stack([one.differences for one in estimates]).mean(axis=0).astype("f4")
         if not variances:
@@ -75,13 +75,13 @@ class PsfEstimate(NamedTuple):
         return cls(float(np.mean(variances)), error / sqrt(len(variances)), differences)
 
     def sigma(self, given: float | None = None) -> NDArray[np.float32]:
-        """Standard deviations of the frames' point spread functions, for a model of the sensor.
+        """Standard deviations of the frames' point spread functions, for the forward model.
 
         Parameters
         ----------
         given : float, default=None
-            That of the frames' mean variance, in LR pixels, where it is known. None: 0.4, as one
-            place tells little more than what is usual; see :meth:`mean_variance`.
+            Square root of the frames' mean variance, in LR pixels, where it is known. None: 0.4,
+            because a single scene adds little to the prior; see :meth:`mean_variance`.
 
         Returns
         -------
@@ -97,8 +97,8 @@ class PsfEstimate(NamedTuple):
         Parameters
         ----------
         given : float, default=None
-            Its square root, in LR pixels, where it is known. None: what the frames show, and what
-            is expected of a sensor where they show little.
+            Its square root, in LR pixels, where it is known. None: the estimate, shrunk towards the
+            prior.
 
         Returns
         -------
@@ -119,14 +119,14 @@ class PsfEstimate(NamedTuple):
 def estimate_psf(
     frames: NDArray[np.float32], clear: NDArray[np.bool_], fractions: NDArray[np.float32]
 ) -> PsfEstimate:
-    """Estimate how blurred the frames of a place are, all together and each along each axis.
+    """Estimate the PSF variance of frames: their mean, and each one's difference along both axes.
 
-    The spectrum that all frames agree upon, once their shifts are undone, has neither noise nor
-    aliasing. Divided by what square pixels do, its logarithm is that of a power law, as landscapes
-    have it [1]_, less ``4 pi**2 variance f**2``, and the two are told apart by their shapes. How a
-    frame differs is seen more exactly: its cross-spectrum with the mean of the others over their
-    common spectrum is ``exp(-2 pi**2 difference f**2)``, whatever the landscape. Differences are
-    shrunk by their errors, so that frames of one point spread function have none.
+    The mean cross-spectrum of all pairs of registered frames has neither noise nor aliasing.
+    Divided by the transfer function of square pixels, its logarithm is that of a power law, typical
+    of landscapes [1]_, minus ``4 pi**2 variance f**2``; both are fitted. The difference of a frame
+    is known more exactly: its cross-spectrum with the mean of the others over their common spectrum
+    is ``exp(-2 pi**2 difference f**2)``, whatever the landscape. Differences are shrunk by their
+    errors, to 0 for frames of one point spread function.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def estimate_psf(
     clear : bool array of shape (t, h, w)
         True where a frame is clear.
     fractions : float32 array of shape (t, 2)
-        The rest of their shifts, in LR pixels: how far their content lies down and to the right.
+        Subpixel part of their shifts, (down, right) in LR pixels.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def estimate_psf(
         return unknown
     spectra = _Spectra(frames[used], clear[used], fractions[used])
     found, errors = spectra.differences()
-    # What is hidden was filled in from the other frames, which have no difference.
+    # Hidden pixels were filled from the other frames, which dilutes the difference.
     clearance = np.average(clear[used].reshape(len(used), -1), axis=1, weights=spectra.window**2)
     clearance = np.maximum(clearance, _MIN_CLEAR)[:, None]
     found, errors = found / clearance, errors / clearance
@@ -168,7 +168,7 @@ def estimate_psf(
 
 
 class _Spectra:
-    """Spectra of frames at one place."""
+    """Spectra of registered frames."""
 
     def __init__(self, frames, clear, fractions):
         shape = frames.shape[1:]
@@ -184,7 +184,7 @@ class _Spectra:
             np.exp(2j * np.pi * (self.down * y + self.right * x)).astype(np.complex64)
             for y, x in fractions
         ]
-        # What is hidden is what the others show there, first without and then with their shifts.
+        # Hidden pixels are filled from the other frames, first without and then with their shifts.
         for step in range(3):
             total = fft.rfft2(mean) if step == 0 else waves.mean(axis=0)
             for i, (frame, seen, phase) in enumerate(zip(frames, clear, phases, strict=True)):
@@ -193,7 +193,7 @@ class _Spectra:
         self.waves, self.total = waves, waves.sum(axis=0)
         self.energy = np.square(np.abs(waves)).sum(axis=0)
         n = len(waves)
-        # The mean over all pairs of different frames: noise and aliases are not common to them.
+        # Mean over all pairs of different frames, in which noise and aliases cancel.
         self.common = (np.abs(self.total) ** 2 - self.energy) / (n * (n - 1))
         self.noise = np.maximum(self.energy / n - self.common, 0)
 

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_radiometry"]
 
-# Blocks of this many LR pixels along each axis tell gains: in them noise and shifts don't matter.
+# Side of the blocks that gains are fitted to, in LR pixels: noise and shifts average out in them.
 _GAIN_BLOCK = 4
 
-# Frames may differ by this factor in contrast.
+# Greatest ratio of contrast between frames.
 _MAX_GAIN = 3.0
 
-# Fits with robust weights: a block that lies this many times the scatter from the line has a
-# quarter of its weight. The median of squares of normal errors is 0.455 times their variance.
+# Reweighted fits: a block at this many times the scatter from the line has a quarter of its weight.
+# The median of squared normal errors is 0.455 times their variance.
 _N_FITS = 4
 _TOLERANCE = 2.5
 _MEDIAN_OF_SQUARES = 0.455
 
-# One step of a 16-bit image: less contrast than this is none.
+# Least contrast: one step of a 16-bit image.
 MIN_STD = 1 / 65535
 
 
@@ -35,7 +35,7 @@ def fit_radiometry(
     Parameters
     ----------
     lr : float32 array of shape (t, h, w)
-        Frames that lie on each other.
+        Registered frames.
     qm : bool array of shape (t, h, w)
         True where a frame is clear.
 
@@ -73,7 +73,7 @@ def _fit_gain(frame, clear, mean):
     for _ in range(_N_FITS):
         gain, offset = _fit_line(expected, seen, trusted)
         error = np.square(seen - gain * expected - offset)
-        # Blocks that changed must not tilt the rest.
+        # Blocks where the land changed get less weight.
         usual = np.median(error) / _MEDIAN_OF_SQUARES
         trusted = weight / np.square(1 + error / (_TOLERANCE**2 * usual + MIN_STD**2))
     return gain, offset

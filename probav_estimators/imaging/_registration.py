@@ -1,4 +1,4 @@
-"""Sub-pixel registration of frames that see one place."""
+"""Sub-pixel registration of the frames of one scene."""
 
 from __future__ import annotations
 
@@ -15,55 +15,54 @@ if TYPE_CHECKING:
 
 __all__ = ["Registration", "register_frames"]
 
-# What is compared lies between these sizes, in LR pixels: finer structure is aliased and moves with
-# the sampling, coarser structure is haze and slow change.
+# Pass band of the comparison, in LR pixels: finer structure is aliased and moves with the sampling,
+# coarser structure is haze and slow change.
 _FINE_SIGMA = 1.0
 _COARSE_WIDTH = 15
 
-# A pixel is trusted if at least this part of what was smoothed into it is clear, and one that is
-# not still has a value, for its neighbours to be interpolated, down to this part.
+# Clear fraction of the smoothing window from which a pixel is compared, and from which it still has
+# a value, needed to interpolate its neighbours.
 _MIN_CLEAR = 0.5
 _MIN_FILLED = 0.05
 
-# Fewer pixels tell nothing of a shift, a gain and an offset.
-_FEWEST = 16
+# Least number of pixels to fit a shift, a gain and an offset.
+_MIN_PIXELS = 16
 
 _MAX_STEPS = 8
 _MIN_STEP = 2e-3
 
-# Neighbours share noise once they are smoothed: so many pixels count as one.
+# Pixels per independent sample: smoothing correlates the noise of neighbours.
 _PIXELS_PER_SAMPLE = 4 * np.pi * _FINE_SIGMA**2
 
-# Beyond this standard error, in LR pixels, or below this correlation, a place is a guess.
+# A shift of a larger standard error, in LR pixels, or a smaller correlation is rejected.
 _MAX_ERROR = 0.3
 _MIN_CORRELATION = 0.3
 
-# So is one that is as likely as this for frames of two places that are not the same. It is small
+# So is one that is more likely than this for frames of two different sites. The bound is small
 # because neighbours share more than noise, and because many frames are compared.
 _FALSE_ALARMS = 1e-5
 
-# Groups of frames that agree with each other are looked for until one has at least half of all
-# frames, up to so many groups.
+# Greatest number of groups of agreeing frames; the search ends at one that has half of all frames.
 _MAX_GROUPS = 8
 
-# More of a frame than this is not explained by another, even if they are the same.
+# Upper bound of the variance that one frame explains of another, for identical frames.
 _MAX_EXPLAINED = 0.9999
 
-# Each frame is compared with so many others on either side of it, in a circle of all by clearance.
+# Partners of each frame on either side, in a circle of all frames sorted by clearance.
 _MAX_PARTNERS = 12
 
-# Pairs are compared by every other row: neighbours share what they show.
+# Pairs are compared by every other row: neighbouring rows are correlated.
 _ROW_STEP = 2
 
 
 class Registration(NamedTuple):
-    """Where frames lie.
+    """Shifts of the frames of a scene.
 
     Attributes
     ----------
     shifts : float32 array of shape (t, 2)
-        How far the content of each frame lies down and to the right of that of the reference, in
-        LR pixels; 0 where it is not known.
+        Shift of each frame's content against the reference, (down, right) in LR pixels; 0 where it
+        is not known.
     placed : bool array of shape (t,)
         Whether the shift of a frame is known.
     """
@@ -79,30 +78,30 @@ def register_frames(
 
     Whole pixels come from the masked normalised correlation [1]_ of band-passed frames, the rest
     from Gauss-Newton steps on shift, gain and offset with robust weights [2]_, first against one
-    frame and then against the mean of all that are placed. That one is the clearest, or the next
-    where most frames don't agree with it: clouds and haze that no quality map knows may hide a
-    whole frame. A frame whose correlation chance could give, at one of the places that are as near,
-    is not placed.
+    frame and then against the mean of all registered frames. The first reference is the clearest
+    frame, or the next clearest where most frames disagree with it: clouds and haze that the quality
+    map misses may cover a whole frame. A frame whose correlation is explained by chance, given the
+    number of shifts as small as its own, is not registered.
 
-    In the end one step compares every frame with every other one, or with 24 others, and the shifts
-    that fit all pairs best count [3]_. What aliasing and interpolation do to a pair depends on its
-    own fraction of a pixel, and averages out over many. Where the landscape changes, frames that
-    look alike have more to say about each other.
+    A last step compares every frame with every other one, or with 24 others, and solves for the
+    shifts that fit all pairs best [3]_. Errors by aliasing and interpolation depend on the subpixel
+    shift of a pair and average out over many pairs. Where the landscape changes, pairs of similar
+    frames have more weight.
 
     Parameters
     ----------
     lr : float32 array of shape (t, h, w)
         Frames.
     qm : bool array of shape (t, h, w)
-        Quality maps, True where a frame is clear. Other pixels have no part in the result.
+        Quality maps, True where a frame is clear. Other pixels are ignored.
     max_shift : float, default=8.0
-        Greatest shift that is looked for along each axis, in LR pixels.
+        Search range along each axis, in LR pixels.
 
     Returns
     -------
     Registration
-        The reference is the first of the clearest frames that are placed. The differences between
-        the shifts do not depend on the order of the frames.
+        The reference is the first of the clearest registered frames. The differences between the
+        shifts do not depend on the order of the frames.
 
     References
     ----------
@@ -125,8 +124,8 @@ def register_frames(
     clearance = qm.sum(axis=(1, 2))
     images, trusted = _band_pass(lr, qm)
     order = _clearest_first(images, trusted, clearance)
-    shifts, placed = _place_by_agreement(images, trusted, order, max_shift)
-    template, weight = _mean_of_placed(images, trusted, shifts, placed)
+    shifts, placed = _register_largest_group(images, trusted, order, max_shift)
+    template, weight = _mean_of_registered(images, trusted, shifts, placed)
     lost, centre = ~placed, np.median(shifts[placed], axis=0)
     if lost.any():
         shifts[lost] = _whole_pixel_shifts(images[lost], trusted[lost], template, weight, max_shift)
@@ -142,7 +141,7 @@ def register_frames(
 
 
 def _band_pass(lr, qm):
-    """Frames without aliased and without slow structure, and where they can be trusted."""
+    """Band-passed frames in units of their standard deviation, and masks of reliable pixels."""
     images = np.empty(lr.shape, np.float32)
     trusted = np.empty(lr.shape, bool)
     for i, (frame, clear) in enumerate(zip(lr, qm, strict=True)):
@@ -156,7 +155,6 @@ def _band_pass(lr, qm):
         images[i] = fine / np.maximum(fine_weight, 1e-3) - coarse / np.maximum(coarse_weight, 1e-3)
         images[i] *= fine_weight > _MIN_FILLED
         trusted[i] = fine_weight > _MIN_CLEAR
-        # In units of its texture, so that gains and kinds of pixel values don't matter.
         std = images[i][trusted[i]].std() if trusted[i].any() else 0
         images[i] /= std if std > 0 else np.float32(1)
     return images, trusted
@@ -166,8 +164,8 @@ def _smooth(image):
     return ndimage.gaussian_filter(image, _FINE_SIGMA, mode="nearest", truncate=3)
 
 
-def _place_by_agreement(images, trusted, order, max_shift):
-    """Shifts against a frame that most others agree with, and which frames do."""
+def _register_largest_group(images, trusted, order, max_shift):
+    """Shifts against the reference that most frames agree with, and which frames do."""
     most = None
     enough = trusted.any(axis=(1, 2)).sum() / 2
     starts = order.tolist()
@@ -190,13 +188,13 @@ def _place_by_agreement(images, trusted, order, max_shift):
 
 
 def _clearest_first(images, trusted, clearance):
-    """Numbers of the frames; which comes first does not depend on their order."""
+    """Frame numbers by decreasing clearance, independent of the order of the frames."""
     content = np.abs(images * trusted).sum(axis=(1, 2), dtype=np.float64)
     return np.lexsort((content, trusted.sum(axis=(1, 2)), clearance))[::-1]
 
 
 def _whole_pixel_shifts(images, trusted, template, template_weight, max_shift):
-    """Most credible shift against a template, by masked correlation, to a fraction of a pixel."""
+    """Most likely shift against a template by masked correlation, with a parabolic peak fit."""
     reach = int(np.ceil(max_shift))
     shape = [fft.next_fast_len(n + reach, real=True) for n in images.shape[1:]]
     moves = np.arange(-reach, reach + 1)
@@ -229,31 +227,31 @@ def _whole_pixel_shifts(images, trusted, template, template_weight, max_shift):
 
 
 def _evidence(n_pixels, explained):
-    """Logarithm of how much more probable two frames are if they see one place."""
+    """Log-likelihood ratio of two frames of the same site against two of different sites."""
     return -0.5 * n_pixels / _PIXELS_PER_SAMPLE * np.log1p(-np.minimum(explained, _MAX_EXPLAINED))
 
 
 def _log_false_alarms(distance):
-    """Logarithm of the number of places at most that far away, in LR pixels."""
+    """Logarithm of the number of independent shifts up to a length, in LR pixels."""
     return np.log1p((distance / (2 * _FINE_SIGMA)) ** 2)
 
 
 def _peak(evidence, correlation):
-    """Place of most evidence, by a parabola through the correlation along each axis."""
-    place = np.array(np.unravel_index(evidence.argmax(), evidence.shape))
-    fine = place.astype(float)
+    """Peak of the evidence, refined by a parabola through the correlation along each axis."""
+    peak = np.array(np.unravel_index(evidence.argmax(), evidence.shape))
+    fine = peak.astype(float)
     for axis in range(2):
-        if 0 < place[axis] < correlation.shape[axis] - 1:
+        if 0 < peak[axis] < correlation.shape[axis] - 1:
             step = np.eye(2, dtype=int)[axis]
-            before, after = (correlation[tuple(place + sign * step)] for sign in (-1, 1))
-            bend = before - 2 * correlation[tuple(place)] + after
+            before, after = (correlation[tuple(peak + sign * step)] for sign in (-1, 1))
+            bend = before - 2 * correlation[tuple(peak)] + after
             if bend < 0:
                 fine[axis] += np.clip(0.5 * (before - after) / bend, -0.5, 0.5)
     return fine
 
 
 class _Fit(NamedTuple):
-    """How a frame lies on a template, whether that can be relied on, and how it differs."""
+    """Shift, gain and residual scatter of a frame against a template, and its reliability."""
 
     shift: NDArray[np.float64]
     reliable: bool
@@ -262,41 +260,41 @@ class _Fit(NamedTuple):
 
 
 def _refine(image, clear, template, template_weight, shift, max_shift, centre=(0, 0)):
-    """Gauss-Newton from `shift`, which stays if it fails."""
-    place = np.array(shift, np.float64)
+    """Refine `shift` by Gauss-Newton steps; it is returned as it is where they fail."""
+    refined = np.array(shift, np.float64)
     gain, offset, scatter = 1.0, 0.0, np.inf
-    lost = _Fit(shift, False)
+    failed = _Fit(shift, False)
     for _ in range(_MAX_STEPS):
         normal, right, fit = _normal_equations(
-            image, clear, template, template_weight, place, gain, offset, scatter, 1
+            image, clear, template, template_weight, refined, gain, offset, scatter, 1
         )
-        if fit[0] < _FEWEST or not np.isfinite(normal).all():
-            return lost
+        if fit[0] < _MIN_PIXELS or not np.isfinite(normal).all():
+            return failed
         try:
             step = np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(4), right)
         except np.linalg.LinAlgError:
-            return lost
+            return failed
         move = np.clip(step[:2], -1, 1)
-        place += move
+        refined += move
         gain, offset, scatter = step[2], step[3], np.sqrt(fit[1] / fit[0])
-        if np.abs(place).max() > max_shift + 1:
-            return lost
+        if np.abs(refined).max() > max_shift + 1:
+            return failed
         if np.abs(move).max() < _MIN_STEP and np.isfinite(scatter):
             break
     explained = max(0.0, 1 - fit[1] / max(fit[2], 1e-12))
     error = np.sqrt(_PIXELS_PER_SAMPLE * fit[1] / fit[0] * np.linalg.pinv(normal)[:2, :2].trace())
-    by_chance = _log_false_alarms(np.hypot(*(place - centre))) - _evidence(fit[0], explained)
+    by_chance = _log_false_alarms(np.hypot(*(refined - centre))) - _evidence(fit[0], explained)
     reliable = (
         gain > 0
         and np.sqrt(explained) > _MIN_CORRELATION
         and error < _MAX_ERROR
         and by_chance < np.log(_FALSE_ALARMS)
     )
-    return _Fit(place, True, gain, scatter) if reliable else lost
+    return _Fit(refined, True, gain, scatter) if reliable else failed
 
 
 def _fit_pairs(images, trusted, order, shifts, gains, scatters):
-    """Shifts that fit a Gauss-Newton step of every pair of some frames that lie nearly right."""
+    """Least-squares shifts from one Gauss-Newton step for every pair of registered frames."""
     first, second = (order[numbers] for numbers in _pairs(len(order)))
     if not len(first):
         return shifts
@@ -308,19 +306,20 @@ def _fit_pairs(images, trusted, order, shifts, gains, scatters):
     ]
     normal, right, fit = (np.stack(x) for x in zip(*steps, strict=True))
     n_pixels, error, signal = np.maximum(fit, 1e-12).T
-    # Frames that are the same must not outweigh all others.
+    # Bounded, so that identical frames do not outweigh all others.
     error = np.maximum(error, (1 - _MAX_EXPLAINED) * signal)
     covariance = np.linalg.pinv(normal, hermitian=True)
     step = (covariance @ right[..., None])[..., 0]
-    # What is known of the shift while gain and offset are not, in inverse squared pixels.
-    known = np.linalg.pinv(covariance[:, :2, :2], hermitian=True)
-    alike = (step[:, 2] > 0) & (n_pixels >= _FEWEST) & (1 - error / signal > _MIN_CORRELATION**2)
-    known *= (alike * n_pixels / (_PIXELS_PER_SAMPLE * error))[:, None, None]
-    return adjust_pairs(shifts, first, second, apart + step[:, :2].clip(-1, 1), known)
+    # Precision of the shift with gain and offset marginalised, in inverse squared pixels.
+    precision = np.linalg.pinv(covariance[:, :2, :2], hermitian=True)
+    similar = 1 - error / signal > _MIN_CORRELATION**2
+    used = (step[:, 2] > 0) & (n_pixels >= _MIN_PIXELS) & similar
+    precision *= (used * n_pixels / (_PIXELS_PER_SAMPLE * error))[:, None, None]
+    return adjust_pairs(shifts, first, second, apart + step[:, :2].clip(-1, 1), precision)
 
 
 def _pairs(n):
-    """Places in a circle of those that are compared with each other."""
+    """Positions, in a circle of n frames, of the two frames of each pair."""
     first, second = np.tril_indices(n, -1)
     distance = first - second
     near = np.minimum(distance, n - distance) <= _MAX_PARTNERS
@@ -333,8 +332,8 @@ def _step_between(images, trusted, first, second, shift, gain, scatter):
     return _normal_equations(*frame, *template, shift, gain, 0.0, scatter, _ROW_STEP)
 
 
-def _mean_of_placed(images, trusted, shifts, placed):
-    """Mean of the frames, moved onto each other, and how many frames each pixel has."""
+def _mean_of_registered(images, trusted, shifts, placed):
+    """Mean of the registered frames, and the number of frames at each pixel."""
     total = np.zeros(images.shape[1:], np.float32)
     weight = np.zeros(images.shape[1:], np.float32)
     for image, clear, shift in zip(images[placed], trusted[placed], shifts[placed], strict=True):
@@ -376,9 +375,9 @@ def _bounds(shift, length):
 def _normal_equations(
     image, clear, template, template_weight, shift, gain, offset, scatter, row_step
 ):
-    """Normal equations of step, gain and offset; pixels, squared error and squared signal.
+    """Normal equations of step, gain and offset; number of pixels, squared error, squared signal.
 
-    Of the template only the first of every `row_step` rows is looked at.
+    Only every `row_step`-th row of the template is used.
     """
     height, width = image.shape
     top, r0, r1 = _bounds(shift[0], height)

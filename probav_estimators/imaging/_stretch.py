@@ -16,7 +16,7 @@ __all__ = ["grey_limits"]
 def grey_limits(
     images: Iterable[NDArray[Any]], percentiles: tuple[float, float] = (1, 99)
 ) -> tuple[float, float]:
-    """One grey scale for some images: the values that are to be black and white.
+    """Common grey scale of some images: the values of black and white.
 
     Parameters
     ----------

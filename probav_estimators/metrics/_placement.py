@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from ..imaging import middle_of, register_frames
+from ..imaging import register_frames, robust_mean
 from ._checks import check_frames, check_pair
 from ._sensor import USUAL_SIGMA, see_frame
 
@@ -84,7 +84,7 @@ def spatial_shift(
     if not placed[0] or not used.any():
         return np.full(2, np.nan)
     chosen, places = chosen[used], found[1:][used].astype(np.float64)
-    wanted = places - middle_of(places) if shifts is None else checked.shifts[chosen]
+    wanted = places - robust_mean(places) if shifts is None else checked.shifts[chosen]
     shift = np.median(found[0] - (places - wanted), axis=0)
     frames, clear = checked.frames[chosen], checked.clear[chosen]
     return _refined(shift, checked, frames, clear, wanted, psf_sigma)
