@@ -1,4 +1,4 @@
-"""Figures of quality as functions of arrays: against the truth, the frames, and another image."""
+"""Quality metrics of arrays: against the truth, the frames, or another image."""
 
 from ..imaging import cpsnr, probav_score
 from ._consistency import consistency, estimate_noise

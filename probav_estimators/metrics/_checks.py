@@ -1,4 +1,4 @@
-"""Checks of what metrics are given."""
+"""Validation of the arguments of metrics."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_frames(
     quality_maps: NDArray[Any] | None,
     shifts: NDArray[Any] | None,
 ) -> CheckedFrames:
-    """Return an image, its frames and their scale, or say what does not fit together."""
+    """Check that an image and its frames fit together, and find the scale."""
     frames = np.asarray(frames)
     if frames.ndim != 3 or frames.size == 0:
         raise ValueError(f"frames must have the shape (t, h, w), got {frames.shape}")
@@ -58,7 +58,7 @@ def check_frames(
 
 
 def check_stack(frames: NDArray[Any], quality_maps: NDArray[Any] | None) -> NDArray[np.bool_]:
-    """Where frames are clear, once their values there are found to be numbers."""
+    """Return the mask of a stack of frames, after checks of shape and finite values."""
     if quality_maps is None:
         clear = np.ones(frames.shape, bool)
     else:

@@ -1,4 +1,4 @@
-"""Consistency: what an image, seen through the sensor, leaves of the frames."""
+"""Consistency of an image with its frames, and the noise of frames."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["consistency", "estimate_noise"]
 # Noise is estimated in a window of this many LR pixels along each axis, from this many frames.
 _WINDOW = 48
 _MAX_FRAMES = 16
-# Frames that are clear in less than this part of the window don't take part.
+# Least clear fraction of a frame in the window.
 _MIN_CLEAR = 0.5
 
-# Strengths of the smoothness, in units of what the frames weigh; the best of them is taken.
+# Regularisation strengths to choose from, relative to the weight of the data.
 _STRENGTHS = np.array([1e-3, 1e-2, 1e-1, 1.0, 10.0], np.float32)
 _MAX_STEPS = 40
 
-# With fewer degrees of freedom than this, an image that follows the noise looks like a good one.
+# Least degrees of freedom for the choice of a strength; with fewer, a fit of the noise looks good.
 _LEAST_FREEDOM = 64
 
-# Error of rounding to 16 bits: noise is no less.
+# Least noise: the error of rounding to 16 bits.
 _LEAST_NOISE = 1 / (65535 * np.sqrt(12))
 
-# Fewer clear pixels than this tell nothing of a frame.
+# Least number of clear pixels of a frame.
 _MIN_PIXELS = 16
 
 
@@ -45,36 +45,35 @@ def consistency(
     noise: Any = None,
     psf_sigma: Any = USUAL_SIGMA,
 ) -> float:
-    """What an image, seen through the sensor, leaves of the frames, in units of their noise.
+    """Residual of the frames against the degraded image, in units of noise.
 
-    The image is seen as each frame would see it [1]_: through a Gaussian point spread function and
-    square pixels, at the frame's place, with the gain and offset that fit the frame best. The
-    consistency of a frame is the standard deviation of what is left over that of its noise.
+    The image is degraded to each frame [1]_: with a Gaussian point spread function and square
+    pixels, at the frame's shift, with the gain and offset that fit the frame best. The consistency
+    of a frame is the standard deviation of the residual over that of its noise.
 
     Parameters
     ----------
     image : array of shape (scale * h, scale * w)
         Super-resolved image, in the unit of the frames but for a gain and an offset.
     frames : array of shape (t, h, w)
-        LR frames: those that the image was made of, or better those that were kept from it.
+        LR frames: those that the image was computed from, or better held-out ones.
     quality_maps : bool array of shape (t, h, w), default=None
         True where a frame is clear. None: everywhere.
     shifts : array of shape (t, 2), default=None
-        How far the content of each frame lies down and to the right of the image's, in LR pixels.
-        None: nowhere.
+        Shift of each frame's content against the image's, (down, right) in LR pixels. None: 0.
     noise : float or array of shape (t,), default=None
         Standard deviation of the noise of the frames, in their unit. None: estimated by
         :func:`estimate_noise`.
     psf_sigma : float or array of shape (t, 2), default=0.4
-        Standard deviation of the point spread function along both axes, in LR pixels; the square
-        pixel comes on top.
+        Standard deviation of the point spread function along both axes, in LR pixels, without the
+        square pixel.
 
     Returns
     -------
     float
-        The median over the frames. 1 is as good as noise allows; more: the image misses or adds
-        what the frames can tell; less: it follows the noise of the very frames it was made of. NaN
-        if no frame has 16 clear pixels.
+        Median over the frames. 1: residuals are noise; more: the image lacks or adds detail that
+        the frames resolve; less: it fits the noise of the frames that it was computed from. NaN if
+        no frame has 16 clear pixels.
 
     Raises
     ------
@@ -83,10 +82,9 @@ def consistency(
 
     Notes
     -----
-    Needs no truth, and so proves no truth: all that the sensor blurs away, and aliases that cancel
-    each other, may be invented at no cost. A point spread function that is assumed too sharp or too
-    wide raises it for the true image too. So does a truth of another date, or with clouds:
-    that figure tells of the truth, and not of the sensor.
+    It needs no truth and proves none: detail that the sensor blurs away, and aliases that cancel,
+    cost nothing. A wrong point spread function raises it for the true image too, and so does an
+    image of another date or with clouds.
 
     References
     ----------
@@ -104,10 +102,10 @@ def consistency(
     for frame, clear, shift, sigma, level in zip(
         checked.frames, checked.clear, checked.shifts, sigmas, noise, strict=True
     ):
-        seen, inside = see_frame(checked.image, checked.scale, shift, sigma)
+        degraded, inside = see_frame(checked.image, checked.scale, shift, sigma)
         used = clear & inside
         if used.sum() >= _MIN_PIXELS:
-            ratios.append(_left_over(frame[used], seen[used]) / level)
+            ratios.append(_residual_std(frame[used], degraded[used]) / level)
     return float(np.median(ratios)) if ratios else float("nan")
 
 
@@ -119,23 +117,23 @@ def estimate_noise(
     scale: int,
     psf_sigma: Any = USUAL_SIGMA,
 ) -> NDArray[np.float64]:
-    """Standard deviation of the noise of frames: of what no single image can explain.
+    """Estimate the standard deviation of the noise of frames.
 
-    The smooth image that fits all frames best is found through the model of the sensor, its
-    smoothness by generalized cross-validation [1]_ [2]_. What it leaves of a frame, over the
-    degrees of freedom that it leaves, is the variance of the noise [3]_.
+    A regularised image is fitted to all frames through the forward model, its regularisation chosen
+    by generalized cross-validation [1]_ [2]_. The squared residual of a frame over its degrees of
+    freedom is the variance of the noise [3]_.
 
     Parameters
     ----------
     frames : array of shape (t, h, w)
-        LR frames of one place.
+        LR frames of one site.
     quality_maps : bool array of shape (t, h, w), default=None
         True where a frame is clear. None: everywhere.
     shifts : array of shape (t, 2), default=None
-        How far the content of each frame lies down and to the right of a common place, in LR
-        pixels. None: nowhere.
+        Shift of each frame's content against a common reference, (down, right) in LR pixels. None:
+        0.
     scale : int
-        HR pixels for each LR pixel of the image that is fitted.
+        HR pixels of the fitted image for each LR pixel.
     psf_sigma : float or array of shape (t, 2), default=0.4
         Standard deviation of the point spread function, in LR pixels.
 
@@ -143,7 +141,7 @@ def estimate_noise(
     -------
     float64 array of shape (t,)
         In the unit of the frames, and at least the error of 16-bit rounding of values in [0, 1].
-        Frames that are clouded in the window that is looked at have that of the others.
+        Frames that are clouded in the window have the noise of the others.
 
     Raises
     ------
@@ -152,9 +150,9 @@ def estimate_noise(
 
     Notes
     -----
-    Seen is the clearest window of 48 x 48 LR pixels in at most 16 frames. What changed between the
-    dates, and errors of the shifts, count as noise. Fewer than about ``scale ** 2`` frames leave
-    few degrees of freedom, and the smoothness then has its say.
+    From the clearest window of 48 x 48 LR pixels in at most 16 frames. Change between the dates and
+    errors of the shifts count as noise. With fewer than about ``scale ** 2`` frames there are few
+    degrees of freedom, and the result depends on the regularisation.
 
     References
     ----------
@@ -172,12 +170,12 @@ def estimate_noise(
     shifts = check_shifts(np.zeros((len(frames), 2)) if shifts is None else shifts, len(frames))
     window = _clearest_window(clear)
     part = (slice(None), *window)
-    seen = clear[part].mean(axis=(1, 2))
-    order = np.argsort(-seen, kind="stable")[:_MAX_FRAMES]
-    chosen = order[seen[order] >= min(_MIN_CLEAR, seen.max())]
+    clearance = clear[part].mean(axis=(1, 2))
+    order = np.argsort(-clearance, kind="stable")[:_MAX_FRAMES]
+    chosen = order[clearance[order] >= min(_MIN_CLEAR, clearance.max())]
     alignment = align_frames([(frames[part][chosen], clear[part][chosen])], shifts[chosen])
     gains = np.asarray(alignment.gains, np.float64)
-    # In standard deviations around 0, where float32 has its digits.
+    # In standard deviations around 0, for the precision of float32.
     values = (frames[part][chosen] - alignment.offsets[:, None, None]) / gains[:, None, None]
     values = ((values - alignment.level) / alignment.std).astype(np.float32)
     sigmas = np.broadcast_to(psf_sigma, (len(frames), 2))[chosen]
@@ -187,12 +185,12 @@ def estimate_noise(
     return np.maximum(noise, _LEAST_NOISE)
 
 
-def _left_over(frame, seen):
-    """Standard deviation of what is left of a frame by the best gain and offset."""
-    frame, seen = frame - frame.mean(dtype=np.float64), seen - seen.mean()
-    energy = np.square(seen).sum()
-    gain = (frame * seen).sum() / energy if energy > 0 else 0.0
-    return np.sqrt(np.square(frame - gain * seen).sum() / (frame.size - 2))
+def _residual_std(frame, degraded):
+    """Standard deviation of a frame's residual with the best gain and offset."""
+    frame, degraded = frame - frame.mean(dtype=np.float64), degraded - degraded.mean()
+    energy = np.square(degraded).sum()
+    gain = (frame * degraded).sum() / energy if energy > 0 else 0.0
+    return np.sqrt(np.square(frame - gain * degraded).sum() / (frame.size - 2))
 
 
 def _clearest_window(clear):
@@ -201,7 +199,7 @@ def _clearest_window(clear):
     size = [min(_WINDOW, length) for length in shape]
     count = clear.sum(axis=0, dtype=np.float32)
     middles = ndimage.uniform_filter(count, size, mode="constant")
-    # Only windows that lie inside: one begins half its size before its middle.
+    # Only windows inside the frame: one begins half its size before its centre.
     starts = tuple(
         slice(n // 2, n // 2 + length - n + 1) for n, length in zip(size, shape, strict=True)
     )
@@ -211,7 +209,7 @@ def _clearest_window(clear):
 
 
 class _Fit:
-    """Least squares of a smooth image to frames."""
+    """Regularised least-squares fit of an image to frames."""
 
     def __init__(self, values, clear, shifts, scale, sigmas):
         self.values = values
@@ -228,9 +226,9 @@ class _Fit:
         self.rows, self.columns = rows[:, None], columns[:, None]
         inside = rows.sum(-1)[:, :, None] * columns.sum(-1)[:, None, :] > 0.999
         self.weight = (clear & inside).astype(np.float32)
-        # What the frames weigh where they see an even image.
+        # Weight of the data for a constant image.
         self.unit = len(values) / scale**2
-        # Fixed, so that a figure is the same whenever it is asked for.
+        # A fixed seed makes the estimate reproducible.
         self.signs = np.random.default_rng(0).choice(np.float32([-1, 1]), values.shape)
 
     def noise(self):
@@ -240,43 +238,43 @@ class _Fit:
         error = np.where(total > _LEAST_FREEDOM, squares.sum(axis=0) / total**2, np.inf)
         best = error.argmin() if np.isfinite(error).any() else len(error) - 1
         noise = np.sqrt(squares[:, best] / freedom[:, best])
-        # Once more, each frame with the weight that its noise leaves it.
+        # Once more, with each frame weighted by its noise.
         trust = np.square(np.median(noise) / np.maximum(noise, 1e-2 * np.median(noise) + 1e-12))
         self.trust = trust.astype(np.float32)[:, None, None]
         squares, freedom = self.residuals(_STRENGTHS[best : best + 1])
         return np.sqrt(squares[:, 0] / freedom[:, 0])
 
     def residuals(self, strengths):
-        """Squared residuals of each frame and its degrees of freedom, (t, k), by smoothness."""
+        """Squared residuals and degrees of freedom of each frame, (t, k), for k strengths."""
         k = len(strengths)
         right = self.back_project(np.stack([self.values, self.signs], axis=1))
         smoothness = self.unit * np.concatenate([strengths, strengths])[:, None, None]
 
         def normal(images):
-            return self.back_project(self.see(images)) + smoothness * _roughness(images)
+            return self.back_project(self.degrade(images)) + smoothness * _roughness(images)
 
-        seen = self.see(_conjugate_gradients(normal, np.repeat(right, k, axis=0)))
-        # What is left of random signs is left to chance: their squares are 1.
-        left = self.weight[:, None] * (1 - self.signs[:, None] * seen[:, k:])
+        degraded = self.degrade(_conjugate_gradients(normal, np.repeat(right, k, axis=0)))
+        # Hutchinson's estimate of the trace with random signs.
+        left = self.weight[:, None] * (1 - self.signs[:, None] * degraded[:, k:])
         freedom = left.sum(axis=(2, 3), dtype=np.float64)
         least = np.maximum(1e-3 * self.weight.sum(axis=(1, 2), dtype=np.float64), 1)
-        return self._squares(seen[:, :k]), np.maximum(freedom - 2, least[:, None])
+        return self._squares(degraded[:, :k]), np.maximum(freedom - 2, least[:, None])
 
-    def _squares(self, seen):
-        """What the images leave of each frame by its best gain and offset, (t, k)."""
-        squares = np.zeros(seen.shape[:2])
+    def _squares(self, degraded):
+        """Squared residuals of each frame with the best gain and offset, (t, k)."""
+        squares = np.zeros(degraded.shape[:2])
         for i, (frame, weight) in enumerate(zip(self.values, self.weight > 0, strict=True)):
             if weight.sum() > 2:
-                squares[i] = [_left_over(frame[weight], one[weight]) ** 2 for one in seen[i]]
+                squares[i] = [_residual_std(frame[weight], one[weight]) ** 2 for one in degraded[i]]
                 squares[i] *= weight.sum() - 2
         return squares
 
-    def see(self, images):
+    def degrade(self, images):
         """(n, H, W) to (t, n, h, w)."""
         return self.rows @ images @ self.columns.swapaxes(-1, -2)
 
     def back_project(self, frames):
-        """The adjoint of `see`, where frames are clear."""
+        """The adjoint of `degrade`, where frames are clear."""
         weighted = (self.trust * self.weight)[:, None] * frames
         return (self.rows.swapaxes(-1, -2) @ weighted @ self.columns).sum(axis=0)
 
@@ -298,16 +296,16 @@ def _conjugate_gradients(operator, right):
     def dot(a, b):
         return np.einsum("nij,nij->n", a, b)[:, None, None]
 
-    images, rest = np.zeros_like(right), right.copy()
-    step, energy = rest.copy(), dot(rest, rest)
-    aim = 1e-6 * energy
+    images, residual = np.zeros_like(right), right.copy()
+    step, energy = residual.copy(), dot(residual, residual)
+    tolerance = 1e-6 * energy
     for _ in range(_MAX_STEPS):
-        if (energy <= aim).all():
+        if (energy <= tolerance).all():
             break
-        seen = operator(step)
-        length = energy / np.maximum(dot(step, seen), np.float32(1e-30))
+        product = operator(step)
+        length = energy / np.maximum(dot(step, product), np.float32(1e-30))
         images += length * step
-        rest -= length * seen
-        before, energy = energy, dot(rest, rest)
-        step = rest + energy / np.maximum(before, np.float32(1e-30)) * step
+        residual -= length * product
+        before, energy = energy, dot(residual, residual)
+        step = residual + energy / np.maximum(before, np.float32(1e-30)) * step
     return images

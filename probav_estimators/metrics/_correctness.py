@@ -1,4 +1,4 @@
-"""What an image adds to its frames: right, missing and invented detail, as in opensr-test."""
+"""Correct, missing and invented detail of an image, as in opensr-test."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Correctness", "correctness", "correctness_maps", "reflectance_error"]
 
-# Below this, images differ by nothing.
+# Differences below this count as none.
 _LEAST_DISTANCE = 1e-8
 
-# Part of the pixels where frame and truth differ least: they tell only if the image differs more.
+# Fraction of the pixels, those of least difference between frame and truth, that count only where
+# the image differs more.
 _EVEN_PART = 0.75
 
 
 class Correctness(NamedTuple):
-    """Shares of the detail of an image, which sum to 1; none says anything without the others.
+    """Shares of the detail of an image, which sum to 1 and are to be read together.
 
     Attributes
     ----------
     improvement : float or array
         Detail of the truth that the image has and the frame has not; greater is better.
     omission : float or array
-        Where the image is as the frame is, and not as the truth; less is better.
+        Detail of the truth that the image lacks as the frame does; less is better.
     hallucination : float or array
-        Where the image is neither; less is better.
+        Detail of neither truth nor frame; less is better.
     """
 
     improvement: Any
@@ -69,17 +70,17 @@ def correctness(
     image : array of shape (scale * h, scale * w)
         Super-resolved image.
     frame : array of shape (h, w)
-        LR frame: what there was before.
+        LR frame to improve upon.
     truth : array of shape (scale * h, scale * w)
         True image.
     clear : bool array of shape (scale * h, scale * w), default=None
         Where the truth and the frame are clear. None: everywhere.
     distance : {"nd", "l1"}, default="nd"
-        Of two pixels: their difference over their sum, or their difference.
+        Distance of two pixels: their difference over their sum, or their difference.
     decays : tuple of three floats, default=(0.05, 0.05, 0.05)
-        Of improvement, omission and hallucination.
+        Decays of improvement, omission and hallucination.
     temperature : float, default=0.25
-        Of the softmin. None: each pixel counts for the nearest case alone.
+        Temperature of the softmin. None: each pixel counts for the nearest case alone.
     border : int, default=16
         HR pixels to leave out along each edge.
 
@@ -102,15 +103,16 @@ def correctness(
     -----
     Defaults are those of opensr-test 1.2 and later; those of the paper are ``distance="l1"``,
     ``decays=(0.8, 0.8, 0.4)`` and ``temperature=None``. As there, the frame is upscaled linearly,
-    the image gets the truth's histogram and is moved onto it, and a pixel takes part if one of the
-    three distances exceeds the 75 % quantile of that between frame and truth. Deviations: one band;
-    the frame too gets the truth's histogram and place, as frames of PROBA-V are of other dates; the
-    shift is found with masks and undone without blurring; pixels that are not clear take no part;
-    "nd" divides by the sum of absolute values, which matters for negative pixels alone.
+    the image is matched to the truth's histogram and registered to it, and a pixel counts if one of
+    the three distances exceeds the 75 % quantile of that between frame and truth. Differences: one
+    band; the frame too is matched and registered to the truth, as frames of PROBA-V are of other
+    dates; the shift is estimated with masks and undone without blurring; pixels that are not clear
+    are ignored; "nd" divides by the sum of absolute values, which matters for negative pixels
+    alone.
 
-    Matching histograms hides a wrong gain, and makes noise of the frame and of the truth part of
-    what differs: an image that is better than its truth, with less noise, is told to omit. Figures
-    depend on the frame, so compare those of one scene, not of two data sets.
+    Histogram matching hides a wrong gain, and counts noise of frame and truth as detail: an image
+    with less noise than its truth has omissions. Values depend on the frame, so compare those of
+    one scene, not of two data sets.
 
     References
     ----------
@@ -142,7 +144,7 @@ def correctness_maps(
     temperature: float | None = 0.25,
     border: int = 16,
 ) -> Correctness:
-    """The shares of :func:`correctness` at each pixel.
+    """Compute the shares of :func:`correctness` at each pixel.
 
     Parameters
     ----------
@@ -153,7 +155,7 @@ def correctness_maps(
     -------
     Correctness
         Of float64 arrays of shape (scale * h - 2 * border, scale * w - 2 * border), NaN where a
-        pixel takes no part.
+        pixel is ignored.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def correctness_maps(
     threshold = np.quantile(before[clear], _EVEN_PART)
     counted = clear & ((before > threshold) | (wrong > threshold) | (added > threshold))
     if not counted.any():
-        # Nothing differs anywhere: every pixel tells the same.
+        # Without any difference, all pixels count alike.
         counted = clear
     before = np.maximum(before[counted], _LEAST_DISTANCE)
     distances = case_distances(wrong[counted] / before, added[counted] / before, decays)
@@ -190,7 +192,7 @@ def case_distances(
 def reflectance_error(
     image: NDArray[Any], frame: NDArray[Any], clear: NDArray[Any] | None = None
 ) -> float:
-    """Mean absolute difference of a frame and the image, brought to its size.
+    """Mean absolute difference of a frame and the downsampled image.
 
     The reflectance consistency of opensr-test [1]_, for one band. Its spectral one, an angle
     between bands, takes several; its spatial one is :func:`spatial_shift` here.
@@ -205,8 +207,8 @@ def reflectance_error(
     Returns
     -------
     float
-        In the unit of the images. Seasons and haze count: it is no error where the image shows
-        another date than the frame.
+        In the unit of the images. Seasons and haze count: a difference is no error where the image
+        is of another date than the frame.
 
     Raises
     ------
@@ -226,7 +228,7 @@ def reflectance_error(
 
 
 def _harmonized(image, frame, truth, clear, border):
-    """Image, upscaled frame and truth with one histogram in one place, and where they count."""
+    """Registered image, upscaled frame and truth with one histogram, and their mask."""
     frame = as_finite(frame, "frame")
     scale = _scale(np.asarray(truth), frame)
     image, truth, clear = check_pair(as_finite(image, "image"), truth, clear)[0:3]
@@ -236,18 +238,18 @@ def _harmonized(image, frame, truth, clear, border):
     inside[window] = clear[window]
     if not inside.any():
         raise ValueError(f"border={border} leaves no clear pixel of an image of {clear.shape}")
-    placed = []
+    registered = []
     for one in (image, frame):
-        one = _with_histogram_of(np.where(clear, one, 0), truth, clear)
-        placed.append(align_image(one, truth, clear)[window])
-    return *placed, truth[window], clear[window]
+        one = _match_histogram(np.where(clear, one, 0), truth, clear)
+        registered.append(align_image(one, truth, clear)[window])
+    return *registered, truth[window], clear[window]
 
 
-def _with_histogram_of(image, truth, clear):
-    """The image with the values of the truth, in the order of its own."""
+def _match_histogram(image, truth, clear):
+    """Match the histogram of an image to that of the truth."""
     values, wanted = np.sort(image[clear]), np.sort(truth[clear])
     matched = np.interp(image[clear], values, wanted)
-    # Where nothing is known, what is smooth: it is not counted, but moves into what is.
+    # Hidden pixels are constant: they are not counted, but the sub-pixel shift mixes them in.
     result = np.full(image.shape, wanted.mean())
     result[clear] = matched
     return result
@@ -255,9 +257,9 @@ def _with_histogram_of(image, truth, clear):
 
 def _shrunk(image, scale):
     """Means over LR pixels with triangular weights, two LR pixels wide: linear, antialiased."""
-    # From one LR pixel before to one behind, and how far they are from the middle.
-    places = np.arange(-scale, 2 * scale) + 0.5 - scale / 2
-    weights = np.maximum(0, 1 - np.abs(places) / scale)
+    # Distances from the centre of an LR pixel, over it and one LR pixel on either side.
+    distances = np.abs(np.arange(-scale, 2 * scale) + 0.5 - scale / 2)
+    weights = np.maximum(0, 1 - distances / scale)
     image = np.pad(image, scale, mode="edge")
     for axis in (0, 1):
         windows = np.lib.stride_tricks.sliding_window_view(image, len(weights), axis=axis)

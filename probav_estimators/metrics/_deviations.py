@@ -1,4 +1,4 @@
-"""Standard deviations against errors: coverage, sharpness, retention."""
+"""Metrics of standard deviations against errors: coverage, sharpness, error retention."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 __all__ = ["coverage", "error_retention", "sharpness"]
 
-#: One, and two standard deviations' share of normally distributed errors.
+#: Fractions of normally distributed errors within one and two standard deviations.
 _LEVELS = (0.6827, 0.9545)
 
 
 def coverage(
     errors: NDArray[Any], deviations: NDArray[Any], levels: Sequence[float] = _LEVELS
 ) -> NDArray[np.float64]:
-    """Part of the errors that lies within the central intervals that the deviations promise.
+    """Fraction of the errors within the central intervals of stated standard deviations.
 
     Parameters
     ----------
     errors : array
-        Errors, in any unit. NaN don't take part.
+        Errors, in any unit. NaN are ignored.
     deviations : array of the same shape
         Their standard deviations, positive.
     levels : sequence of float, default=(0.6827, 0.9545)
-        Nominal parts, between 0 and 1, of normally distributed errors: those of one and of two
-        standard deviations.
+        Nominal fractions between 0 and 1. Default: those of normally distributed errors within one
+        and two standard deviations.
 
     Returns
     -------
     float64 array of shape (n,)
-        For each level: the same number where the deviations are calibrated [1]_, less where they
-        are too small.
+        Observed fraction for each level: equal to it for calibrated standard deviations [1]_, less
+        where they are too small.
 
     Raises
     ------
@@ -48,9 +48,9 @@ def coverage(
 
     Notes
     -----
-    Over all pixels together: the same large deviation everywhere can be calibrated and of no use;
-    see :func:`sharpness` and :func:`error_retention`. Errors of neighbours go together, so that one
-    scene tells less than its number of pixels suggests.
+    Over all pixels together: a constant standard deviation can be calibrated and useless; see
+    :func:`sharpness` and :func:`error_retention`. Errors of neighbours are correlated, so the
+    result of one scene is less certain than its number of pixels suggests.
 
     References
     ----------
@@ -68,24 +68,24 @@ def coverage(
     errors, deviations = _check(errors, deviations)
     nominal = as_finite(levels, "levels")
     if not ((nominal > 0) & (nominal < 1)).all():
-        raise ValueError(f"levels must lie between 0 and 1, got {levels!r}")
+        raise ValueError(f"levels must be between 0 and 1, got {levels!r}")
     sizes = np.sort(np.abs(errors) / deviations)
     return np.searchsorted(sizes, ndtri((1 + nominal) / 2), side="right") / sizes.size
 
 
 def sharpness(deviations: NDArray[Any]) -> float:
-    """Root mean square of standard deviations: how much error they promise.
+    """Root mean square of standard deviations.
 
     Parameters
     ----------
     deviations : array
-        Standard deviations, positive; NaN don't take part.
+        Standard deviations, positive; NaN are ignored.
 
     Returns
     -------
     float
-        In their unit; less is better among calibrated ones [1]_. Of calibrated ones it is the root
-        mean square error.
+        In their unit; less is better among calibrated ones [1]_, for which it equals the root mean
+        square error.
 
     Raises
     ------
@@ -103,24 +103,23 @@ def sharpness(deviations: NDArray[Any]) -> float:
 
 
 def error_retention(errors: NDArray[Any], deviations: NDArray[Any]) -> float:
-    """Area under the error-retention curve, in units of that of a random order.
+    """Area under the error-retention curve, relative to that of a random order.
 
-    The pixels with the greatest deviations are given up first, and their errors become 0; the curve
-    is the mean squared error against the part of the pixels that is kept [1]_.
+    Errors are set to 0 in the order of decreasing standard deviation; the curve is the mean squared
+    error against the fraction of retained pixels [1]_.
 
     Parameters
     ----------
     errors : array
-        Errors, in any unit. NaN don't take part.
+        Errors, in any unit. NaN are ignored.
     deviations : array of the same shape
         Their standard deviations, positive; only their order matters.
 
     Returns
     -------
     float
-        1: deviations tell no more than chance. Less is better: the errors are where they are
-        expected. 0 if there are no errors at all. Calibrated deviations that differ from pixel to
-        pixel are below 1, and never at 0: the size of a single error is chance.
+        1 for a random order, less is better, 0 if there are no errors at all. Calibrated standard
+        deviations that vary between pixels are between 0 and 1: a single error is random.
 
     Raises
     ------
@@ -129,8 +128,8 @@ def error_retention(errors: NDArray[Any], deviations: NDArray[Any]) -> float:
 
     Notes
     -----
-    Among pixels of equal deviation the order is random, as its mean tells. It does not tell whether
-    deviations are of the right size: see :func:`coverage`.
+    Pixels of equal standard deviation count as in a random order. The size of standard deviations
+    does not matter: see :func:`coverage`.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Where an image lies: against frames, and against another image."""
+"""Shift of an image against its frames or another image."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["align_image", "image_shift", "move_image", "spatial_shift"]
 
-# More frames than this don't tell it more exactly than what registration errs by for all alike.
+# Frames to register against: the common error of registration does not fall with more.
 _MAX_FRAMES = 16
 
-# Steps of the refinement, how far it may go, and the step of numerical slopes, in LR pixels.
+# Steps of the refinement, its greatest length, and the step of numerical derivatives, in LR pixels.
 _N_STEPS = 3
 _MAX_REFINEMENT = 0.3
 _STEP = 0.05
 
-# Pixels that an image is continued by, mirrored, before it is moved.
+# Width of the mirrored padding of an image before it is moved, in pixels.
 _PADDING = 16
 
 
@@ -36,10 +36,10 @@ def spatial_shift(
     *,
     psf_sigma: Any = USUAL_SIGMA,
 ) -> NDArray[np.float64]:
-    """How far an image lies from where its frames say that it should.
+    """Shift of an image against its frames.
 
-    The image, seen through the sensor, is registered together with the frames. From there,
-    Gauss-Newton steps [1]_ lead to the shift at which it leaves least of all frames.
+    The degraded image is registered together with the frames, then refined by Gauss-Newton steps
+    [1]_ to the shift of least residual.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def spatial_shift(
     quality_maps : bool array of shape (t, h, w), default=None
         True where a frame is clear. None: everywhere.
     shifts : array of shape (t, 2), default=None
-        How far the content of each frame lies down and to the right of where the image should be,
-        in LR pixels. None: the image should lie in the middle of the frames.
+        Shift of each frame's content against the image, (down, right) in LR pixels. None: relative
+        to the mean of the frames.
     psf_sigma : float or pair of float, default=0.4
         Standard deviation of the sensor's Gaussian point spread function, in LR pixels.
 
@@ -68,7 +68,7 @@ def spatial_shift(
 
     Notes
     -----
-    0 does not prove that the image lies where the ground does: the frames may all lie wrong.
+    0 does not prove that the image is registered to the ground: all frames may share a shift.
 
     References
     ----------
@@ -83,36 +83,36 @@ def spatial_shift(
     used = placed[1:]
     if not placed[0] or not used.any():
         return np.full(2, np.nan)
-    chosen, places = chosen[used], found[1:][used].astype(np.float64)
-    wanted = places - robust_mean(places) if shifts is None else checked.shifts[chosen]
-    shift = np.median(found[0] - (places - wanted), axis=0)
+    chosen, registered = chosen[used], found[1:][used].astype(np.float64)
+    wanted = registered - robust_mean(registered) if shifts is None else checked.shifts[chosen]
+    shift = np.median(found[0] - (registered - wanted), axis=0)
     frames, clear = checked.frames[chosen], checked.clear[chosen]
     return _refined(shift, checked, frames, clear, wanted, psf_sigma)
 
 
 def _refined(start, checked, frames, clear, wanted, sigma):
-    """The shift near `start` at which the seen image fits the frames best."""
+    """Shift near `start` at which the degraded image fits the frames best."""
     shift = start
     for _ in range(_N_STEPS):
         normal, right = np.zeros((2, 2)), np.zeros(2)
-        for frame, mask, place in zip(frames, clear, wanted - shift, strict=True):
-            part = _normal_equations(checked, frame, mask, place, sigma)
+        for frame, mask, frame_shift in zip(frames, clear, wanted - shift, strict=True):
+            part = _normal_equations(checked, frame, mask, frame_shift, sigma)
             normal, right = normal + part[0], right + part[1]
         step, *_ = np.linalg.lstsq(normal, right, rcond=None)
         shift = shift + step
-        # Farther than registration errs: the images differ too much for the model to lead.
+        # Beyond the error of registration: the images differ too much for the model.
         if not np.abs(shift - start).max() < _MAX_REFINEMENT:
             return start
     return shift
 
 
-def _normal_equations(checked, frame, mask, place, sigma):
-    """Of the step that the image's shift takes to fit a frame; gain and offset are eliminated."""
-    seen, inside = see_frame(checked.image, checked.scale, place, sigma)
+def _normal_equations(checked, frame, mask, shift, sigma):
+    """Normal equations of a step of the image's shift, with gain and offset eliminated."""
+    seen, inside = see_frame(checked.image, checked.scale, shift, sigma)
     slopes = []
     for axis in np.eye(2):
         before, after = (
-            see_frame(checked.image, checked.scale, place + sign * _STEP * axis, sigma)
+            see_frame(checked.image, checked.scale, shift + sign * _STEP * axis, sigma)
             for sign in (1, -1)
         )
         slopes.append((after[0] - before[0]) / (2 * _STEP))
@@ -129,7 +129,7 @@ def _normal_equations(checked, frame, mask, place, sigma):
 def image_shift(
     first: NDArray[Any], second: NDArray[Any], clear: NDArray[Any] | None = None
 ) -> NDArray[np.float64]:
-    """How far the content of one image lies down and to the right of another's, in pixels.
+    """Shift of one image's content against another's, (down, right) in pixels.
 
     Parameters
     ----------
@@ -141,7 +141,8 @@ def image_shift(
     Returns
     -------
     float64 array of shape (2,)
-        Of `first` against `second`, at most 8 pixels along each axis; NaN if it cannot be told.
+        Of `first` against `second`, at most 8 pixels along each axis; NaN if it cannot be
+        estimated.
     """
     first, second, clear = check_pair(first, second, clear)
     stack = np.stack([first, second]).astype(np.float32)
@@ -163,7 +164,7 @@ def move_image(image: NDArray[Any], shift: Any) -> NDArray[np.float64]:
     Returns
     -------
     float64 array of shape (H, W)
-        Beyond the edges it is continued as in a mirror.
+        Mirrored at the edges.
     """
     padded = np.pad(np.asarray(image, np.float64), _PADDING, mode="symmetric")
     moved = np.fft.ifft2(ndimage.fourier_shift(np.fft.fft2(padded), np.asarray(shift))).real
@@ -174,7 +175,7 @@ def move_image(image: NDArray[Any], shift: Any) -> NDArray[np.float64]:
 def align_image(
     image: NDArray[Any], truth: NDArray[Any], clear: NDArray[Any] | None = None
 ) -> NDArray[np.float64]:
-    """Move an image to where another one lies, by a part of a pixel and without blurring it.
+    """Register an image to another one by a sub-pixel shift, without blurring it.
 
     Parameters
     ----------
@@ -185,7 +186,7 @@ def align_image(
     Returns
     -------
     float64 array of shape (H, W)
-        `image` as it was if no shift can be told.
+        `image` as it was if no shift can be estimated.
     """
     shift = image_shift(image, truth, clear)
     return move_image(image, -shift) if np.isfinite(shift).all() else np.asarray(image, np.float64)

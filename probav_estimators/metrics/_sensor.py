@@ -1,4 +1,4 @@
-"""What the sensor sees of an image: blur, square pixels, sub-pixel shifts; in NumPy."""
+"""Forward model of the sensor in NumPy: blur, square pixels, sub-pixel shifts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LEAST_SIGMA", "USUAL_SIGMA", "response", "see_frame"]
 
-#: Point spread functions in LR pixels: of a sensor that nothing is known of, and the sharpest.
+#: PSF of an unknown sensor, and the sharpest PSF, in LR pixels.
 USUAL_SIGMA = 0.4
 LEAST_SIGMA = 0.05
 
-# Standard deviations of the point spread function that lie inside its reach.
+# Half-width of the kernel in standard deviations of the point spread function.
 _REACH = 5.0
 
 
@@ -33,19 +33,19 @@ def response(
     scale : int
         HR pixels for each LR pixel.
     shift : float, default=0.0
-        How far the frame's content lies down or to the right of the image's, in LR pixels.
+        Shift of the frame's content against the image's, down or to the right, in LR pixels.
     sigma : float, default=0.4
-        Standard deviation of the Gaussian point spread function, in LR pixels; at least 0.05. The
-        square pixel, one LR pixel wide, comes on top.
+        Standard deviation of the Gaussian point spread function, in LR pixels; at least 0.05. It is
+        convolved with the square pixel, one LR pixel wide.
 
     Returns
     -------
     sparse float64 array of shape (n_pixels, scale * n_pixels)
-        Each row sums to the part of the pixel's response that lies within the image.
+        Each row sums to the fraction of the pixel's response inside the image.
     """
     sigma = max(float(sigma), LEAST_SIGMA)
     n_cells = scale * n_pixels
-    # The content moved, so a pixel sees what lies before it.
+    # A content shift of +s moves the centre of the response by -s.
     middles = np.arange(n_pixels) + 0.5 - shift
     reach = 0.5 + _REACH * sigma
     first = np.floor(scale * (middles - reach)).astype(int)
@@ -68,16 +68,16 @@ def see_frame(
     shift: Any = (0.0, 0.0),
     sigma: Any = USUAL_SIGMA,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """What a frame would show of an image, without noise.
+    """Degrade an image to a frame, without noise.
 
     Parameters
     ----------
     image : array of shape (scale * h, scale * w)
-        Each HR pixel is one value all over.
+        Constant within each HR pixel.
     scale : int
         HR pixels for each LR pixel.
     shift : pair of float, default=(0.0, 0.0)
-        How far the frame's content lies down and to the right of the image's, in LR pixels.
+        Shift of the frame's content against the image's, (down, right) in LR pixels.
     sigma : float or pair of float, default=0.4
         Standard deviation of the Gaussian point spread function, in LR pixels, along both axes or
         each.
@@ -87,8 +87,8 @@ def see_frame(
     frame : float64 array of shape (h, w)
         In the unit of `image`.
     inside : bool array of shape (h, w)
-        False where a pixel responds to what lies outside of the image; its value is then that of
-        what lies inside, or 0.
+        False where the response of a pixel extends beyond the image; its value is then the
+        normalised response inside, or 0.
     """
     lengths = (length // scale for length in image.shape)
     sigmas = np.broadcast_to(sigma, 2)

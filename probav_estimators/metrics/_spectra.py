@@ -24,33 +24,33 @@ __all__ = [
 #: Correlation of the images of two halves of the frames at which that of all frames has a
 #: correlation of 1/2 with the truth: ``sqrt(2 * c / (1 + c))`` is 1/2 for c = 1/7.
 HALVES_THRESHOLD = 1 / 7
-#: Correlation of an image with the truth at which both have as much in common as not.
+#: Correlation of an image with the truth that counts as resolved.
 TRUTH_THRESHOLD = 0.5
 
-# Hidden pixels are filled with what lies around them, weighted by a Gaussian of this many pixels.
+# Standard deviation of the Gaussian that fills hidden pixels from their surroundings, in pixels.
 _FILLING = 4.0
 
 
 def fourier_ring_correlation(
     first: NDArray[Any], second: NDArray[Any], clear: NDArray[Any] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Correlation of two images of one place by frequency.
+    """Correlation of two images of one site by frequency.
 
     In each ring of the Fourier plane, the correlation coefficient of both spectra [1]_ [2]_.
 
     Parameters
     ----------
     first, second : arrays of shape (H, W)
-        Images that lie on each other, of at least 16 pixels along each axis.
+        Registered images of at least 16 pixels along each axis.
     clear : bool array of shape (H, W), default=None
         Where both are to be compared. None: everywhere.
 
     Returns
     -------
     frequencies : float64 array of shape (n,)
-        Middles of the rings, in cycles per pixel: up to 0.5, in steps of 1 / min(H, W).
+        Central frequencies of the rings, in cycles per pixel: up to 0.5, in steps of 1 / min(H, W).
     correlation : float64 array of shape (n,)
-        From -1 to 1; about 0 for independent noise, and 0 where an image has nothing.
+        From -1 to 1; about 0 for independent noise, and 0 where an image has no energy.
 
     Raises
     ------
@@ -63,11 +63,11 @@ def fourier_ring_correlation(
 
     Notes
     -----
-    Images lose their mean and get a Hann window. Pixels that are not clear are filled smoothly,
-    each image from its own surroundings.
+    The mean is subtracted and a Hann window applied. Pixels that are not clear are filled smoothly
+    from their surroundings, each image by itself.
 
-    What both images have in common counts as detail, whether it is there or not: two images of one
-    network share what it always draws. A shift of one against the other lowers it.
+    Common structure counts as detail, true or not: two images of one network share its systematic
+    inventions. A shift of one against the other lowers the correlation.
 
     References
     ----------
@@ -93,12 +93,11 @@ def resolution(
     Parameters
     ----------
     first, second : arrays of shape (H, W)
-        Images that lie on each other: those of two disjoint halves of the frames, or one and the
-        truth.
+        Registered images: those of two disjoint halves of the frames, or an image and the truth.
     threshold : float, default=1/7
-        Correlation that is enough. 1/7 for two halves: there the image of all frames has a
-        correlation of 1/2 with the truth, ``sqrt(2 * c / (1 + c))``, if what the halves don't have
-        in common is independent noise [1]_. 0.5 against the truth itself.
+        Correlation of resolved detail. 1/7 for two halves: there the image of all frames has a
+        correlation of 1/2 with the truth, ``sqrt(2 * c / (1 + c))``, if the halves differ by
+        independent noise [1]_. 0.5 against the truth itself.
     clear : bool array of shape (H, W), default=None
         Where both are to be compared. None: everywhere.
 
@@ -119,10 +118,10 @@ def resolution(
     The correlation is that of three neighbouring rings together, and linear between rings. A fixed
     threshold takes no account of how many pixels a ring has [2]_, so small images scatter.
 
-    Of two halves it tells what is reproduced and not what is true: detail that a network draws
-    alike for both halves, and errors that all frames share, are taken for resolution. In four
-    simulated scenes the halves of a `FusionNet` agreed down to 2.1 pixels, and its images with the
-    truth down to 3.0. Against the truth, its own blur and noise are counted against the image.
+    Between two halves it measures reproducibility, not truth: detail that a network invents alike
+    for both halves, and errors common to all frames, count as resolution. In four simulated scenes
+    the halves of a `FusionNet` agreed down to 2.1 pixels, and its images with the truth down to
+    3.0. Against the truth, blur and noise of the truth are counted against the image.
 
     References
     ----------
@@ -133,7 +132,7 @@ def resolution(
        Structural Biology 151(3), 250-262, 2005.
     """
     if not 0 < threshold < 1:
-        raise ValueError(f"threshold must lie between 0 and 1, got {threshold!r}")
+        raise ValueError(f"threshold must be between 0 and 1, got {threshold!r}")
     rings = _Rings.of(first, second, clear).pooled()
     energy = np.sqrt(rings.first * rings.second)
     correlation = np.divide(rings.common, energy, out=np.zeros_like(energy), where=energy > 0)
@@ -152,15 +151,15 @@ def resolution(
 def transfer_function(
     image: NDArray[Any], truth: NDArray[Any], clear: NDArray[Any] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How much of the truth's contrast an image has, by frequency.
+    """Contrast of an image relative to the truth's, by frequency.
 
     In each ring of the Fourier plane, the slope of the regression of the image's spectrum on the
-    truth's [1]_: what is not in the truth has no part in it.
+    truth's [1]_: structure that is not in the truth does not enter.
 
     Parameters
     ----------
     image, truth : arrays of shape (H, W)
-        Images that lie on each other.
+        Registered images.
     clear : bool array of shape (H, W), default=None
         Where both are to be compared. None: everywhere.
 
@@ -169,7 +168,7 @@ def transfer_function(
     frequencies : float64 array of shape (n,)
         In cycles per pixel, as for :func:`fourier_ring_correlation`.
     transfer : float64 array of shape (n,)
-        1 where the contrast is that of the truth, 0 where there is nothing of it.
+        1 where the contrast is that of the truth, 0 where it is absent.
 
     Raises
     ------
@@ -196,7 +195,7 @@ def effective_mtf(
     Parameters
     ----------
     image, truth : arrays of shape (H, W)
-        Images that lie on each other; a shift lowers the figure.
+        Registered images; a shift lowers the value.
     scale : int
         HR pixels for each LR pixel.
     clear : bool array of shape (H, W), default=None
@@ -215,8 +214,8 @@ def effective_mtf(
 
     Notes
     -----
-    Of three neighbouring rings together. It is relative to the truth, which has an MTF of its own
-    and noise: noise of the truth lowers it. It says nothing of detail that is not in the truth: see
+    From three neighbouring rings together. It is relative to the truth, which has its own MTF and
+    noise: noise of the truth lowers it. Detail that is not in the truth does not affect it: see
     :func:`correctness`.
     """
     if scale < 1:
@@ -273,11 +272,11 @@ def _spectrum(image, clear):
 
 
 def _filled(image, clear):
-    """The image, with what surrounds them in place of pixels that are not clear."""
+    """Fill pixels that are not clear smoothly from their surroundings."""
     if clear.all():
         return image
     level = image[clear].mean()
     weight = ndimage.gaussian_filter(clear.astype(np.float64), _FILLING)
-    # Far inside a cloud there is nothing around: the mean.
+    # Far inside a cloud the filling is the mean.
     around = ndimage.gaussian_filter(np.where(clear, image - level, 0), _FILLING)
     return np.where(clear, image, level + around / np.maximum(weight, 0.01))

@@ -1,4 +1,4 @@
-"""Structural similarity, as the PROBA-V challenge compares images."""
+"""Structural similarity with the tolerances of the PROBA-V challenge."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def cssim(
 ) -> float:
     """Clear, bias-corrected, shift-tolerant structural similarity.
 
-    The SSIM [1]_ with what the challenge's cPSNR [2]_ forgives, as it is reported for PROBA-V
-    beside it [3]_: the image, `border` pixels cropped from every side, is compared with every
-    window of its size in `hr`, its mean error over the clear pixels taken away first, and the
-    greatest of the ``(2 * border + 1) ** 2`` similarities counts.
+    The SSIM [1]_ with the tolerances of the challenge's cPSNR [2]_, as reported for PROBA-V [3]_:
+    the image, `border` pixels cropped from every side, is compared with every window of its size in
+    `hr`, after subtraction of its mean error over the clear pixels, and the greatest of the
+    ``(2 * border + 1) ** 2`` similarities counts.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def cssim(
     border : int, default=3
         Greatest shift that is forgiven, in HR pixels.
     data_range : float, default=None
-        Greatest less least value that there can be, for images of any range. None: values lie in
-        [0, 1], or are all those of an unsigned integer, and it is 1, or that integer's greatest.
+        Greatest minus least possible value, for images of any range. None: 1 for floats in [0, 1],
+        the full range of unsigned integers.
 
     Returns
     -------
@@ -63,11 +63,12 @@ def cssim(
     Notes
     -----
     Gaussian weights of 1.5 pixels in 11 x 11 windows, K1 = 0.01 and K2 = 0.03. Only clear pixels
-    have a weight in a window, and the mean is over the clear middles of windows that lie inside the
-    image; published figures may count clouded pixels as equal, and are then higher.
+    have a weight in a window, and the mean is over the clear centres of windows inside the image;
+    published values may count clouded pixels as equal, and are then higher.
 
-    K2 stands for a contrast of 0.03 of the data range. PROBA-V's land often has less in a window,
-    so that figures crowd near 1 and small differences mean much. It is no measure of resolution.
+    K2 corresponds to a contrast of 0.03 of the data range. PROBA-V's land often has less in a
+    window, so that values are close to 1 and small differences are significant. It does not measure
+    resolution.
 
     References
     ----------
@@ -150,6 +151,6 @@ def _check(sr, hr, sm, border, data_range):
         ), clear
     if not (np.isfinite(data_range) and data_range > 0):
         raise ValueError(f"data_range must be a positive number, got {data_range!r}")
-    # What a status map hides may be NaN.
+    # Hidden pixels may be NaN.
     hr = np.where(clear, hr, 0)
     return as_finite(sr, "sr") / data_range, as_finite(hr, "hr") / data_range, clear
