@@ -1,10 +1,13 @@
 """The published architectures, layer by layer, and what can be set about them."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
-from _helpers import composed, small_scenes
+from _helpers import REGRESSORS, composed, small_scenes
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from probav_estimators import (
@@ -19,7 +22,6 @@ from probav_estimators import (
 )
 
 PUBLISHED_SIZES = {SRCNN: 97_058, SRCNNEx: 146_210, FSRCNN: 40_974, SRVGG16: 492_706}
-ALL = [*PUBLISHED_SIZES, SRResNet]
 SMALL = {SRResNet: {"n_blocks": 2, "n_features": 8}}
 
 
@@ -43,7 +45,7 @@ def test_nets_have_the_published_number_of_parameters(architecture, size):
     assert sum(parameter.numel() for parameter in layers.parameters()) == size
 
 
-@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize("architecture", REGRESSORS)
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_layers_make_images_of_hr_size(architecture, scale):
     net = small(architecture)
@@ -51,7 +53,7 @@ def test_layers_make_images_of_hr_size(architecture, scale):
     assert net.build_layers(5, 1, scale)(inputs).shape == (1, 1, 10 * scale, 7 * scale)
 
 
-@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize("architecture", REGRESSORS)
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -71,13 +73,157 @@ def test_every_net_trains_in_every_way(architecture, parameters, scenes):
     assert np.isfinite(net.history[-1, "train_loss"])
 
 
-@pytest.mark.parametrize("architecture", [FSRCNN, SRResNet])
+@pytest.mark.parametrize("architecture", [kind for kind in REGRESSORS if kind.upscales])
 def test_a_net_that_upscales_says_to_remove_the_upscaler(architecture, scenes):
     with pytest.raises(ValueError, match=r"upscales by itself.*remove BicubicUpscaler"):
         small(architecture).fit(composed(scenes, scale=3))
 
 
+WITH_KERNEL = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+class TestWeightInit:
+    @pytest.mark.parametrize("architecture", [SRCNN, SRCNNEx, FSRCNN, SRVGG16])
+    def test_glorot_uniform_fills_its_bounds(self, architecture, scenes):
+        net = small(architecture, weight_init="glorot_uniform")
+        net.learn_layout(inputs_for(architecture, scenes))
+        layers = [m for m in net.initialize().module_.modules() if isinstance(m, WITH_KERNEL)]
+        assert len(layers) >= 3
+        for layer in layers:
+            n_kernel = math.prod(layer.kernel_size)
+            fans = (layer.in_channels + layer.out_channels) * n_kernel
+            greatest = layer.weight.abs().max().item() / math.sqrt(6 / fans)
+            # The greatest of n uniform draws: closer to the bound the more there are.
+            assert 1 - 12 / layer.weight.numel() < greatest <= 1
+            assert abs(layer.weight.mean().item()) < 4 / math.sqrt(fans * layer.weight.numel())
+            assert (layer.bias == 0).all()
+
+    @pytest.mark.parametrize("architecture", REGRESSORS)
+    def test_default_weights_are_those_of_the_layers(self, architecture, scenes):
+        net = small(architecture)
+        net.learn_layout(inputs_for(architecture, scenes))
+        torch.manual_seed(net.initialize().seed_)
+        expected = net.build_layers(3, 2, 3).state_dict().values()
+        for ours, theirs in zip(net.module_.state_dict().values(), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0, check_stride=False)
+
+    @pytest.mark.parametrize("architecture", REGRESSORS)
+    @pytest.mark.parametrize("weight_init", ["torch", "glorot_uniform"])
+    def test_a_residual_net_begins_with_the_mean_frame(self, architecture, weight_init, scenes):
+        inputs = inputs_for(architecture, scenes)
+        net = small(architecture, residual=True, weight_init=weight_init)
+        net.learn_layout(inputs)
+        images, _ = net.collate([net.initialize().make_dataset(inputs)[0]])
+        with torch.no_grad():
+            output = net.module_.eval()(**images)
+        torch.testing.assert_close(output[:, :1], images["mean"])
+
+    def test_weights_of_vgg16_stay(self):
+        net = SRVGG16(vgg_weights=vgg16_state(), weight_init="glorot_uniform", verbose=0)
+        net.learn_layout(composed(small_scenes(1)))
+        (kernel,) = [m.weight for m in net.initialize().module_.features[6:7]]
+        assert torch.equal(kernel.contiguous(), vgg16_state()["features.5.weight"])
+
+    def test_others_are_refused(self, scenes):
+        with pytest.raises(ValueError, match="'weight_init' parameter of SRCNN must be"):
+            small(SRCNN, weight_init="he").fit(inputs_for(SRCNN, scenes))
+
+
+def size_of(net, in_channels=18, out_channels=2):
+    layers = net.build_layers(in_channels, out_channels, 3)
+    return sum(parameter.numel() for parameter in layers.parameters())
+
+
+def convolution_size(*shape):
+    """Weights and biases of convolutions: (in, out, kernel size) of each."""
+    return sum(n_out * (n_in * kernel**2 + 1) for n_in, n_out, kernel in shape)
+
+
+class TestWidthsAndKernels:
+    @pytest.mark.parametrize("m", [1, 2])
+    def test_srcnn(self, m):
+        net = SRCNN(depth_multiplier=m, kernel_sizes=[11, 3, 7])
+        expected = convolution_size((18, 64 * m, 11), (64 * m, 32 * m, 3), (32 * m, 2, 7))
+        assert size_of(net) == expected
+
+    def test_srcnn_ex_is_srcnn_with_another_kernel(self):
+        assert isinstance(SRCNNEx(), SRCNN)
+        torch.manual_seed(0)
+        expected = SRCNN(kernel_sizes=(9, 5, 5)).build_layers(3, 2, 3).state_dict()
+        torch.manual_seed(0)
+        found = SRCNNEx().build_layers(3, 2, 3).state_dict()
+        assert list(found) == list(expected)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+    def test_srvgg16(self):
+        net = SRVGG16(depth_multiplier=2, kernel_sizes=(7, 3, 1))
+        blocks = [(128, 128, 3), (128, 128, 3), (128, 256, 3), (256, 256, 3)]
+        assert size_of(net) == convolution_size((18, 128, 7), *blocks, (256, 64, 3), (64, 2, 1))
+        with pytest.raises(ValueError, match="depth_multiplier=2 asks for as many times"):
+            SRVGG16(vgg_weights=vgg16_state(), depth_multiplier=2).build_layers(9, 1, 3)
+
+    def test_fsrcnn(self):
+        net = FSRCNN(depth_multiplier=3, extraction_kernel_size=7, n_mapping=2)
+        mapping = [(36, 36, 3)] * 2
+        expected = [(18, 168, 7), (168, 36, 1), *mapping, (36, 168, 1)]
+        # A transposed convolution has as many weights, and two biases.
+        assert size_of(net) == convolution_size(*expected) + 168 * 2 * 81 + 2
+
+    @pytest.mark.parametrize(
+        ("kind", "params", "message"),
+        [
+            (SRCNN, {"kernel_sizes": (9, 2, 5)}, r"kernel_sizes\[1\] must be odd, got 2"),
+            (SRCNN, {"kernel_sizes": (9, 5)}, r"SRCNN has 3 kernels to choose.* has 2"),
+            (SRVGG16, {"kernel_sizes": (9, 5, -1)}, r"kernel_sizes\[2\] must be odd, got -1"),
+            (SRCNNEx, {"kernel_sizes": (9.0, 5, 5)}, r"kernel_sizes\[0\] must be odd, got 9\.0"),
+            (SRCNN, {"kernel_sizes": 9}, "'kernel_sizes' parameter of SRCNN must be"),
+            (SRCNN, {"depth_multiplier": 0}, "'depth_multiplier' parameter of SRCNN must be"),
+            (FSRCNN, {"extraction_kernel_size": 4}, "extraction_kernel_size must be odd, got 4"),
+        ],
+    )
+    def test_what_is_not_valid_is_named_by_fit(self, kind, params, message, scenes):
+        with pytest.raises(ValueError, match=message):
+            small(kind, **params).fit(inputs_for(kind, scenes))
+
+    def test_a_grid_search_goes_over_kernels_and_widths(self, scenes):
+        grid = {"kernel_sizes": [(3, 1, 3), [3, 3, 3]], "depth_multiplier": np.array([1, 2])}
+        search = GridSearchCV(small(SRCNN, patch_size=8), grid, cv=2, error_score="raise")
+        search.fit(inputs_for(SRCNN, scenes))
+        assert len(search.cv_results_["params"]) == 4
+
+
+def tensorflow_same_transposed(image, kernel, stride):
+    """Transposed convolution of one channel with TensorFlow's padding "same", pixel by pixel."""
+    size, total = len(kernel), len(kernel) - stride
+    full = np.zeros([stride * (length - 1) + size for length in image.shape])
+    for row, column in np.ndindex(image.shape):
+        window = np.s_[stride * row :, stride * column :]
+        full[window][:size, :size] += image[row, column] * kernel
+    # The gradient of a convolution whose padding is divided so: less before than after.
+    before = total // 2
+    height, width = (stride * length for length in image.shape)
+    return full[before : before + height, before : before + width]
+
+
 class TestFSRCNN:
+    @pytest.mark.parametrize(("in_channels", "size"), [(9, 22_102), (18, 34_702)])
+    def test_the_net_of_the_studys_code(self, in_channels, size):
+        net = FSRCNN(activation="elu", deconv_kernel_size=5)
+        assert size_of(net, in_channels) == size
+
+    @pytest.mark.parametrize("kernel_size", [5, 7, 9])
+    def test_deconvolution_pads_as_tensorflow_does(self, kernel_size):
+        last = FSRCNN(deconv_kernel_size=kernel_size).build_layers(1, 1, 3)[-1]
+        image = np.random.default_rng(0).standard_normal((6, 5))
+        kernels = last.weight.detach().numpy()[:, 0]
+        with torch.no_grad():
+            last.bias.zero_()
+            stack = torch.zeros(1, len(kernels), 6, 5)
+            stack[0, 7] = torch.from_numpy(image)
+            found = last(stack)[0, 0].numpy()
+        expected = tensorflow_same_transposed(image, kernels[7], 3)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
     @pytest.mark.parametrize(
         ("activation", "layer"), [("relu", nn.ReLU), ("elu", nn.ELU), ("prelu", nn.PReLU)]
     )
