@@ -101,7 +101,7 @@ class FSRCNN(StudyNet):
         extraction = check_odd("extraction_kernel_size", self.extraction_kernel_size)
         mapping = check_odd("mapping_kernel_size", self.mapping_kernel_size)
         wide, narrow = self._multiplied(56, 12)
-        activation = _ACTIVATIONS[self.activation]
+        activation = self._make_activation
         # Made first, as in earlier versions, so that a random_state gives the same weights.
         middle = convolutions(
             narrow, [narrow] * self.n_mapping, [mapping] * self.n_mapping, activation
@@ -112,3 +112,6 @@ class FSRCNN(StudyNet):
             *convolutions(narrow, [wide], [1], activation),
         ]
         return layers, wide
+
+    def _make_activation(self):
+        return _ACTIVATIONS[self.activation]()

@@ -1,6 +1,7 @@
 """Layers that architectures are made of."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -37,7 +38,7 @@ def convolutions(
     in_channels: int,
     widths: Sequence[int],
     kernel_sizes: Sequence[int],
-    activation: type[nn.Module] = nn.ReLU,
+    activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> list[nn.Module]:
     """Convolutions one after the other, each with an activation after it.
 
@@ -48,7 +49,8 @@ def convolutions(
         Channels that each makes.
     kernel_sizes : sequence of int
         Odd.
-    activation : class of module, default=torch.nn.ReLU
+    activation : callable, default=torch.nn.ReLU
+        Makes the module after each.
 
     Returns
     -------
@@ -97,6 +99,20 @@ def upscaling_convolution(
         padding=padding + output_padding,
         output_padding=output_padding,
     )
+
+
+def he_normal(layer: nn.Conv2d) -> None:
+    """Draw weights as "he_normal" of Keras: normal, cut at two standard deviations, zero biases.
+
+    Parameters
+    ----------
+    layer : torch.nn.Conv2d
+    """
+    fan_in = layer.weight[0].numel()
+    # What is left of a standard deviation of 1 once it is cut.
+    std = math.sqrt(2 / fan_in) / 0.87962566103423978
+    nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def keep_weights(layer: nn.Module) -> nn.Module:
