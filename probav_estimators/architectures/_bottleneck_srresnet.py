@@ -8,10 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..training import KerasModel
 from ._layers import convolution, he_normal
 from ._study_net import StudyNet
 
 __all__ = ["BottleneckSRResNet"]
+
+
+def _names_in_block(block):
+    """Names of the layers of a block in Keras, without those of the shortcut."""
+    return (f"{kind}2{block}_branch2{part}" for part in "abc" for kind in ("res", "bn"))
 
 
 class BottleneckSRResNet(StudyNet):
@@ -49,6 +55,17 @@ class BottleneckSRResNet(StudyNet):
     .. [2] K. He, X. Zhang, S. Ren, J. Sun, "Deep residual learning for image recognition", IEEE
        Conference on Computer Vision and Pattern Recognition, 2016.
     """
+
+    keras = KerasModel(
+        (
+            *("conv1", "bn_conv1"),
+            *_names_in_block("a"),
+            *("res2a_branch1", "bn2a_branch1"),
+            *_names_in_block("b"),
+            *_names_in_block("c"),
+            *("mapping", "output"),
+        )
+    )
 
     _parameter_constraints = StudyNet._parameter_constraints | {"kernel_sizes": [tuple, list]}
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
+from ..training import KerasModel
 from ._layers import check_odd, convolutions, upscaling_convolution
 from ._study_net import StudyNet
 
@@ -64,6 +65,12 @@ class FSRCNN(StudyNet):
     """
 
     upscales = True
+
+    # That of the study's code, not of its text.
+    keras = KerasModel(
+        ("conv1", "conv2", *(f"conv3_{number}" for number in range(4)), "conv4", "output"),
+        params={"deconv_kernel_size": 5},
+    )
 
     _parameter_constraints = StudyNet._parameter_constraints | {
         "activation": [StrOptions(set(_ACTIVATIONS))],

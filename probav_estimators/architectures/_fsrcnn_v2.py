@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from ..training import KerasModel
 from ._fsrcnn import FSRCNN
 from ._layers import convolution, convolutions, upscaling_convolution
 
@@ -75,3 +76,9 @@ class FSRCNNv2(FSRCNN):
             *convolutions(upscaled, [wide, narrow], [9, 5]),
             convolution(narrow, out_channels, 5),
         )
+
+    def _keras_model(self):
+        if not self.finetuned:
+            return self.keras
+        *layers, _ = self.keras.layers
+        return KerasModel((*layers, "deconv", "conv1_", "mapping", "output"))

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from ..training import KerasModel
 from ._layers import convolution, convolutions
 from ._study_net import StudyNet
 
@@ -55,6 +56,8 @@ class SRCNN(StudyNet):
 
     #: Channels of every layer but the last, before they are multiplied.
     widths: ClassVar[tuple[int, ...]] = (64, 32)
+
+    keras = KerasModel(("conv1", "mapping", "output"))
 
     _parameter_constraints = StudyNet._parameter_constraints | {"kernel_sizes": [tuple, list]}
 

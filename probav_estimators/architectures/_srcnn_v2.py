@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..training import KerasModel
 from ._srcnn import SRCNN
 
 __all__ = ["SRCNNv2"]
@@ -33,6 +34,8 @@ class SRCNNv2(SRCNN):
     """
 
     widths = (64, 64, 32)
+
+    keras = KerasModel(("conv1", "conv2", "mapping", "output"))
 
     def __init__(self, *, kernel_sizes: Sequence[int] = (9, 7, 5, 5), **kwargs: Any) -> None:
         super().__init__(kernel_sizes=kernel_sizes, **kwargs)

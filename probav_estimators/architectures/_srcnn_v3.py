@@ -10,7 +10,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import nn
 
-from ..training import Reconstruction
+from ..training import KerasModel, Reconstruction
 from ._layers import convolution, convolutions, upscaling_convolution
 from ._srcnn import SRCNN
 
@@ -78,6 +78,10 @@ class SRCNNv3(SRCNN):
     upscales = True
 
     reconstruction = _CappedReconstruction
+
+    keras = KerasModel(
+        ("deconv", "conv1", "mapping", "output"), ("output2", "output3"), input_axis=3
+    )
 
     _parameter_constraints = SRCNN._parameter_constraints | {
         "deconv_kernel_size": [Interval(Integral, 2, None, closed="left")],

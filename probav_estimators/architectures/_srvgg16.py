@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..training import KerasModel
 from ._layers import convolution, convolutions, keep_weights
 from ._study_net import StudyNet
 
@@ -49,6 +50,13 @@ class SRVGG16(StudyNet):
     .. [2] K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image
        recognition", International Conference on Learning Representations, 2015.
     """
+
+    keras = KerasModel(
+        (
+            *("conv1", "block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2"),
+            *("mapping", "output"),
+        )
+    )
 
     _parameter_constraints = StudyNet._parameter_constraints | {
         "kernel_sizes": [tuple, list],
