@@ -14,11 +14,16 @@ from probav_estimators import (
     FSRCNN,
     SRCNN,
     SRVGG16,
+    BottleneckSRResNet,
     CPSNRLoss,
+    FSRCNNv2,
     MaskedMSELoss,
     MSELoss,
     SRCNNEx,
+    SRCNNv2,
+    SRCNNv3,
     SRResNet,
+    probav_scorer,
 )
 
 PUBLISHED_SIZES = {SRCNN: 97_058, SRCNNEx: 146_210, FSRCNN: 40_974, SRVGG16: 492_706}
@@ -83,7 +88,7 @@ WITH_KERNEL = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 class TestWeightInit:
-    @pytest.mark.parametrize("architecture", [SRCNN, SRCNNEx, FSRCNN, SRVGG16])
+    @pytest.mark.parametrize("architecture", [SRCNN, SRCNNEx, SRCNNv2, FSRCNN, FSRCNNv2, SRVGG16])
     def test_glorot_uniform_fills_its_bounds(self, architecture, scenes):
         net = small(architecture, weight_init="glorot_uniform")
         net.learn_layout(inputs_for(architecture, scenes))
@@ -327,6 +332,173 @@ class TestSRResNet:
         per_block = size(n_blocks=3, n_features=8) - size(n_blocks=2, n_features=8)
         assert per_block == 2 * (8 * 8 * 9 + 8)
         assert size(n_blocks=2, n_features=16) > size(n_blocks=2, n_features=8)
+
+
+def outputs_of(net, inputs, *, training=False):
+    """What the module returns for the first sample."""
+    images, _ = net.collate([net.make_dataset(inputs)[0]])
+    return net.module_.train(training)(**images)
+
+
+class LevelLoss(CPSNRLoss):
+    """A loss of a user's, for the scalar of SRCNNv3."""
+
+    def forward(self, prediction, truth):
+        return super().forward(prediction, truth) + (prediction[:, 2] - 0.25).abs().mean()
+
+
+class TestSRCNNv3:
+    def net(self, scenes, **params):
+        net = small(SRCNNv3, **params)
+        net.learn_layout(inputs_for(SRCNNv3, scenes))
+        return net.initialize()
+
+    @pytest.mark.parametrize("residual", [False, True])
+    def test_outputs_are_capped(self, residual, scenes):
+        inputs = inputs_for(SRCNNv3, scenes)
+        net = self.net(scenes, residual=residual)
+        head = net.module_.head
+        with torch.no_grad():
+            head.clearance.weight.mul_(100)
+            head.scalar.bias.fill_(200)
+            image, clearance, scalar = outputs_of(net, inputs)[0]
+            # Values of clearance on both sides, and none between them that is rounded.
+            assert (clearance.min(), clearance.max()) == (0, 1)
+            assert (scalar == 100).all()
+            head.scalar.bias.fill_(-200)
+            assert (outputs_of(net, inputs)[0, 2] == 0).all()
+            head.image.bias.fill_(5)
+            brighter = outputs_of(net, inputs)[0, 0]
+        # What a residual image adds to the mean frame has no activation.
+        expected = image + 5 * net.std_ if residual else torch.ones_like(image)
+        torch.testing.assert_close(brighter, expected)
+
+    def test_third_channel_is_one_number_of_each_sample(self, scenes):
+        inputs = inputs_for(SRCNNv3, scenes)
+        net = self.net(scenes)
+        with torch.no_grad():
+            net.module_.head.scalar.bias.fill_(1)
+        images, _ = net.collate([net.make_dataset(inputs)[number] for number in (0, 1)])
+        scalars = net.module_(**images)[:, 2].flatten(1)
+        assert (scalars == scalars[:, :1]).all()
+        assert scalars[0, 0] != scalars[1, 0]
+
+    def test_losses_leave_the_third_channel_alone(self, scenes):
+        prediction, truth = torch.rand(2, 3, 12, 12), torch.rand(2, 2, 12, 12).round()
+        for loss in (CPSNRLoss(border=1), MaskedMSELoss(), MSELoss()):
+            assert loss(prediction, truth) == loss(prediction[:, :2], truth)
+
+    def test_a_loss_of_ones_own_may_train_it(self, scenes):
+        inputs = inputs_for(SRCNNv3, scenes)
+        truth = torch.from_numpy(np.stack([scenes[0].hr, scenes[0].sm]).astype(np.float32))[None]
+        gradients = []
+        for loss in (CPSNRLoss(), LevelLoss()):
+            net = self.net(scenes)
+            torch.nn.init.ones_(net.module_.head.scalar.bias)
+            loss(outputs_of(net, inputs, training=True), truth).backward()
+            gradients.append(net.module_.head.scalar.weight.grad)
+        assert not gradients[0].any()
+        assert gradients[1].any()
+        assert np.isfinite(
+            small(SRCNNv3, criterion=LevelLoss).fit(inputs).history[-1, "train_loss"]
+        )
+
+    @pytest.mark.parametrize("loss", [CPSNRLoss(), MaskedMSELoss(), MSELoss()])
+    def test_clearance_of_exactly_0_and_1_has_a_loss_and_a_gradient(self, loss, scenes):
+        inputs = inputs_for(SRCNNv3, scenes)
+        net = self.net(scenes)
+        with torch.no_grad():
+            net.module_.head.clearance.weight.mul_(100)
+        output = outputs_of(net, inputs, training=True)
+        assert {0.0, 1.0} <= set(output[0, 1].flatten().tolist())
+        truth = torch.from_numpy(np.stack([scenes[0].hr, scenes[0].sm]).astype(np.float32))[None]
+        value = loss(output, truth)
+        value.backward()
+        assert torch.isfinite(value)
+        gradients = [p.grad for p in net.module_.parameters() if p.grad is not None]
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+    @pytest.mark.parametrize("residual", [False, True])
+    def test_fit_improves_the_loss(self, residual, scenes):
+        net = small(SRCNNv3, max_epochs=8, patch_size=8, residual=residual)
+        losses = net.fit(inputs_for(SRCNNv3, scenes)).history[:, "train_loss"]
+        assert losses[-1] < losses[0]
+
+    def test_glorot_uniform_is_drawn_for_every_head(self, scenes):
+        head = self.net(scenes, weight_init="glorot_uniform").module_.head
+        bounds = {"image": 25 * 32 + 25, "clearance": 25 * 32 + 25, "scalar": 32 + 1}
+        for name, fans in bounds.items():
+            greatest = getattr(head, name).weight.abs().max().item() / math.sqrt(6 / fans)
+            assert 0.8 < greatest <= 1
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return inputs_for(BottleneckSRResNet, small_scenes(4, shape=(8, 8)))
+
+
+class TestBottleneckSRResNet:
+    def test_a_training_normalises_by_its_batch_and_a_prediction_does_not(self, inputs):
+        net = small(BottleneckSRResNet).fit(inputs)
+        images, _ = net.collate([net.make_dataset(inputs)[number] for number in (0, 1)])
+        first = {name: value[:1] for name, value in images.items()}
+        with torch.no_grad():
+            for training in (False, True):
+                module = net.module_.train(training)
+                difference = (module(**images)[:1] - module(**first)).abs().max()
+                assert (difference > 1e-4) if training else (difference < 1e-6)
+        np.testing.assert_allclose(net.predict(inputs)[:1], net.predict(inputs[:1]), atol=1e-6)
+
+    def test_moving_statistics_keep_99_percent(self, inputs):
+        net = small(BottleneckSRResNet, compute_dtype="float32", train_split=None, lr=1e-9)
+        net.learn_layout(inputs)
+        convolution = net.initialize().module_.features[0]
+        images, _ = net.collate([net.make_dataset(inputs)[number] for number in range(4)])
+        with torch.no_grad():
+            batch = convolution(images["inputs"]).double().numpy()
+        net.partial_fit(inputs)
+        mean, variance = batch.mean(axis=(0, 2, 3)), batch.var(axis=(0, 2, 3), ddof=1)
+        norm = net.module_.features[1]
+        np.testing.assert_allclose(norm.running_mean, 0.01 * mean, atol=1e-5)
+        np.testing.assert_allclose(norm.running_var, 0.99 + 0.01 * variance, atol=1e-5)
+
+    def test_a_resumed_training_has_the_moving_statistics(self, inputs, tmp_path):
+        params = {"patch_size": 6, "batch_size": 2}
+        straight = small(BottleneckSRResNet, max_epochs=3, **params).fit(inputs)
+        small(BottleneckSRResNet, max_epochs=1, resume=tmp_path, **params).fit(inputs)
+        resumed = small(BottleneckSRResNet, max_epochs=3, resume=tmp_path, **params).fit(inputs)
+        expected = straight.module_.state_dict()
+        for name, value in resumed.module_.state_dict().items():
+            assert torch.equal(value, expected[name]), name
+
+    def test_moving_statistics_of_the_best_epoch_come_back(self, inputs):
+        # The rate is far too high: later epochs are worse.
+        net = small(BottleneckSRResNet, max_epochs=6, batch_size=2, lr=0.3, train_split=0.5)
+        net.set_params(callbacks__divergence=None).fit(inputs)
+        scores = net.history[:, "valid_score"]
+        assert np.argmin(scores) < len(scores) - 1
+        _, valid = net.get_split_datasets(inputs)
+        assert -probav_scorer(net, valid.scenes) == pytest.approx(min(scores), abs=1e-5)
+
+    def test_he_normal_is_drawn_where_the_study_states_it(self, inputs):
+        net = small(BottleneckSRResNet, weight_init="glorot_uniform")
+        net.learn_layout(inputs)
+        *stated, mapping, output = (
+            m for m in net.initialize().module_.modules() if isinstance(m, nn.Conv2d)
+        )
+        assert len(stated) == 11
+        for layer in stated:
+            std = math.sqrt(2 / (layer.in_channels * math.prod(layer.kernel_size)))
+            # Cut at two of the standard deviations that are scaled up for the cut.
+            greatest = layer.weight.abs().max().item() / (2 * std / 0.8796)
+            assert 0.97 < greatest <= 1.0001
+            n_weights = layer.weight.numel()
+            assert layer.weight.std().item() == pytest.approx(std, rel=4 / math.sqrt(n_weights))
+            assert (layer.bias == 0).all()
+        for layer in (mapping, output):
+            fans = (layer.in_channels + layer.out_channels) * math.prod(layer.kernel_size)
+            greatest = layer.weight.abs().max().item() / math.sqrt(6 / fans)
+            assert 0.98 < greatest <= 1
 
 
 def test_an_optimizer_can_be_named(scenes):

@@ -174,10 +174,10 @@ class _File:
         with self._read_errors():
             # What ModelCheckpoint writes of a whole model; of weights alone it is the root.
             group = _child(root, "model_weights")
-            self.root = root if group is None or not hasattr(group, "keys") else group
-            self.weights = {
-                layer: _paths_of_weights(self.root, layer) for layer in self.root.keys()
-            }
+            # A dataset has no names in it, and would hand out its values.
+            self.root = group if hasattr(group, "keys") else root
+            layers = list(self.root)
+            self.weights = {layer: _paths_of_weights(self.root, layer) for layer in layers}
 
     def measure(self, model):
         """Channels in, and whether clearance is predicted, by the first and the last kernel."""
