@@ -6,10 +6,14 @@ from .architectures import RAMS as RAMS
 from .architectures import SRCNN as SRCNN
 from .architectures import SRVGG16 as SRVGG16
 from .architectures import TRMISR as TRMISR
+from .architectures import BottleneckSRResNet as BottleneckSRResNet
+from .architectures import FSRCNNv2 as FSRCNNv2
 from .architectures import FusionNet as FusionNet
 from .architectures import HighResNet as HighResNet
 from .architectures import PIUNet as PIUNet
 from .architectures import SRCNNEx as SRCNNEx
+from .architectures import SRCNNv2 as SRCNNv2
+from .architectures import SRCNNv3 as SRCNNv3
 from .architectures import SRResNet as SRResNet
 from .baseline import BicubicBaseline as BicubicBaseline
 from .datasets import fetch_probav as fetch_probav

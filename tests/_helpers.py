@@ -6,7 +6,22 @@ from scipy.ndimage import gaussian_filter
 from sklearn.pipeline import make_pipeline
 from torch.nn.functional import interpolate
 
-from probav_estimators import SRCNN, BicubicUpscaler, ClearanceSelector, InputComposer, Scene
+from probav_estimators import (
+    SRCNN,
+    BicubicUpscaler,
+    ClearanceSelector,
+    InputComposer,
+    Scene,
+    architectures,
+)
+from probav_estimators.training import SceneRegressor
+
+# Every net that takes what InputComposer makes.
+REGRESSORS = [
+    kind
+    for kind in (getattr(architectures, name) for name in architectures.__all__)
+    if isinstance(kind, type) and issubclass(kind, SceneRegressor)
+]
 
 # One epoch of a net of frames, alike on every machine.
 QUICK = {

@@ -1,25 +1,32 @@
 """The published architectures, layer by layer, and what can be set about them."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
-from _helpers import composed, small_scenes
+from _helpers import REGRESSORS, composed, small_scenes
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from probav_estimators import (
     FSRCNN,
     SRCNN,
     SRVGG16,
+    BottleneckSRResNet,
     CPSNRLoss,
+    FSRCNNv2,
     MaskedMSELoss,
     MSELoss,
     SRCNNEx,
+    SRCNNv2,
+    SRCNNv3,
     SRResNet,
+    probav_scorer,
 )
 
 PUBLISHED_SIZES = {SRCNN: 97_058, SRCNNEx: 146_210, FSRCNN: 40_974, SRVGG16: 492_706}
-ALL = [*PUBLISHED_SIZES, SRResNet]
 SMALL = {SRResNet: {"n_blocks": 2, "n_features": 8}}
 
 
@@ -43,7 +50,7 @@ def test_nets_have_the_published_number_of_parameters(architecture, size):
     assert sum(parameter.numel() for parameter in layers.parameters()) == size
 
 
-@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize("architecture", REGRESSORS)
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_layers_make_images_of_hr_size(architecture, scale):
     net = small(architecture)
@@ -51,7 +58,7 @@ def test_layers_make_images_of_hr_size(architecture, scale):
     assert net.build_layers(5, 1, scale)(inputs).shape == (1, 1, 10 * scale, 7 * scale)
 
 
-@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize("architecture", REGRESSORS)
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -71,13 +78,157 @@ def test_every_net_trains_in_every_way(architecture, parameters, scenes):
     assert np.isfinite(net.history[-1, "train_loss"])
 
 
-@pytest.mark.parametrize("architecture", [FSRCNN, SRResNet])
+@pytest.mark.parametrize("architecture", [kind for kind in REGRESSORS if kind.upscales])
 def test_a_net_that_upscales_says_to_remove_the_upscaler(architecture, scenes):
     with pytest.raises(ValueError, match=r"upscales by itself.*remove BicubicUpscaler"):
         small(architecture).fit(composed(scenes, scale=3))
 
 
+WITH_KERNEL = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+class TestWeightInit:
+    @pytest.mark.parametrize("architecture", [SRCNN, SRCNNEx, SRCNNv2, FSRCNN, FSRCNNv2, SRVGG16])
+    def test_glorot_uniform_fills_its_bounds(self, architecture, scenes):
+        net = small(architecture, weight_init="glorot_uniform")
+        net.learn_layout(inputs_for(architecture, scenes))
+        layers = [m for m in net.initialize().module_.modules() if isinstance(m, WITH_KERNEL)]
+        assert len(layers) >= 3
+        for layer in layers:
+            n_kernel = math.prod(layer.kernel_size)
+            fans = (layer.in_channels + layer.out_channels) * n_kernel
+            greatest = layer.weight.abs().max().item() / math.sqrt(6 / fans)
+            # The greatest of n uniform draws: closer to the bound the more there are.
+            assert 1 - 12 / layer.weight.numel() < greatest <= 1
+            assert abs(layer.weight.mean().item()) < 4 / math.sqrt(fans * layer.weight.numel())
+            assert (layer.bias == 0).all()
+
+    @pytest.mark.parametrize("architecture", REGRESSORS)
+    def test_default_weights_are_those_of_the_layers(self, architecture, scenes):
+        net = small(architecture)
+        net.learn_layout(inputs_for(architecture, scenes))
+        torch.manual_seed(net.initialize().seed_)
+        expected = net.build_layers(3, 2, 3).state_dict().values()
+        for ours, theirs in zip(net.module_.state_dict().values(), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0, check_stride=False)
+
+    @pytest.mark.parametrize("architecture", REGRESSORS)
+    @pytest.mark.parametrize("weight_init", ["torch", "glorot_uniform"])
+    def test_a_residual_net_begins_with_the_mean_frame(self, architecture, weight_init, scenes):
+        inputs = inputs_for(architecture, scenes)
+        net = small(architecture, residual=True, weight_init=weight_init)
+        net.learn_layout(inputs)
+        images, _ = net.collate([net.initialize().make_dataset(inputs)[0]])
+        with torch.no_grad():
+            output = net.module_.eval()(**images)
+        torch.testing.assert_close(output[:, :1], images["mean"])
+
+    def test_weights_of_vgg16_stay(self):
+        net = SRVGG16(vgg_weights=vgg16_state(), weight_init="glorot_uniform", verbose=0)
+        net.learn_layout(composed(small_scenes(1)))
+        (kernel,) = [m.weight for m in net.initialize().module_.features[6:7]]
+        assert torch.equal(kernel.contiguous(), vgg16_state()["features.5.weight"])
+
+    def test_others_are_refused(self, scenes):
+        with pytest.raises(ValueError, match="'weight_init' parameter of SRCNN must be"):
+            small(SRCNN, weight_init="he").fit(inputs_for(SRCNN, scenes))
+
+
+def size_of(net, in_channels=18, out_channels=2):
+    layers = net.build_layers(in_channels, out_channels, 3)
+    return sum(parameter.numel() for parameter in layers.parameters())
+
+
+def convolution_size(*shape):
+    """Weights and biases of convolutions: (in, out, kernel size) of each."""
+    return sum(n_out * (n_in * kernel**2 + 1) for n_in, n_out, kernel in shape)
+
+
+class TestWidthsAndKernels:
+    @pytest.mark.parametrize("m", [1, 2])
+    def test_srcnn(self, m):
+        net = SRCNN(depth_multiplier=m, kernel_sizes=[11, 3, 7])
+        expected = convolution_size((18, 64 * m, 11), (64 * m, 32 * m, 3), (32 * m, 2, 7))
+        assert size_of(net) == expected
+
+    def test_srcnn_ex_is_srcnn_with_another_kernel(self):
+        assert isinstance(SRCNNEx(), SRCNN)
+        torch.manual_seed(0)
+        expected = SRCNN(kernel_sizes=(9, 5, 5)).build_layers(3, 2, 3).state_dict()
+        torch.manual_seed(0)
+        found = SRCNNEx().build_layers(3, 2, 3).state_dict()
+        assert list(found) == list(expected)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+    def test_srvgg16(self):
+        net = SRVGG16(depth_multiplier=2, kernel_sizes=(7, 3, 1))
+        blocks = [(128, 128, 3), (128, 128, 3), (128, 256, 3), (256, 256, 3)]
+        assert size_of(net) == convolution_size((18, 128, 7), *blocks, (256, 64, 3), (64, 2, 1))
+        with pytest.raises(ValueError, match="depth_multiplier=2 asks for as many times"):
+            SRVGG16(vgg_weights=vgg16_state(), depth_multiplier=2).build_layers(9, 1, 3)
+
+    def test_fsrcnn(self):
+        net = FSRCNN(depth_multiplier=3, extraction_kernel_size=7, n_mapping=2)
+        mapping = [(36, 36, 3)] * 2
+        expected = [(18, 168, 7), (168, 36, 1), *mapping, (36, 168, 1)]
+        # A transposed convolution has as many weights, and two biases.
+        assert size_of(net) == convolution_size(*expected) + 168 * 2 * 81 + 2
+
+    @pytest.mark.parametrize(
+        ("kind", "params", "message"),
+        [
+            (SRCNN, {"kernel_sizes": (9, 2, 5)}, r"kernel_sizes\[1\] must be odd, got 2"),
+            (SRCNN, {"kernel_sizes": (9, 5)}, r"SRCNN has 3 kernels to choose.* has 2"),
+            (SRVGG16, {"kernel_sizes": (9, 5, -1)}, r"kernel_sizes\[2\] must be odd, got -1"),
+            (SRCNNEx, {"kernel_sizes": (9.0, 5, 5)}, r"kernel_sizes\[0\] must be odd, got 9\.0"),
+            (SRCNN, {"kernel_sizes": 9}, "'kernel_sizes' parameter of SRCNN must be"),
+            (SRCNN, {"depth_multiplier": 0}, "'depth_multiplier' parameter of SRCNN must be"),
+            (FSRCNN, {"extraction_kernel_size": 4}, "extraction_kernel_size must be odd, got 4"),
+        ],
+    )
+    def test_what_is_not_valid_is_named_by_fit(self, kind, params, message, scenes):
+        with pytest.raises(ValueError, match=message):
+            small(kind, **params).fit(inputs_for(kind, scenes))
+
+    def test_a_grid_search_goes_over_kernels_and_widths(self, scenes):
+        grid = {"kernel_sizes": [(3, 1, 3), [3, 3, 3]], "depth_multiplier": np.array([1, 2])}
+        search = GridSearchCV(small(SRCNN, patch_size=8), grid, cv=2, error_score="raise")
+        search.fit(inputs_for(SRCNN, scenes))
+        assert len(search.cv_results_["params"]) == 4
+
+
+def tensorflow_same_transposed(image, kernel, stride):
+    """Transposed convolution of one channel with TensorFlow's padding "same", pixel by pixel."""
+    size, total = len(kernel), len(kernel) - stride
+    full = np.zeros([stride * (length - 1) + size for length in image.shape])
+    for row, column in np.ndindex(image.shape):
+        window = np.s_[stride * row :, stride * column :]
+        full[window][:size, :size] += image[row, column] * kernel
+    # The gradient of a convolution whose padding is divided so: less before than after.
+    before = total // 2
+    height, width = (stride * length for length in image.shape)
+    return full[before : before + height, before : before + width]
+
+
 class TestFSRCNN:
+    @pytest.mark.parametrize(("in_channels", "size"), [(9, 22_102), (18, 34_702)])
+    def test_the_net_of_the_studys_code(self, in_channels, size):
+        net = FSRCNN(activation="elu", deconv_kernel_size=5)
+        assert size_of(net, in_channels) == size
+
+    @pytest.mark.parametrize("kernel_size", [5, 7, 9])
+    def test_deconvolution_pads_as_tensorflow_does(self, kernel_size):
+        last = FSRCNN(deconv_kernel_size=kernel_size).build_layers(1, 1, 3)[-1]
+        image = np.random.default_rng(0).standard_normal((6, 5))
+        kernels = last.weight.detach().numpy()[:, 0]
+        with torch.no_grad():
+            last.bias.zero_()
+            stack = torch.zeros(1, len(kernels), 6, 5)
+            stack[0, 7] = torch.from_numpy(image)
+            found = last(stack)[0, 0].numpy()
+        expected = tensorflow_same_transposed(image, kernels[7], 3)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
     @pytest.mark.parametrize(
         ("activation", "layer"), [("relu", nn.ReLU), ("elu", nn.ELU), ("prelu", nn.PReLU)]
     )
@@ -181,6 +332,173 @@ class TestSRResNet:
         per_block = size(n_blocks=3, n_features=8) - size(n_blocks=2, n_features=8)
         assert per_block == 2 * (8 * 8 * 9 + 8)
         assert size(n_blocks=2, n_features=16) > size(n_blocks=2, n_features=8)
+
+
+def outputs_of(net, inputs, *, training=False):
+    """What the module returns for the first sample."""
+    images, _ = net.collate([net.make_dataset(inputs)[0]])
+    return net.module_.train(training)(**images)
+
+
+class LevelLoss(CPSNRLoss):
+    """A loss of a user's, for the scalar of SRCNNv3."""
+
+    def forward(self, prediction, truth):
+        return super().forward(prediction, truth) + (prediction[:, 2] - 0.25).abs().mean()
+
+
+class TestSRCNNv3:
+    def net(self, scenes, **params):
+        net = small(SRCNNv3, **params)
+        net.learn_layout(inputs_for(SRCNNv3, scenes))
+        return net.initialize()
+
+    @pytest.mark.parametrize("residual", [False, True])
+    def test_outputs_are_capped(self, residual, scenes):
+        inputs = inputs_for(SRCNNv3, scenes)
+        net = self.net(scenes, residual=residual)
+        head = net.module_.head
+        with torch.no_grad():
+            head.clearance.weight.mul_(100)
+            head.scalar.bias.fill_(200)
+            image, clearance, scalar = outputs_of(net, inputs)[0]
+            # Values of clearance on both sides, and none between them that is rounded.
+            assert (clearance.min(), clearance.max()) == (0, 1)
+            assert (scalar == 100).all()
+            head.scalar.bias.fill_(-200)
+            assert (outputs_of(net, inputs)[0, 2] == 0).all()
+            head.image.bias.fill_(5)
+            brighter = outputs_of(net, inputs)[0, 0]
+        # What a residual image adds to the mean frame has no activation.
+        expected = image + 5 * net.std_ if residual else torch.ones_like(image)
+        torch.testing.assert_close(brighter, expected)
+
+    def test_third_channel_is_one_number_of_each_sample(self, scenes):
+        inputs = inputs_for(SRCNNv3, scenes)
+        net = self.net(scenes)
+        with torch.no_grad():
+            net.module_.head.scalar.bias.fill_(1)
+        images, _ = net.collate([net.make_dataset(inputs)[number] for number in (0, 1)])
+        scalars = net.module_(**images)[:, 2].flatten(1)
+        assert (scalars == scalars[:, :1]).all()
+        assert scalars[0, 0] != scalars[1, 0]
+
+    def test_losses_leave_the_third_channel_alone(self, scenes):
+        prediction, truth = torch.rand(2, 3, 12, 12), torch.rand(2, 2, 12, 12).round()
+        for loss in (CPSNRLoss(border=1), MaskedMSELoss(), MSELoss()):
+            assert loss(prediction, truth) == loss(prediction[:, :2], truth)
+
+    def test_a_loss_of_ones_own_may_train_it(self, scenes):
+        inputs = inputs_for(SRCNNv3, scenes)
+        truth = torch.from_numpy(np.stack([scenes[0].hr, scenes[0].sm]).astype(np.float32))[None]
+        gradients = []
+        for loss in (CPSNRLoss(), LevelLoss()):
+            net = self.net(scenes)
+            torch.nn.init.ones_(net.module_.head.scalar.bias)
+            loss(outputs_of(net, inputs, training=True), truth).backward()
+            gradients.append(net.module_.head.scalar.weight.grad)
+        assert not gradients[0].any()
+        assert gradients[1].any()
+        assert np.isfinite(
+            small(SRCNNv3, criterion=LevelLoss).fit(inputs).history[-1, "train_loss"]
+        )
+
+    @pytest.mark.parametrize("loss", [CPSNRLoss(), MaskedMSELoss(), MSELoss()])
+    def test_clearance_of_exactly_0_and_1_has_a_loss_and_a_gradient(self, loss, scenes):
+        inputs = inputs_for(SRCNNv3, scenes)
+        net = self.net(scenes)
+        with torch.no_grad():
+            net.module_.head.clearance.weight.mul_(100)
+        output = outputs_of(net, inputs, training=True)
+        assert {0.0, 1.0} <= set(output[0, 1].flatten().tolist())
+        truth = torch.from_numpy(np.stack([scenes[0].hr, scenes[0].sm]).astype(np.float32))[None]
+        value = loss(output, truth)
+        value.backward()
+        assert torch.isfinite(value)
+        gradients = [p.grad for p in net.module_.parameters() if p.grad is not None]
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+    @pytest.mark.parametrize("residual", [False, True])
+    def test_fit_improves_the_loss(self, residual, scenes):
+        net = small(SRCNNv3, max_epochs=8, patch_size=8, residual=residual)
+        losses = net.fit(inputs_for(SRCNNv3, scenes)).history[:, "train_loss"]
+        assert losses[-1] < losses[0]
+
+    def test_glorot_uniform_is_drawn_for_every_head(self, scenes):
+        head = self.net(scenes, weight_init="glorot_uniform").module_.head
+        bounds = {"image": 25 * 32 + 25, "clearance": 25 * 32 + 25, "scalar": 32 + 1}
+        for name, fans in bounds.items():
+            greatest = getattr(head, name).weight.abs().max().item() / math.sqrt(6 / fans)
+            assert 0.8 < greatest <= 1
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return inputs_for(BottleneckSRResNet, small_scenes(4, shape=(8, 8)))
+
+
+class TestBottleneckSRResNet:
+    def test_a_training_normalises_by_its_batch_and_a_prediction_does_not(self, inputs):
+        net = small(BottleneckSRResNet).fit(inputs)
+        images, _ = net.collate([net.make_dataset(inputs)[number] for number in (0, 1)])
+        first = {name: value[:1] for name, value in images.items()}
+        with torch.no_grad():
+            for training in (False, True):
+                module = net.module_.train(training)
+                difference = (module(**images)[:1] - module(**first)).abs().max()
+                assert (difference > 1e-4) if training else (difference < 1e-6)
+        np.testing.assert_allclose(net.predict(inputs)[:1], net.predict(inputs[:1]), atol=1e-6)
+
+    def test_moving_statistics_keep_99_percent(self, inputs):
+        net = small(BottleneckSRResNet, compute_dtype="float32", train_split=None, lr=1e-9)
+        net.learn_layout(inputs)
+        convolution = net.initialize().module_.features[0]
+        images, _ = net.collate([net.make_dataset(inputs)[number] for number in range(4)])
+        with torch.no_grad():
+            batch = convolution(images["inputs"]).double().numpy()
+        net.partial_fit(inputs)
+        mean, variance = batch.mean(axis=(0, 2, 3)), batch.var(axis=(0, 2, 3), ddof=1)
+        norm = net.module_.features[1]
+        np.testing.assert_allclose(norm.running_mean, 0.01 * mean, atol=1e-5)
+        np.testing.assert_allclose(norm.running_var, 0.99 + 0.01 * variance, atol=1e-5)
+
+    def test_a_resumed_training_has_the_moving_statistics(self, inputs, tmp_path):
+        params = {"patch_size": 6, "batch_size": 2}
+        straight = small(BottleneckSRResNet, max_epochs=3, **params).fit(inputs)
+        small(BottleneckSRResNet, max_epochs=1, resume=tmp_path, **params).fit(inputs)
+        resumed = small(BottleneckSRResNet, max_epochs=3, resume=tmp_path, **params).fit(inputs)
+        expected = straight.module_.state_dict()
+        for name, value in resumed.module_.state_dict().items():
+            assert torch.equal(value, expected[name]), name
+
+    def test_moving_statistics_of_the_best_epoch_come_back(self, inputs):
+        # The rate is far too high: later epochs are worse.
+        net = small(BottleneckSRResNet, max_epochs=6, batch_size=2, lr=0.3, train_split=0.5)
+        net.set_params(callbacks__divergence=None).fit(inputs)
+        scores = net.history[:, "valid_score"]
+        assert np.argmin(scores) < len(scores) - 1
+        _, valid = net.get_split_datasets(inputs)
+        assert -probav_scorer(net, valid.scenes) == pytest.approx(min(scores), abs=1e-5)
+
+    def test_he_normal_is_drawn_where_the_study_states_it(self, inputs):
+        net = small(BottleneckSRResNet, weight_init="glorot_uniform")
+        net.learn_layout(inputs)
+        *stated, mapping, output = (
+            m for m in net.initialize().module_.modules() if isinstance(m, nn.Conv2d)
+        )
+        assert len(stated) == 11
+        for layer in stated:
+            std = math.sqrt(2 / (layer.in_channels * math.prod(layer.kernel_size)))
+            # Cut at two of the standard deviations that are scaled up for the cut.
+            greatest = layer.weight.abs().max().item() / (2 * std / 0.8796)
+            assert 0.97 < greatest <= 1.0001
+            n_weights = layer.weight.numel()
+            assert layer.weight.std().item() == pytest.approx(std, rel=4 / math.sqrt(n_weights))
+            assert (layer.bias == 0).all()
+        for layer in (mapping, output):
+            fans = (layer.in_channels + layer.out_channels) * math.prod(layer.kernel_size)
+            greatest = layer.weight.abs().max().item() / math.sqrt(6 / fans)
+            assert 0.98 < greatest <= 1
 
 
 def test_an_optimizer_can_be_named(scenes):

@@ -5,14 +5,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from _helpers import composed, cpsnr_of_every_shift, quick_srcnn, weights_of
+from _helpers import REGRESSORS, composed, cpsnr_of_every_shift, quick_srcnn, weights_of
 
 from probav_estimators import (
-    FSRCNN,
     MISRGRU,
     RAMS,
-    SRCNN,
-    SRVGG16,
     TRMISR,
     AdversarialLoss,
     BicubicBaseline,
@@ -21,8 +18,6 @@ from probav_estimators import (
     HighResNet,
     PIUNet,
     ReprojectionLoss,
-    SRCNNEx,
-    SRResNet,
     make_scenes,
     probav_scorer,
 )
@@ -54,9 +49,9 @@ def where(net):
 
 
 class TestNets:
-    @pytest.mark.parametrize("kind", [SRCNN, SRCNNEx, FSRCNN, SRVGG16, SRResNet])
+    @pytest.mark.parametrize("kind", REGRESSORS)
     def test_net_learns_and_predicts_as_on_the_cpu(self, device, kind, few_scenes):
-        scenes = composed(few_scenes, scale=None if kind in (FSRCNN, SRResNet) else 3)
+        scenes = composed(few_scenes, scale=None if kind.upscales else 3)
         params = QUICK | {"max_epochs": 1, "batch_size": 3, "lr": 1e-5}
         nets = [kind(device=each, **params).fit(scenes) for each in (device, "cpu")]
         assert where(nets[0]) == {device}

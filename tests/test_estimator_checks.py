@@ -9,6 +9,7 @@ import pickle
 
 import numpy as np
 import pytest
+from _helpers import REGRESSORS as COMPOSED_NETS
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -16,11 +17,8 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import check_estimator
 
 from probav_estimators import (
-    FSRCNN,
     MISRGRU,
     RAMS,
-    SRCNN,
-    SRVGG16,
     TRMISR,
     BicubicBaseline,
     BicubicUpscaler,
@@ -31,8 +29,6 @@ from probav_estimators import (
     InputComposer,
     PerBand,
     PIUNet,
-    SRCNNEx,
-    SRResNet,
     make_scenes,
 )
 from probav_estimators.training import SceneNet
@@ -106,7 +102,7 @@ REGRESSORS = [
     FusionNet(width=4, depth=1, compute_dtype="float32", **_QUICK),
 ]
 # Nets that differ in their layers alone; the checks of fit are test_estimator.py's.
-OTHER_NETS = [net(**_QUICK) for net in (SRCNN, SRCNNEx, FSRCNN, SRVGG16, SRResNet)]
+OTHER_NETS = [net(**_QUICK) for net in COMPOSED_NETS]
 OTHER_NETS += [
     net(n_features=8, n_blocks=1, **_QUICK) for net in (HighResNet, MISRGRU, TRMISR, RAMS, PIUNet)
 ]

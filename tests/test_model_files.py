@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _helpers import small_scenes, weights_of
+from _helpers import REGRESSORS, small_scenes, weights_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -36,6 +36,7 @@ from probav_estimators import (
     ClearanceSelector,
     CPSNRLoss,
     FrameRegistrar,
+    FSRCNNv2,
     FusionNet,
     HighResNet,
     InputComposer,
@@ -44,6 +45,7 @@ from probav_estimators import (
     ReprojectionLoss,
     Scene,
     SRCNNEx,
+    SRCNNv3,
     SRResNet,
     cpsnr_scorer,
 )
@@ -115,6 +117,9 @@ class TestWhatIsSavedIsLoaded:
             make_pipeline(TRMISR(**QUICK, n_blocks=1, n_features=8, depth=1)),
             make_pipeline(RAMS(**QUICK, n_blocks=1, n_features=4)),
             make_pipeline(PIUNet(**QUICK, n_blocks=1, n_features=4)),
+            pipeline(FSRCNNv2(**QUICK, finetuned=True, weight_init="glorot_uniform")),
+            pipeline(SRCNNv3(**QUICK, residual=True, depth_multiplier=2, kernel_sizes=[3, 1, 3])),
+            *(pipeline(kind(**QUICK)) for kind in REGRESSORS if kind is not SRResNet),
         ],
         ids=lambda pipe: type(pipe[-1]).__name__,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _helpers import small_scene, small_scenes
+from _helpers import REGRESSORS, small_scene, small_scenes
 from sklearn.pipeline import make_pipeline
 
 from probav_estimators import (
@@ -21,12 +21,13 @@ from probav_estimators import (
     BicubicBaseline,
     BicubicUpscaler,
     ClearanceSelector,
+    FSRCNNv2,
     FusionNet,
     HighResNet,
     InputComposer,
     PerBand,
     PIUNet,
-    SRCNNEx,
+    SRCNNv3,
     SRResNet,
     make_scenes,
 )
@@ -84,8 +85,10 @@ def fusion_path(fusion, tmp_path_factory):
 
 
 NETS = {
+    **{kind.__name__: pipeline(kind(**QUICK)) for kind in REGRESSORS},
+    "SRCNNv3 residual": pipeline(SRCNNv3(**QUICK, residual=True, predict_clearance=False)),
+    "FSRCNNv2 finetuned": pipeline(FSRCNNv2(**QUICK, finetuned=True)),
     "SRCNN": pipeline(SRCNN(**QUICK, residual=True)),
-    "SRCNNEx": pipeline(SRCNNEx(**QUICK)),
     "SRVGG16": pipeline(SRVGG16(**QUICK), mode="lr"),
     "FSRCNN": pipeline(FSRCNN(**QUICK, activation="prelu", predict_clearance=False)),
     "SRResNet": pipeline(SRResNet(**QUICK, n_blocks=2, n_features=8, residual=True)),

@@ -1,6 +1,8 @@
 """Nets: one architecture a file."""
 
+from ._bottleneck_srresnet import BottleneckSRResNet
 from ._fsrcnn import FSRCNN
+from ._fsrcnn_v2 import FSRCNNv2
 from ._fusion_net import FusedBlock, FusionNet
 from ._highres_net import HighResNet
 from ._misr_gru import MISRGRU
@@ -8,6 +10,8 @@ from ._piunet import PIUNet
 from ._rams import RAMS
 from ._srcnn import SRCNN
 from ._srcnn_ex import SRCNNEx
+from ._srcnn_v2 import SRCNNv2
+from ._srcnn_v3 import SRCNNv3
 from ._srresnet import SRResNet
 from ._srvgg16 import SRVGG16
 from ._tr_misr import TRMISR
@@ -19,10 +23,14 @@ __all__ = [
     "SRCNN",
     "SRVGG16",
     "TRMISR",
+    "BottleneckSRResNet",
+    "FSRCNNv2",
     "FusedBlock",
     "FusionNet",
     "HighResNet",
     "PIUNet",
     "SRCNNEx",
+    "SRCNNv2",
+    "SRCNNv3",
     "SRResNet",
 ]

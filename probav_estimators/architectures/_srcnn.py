@@ -1,25 +1,34 @@
 """SRCNN."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
 from torch import nn
 
-from ..training import SceneRegressor
-from ._layers import convolution
+from ..training import KerasModel
+from ._layers import convolution, convolutions
+from ._study_net import StudyNet
 
 __all__ = ["SRCNN"]
 
 
-class SRCNN(SceneRegressor):
+class SRCNN(StudyNet):
     """Super-resolution convolutional network: patch extraction, mapping, reconstruction.
 
     Three convolutions on the upscaled input: 9x9 to 64 channels, 1x1 to 32, 5x5 to the image. With
     18 channels in and 2 out it has 97,058 parameters.
 
     {parameters}
+    kernel_sizes : tuple of int, default=(9, 1, 5)
+        Sizes of the kernels, odd: extraction, mapping, reconstruction.
 
     {attributes}
 
     See Also
     --------
+    SRCNNEx : The same with a 5x5 mapping layer.
     BicubicUpscaler : Makes the input that this net needs.
 
     References
@@ -45,11 +54,21 @@ class SRCNN(SceneRegressor):
     (4, 48, 48)
     """
 
+    #: Channels of every layer but the last, before they are multiplied.
+    widths: ClassVar[tuple[int, ...]] = (64, 32)
+
+    keras = KerasModel(("conv1", "mapping", "output"))
+
+    _parameter_constraints = StudyNet._parameter_constraints | {"kernel_sizes": [tuple, list]}
+
+    def __init__(self, *, kernel_sizes: Sequence[int] = (9, 1, 5), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kernel_sizes = kernel_sizes
+
     def build_layers(self, in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
+        widths = self._multiplied(*self.widths)
+        *sizes, last = self._checked_kernel_sizes(len(widths) + 1)
         return nn.Sequential(
-            convolution(in_channels, 64, 9),
-            nn.ReLU(),
-            convolution(64, 32, 1),
-            nn.ReLU(),
-            convolution(32, out_channels, 5),
+            *convolutions(in_channels, widths, sizes),
+            convolution(widths[-1], out_channels, last),
         )

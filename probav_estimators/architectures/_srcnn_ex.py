@@ -1,26 +1,31 @@
 """SRCNN with a wider mapping layer."""
 
-from torch import nn
+from __future__ import annotations
 
-from ..training import SceneRegressor
-from ._layers import convolution
+from collections.abc import Sequence
+from typing import Any
+
+from ._srcnn import SRCNN
 
 __all__ = ["SRCNNEx"]
 
 
-class SRCNNEx(SceneRegressor):
-    """SRCNN whose mapping layer sees its neighbourhood.
+class SRCNNEx(SRCNN):
+    """SRCNN whose mapping layer has a 5x5 kernel.
 
     Three convolutions on the upscaled input: 9x9 to 64 channels, 5x5 to 32, 5x5 to the image. With
     18 channels in and 2 out it has 146,210 parameters.
 
     {parameters}
+    kernel_sizes : tuple of int, default=(9, 5, 5)
+        Sizes of the kernels, odd: extraction, mapping, reconstruction.
 
     {attributes}
 
     See Also
     --------
     SRCNN : The same with a 1x1 mapping layer.
+    SRCNNv2 : One layer more.
     BicubicUpscaler : Makes the input that this net needs.
 
     References
@@ -30,11 +35,5 @@ class SRCNNEx(SceneRegressor):
        2016.
     """
 
-    def build_layers(self, in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
-        return nn.Sequential(
-            convolution(in_channels, 64, 9),
-            nn.ReLU(),
-            convolution(64, 32, 5),
-            nn.ReLU(),
-            convolution(32, out_channels, 5),
-        )
+    def __init__(self, *, kernel_sizes: Sequence[int] = (9, 5, 5), **kwargs: Any) -> None:
+        super().__init__(kernel_sizes=kernel_sizes, **kwargs)

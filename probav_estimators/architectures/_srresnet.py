@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 
 from ..training import SceneRegressor
-from ._layers import convolution
+from ._layers import convolution, keep_weights
 
 __all__ = ["SRResNet"]
 
@@ -83,7 +83,7 @@ def _residual_block(n_features):
     last = convolution(n_features, n_features, 3)
     # Every block begins by adding nothing, so that many of them don't drown the signal.
     nn.init.zeros_(last.weight)
-    return _Skip(convolution(n_features, n_features, 3), nn.ReLU(), last)
+    return _Skip(convolution(n_features, n_features, 3), nn.ReLU(), keep_weights(last))
 
 
 class _Skip(nn.Sequential):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..training import SceneRegressor
-from ._layers import convolution
+from ..training import KerasModel
+from ._layers import convolution, convolutions, keep_weights
+from ._study_net import StudyNet
 
 __all__ = ["SRVGG16"]
 
@@ -19,7 +20,7 @@ __all__ = ["SRVGG16"]
 _VGG16_LAYERS = {"features.2": 4, "features.5": 6, "features.7": 8}
 
 
-class SRVGG16(SceneRegressor):
+class SRVGG16(StudyNet):
     """SRCNN with the first two blocks of VGG16 between extraction and mapping.
 
     On the upscaled input: 9x9 to 64 channels; VGG16's first two blocks without pooling (3x3 to 64,
@@ -27,9 +28,12 @@ class SRVGG16(SceneRegressor):
     parameters.
 
     {parameters}
+    kernel_sizes : tuple of int, default=(9, 5, 5)
+        Sizes of the kernels, odd: extraction, mapping, reconstruction. Those of VGG16 stay 3x3.
     vgg_weights : dict or path-like, default=None
         VGG16 state dict, with the names that torchvision gives (``features.2.weight``, ...), or a
-        file of one. It fills the layers whose shapes fit: all of the two blocks but the first.
+        file of one. It fills the layers whose shapes fit: all of the two blocks but the first. With
+        other values of `depth_multiplier` than 1 there are none.
 
     {attributes}
 
@@ -47,31 +51,42 @@ class SRVGG16(SceneRegressor):
        recognition", International Conference on Learning Representations, 2015.
     """
 
-    _parameter_constraints = SceneRegressor._parameter_constraints | {
+    keras = KerasModel(
+        (
+            *("conv1", "block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2"),
+            *("mapping", "output"),
+        )
+    )
+
+    _parameter_constraints = StudyNet._parameter_constraints | {
+        "kernel_sizes": [tuple, list],
         "vgg_weights": [Mapping, str, os.PathLike, None],
     }
 
-    def __init__(self, *, vgg_weights: str | os.PathLike[str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        kernel_sizes: Sequence[int] = (9, 5, 5),
+        vgg_weights: str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.kernel_sizes = kernel_sizes
         self.vgg_weights = vgg_weights
 
     def build_layers(self, in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
+        extraction, mapping, reconstruction = self._checked_kernel_sizes(3)
+        widths = self._multiplied(64, 64, 64, 128, 128, 32)
         layers = nn.Sequential(
-            convolution(in_channels, 64, 9),
-            nn.ReLU(),
-            convolution(64, 64, 3),
-            nn.ReLU(),
-            convolution(64, 64, 3),
-            nn.ReLU(),
-            convolution(64, 128, 3),
-            nn.ReLU(),
-            convolution(128, 128, 3),
-            nn.ReLU(),
-            convolution(128, 32, 5),
-            nn.ReLU(),
-            convolution(32, out_channels, 5),
+            *convolutions(in_channels, widths, [extraction, 3, 3, 3, 3, mapping]),
+            convolution(widths[-1], out_channels, reconstruction),
         )
         if self.vgg_weights is not None:
+            if self.depth_multiplier != 1:
+                raise ValueError(
+                    f"vgg_weights has the channels of VGG16, and depth_multiplier="
+                    f"{self.depth_multiplier} asks for as many times: set one of them back"
+                )
             _fill_from_vgg16(layers, self.vgg_weights)
         return layers
 
@@ -90,6 +105,7 @@ def _fill_from_vgg16(layers, weights):
                 )
             with torch.no_grad():
                 parameter.copy_(value)
+        keep_weights(layers[position])
 
 
 def _read_state_dict(weights):

@@ -22,8 +22,9 @@ from ._frame_sampling import (
     fill_frames,
 )
 from ._fusion_sampling import FusionDataset, collate_frames, read_sample, turn_sample
+from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._module_net import ModuleNet
-from ._pretrained_net import PretrainedNet
+from ._pretrained_net import NetOfFile, PretrainedNet
 from ._progress import show_progress
 from ._published import PublishedWeights
 from ._reconstruction import Reconstruction
@@ -44,7 +45,10 @@ __all__ = [
     "FrameReader",
     "FusionDataset",
     "HistoryCSV",
+    "KerasModel",
+    "KerasWeights",
     "ModuleNet",
+    "NetOfFile",
     "PlateauSchedule",
     "PretrainedNet",
     "ProgressBar",
@@ -63,6 +67,7 @@ __all__ = [
     "collate_stacks",
     "fill_frames",
     "load_weights",
+    "read_keras",
     "read_sample",
     "resolve_device",
     "resolve_dtype",

@@ -7,11 +7,11 @@ from typing import Any, Self
 
 from ._scene_net import SceneNet
 
-__all__ = ["PretrainedNet"]
+__all__ = ["NetOfFile", "PretrainedNet"]
 
 
-class PretrainedNet(SceneNet):
-    """A net with the parameter `border`, and with weights that outlive their file.
+class NetOfFile(SceneNet):
+    """A net with weights that outlive their file.
 
     A subclass keeps what it read, with what it was read from, in `_loaded`. Clones share it, so
     that they can be fitted once the file is gone. A net that is made has its weights, and its
@@ -22,16 +22,7 @@ class PretrainedNet(SceneNet):
     {attributes}
     """
 
-    border: int
     _loaded: tuple[Any, Any] | None = None
-
-    def get_params_for(self, prefix: str) -> dict[str, Any]:
-        params = super().get_params_for(prefix)
-        kind = self.criterion
-        takes_border = isinstance(kind, type) and "border" in inspect.signature(kind).parameters
-        return (
-            {"border": self.border, **params} if prefix == "criterion" and takes_border else params
-        )
 
     def __sklearn_clone__(self) -> Self:
         clone = super().__sklearn_clone__()
@@ -43,3 +34,22 @@ class PretrainedNet(SceneNet):
         if self.initialized_:
             state.pop("_loaded", None)
         return state
+
+
+class PretrainedNet(NetOfFile):
+    """A net of a file with the parameter `border`.
+
+    {parameters}
+
+    {attributes}
+    """
+
+    border: int
+
+    def get_params_for(self, prefix: str) -> dict[str, Any]:
+        params = super().get_params_for(prefix)
+        kind = self.criterion
+        takes_border = isinstance(kind, type) and "border" in inspect.signature(kind).parameters
+        return (
+            {"border": self.border, **params} if prefix == "criterion" and takes_border else params
+        )

@@ -103,12 +103,16 @@ def read_published(
         )
     weights = {ours: state[theirs].to(wanted[ours].dtype) for ours, theirs in names.items()}
     for ours, value in weights.items():
-        if not value.isfinite().all():
-            raise ValueError(
-                f"{path}: {names[ours]} holds NaN or infinity, the file may be damaged: fetch it "
-                "again"
-            )
+        check_finite(value, names[ours], path)
     return weights
+
+
+def check_finite(value: torch.Tensor, name: str, path: Path) -> None:
+    """Raise a ValueError that names a weight and its file if it holds NaN or infinity."""
+    if not value.isfinite().all():
+        raise ValueError(
+            f"{path}: {name} holds NaN or infinity, the file may be damaged: fetch it again"
+        )
 
 
 def band_of_path(path: str | os.PathLike[str]) -> str | None:

@@ -7,17 +7,21 @@ from torch import nn
 class Reconstruction(nn.Module):
     """Layers of an architecture, with the output that the estimator's parameters ask for.
 
+    A subclass overrides :meth:`activate` if the outputs are no sigmoids, and `image_layer` if the
+    last layer is made of several.
+
     Parameters
     ----------
     layers : torch.nn.Sequential
-        From (n, c, h', w') inputs to (n, 1 or 2, H, W) values without an activation at the end.
+        From (n, c, h', w') inputs to (n, 1 or more, H, W) values without an activation at the end:
+        image, clearance and what else the architecture makes.
     n_frames : int
         How many of the c channels are frames; they come first.
     std : float, default=None
-        None: the image is the sigmoid of the layers' first channel, as published. A number: the
-        image is the mean frame plus what the layers say, in units of `std`, and frames are
-        given to them as differences from the sample's mean in the same unit. The layers then
-        begin by saying 0.
+        None: the image is the activation of the layers' first channel, as published. A number: the
+        image is the mean frame plus the layers' first channel, in units of `std`, and frames are
+        given to them as differences from the sample's mean in the same unit. That channel is then 0
+        before the training.
     """
 
     def __init__(self, layers: nn.Sequential, n_frames: int, std: float | None = None) -> None:
@@ -27,10 +31,30 @@ class Reconstruction(nn.Module):
         self.n_frames = n_frames
         self.std = std
         if std is not None:
-            _silence_image_channel(self.head)
+            _silence_image_channel(self.image_layer)
+
+    @property
+    def image_layer(self) -> nn.Module:
+        """Convolution whose first channel is the image."""
+        return self.head
+
+    def activate(self, raw: torch.Tensor, first: int = 0) -> torch.Tensor:
+        """Apply the activation at the end.
+
+        Parameters
+        ----------
+        raw : float tensor of shape (n, c, H, W)
+            Channels of the last layer, from the one with number `first` on.
+        first : int, default=0
+
+        Returns
+        -------
+        float tensor of shape (n, c, H, W)
+        """
+        return raw.sigmoid()
 
     def forward(self, inputs: torch.Tensor, mean: torch.Tensor | None = None) -> torch.Tensor:
-        """Image and, if the layers have a second channel, probability of a clear pixel.
+        """Image and, if the layers have more channels, probability of a clear pixel and others.
 
         Parameters
         ----------
@@ -40,15 +64,15 @@ class Reconstruction(nn.Module):
 
         Returns
         -------
-        float32 tensor of shape (n, 1 or 2, H, W)
+        float32 tensor of shape (n, 1 or more, H, W)
         """
         if self.std is not None:
             inputs = self._normalised(inputs)
         raw = self._apply_layers(inputs)
         if self.std is None:
-            return raw.sigmoid()
+            return self.activate(raw)
         image = mean + self.std * raw[:, :1]
-        return torch.cat([image, raw[:, 1:].sigmoid()], dim=1)
+        return torch.cat([image, self.activate(raw[:, 1:], first=1)], dim=1)
 
     def _apply_layers(self, inputs):
         features = self.features(inputs)

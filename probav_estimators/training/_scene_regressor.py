@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import StrOptions
 
 from ._reconstruction import Reconstruction
 from ._sampling import SceneDataset, collate
 from ._scene_net import SceneNet
+from ._weight_init import WEIGHT_INITS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +31,11 @@ _PARAMETERS = """
         False: the image is the sigmoid of the last layer, as published. True: the net predicts
         what to add to the upscaled mean frame, which it learns in minutes instead of hours.
     predict_clearance : bool, default=True
-        Whether a second output channel predicts the status map, and the loss has its term."""
+        Whether a second output channel predicts the status map, and the loss has its term.
+    weight_init : {"torch", "glorot_uniform"}, default="torch"
+        Distribution of the initial weights. "torch": normal, scaled for ReLUs, and torch's own for
+        transposed convolutions. "glorot_uniform": the defaults of Keras, uniform kernels and zero
+        biases, where the architecture states nothing else."""
 
 _ATTRIBUTES = """
     n_channels_in_ : int
@@ -39,14 +45,15 @@ _ATTRIBUTES = """
     residual_, predict_clearance_ : bool
         The parameters that the net was made with.
     std_ : float or None
-        Where it is residual: the unit of what the layers say, in pixel values."""
+        If the net is residual: the unit of the layers' output, in pixel values."""
 
 
 class SceneRegressor(SceneNet):
     """Base of all nets that make one image from the inputs of a scene.
 
-    A subclass states its layers, in :meth:`build_layers`, and whether they upscale by themselves.
-    In its docstring, *parameters* and *attributes* in braces stand for what all of them have.
+    A subclass states its layers, in :meth:`build_layers`, whether they upscale by themselves and,
+    where its outputs are no sigmoids, its `reconstruction`. In its docstring, *parameters* and
+    *attributes* in braces stand for what all of them have.
 
     {parameters}
 
@@ -59,19 +66,29 @@ class SceneRegressor(SceneNet):
     #: Whether the layers take inputs of LR size.
     upscales = False
 
+    #: Makes image and clearance map of the layers, with the activations at the end.
+    reconstruction: ClassVar[type[Reconstruction]] = Reconstruction
+
     collate = staticmethod(collate)
 
     _parameter_constraints = SceneNet._parameter_constraints | {
         "residual": ["boolean"],
         "predict_clearance": ["boolean"],
+        "weight_init": [StrOptions(set(WEIGHT_INITS))],
     }
 
     def __init__(
-        self, *, residual: bool = False, predict_clearance: bool = True, **kwargs: Any
+        self,
+        *,
+        residual: bool = False,
+        predict_clearance: bool = True,
+        weight_init: Literal["torch", "glorot_uniform"] = "torch",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.residual = residual
         self.predict_clearance = predict_clearance
+        self.weight_init = weight_init
 
     @abstractmethod
     def build_layers(self, in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
@@ -87,13 +104,16 @@ class SceneRegressor(SceneNet):
         -------
         torch.nn.Sequential
             From (n, in_channels, h', w') to (n, out_channels, H, W), without an activation at the
-            end.
+            end; that is part of `reconstruction`. A layer whose weights ``weight_init=
+            "glorot_uniform"`` must draw otherwise has a function `keras_initializer`, called with
+            the layer.
         """
 
     def build_module(self) -> nn.Module:
         out_channels = 1 + self.predict_clearance_
         layers = self.build_layers(self.n_channels_in_, out_channels, self.scale_)  # type: ignore[arg-type]
-        return Reconstruction(layers, self.n_frames_in_, self.std_)  # type: ignore[arg-type]
+        WEIGHT_INITS[self.weight_init](layers)
+        return self.reconstruction(layers, self.n_frames_in_, self.std_)  # type: ignore[arg-type]
 
     def make_dataset(
         self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False

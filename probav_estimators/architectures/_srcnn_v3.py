@@ -1,0 +1,135 @@
+"""SRCNN that upscales by itself, with a head for each output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from sklearn.utils._param_validation import Interval
+from torch import nn
+
+from ..training import KerasModel, Reconstruction
+from ._layers import convolution, convolutions, upscaling_convolution
+from ._srcnn import SRCNN
+
+__all__ = ["SRCNNv3"]
+
+# Greatest values of image, clearance and scalar.
+_CAPS = (1.0, 1.0, 100.0)
+
+# Channels that the transposed convolution makes.
+_UPSCALED = 32
+
+
+class _CappedReconstruction(Reconstruction):
+    """Outputs that are ReLUs with a greatest value."""
+
+    @property
+    def image_layer(self) -> nn.Module:
+        return self.head.image  # type: ignore[return-value]
+
+    def activate(self, raw: torch.Tensor, first: int = 0) -> torch.Tensor:
+        caps = raw.new_tensor(_CAPS[first : first + raw.shape[1]])
+        return torch.minimum(raw.relu(), caps[:, None, None])
+
+
+class SRCNNv3(SRCNN):
+    """SRCNN after a transposed convolution, with capped ReLUs in place of sigmoids.
+
+    A transposed 7x7 convolution to 32 channels with the scale as its stride; 9x9 to 64 channels,
+    1x1 to 32, then a 5x5 convolution for the image and another for the clearance map. A third head,
+    global max pooling of the mapping layer and a dense unit, makes a scalar of each sample. With 1
+    channel in it has 171,267 parameters, with ``predict_clearance=False`` 170,433.
+
+    {parameters}
+    kernel_sizes : tuple of int, default=(9, 1, 5)
+        Sizes of the kernels, odd: extraction, mapping, reconstruction.
+    deconv_kernel_size : int, default=7
+        Size of the transposed convolution, at least the scale.
+
+    {attributes}
+
+    See Also
+    --------
+    SRCNN : Takes upscaled input.
+    FSRCNNv2 : The same idea after the layers of FSRCNN.
+
+    Notes
+    -----
+    Takes input that is not upscaled: its pipeline has no BicubicUpscaler.
+
+    Outputs are ReLUs capped at 1, the scalar's at 100, as in the study's code. There is no gradient
+    where a ReLU is 0 or at its cap; with ``residual=True`` the image has no activation.
+    `depth_multiplier` leaves the 32 channels of the transposed convolution, as in the study.
+
+    The scalar is a third channel of the module's output, constant over the image. It is that of the
+    sample: of a patch in a training, of the scene in a prediction. The study defines no loss for
+    it, and the losses of this package leave it out; a loss of your own may compare
+    ``prediction[:, 2]``. With ``predict_clearance=False`` there is the image alone. A graph of
+    :func:`~probav_estimators.export_onnx` has image and clearance.
+
+    References
+    ----------
+    .. [1] https://github.com/Shiro-LK/Super-Resolution-ProbaV, `SRCNNv3` in `model.py`.
+    """
+
+    upscales = True
+
+    reconstruction = _CappedReconstruction
+
+    keras = KerasModel(
+        ("deconv", "conv1", "mapping", "output"), ("output2", "output3"), input_axis=3
+    )
+
+    _parameter_constraints = SRCNN._parameter_constraints | {
+        "deconv_kernel_size": [Interval(Integral, 2, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        kernel_sizes: Sequence[int] = (9, 1, 5),
+        deconv_kernel_size: int = 7,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(kernel_sizes=kernel_sizes, **kwargs)
+        self.deconv_kernel_size = deconv_kernel_size
+
+    def build_layers(self, in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
+        widths = self._multiplied(*self.widths)
+        *sizes, last = self._checked_kernel_sizes(len(widths) + 1)
+        make_heads = _ImageHead if out_channels == 1 else _ThreeHeads
+        return nn.Sequential(
+            upscaling_convolution(in_channels, _UPSCALED, self.deconv_kernel_size, scale),
+            nn.ReLU(),
+            *convolutions(_UPSCALED, widths, sizes),
+            make_heads(widths[-1], last),
+        )
+
+
+class _ImageHead(nn.Module):
+    """Convolution that makes the image."""
+
+    def __init__(self, in_channels, kernel_size):
+        super().__init__()
+        self.image = convolution(in_channels, 1, kernel_size)
+
+    def forward(self, features):
+        return self.image(features)
+
+
+class _ThreeHeads(_ImageHead):
+    """Convolutions for image and clearance, and a scalar of the whole sample."""
+
+    def __init__(self, in_channels, kernel_size):
+        super().__init__(in_channels, kernel_size)
+        self.clearance = convolution(in_channels, 1, kernel_size)
+        self.scalar = nn.Linear(in_channels, 1)
+
+    def forward(self, features):
+        image = self.image(features)
+        scalar = self.scalar(features.amax(dim=(2, 3)))
+        third = scalar[:, :, None, None].expand_as(image)
+        return torch.cat([image, self.clearance(features), third], dim=1)

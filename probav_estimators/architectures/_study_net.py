@@ -1,0 +1,171 @@
+"""Base of the nets of the study that this package starts from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+
+from ..training import KerasWeights, NetOfFile, SceneRegressor, Weights, read_keras
+from ._layers import check_odd
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
+    from ..training import KerasModel
+
+__all__ = ["StudyNet"]
+
+_PARAMETERS = """
+    depth_multiplier : int, default=1
+        Factor on the number of channels of every layer but the last.
+    weights : path-like, default=None
+        Keras file of the study's weights to begin with, see :meth:`from_published`. None: random
+        weights."""
+
+_SCALE = [Interval(Integral, 2, None, closed="left")]
+
+
+class StudyNet(NetOfFile, SceneRegressor):
+    """Base of the nets of the study that this package starts from.
+
+    A subclass says in `keras` how the layers of the study's Keras model are named.
+
+    {parameters}
+
+    {attributes}
+    """
+
+    _documented_parameters = SceneRegressor._documented_parameters + _PARAMETERS
+    _documented_attributes = SceneRegressor._documented_attributes
+
+    #: The study's Keras model.
+    keras: ClassVar[KerasModel]
+
+    _parameter_constraints = SceneRegressor._parameter_constraints | {
+        "depth_multiplier": [Interval(Integral, 1, None, closed="left")],
+        "weights": [str, os.PathLike, None],
+    }
+
+    def __init__(
+        self,
+        *,
+        depth_multiplier: int = 1,
+        weights: str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.depth_multiplier = depth_multiplier
+        self.weights = weights
+
+    @classmethod
+    def from_published(cls, path: str | os.PathLike[str], *, scale: int = 3, **params: Any) -> Self:
+        """A fitted net with weights of the study, from a file that Keras wrote.
+
+        `fit` goes on from these weights, and so do clones of the net. Channels in and out are those
+        of the file: 18 in are nine frames and their quality maps, composed with ``mode="concat"``;
+        2 out are image and clearance. Reading needs h5py (``pip install
+        "probav_estimators[keras]"``).
+
+        Parameters
+        ----------
+        path : path-like
+            A file of yours, as `model.save`, `model.save_weights` or `ModelCheckpoint` of Keras 2
+            write it. It is read as data: no code in it is run, and what it says of the model and of
+            other files is not looked at.
+        scale : int, default=3
+            HR pixels for each LR pixel.
+        **params
+            Parameters of the net, such as the `depth_multiplier` that the file has.
+
+        Returns
+        -------
+        fitted net
+
+        Raises
+        ------
+        ImportError
+            If h5py is missing.
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is damaged or holds another model, or a parameter does not fit it.
+        """
+        validate_parameter_constraints({"scale": _SCALE}, {"scale": scale}, cls.__name__)
+        # In float32, as the study computed.
+        settings = {"compute_dtype": "float32", **cls.keras.params, **params}
+        net = cls(weights=path, **settings)
+        net._check_parameters()
+        net.scale_ = int(scale)
+        published = net._read_weights()
+        if "predict_clearance" not in params:
+            net.predict_clearance = published.predict_clearance
+        net.n_channels_in_ = published.n_channels
+        # An odd number can't be frames and as many quality maps.
+        net.n_frames_in_ = published.n_channels // (2 - published.n_channels % 2)
+        net.residual_, net.predict_clearance_, net.std_ = False, net.predict_clearance, None
+        net._check_published()
+        return net.initialize()
+
+    def learn_layout(self, scenes: Sequence[Scene]) -> None:
+        super().learn_layout(scenes)
+        if self.weights is not None and self.start_from is None:
+            self._check_published()
+
+    def starting_weights(self) -> Weights | None:
+        if self.weights is None or self.start_from is not None:
+            return super().starting_weights()
+        return Weights(self._read_weights().state, type(self).__name__, self.layout())
+
+    def _check_published(self):
+        published = self._read_weights()
+        if self.residual:
+            raise ValueError(
+                f"{self.weights} has weights of a net that makes the image itself, and residual="
+                "True asks for one that adds to the mean frame: set residual=False"
+            )
+        if self.predict_clearance != published.predict_clearance:
+            raise ValueError(
+                f"{self.weights} has weights of a net {_WITH[published.predict_clearance]} "
+                f"clearance: set predict_clearance={published.predict_clearance}"
+            )
+        if self.n_channels_in_ != published.n_channels:
+            raise ValueError(
+                f"{self.weights} has weights for {published.n_channels} channels, and the scenes "
+                f"are composed of {self.n_channels_in_}: change ClearanceSelector(k=...) or the "
+                "mode of InputComposer"
+            )
+
+    def _read_weights(self) -> KerasWeights:
+        path = os.path.abspath(self.weights)  # type: ignore[arg-type]
+        if self._loaded is None or self._loaded[0] != path:
+            self._loaded = (
+                path,
+                read_keras(path, self._keras_model(), self._build, type(self).__name__),
+            )
+        return self._loaded[1]
+
+    def _keras_model(self):
+        """The Keras model that has the layers of this net."""
+        return self.keras
+
+    def _build(self, n_channels, clearance):
+        layers = self.build_layers(n_channels, 1 + clearance, self.scale_)
+        return self.reconstruction(layers, n_channels)
+
+    def _multiplied(self, *widths):
+        return [int(self.depth_multiplier) * width for width in widths]
+
+    def _checked_kernel_sizes(self, number):
+        sizes = self.kernel_sizes
+        if len(sizes) != number:
+            raise ValueError(
+                f"{type(self).__name__} has {number} kernels to choose, and kernel_sizes={sizes!r} "
+                f"has {len(sizes)}: give {number} odd numbers"
+            )
+        return [check_odd(f"kernel_sizes[{at}]", size) for at, size in enumerate(sizes)]
+
+
+_WITH = {True: "with", False: "without"}
