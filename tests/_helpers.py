@@ -73,8 +73,8 @@ def weights_of(net):
 
 
 def bicubic(channels, scale=3):
-    """Torch's own bicubic upscaling of (c, h, w) channels."""
-    stack = torch.from_numpy(np.ascontiguousarray(channels))[None]
+    """Torch's own bicubic upscaling of (c, h, w) channels, in float64."""
+    stack = torch.from_numpy(np.asarray(channels, np.float64))[None]
     return interpolate(stack, scale_factor=scale, mode="bicubic")[0].numpy()
 
 

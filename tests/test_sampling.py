@@ -111,9 +111,8 @@ def test_patches_are_cut_at_one_place_from_inputs_mean_and_truth():
         window = np.s_[..., row : row + 18, column : column + 18]
         assert row % 3 == column % 3 == 0
         np.testing.assert_array_equal(truth[1], scene.sm[window])
-        # Bicubic weights in float32 differ by rounding with the place in the frame.
-        np.testing.assert_allclose(images["inputs"], inputs[window], atol=4e-6)
-        np.testing.assert_allclose(images["mean"], mean[window], atol=4e-6)
+        np.testing.assert_allclose(images["inputs"], inputs[window], atol=1e-6)
+        np.testing.assert_allclose(images["mean"], mean[window], atol=1e-6)
 
 
 def test_patches_come_from_everywhere_in_the_scene():
