@@ -21,6 +21,7 @@ TRANSFORMERS = [
     ClearanceSelector(k=3),
     ClearanceSelector(k="max"),
     ClearanceSelector(k=None),
+    ClearanceSelector(k=3, ties="last"),
     InputComposer(),
     InputComposer(mode="concat", frames="single"),
 ]
@@ -38,8 +39,16 @@ def numbers_of(scene):
     return np.rint(scene.lr[:, 0, 0] * 65535).astype(int).tolist()
 
 
-def select(scene, k):
-    return ClearanceSelector(k=k).transform([scene])[0]
+def select(scene, k, ties="first"):
+    return ClearanceSelector(k=k, ties=ties).transform([scene])[0]
+
+
+def select_as_the_study(clearances, k):
+    """The k clearest frames of the study: sorted, reversed, and doubled until there are enough."""
+    order = np.argsort(np.array(clearances, np.float64), kind="stable")[::-1]
+    while len(order) < k:
+        order = np.concatenate([order, order])
+    return order[:k].tolist()
 
 
 class TestClearanceSelector:
@@ -50,6 +59,19 @@ class TestClearanceSelector:
     def test_ties_keep_the_order_of_the_frames(self):
         scene = scene_with_clearances([7, 20, 7, 20, 7, 20])
         assert numbers_of(select(scene, 5)) == [1, 3, 5, 0, 2]
+
+    def test_later_frames_of_equal_clearance_come_first_on_demand(self):
+        scene = scene_with_clearances([7, 20, 7, 20, 7, 20])
+        assert numbers_of(select(scene, 5, "last")) == [5, 3, 1, 4, 2]
+        assert numbers_of(select(scene, 8, "last")) == [5, 3, 1, 4, 2, 0, 5, 3]
+        assert numbers_of(select(scene, "max", "last")) == [5, 3, 1]
+        assert numbers_of(select(scene, None, "last")) == [5, 3, 1, 4, 2, 0]
+
+    @settings(deadline=None, max_examples=50)
+    @given(st.lists(st.integers(0, 6), min_size=1, max_size=12), st.integers(1, 15))
+    def test_later_frames_first_is_the_selection_of_the_study(self, clearances, k):
+        scene = scene_with_clearances(clearances)
+        assert numbers_of(select(scene, k, "last")) == select_as_the_study(clearances, k)
 
     def test_missing_frames_are_repeated_in_turn(self):
         scene = scene_with_clearances([5, 20, 11])
@@ -283,6 +305,7 @@ class TestConventions:
             (ClearanceSelector(), "ClearanceSelector()"),
             (ClearanceSelector(k="max"), "ClearanceSelector(k='max')"),
             (ClearanceSelector(k=None), "ClearanceSelector(k=None)"),
+            (ClearanceSelector(ties="last"), "ClearanceSelector(ties='last')"),
             (
                 InputComposer("concat", frames="single"),
                 "InputComposer(frames='single', mode='concat')",
@@ -319,6 +342,10 @@ class TestBadParameters:
     @pytest.mark.parametrize("k", [0, -1, 2.5, "all", "min", [9]])
     def test_k_that_is_no_number_of_frames_is_refused(self, scenes, k):
         check_refused(ClearanceSelector(k=k), scenes, "'k' parameter of ClearanceSelector")
+
+    @pytest.mark.parametrize("ties", ["random", None, True])
+    def test_an_unknown_order_of_ties_is_refused(self, scenes, ties):
+        check_refused(ClearanceSelector(ties=ties), scenes, "'ties' parameter of ClearanceSelector")
 
     @pytest.mark.parametrize("mode", ["both", None, 1, "LR"])
     def test_an_unknown_mode_is_refused(self, scenes, mode):
