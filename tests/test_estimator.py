@@ -134,6 +134,27 @@ def test_an_untrained_residual_net_predicts_the_upscaled_mean_of_clear_pixels(sc
         np.testing.assert_allclose(image, bicubic(mean[None])[0], atol=1e-6)
 
 
+def test_an_untrained_residual_net_of_the_mean_frame_does_so_too(scenes):
+    averaged = composed(scenes, k=3, mode="concat", frames="mean")
+    net = quick_srcnn(residual=True, lr=1e-30).fit(averaged)
+    assert (net.n_channels_in_, net.n_frames_in_) == (2, 1)
+    for image, scene in zip(net.predict(averaged), scenes, strict=True):
+        lr, qm = clearest_frames(scene, 3)
+        mean = (lr * qm).sum(axis=0) / qm.sum(axis=0)
+        np.testing.assert_allclose(image, bicubic(mean[None])[0], atol=1e-6)
+
+
+def test_a_net_of_the_mean_frame_is_its_module_applied_to_the_mean(scenes):
+    averaged = composed(scenes, k="max", mode="combine", frames="mean")
+    net = quick_srcnn().fit(averaged)
+    for image, scene in zip(net.predict(averaged), scenes, strict=True):
+        tied = scene.qm.sum(axis=(1, 2)) == scene.qm.sum(axis=(1, 2)).max()
+        mean = bicubic((scene.lr[tied].mean(axis=0) * scene.qm[tied].mean(axis=0))[None])
+        with torch.no_grad():
+            expected = net.module_(torch.from_numpy(mean[None].astype(np.float32)))[0, 0]
+        np.testing.assert_allclose(image, expected, atol=1e-6)
+
+
 def test_a_residual_net_adds_its_layers_to_the_mean():
     torch.manual_seed(0)
     layers = SRCNN().build_layers(4, 2, 3)

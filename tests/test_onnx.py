@@ -88,6 +88,7 @@ NETS = {
     "SRCNNEx": pipeline(SRCNNEx(**QUICK)),
     "SRVGG16": pipeline(SRVGG16(**QUICK), mode="lr"),
     "FSRCNN": pipeline(FSRCNN(**QUICK, activation="prelu", predict_clearance=False)),
+    "FSRCNN of a mean": pipeline(FSRCNN(**QUICK, residual=True), frames="mean"),
     "SRResNet": pipeline(SRResNet(**QUICK, n_blocks=2, n_features=8, residual=True)),
     "HighResNet": make_pipeline(HighResNet(**QUICK, n_frames=5, n_features=6, n_blocks=1)),
     "MISRGRU": make_pipeline(MISRGRU(**QUICK, n_frames=5, n_features=6, n_blocks=1)),

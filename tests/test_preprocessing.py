@@ -1,6 +1,7 @@
 """Transformers select, compose and upscale as numpy and torch do by hand, and only when asked."""
 
 import copy
+import itertools
 import pickle
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from probav_estimators import BicubicUpscaler, ClearanceSelector, InputComposer, Scene, load_scenes
+from probav_estimators.scenes import WHOLE, DerivedFrames
 
 TRANSFORMERS = [
     ClearanceSelector(),
@@ -24,6 +26,7 @@ TRANSFORMERS = [
     ClearanceSelector(k=3, ties="last"),
     InputComposer(),
     InputComposer(mode="concat", frames="single"),
+    InputComposer(mode="concat", frames="mean"),
 ]
 
 
@@ -194,7 +197,44 @@ class TestInputComposer:
             np.testing.assert_array_equal(composed.inputs, np.stack(expected).astype(np.float32))
 
     @pytest.mark.parametrize("mode", MODES)
-    @pytest.mark.parametrize(("frames", "n_views"), [("stack", 1), ("single", 5)])
+    def test_the_mean_of_frames_and_of_maps_is_one_sample(self, scenes, mixed_scenes, mode):
+        given = [*scenes, *mixed_scenes]
+        for scene, composed in zip(
+            given, InputComposer(mode, "mean").transform(given), strict=True
+        ):
+            lr, qm = (x.mean(axis=0, dtype=np.float64) for x in (scene.lr, scene.qm))
+            expected = {"lr": [lr], "combine": [lr * qm], "concat": [lr, qm]}[mode]
+            assert composed.inputs.dtype == np.float32
+            np.testing.assert_allclose(composed.inputs, [expected], rtol=3e-7, atol=0)
+            assert (composed.n_views, composed.n_composed_frames) == (1, 1)
+
+    def test_a_repeated_frame_counts_as_often_as_it_is_given(self, scenes):
+        (scene,) = make_pipeline(ClearanceSelector(k=2), ClearanceSelector(k=3)).transform(
+            scenes[:1]
+        )
+        (composed,) = InputComposer(frames="mean").transform([scene])
+        (first, second), _ = clearest_frames(scenes[0], 2)
+        np.testing.assert_allclose(composed.inputs[0, 0], (2 * first + second) / 3, rtol=1e-6)
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_a_window_of_the_mean_reads_that_window_alone(self, scenes, mode):
+        scene = scenes[0]
+        (whole,) = make_pipeline(InputComposer(mode, "mean"), BicubicUpscaler()).transform([scene])
+        read = []
+
+        class Watched(DerivedFrames):
+            def read_lr(self, index=None, window=WHOLE):
+                read.append(window)
+                return super().read_lr(index, window)
+
+        watched = whole.with_frames(Watched(scene.frames))
+        window = slice(8, 12), slice(3, 5)
+        part = watched.read_inputs(0, window)
+        np.testing.assert_array_equal(part, whole.inputs[0, :, 24:36, 9:15])
+        assert read == [(slice(6, 14), slice(1, 7))]
+
+    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize(("frames", "n_views"), [("stack", 1), ("single", 5), ("mean", 1)])
     def test_numbers_of_samples_and_channels_are_known_without_reading(
         self, saved_root, monkeypatch, mode, frames, n_views
     ):
@@ -213,8 +253,10 @@ class TestInputComposer:
         scene = Scene.from_dir(folder)
         (composed,) = InputComposer("lr").transform([scene])
         np.testing.assert_array_equal(composed.inputs[0], scene.lr)
-        for mode in ("combine", "concat"):
-            (composed,) = InputComposer(mode).transform([scene])
+        (composed,) = InputComposer("lr", "mean").transform([scene])
+        assert composed.inputs.shape == (1, 1, 24, 24)
+        for mode, frames in itertools.product(("combine", "concat"), ("stack", "mean")):
+            (composed,) = InputComposer(mode, frames).transform([scene])
             with pytest.raises(ValueError, match=r"QM000\.png"):
                 _ = composed.inputs
 
@@ -310,6 +352,7 @@ class TestConventions:
                 InputComposer("concat", frames="single"),
                 "InputComposer(frames='single', mode='concat')",
             ),
+            (InputComposer(frames="mean"), "InputComposer(frames='mean')"),
             (BicubicUpscaler(scale=4), "BicubicUpscaler(scale=4)"),
         ],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
@@ -33,7 +33,7 @@ def _frames_then_maps(lr, qm):
 
 @dataclass(frozen=True)
 class _Mode:
-    compose: Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
+    compose: Callable[[NDArray[np.float32], NDArray[Any]], NDArray[np.float32]]
     channels_per_frame: int
     reads_quality_maps: bool
 
@@ -53,15 +53,22 @@ class InputComposer(SceneTransformer):
     mode : {"lr", "combine", "concat"}, default="lr"
         "lr": frames alone. "combine": frames times quality maps, so clouded pixels are 0.
         "concat": all frames, then all quality maps (1.0 = clear), as channels.
-    frames : {"stack", "single"}, default="stack"
+    frames : {"stack", "single", "mean"}, default="stack"
         "stack": the frames of a scene are the channels of one sample (multi-image). "single":
         every frame is a sample of its own, and the predictions are averaged (average single
-        image).
+        image). "mean": the frames are averaged to the one frame of one sample, and their quality
+        maps to its map. With ``ClearanceSelector(k="max")``, this is the study's version 2 [1]_. A
+        frame that is repeated counts as often as it is given.
 
     See Also
     --------
     ClearanceSelector : Says which frames, and how many.
     BicubicUpscaler : Enlarges the input for nets that don't upscale by themselves.
+
+    References
+    ----------
+    .. [1] "Super Resolution - Kelvins PROBA V - Deep Learning Approach", 2019,
+       https://github.com/Shiro-LK/Super-Resolution-ProbaV
 
     Examples
     --------
@@ -71,24 +78,25 @@ class InputComposer(SceneTransformer):
     (1, 18, 16, 16)
     >>> InputComposer(mode="concat", frames="single").transform(scenes)[0].inputs.shape
     (9, 2, 16, 16)
+    >>> InputComposer(mode="concat", frames="mean").transform(scenes)[0].inputs.shape
+    (1, 2, 16, 16)
     """
 
     _parameter_constraints = {
         "mode": [StrOptions(set(_MODES))],
-        "frames": [StrOptions({"stack", "single"})],
+        "frames": [StrOptions({"stack", "single", "mean"})],
     }
 
     def __init__(
         self,
         mode: Literal["lr", "combine", "concat"] = "lr",
-        frames: Literal["stack", "single"] = "stack",
+        frames: Literal["stack", "single", "mean"] = "stack",
     ) -> None:
         self.mode = mode
         self.frames = frames
 
     def transform_scene(self, scene: Scene) -> Scene:
-        composition = _Stack(self.mode) if self.frames == "stack" else _Single(self.mode)
-        return scene.with_composition(composition)
+        return scene.with_composition(_COMPOSITIONS[self.frames](self.mode))
 
 
 @dataclass(frozen=True)
@@ -103,8 +111,12 @@ class _Composition:
         """Channels of one sample, (c, h, w) float32, from its frames and maps (t, h, w)."""
         return _MODES[self.mode].compose(lr, qm)
 
+    def n_composed_frames(self, n_frames):
+        """How many channels of a sample are frames."""
+        return len(self.frames_of(0, n_frames))
+
     def n_channels(self, n_frames):
-        return len(self.frames_of(0, n_frames)) * _MODES[self.mode].channels_per_frame
+        return self.n_composed_frames(n_frames) * _MODES[self.mode].channels_per_frame
 
 
 class _Stack(_Composition):
@@ -121,3 +133,18 @@ class _Single(_Composition):
 
     def frames_of(self, view, n_frames):
         return range(view, view + 1)
+
+
+class _Mean(_Stack):
+    def n_composed_frames(self, n_frames):
+        return 1
+
+    def compose(self, lr, qm):
+        return super().compose(_mean_of(lr), None if qm is None else _mean_of(qm))
+
+
+def _mean_of(images):
+    return images.mean(axis=0, dtype=np.float64, keepdims=True).astype(np.float32)
+
+
+_COMPOSITIONS = {"stack": _Stack, "single": _Single, "mean": _Mean}

@@ -366,7 +366,7 @@ class Scene:
     @property
     def n_composed_frames(self) -> int | None:
         """How many of these channels are frames, which come first; None before InputComposer."""
-        return len(self._composition.frames_of(0, len(self))) if self.is_composed else None
+        return self._composition.n_composed_frames(len(self)) if self.is_composed else None
 
     @property
     def input_scale(self) -> int:
