@@ -18,6 +18,7 @@ from _helpers import (
     slow_score,
     small_scene,
     small_scenes,
+    tied_frames,
     weights_of,
 )
 from sklearn.base import clone
@@ -34,6 +35,7 @@ from probav_estimators import (
     InputComposer,
     MaskedMSELoss,
     MSELoss,
+    Scene,
     SceneRegressor,
     make_scenes,
     probav_scorer,
@@ -124,6 +126,35 @@ def test_scenes_of_different_frame_counts_are_averaged_each_over_its_own():
             net.module_(torch.from_numpy(scene.inputs))[:, 0].mean(dim=0) for scene in single
         ]
     np.testing.assert_allclose(net.predict(single), torch.stack(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["lr", "concat"])
+def test_predictions_of_the_clearest_frames_alone_are_averaged(mode):
+    scenes = [
+        Scene(s.lr, np.roll(s.qm, 1, axis=0) | s.qm, s.hr, s.sm, name=s.name)
+        for s in small_scenes(3, n_frames=5)
+    ]
+    given = composed(scenes, k=None, mode=mode, frames="single", average="clearest")
+    net = quick_srcnn().fit(given)
+    for image, scene in zip(net.predict(given), scenes, strict=True):
+        tied = tied_frames(scene)
+        assert 0 < len(tied) < len(scene)
+        channels = [scene.lr[tied], scene.qm[tied]] if mode == "concat" else [scene.lr[tied]]
+        inputs = [bicubic(np.stack(views)) for views in zip(*channels, strict=True)]
+        with torch.no_grad():
+            images = net.module_(torch.from_numpy(np.stack(inputs).astype(np.float32)))[:, 0]
+        np.testing.assert_allclose(image, images.mean(dim=0), atol=1e-6)
+
+
+def test_a_training_with_the_clearest_frames_averaged_takes_every_frame():
+    scenes = small_scenes(4, n_frames=5)
+    given = composed(scenes, k=None, frames="single", average="clearest")
+    net = quick_srcnn(train_split=predefined_split(given[3:])).fit(given[:3])
+    batches = net.history[-1]["batches"]
+    trained, validated = (
+        sum(batch.get(f"{kind}_batch_size", 0) for batch in batches) for kind in ("train", "valid")
+    )
+    assert (trained, validated) == (3 * 5, len(tied_frames(scenes[3])))
 
 
 def test_an_untrained_residual_net_predicts_the_upscaled_mean_of_clear_pixels(scenes, stacked):

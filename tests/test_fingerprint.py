@@ -148,6 +148,7 @@ class TestOtherFingerprint:
             steps += [FrameRegistrar(), FrameRegistrar(apply=False), FrameRegistrar(max_shift=4)]
             steps += [InputComposer(mode) for mode in ("lr", "combine", "concat")]
             steps += [InputComposer(frames=frames) for frames in ("mean", "single")]
+            steps += [InputComposer(frames="single", average="clearest")]
             variants = [scene, *(step.transform([scene])[0] for step in steps)]
             variants += [BicubicUpscaler(scale).transform([variants[-1]])[0] for scale in (2, 3)]
             variants += FrameRegistrar().transform(ClearanceSelector(k=2).transform([scene]))

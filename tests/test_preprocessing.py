@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sklearn
 from _comparing import PARTS, assert_same_scene
-from _helpers import bicubic, clearest_frames
+from _helpers import bicubic, clearest_frames, tied_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -27,6 +27,7 @@ TRANSFORMERS = [
     InputComposer(),
     InputComposer(mode="concat", frames="single"),
     InputComposer(mode="concat", frames="mean"),
+    InputComposer(frames="single", average="clearest"),
 ]
 
 
@@ -247,6 +248,50 @@ class TestInputComposer:
             assert facts[0] == n_views
             opened.clear()
 
+    def test_predictions_of_all_samples_are_averaged_or_of_the_clearest(self):
+        scene = scene_with_clearances([9, 18, 3, 18, 18])
+        for frames, views in (("stack", [0]), ("mean", [0]), ("single", [0, 1, 2, 3, 4])):
+            (composed,) = InputComposer(frames=frames).transform([scene])
+            assert list(composed.averaged_views) == views
+        (composed,) = InputComposer(frames="single", average="clearest").transform([scene])
+        assert list(composed.averaged_views) == [1, 3, 4]
+        assert (composed.n_views, composed.inputs.shape) == (5, (5, 1, 4, 5))
+        assert scene.averaged_views is None
+
+    def test_of_a_frame_that_is_repeated_one_prediction_is_averaged(self):
+        scene = select(scene_with_clearances([5, 20, 11, 20]), 7)
+        (composed,) = InputComposer(frames="single", average="clearest").transform([scene])
+        assert [numbers_of(scene)[view] for view in composed.averaged_views] == [1, 3]
+        assert composed.n_views == 7
+
+    def test_the_clearest_frames_are_found_once_and_only_when_asked_for(self, folder, monkeypatch):
+        opened = record_opened(monkeypatch)
+        scene = Scene.from_dir(folder)
+        (composed,) = InputComposer(frames="single", average="clearest").transform([scene])
+        assert (composed.n_views, composed.n_channels, opened) == (len(scene), 1, [])
+        again = pickle.loads(pickle.dumps(composed))
+        assert list(composed.averaged_views) == tied_frames(scene).tolist()
+        assert {name for name in opened if name[:2] != "LR"} == {
+            f"QM{number:03d}.png" for number in range(len(scene))
+        }
+        assert len([name for name in opened if name[:2] == "LR"]) <= 1
+        opened.clear()
+        assert len(composed.averaged_views) and opened == []
+        assert list(again.averaged_views) == list(composed.averaged_views)
+        assert len(pickle.dumps(composed)) < 5000
+
+    def test_a_part_of_a_scene_has_the_clearest_frames_of_the_whole(self):
+        qm = np.ones((3, 4, 5), bool)
+        qm[0, :, 4] = qm[1:, 3, :3] = False
+        scene = Scene(np.zeros(qm.shape, np.uint16), qm)
+        (composed,) = InputComposer(frames="single", average="clearest").transform([scene])
+        part = composed.crop((slice(0, 2), slice(3, 5)))
+        assert part.qm.all(axis=(1, 2)).tolist() == [False, True, True]
+        left = composed.crop((slice(2, 4), slice(0, 3)))
+        assert left.qm.all(axis=(1, 2)).tolist() == [True, False, False]
+        assert list(composed.averaged_views) == [1, 2]
+        assert list(part.averaged_views) == list(left.averaged_views) == [1, 2]
+
     def test_quality_maps_are_read_only_by_modes_that_use_them(self, folder):
         for path in folder.glob("QM*"):
             path.write_bytes(b"damaged")
@@ -353,6 +398,10 @@ class TestConventions:
                 "InputComposer(frames='single', mode='concat')",
             ),
             (InputComposer(frames="mean"), "InputComposer(frames='mean')"),
+            (
+                InputComposer(frames="single", average="clearest"),
+                "InputComposer(average='clearest', frames='single')",
+            ),
             (BicubicUpscaler(scale=4), "BicubicUpscaler(scale=4)"),
         ],
     )
@@ -397,6 +446,16 @@ class TestBadParameters:
     @pytest.mark.parametrize("frames", ["all", None, 9])
     def test_an_unknown_frame_handling_is_refused(self, scenes, frames):
         check_refused(InputComposer(frames=frames), scenes, "'frames' parameter of InputComposer")
+
+    @pytest.mark.parametrize("average", ["tied", None, 1])
+    def test_an_unknown_average_is_refused(self, scenes, average):
+        composer = InputComposer(frames="single", average=average)
+        check_refused(composer, scenes, "'average' parameter of InputComposer")
+
+    @pytest.mark.parametrize("frames", ["stack", "mean"])
+    def test_one_prediction_leaves_nothing_to_choose_from(self, scenes, frames):
+        composer = InputComposer(frames=frames, average="clearest")
+        check_refused(composer, scenes, f"average='clearest' .* frames='{frames}' .*\"single\"")
 
     @pytest.mark.parametrize("scale", [1, 0, -3, 2.5, "3", None])
     def test_a_scale_that_is_no_integer_of_two_or_more_is_refused(self, scenes, scale):

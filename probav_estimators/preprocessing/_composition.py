@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
+from ..scenes import DerivedFrames
 from ._base import SceneTransformer
 
 if TYPE_CHECKING:
@@ -59,11 +60,20 @@ class InputComposer(SceneTransformer):
         image). "mean": the frames are averaged to the one frame of one sample, and their quality
         maps to its map. With ``ClearanceSelector(k="max")``, this is the study's version 2 [1]_. A
         frame that is repeated counts as often as it is given.
+    average : {"all", "clearest"}, default="all"
+        With ``frames="single"``: the frames whose predictions are averaged. "clearest": those that
+        tie at the largest clearance, each once; a training still takes every frame as a sample.
+        With ``ClearanceSelector(k=None)``, this is the study's version 3 [1]_.
 
     See Also
     --------
     ClearanceSelector : Says which frames, and how many.
     BicubicUpscaler : Enlarges the input for nets that don't upscale by themselves.
+
+    Notes
+    -----
+    To find the clearest frames, only quality maps are read, once predictions are made. A
+    registration that resamples hides pixels at the edges of frames, and so leaves fewer ties.
 
     References
     ----------
@@ -85,18 +95,33 @@ class InputComposer(SceneTransformer):
     _parameter_constraints = {
         "mode": [StrOptions(set(_MODES))],
         "frames": [StrOptions({"stack", "single", "mean"})],
+        "average": [StrOptions({"all", "clearest"})],
     }
 
     def __init__(
         self,
         mode: Literal["lr", "combine", "concat"] = "lr",
         frames: Literal["stack", "single", "mean"] = "stack",
+        average: Literal["all", "clearest"] = "all",
     ) -> None:
         self.mode = mode
         self.frames = frames
+        self.average = average
 
     def transform_scene(self, scene: Scene) -> Scene:
-        return scene.with_composition(_COMPOSITIONS[self.frames](self.mode))
+        if self.average == "clearest":
+            # They keep which are the clearest when a window takes the place of their source.
+            scene = scene.with_frames(DerivedFrames(scene.frames))
+        return scene.with_composition(_COMPOSITIONS[self.frames, self.average](self.mode))
+
+    def _validate_params(self):
+        super()._validate_params()
+        if (self.frames, self.average) not in _COMPOSITIONS:
+            raise ValueError(
+                f"average={self.average!r} chooses from the predictions of single frames, and "
+                f"frames={self.frames!r} gives one prediction for each scene: set "
+                'frames="single", or average="all"'
+            )
 
 
 @dataclass(frozen=True)
@@ -110,6 +135,10 @@ class _Composition:
     def compose(self, lr, qm):
         """Channels of one sample, (c, h, w) float32, from its frames and maps (t, h, w)."""
         return _MODES[self.mode].compose(lr, qm)
+
+    def averaged_views(self, frames):
+        """Numbers of the samples whose predictions are averaged."""
+        return range(self.n_views(len(frames)))
 
     def n_composed_frames(self, n_frames):
         """How many channels of a sample are frames."""
@@ -135,6 +164,11 @@ class _Single(_Composition):
         return range(view, view + 1)
 
 
+class _SingleOfClearest(_Single):
+    def averaged_views(self, frames):
+        return np.flatnonzero(frames.clearest & ~frames.repeats).tolist()
+
+
 class _Mean(_Stack):
     def n_composed_frames(self, n_frames):
         return 1
@@ -147,4 +181,10 @@ def _mean_of(images):
     return images.mean(axis=0, dtype=np.float64, keepdims=True).astype(np.float32)
 
 
-_COMPOSITIONS = {"stack": _Stack, "single": _Single, "mean": _Mean}
+# By `frames` and `average`.
+_COMPOSITIONS = {
+    ("stack", "all"): _Stack,
+    ("single", "all"): _Single,
+    ("single", "clearest"): _SingleOfClearest,
+    ("mean", "all"): _Mean,
+}
