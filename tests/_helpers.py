@@ -62,9 +62,9 @@ def small_scenes(n_scenes, *, first_seed=0, **options):
     return [small_scene(first_seed + number, **options) for number in range(n_scenes)]
 
 
-def composed(scenes, *, k=3, mode="lr", frames="stack", scale=3):
+def composed(scenes, *, k=3, mode="lr", frames="stack", average="all", scale=3):
     """Scenes as SRCNN takes them."""
-    steps = [ClearanceSelector(k=k), InputComposer(mode=mode, frames=frames)]
+    steps = [ClearanceSelector(k=k), InputComposer(mode=mode, frames=frames, average=average)]
     if scale is not None:
         steps.append(BicubicUpscaler(scale=scale))
     return make_pipeline(*steps).fit_transform(scenes)
@@ -88,8 +88,8 @@ def weights_of(net):
 
 
 def bicubic(channels, scale=3):
-    """Torch's own bicubic upscaling of (c, h, w) channels."""
-    stack = torch.from_numpy(np.ascontiguousarray(channels))[None]
+    """Torch's own bicubic upscaling of (c, h, w) channels, in float64."""
+    stack = torch.from_numpy(np.asarray(channels, np.float64))[None]
     return interpolate(stack, scale_factor=scale, mode="bicubic")[0].numpy()
 
 
@@ -99,6 +99,12 @@ def clearest_frames(scene, k):
     order = sorted(range(len(lr)), key=lambda number: (-int(qm[number].sum()), number))
     chosen = [order[position % len(order)] for position in range(k)]
     return lr[chosen], qm[chosen]
+
+
+def tied_frames(scene):
+    """Which frames have the most clear pixels."""
+    clearance = scene.qm.sum(axis=(1, 2))
+    return np.flatnonzero(clearance == clearance.max())
 
 
 def cpsnr_of_every_shift(sr, hr, sm, border):

@@ -18,6 +18,7 @@ from _helpers import (
     slow_score,
     small_scene,
     small_scenes,
+    tied_frames,
     weights_of,
 )
 from sklearn.base import clone
@@ -34,6 +35,7 @@ from probav_estimators import (
     InputComposer,
     MaskedMSELoss,
     MSELoss,
+    Scene,
     SceneRegressor,
     make_scenes,
     probav_scorer,
@@ -126,12 +128,62 @@ def test_scenes_of_different_frame_counts_are_averaged_each_over_its_own():
     np.testing.assert_allclose(net.predict(single), torch.stack(expected), atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["lr", "concat"])
+def test_predictions_of_the_clearest_frames_alone_are_averaged(mode):
+    scenes = [
+        Scene(s.lr, np.roll(s.qm, 1, axis=0) | s.qm, s.hr, s.sm, name=s.name)
+        for s in small_scenes(3, n_frames=5)
+    ]
+    given = composed(scenes, k=None, mode=mode, frames="single", average="clearest")
+    net = quick_srcnn().fit(given)
+    for image, scene in zip(net.predict(given), scenes, strict=True):
+        tied = tied_frames(scene)
+        assert 0 < len(tied) < len(scene)
+        channels = [scene.lr[tied], scene.qm[tied]] if mode == "concat" else [scene.lr[tied]]
+        inputs = [bicubic(np.stack(views)) for views in zip(*channels, strict=True)]
+        with torch.no_grad():
+            images = net.module_(torch.from_numpy(np.stack(inputs).astype(np.float32)))[:, 0]
+        np.testing.assert_allclose(image, images.mean(dim=0), atol=1e-6)
+
+
+def test_a_training_with_the_clearest_frames_averaged_takes_every_frame():
+    scenes = small_scenes(4, n_frames=5)
+    given = composed(scenes, k=None, frames="single", average="clearest")
+    net = quick_srcnn(train_split=predefined_split(given[3:])).fit(given[:3])
+    batches = net.history[-1]["batches"]
+    trained, validated = (
+        sum(batch.get(f"{kind}_batch_size", 0) for batch in batches) for kind in ("train", "valid")
+    )
+    assert (trained, validated) == (3 * 5, len(tied_frames(scenes[3])))
+
+
 def test_an_untrained_residual_net_predicts_the_upscaled_mean_of_clear_pixels(scenes, stacked):
     net = quick_srcnn(residual=True, lr=1e-30).fit(stacked)
     for image, scene in zip(net.predict(stacked), scenes, strict=True):
         lr, qm = clearest_frames(scene, 3)
         mean = (lr * qm).sum(axis=0) / qm.sum(axis=0)
         np.testing.assert_allclose(image, bicubic(mean[None])[0], atol=1e-6)
+
+
+def test_an_untrained_residual_net_of_the_mean_frame_does_so_too(scenes):
+    averaged = composed(scenes, k=3, mode="concat", frames="mean")
+    net = quick_srcnn(residual=True, lr=1e-30).fit(averaged)
+    assert (net.n_channels_in_, net.n_frames_in_) == (2, 1)
+    for image, scene in zip(net.predict(averaged), scenes, strict=True):
+        lr, qm = clearest_frames(scene, 3)
+        mean = (lr * qm).sum(axis=0) / qm.sum(axis=0)
+        np.testing.assert_allclose(image, bicubic(mean[None])[0], atol=1e-6)
+
+
+def test_a_net_of_the_mean_frame_is_its_module_applied_to_the_mean(scenes):
+    averaged = composed(scenes, k="max", mode="combine", frames="mean")
+    net = quick_srcnn().fit(averaged)
+    for image, scene in zip(net.predict(averaged), scenes, strict=True):
+        tied = scene.qm.sum(axis=(1, 2)) == scene.qm.sum(axis=(1, 2)).max()
+        mean = bicubic((scene.lr[tied].mean(axis=0) * scene.qm[tied].mean(axis=0))[None])
+        with torch.no_grad():
+            expected = net.module_(torch.from_numpy(mean[None].astype(np.float32)))[0, 0]
+        np.testing.assert_allclose(image, expected, atol=1e-6)
 
 
 def test_a_residual_net_adds_its_layers_to_the_mean():

@@ -144,9 +144,11 @@ class TestOtherFingerprint:
     def test_every_step_of_a_pipeline(self, make_scene, folder):
         for scene in (make_scene(), Scene.from_dir(folder)):
             steps = [ClearanceSelector(k=k) for k in (1, 2, "max", None)]
+            steps += [ClearanceSelector(k=2, ties="last")]
             steps += [FrameRegistrar(), FrameRegistrar(apply=False), FrameRegistrar(max_shift=4)]
             steps += [InputComposer(mode) for mode in ("lr", "combine", "concat")]
-            steps += [InputComposer(frames="single")]
+            steps += [InputComposer(frames=frames) for frames in ("mean", "single")]
+            steps += [InputComposer(frames="single", average="clearest")]
             variants = [scene, *(step.transform([scene])[0] for step in steps)]
             variants += [BicubicUpscaler(scale).transform([variants[-1]])[0] for scale in (2, 3)]
             variants += FrameRegistrar().transform(ClearanceSelector(k=2).transform([scene]))

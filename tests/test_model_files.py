@@ -111,6 +111,7 @@ class TestWhatIsSavedIsLoaded:
             pipeline(SRCNNEx(**QUICK, predict_clearance=False)),
             pipeline(SRVGG16(**QUICK), frames="single"),
             pipeline(fsrcnn(activation="elu", deconv_kernel_size=5)),
+            pipeline(fsrcnn(residual=True), mode="combine", frames="mean"),
             pipeline(SRResNet(**QUICK, n_blocks=1, n_features=4, residual=True), mode="combine"),
             make_pipeline(FrameRegistrar(), HighResNet(**QUICK, n_blocks=1, n_features=4)),
             make_pipeline(MISRGRU(**QUICK, n_blocks=1, n_features=4)),

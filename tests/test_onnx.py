@@ -60,8 +60,9 @@ def about(path):
     return json.loads(metadata["probav_estimators"])
 
 
-def pipeline(net, *, mode="concat", frames="stack"):
-    steps = [ClearanceSelector(k=3), InputComposer(mode=mode, frames=frames)]
+def pipeline(net, *, mode="concat", frames="stack", average="all"):
+    composer = InputComposer(mode=mode, frames=frames, average=average)
+    steps = [ClearanceSelector(k=3), composer]
     if not net.upscales:
         steps.append(BicubicUpscaler(scale=3))
     return make_pipeline(*steps, net)
@@ -91,6 +92,7 @@ NETS = {
     "SRCNN": pipeline(SRCNN(**QUICK, residual=True)),
     "SRVGG16": pipeline(SRVGG16(**QUICK), mode="lr"),
     "FSRCNN": pipeline(FSRCNN(**QUICK, activation="prelu", predict_clearance=False)),
+    "FSRCNN of a mean": pipeline(FSRCNN(**QUICK, residual=True), frames="mean"),
     "SRResNet": pipeline(SRResNet(**QUICK, n_blocks=2, n_features=8, residual=True)),
     "HighResNet": make_pipeline(HighResNet(**QUICK, n_frames=5, n_features=6, n_blocks=1)),
     "MISRGRU": make_pipeline(MISRGRU(**QUICK, n_frames=5, n_features=6, n_blocks=1)),
@@ -129,12 +131,14 @@ def test_a_graph_finishes_its_images_as_the_net_does(path):
     np.testing.assert_allclose(image, net.predict([scene]), rtol=0, atol=1e-4)
 
 
-def test_frames_that_are_samples_of_their_own_are_averaged(path):
-    pipe = pipeline(FSRCNN(**QUICK, residual=True), frames="single").fit(small_scenes(2))
+@pytest.mark.parametrize(("average", "n_images"), [("all", 3), ("clearest", 1)])
+def test_frames_that_are_samples_of_their_own_are_averaged(path, average, n_images):
+    net = FSRCNN(**QUICK, residual=True)
+    pipe = pipeline(net, frames="single", average=average).fit(small_scenes(2))
     export_onnx(pipe, path)
     scene = small_scene(9)
     images = run(path, onnx_inputs(pipe, scene))["image"]
-    assert len(images) == 3
+    assert len(images) == n_images
     (expected,) = pipe.predict([scene])
     np.testing.assert_allclose(images.mean(axis=0).clip(0, 1), expected, rtol=0, atol=1e-4)
 

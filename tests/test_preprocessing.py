@@ -1,6 +1,7 @@
 """Transformers select, compose and upscale as numpy and torch do by hand, and only when asked."""
 
 import copy
+import itertools
 import pickle
 from pathlib import Path
 
@@ -8,21 +9,25 @@ import numpy as np
 import pytest
 import sklearn
 from _comparing import PARTS, assert_same_scene
-from _helpers import bicubic, clearest_frames
+from _helpers import bicubic, clearest_frames, tied_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from probav_estimators import BicubicUpscaler, ClearanceSelector, InputComposer, Scene, load_scenes
+from probav_estimators.scenes import WHOLE, DerivedFrames
 
 TRANSFORMERS = [
     ClearanceSelector(),
     ClearanceSelector(k=3),
     ClearanceSelector(k="max"),
     ClearanceSelector(k=None),
+    ClearanceSelector(k=3, ties="last"),
     InputComposer(),
     InputComposer(mode="concat", frames="single"),
+    InputComposer(mode="concat", frames="mean"),
+    InputComposer(frames="single", average="clearest"),
 ]
 
 
@@ -38,8 +43,16 @@ def numbers_of(scene):
     return np.rint(scene.lr[:, 0, 0] * 65535).astype(int).tolist()
 
 
-def select(scene, k):
-    return ClearanceSelector(k=k).transform([scene])[0]
+def select(scene, k, ties="first"):
+    return ClearanceSelector(k=k, ties=ties).transform([scene])[0]
+
+
+def select_as_the_study(clearances, k):
+    """The k clearest frames of the study: sorted, reversed, and doubled until there are enough."""
+    order = np.argsort(np.array(clearances, np.float64), kind="stable")[::-1]
+    while len(order) < k:
+        order = np.concatenate([order, order])
+    return order[:k].tolist()
 
 
 class TestClearanceSelector:
@@ -50,6 +63,19 @@ class TestClearanceSelector:
     def test_ties_keep_the_order_of_the_frames(self):
         scene = scene_with_clearances([7, 20, 7, 20, 7, 20])
         assert numbers_of(select(scene, 5)) == [1, 3, 5, 0, 2]
+
+    def test_later_frames_of_equal_clearance_come_first_on_demand(self):
+        scene = scene_with_clearances([7, 20, 7, 20, 7, 20])
+        assert numbers_of(select(scene, 5, "last")) == [5, 3, 1, 4, 2]
+        assert numbers_of(select(scene, 8, "last")) == [5, 3, 1, 4, 2, 0, 5, 3]
+        assert numbers_of(select(scene, "max", "last")) == [5, 3, 1]
+        assert numbers_of(select(scene, None, "last")) == [5, 3, 1, 4, 2, 0]
+
+    @settings(deadline=None, max_examples=50)
+    @given(st.lists(st.integers(0, 6), min_size=1, max_size=12), st.integers(1, 15))
+    def test_later_frames_first_is_the_selection_of_the_study(self, clearances, k):
+        scene = scene_with_clearances(clearances)
+        assert numbers_of(select(scene, k, "last")) == select_as_the_study(clearances, k)
 
     def test_missing_frames_are_repeated_in_turn(self):
         scene = scene_with_clearances([5, 20, 11])
@@ -172,7 +198,44 @@ class TestInputComposer:
             np.testing.assert_array_equal(composed.inputs, np.stack(expected).astype(np.float32))
 
     @pytest.mark.parametrize("mode", MODES)
-    @pytest.mark.parametrize(("frames", "n_views"), [("stack", 1), ("single", 5)])
+    def test_the_mean_of_frames_and_of_maps_is_one_sample(self, scenes, mixed_scenes, mode):
+        given = [*scenes, *mixed_scenes]
+        for scene, composed in zip(
+            given, InputComposer(mode, "mean").transform(given), strict=True
+        ):
+            lr, qm = (x.mean(axis=0, dtype=np.float64) for x in (scene.lr, scene.qm))
+            expected = {"lr": [lr], "combine": [lr * qm], "concat": [lr, qm]}[mode]
+            assert composed.inputs.dtype == np.float32
+            np.testing.assert_allclose(composed.inputs, [expected], rtol=3e-7, atol=0)
+            assert (composed.n_views, composed.n_composed_frames) == (1, 1)
+
+    def test_a_repeated_frame_counts_as_often_as_it_is_given(self, scenes):
+        (scene,) = make_pipeline(ClearanceSelector(k=2), ClearanceSelector(k=3)).transform(
+            scenes[:1]
+        )
+        (composed,) = InputComposer(frames="mean").transform([scene])
+        (first, second), _ = clearest_frames(scenes[0], 2)
+        np.testing.assert_allclose(composed.inputs[0, 0], (2 * first + second) / 3, rtol=1e-6)
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_a_window_of_the_mean_reads_that_window_alone(self, scenes, mode):
+        scene = scenes[0]
+        (whole,) = make_pipeline(InputComposer(mode, "mean"), BicubicUpscaler()).transform([scene])
+        read = []
+
+        class Watched(DerivedFrames):
+            def read_lr(self, index=None, window=WHOLE):
+                read.append(window)
+                return super().read_lr(index, window)
+
+        watched = whole.with_frames(Watched(scene.frames))
+        window = slice(8, 12), slice(3, 5)
+        part = watched.read_inputs(0, window)
+        np.testing.assert_array_equal(part, whole.inputs[0, :, 24:36, 9:15])
+        assert read == [(slice(6, 14), slice(1, 7))]
+
+    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize(("frames", "n_views"), [("stack", 1), ("single", 5), ("mean", 1)])
     def test_numbers_of_samples_and_channels_are_known_without_reading(
         self, saved_root, monkeypatch, mode, frames, n_views
     ):
@@ -185,14 +248,60 @@ class TestInputComposer:
             assert facts[0] == n_views
             opened.clear()
 
+    def test_predictions_of_all_samples_are_averaged_or_of_the_clearest(self):
+        scene = scene_with_clearances([9, 18, 3, 18, 18])
+        for frames, views in (("stack", [0]), ("mean", [0]), ("single", [0, 1, 2, 3, 4])):
+            (composed,) = InputComposer(frames=frames).transform([scene])
+            assert list(composed.averaged_views) == views
+        (composed,) = InputComposer(frames="single", average="clearest").transform([scene])
+        assert list(composed.averaged_views) == [1, 3, 4]
+        assert (composed.n_views, composed.inputs.shape) == (5, (5, 1, 4, 5))
+        assert scene.averaged_views is None
+
+    def test_of_a_frame_that_is_repeated_one_prediction_is_averaged(self):
+        scene = select(scene_with_clearances([5, 20, 11, 20]), 7)
+        (composed,) = InputComposer(frames="single", average="clearest").transform([scene])
+        assert [numbers_of(scene)[view] for view in composed.averaged_views] == [1, 3]
+        assert composed.n_views == 7
+
+    def test_the_clearest_frames_are_found_once_and_only_when_asked_for(self, folder, monkeypatch):
+        opened = record_opened(monkeypatch)
+        scene = Scene.from_dir(folder)
+        (composed,) = InputComposer(frames="single", average="clearest").transform([scene])
+        assert (composed.n_views, composed.n_channels, opened) == (len(scene), 1, [])
+        again = pickle.loads(pickle.dumps(composed))
+        assert list(composed.averaged_views) == tied_frames(scene).tolist()
+        assert {name for name in opened if name[:2] != "LR"} == {
+            f"QM{number:03d}.png" for number in range(len(scene))
+        }
+        assert len([name for name in opened if name[:2] == "LR"]) <= 1
+        opened.clear()
+        assert len(composed.averaged_views) and opened == []
+        assert list(again.averaged_views) == list(composed.averaged_views)
+        assert len(pickle.dumps(composed)) < 5000
+
+    def test_a_part_of_a_scene_has_the_clearest_frames_of_the_whole(self):
+        qm = np.ones((3, 4, 5), bool)
+        qm[0, :, 4] = qm[1:, 3, :3] = False
+        scene = Scene(np.zeros(qm.shape, np.uint16), qm)
+        (composed,) = InputComposer(frames="single", average="clearest").transform([scene])
+        part = composed.crop((slice(0, 2), slice(3, 5)))
+        assert part.qm.all(axis=(1, 2)).tolist() == [False, True, True]
+        left = composed.crop((slice(2, 4), slice(0, 3)))
+        assert left.qm.all(axis=(1, 2)).tolist() == [True, False, False]
+        assert list(composed.averaged_views) == [1, 2]
+        assert list(part.averaged_views) == list(left.averaged_views) == [1, 2]
+
     def test_quality_maps_are_read_only_by_modes_that_use_them(self, folder):
         for path in folder.glob("QM*"):
             path.write_bytes(b"damaged")
         scene = Scene.from_dir(folder)
         (composed,) = InputComposer("lr").transform([scene])
         np.testing.assert_array_equal(composed.inputs[0], scene.lr)
-        for mode in ("combine", "concat"):
-            (composed,) = InputComposer(mode).transform([scene])
+        (composed,) = InputComposer("lr", "mean").transform([scene])
+        assert composed.inputs.shape == (1, 1, 24, 24)
+        for mode, frames in itertools.product(("combine", "concat"), ("stack", "mean")):
+            (composed,) = InputComposer(mode, frames).transform([scene])
             with pytest.raises(ValueError, match=r"QM000\.png"):
                 _ = composed.inputs
 
@@ -283,9 +392,15 @@ class TestConventions:
             (ClearanceSelector(), "ClearanceSelector()"),
             (ClearanceSelector(k="max"), "ClearanceSelector(k='max')"),
             (ClearanceSelector(k=None), "ClearanceSelector(k=None)"),
+            (ClearanceSelector(ties="last"), "ClearanceSelector(ties='last')"),
             (
                 InputComposer("concat", frames="single"),
                 "InputComposer(frames='single', mode='concat')",
+            ),
+            (InputComposer(frames="mean"), "InputComposer(frames='mean')"),
+            (
+                InputComposer(frames="single", average="clearest"),
+                "InputComposer(average='clearest', frames='single')",
             ),
             (BicubicUpscaler(scale=4), "BicubicUpscaler(scale=4)"),
         ],
@@ -320,6 +435,10 @@ class TestBadParameters:
     def test_k_that_is_no_number_of_frames_is_refused(self, scenes, k):
         check_refused(ClearanceSelector(k=k), scenes, "'k' parameter of ClearanceSelector")
 
+    @pytest.mark.parametrize("ties", ["random", None, True])
+    def test_an_unknown_order_of_ties_is_refused(self, scenes, ties):
+        check_refused(ClearanceSelector(ties=ties), scenes, "'ties' parameter of ClearanceSelector")
+
     @pytest.mark.parametrize("mode", ["both", None, 1, "LR"])
     def test_an_unknown_mode_is_refused(self, scenes, mode):
         check_refused(InputComposer(mode=mode), scenes, "'mode' parameter of InputComposer")
@@ -327,6 +446,16 @@ class TestBadParameters:
     @pytest.mark.parametrize("frames", ["all", None, 9])
     def test_an_unknown_frame_handling_is_refused(self, scenes, frames):
         check_refused(InputComposer(frames=frames), scenes, "'frames' parameter of InputComposer")
+
+    @pytest.mark.parametrize("average", ["tied", None, 1])
+    def test_an_unknown_average_is_refused(self, scenes, average):
+        composer = InputComposer(frames="single", average=average)
+        check_refused(composer, scenes, "'average' parameter of InputComposer")
+
+    @pytest.mark.parametrize("frames", ["stack", "mean"])
+    def test_one_prediction_leaves_nothing_to_choose_from(self, scenes, frames):
+        composer = InputComposer(frames=frames, average="clearest")
+        check_refused(composer, scenes, f"average='clearest' .* frames='{frames}' .*\"single\"")
 
     @pytest.mark.parametrize("scale", [1, 0, -3, 2.5, "3", None])
     def test_a_scale_that_is_no_integer_of_two_or_more_is_refused(self, scenes, scale):

@@ -90,6 +90,41 @@ def test_single_frames_are_samples_of_their_own():
         assert target["scene"] == number
 
 
+def scenes_with_ties():
+    """Scenes of 4, 5 and 6 frames, of which 2, 3 and 4 are the clearest."""
+    scenes = []
+    for number in range(3):
+        scene = small_scene(number, n_frames=number + 4, clouds=False)
+        qm = scene.qm
+        qm[:2, :3, :4] = False
+        scenes.append(Scene(scene.lr, qm, scene.hr, scene.sm, name=scene.name))
+    return scenes
+
+
+def test_a_training_takes_all_frames_and_a_validation_those_that_tie_for_clearest():
+    scenes = scenes_with_ties()
+    given = InputComposer(frames="single", average="clearest").transform(scenes)
+    options = {"with_mean": False, "with_truth": True}
+    training = SceneDataset(given, 3, training=True, **options)
+    validation = SceneDataset(given, 3, **options)
+    assert (training.n_views, validation.n_views) == ([4, 5, 6], [2, 3, 4])
+    for dataset, first in ((training, 0), (validation, 2)):
+        frames = [(n, frame) for n, scene in enumerate(scenes) for frame in scene.lr[first:]]
+        assert len(dataset) == len(frames)
+        for (images, target), (number, frame) in zip(
+            (dataset[sample] for sample in range(len(dataset))), frames, strict=True
+        ):
+            assert target["scene"] == number
+            np.testing.assert_array_equal(images["inputs"][0], frame)
+
+
+def test_all_frames_are_samples_of_both_unless_it_is_said():
+    given = InputComposer(frames="single").transform(scenes_with_ties())
+    for training in (True, False):
+        dataset = SceneDataset(given, 3, with_mean=False, with_truth=True, training=training)
+        assert dataset.n_views == [4, 5, 6]
+
+
 def test_a_sample_has_only_what_is_asked_for():
     dataset = SceneDataset(composed(small_scenes(1)), 3, with_mean=False, with_truth=False)
     images, target = dataset[0]
@@ -111,9 +146,8 @@ def test_patches_are_cut_at_one_place_from_inputs_mean_and_truth():
         window = np.s_[..., row : row + 18, column : column + 18]
         assert row % 3 == column % 3 == 0
         np.testing.assert_array_equal(truth[1], scene.sm[window])
-        # Bicubic weights in float32 differ by rounding with the place in the frame.
-        np.testing.assert_allclose(images["inputs"], inputs[window], atol=4e-6)
-        np.testing.assert_allclose(images["mean"], mean[window], atol=4e-6)
+        np.testing.assert_allclose(images["inputs"], inputs[window], atol=1e-6)
+        np.testing.assert_allclose(images["mean"], mean[window], atol=1e-6)
 
 
 def test_patches_come_from_everywhere_in_the_scene():

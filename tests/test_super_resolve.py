@@ -13,7 +13,7 @@ from _helpers import QUICK, quick_srcnn, small_scenes
 from affine import Affine
 from scipy.ndimage import gaussian_filter
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from probav_estimators import (
     FSRCNN,
@@ -873,7 +873,9 @@ class TestEstimators:
         others = values[[0, 1, 3, 4], 10:14, 10:14].mean(axis=0)
         assert abs(hole.mean() - others.mean()) < 0.1 * others.mean()
 
-    @pytest.mark.parametrize("kind", ["pipe", "registered", "fsrcnn", "baseline", "fusion"])
+    @pytest.mark.parametrize(
+        "kind", ["pipe", "registered", "fsrcnn", "mean", "clearest", "baseline", "fusion"]
+    )
     def test_tasks_and_blocks_make_one_image(self, kind, pipe, trained, uneven, net):
         """Which frames are selected, and how they lie, is told of the whole and not of a part."""
         registrar = ("register", FrameRegistrar())
@@ -882,6 +884,10 @@ class TestEstimators:
             "pipe": lambda: pipe,
             "registered": lambda: Pipeline([registrar, *pipe.steps]),
             "fsrcnn": lambda: Pipeline([*pipe.steps[:2], ("sr", fsrcnn)]).fit(trained),
+            "mean": lambda: make_pipeline(InputComposer(frames="mean"), fsrcnn).fit(trained),
+            "clearest": lambda: make_pipeline(
+                InputComposer(frames="single", average="clearest"), fsrcnn
+            ).fit(trained),
             "baseline": lambda: BicubicBaseline(scale=2),
             "fusion": lambda: Pipeline([registrar, ("select", ClearanceSelector(3)), ("sr", net)]),
         }[kind]()

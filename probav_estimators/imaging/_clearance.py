@@ -13,7 +13,9 @@ __all__ = ["select_clearest"]
 
 
 def select_clearest(
-    clearance: NDArray[np.intp], k: int | Literal["max"] | None
+    clearance: NDArray[np.intp],
+    k: int | Literal["max"] | None,
+    ties: Literal["first", "last"] = "first",
 ) -> NDArray[np.intp]:
     """Select the clearest frames.
 
@@ -24,13 +26,18 @@ def select_clearest(
     k : int, "max" or None
         How many. If there are fewer, they are repeated in turn. "max": all that tie at the largest
         clearance. None: all.
+    ties : {"first", "last"}, default="first"
+        Which of equally clear frames comes first: the first or the last one.
 
     Returns
     -------
     int array
-        Indices, clearest first, ties in their old order.
+        Indices, clearest first.
     """
-    order = np.argsort(-clearance, kind="stable")
+    if ties == "first":
+        order = np.argsort(-clearance, kind="stable")
+    else:
+        order = np.argsort(clearance, kind="stable")[::-1]
     if k == "max":
         return order[: np.count_nonzero(clearance == clearance.max())]
     return order if k is None else np.resize(order, k)

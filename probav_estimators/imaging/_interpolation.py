@@ -22,7 +22,10 @@ BICUBIC_REACH = 2
 # The kernel's free parameter, as torch and OpenCV have it.
 _KEYS = -0.75
 
-# Beyond this length the dense matrix of an axis costs more than the library's own recursion.
+# The pixels along an axis that a position depends on, counted from the one at or before it.
+_TAPS = np.arange(1 - BICUBIC_REACH, 1 + BICUBIC_REACH)
+
+# Beyond this length the spline's dense matrix costs more than the library's own recursion.
 _MAX_MATRIX_AXIS = 1024
 
 
@@ -65,8 +68,8 @@ def upscale_bicubic(
 ) -> NDArray[np.float32]:
     """Upscale with the bicubic kernel of torch and OpenCV (Keys, a = -0.75, half-pixel centres).
 
-    The library's answer to unit impulses tells the four weights of each pixel along an axis, of
-    which a window needs a part.
+    Weights are computed in float64 and applied in float32, where torch's have an error that grows
+    with the length of the axis. Beyond the edge, the pixel at the edge is repeated.
 
     Parameters
     ----------
@@ -89,14 +92,12 @@ def upscale_bicubic(
     height, width = frames.shape[-2:]
     if window is None:
         window = (slice(0, height), slice(0, width))
-    if max(height, width) > _MAX_MATRIX_AXIS:
-        return _upscale_bicubic_directly(frames, scale, window)
     padded = pad_window(window, (height, width))
-    taps = [
-        _taps_of_window(length, scale, part, wide)
-        for length, part, wide in zip((height, width), window, padded, strict=True)
-    ]
     channels = np.ascontiguousarray(frames[..., *padded], np.float32)
+    taps = [
+        _taps_of_upscaling(scale, part, wide.start, length)
+        for part, wide, length in zip(window, padded, channels.shape[-2:], strict=True)
+    ]
     upscaled = _apply_taps(channels.reshape(-1, *channels.shape[-2:]), *taps[0], *taps[1])
     return upscaled.reshape(*frames.shape[:-2], *upscaled.shape[-2:])
 
@@ -126,21 +127,28 @@ def _apply_taps(channels, sources_down, weights_down, sources_right, weights_rig
     return upscaled
 
 
-def _taps_of_window(length, scale, part, wide):
-    sources, weights = _bicubic_taps(length, scale)
-    pixels = slice(scale * part.start, scale * part.stop)
-    # What lies outside of the window has no weight, but must not be looked up.
-    inside = np.clip(sources[pixels] - wide.start, 0, wide.stop - wide.start - 1)
-    return inside, weights[pixels]
+def _taps_of_upscaling(scale, part, start, length):
+    """Sources and weights (n, 4) of the upscaled pixels of `part`."""
+    offsets, weights = _taps_of_phases(scale)
+    pixels = np.arange(part.start - start, part.stop - start)
+    sources = (pixels[:, None, None] + offsets).reshape(-1, len(_TAPS))
+    return np.clip(sources, 0, length - 1), np.tile(weights, (len(pixels), 1))
 
 
 @lru_cache(maxsize=8)
-def _bicubic_taps(length, scale):
-    """Which pixels of an axis each upscaled pixel is made of, and their weights: (n, 4) each."""
-    matrix = _torch_bicubic(np.eye(length, dtype=np.float32), (scale, 1))
-    first = np.minimum((matrix != 0).argmax(axis=1), max(length - 2 * BICUBIC_REACH, 0))
-    sources = first[:, None] + np.arange(min(2 * BICUBIC_REACH, length))
-    return sources, np.take_along_axis(matrix, sources, axis=1)
+def _taps_of_phases(scale):
+    """Sources, counted from the pixel, and weights of the upscaled pixels that replace it."""
+    centres = (np.arange(scale) + 0.5) / scale - 0.5
+    whole = np.floor(centres).astype(int)
+    return whole[:, None] + _TAPS, _keys_weights(centres - whole)
+
+
+def _keys_weights(fractions):
+    """Weights (n, 4) of the pixels around positions that lie fractions (n,) behind a pixel."""
+    distance = np.abs(_TAPS - np.reshape(fractions, (-1, 1)))
+    near = (_KEYS + 2) * distance**3 - (_KEYS + 3) * distance**2 + 1
+    far = _KEYS * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0)).astype(np.float32)
 
 
 def move_bicubic(
@@ -184,32 +192,10 @@ def move_bicubic(
 def _taps_of_shift(shift, part, start, length):
     """Sources and weights (n, 4) of the pixels of `part`, and which lack none (n,)."""
     whole = int(np.floor(shift))
-    distance = np.abs(np.arange(-1, 3) - (shift - whole))
-    near = (_KEYS + 2) * distance**3 - (_KEYS + 3) * distance**2 + 1
-    far = _KEYS * (distance**3 - 5 * distance**2 + 8 * distance - 4)
-    weights = np.where(distance < 1, near, np.where(distance < 2, far, 0)).astype(np.float32)
-    sources = np.arange(part.start, part.stop)[:, None] + whole - start + np.arange(-1, 3)
+    weights = _keys_weights(shift - whole)
+    sources = np.arange(part.start, part.stop)[:, None] + whole - start + _TAPS
     inside = ((sources >= 0) & (sources < length) | (weights == 0)).all(axis=1)
     return np.clip(sources, 0, length - 1), np.tile(weights, (len(sources), 1)), inside
-
-
-def _upscale_bicubic_directly(frames, scale, window):
-    padded = pad_window(window, frames.shape[-2:])
-    inside = tuple(
-        slice(scale * (part.start - wide.start), scale * (part.stop - wide.start))
-        for part, wide in zip(window, padded, strict=True)
-    )
-    upscaled = _torch_bicubic(np.ascontiguousarray(frames[..., *padded]), (scale, scale))
-    return upscaled[..., *inside]
-
-
-def _torch_bicubic(images, scale_factors):
-    import torch
-    from torch.nn.functional import interpolate
-
-    stack = torch.from_numpy(images.reshape(1, -1, *images.shape[-2:]))
-    upscaled = interpolate(stack, scale_factor=scale_factors, mode="bicubic").numpy()
-    return upscaled.reshape(*images.shape[:-2], *upscaled.shape[-2:])
 
 
 def pad_window(

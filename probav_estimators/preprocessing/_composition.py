@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
+from ..scenes import DerivedFrames
 from ._base import SceneTransformer
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def _frames_then_maps(lr, qm):
 
 @dataclass(frozen=True)
 class _Mode:
-    compose: Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
+    compose: Callable[[NDArray[np.float32], NDArray[Any]], NDArray[np.float32]]
     channels_per_frame: int
     reads_quality_maps: bool
 
@@ -53,15 +54,31 @@ class InputComposer(SceneTransformer):
     mode : {"lr", "combine", "concat"}, default="lr"
         "lr": frames alone. "combine": frames times quality maps, so clouded pixels are 0.
         "concat": all frames, then all quality maps (1.0 = clear), as channels.
-    frames : {"stack", "single"}, default="stack"
+    frames : {"stack", "single", "mean"}, default="stack"
         "stack": the frames of a scene are the channels of one sample (multi-image). "single":
         every frame is a sample of its own, and the predictions are averaged (average single
-        image).
+        image). "mean": the frames are averaged to the one frame of one sample, and their quality
+        maps to its map. With ``ClearanceSelector(k="max")``, this is the study's version 2 [1]_. A
+        frame that is repeated counts as often as it is given.
+    average : {"all", "clearest"}, default="all"
+        With ``frames="single"``: the frames whose predictions are averaged. "clearest": those that
+        tie at the largest clearance, each once; a training still takes every frame as a sample.
+        With ``ClearanceSelector(k=None)``, this is the study's version 3 [1]_.
 
     See Also
     --------
     ClearanceSelector : Says which frames, and how many.
     BicubicUpscaler : Enlarges the input for nets that don't upscale by themselves.
+
+    Notes
+    -----
+    To find the clearest frames, only quality maps are read, once predictions are made. A
+    registration that resamples hides pixels at the edges of frames, and so leaves fewer ties.
+
+    References
+    ----------
+    .. [1] "Super Resolution - Kelvins PROBA V - Deep Learning Approach", 2019,
+       https://github.com/Shiro-LK/Super-Resolution-ProbaV
 
     Examples
     --------
@@ -71,24 +88,40 @@ class InputComposer(SceneTransformer):
     (1, 18, 16, 16)
     >>> InputComposer(mode="concat", frames="single").transform(scenes)[0].inputs.shape
     (9, 2, 16, 16)
+    >>> InputComposer(mode="concat", frames="mean").transform(scenes)[0].inputs.shape
+    (1, 2, 16, 16)
     """
 
     _parameter_constraints = {
         "mode": [StrOptions(set(_MODES))],
-        "frames": [StrOptions({"stack", "single"})],
+        "frames": [StrOptions({"stack", "single", "mean"})],
+        "average": [StrOptions({"all", "clearest"})],
     }
 
     def __init__(
         self,
         mode: Literal["lr", "combine", "concat"] = "lr",
-        frames: Literal["stack", "single"] = "stack",
+        frames: Literal["stack", "single", "mean"] = "stack",
+        average: Literal["all", "clearest"] = "all",
     ) -> None:
         self.mode = mode
         self.frames = frames
+        self.average = average
 
     def transform_scene(self, scene: Scene) -> Scene:
-        composition = _Stack(self.mode) if self.frames == "stack" else _Single(self.mode)
-        return scene.with_composition(composition)
+        if self.average == "clearest":
+            # They keep which are the clearest when a window takes the place of their source.
+            scene = scene.with_frames(DerivedFrames(scene.frames))
+        return scene.with_composition(_COMPOSITIONS[self.frames, self.average](self.mode))
+
+    def _validate_params(self):
+        super()._validate_params()
+        if (self.frames, self.average) not in _COMPOSITIONS:
+            raise ValueError(
+                f"average={self.average!r} chooses from the predictions of single frames, and "
+                f"frames={self.frames!r} gives one prediction for each scene: set "
+                'frames="single", or average="all"'
+            )
 
 
 @dataclass(frozen=True)
@@ -103,8 +136,16 @@ class _Composition:
         """Channels of one sample, (c, h, w) float32, from its frames and maps (t, h, w)."""
         return _MODES[self.mode].compose(lr, qm)
 
+    def averaged_views(self, frames):
+        """Numbers of the samples whose predictions are averaged."""
+        return range(self.n_views(len(frames)))
+
+    def n_composed_frames(self, n_frames):
+        """How many channels of a sample are frames."""
+        return len(self.frames_of(0, n_frames))
+
     def n_channels(self, n_frames):
-        return len(self.frames_of(0, n_frames)) * _MODES[self.mode].channels_per_frame
+        return self.n_composed_frames(n_frames) * _MODES[self.mode].channels_per_frame
 
 
 class _Stack(_Composition):
@@ -121,3 +162,29 @@ class _Single(_Composition):
 
     def frames_of(self, view, n_frames):
         return range(view, view + 1)
+
+
+class _SingleOfClearest(_Single):
+    def averaged_views(self, frames):
+        return np.flatnonzero(frames.clearest & ~frames.repeats).tolist()
+
+
+class _Mean(_Stack):
+    def n_composed_frames(self, n_frames):
+        return 1
+
+    def compose(self, lr, qm):
+        return super().compose(_mean_of(lr), None if qm is None else _mean_of(qm))
+
+
+def _mean_of(images):
+    return images.mean(axis=0, dtype=np.float64, keepdims=True).astype(np.float32)
+
+
+# By `frames` and `average`.
+_COMPOSITIONS = {
+    ("stack", "all"): _Stack,
+    ("single", "all"): _Single,
+    ("single", "clearest"): _SingleOfClearest,
+    ("mean", "all"): _Mean,
+}

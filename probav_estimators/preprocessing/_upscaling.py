@@ -33,8 +33,8 @@ class BicubicUpscaler(SceneTransformer):
 
     Notes
     -----
-    Keys' cubic kernel with a = -0.75 and half-pixel centres, as in torch and OpenCV. Values are not
-    clipped.
+    Keys' cubic kernel [1]_ with a = -0.75 and half-pixel centres, as in torch and OpenCV, and equal
+    to both but for the rounding of their weights. Values are not clipped.
 
     References
     ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -165,6 +166,16 @@ class Frames(ABC):
         repeats[np.unique(self.origins, return_index=True)[1]] = False
         return repeats
 
+    @cached_property
+    def clearest(self) -> NDArray[np.bool_]:
+        """Which frames tie at the largest number of clear pixels, (t,) bool.
+
+        For a window of frames, those of the whole frames: all its blocks have the same.
+        """
+        # One map after the other: a large scene has hundreds of megabytes of them.
+        clearance = np.array([self.read_qm([number]).sum() for number in range(len(self))])
+        return clearance == clearance.max()
+
     @property
     def true_shifts(self) -> NDArray[np.float32] | None:
         """Simulated shifts against the HR grid, (t, 2) float32 LR pixels (down, right), or None."""
@@ -302,6 +313,10 @@ class WindowFrames(DerivedFrames):
     def shape(self) -> tuple[int, int]:
         rows, columns = self._window
         return rows.stop - rows.start, columns.stop - columns.start
+
+    @cached_property
+    def clearest(self) -> NDArray[np.bool_]:
+        return self.source.clearest
 
     def read_lr(
         self,

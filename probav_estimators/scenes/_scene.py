@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -355,8 +356,20 @@ class Scene:
 
     @property
     def n_views(self) -> int | None:
-        """Number of samples v that `inputs` has; None before InputComposer."""
+        """Number of samples v that `inputs` has; None before InputComposer.
+
+        A training takes all of them, a prediction those of `averaged_views`.
+        """
         return self._composition.n_views(len(self)) if self.is_composed else None
+
+    @property
+    def averaged_views(self) -> Sequence[int] | None:
+        """Numbers of the samples whose predictions are averaged; None before InputComposer.
+
+        All of them, but with ``InputComposer(frames="single", average="clearest")``, which reads
+        the quality maps.
+        """
+        return self._composition.averaged_views(self._frames) if self.is_composed else None
 
     @property
     def n_channels(self) -> int | None:
@@ -366,7 +379,7 @@ class Scene:
     @property
     def n_composed_frames(self) -> int | None:
         """How many of these channels are frames, which come first; None before InputComposer."""
-        return len(self._composition.frames_of(0, len(self))) if self.is_composed else None
+        return self._composition.n_composed_frames(len(self)) if self.is_composed else None
 
     @property
     def input_scale(self) -> int:

@@ -37,7 +37,7 @@ class SampleRequest:
 
 
 class SceneDataset(Dataset):
-    """Samples of scenes: every view of every scene is one.
+    """Samples of scenes: every view of a scene that is used is one.
 
     Parameters
     ----------
@@ -53,6 +53,8 @@ class SceneDataset(Dataset):
         Samples are random patches of this many LR pixels along each axis. None: whole frames.
     augment : bool, default=False
         Whether samples are flipped and turned by quarters at random.
+    training : bool, default=False
+        True: all views of each scene are used. False: those whose predictions are averaged.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class SceneDataset(Dataset):
         with_truth: bool,
         patch_size: int | None = None,
         augment: bool = False,
+        training: bool = False,
     ) -> None:
         self.scenes = scenes
         self.scale = scale
@@ -71,10 +74,14 @@ class SceneDataset(Dataset):
         self.with_truth = with_truth
         self.patch_size = patch_size
         self.augment = augment
+        views: list[Any] = [
+            range(scene.n_views) if training else scene.averaged_views  # type: ignore[arg-type]
+            for scene in scenes
+        ]
         #: How many samples each scene gives.
-        self.n_views = [scene.n_views for scene in scenes]
-        self._scene_of = np.repeat(np.arange(len(scenes)), self.n_views)  # type: ignore[arg-type]
-        self._view_of = np.concatenate([np.arange(count) for count in self.n_views])  # type: ignore[arg-type]
+        self.n_views = [len(numbers) for numbers in views]
+        self._scene_of = np.repeat(np.arange(len(scenes)), self.n_views)
+        self._view_of = np.concatenate(views)
 
     def __len__(self) -> int:
         return len(self._scene_of)

@@ -222,7 +222,8 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
             What samples are to be compared by: they hold HR images if it `needs_truth`, and leave
             a part of the frames out if it has `left_out`. None: samples are for a prediction.
         training : bool, default=False
-            Whether samples are patches of `patch_size` and may `augment`.
+            Whether samples are patches of `patch_size`, may `augment`, and are all that a scene
+            gives instead of those whose predictions are averaged.
 
         Returns
         -------

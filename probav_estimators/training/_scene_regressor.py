@@ -125,6 +125,7 @@ class SceneRegressor(SceneNet):
             with_truth=loss is not None and loss.needs_truth,
             patch_size=self.patch_size if training else None,
             augment=self.augment and training,
+            training=training,
         )
 
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
