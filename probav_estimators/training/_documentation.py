@@ -27,7 +27,8 @@ PARAMETERS = """Parameters
         Flip and turn training samples by quarters at random.
     criterion : class or instance of a loss, default=CPSNRLoss
         Its own parameters are given as ``criterion__border=3``. An instance is copied by `fit` and
-        stays as it is.
+        stays as it is. A loss of torch (``torch.nn.L1Loss``) compares images with HR images and,
+        where the net predicts clearance, that with status maps.
     train_split : float, callable or None, default=0.1
         Scenes that are kept from training and scored after every epoch: a fraction, or a splitter
         of skorch (``ValidSplit(5)``, ``predefined_split(scenes)``). None, or a fraction of a

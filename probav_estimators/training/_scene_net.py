@@ -723,14 +723,16 @@ complete_documentation(SceneNet, SceneNet)
 
 
 class _TruthLoss(SceneLoss):
-    """A loss of torch's, or any other function of prediction and truth."""
+    """A loss of torch, or any other function of prediction and truth, on the channels of both."""
 
     def __init__(self, function):
         super().__init__()
         self.function = function
 
     def forward(self, prediction, truth):
-        return self.function(prediction, truth)
+        # Losses of torch broadcast, and would compare the image with the status map as well.
+        n_channels = min(prediction.shape[1], truth.shape[1])
+        return self.function(prediction[:, :n_channels], truth[:, :n_channels])
 
 
 def _without_batches(history: History) -> History:
