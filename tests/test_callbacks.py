@@ -3,16 +3,20 @@
 import io
 import re
 from contextlib import redirect_stderr
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from _helpers import composed, quick_srcnn, slow_score, small_scenes, weights_of
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
+from skorch.history import History
 from tqdm.notebook import tqdm_notebook
 
-from probav_estimators.training import _callbacks
+from probav_estimators.training import PlateauSchedule, _callbacks
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +80,78 @@ def test_a_learning_rate_schedule_is_followed(train):
     schedule = LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
     net = quick_srcnn(max_epochs=3, lr=0.008, callbacks=[schedule]).fit(train)
     assert net.history[:, "event_lr"] == pytest.approx([0.008, 0.004, 0.002])
+
+
+def rates_of_keras(scores, lr, patience, min_delta):
+    """Learning rate of each epoch by the rule of Keras' ReduceLROnPlateau without cooldown."""
+    best, wait, rates = np.inf, 0, []
+    for score in scores:
+        rates.append(lr)
+        if score < best - min_delta:
+            best, wait = score, 0
+            continue
+        wait += 1
+        if wait >= patience and lr > 1e-9:
+            lr, wait = max(0.5 * lr, 1e-9), 0
+    return rates
+
+
+def rates_of_schedule(schedule, scores, lr):
+    """Learning rate of each epoch of a training with these validation scores."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    net = SimpleNamespace(history=History(), optimizer_=torch.optim.SGD([weight], lr=lr))
+    schedule.initialize().on_train_begin(net)
+    for score in scores:
+        net.history.new_epoch()
+        net.history.record("valid_score", score)
+        schedule.on_epoch_end(net)
+    return net.history[:, "event_lr"]
+
+
+class TestPlateaus:
+    @settings(max_examples=100, deadline=None, derandomize=True)
+    @given(
+        scores=st.lists(st.integers(0, 12).map(lambda n: 0.9 + n * 4e-5), min_size=1, max_size=40),
+        patience=st.integers(1, 6),
+        lr=st.sampled_from([1e-3, 3e-9, 1e-9]),
+    )
+    @example(scores=[1.0] * 7, patience=5, lr=1e-3)
+    @example(scores=[1.0] * 6, patience=1, lr=3e-9)
+    def test_with_an_absolute_threshold_are_those_of_keras(self, scores, patience, lr):
+        schedule = PlateauSchedule(patience, threshold_mode="abs")
+        expected = rates_of_keras(scores, lr, patience, 1e-4)
+        assert rates_of_schedule(schedule, scores, lr) == expected
+
+    def test_halve_the_rate_after_as_many_epochs_as_the_patience(self):
+        rates = rates_of_schedule(PlateauSchedule(), [1.0] * 12, 0.8)
+        assert rates == [0.8] * 6 + [0.4] * 5 + [0.2]
+
+    @pytest.mark.parametrize(
+        ("mode", "expected"), [("rel", [0.8, 0.8, 0.8]), ("abs", [0.8, 0.8, 0.4])]
+    )
+    def test_have_a_relative_or_an_absolute_threshold(self, mode, expected):
+        schedule = PlateauSchedule(1, threshold=0.1, threshold_mode=mode)
+        assert rates_of_schedule(schedule, [0.1, 0.05, 0.01], 0.8) == expected
+
+    @pytest.mark.parametrize(
+        ("params", "expected"),
+        [
+            ({}, [1, 1, 1, 0.5, 0.5, 0.25]),
+            ({"callbacks__lr_schedule__patience": 4}, [1, 1, 1, 1, 1, 0.5]),
+            (
+                {
+                    "callbacks__lr_schedule__threshold_mode": "abs",
+                    "callbacks__lr_schedule__threshold": -1.0,
+                },
+                [1] * 6,
+            ),
+        ],
+    )
+    def test_of_a_net_are_set_by_its_parameters(self, train, valid, params, expected):
+        params = {"lr_patience": 2, "train_split": predefined_split(valid), "lr": 1e-6} | params
+        net = quick_srcnn(max_epochs=6, **params).fit(train)
+        rates = np.array(net.history[:, "event_lr"]) / 1e-6
+        np.testing.assert_allclose(rates, expected)
 
 
 def test_callbacks_can_be_switched_off(train):
