@@ -30,6 +30,7 @@ from ._reconstruction import Reconstruction
 from ._sampling import BatchPlan, SampleRequest, SceneDataset, ViewAverager, turn_and_flip
 from ._scene_net import SceneNet
 from ._scene_regressor import SceneRegressor
+from ._storable import known_classes, known_losses, name_of, unstorable_parameters
 from ._weights import Weights, load_weights, save_weights, shipped_weights
 
 __all__ = [
@@ -62,7 +63,10 @@ __all__ = [
     "collate_frames",
     "collate_stacks",
     "fill_frames",
+    "known_classes",
+    "known_losses",
     "load_weights",
+    "name_of",
     "read_sample",
     "resolve_device",
     "resolve_dtype",
@@ -71,4 +75,5 @@ __all__ = [
     "show_progress",
     "turn_and_flip",
     "turn_sample",
+    "unstorable_parameters",
 ]
