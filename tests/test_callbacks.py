@@ -8,14 +8,31 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from _helpers import composed, quick_srcnn, slow_score, small_scenes, weights_of
+from _helpers import (
+    QUICK,
+    composed,
+    quick_srcnn,
+    slow_cpsnr,
+    slow_score,
+    small_scenes,
+    weights_of,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
+from sklearn.metrics import make_scorer, mean_squared_error
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    LRScheduler,
+)
 from skorch.helper import predefined_split
 from skorch.history import History
 from tqdm.notebook import tqdm_notebook
 
+from probav_estimators import FusionNet, HighResNet, cpsnr, cpsnr_scorer, probav_scorer
 from probav_estimators.training import PlateauSchedule, _callbacks
 
 
@@ -152,6 +169,61 @@ class TestPlateaus:
         net = quick_srcnn(max_epochs=6, **params).fit(train)
         rates = np.array(net.history[:, "event_lr"]) / 1e-6
         np.testing.assert_allclose(rates, expected)
+
+
+def mean_cpsnr(images, scenes):
+    pairs = zip(images, scenes, strict=True)
+    return np.mean([slow_cpsnr(image, scene.hr, scene.sm) for image, scene in pairs])
+
+
+NETS = {
+    "SRCNN": lambda **params: quick_srcnn(patch_size=8, **params),
+    "FusionNet": lambda **params: FusionNet(width=4, depth=1, **QUICK | params),
+    "HighResNet": lambda **params: HighResNet(n_features=4, n_blocks=1, **QUICK | params),
+}
+
+
+class TestEpochScoring:
+    """Skorch's own way of watching a training."""
+
+    @pytest.mark.parametrize("use_caching", [True, False])
+    @pytest.mark.parametrize("on_train", [True, False])
+    @pytest.mark.parametrize("kind", NETS)
+    def test_records_the_score_of_the_scenes(self, train, valid, kind, on_train, use_caching):
+        scored = train if on_train else valid
+        watch = PredictionAfterEachEpoch(scored)
+        options = {"on_train": on_train, "use_caching": use_caching, "lower_is_better": False}
+        callbacks = [
+            watch,
+            EpochScoring(probav_scorer, name="x", **options),
+            EpochScoring(cpsnr_scorer, **options),
+            EpochScoring(None, **options),
+        ]
+        params = {"max_epochs": 2, "lr": 1e-2, "train_split": predefined_split(valid)}
+        net = NETS[kind](callbacks=callbacks, **params).fit(train)
+        history = net.history
+        expected = [-slow_score(images, scored) for images in watch.images_]
+        np.testing.assert_allclose(history[:, "x"], expected, rtol=1e-5)
+        expected = [mean_cpsnr(images, scored) for images in watch.images_]
+        np.testing.assert_allclose(history[:, "cpsnr_scorer"], expected, rtol=1e-5)
+        assert history[:, "score"] == history[:, "cpsnr_scorer"]
+        assert history[:, "x_best"] == [True, history[1, "x"] > history[0, "x"]]
+
+    def test_changes_no_weight(self, train, valid):
+        params = {"max_epochs": 2, "train_split": predefined_split(valid)}
+        watched = quick_srcnn(callbacks=[EpochScoring(probav_scorer)], **params).fit(train)
+        assert torch.equal(weights_of(watched), weights_of(quick_srcnn(**params).fit(train)))
+
+    @pytest.mark.parametrize(
+        "scoring", ["r2", "score", "valid_score", make_scorer(cpsnr), mean_squared_error]
+    )
+    @pytest.mark.parametrize("kind", [EpochScoring, BatchScoring])
+    def test_names_scorers_that_need_a_y_before_training(self, train, scoring, kind):
+        watch = PredictionAfterEachEpoch(train)
+        net = quick_srcnn(callbacks=[watch, ("mine", kind(scoring, name="x"))])
+        with pytest.raises(ValueError, match=r"callback mine .*give scoring=probav_scorer"):
+            net.fit(train)
+        assert not hasattr(watch, "images_")
 
 
 def test_callbacks_can_be_switched_off(train):

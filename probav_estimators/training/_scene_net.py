@@ -178,6 +178,8 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
             device=device,
             **kwargs,
         )
+        # Targets that a scorer could be given are no arrays: callbacks score the scenes.
+        self.use_caching = False
         # Arguments of skorch's own that are not listed above.
         self._params_to_validate.update(kwargs)
         self.compute_dtype = compute_dtype
@@ -371,6 +373,7 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
         """
         scenes = check_scenes(X, type(self).__name__, truth=self._needs_truth)
         self._check_parameters()
+        self._check_fit_params(fit_params)
         if self.warm_start and self.initialized_:
             self._check_same_layers(scenes)
             self.starts_with_weights_ = True
@@ -409,6 +412,7 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
         """
         scenes = check_scenes(X, type(self).__name__, truth=self._needs_truth)
         self._check_parameters()
+        self._check_fit_params(fit_params)
         if not self.initialized_:
             self.learn_layout(scenes)
         elif "_routing_method" not in fit_params:  # which `fit` gives
@@ -700,6 +704,13 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
                     f"{name} makes its module and its datasets by itself and has no use for {key}: "
                     "give parameters of the net, without a prefix"
                 )
+
+    def _check_fit_params(self, fit_params):
+        if "sample_weight" in fit_params:
+            raise ValueError(
+                f"{type(self).__name__} got sample_weight, and scenes have no weights in training: "
+                "leave it out, or repeat in the list the scenes that count more"
+            )
 
     def _check_same_layers(self, scenes):
         """Raise a ValueError if parameters now ask for other layers than those at hand."""
