@@ -1,25 +1,33 @@
 """Bad input is a ValueError that names the scene, the file and what to do; never a silent NaN."""
 
+import copy
 import re
 import warnings
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
+from _helpers import QUICK, composed, quick_srcnn, small_scene, small_scenes
 from PIL import Image
+from sklearn.metrics import make_scorer
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from probav_estimators import (
+    FSRCNN,
     BicubicBaseline,
     BicubicUpscaler,
     ClearanceSelector,
     InputComposer,
     Scene,
+    cpsnr,
     cpsnr_scorer,
     load_scenes,
     probav_scorer,
     save_scenes,
 )
 
-REMEDY = "restore|remove|give|divide|fill|pass|must|wrap|make|leave|rename|choose|save"
+REMEDY = "use|restore|remove|give|divide|fill|pass|must|wrap|make|leave|rename|choose|save"
 
 
 def expect_error(call, *words, error=ValueError):
@@ -370,6 +378,73 @@ class TestLists:
     @pytest.mark.parametrize("stranger", [None, 3, np.zeros((9, 16, 16)), "train"])
     def test_something_else_than_a_list_is_refused(self, caller, stranger):
         expect_error(lambda: CALLERS[caller](stranger), "list of scenes")
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+class TestNoLists:
+    @pytest.mark.parametrize(
+        "make", [iter, lambda scenes: (scene for scene in scenes), partial(map, copy.copy)]
+    )
+    def test_what_can_be_read_only_once_is_named(self, caller, make, make_scene):
+        given = make([make_scene(), make_scene()])
+        expect_error(lambda: CALLERS[caller](given), type(given).__name__, "only once: pass a list")
+
+    @pytest.mark.parametrize("column", ["scene", "scenes"])
+    def test_a_table_is_named(self, caller, column, make_scene):
+        table = pd.DataFrame({column: [make_scene(), make_scene()]})
+        expect_error(lambda: CALLERS[caller](table), "got a DataFrame", "pass the column")
+
+    def test_columns_that_were_joined_are_named(self, caller, make_scene):
+        scenes = [make_scene(), make_scene()]
+        # As FeatureUnion joins them before scikit-learn 1.9.
+        joined = np.hstack([ClearanceSelector(k=k).transform(scenes) for k in (3, 2)])
+        expect_error(lambda: CALLERS[caller](joined), "FeatureUnion joins columns", "Pipeline")
+
+
+@pytest.mark.parametrize("order", [[0], [0, 0], [0, 1, 0, 1], [1, 1, 0]])
+def test_a_bootstrap_sample_is_no_union_of_features(order, make_scene):
+    scenes = np.array([make_scene(), make_scene()], dtype=object)[order]
+    assert len(ClearanceSelector().fit(scenes).transform(scenes)) == len(order)
+
+
+class TestTraining:
+    @pytest.fixture
+    def scenes(self):
+        return small_scenes(2)
+
+    @pytest.mark.parametrize("fit", ["fit", "partial_fit"])
+    def test_weights_of_scenes_are_refused(self, scenes, fit):
+        weights = np.ones(2)
+        train = getattr(quick_srcnn(), fit)
+        expect_error(
+            lambda: train(composed(scenes), sample_weight=weights), "SRCNN", "sample_weight"
+        )
+
+    def test_weights_of_scenes_are_refused_in_a_pipeline(self, scenes):
+        pipe = Pipeline([("compose", InputComposer()), ("sr", FSRCNN(**QUICK))])
+        expect_error(
+            lambda: pipe.fit(scenes, sr__sample_weight=np.ones(2)), "FSRCNN", "sample_weight"
+        )
+
+    @pytest.mark.parametrize("k", ["max", None])
+    def test_different_numbers_of_frames_in_a_stack_are_named(self, k):
+        scenes = [small_scene(n, n_frames=n, clouds=False) for n in (4, 5)]
+        pipe = make_pipeline(ClearanceSelector(k=k), InputComposer(), FSRCNN(**QUICK))
+        expect_error(
+            lambda: pipe.fit(scenes), 'frames="stack"', "an int, such as k=9", '"max" and None'
+        )
+
+
+class TestMetricsAsScores:
+    def test_a_metric_that_make_scorer_calls_names_the_scorers(self, make_scene):
+        scenes = [make_scene(), make_scene()]
+        for truth in (None, scenes, np.array(scenes, dtype=object)):
+            expect_error(
+                lambda truth=truth: make_scorer(cpsnr)(BicubicBaseline(scale=3), scenes, truth),
+                "scoring=cpsnr_scorer",
+                "make_scorer",
+            )
+            expect_error(lambda truth=truth: cpsnr(np.zeros((9, 9)), truth), "cpsnr_scorer")
 
 
 class TestSaving:

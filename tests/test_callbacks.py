@@ -3,16 +3,37 @@
 import io
 import re
 from contextlib import redirect_stderr
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from _helpers import composed, quick_srcnn, slow_score, small_scenes, weights_of
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
+from _helpers import (
+    QUICK,
+    composed,
+    quick_srcnn,
+    slow_cpsnr,
+    slow_score,
+    small_scenes,
+    weights_of,
+)
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import make_scorer, mean_squared_error
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    LRScheduler,
+)
 from skorch.helper import predefined_split
+from skorch.history import History
 from tqdm.notebook import tqdm_notebook
 
-from probav_estimators.training import _callbacks
+from probav_estimators import FusionNet, HighResNet, cpsnr, cpsnr_scorer, probav_scorer
+from probav_estimators.training import PlateauSchedule, _callbacks
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +97,133 @@ def test_a_learning_rate_schedule_is_followed(train):
     schedule = LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
     net = quick_srcnn(max_epochs=3, lr=0.008, callbacks=[schedule]).fit(train)
     assert net.history[:, "event_lr"] == pytest.approx([0.008, 0.004, 0.002])
+
+
+def rates_of_keras(scores, lr, patience, min_delta):
+    """Learning rate of each epoch by the rule of Keras' ReduceLROnPlateau without cooldown."""
+    best, wait, rates = np.inf, 0, []
+    for score in scores:
+        rates.append(lr)
+        if score < best - min_delta:
+            best, wait = score, 0
+            continue
+        wait += 1
+        if wait >= patience and lr > 1e-9:
+            lr, wait = max(0.5 * lr, 1e-9), 0
+    return rates
+
+
+def rates_of_schedule(schedule, scores, lr):
+    """Learning rate of each epoch of a training with these validation scores."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    net = SimpleNamespace(history=History(), optimizer_=torch.optim.SGD([weight], lr=lr))
+    schedule.initialize().on_train_begin(net)
+    for score in scores:
+        net.history.new_epoch()
+        net.history.record("valid_score", score)
+        schedule.on_epoch_end(net)
+    return net.history[:, "event_lr"]
+
+
+class TestPlateaus:
+    @settings(max_examples=100, deadline=None, derandomize=True)
+    @given(
+        scores=st.lists(st.integers(0, 12).map(lambda n: 0.9 + n * 4e-5), min_size=1, max_size=40),
+        patience=st.integers(1, 6),
+        lr=st.sampled_from([1e-3, 3e-9, 1e-9]),
+    )
+    @example(scores=[1.0] * 7, patience=5, lr=1e-3)
+    @example(scores=[1.0] * 6, patience=1, lr=3e-9)
+    def test_with_an_absolute_threshold_are_those_of_keras(self, scores, patience, lr):
+        schedule = PlateauSchedule(patience, threshold_mode="abs")
+        expected = rates_of_keras(scores, lr, patience, 1e-4)
+        assert rates_of_schedule(schedule, scores, lr) == expected
+
+    def test_halve_the_rate_after_as_many_epochs_as_the_patience(self):
+        rates = rates_of_schedule(PlateauSchedule(), [1.0] * 12, 0.8)
+        assert rates == [0.8] * 6 + [0.4] * 5 + [0.2]
+
+    @pytest.mark.parametrize(
+        ("mode", "expected"), [("rel", [0.8, 0.8, 0.8]), ("abs", [0.8, 0.8, 0.4])]
+    )
+    def test_have_a_relative_or_an_absolute_threshold(self, mode, expected):
+        schedule = PlateauSchedule(1, threshold=0.1, threshold_mode=mode)
+        assert rates_of_schedule(schedule, [0.1, 0.05, 0.01], 0.8) == expected
+
+    @pytest.mark.parametrize(
+        ("params", "expected"),
+        [
+            ({}, [1, 1, 1, 0.5, 0.5, 0.25]),
+            ({"callbacks__lr_schedule__patience": 4}, [1, 1, 1, 1, 1, 0.5]),
+            (
+                {
+                    "callbacks__lr_schedule__threshold_mode": "abs",
+                    "callbacks__lr_schedule__threshold": -1.0,
+                },
+                [1] * 6,
+            ),
+        ],
+    )
+    def test_of_a_net_are_set_by_its_parameters(self, train, valid, params, expected):
+        params = {"lr_patience": 2, "train_split": predefined_split(valid), "lr": 1e-6} | params
+        net = quick_srcnn(max_epochs=6, **params).fit(train)
+        rates = np.array(net.history[:, "event_lr"]) / 1e-6
+        np.testing.assert_allclose(rates, expected)
+
+
+def mean_cpsnr(images, scenes):
+    pairs = zip(images, scenes, strict=True)
+    return np.mean([slow_cpsnr(image, scene.hr, scene.sm) for image, scene in pairs])
+
+
+NETS = {
+    "SRCNN": lambda **params: quick_srcnn(patch_size=8, **params),
+    "FusionNet": lambda **params: FusionNet(width=4, depth=1, **QUICK | params),
+    "HighResNet": lambda **params: HighResNet(n_features=4, n_blocks=1, **QUICK | params),
+}
+
+
+class TestEpochScoring:
+    """Skorch's own way of watching a training."""
+
+    @pytest.mark.parametrize("use_caching", [True, False])
+    @pytest.mark.parametrize("on_train", [True, False])
+    @pytest.mark.parametrize("kind", NETS)
+    def test_records_the_score_of_the_scenes(self, train, valid, kind, on_train, use_caching):
+        scored = train if on_train else valid
+        watch = PredictionAfterEachEpoch(scored)
+        options = {"on_train": on_train, "use_caching": use_caching, "lower_is_better": False}
+        callbacks = [
+            watch,
+            EpochScoring(probav_scorer, name="x", **options),
+            EpochScoring(cpsnr_scorer, **options),
+            EpochScoring(None, **options),
+        ]
+        params = {"max_epochs": 2, "lr": 1e-2, "train_split": predefined_split(valid)}
+        net = NETS[kind](callbacks=callbacks, **params).fit(train)
+        history = net.history
+        expected = [-slow_score(images, scored) for images in watch.images_]
+        np.testing.assert_allclose(history[:, "x"], expected, rtol=1e-5)
+        expected = [mean_cpsnr(images, scored) for images in watch.images_]
+        np.testing.assert_allclose(history[:, "cpsnr_scorer"], expected, rtol=1e-5)
+        assert history[:, "score"] == history[:, "cpsnr_scorer"]
+        assert history[:, "x_best"] == [True, history[1, "x"] > history[0, "x"]]
+
+    def test_changes_no_weight(self, train, valid):
+        params = {"max_epochs": 2, "train_split": predefined_split(valid)}
+        watched = quick_srcnn(callbacks=[EpochScoring(probav_scorer)], **params).fit(train)
+        assert torch.equal(weights_of(watched), weights_of(quick_srcnn(**params).fit(train)))
+
+    @pytest.mark.parametrize(
+        "scoring", ["r2", "score", "valid_score", make_scorer(cpsnr), mean_squared_error]
+    )
+    @pytest.mark.parametrize("kind", [EpochScoring, BatchScoring])
+    def test_names_scorers_that_need_a_y_before_training(self, train, scoring, kind):
+        watch = PredictionAfterEachEpoch(train)
+        net = quick_srcnn(callbacks=[watch, ("mine", kind(scoring, name="x"))])
+        with pytest.raises(ValueError, match=r"callback mine .*give scoring=probav_scorer"):
+            net.fit(train)
+        assert not hasattr(watch, "images_")
 
 
 def test_callbacks_can_be_switched_off(train):

@@ -148,7 +148,7 @@ class TestSchedule:
         net = quick_srcnn(
             max_epochs=3,
             lr=1e-12,
-            lr_patience=3,
+            lr_patience=4,
             train_split=predefined_split(valid),
             callbacks=[rates],
         )

@@ -3,14 +3,31 @@
 import numpy as np
 import pytest
 import torch
-from _helpers import cpsnr_of_every_shift, slow_cpsnr
+from _helpers import (
+    QUICK,
+    composed,
+    cpsnr_of_every_shift,
+    quick_srcnn,
+    slow_cpsnr,
+    small_scenes,
+    weights_of,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from probav_estimators import CPSNRLoss, MaskedMSELoss, MSELoss, cpsnr
+from probav_estimators import (
+    CPSNRLoss,
+    FusionNet,
+    HighResNet,
+    MaskedMSELoss,
+    MSELoss,
+    PIUNet,
+    cpsnr,
+)
 from probav_estimators.losses import SceneLoss, uncertainty_loss
 from probav_estimators.losses._shifts import _moments_on_cpu, _moments_on_device
+from probav_estimators.training import FrameNet
 
 
 def random_batch(seed=0, n=3, shape=(14, 17), dtype=torch.float32, clear=0.8):
@@ -315,3 +332,80 @@ def test_a_new_loss_states_only_how_images_are_compared():
     expected += 0.25 * cross_entropy(prediction[:, 1], truth[:, 1])
     loss = MeanAbsoluteError(clearance_weight=0.25)(prediction, truth).item()
     assert loss == pytest.approx(expected, rel=1e-5)
+
+
+class MeanAbsoluteError(SceneLoss):
+    """Of the image alone."""
+
+    def forward(self, prediction, truth):
+        return (prediction[:, 0] - truth[:, 0]).abs().mean()
+
+
+class MeanAbsoluteErrorOfBoth(SceneLoss):
+    """Of image and clearance, each pixel of either counting alike."""
+
+    def forward(self, prediction, truth):
+        image, clearance = ((prediction - truth).abs()[:, number].mean() for number in (0, 1))
+        return (image + clearance) / 2
+
+
+class ImageAndDeviation(FrameNet):
+    """A net of a user: the mean frame, and standard deviations in the second channel."""
+
+    def build_layers(self, scale):
+        class Layers(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.upscale = torch.nn.Sequential(
+                    torch.nn.Conv2d(1, 2 * scale**2, 3, padding=1), torch.nn.PixelShuffle(scale)
+                )
+
+            def forward(self, frames, present):
+                image, std = self.upscale(frames.mean(dim=1, keepdim=True)).split(1, dim=1)
+                return torch.cat([image, 3 + std.exp()], dim=1)
+
+        return Layers()
+
+
+class TestLossesOfTorch:
+    """They know nothing of status maps, and would broadcast an image against one."""
+
+    def test_compare_the_image_alone_where_there_is_no_other_channel(self):
+        train = composed(small_scenes(4))
+        nets = [
+            quick_srcnn(predict_clearance=False, criterion=loss, max_epochs=3).fit(train)
+            for loss in (torch.nn.L1Loss, MeanAbsoluteError)
+        ]
+        losses = [net.history[:, "train_loss"] for net in nets]
+        np.testing.assert_allclose(*losses, rtol=1e-6)
+        torch.testing.assert_close(*map(weights_of, nets), rtol=0, atol=1e-6)
+
+    def test_compare_a_predicted_clearance_too(self):
+        train = composed(small_scenes(4))
+        nets = [
+            quick_srcnn(criterion=loss, max_epochs=3).fit(train)
+            for loss in (torch.nn.L1Loss(), MeanAbsoluteErrorOfBoth())
+        ]
+        losses = [net.history[:, "train_loss"] for net in nets]
+        np.testing.assert_allclose(*losses, rtol=1e-6)
+        torch.testing.assert_close(*map(weights_of, nets), rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda **params: FusionNet(width=4, depth=1, **params),
+            lambda **params: HighResNet(n_features=4, n_frames=4, **params),
+            lambda **params: PIUNet(n_features=8, n_blocks=1, n_frames=4, **params),
+            ImageAndDeviation,
+        ],
+        ids=["FusionNet", "HighResNet", "PIUNet", "of a user"],
+    )
+    def test_never_compare_standard_deviations_with_a_status_map(self, make):
+        scenes = small_scenes(2)
+        nets = [
+            make(criterion=loss, **QUICK).fit(scenes)
+            for loss in (torch.nn.L1Loss, MeanAbsoluteError)
+        ]
+        losses = [net.history[-1, "train_loss"] for net in nets]
+        np.testing.assert_allclose(*losses, rtol=1e-6)
+        torch.testing.assert_close(*map(weights_of, nets), rtol=0, atol=1e-6)

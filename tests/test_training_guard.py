@@ -118,6 +118,33 @@ class TestSteps:
         first = quick_srcnn(lr=1e-30).fit(train)
         torch.testing.assert_close(weights_of(net), weights_of(first), rtol=0, atol=1e-20)
 
+    def test_are_those_of_plain_optimization_without_clipping(self, train, valid):
+        # The third step has a gradient far above the mean.
+        steep = {
+            "max_epochs": 5,
+            "criterion": SpoiledLoss(steps=(3,), factor=1000.0),
+            "lr": 1e-9,
+            "optimizer": "SGD",
+            "train_split": predefined_split(valid),
+            "callbacks__best_weights": None,
+        }
+        free = quick_srcnn(callbacks__divergence=None, **steep).fit(train)
+        nets = {
+            clip: quick_srcnn(callbacks__divergence__clip=clip, **steep).fit(train)
+            for clip in (None, 10.0)
+        }
+        assert torch.equal(weights_of(nets[None]), weights_of(free))
+        assert not torch.equal(weights_of(nets[10.0]), weights_of(free))
+        assert [guard_of(net).n_clipped_ for net in nets.values()] == [0, 1]
+
+    def test_that_are_not_finite_are_skipped_without_clipping_too(self, train):
+        spoiled = SpoiledLoss(steps=(2,), factor=np.nan)
+        params = {"max_epochs": 3, "criterion": spoiled, "callbacks__divergence__clip": None}
+        with pytest.warns(ConvergenceWarning, match="in epoch 2 .*not finite"):
+            net = quick_srcnn(**params).fit(train)
+        assert guard_of(net).n_skipped_ == 1
+        assert torch.isfinite(weights_of(net)).all()
+
     def test_with_a_gradient_far_above_the_mean_are_scaled_down(self, train):
         watch, free = Gradients(), Gradients()
         params = {"max_epochs": 3, "criterion": SpoiledLoss(steps=(3,), factor=1000.0), "lr": 1e-9}

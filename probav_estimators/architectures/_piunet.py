@@ -249,7 +249,7 @@ class PIUNet(FrameNet):
         X: dict[str, torch.Tensor] | None = None,
         training: bool = False,
     ) -> torch.Tensor:
-        loss = super().get_loss(y_pred[:, :1], y_true, X, training)
+        loss = super().get_loss(y_pred, y_true, X, training)
         if "truth" not in y_true or not self.uncertainty_weight:
             return loss
         truth = to_tensor(y_true["truth"], device=self.device)

@@ -315,6 +315,11 @@ def _levels(sr, hr, clear):
 
 
 def _check_images(sr, hr, sm, border, data_range):
+    if _is_no_image(sr) or _is_no_image(hr):
+        raise ValueError(
+            "sr and hr must be two images, got none or scenes: make_scorer gives no images, use "
+            "scoring=cpsnr_scorer or scoring=probav_scorer for estimators"
+        )
     sr, hr = np.asarray(sr), np.asarray(hr)
     clear = np.ones(hr.shape, bool) if sm is None else as_mask(sm, "sm")
     for name, image in (("sr", sr), ("sm", clear)):
@@ -330,6 +335,11 @@ def _check_images(sr, hr, sm, border, data_range):
     if border < 0 or min(hr.shape) <= 2 * border:
         raise ValueError(f"border={border} leaves nothing of an image of shape {hr.shape}")
     return sr, hr, clear
+
+
+def _is_no_image(image):
+    """Whether it is what make_scorer gives a metric: nothing, or scenes in place of truths."""
+    return image is None or (len(np.shape(image)) == 1 and hasattr(image[0], "hr"))
 
 
 def _in_units(image, data_range, name):

@@ -98,6 +98,9 @@ def _model_section(estimator, nets):
         parts.append(f"{type(net).__name__}: scale {net.scale_}, {count:,} parameters.")
     parameters = (nets[0] if len(nets) == 1 else estimator).get_params(deep=False)
     parts.append(_table("parameter", "value", {k: f"`{v!r}`" for k, v in parameters.items()}))
+    for net in nets:
+        left_out = {k: f"`{text}`" for k, text in getattr(net, "left_out_", {}).items()}
+        parts.append(_table("parameter of the training, not in the file", "value", left_out))
     parts.append(f"Written by probav_estimators {__version__}.")
     return "\n\n".join(part for part in parts if part)
 

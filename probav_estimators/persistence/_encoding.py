@@ -12,31 +12,23 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.validation import check_is_fitted
 
 from ..losses import SceneLoss
-from ..training import SceneNet
-from ._nets import check_rebuilds, describe_net
-from ._registry import (
+from ..training import (
+    SceneNet,
     known_classes,
-    known_estimators,
     known_losses,
     name_of,
-    parameters_of,
-    takes_parameter,
+    unstorable_parameters,
 )
+from ._nets import check_rebuilds, describe_net
+from ._registry import known_estimators, parameters_of, takes_parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
 # They belong to a training on one machine: a model that came from elsewhere must not write there.
 LEFT_OUT = {"resume", "history_csv", "tensorboard"}
 
-_REMEDIES = {
-    "callbacks": "call set_params(callbacks=None) first, and give them again after loading",
-    "criterion": "give a class, with its own parameters as criterion__border=3, or an instance of "
-    "a loss of this package",
-    "memory": "call set_params(memory=None) first",
-    "random_state": "call set_params(random_state=0) or another int first",
-    "train_split": "call set_params(train_split=None) or a fraction first",
-}
+_REMEDIES = {"memory": "call set_params(memory=None) first"}
 
 
 class Encoder:
@@ -46,10 +38,13 @@ class Encoder:
     ----------
     tensors : dict of str to tensor
         What the values refer to.
+    left_out : dict of str to str
+        Parameters of trainings that could not be encoded, as text.
     """
 
     def __init__(self) -> None:
         self.tensors: dict[str, torch.Tensor] = {}
+        self.left_out: dict[str, str] = {}
         self._n_nets = 0
 
     def encode_estimator(self, estimator: Any, *, fitted: bool = True) -> dict[str, Any]:
@@ -74,19 +69,21 @@ class Encoder:
         name = _name_of_class(estimator)
         if fitted:
             check_is_fitted(estimator)
-        node = {"estimator": name, "params": dict(self._params_of(estimator))}
         if isinstance(estimator, SceneNet):
-            if estimator.initialized_:
-                node |= self._encode_net(estimator)
-            return node
+            return {"estimator": name} | self._encode_net(estimator)
+        node = {"estimator": name, "params": dict(self._params_of(estimator))}
         learned = {key: x for key, x in vars(estimator).items() if _is_learned(key)}
         return node | {
             "fitted": {key: self._encode(x, f"{key} of {name}") for key, x in learned.items()}
         }
 
-    def _params_of(self, estimator: Any) -> Iterator[tuple[str, Any]]:
+    def _params_of(
+        self, estimator: Any, left_out: Container[str] = ()
+    ) -> Iterator[tuple[str, Any]]:
         kind = type(estimator)
         for name, value in estimator.get_params(deep=False).items():
+            if name in left_out:
+                continue
             where = f"the parameter {name} of {kind.__name__}"
             if not takes_parameter(kind, name):
                 raise _refusal(where, value, name)
@@ -96,12 +93,22 @@ class Encoder:
             yield name, None if name in LEFT_OUT else self._encode(value, where, name)
 
     def _encode_net(self, net):
+        left_out = unstorable_parameters(net) | _unknown_start(net)
+        self.left_out |= left_out
+        node = {"params": dict(self._params_of(net, left_out))}
+        if left_out := vars(net).get("left_out_", {}) | left_out:
+            node["left_out"] = left_out
+        return node | self._encode_fitted(net) if net.initialized_ else node
+
+    def _encode_fitted(self, net):
         check_rebuilds(net)
         prefix = str(self._n_nets)
         self._n_nets += 1
         for name, value in net.module_.state_dict().items():
             self.tensors[f"{prefix}.{name}"] = value
         described = describe_net(net)
+        if "criterion" in unstorable_parameters(net):
+            described["criterion"] = {}
         where = f"what {type(net).__name__} learned"
         return {key: self._encode(x, f"{where}, {key},") for key, x in described.items()} | {
             "module": prefix
@@ -142,6 +149,17 @@ class Encoder:
         if type(value) in known_estimators().values():
             return self.encode_estimator(value, fitted=False)
         raise _refusal(where, value, name)
+
+
+def _unknown_start(net):
+    """The parameter start_from, if its estimator cannot be encoded."""
+    if net.start_from is None:
+        return {}
+    try:
+        Encoder().encode_estimator(net.start_from, fitted=False)
+    except ValueError:
+        return {"start_from": type(net.start_from).__name__}
+    return {}
 
 
 def _is_learned(name):

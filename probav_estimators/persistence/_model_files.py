@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,18 @@ import torch
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import validate_parameter_constraints
 
-from ..training import SceneNet, Weights, load_weights, save_weights
+from ..training import (
+    SceneNet,
+    Weights,
+    known_classes,
+    known_losses,
+    load_weights,
+    save_weights,
+)
 from ..version import __version__, warn_of_other_version
 from ._encoding import LEFT_OUT, Encoder
 from ._nets import rebuild_net
-from ._registry import known_classes, known_estimators, known_losses, takes_parameter
+from ._registry import known_estimators, takes_parameter
 
 __all__ = ["is_model_file", "load_model", "save_model"]
 
@@ -43,10 +51,16 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ValueError
-        If a class is not known, a parameter is something else than plain values, an optimizer or a
-        loss, or the training has diverged. Nothing is written then.
+        If a class is not known, a parameter that predictions depend on is something else than plain
+        values, or the training has diverged. Nothing is written then.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
+
+    Warns
+    -----
+    UserWarning
+        If parameters of the training are left out because they are objects that the format cannot
+        hold, such as a callable `train_split` or a list of callbacks.
 
     See Also
     --------
@@ -58,7 +72,10 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     The file holds constructor parameters, what was learned, and the history of epochs. The state of
     the optimizer is left out: after loading, `partial_fit` begins with a new one and with the
     parameter `lr`. So are `resume`, `history_csv` and `tensorboard`, which are None in a loaded
-    net. A file of weights that `fit` begins with is kept by its name alone.
+    net, and objects that only a training needs: callbacks, splitters, iterators, random states, and
+    optimizers and losses of other packages. A loaded net has the defaults of these parameters, and
+    names in its attribute `left_out_` those that it was trained with, as text; :func:`model_card`
+    lists them. A file of weights that `fit` begins with is kept by its name alone.
 
     Examples
     --------
@@ -80,6 +97,13 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     layout = {"model_format": _FORMAT, "model": text}
     # The checksum of a file of weights is of its layout too.
     save_weights(Weights(encoder.tensors, _KIND, layout), Path(path))
+    if encoder.left_out:
+        warnings.warn(
+            f"{path} does not hold {', '.join(encoder.left_out)}: the format cannot, and no "
+            "prediction needs it. A loaded estimator has the defaults: give them again before it "
+            "is trained",
+            stacklevel=2,
+        )
 
 
 def load_model(path: str | os.PathLike[str], *, device: str | torch.device | None = None) -> Any:
@@ -259,7 +283,11 @@ class _Decoder:
         }
         if not all(isinstance(row, dict) for row in described["history"]):
             raise ValueError("its history has no rows")
-        return rebuild_net(net, state, described, self._path)
+        net = rebuild_net(net, state, described, self._path)
+        left_out = _of_type(node.get("left_out", {}), dict)
+        if left_out:
+            net.left_out_ = {name: _of_type(text, str) for name, text in left_out.items()}
+        return net
 
     def _values(self, node, depth):
         return {key: self.decode(x, depth + 1) for key, x in _of_type(node, dict).items()}

@@ -20,7 +20,7 @@ from ..training import SceneNet, Weights
 _MANAGED = {
     *("module_", "criterion_", "optimizer_", "callbacks_", "history_", "initialized_"),
     *("virtual_params_", "init_context_", "prefixes_", "cuda_dependent_attributes_"),
-    *("interrupt_", "starts_with_weights_"),
+    *("interrupt_", "starts_with_weights_", "left_out_"),
 }
 
 # Parameters that `fit` takes its first weights from, which a fitted net has behind it.

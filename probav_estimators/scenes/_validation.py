@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from ._scene import Scene
 
@@ -12,7 +14,7 @@ def check_scenes(scenes: Sequence[Scene], caller: str, *, truth: bool = False) -
 
     Parameters
     ----------
-    scenes : sequence of Scene
+    scenes : sequence of Scene, or a dataset whose attribute `scenes` is one
     caller : str
         Who asks, for the error.
     truth : bool, default=False
@@ -25,17 +27,10 @@ def check_scenes(scenes: Sequence[Scene], caller: str, *, truth: bool = False) -
     Raises
     ------
     ValueError
-        If there are none, if something else is among them, or if truth is missing.
+        If there are none, if something else is among them, if they are a table, a generator or
+        columns that were joined, or if truth is missing.
     """
-    if isinstance(scenes, Scene):
-        raise ValueError(f"{caller} takes a list of scenes, got one Scene: wrap it, [scene]")
-    try:
-        scenes = list(scenes)
-    except TypeError:
-        raise ValueError(
-            f"{caller} takes a list of scenes, got {type(scenes).__name__}: make one with "
-            "load_scenes or make_scenes"
-        ) from None
+    scenes = _as_list(scenes, caller)
     if not scenes:
         raise ValueError(f"{caller} got an empty list: give at least one scene")
     for position, scene in enumerate(scenes):
@@ -51,6 +46,46 @@ def check_scenes(scenes: Sequence[Scene], caller: str, *, truth: bool = False) -
                 f"{_without_truth(caller)}"
             )
     return scenes
+
+
+def _as_list(scenes, caller):
+    kind = type(scenes).__name__
+    expected = f"{caller} takes a list of scenes"
+    if isinstance(scenes, Scene):
+        raise ValueError(f"{expected}, got one Scene: wrap it, [scene]")
+    if isinstance(scenes, Iterator):
+        raise ValueError(f"{expected}, got a {kind}, which can be read only once: pass a list")
+    if hasattr(scenes, "columns"):
+        raise ValueError(
+            f"{expected}, got a {kind}: scenes are no table, pass the column that holds them, as "
+            "list(table[column])"
+        )
+    # Scorers that are callbacks of skorch are given the dataset of the training.
+    scenes = getattr(scenes, "scenes", scenes)
+    if _is_joined(scenes):
+        raise ValueError(
+            f"{expected}, got an array in which every scene repeats, with other frames or inputs: "
+            "FeatureUnion joins columns, and scenes have none, make a Pipeline of the transformers"
+        )
+    try:
+        return list(scenes)
+    except TypeError:
+        raise ValueError(
+            f"{expected}, got {kind}: make one with load_scenes or make_scenes"
+        ) from None
+
+
+def _is_joined(scenes):
+    """Whether an array is what FeatureUnion makes of the lists of several transformers."""
+    if not isinstance(scenes, np.ndarray) or scenes.dtype != object or scenes.ndim != 1:
+        return False
+    truths = [id(getattr(scene, "_truth", scene)) for scene in scenes]
+    if truths[:1] * 2 != [x for x in truths if x == truths[0]][:2]:
+        return False
+    period = truths.index(truths[0], 1)
+    repeats = truths == truths[:period] * (len(truths) // period)
+    # A bootstrap sample repeats the very scenes.
+    return repeats and any(scene is not scenes[i % period] for i, scene in enumerate(scenes))
 
 
 def _without_truth(caller):

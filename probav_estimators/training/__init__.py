@@ -31,6 +31,7 @@ from ._reconstruction import Reconstruction
 from ._sampling import BatchPlan, SampleRequest, SceneDataset, ViewAverager, turn_and_flip
 from ._scene_net import SceneNet
 from ._scene_regressor import SceneRegressor
+from ._storable import known_classes, known_losses, name_of, unstorable_parameters
 from ._weights import Weights, load_weights, save_weights, shipped_weights
 
 __all__ = [
@@ -66,7 +67,10 @@ __all__ = [
     "collate_frames",
     "collate_stacks",
     "fill_frames",
+    "known_classes",
+    "known_losses",
     "load_weights",
+    "name_of",
     "read_keras",
     "read_sample",
     "resolve_device",
@@ -76,4 +80,5 @@ __all__ = [
     "show_progress",
     "turn_and_flip",
     "turn_sample",
+    "unstorable_parameters",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from ..files import replace_file
 from ..version import __version__, warn_of_other_version
 from ._callbacks import Resumable
 from ._settings import describe_scenes, describe_settings
+from ._storable import unstorable_parameters
 
 if TYPE_CHECKING:
     from ..scenes import Scene
@@ -58,6 +60,7 @@ class Checkpoint(Callback):
     def on_train_begin(
         self, net: SceneNet, X: Sequence[Scene] | None = None, **kwargs: Any
     ) -> None:
+        _warn_of_unstorable_parameters(net)
         self.training_ = _training_of(net, X)
         self.n_restored_ = 0
         path = Path(self.folder) / FILENAME
@@ -72,6 +75,18 @@ class Checkpoint(Callback):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replace_file(path) as partial:
             torch.save(_state_of(net, self.training_), partial)
+
+
+def _warn_of_unstorable_parameters(net):
+    # Before days of training, and not after them.
+    left_out = unstorable_parameters(net)
+    if left_out:
+        warnings.warn(
+            f"{type(net).__name__} has parameters that save_model will leave out of its file: "
+            f"{', '.join(left_out)}. A net that is loaded from it predicts the same, and has the "
+            "defaults of these",
+            stacklevel=2,
+        )
 
 
 def _training_of(net, scenes):

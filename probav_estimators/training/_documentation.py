@@ -27,7 +27,8 @@ PARAMETERS = """Parameters
         Flip and turn training samples by quarters at random.
     criterion : class or instance of a loss, default=CPSNRLoss
         Its own parameters are given as ``criterion__border=3``. An instance is copied by `fit` and
-        stays as it is.
+        stays as it is. A loss of torch (``torch.nn.L1Loss``) compares images with HR images and,
+        where the net predicts clearance, that with status maps.
     train_split : float, callable or None, default=0.1
         Scenes that are kept from training and scored after every epoch: a fraction, or a splitter
         of skorch (``ValidSplit(5)``, ``predefined_split(scenes)``). None, or a fraction of a
@@ -35,7 +36,8 @@ PARAMETERS = """Parameters
     lr_patience : int or None, default=5
         Epochs without a better validation score (without validation: training loss) after which
         the learning rate halves, down to 1e-9. None: it stays. `partial_fit` and `warm_start` go
-        on with the rate and the count of epochs that the last call ended with.
+        on with the rate and the count of epochs that the last call ended with. Better is lower by
+        1e-4 of the best score, or, with ``callbacks__lr_schedule__threshold_mode="abs"``, by 1e-4.
     early_stopping : int or None, default=None
         Epochs without a better validation score after which training stops. None: it does not.
         In any case the weights of the best epoch are restored in the end. Weights that a training

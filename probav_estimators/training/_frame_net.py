@@ -348,6 +348,16 @@ class FrameNet(PretrainedNet):
         # The frames of one scene fill the machine.
         return {"batch_size": 1, **params} if prefix == "iterator_valid" else params
 
+    def get_loss(
+        self,
+        y_pred: torch.Tensor,
+        y_true: dict[str, torch.Tensor],
+        X: dict[str, torch.Tensor] | None = None,
+        training: bool = False,
+    ) -> torch.Tensor:
+        # Further channels are standard deviations, and the status map is no truth of them.
+        return super().get_loss(y_pred[:, :1], y_true, X, training)
+
     def run_single_epoch(
         self, iterator: DataLoader[Any], training: bool, *args: Any, **kwargs: Any
     ) -> None:

@@ -20,6 +20,7 @@ from ._callbacks import (
     StartingScore,
     TensorBoardFolder,
     TimeLimit,
+    check_scorings,
     ends_training,
     was_asked_to_stop,
 )
@@ -70,6 +71,7 @@ class GuardedNet(NeuralNet):
 
     def initialize_callbacks(self) -> Self:
         super().initialize_callbacks()
+        check_scorings(self.callbacks_)
         # It saves and restores what the others know, those that a user gave among them.
         self.callbacks_.sort(key=lambda item: isinstance(item[1], Checkpoint))
         return self

@@ -178,6 +178,8 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
             device=device,
             **kwargs,
         )
+        # Targets that a scorer could be given are no arrays: callbacks score the scenes.
+        self.use_caching = False
         # Arguments of skorch's own that are not listed above.
         self._params_to_validate.update(kwargs)
         self.compute_dtype = compute_dtype
@@ -372,6 +374,7 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
         """
         scenes = check_scenes(X, type(self).__name__, truth=self._needs_truth)
         self._check_parameters()
+        self._check_fit_params(fit_params)
         if self.warm_start and self.initialized_:
             self._check_same_layers(scenes)
             self.starts_with_weights_ = True
@@ -410,6 +413,7 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
         """
         scenes = check_scenes(X, type(self).__name__, truth=self._needs_truth)
         self._check_parameters()
+        self._check_fit_params(fit_params)
         if not self.initialized_:
             self.learn_layout(scenes)
         elif "_routing_method" not in fit_params:  # which `fit` gives
@@ -474,6 +478,8 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
         self._check_parameters()
         if getattr(self, "scale_", None) is None:
             raise ValueError(f"{type(self).__name__} takes its layout from scenes: call fit")
+        # What a model file could not hold of an earlier training.
+        vars(self).pop("left_out_", None)
         self.seed_ = int(check_random_state(self.random_state).randint(2**31))
         # To a net that was fitted before, skorch would tell that its parts are made anew, which
         # reads as if pretrained weights were lost.
@@ -700,6 +706,13 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
                     "give parameters of the net, without a prefix"
                 )
 
+    def _check_fit_params(self, fit_params):
+        if "sample_weight" in fit_params:
+            raise ValueError(
+                f"{type(self).__name__} got sample_weight, and scenes have no weights in training: "
+                "leave it out, or repeat in the list the scenes that count more"
+            )
+
     def _check_same_layers(self, scenes):
         """Raise a ValueError if parameters now ask for other layers than those at hand."""
         wanted = object.__new__(type(self))
@@ -724,14 +737,16 @@ complete_documentation(SceneNet, SceneNet)
 
 
 class _TruthLoss(SceneLoss):
-    """A loss of torch's, or any other function of prediction and truth."""
+    """A loss of torch, or any other function of prediction and truth, on the channels of both."""
 
     def __init__(self, function):
         super().__init__()
         self.function = function
 
     def forward(self, prediction, truth):
-        return self.function(prediction, truth)
+        # Losses of torch broadcast, and would compare the image with the status map as well.
+        n_channels = min(prediction.shape[1], truth.shape[1])
+        return self.function(prediction[:, :n_channels], truth[:, :n_channels])
 
 
 def _without_batches(history: History) -> History:

@@ -180,9 +180,11 @@ class SceneRegressor(SceneNet):
                 )
             if scene.n_channels != self.n_channels_in_:
                 raise ValueError(
-                    f"{type(self).__name__} takes {self.n_channels_in_} channels and got scene "
-                    f"{scene.name} with {scene.n_channels}: add ClearanceSelector(k=...), or give "
-                    "it and InputComposer the settings of the scenes it was fitted on"
+                    f"{type(self).__name__} takes {self.n_channels_in_} channels and got "
+                    f'{scene.label} with {scene.n_channels}: with frames="stack" every scene '
+                    "must have equally many frames. Give ClearanceSelector, before InputComposer, "
+                    'an int, such as k=9 ("max" and None keep as many as a scene has), and both '
+                    "the settings of the scenes it was fitted on"
                 )
         super().check_inputs(scenes)
 

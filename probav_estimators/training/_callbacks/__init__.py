@@ -7,7 +7,7 @@ from ._history import HistoryCSV, TensorBoardFolder
 from ._progress_bar import ProgressBar
 from ._resumable import Resumable
 from ._schedule import PlateauSchedule
-from ._scores import ChallengeScore, StartingScore
+from ._scores import ChallengeScore, StartingScore, check_scorings
 from ._time_limit import TimeLimit
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "StartingScore",
     "TensorBoardFolder",
     "TimeLimit",
+    "check_scorings",
     "ends_training",
     "was_asked_to_stop",
 ]

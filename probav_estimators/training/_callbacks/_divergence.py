@@ -30,7 +30,8 @@ _NEWEST = 0.05
 class DivergenceGuard(Resumable, Callback):
     """Clips gradients, skips steps that are not finite, and goes back when a training collapses.
 
-    A gradient whose norm is more than `clip` times the running mean is scaled down to that. A step
+    A gradient whose norm is more than `clip` times the running mean is scaled down to that; with
+    ``clip=None`` none is. A step
     whose loss or gradient is not finite changes no weight. After an epoch whose score is not
     finite or far worse than the best, training goes on from the best weights with a new optimizer
     state and half the learning rate; when that happens `attempts` times without a better score in
@@ -39,7 +40,7 @@ class DivergenceGuard(Resumable, Callback):
 
     Parameters
     ----------
-    clip : float, default=10
+    clip : float or None, default=10
     attempts : int, default=3
 
     Attributes
@@ -64,7 +65,7 @@ class DivergenceGuard(Resumable, Callback):
         "weights_",
     )
 
-    def __init__(self, clip: float = 10.0, attempts: int = 3) -> None:
+    def __init__(self, clip: float | None = 10.0, attempts: int = 3) -> None:
         self.clip = clip
         self.attempts = attempts
 
@@ -86,7 +87,8 @@ class DivergenceGuard(Resumable, Callback):
         if not parameters or not np.isfinite(norm):
             self._skip(net, parameters)
             return
-        bound = self.clip * self.mean_norm_ if self.mean_norm_ else np.inf
+        bounded = self.clip is not None and self.mean_norm_
+        bound = self.clip * self.mean_norm_ if bounded else np.inf
         if norm > bound:
             self.n_clipped_ += 1
             for parameter in parameters:

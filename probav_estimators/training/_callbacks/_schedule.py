@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from skorch.callbacks import LRScheduler
@@ -18,6 +18,9 @@ __all__ = ["PlateauSchedule"]
 class PlateauSchedule(LRScheduler):
     """Halves the learning rate after epochs without a better score, down to 1e-9.
 
+    Epochs are counted as Keras' ReduceLROnPlateau counts them [1]_: the rate halves at the end of
+    epoch number `patience` without a better score, one epoch before torch's schedule of that name.
+
     A training that goes on with the same optimizer goes on with the same schedule. Only its best
     score is forgotten, because the next scenes may be others.
 
@@ -25,24 +28,44 @@ class PlateauSchedule(LRScheduler):
     ----------
     patience : int, default=5
         Epochs without a better validation score (without validation: training loss).
+    threshold : float, default=1e-4
+        By how much a score must be lower than the best to be better.
+    threshold_mode : {"rel", "abs"}, default="rel"
+        Whether `threshold` is a fraction of the best score or a difference from it. "abs" is
+        `min_delta` of Keras.
+
+    References
+    ----------
+    .. [1] https://keras.io/api/callbacks/reduce_lr_on_plateau
     """
 
-    def __init__(self, patience: int = 5) -> None:
+    def __init__(
+        self,
+        patience: int = 5,
+        threshold: float = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+    ) -> None:
         super().__init__(
             torch.optim.lr_scheduler.ReduceLROnPlateau,
             monitor=_monitor,
             event_name=None,
             factor=0.5,
             patience=patience,
+            threshold=threshold,
+            threshold_mode=threshold_mode,
             min_lr=1e-9,
+            # The last step down to min_lr is a small one.
+            eps=0,
         )
 
     def _get_param_names(self):
-        return ["patience"]
+        return ["patience", "threshold", "threshold_mode"]
 
     def _get_scheduler(self, net, policy, **scheduler_kwargs):
         known = self.lr_scheduler_
         if known is None or known.optimizer is not net.optimizer_:
+            # Torch's schedule waits for one epoch more than its patience.
+            scheduler_kwargs["patience"] -= 1
             return super()._get_scheduler(net, policy, **scheduler_kwargs)
         known.best = known.mode_worse
         return known

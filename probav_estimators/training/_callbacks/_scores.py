@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.metrics import get_scorer
 from skorch.callbacks import Callback
+from skorch.callbacks.scoring import ScoringBase
 
 from ...scoring import scene_score
 from .._sampling import ViewAverager
@@ -16,7 +19,16 @@ if TYPE_CHECKING:
 
     from .._scene_net import SceneNet
 
-__all__ = ["ChallengeScore", "StartingScore", "monitored_score", "validation_score"]
+__all__ = [
+    "ChallengeScore",
+    "StartingScore",
+    "check_scorings",
+    "monitored_score",
+    "validation_score",
+]
+
+# What make_scorer makes, and what stands behind the names of scorers.
+_SKLEARN_SCORER = type(get_scorer("r2"))
 
 
 class ChallengeScore(Resumable, Callback):
@@ -127,6 +139,30 @@ def _score_now(net, dataset):
         if scorer is not None:
             scorer.add(batch, step["y_pred"])
     return float(np.average(losses, weights=sizes)) if scorer is None else scorer.mean()
+
+
+def check_scorings(callbacks: Sequence[tuple[str, Callback]]) -> None:
+    """Check that scoring callbacks of skorch have scorers that need no `y`.
+
+    Parameters
+    ----------
+    callbacks : list of (str, Callback)
+        Initialized.
+
+    Raises
+    ------
+    ValueError
+        If one has the name of a scorer of scikit-learn, or what `make_scorer` makes.
+    """
+    for name, callback in callbacks:
+        if not isinstance(callback, ScoringBase):
+            continue
+        if isinstance(callback.scoring_, str | _SKLEARN_SCORER):
+            raise ValueError(
+                f"the callback {name} has scoring={callback.scoring!r}, which compares with a y "
+                "that scenes do not have: give scoring=probav_scorer or cpsnr_scorer, another "
+                "function of net and scenes, or None for the net's own score"
+            )
 
 
 def validation_score(row: Any) -> tuple[str | None, float | None]:
