@@ -13,6 +13,7 @@ from ._interpolation import (
     upscale_bicubic,
     upscale_spline,
 )
+from ._level import offset_to_level, shift_to_level
 from ._metrics import (
     MAX_CPSNR,
     bias_corrected_mse,
@@ -57,12 +58,14 @@ __all__ = [
     "move_bicubic",
     "move_frames",
     "normalize_frames",
+    "offset_to_level",
     "pad_window",
     "plan_blocks",
     "probav_score",
     "register_frames",
     "select_clearest",
     "shift_moments",
+    "shift_to_level",
     "to_uint16",
     "upscale_bicubic",
     "upscale_spline",
