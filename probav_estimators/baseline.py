@@ -10,11 +10,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import Interval
 
-from .doc_links import DocLinkMixin
+from .doc_links import SceneEstimatorMixin
 from .imaging import clearest_mean
 from .prediction import stack_images
 from .scenes import check_scenes
-from .scoring import mean_cpsnr
+from .scoring import ScoreMixin
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["BicubicBaseline"]
 
 
-class BicubicBaseline(DocLinkMixin, RegressorMixin, BaseEstimator):
+class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, RegressorMixin, BaseEstimator):
     """The challenge's baseline: the mean of the cubic-spline upscalings of the clearest frames.
 
     All frames that tie at the largest clearance take part. Nothing is learned but the scale.
@@ -102,10 +102,6 @@ class BicubicBaseline(DocLinkMixin, RegressorMixin, BaseEstimator):
         scenes = check_scenes(X, type(self).__name__)
         return stack_images([self._mean_of(scene) for scene in scenes])
 
-    def score(self, X: Sequence[Scene], y: object = None) -> float:
-        """Mean cPSNR in dB on scenes with HR images; greater is better."""
-        return mean_cpsnr(self, X)
-
     def _mean_of(self, scene):
         # A frame that a ClearanceSelector repeats has no more weight than the others.
         once = np.flatnonzero(~scene.frames.repeats)
@@ -124,7 +120,4 @@ class BicubicBaseline(DocLinkMixin, RegressorMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
-        tags.no_validation = True
-        tags.target_tags.required = False
-        tags.input_tags.two_d_array = False
         return tags

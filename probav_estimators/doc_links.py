@@ -1,10 +1,13 @@
-"""Where the documentation of an estimator is: scikit-learn's HTML representation links to it."""
+"""Mixins of estimators: the link to their documentation, and tags."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["DocLinkMixin"]
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+__all__ = ["DocLinkMixin", "SceneEstimatorMixin"]
 
 
 class DocLinkMixin:
@@ -21,3 +24,14 @@ class DocLinkMixin:
     def _doc_link_url_param_generator(self, *estimator: Any) -> dict[str, str]:
         # Older scikit-learn hands the estimator over once more.
         return {"name": type(self).__name__}
+
+
+class SceneEstimatorMixin(DocLinkMixin):
+    """Mixin of estimators that take a list of scenes and no `y`; stands before BaseEstimator."""
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.no_validation = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = False
+        return tags

@@ -12,21 +12,19 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from .doc_links import DocLinkMixin
+from .doc_links import SceneEstimatorMixin
 from .prediction import stack_images
 from .scenes import check_scenes
-from .scoring import mean_cpsnr
+from .scoring import ScoreMixin
 
 if TYPE_CHECKING:
-    from sklearn.utils import Tags
-
     from .prediction import Images, Predictor
     from .scenes import Scene
 
 __all__ = ["PerBand"]
 
 
-class PerBand(DocLinkMixin, MetaEstimatorMixin, RegressorMixin, BaseEstimator):
+class PerBand(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     """Fits one clone of an estimator for each band, and predicts each scene with its band's.
 
     Parameters
@@ -140,26 +138,6 @@ class PerBand(DocLinkMixin, MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         parts = tuple(_in_order(part, order) for part in zip(*predicted, strict=True))
         return parts if len(parts) > 1 else parts[0]
 
-    def score(self, X: Sequence[Scene], y: object = None) -> float:
-        """Mean cPSNR in dB on scenes with HR images; greater is better.
-
-        Parameters
-        ----------
-        X : list of Scene
-        y : None
-            Not used: a scene carries its truth.
-
-        Returns
-        -------
-        float
-
-        Raises
-        ------
-        ValueError
-            If a scene has no HR image, or for the reasons that `predict` has.
-        """
-        return mean_cpsnr(self, X)
-
     def _predict_band(self, band, scenes, predict_params):
         """Tuple of what the estimator of a band returns, each with an image for each scene."""
         predicted = self.estimators_[band].predict(scenes, **predict_params)
@@ -181,13 +159,6 @@ class PerBand(DocLinkMixin, MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                     "scene out; in cross-validation, StratifiedKFold with the bands as y keeps "
                     "every band in every fold"
                 )
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.no_validation = True
-        tags.input_tags.two_d_array = False
-        tags.target_tags.required = False
-        return tags
 
 
 def _fit_clone(estimator, scenes):

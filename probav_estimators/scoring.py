@@ -12,14 +12,14 @@ from .prediction import predict_in_turn
 from .scenes import check_scenes
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from .prediction import Predictor
     from .scenes import Scene
 
 __all__ = [
+    "ScoreMixin",
     "cpsnr_scorer",
-    "mean_cpsnr",
     "probav_scorer",
     "scene_cpsnr",
     "scene_score",
@@ -27,7 +27,13 @@ __all__ = [
 ]
 
 
-def cpsnr_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None) -> float:
+def cpsnr_scorer(
+    estimator: Predictor,
+    scenes: Sequence[Scene],
+    y: object = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Mean cPSNR in dB of a fitted estimator on scenes.
 
     Parameters
@@ -37,6 +43,8 @@ def cpsnr_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None
         With HR images.
     y : None
         Not used: a scene carries its truth.
+    sample_weight : array of shape (n,), default=None
+        Weights of the scenes in the mean, not negative. None: all alike.
 
     Returns
     -------
@@ -47,7 +55,7 @@ def cpsnr_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None
     Raises
     ------
     ValueError
-        If a scene has no HR image.
+        If a scene has no HR image or `sample_weight` does not weigh the scenes.
 
     Examples
     --------
@@ -57,10 +65,16 @@ def cpsnr_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None
     >>> cross_val_score(BicubicBaseline(), scenes, cv=2, scoring=cpsnr_scorer).shape
     (2,)
     """
-    return mean_cpsnr(estimator, scenes)
+    return _mean_score(scene_cpsnr, estimator, scenes, sample_weight)
 
 
-def probav_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None) -> float:
+def probav_scorer(
+    estimator: Predictor,
+    scenes: Sequence[Scene],
+    y: object = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Challenge score of a fitted estimator on scenes, negated: -mean(N / cPSNR).
 
     Parameters
@@ -71,6 +85,8 @@ def probav_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = Non
         Scenes with HR images.
     y : None
         Not used: a scene carries its truth.
+    sample_weight : array of shape (n,), default=None
+        Weights of the scenes in the mean, not negative. None: all alike.
 
     Returns
     -------
@@ -80,7 +96,7 @@ def probav_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = Non
     Raises
     ------
     ValueError
-        If a scene has no HR image.
+        If a scene has no HR image or `sample_weight` does not weigh the scenes.
 
     Notes
     -----
@@ -95,14 +111,37 @@ def probav_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = Non
     >>> round(probav_scorer(BicubicBaseline().fit(scenes), scenes), 4)
     -1.0
     """
-    pairs = _predicted_pairs(estimator, scenes)
-    return -float(np.mean([scene_score(image, scene) for image, scene in pairs]))
+    return -_mean_score(scene_score, estimator, scenes, sample_weight)
 
 
-def mean_cpsnr(estimator: Predictor, scenes: Sequence[Scene]) -> float:
-    """What :func:`cpsnr_scorer` and the estimators' ``score`` return."""
-    pairs = _predicted_pairs(estimator, scenes)
-    return float(np.mean([scene_cpsnr(image, scene) for image, scene in pairs]))
+class ScoreMixin:
+    """Mixin of estimators that predict an image of each scene."""
+
+    def score(
+        self, X: Sequence[Scene], y: object = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Mean cPSNR in dB on scenes with HR images; greater is better.
+
+        Parameters
+        ----------
+        X : list of Scene
+        y : None
+            Not used: a scene carries its truth.
+        sample_weight : array of shape (n,), default=None
+            Weights of the scenes in the mean, not negative. None: all alike.
+
+        Returns
+        -------
+        float
+            That of :func:`cpsnr_scorer`.
+
+        Raises
+        ------
+        ValueError
+            If a scene has no HR image, `sample_weight` does not weigh the scenes, or for the
+            reasons that `predict` has.
+        """
+        return cpsnr_scorer(self, X, sample_weight=sample_weight)  # type: ignore[arg-type]
 
 
 def scene_cpsnr(image: NDArray[Any], scene: Scene) -> float:
@@ -141,6 +180,26 @@ def standardized_errors(
     return error[np.isfinite(error)]
 
 
-def _predicted_pairs(estimator, scenes):
+def _mean_score(score, estimator, scenes, sample_weight):
     scenes = check_scenes(scenes, "scoring", truth=True)
-    yield from zip(predict_in_turn(estimator, scenes), scenes, strict=True)
+    weights = _check_weights(sample_weight, scenes)
+    pairs = zip(predict_in_turn(estimator, scenes), scenes, strict=True)
+    return float(np.average([score(image, scene) for image, scene in pairs], weights=weights))
+
+
+def _check_weights(sample_weight, scenes):
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight)
+    if weights.shape != (len(scenes),) or weights.dtype.kind not in "buif":
+        raise ValueError(
+            f"sample_weight has shape {weights.shape} and type {weights.dtype} for {len(scenes)} "
+            "scenes: give one number for each scene"
+        )
+    weights = weights.astype(np.float64)
+    if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+        raise ValueError(
+            f"sample_weight has values from {weights.min()} to {weights.max()}: give finite "
+            "numbers that are not negative, at least one of them positive"
+        )
+    return weights

@@ -355,7 +355,39 @@ def test_kill_while_unpacking_leaves_nothing_that_looks_whole(
     root = _fetch(server.archive, home)
     assert read_tree(root) == make_files()
     assert len(server.ranges) == 1, "the archive that is there is not downloaded again"
-    assert list(home.iterdir()) == [root]
+    assert set(home.iterdir()) == {root, home / "probav_data.zip"}
+
+
+def test_archive_that_was_placed_by_hand_is_unpacked_and_left(server, home):
+    home.mkdir()
+    own = home / "probav_data.zip"
+    own.write_bytes(server.body)
+    root = _fetch(server.archive, home)
+    assert read_tree(root) == make_files()
+    assert own.read_bytes() == server.body
+    assert server.ranges == []
+    assert set(home.iterdir()) == {root, own}
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"half a download", "not a zip file"),
+        (pack({"norm.csv": b"", "train/notes.txt": b"mine"}), "train holds 0 scenes instead of 3"),
+    ],
+)
+def test_archive_that_was_placed_by_hand_is_never_deleted(server, home, body, reason):
+    home.mkdir()
+    own = home / "probav_data.zip"
+    own.write_bytes(body)
+    with pytest.raises(ValueError, match=reason) as raised:
+        _fetch(server.archive, home)
+    message = str(raised.value)
+    assert str(own) in message and "was left as it is" in message
+    assert "Move it away" in message and "fetch_probav again" in message
+    assert own.read_bytes() == body
+    assert server.ranges == []
+    assert list(home.iterdir()) == [own]
 
 
 def test_full_disk_is_noticed_before_anything_is_written(server, home, monkeypatch):

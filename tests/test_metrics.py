@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from probav_estimators import cpsnr, probav_score
+from probav_estimators.imaging import offset_to_level, shift_to_level
 
 DB_TOLERANCE = 1e-4
 
@@ -217,6 +218,23 @@ def test_score_is_norm_over_cpsnr(make_scene):
     assert probav_score(sr, scene.hr, scene.sm, norm=46.5, border=2) == pytest.approx(
         46.5 / slow_cpsnr(sr, scene.hr, scene.sm, border=2), rel=1e-6
     )
+
+
+def test_an_image_that_is_moved_to_a_level_scores_the_same(make_scene):
+    hr, sm = make_scene().hr, make_scene().sm
+    image = 0.7 + 0.2 * make_scene(seed=1).hr
+    level = hr[sm].mean(dtype=np.float64)
+    moved = shift_to_level(image, level, sm)
+    assert moved.dtype == np.float32
+    assert moved[sm].mean(dtype=np.float64) == pytest.approx(level, abs=1e-6)
+    assert cpsnr(moved, hr, sm) == pytest.approx(cpsnr(image, hr, sm), abs=1e-4)
+    assert offset_to_level(moved, level, sm) == pytest.approx(0, abs=1e-6)
+    assert shift_to_level(image, 0.5).mean(dtype=np.float64) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_a_level_of_no_pixel_is_an_error():
+    with pytest.raises(ValueError, match="at least one clear pixel"):
+        offset_to_level(np.zeros((4, 4)), 0.5, np.zeros((4, 4), bool))
 
 
 class TestBadInput:

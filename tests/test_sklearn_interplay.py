@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from _helpers import quick_srcnn, slow_cpsnr, slow_score, small_scenes, weights_of
+from sklearn import config_context
 from sklearn.base import clone, is_regressor
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import (
@@ -23,7 +24,9 @@ from probav_estimators import (
     BicubicBaseline,
     BicubicUpscaler,
     ClearanceSelector,
+    FusionNet,
     InputComposer,
+    PerBand,
     SceneRegressor,
     cpsnr_scorer,
     probav_scorer,
@@ -75,7 +78,10 @@ def pipeline(**params):
 
 @pytest.fixture(scope="module")
 def scenes():
-    return small_scenes(6, shape=(12, 12), n_frames=3)
+    scenes = small_scenes(6, shape=(12, 12), n_frames=3)
+    for scene in scenes:
+        scene.band = "RED"
+    return scenes
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +209,86 @@ def test_parameters_are_set_through_the_pipeline():
     assert params["sr__lr"] == 0.5
     assert params["sr__optimizer__weight_decay"] == 0.25
     assert params["sr__max_epochs"] == 1
+
+
+class TestMetadataRouting:
+    """What scikit-learn does with metadata routing is what it does without."""
+
+    def test_a_pipeline_has_the_same_score(self, fitted, scenes):
+        expected = fitted.score(scenes)
+        with config_context(enable_metadata_routing=True):
+            assert fitted.score(scenes) == expected
+
+    @pytest.mark.parametrize("scoring", [None, cpsnr_scorer, probav_scorer])
+    def test_cross_validation_has_the_same_scores(self, scenes, scoring):
+        expected = cross_val_score(pipeline(), scenes, cv=2, scoring=scoring)
+        assert np.isfinite(expected).all()
+        with config_context(enable_metadata_routing=True):
+            found = cross_val_score(pipeline(), scenes, cv=2, scoring=scoring)
+        np.testing.assert_array_equal(found, expected)
+
+    def test_a_search_without_scoring_chooses_the_same(self, scenes):
+        search = GridSearchCV(pipeline(), {"sr__residual": [False, True]}, cv=2)
+        expected = clone(search).fit(scenes)
+        with config_context(enable_metadata_routing=True):
+            search.fit(scenes)
+            assert search.score(scenes) == expected.score(scenes)
+        assert search.best_params_ == expected.best_params_
+        np.testing.assert_array_equal(
+            search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
+        )
+
+    def test_weights_reach_the_scores_of_folds_where_they_are_requested(self, scenes):
+        weights = np.arange(1.0, 7.0)
+        expected = [
+            BicubicBaseline().score(scenes[fold], sample_weight=weights[fold])
+            for fold in (slice(0, 3), slice(3, 6))
+        ]
+        with config_context(enable_metadata_routing=True):
+            baseline = BicubicBaseline().set_score_request(sample_weight=True)
+            found = cross_val_score(baseline, scenes, cv=2, params={"sample_weight": weights})
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+class TestWeightsOfScenes:
+    WEIGHTS = (0.0, 1, 2, 0.5, 1, 3)
+
+    @pytest.fixture(scope="class")
+    def estimators(self, scenes):
+        net = FusionNet(
+            width=4, depth=1, max_epochs=1, train_split=None, verbose=0, random_state=0
+        ).fit(scenes)
+        return [BicubicBaseline(), net, PerBand(BicubicBaseline()).fit(scenes)]
+
+    def test_a_score_is_their_weighted_mean(self, fitted, estimators, scenes):
+        for estimator in [fitted, *estimators]:
+            of_scenes = [estimator.score([scene]) for scene in scenes]
+            expected = np.average(of_scenes, weights=self.WEIGHTS)
+            found = estimator.score(scenes, sample_weight=self.WEIGHTS)
+            assert found == pytest.approx(expected, rel=1e-7)
+            assert found != pytest.approx(np.mean(of_scenes), rel=1e-6)
+
+    @pytest.mark.parametrize("scorer", SCORERS.values())
+    def test_so_is_that_of_a_scorer(self, fitted, scenes, scorer):
+        of_scenes = [scorer(fitted, [scene]) for scene in scenes]
+        found = scorer(fitted, scenes, sample_weight=self.WEIGHTS)
+        assert found == pytest.approx(np.average(of_scenes, weights=self.WEIGHTS), rel=1e-7)
+        assert found != pytest.approx(np.mean(of_scenes), rel=1e-6)
+
+    @pytest.mark.parametrize(
+        ("weights", "message"),
+        [
+            ([1, 2], r"shape \(2,\) .* for 6 scenes"),
+            (np.ones((6, 1)), r"shape \(6, 1\)"),
+            (list("abcdef"), "one number for each scene"),
+            ([1, 1, 1, 1, 1, -1], "values from -1.0 to 1.0"),
+            ([0] * 6, "values from 0.0 to 0.0"),
+            ([1, 1, 1, 1, 1, np.nan], "finite"),
+        ],
+    )
+    def test_others_are_refused(self, scenes, weights, message):
+        with pytest.raises(ValueError, match=f"sample_weight has .*{message}"):
+            BicubicBaseline().score(scenes, sample_weight=weights)
 
 
 def test_nets_are_regressors():

@@ -61,7 +61,9 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Folder for standard deviations, in the images' units.",
 )
-@click.option("--submission", is_flag=True, help="Write the one zip that the challenge takes.")
+@click.option(
+    "--submission", is_flag=True, help="Write the challenge's zip, each image at its frames' level."
+)
 @device_option
 @overwrite_option
 @json_option

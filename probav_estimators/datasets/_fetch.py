@@ -66,8 +66,8 @@ def fetch_probav(data_home: str | os.PathLike[str] | None = None) -> Path:
     ConnectionError
         If the download fails or breaks off. What has arrived is kept in ``probav_data.zip.part``.
     ValueError
-        If the archive is damaged, unsafe to unpack or not the whole data set (it is removed), or
-        if an incomplete data set is in the way (it is left alone).
+        If the archive is damaged, unsafe to unpack or not the whole data set, or if an incomplete
+        data set is in the way. What this call downloaded is removed; all else is left as it is.
     OSError
         If the disk is too small or the folder cannot be written.
 
@@ -77,11 +77,13 @@ def fetch_probav(data_home: str | os.PathLike[str] | None = None) -> Path:
 
     Notes
     -----
-    A complete data set is found without network access. A download that broke off is resumed by
-    the next call where the server can do that, and starts over where it cannot. The archive has
-    no published checksum: it is judged by its length, the CRC of every file and the number and
-    content of its scenes. It is unpacked beside its final place and moved there by one rename,
-    so a killed run leaves no half data set. One process at a time should fetch into a folder.
+    A complete data set is found without network access, and so is an archive ``probav_data.zip`` in
+    the folder, from a download by hand: it is unpacked and left where it is. A download that broke
+    off is resumed by the next call where the server can do that, and starts over where it cannot.
+    The archive has no published checksum: it is judged by its length, the CRC of every file and the
+    number and content of its scenes. It is unpacked beside its final place and moved there by one
+    rename, so a killed run leaves no half data set. One process at a time should fetch into a
+    folder.
 
     References
     ----------
@@ -107,7 +109,11 @@ def _resolve_data_home(data_home):
 def _fetch(archive, home):
     root = home if (home / NORMS_NAME).is_file() else _find_root(home / _FOLDER)
     if not root.exists():
-        _install(_download_archive(archive, root), archive, root)
+        own_file = root.with_name(f"{_FOLDER}.zip")
+        if own_file.is_file():
+            _install_own(own_file, archive, root)
+        else:
+            _install_download(_download_archive(archive, root), archive, root)
     elif (flaw := _find_flaw(root, archive)) is not None:
         raise ValueError(
             f"{root} is not the whole PROBA-V data set: {flaw}. Move it away or delete it and call "
@@ -192,6 +198,31 @@ def _write_body(response, part, offset):
         raise requests.ConnectionError(f"{part.stat().st_size:,} of {total:,} bytes arrived")
 
 
+def _install_own(archive_file, archive, root):
+    """Install a file that was there before, which is left in any case."""
+    try:
+        _install(archive_file, archive, root)
+    except _BAD_ARCHIVE as error:
+        raise ValueError(
+            f"{archive_file} was there before and is not the PROBA-V data set: {error}. It was "
+            f"left as it is. Move it away or delete it, and call fetch_probav again to download "
+            f"{archive.url}, or {_describe_manual_way(root)}"
+        ) from error
+
+
+def _install_download(archive_file, archive, root):
+    """Install a file that was downloaded just now, and remove it."""
+    try:
+        _install(archive_file, archive, root)
+    except _BAD_ARCHIVE as error:
+        archive_file.unlink()
+        raise ValueError(
+            f"{archive_file}, from {archive.url}, is not the PROBA-V data set: {error}. It was "
+            f"removed. Call fetch_probav again to download it anew, or {_describe_manual_way(root)}"
+        ) from error
+    archive_file.unlink()
+
+
 def _install(archive_file, archive, root):
     # The name is fixed, so that what a killed run left is cleared away by the next one.
     staging = root.with_name(f"{root.name}.unpacking")
@@ -202,15 +233,8 @@ def _install(archive_file, archive, root):
         if (flaw := _find_flaw(unpacked, archive)) is not None:
             raise ValueError(flaw)
         unpacked.replace(root)
-    except _BAD_ARCHIVE as error:
-        archive_file.unlink()
-        raise ValueError(
-            f"{archive_file}, from {archive.url}, is not the PROBA-V data set: {error}. It was "
-            f"removed. Call fetch_probav again to download it anew, or {_describe_manual_way(root)}"
-        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    archive_file.unlink()
 
 
 def _unpack(archive_file, folder, max_bytes):

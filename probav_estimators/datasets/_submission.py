@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from tqdm.auto import tqdm
 from ..files import replace_file
 from ..imaging import as_pixels, to_uint16
 from ..prediction import predict_in_turn
-from ..scenes import check_scenes
+from ..scenes import check_scenes, offset_to_scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,8 +30,11 @@ __all__ = ["write_submission"]
 
 _NAME = re.compile(r"imgset\d{4}")
 
-# The sensor has 14 bits: no truth is brighter.
-_CEILING = 2**14 - 1
+_MAX_VALUE = 2**16 - 1
+
+# Images that differ less from the level keep their values, as do those of a file that is written
+# again: half a value, and a margin for rounding errors of float32.
+_AT_LEVEL = 0.51
 
 # The oldest date that a zip can hold: the hour of writing must not change the file.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -49,8 +51,8 @@ def write_submission(
     ----------
     images_or_fitted_estimator : list of (H, W) arrays, (n, H, W) array or estimator
         One image for each scene, in the order of the scenes: float in [0, 1], where a pixel p
-        becomes the value 65535 * p, rounded, or uint16, whose values are taken as they are. An
-        estimator (anything with ``predict``) predicts the scenes, a few at a time.
+        is the value 65535 * p, rounded, or uint16. Each image is moved to the level of its scene,
+        see Notes. An estimator (anything with ``predict``) predicts the scenes, a few at a time.
     scenes : list of Scene
         With names like "imgset0594". HR images are not needed.
     path : path-like
@@ -73,19 +75,19 @@ def write_submission(
     IsADirectoryError
         If `path` is a folder.
 
-    Warns
-    -----
-    UserWarning
-        If values are above 16383 and clipped.
-
     See Also
     --------
     load_scenes : Scenes of the test split.
 
     Notes
     -----
-    The sensor has 14 bits, and so has the truth that images are compared with: values above 16383
-    can only be wrong and are clipped to it.
+    Loss and score forgive a constant, so an image may be right up to its brightness. Each image is
+    moved by one whole number of 16-bit values, so that over the clear pixels of the clearest frames
+    (all that share the largest clearance) it has the mean of these frames to within half a value.
+    An image that has it keeps its values, as does one of a scene without clear pixels. Where values
+    would leave 0 to 65535, the image is moved by the least further whole number that keeps them
+    inside. Nothing is clipped: the file scores what the images score, to within the rounding of
+    floats to 16 bits.
 
     An image is `scale` times as large as the frames of its scene, where an HR image or a status
     map tells the scale. Scenes that have neither must all have images of one integer scale, 2 or
@@ -116,15 +118,8 @@ def write_submission(
         images = predict_in_turn(images_or_fitted_estimator, scenes)
     else:
         images = _check_number(images_or_fitted_estimator, scenes)
-    with replace_file(path) as partial:
-        with zipfile.ZipFile(partial, "x") as archive:
-            n_clipped = _write_images(archive, images, scenes)
-        if n_clipped:
-            warnings.warn(
-                f"{path}: {n_clipped:,} values above {_CEILING}, the most that 14 bits hold, were "
-                "clipped; if that is more than a few, check that floats are 16-bit values / 65535",
-                stacklevel=2,
-            )
+    with replace_file(path) as partial, zipfile.ZipFile(partial, "x") as archive:
+        _write_images(archive, images, scenes)
     return Path(path)
 
 
@@ -168,8 +163,7 @@ def _check_number(images, scenes):
 
 
 def _write_images(archive, images, scenes):
-    """Add a PNG for each scene, and return how many values were clipped."""
-    n_clipped = 0
+    """Add a PNG for each scene."""
     common_scale = None
     pairs = zip(images, scenes, strict=True)
     for image, scene in tqdm(pairs, total=len(scenes), unit="scene", desc="submission"):
@@ -178,10 +172,8 @@ def _write_images(archive, images, scenes):
             common_scale = _check_size(image, scene, common_scale)
         else:
             _check_size(image, scene, scene.scale)
-        values = _to_values(image, scene)
-        n_clipped += np.count_nonzero(values > _CEILING)
-        _add_png(archive, f"{scene.name}.png", np.minimum(values, np.uint16(_CEILING)))
-    return n_clipped
+        values = _move_to_scene(_to_values(image, scene), scene)
+        _add_png(archive, f"{scene.name}.png", values)
 
 
 def _check_size(image, scene, scale):
@@ -212,6 +204,14 @@ def _to_values(image, scene):
         )
     as_pixels(image, f"{scene.label}: the image")
     return to_uint16(image)
+
+
+def _move_to_scene(values, scene):
+    """Move uint16 values by the whole number that brings them to the level of their scene."""
+    offset = _MAX_VALUE * offset_to_scene(values / _MAX_VALUE, scene)
+    offset = 0 if abs(offset) <= _AT_LEVEL else round(offset)
+    offset = np.clip(offset, -int(values.min()), _MAX_VALUE - int(values.max()))
+    return (values + offset).astype(np.uint16)
 
 
 def _add_png(archive, filename, values):

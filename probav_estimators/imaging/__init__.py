@@ -13,6 +13,7 @@ from ._interpolation import (
     upscale_bicubic,
     upscale_spline,
 )
+from ._level import offset_to_level, shift_to_level
 from ._metrics import (
     MAX_CPSNR,
     bias_corrected_mse,
@@ -56,6 +57,7 @@ __all__ = [
     "move_bicubic",
     "move_frames",
     "normalize_frames",
+    "offset_to_level",
     "pad_window",
     "plan_blocks",
     "probav_score",
@@ -63,6 +65,7 @@ __all__ = [
     "robust_mean",
     "select_clearest",
     "shift_moments",
+    "shift_to_level",
     "to_uint16",
     "upscale_bicubic",
     "upscale_spline",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from ..doc_links import DocLinkMixin
+from ..doc_links import SceneEstimatorMixin
 from ..scenes import check_scenes
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..scenes import Scene
 
 
-class SceneTransformer(DocLinkMixin, TransformerMixin, BaseEstimator, ABC):
+class SceneTransformer(SceneEstimatorMixin, TransformerMixin, BaseEstimator, ABC):
     """Takes a list of scenes and gives back a list of scenes that know what to do.
 
     A subclass states its `_parameter_constraints` and, by `transform_scene`, how one scene is
@@ -75,6 +75,4 @@ class SceneTransformer(DocLinkMixin, TransformerMixin, BaseEstimator, ABC):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
-        tags.no_validation = True
-        tags.input_tags.two_d_array = False
         return tags

@@ -4,6 +4,7 @@ from ._alignment import align_bands, align_scene, read_aligned
 from ._chosen_frames import LEAST_TO_HALVE, ChosenFrames, halve_frames
 from ._frames import WHOLE, DerivedFrames, Frames, StoredFrames
 from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_files
+from ._level import offset_to_scene
 from ._psf import estimate_psf_sigma
 from ._saved import load_scenes, save_scenes
 from ._scene import Scene
@@ -36,6 +37,7 @@ __all__ = [
     "is_dask",
     "list_scene_files",
     "load_scenes",
+    "offset_to_scene",
     "read_aligned",
     "save_scenes",
 ]

@@ -27,11 +27,11 @@ from skorch.history import History
 from skorch.utils import to_tensor
 from torch.utils.data import default_collate
 
-from ..doc_links import DocLinkMixin
+from ..doc_links import SceneEstimatorMixin
 from ..losses import CPSNRLoss, SceneLoss
 from ..prediction import stack_images
 from ..scenes import check_scenes
-from ..scoring import mean_cpsnr
+from ..scoring import ScoreMixin
 from ..version import __version__, warn_of_other_version
 from ._device import DTYPES, check_device, resolve_device, resolve_dtype
 from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
@@ -44,7 +44,6 @@ from ._weights import Weights, load_module
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from sklearn.utils import Tags
     from torch import nn
     from torch.utils.data import DataLoader, Dataset
 
@@ -67,7 +66,7 @@ _UNFIT_OPTIMIZERS = {"LBFGS", "SparseAdam", "Muon"}
 _UNFIT_CLASSES = {getattr(torch.optim, name, None) for name in _UNFIT_OPTIMIZERS} - {None}
 
 
-class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
+class SceneNet(SceneEstimatorMixin, ScoreMixin, RegressorMixin, GuardedNet, ABC):
     """Base of all nets that make one image of a scene.
 
     A subclass overrides :meth:`build_module`, which makes its layers, :meth:`make_dataset`, which
@@ -457,21 +456,6 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
                     progress.update()
         return stack_images(images)
 
-    def score(self, X: Sequence[Scene], y: object = None) -> float:
-        """Mean cPSNR in dB on scenes with HR images; greater is better.
-
-        Parameters
-        ----------
-        X : list of Scene
-        y : None
-            Not used.
-
-        Returns
-        -------
-        float
-        """
-        return mean_cpsnr(self, X)
-
     # Hooks of skorch
 
     def initialize(self) -> Self:
@@ -663,13 +647,6 @@ class SceneNet(DocLinkMixin, RegressorMixin, GuardedNet, ABC):
     def _get_params_html(self, deep=True, *args, **kwargs):
         # Parameters of parameters would list what the callbacks of a fitted net have become.
         return super()._get_params_html(False, *args, **kwargs)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = False
-        tags.input_tags.two_d_array = False
-        tags.no_validation = True
-        return tags
 
     # What fit works with
 
