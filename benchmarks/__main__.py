@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from . import (
+    clearance,
     cpsnr,
     fine_tuning,
     fusion,
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "robustness": robustness.benchmark,
     "scales": scales.benchmark,
     "realism": realism.benchmark,
+    "clearance": clearance.benchmark,
     "uncertainty": fusion.benchmark_uncertainty,
     "cost": fusion.benchmark_cost,
     "steps": fusion.benchmark_steps,

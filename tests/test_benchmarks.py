@@ -13,6 +13,7 @@ import pytest
 from benchmarks import (
     __main__,
     _scenes,
+    clearance,
     cpsnr,
     fine_tuning,
     fusion,
@@ -128,6 +129,20 @@ CASES = {
     "realism": (
         lambda: realism.benchmark(n_scenes=2, size=32),
         [[SCORE, *[(0, 4)] * 4, *[(-1, 1)] * 4]],
+    ),
+    "clearance": (
+        lambda: clearance.benchmark(n_scenes=3, size=SIZE),
+        2
+        * [
+            [(9, 35)],
+            [(9, 35), (9, 35)],
+            [(60, 100)],
+            [PERCENT] * 3,
+            [(0, 40)] * 3,
+            [PERCENT],
+            [(60, 100)] * 3,
+            [PERCENT] * 5,
+        ],
     ),
     "uncertainty": (fusion.benchmark_uncertainty, [[(40, 95), (70, 100)]]),
     "cost": (lambda: fusion.benchmark_cost(rounds=1), [[SECONDS], [(0, 2000)]]),

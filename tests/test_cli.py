@@ -113,6 +113,14 @@ class TestSimulate:
             np.testing.assert_array_equal(scene.lr, other.lr)
             np.testing.assert_array_equal(scene.hr, other.hr)
 
+    def test_the_challenge_s_sensor_has_its_own_number_of_frames(self, tmp_path):
+        options = ("--size", 16, "--n-scenes", 3, "--sensor", "probav-challenge")
+        listed = result_of("simulate", tmp_path / "data", *options)["scenes"]
+        expected = make_scenes(3, size=16, sensor="probav-challenge", random_state=0)
+        assert [scene["n_frames"] for scene in listed] == [len(scene) for scene in expected]
+        given = result_of("simulate", tmp_path / "given", *options, "--n-frames", 2, 2)
+        assert [scene["n_frames"] for scene in given["scenes"]] == [2, 2, 2]
+
     def test_scenes_that_are_there_are_refused_and_untouched(self, root):
         before = contents(root)
         assert "imgset0000 is there already" in error_of("simulate", root, *SMALL)

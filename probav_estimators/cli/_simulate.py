@@ -21,7 +21,7 @@ from ._options import (
 )
 from ._output import print_json, show_progress
 
-_SENSORS = ["static", "any", "plain", "proba-v", "sentinel-2", "landsat-8"]
+_SENSORS = ["static", "any", "plain", "proba-v", "probav-challenge", "sentinel-2", "landsat-8"]
 
 
 @click.command()
@@ -32,17 +32,17 @@ _SENSORS = ["static", "any", "plain", "proba-v", "sentinel-2", "landsat-8"]
 @click.option(
     "--n-frames",
     type=(int, int),
-    default=(9, 30),
-    show_default=True,
+    default=None,
     metavar="LEAST MOST",
-    help="Frames of a scene.",
+    help="Frames of a scene.  [default: 9 30; probav-challenge: 9 to 35, 19 on average]",
 )
 @click.option(
     "--sensor",
     type=click.Choice(_SENSORS),
     default="static",
     show_default=True,
-    help="static: no resampling, land hardly changes. any: a wide range, for training.",
+    help="static: no resampling, land hardly changes. any: a wide range, for training. "
+    "probav-challenge: as many and as clear frames as in the challenge's data set.",
 )
 @click.option(
     "--texture",
@@ -70,7 +70,7 @@ def simulate(
     n_scenes: int,
     size: int,
     scale: int,
-    n_frames: tuple[int, int],
+    n_frames: tuple[int, int] | None,
     sensor: str,
     texture: float,
     bands: str,
@@ -89,17 +89,18 @@ def simulate(
     there = [path for path in _scenes_in(folder) if path.name in names]
     if there and not overwrite:
         raise FileExistsError(f"{there[0]} is there already: give another folder, or --overwrite")
+    given = {} if n_frames is None else {"n_frames": n_frames}
     with show_progress("simulating", None, quiet=quiet):
         scenes = make_scenes(
             n_scenes,
             size=size,
             scale=scale,
-            n_frames=n_frames,
             bands=[band.strip() for band in bands.split(",")],
             sensor=sensor,
             texture=texture,
             random_state=seed,
             n_jobs=jobs,
+            **given,
         )
         with _put_aside(there, folder):
             save_scenes(scenes, folder, split=split)

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
 
 from ..scenes import Scene
-from ..simulation import Sensor, simulate_scene
+from ..simulation import DEFAULT_N_FRAMES, Sensor, simulate_scene
 
 __all__ = ["make_scenes"]
 
@@ -20,7 +20,7 @@ def make_scenes(
     *,
     size: int | tuple[int, int] = 128,
     scale: int = 3,
-    n_frames: int | tuple[int, int] = (9, 30),
+    n_frames: int | tuple[int, int] = DEFAULT_N_FRAMES,
     bands: Sequence[str] = ("RED", "NIR"),
     sensor: Sensor | str | None = None,
     texture: float | tuple[float, float] = 0.0,
@@ -41,13 +41,15 @@ def make_scenes(
     scale : int, default=3
         HR pixels for each LR pixel, 2 or more.
     n_frames : int or tuple of int, default=(9, 30)
-        Number of frames, or the least and the greatest.
+        Number of frames, or the least and the greatest. If it is not given, the sensor
+        "probav-challenge" draws 9 to 35, 19 on average.
     bands : sequence of str, default=("RED", "NIR")
         Bands that scenes take in turn.
     sensor : str or Sensor, default=None
         None or "static": a sensor that does not resample, over land that hardly changes. Or
-        "plain", "proba-v", "sentinel-2", "landsat-8" (see `Sensor.preset`), "any" (a wide range,
-        for training) or a `Sensor` of your own.
+        "plain", "proba-v", "probav-challenge" (PROBA-V with as many and as clear frames as in the
+        data set), "sentinel-2", "landsat-8" (see `Sensor.preset`), "any" (a wide range, for
+        training) or a `Sensor` of your own.
     texture : float or (float, float), default=0
         How much grain, clumps, specks and creases of random size lie over the land: the greatest
         standard deviation of a layer relative to the radiance, at most 1, or a range to draw it
@@ -86,6 +88,8 @@ def make_scenes(
         raise ValueError("bands is empty: name at least one")
     entropy = check_random_state(random_state).randint(2**31, size=4)
     seeds = np.random.SeedSequence(entropy.tolist()).spawn(n_scenes)
+    # Left out where the caller did: processes of joblib get a copy, which is another tuple.
+    given = {} if n_frames is DEFAULT_N_FRAMES else {"n_frames": n_frames}
     return Parallel(n_jobs=n_jobs)(
         delayed(_make_scene)(
             number,
@@ -93,9 +97,9 @@ def make_scenes(
             band=bands[number % len(bands)],
             size=size,
             scale=scale,
-            n_frames=n_frames,
             sensor=sensor,
             texture=texture,
+            **given,
         )
         for number, seed in enumerate(seeds)
     )

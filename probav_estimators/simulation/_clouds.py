@@ -9,6 +9,9 @@ from scipy import ndimage
 
 from ._noise import fractal_field, smooth_field
 
+# Steps to the part of an image that clouds have to cover for a map to hide so many pixels.
+_BISECTIONS = 6
+
 
 @dataclass(frozen=True)
 class Sky:
@@ -50,6 +53,11 @@ def cloudy_sky(rng, shape, cover, *, pixel=1.0):
     -------
     Sky
     """
+    return _cloud_field(rng, shape, pixel)(cover)
+
+
+def _cloud_field(rng, shape, pixel):
+    """Random clouds, as a function that makes a `Sky` of the part of the image under them."""
     reach = max(2, round(16 / pixel))
     beta, outer = rng.uniform(3.0, 4.4), np.exp(rng.uniform(3.0, 5.0)) / pixel
     padded = tuple(n + 2 * reach for n in shape)
@@ -59,13 +67,20 @@ def cloudy_sky(rng, shape, cover, *, pixel=1.0):
     fall = np.rint([drop * np.sin(direction), drop * np.cos(direction)]).astype(int)
     inner = tuple(slice(reach, reach + n) for n in shape)
     under = tuple(slice(reach - d, reach - d + n) for d, n in zip(fall, shape, strict=True))
-    level = np.quantile(np.maximum(density[inner], density[under]), 1 - cover)
-    thickness = np.float32(np.exp(rng.uniform(-0.3, 1.5))) * np.maximum(density - level, 0)
-    opacity = np.minimum(-np.expm1(-thickness), np.float32(rng.uniform(0.75, 0.98)))
+    highest = np.maximum(density[inner], density[under])
+    depth = np.float32(np.exp(rng.uniform(-0.3, 1.5)))
+    greatest = np.float32(rng.uniform(0.75, 0.98))
     billows = fractal_field(rng, shape, rng.uniform(2.0, 3.0), outer=20 / pixel)
-    brightness = rng.uniform(7000, 14000) * (1 + 0.06 * billows + 0.1 * opacity[inner])
-    shade = ndimage.gaussian_filter(opacity, 0.7 / pixel)[under] * rng.uniform(0.3, 0.6)
-    return Sky(opacity[inner], brightness, shade)
+    brightness, darkness = rng.uniform(7000, 14000), rng.uniform(0.3, 0.6)
+
+    def sky_of(cover):
+        thickness = depth * np.maximum(density - np.quantile(highest, 1 - cover), 0)
+        opacity = np.minimum(-np.expm1(-thickness), greatest)
+        bright = brightness * (1 + 0.06 * billows + 0.1 * opacity[inner])
+        shade = ndimage.gaussian_filter(opacity, 0.7 / pixel)[under] * darkness
+        return Sky(opacity[inner], bright, shade)
+
+    return sky_of
 
 
 def detect_clouds(rng, sky, *, pixel=1.0, tolerance=0.12, false_alarms=True):
@@ -133,7 +148,48 @@ def observed_sky(rng, shape, least_clear, *, pixel=1.0, tolerance=0.12):
     return None, np.ones(shape, bool)
 
 
-def overlook(rng, sky, clear):
+def clouds_over(rng, shape, n_hidden, *, tolerance=0.12):
+    """A cloudy sky of which the quality map hides a given number of pixels.
+
+    Clouds cover as much as a detector would find to be so many pixels, about; the map hides those
+    of the most cloud and shadow, the pixels beside them included.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+    n_hidden : int
+        Pixels that the map hides, at least 1.
+    tolerance : float
+        See `detect_clouds`.
+
+    Returns
+    -------
+    sky : Sky
+    clear : ndarray of shape `shape`, bool
+    """
+    sky_of = _cloud_field(rng, shape, 1.0)
+    limit = tolerance * np.exp2(0.6 * smooth_field(rng, shape, 6))
+    low, high = 0.0, min(1.0, 4 * n_hidden / limit.size + 0.02)
+    for _ in range(_BISECTIONS):
+        cover = (low + high) / 2
+        evidence = _cloud_evidence(sky_of(cover), limit)
+        enough = np.count_nonzero(evidence > 1) >= n_hidden
+        low, high = (low, cover) if enough else (cover, high)
+    sky = sky_of(high)
+    evidence = _cloud_evidence(sky, limit)
+    own = np.maximum(sky.opacity, sky.shade)
+    clear = np.ones(shape, bool)
+    clear.flat[np.lexsort((own.ravel(), evidence.ravel()))[-n_hidden:]] = False
+    return sky, clear
+
+
+def _cloud_evidence(sky, limit):
+    """Greatest opacity and shade around each pixel, over what `detect_clouds` finds."""
+    return ndimage.maximum_filter(np.maximum(sky.opacity, sky.shade / 1.3) / limit, 3)
+
+
+def overlook(rng, sky, clear, kinds=("cloud", "haze", "shadow")):
     """What a quality map that fails makes of a cloudy sky.
 
     It misses patches of the cloud, or a thin haze that lies around it, or the shadows.
@@ -144,6 +200,8 @@ def overlook(rng, sky, clear):
     sky : Sky
     clear : ndarray of shape (h, w), bool
         What a good map calls clear.
+    kinds : tuple of {"cloud", "haze", "shadow"}
+        What can be missed.
 
     Returns
     -------
@@ -151,7 +209,7 @@ def overlook(rng, sky, clear):
         With the haze, if that is missed.
     clear : ndarray of shape (h, w), bool
     """
-    kind = rng.choice(["cloud", "haze", "shadow"])
+    kind = rng.choice(kinds)
     field = smooth_field(rng, clear.shape, rng.uniform(8, 40))
     veil = np.float32(rng.uniform(0.08, 0.3)) * (field - field.min()) / np.ptp(field)
     cloud = ndimage.binary_dilation(sky.opacity > 0.05, np.ones((3, 3), bool))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._clouds import Sky, observed_sky, overlook
+from ._clearance import CLEARANCES
+from ._clouds import Sky
 from ._detector import Detector
 from ._landscape import CELLS, draw_land
 from ._noise import SplineField
@@ -15,9 +16,6 @@ from ._season import DAYS, BlurredGround, ChangingGround, Season, SlowChange
 from ._sensor import MAX_VALUE
 from ._settings import draw
 from ._truth import see_truth
-
-#: Part of a frame that its quality map calls clear, at least.
-MIN_CLEAR = 0.60
 
 # LR pixels of ground around a frame: shift, distortion, resampling, pixel and optics.
 _MARGIN = 8
@@ -53,13 +51,13 @@ def see_product(rng, shape, scale, t, band, sensor, texture=0.0):
 
     blurred = BlurredGround(ground, [(CELLS * one.psf_sigma) ** 2 for one in passes])
 
+    skies = CLEARANCES[sensor.clearance].skies(of_sky, shape, t, look.missed_clouds)
     frames = []
-    for day, one in zip(days, passes, strict=True):
+    for day, one, (sky, clear) in zip(days, passes, skies, strict=True):
         grid = one.grid(shape, look.resampling)
         placement = Placement(pixel, margin, tuple(map(float, one.shift)), one.distortion)
         radiance = blurred.on(day, (CELLS * one.psf_sigma) ** 2)
         radiance = sample_raw(radiance, grid, placement, shape[0])
-        sky, clear = _draw_sky(of_sky, shape, look.missed_clouds)
         seen = _through_the_sky(radiance, grid, drift.at(day, shape), sky)
         raw = look.detector.read(of_detector, one.gain * seen + one.offset)
         image = np.rint(resample(raw, grid, shape, look.resampling))
@@ -166,15 +164,6 @@ def _draw_season(rng, sensor):
     fields_change = values["change"] > 0 and values["changing_fields"] > 0
     others_change = values["water_change"] > 0 or values["shadow_change"] > 0
     return season if fields_change or others_change else None
-
-
-def _draw_sky(rng, shape, missed):
-    """A sky, or None, and the quality map."""
-    sky, clear = None, np.ones(shape, bool)
-    if rng.uniform() < 0.5:
-        sky, clear = observed_sky(rng, shape, MIN_CLEAR)
-    fails, failure = rng.uniform() < missed, np.random.default_rng(rng.integers(0, 2**63))
-    return overlook(failure, sky, clear) if fails and not clear.all() else (sky, clear)
 
 
 def _through_the_sky(radiance, grid, drift, sky):

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._clearance import CLEARANCES, DEFAULT_N_FRAMES, MIN_CLEAR, draw_n_frames
 from ._clouds import observed_sky
 from ._landscape import CELLS, draw_landscape
-from ._product import MIN_CLEAR, see_product
+from ._product import see_product
 from ._season import DAYS, SlowChange
 from ._sensor import digitize, sample_ground
 from ._settings import Sensor, checked_range, sensor_of
@@ -45,7 +46,7 @@ def simulate_scene(
     *,
     size: int | tuple[int, int] = 128,
     scale: int = 3,
-    n_frames: int | tuple[int, int] = (9, 30),
+    n_frames: int | tuple[int, int] = DEFAULT_N_FRAMES,
     band: str = "RED",
     psf_sigma: tuple[float, float] | None = None,
     sensor: Sensor | str | None = None,
@@ -67,7 +68,8 @@ def simulate_scene(
     scale : int, default=3
         LR pixel over HR pixel, at least 2.
     n_frames : int or (int, int), default=(9, 30)
-        Number of frames, or the least and the greatest number.
+        Number of frames, or the least and the greatest number. If it is not given, the sensor
+        "probav-challenge" draws 9 to 35, 19 on average.
     band : str, default="RED"
         "NIR" has brighter vegetation; unknown bands lie between "RED" and "NIR".
     psf_sigma : (float, float), default=None
@@ -112,14 +114,16 @@ def simulate_scene(
     ((9, 32, 32), (96, 96))
     """
     frame_shape = _check_size(size)
-    fewest, most = _check_n_frames(n_frames)
+    frame_limits = _check_n_frames(n_frames)
     if int(scale) != scale or scale < 2:
         raise ValueError(f"scale must be an integer of at least 2, got {scale!r}")
     scale = int(scale)
     texture = checked_range("texture", texture, 0.0, 1.0, "parts of the radiance")
-    t = int(rng.integers(fewest, most + 1))
-
     seen_by = sensor_of(sensor, scale)
+    if seen_by is None or n_frames is not DEFAULT_N_FRAMES:
+        t = draw_n_frames(rng, frame_limits)
+    else:
+        t = CLEARANCES[seen_by.clearance].n_frames(rng)
     if seen_by is None:
         psf_sigma = _check_psf((0.9, 1.5) if psf_sigma is None else psf_sigma)
         return SimulatedScene(*_see_static(rng, frame_shape, scale, t, band, psf_sigma, texture))

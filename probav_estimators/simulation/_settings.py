@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ._clearance import CLEARANCES
 from ._raw_grid import RESAMPLINGS
 from ._sensor import MAX_VALUE
 
@@ -119,6 +120,11 @@ class Sensor:
         pixels, drawn for each scene. 0.4 to 0.6 are the "static" scenes. The spectrum of a real HR
         image of PROBA-V, that of imgset0594, agrees with 0.25 to 0.45 (an estimate by this project,
         ``python -m benchmarks realism``).
+    clearance : {"half", "probav-challenge"}, default="half"
+        How many frames scenes have, unless the caller says, and how much of each its quality map
+        calls clear. "half": 9 to 30 frames, every other fully clear, the others anything from 60 %
+        on. "probav-challenge": like the PROBA-V challenge's data set. 9 to 35 frames, 19 on average
+        [7]_; in 6 of 10 scenes some frames are fully clear, in the others none is [8]_.
 
     Raises
     ------
@@ -147,6 +153,11 @@ class Sensor:
        on-orbit", Remote Sensing 7, 2208-2237, 2015.
     .. [6] R. Q. Iannone et al., "Proba-V cloud detection Round Robin: validation results and
        recommendations", 2017.
+    .. [7] M. Märtens, D. Izzo, A. Krzic and D. Cox, "Super-resolution of PROBA-V images using
+       convolutional neural networks", Astrodynamics 3, 387-402, 2019. That there are at most 35
+       frames, and how their number is distributed, are assumptions.
+    .. [8] Clearances that the notebook of M. Deudon et al., "HighRes-net", prints:
+       https://github.com/ServiceNow/HighRes-net/blob/master/notebooks/test_model.ipynb
 
     Examples
     --------
@@ -178,11 +189,15 @@ class Sensor:
     shadow_change: float | tuple[float, float] = (0, 0.3)
     missed_clouds: float | tuple[float, float] = (0, 0.33)
     hr_psf_sigma: float | tuple[float, float] = (0.15, 0.6)
+    clearance: str = "half"
 
     def __post_init__(self):
         for name, limits in _LIMITS.items():
             object.__setattr__(self, name, checked_range(name, getattr(self, name), *limits))
         object.__setattr__(self, "resampling", _checked_resampling(self.resampling))
+        if self.clearance not in tuple(CLEARANCES):
+            names = " or ".join(map(repr, CLEARANCES))
+            raise ValueError(f"clearance must be {names}, got {self.clearance!r}")
 
     def __repr__(self):
         given = [
@@ -198,7 +213,7 @@ class Sensor:
 
         Parameters
         ----------
-        name : {"any", "plain", "proba-v", "sentinel-2", "landsat-8"}
+        name : {"any", "plain", "proba-v", "probav-challenge", "sentinel-2", "landsat-8"}
             "any": the defaults of all fields. "plain": the sensor of the "static" scenes: a point
             spread function of 0.9 to 1.5 HR pixels, noise and shifts, and nothing else. The others:
             see Notes.
@@ -226,6 +241,9 @@ class Sensor:
         the real data set agree with, and HR images of 0.25 to 0.45, as the spectrum of a real one
         has it (estimates by this project).
 
+        "probav-challenge": "proba-v" with as many and as clear frames as the data set of the
+        PROBA-V challenge has, by what is published of it: ``clearance="probav-challenge"``.
+
         "sentinel-2": a response of 0.15 to 0.30 at Nyquist [2]_ is a Gaussian of 0.54 to 0.39 LR
         pixels beside the pixel's box; 12 bits [2]_; geolocation between dates within 5 m (refined)
         to 12 m (not refined) for 95 % [3]_, which is 0.2 to 0.5 pixels of 10 m along an axis.
@@ -234,7 +252,7 @@ class Sensor:
         by cubic convolution is in the USGS handbook; the point spread function of 0.3 to 0.45 LR
         pixels, shifts of 0.1 to 0.3 LR pixels and raw pixels of 0.95 to 1.05 are assumptions.
 
-        Change of the land and missed clouds are assumptions, the same for all three.
+        Change of the land and missed clouds are assumptions, the same for all four.
 
         References
         ----------
@@ -289,7 +307,7 @@ _A_MONTH = {
     "shadow_change": (0, 0.2),
     "missed_clouds": (0, 0.2),
 }
-# Of products that are mapped to a grid; the raw rows of all three lie alike.
+# Of products that are mapped to a grid; the raw rows of all lie alike.
 _MAPPED = _A_MONTH | {
     "raw_rotation": (8, 14),
     "resampling": "bicubic",
@@ -299,22 +317,24 @@ _MAPPED = _A_MONTH | {
     "bits": 12,
 }
 
+_PROBA_V = _MAPPED | {
+    "psf_sigma_lr": (0.1, 0.8 / 3),
+    "psf_variation": 0.05,
+    "raw_pixel": (0.6, 1.15),
+    "geolocation_error": 1.6 / 3,
+    "noise": (10, 25),
+    "shot_noise": (0, 8),
+    "stripes": (0, 0.003),
+    "hr_psf_sigma": (0.25, 0.45),
+}
+
 #: Fields of each preset that differ from the defaults; `psf_sigma_lr` is in LR pixels.
 PRESETS = {
     "any": {},
     "plain": _NOTHING_ELSE
     | {"psf_sigma": (0.9, 1.5), "geolocation_error": 1.6 / 3, "noise": (12, 35)},
-    "proba-v": _MAPPED
-    | {
-        "psf_sigma_lr": (0.1, 0.8 / 3),
-        "psf_variation": 0.05,
-        "raw_pixel": (0.6, 1.15),
-        "geolocation_error": 1.6 / 3,
-        "noise": (10, 25),
-        "shot_noise": (0, 8),
-        "stripes": (0, 0.003),
-        "hr_psf_sigma": (0.25, 0.45),
-    },
+    "proba-v": _PROBA_V,
+    "probav-challenge": _PROBA_V | {"clearance": "probav-challenge"},
     "sentinel-2": _MAPPED
     | {
         "psf_sigma_lr": (0.39, 0.54),
