@@ -39,6 +39,7 @@ BENCHMARKS = {
     "fusion": fusion.benchmark_quality,
     "robustness": robustness.benchmark,
     "scales": scales.benchmark,
+    "displacement": scales.benchmark_displacement,
     "realism": realism.benchmark,
     "uncertainty": fusion.benchmark_uncertainty,
     "cost": fusion.benchmark_cost,

@@ -1,7 +1,7 @@
 """Nets: one architecture a file."""
 
 from ._fsrcnn import FSRCNN
-from ._fusion_net import FusedBlock, FusionNet
+from ._fusion_net import FusedBlock, FusionNet, is_displacement
 from ._highres_net import HighResNet
 from ._misr_gru import MISRGRU
 from ._piunet import PIUNet
@@ -25,4 +25,5 @@ __all__ = [
     "PIUNet",
     "SRCNNEx",
     "SRResNet",
+    "is_displacement",
 ]
