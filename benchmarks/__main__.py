@@ -40,6 +40,7 @@ BENCHMARKS = {
     "fusion": fusion.benchmark_quality,
     "robustness": robustness.benchmark,
     "scales": scales.benchmark,
+    "displacement": scales.benchmark_displacement,
     "realism": realism.benchmark,
     "clearance": clearance.benchmark,
     "uncertainty": fusion.benchmark_uncertainty,

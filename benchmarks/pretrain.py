@@ -17,12 +17,14 @@ few minutes; the same command goes on after the process was killed. Every save l
 score of validation scenes of each sensor and, where PROBAV_SAMPLES names the folder of sample data,
 of its scenes with real texture. The latter are reported: nothing is chosen by them.
 
-Truths lie at random around the middle of their frames, so that the loss hardly tells where an image
-is to lie. At a high rate images drift, by 0.08 HR pixels in 36 minutes with ``--lr 2e-4`` and
-batches of 8, which costs score: every save logs how far they lie from the middle.
+Truths are at random offsets from the middle of their frames, so that the loss hardly tells where
+an image should be. At a high rate images drift, by 0.08 HR pixels in 36 minutes with ``--lr 2e-4``
+and batches of 8, which costs score: every save logs their displacement from the middle, as (down,
+right) in HR pixels.
 
-In the end the standard deviations are calibrated on scenes of the same sensors, and the weights are
-written as safetensors for ``FusionNet.from_pretrained``.
+In the end the displacement is measured on scenes of the same sensors, the standard deviations are
+calibrated on them, and the weights are written as safetensors for ``FusionNet.from_pretrained``,
+with the displacement, which predictions then correct. ``--minutes 0`` does this alone.
 """
 
 import argparse
@@ -53,9 +55,12 @@ from probav_estimators.training import (
     load_weights,
 )
 
-from ._scores import mean_score, misplacement
+from ._scores import displacement, mean_score
 
 _BORDER = 3
+
+# HR pixels along each axis below which a displacement is no more than the error of measuring it.
+_LEAST_DISPLACEMENT = 0.02
 _SCENE_SIZE = 96
 
 # Scenes to begin with.
@@ -149,6 +154,13 @@ def calibration_scenes(scale, options):
         draw_scene([options.seed, 2**31, number], scale, options.sensors)[0]
         for number in range(options.calibrate)
     ]
+
+
+def correct_displacement(net, scenes):
+    """Have a net correct the displacement that its images of simulated scenes still have."""
+    apart = displacement(net.predict(scenes), scenes)
+    apart[np.abs(apart) < _LEAST_DISPLACEMENT] = 0
+    net.displacement_ = tuple(np.add(net.displacement_, apart).round(3).tolist())
 
 
 def draw_sensor(rng, name, scale):
@@ -357,7 +369,7 @@ class _Training:
             torch.save(state | {"step": self.step, "seconds": self.seconds}, partial)
         net = self._averaged_net()
         images = {sensor: net.predict(scenes) for sensor, scenes in self.valid.items()}
-        apart = misplacement(images["static"], self.valid["static"])
+        apart = displacement(images["static"], self.valid["static"])
         line = {
             "step": self.step,
             "minutes": round(self.seconds / 60, 2),
@@ -367,7 +379,7 @@ class _Training:
                 for sensor, scenes in self.valid.items()
             },
             "real": round(mean_score(net.predict(self.real), self.real), 5) if self.real else None,
-            "misplaced": [round(float(pixels), 3) for pixels in apart],
+            "displacement": [round(float(pixels), 3) for pixels in apart],
         }
         self.losses = []
         with (self.options.out / "log.jsonl").open("a") as log:
@@ -380,9 +392,11 @@ class _Training:
         return net
 
     def export(self):
-        """Calibrate the standard deviations, and write the weights."""
+        """Measure the displacement, calibrate the standard deviations, and write the weights."""
         net = self._averaged_net()
-        net.calibrate(calibration_scenes(net.scale_, self.options))
+        scenes = calibration_scenes(net.scale_, self.options)
+        correct_displacement(net, scenes)
+        net.calibrate(scenes)
         path = self.options.out / "weights.safetensors"
         net.save_pretrained(path, dtype="bfloat16")
         return path

@@ -42,6 +42,7 @@ MIB = (1, 20_000)
 SCORE = (0.7, 1.3)
 DB = (30, 70)
 PERCENT = (0, 100)
+PIXELS = (-0.5, 0.5)
 
 
 def small(module, name, monkeypatch, **options):
@@ -124,7 +125,11 @@ CASES = {
     ),
     "scales": (
         lambda: scales.benchmark(minutes=0.01, n_scenes=2, n_training=3, size=32),
-        [[SCORE], *[[SCORE, PERCENT, PERCENT]] * 5] * 2,
+        [[SCORE], *[[SCORE, PERCENT, PERCENT, PIXELS, PIXELS]] * 5] * 2,
+    ),
+    "displacement": (
+        lambda: scales.benchmark_displacement(n_scenes=1, size=48),
+        [[(-0.1, 0.1), (-0.1, 0.1)]],
     ),
     "realism": (
         lambda: realism.benchmark(n_scenes=2, size=32),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, overload
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from ..losses import SceneLoss
     from ..prediction import Images
 
-__all__ = ["FusionNet"]
+__all__ = ["FusedBlock", "FusionNet", "is_displacement"]
 
 # What fine-tuning wants, where pretrained weights are to be improved and not to be lost.
 _FINE_TUNING = {"lr": 1e-4, "batch_size": 4}
@@ -53,6 +54,9 @@ _ENSEMBLE_FRAMES = 0.8
 
 # Rows that are read at a time where pixels are counted.
 _STRIP = 256
+
+# Keys of the displacement in the layout of a file, which files without one do not have.
+_DISPLACEMENT = ("displacement_down", "displacement_right")
 
 
 class FusedBlock(NamedTuple):
@@ -119,6 +123,11 @@ class FusionNet(PretrainedNet):
     {attributes}
     width_, depth_ : int
         Size of the layers.
+    displacement_ : tuple of two floats
+        How far down and to the right of its true position the layers put an image, in HR pixels, as
+        it was measured when the initial weights were written; 0 if it was not. Predictions and
+        training correct it: the layers get shifts of the frames that are smaller or larger by that
+        much.
     psf_sigma_ : float
         After a training with ReprojectionLoss: the sensor's point spread function, in LR pixels.
 
@@ -154,6 +163,9 @@ class FusionNet(PretrainedNet):
     prediction_parameters = frozenset({"n_augment", "tile_size", "reference"})
 
     leaves_frames_out = True
+
+    # Nets that were pickled before there was a displacement have none.
+    displacement_: tuple[float, float] = (0.0, 0.0)
 
     _parameter_constraints = PretrainedNet._parameter_constraints | {
         "weights": [str, os.PathLike, None],
@@ -266,7 +278,10 @@ class FusionNet(PretrainedNet):
             name: value.to(getattr(torch, dtype)) if value.ndim else value
             for name, value in self.module_.state_dict().items()
         }
-        save_weights(Weights(state, type(self).__name__, self.layout()), path)
+        layout = self.layout()
+        if any(self.displacement_):
+            layout |= dict(zip(_DISPLACEMENT, self.displacement_, strict=True))
+        save_weights(Weights(state, type(self).__name__, layout), path)
 
     @overload
     def predict(self, X: Sequence[Scene], return_std: Literal[False] = False) -> Images: ...
@@ -527,6 +542,7 @@ class FusionNet(PretrainedNet):
         if not hasattr(self, "width_"):
             # Without scenes, parameters or weights must tell the scale.
             self._take_layout(getattr(self, "scale_", None))
+        self.displacement_ = self._initial_displacement()
         return super().initialize()
 
     def build_module(self) -> nn.Module:
@@ -561,8 +577,31 @@ class FusionNet(PretrainedNet):
             return super().starting_weights()
         return self._pretrained()
 
+    def correct_shifts(self, x: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Inputs of the layers, with the shifts at which the displacement is gone.
+
+        Parameters
+        ----------
+        x : dict of str to tensor
+            A batch of samples.
+
+        Returns
+        -------
+        dict of str to tensor
+            The same, with other "fractions" if there is a displacement.
+
+        Notes
+        -----
+        The displacement is that of the layers, however a sample was flipped and turned before.
+        """
+        x = dict(x)
+        if any(self.displacement_):
+            fractions = x["fractions"]
+            x["fractions"] = fractions + fractions.new_tensor(self.displacement_) / self.scale_
+        return x
+
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
-        x = to_tensor(dict(x), device=self.device)
+        x = self.correct_shifts(to_tensor(dict(x), device=self.device))
         left_out = x.pop("left_out", None)
         if left_out is not None:
             x["weights"] = x["weights"] * (1 - left_out)[..., None, None]
@@ -598,6 +637,15 @@ class FusionNet(PretrainedNet):
                     f"have {key} {pretrained[key]}: give weights of that {key}, or weights=None "
                     "to train from random ones"
                 )
+
+    def _initial_displacement(self):
+        """Displacement of the weights that a training starts from."""
+        if self.start_from is not None:
+            return self._starting_net().displacement_
+        if self.weights is None:
+            return 0.0, 0.0
+        layout = self._pretrained().layout
+        return tuple(float(layout.get(key, 0)) for key in _DISPLACEMENT)
 
     # Pretrained weights stay in memory, so that a net and its clones outlive their file
 
@@ -637,13 +685,26 @@ def _check_layout(weights):
     n_values = sum(value.numel() for value in weights.state.values())
     limits = {"scale": n_values, "width": n_values, "depth": len(weights.state)}
     layout = weights.layout
-    if layout.keys() != limits.keys() or not all(
-        type(layout[key]) is int and 1 <= layout[key] <= limit for key, limit in limits.items()
+    displacement = [layout[key] for key in _DISPLACEMENT if key in layout]
+    if (
+        layout.keys() - {*_DISPLACEMENT} != limits.keys()
+        or not all(
+            type(layout[key]) is int and 1 <= layout[key] <= limit for key, limit in limits.items()
+        )
+        or not is_displacement(displacement or (0.0, 0.0), layout["scale"])
     ):
         raise ValueError(
             f"{weights.path} has the layout {layout}, which its weights cannot have: it may be "
             "damaged, fetch it again"
         )
+
+
+def is_displacement(values: Sequence[Any], scale: int) -> bool:
+    """Whether values can be a displacement: two numbers of at most half an LR pixel."""
+    return len(values) == 2 and all(
+        type(value) in (int, float) and math.isfinite(value) and abs(value) <= scale / 2
+        for value in values
+    )
 
 
 def _clearance(scene, index):

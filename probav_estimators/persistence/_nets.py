@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 from skorch.history import History
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from ..architectures import is_displacement
 from ..training import SceneNet, Weights
 
 # What skorch and `fit` make anew.
@@ -47,6 +48,7 @@ _CONSTRAINTS: dict[str, list[Any]] = {
     "std_": [Interval(Real, 0, None, closed="neither"), None],
     "published_": ["boolean"],
     "band_": [str, None],
+    "displacement_": [tuple],
     "psf_sigma_": [Interval(Real, 0, None, closed="left")],
     "seed_": [Interval(Integral, 0, 2**32, closed="left")],
 }
@@ -148,6 +150,9 @@ def _checked(learned):
             raise ValueError(f"{name[:40]!r} is nothing that a net learns")
     known = {name: _CONSTRAINTS[name] for name in learned if name in _CONSTRAINTS}
     validate_parameter_constraints(known, {name: learned[name] for name in known}, "the net")
+    displacement = learned.get("displacement_", (0.0, 0.0))
+    if not is_displacement(displacement, learned.get("scale_", 0)):
+        raise ValueError(f"displacement_ is {displacement!r}, which is more than half an LR pixel")
     if "residual_" in learned and learned["residual_"] != (learned.get("std_") is not None):
         raise ValueError("std_ and residual_ contradict each other")
     return learned

@@ -138,6 +138,7 @@ class _Graph(nn.Module):
         super().__init__()
         self.inputs, self.outputs = inputs_of(net), outputs_of(net)
         self.scale = net.scale_
+        self.prepare = net.correct_shifts if isinstance(net, FusionNet) else dict
         self.finish = net.finish if isinstance(net, FrameNet) else None
         self.original = copy.deepcopy(net.module_).cpu().float().eval()
         self.layers = copy.deepcopy(self.original)
@@ -153,7 +154,7 @@ class _Graph(nn.Module):
 
     def _apply(self, layers, tensors):
         names = (tensor.name for tensor in self.inputs)
-        output = layers(**dict(zip(names, tensors, strict=True)))
+        output = layers(**self.prepare(dict(zip(names, tensors, strict=True))))
         images = [output[:, channel] for channel in range(len(self.outputs))]
         if self.finish is not None:
             images[0] = self.finish(images[0])
