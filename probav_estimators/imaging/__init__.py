@@ -13,9 +13,11 @@ from ._interpolation import (
     upscale_bicubic,
     upscale_spline,
 )
+from ._level import mean_level, shift_to_level
 from ._metrics import (
     MAX_CPSNR,
     bias_corrected_mse,
+    check_norm,
     cpsnr,
     error_map,
     finite_cpsnr,
@@ -43,6 +45,7 @@ __all__ = [
     "as_mask",
     "as_pixels",
     "bias_corrected_mse",
+    "check_norm",
     "check_pixels",
     "clearest_mean",
     "cpsnr",
@@ -53,6 +56,7 @@ __all__ = [
     "finite_cpsnr",
     "fit_radiometry",
     "grey_limits",
+    "mean_level",
     "middle_of",
     "move_bicubic",
     "move_frames",
@@ -63,6 +67,7 @@ __all__ = [
     "register_frames",
     "select_clearest",
     "shift_moments",
+    "shift_to_level",
     "to_uint16",
     "upscale_bicubic",
     "upscale_spline",
