@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 import numpy as np
 
 from ..baseline import BicubicBaseline
-from ..imaging import MAX_CPSNR, check_norm, error_map, finite_cpsnr, select_clearest
 from ..prediction import last_step, predict_scene
 from ..scenes import ValueScale
+from ._compared_values import error_maps, frame_values, named_values, truth_values, with_baseline
 from ._detail import find_detail
 from ._drawing import (
     colour_bar,
+    mark_window,
     panels,
+    positive_scale,
     require_matplotlib,
     set_title,
     shade_clouds,
     show_image,
     show_map,
     size_in_points,
+    symmetric_scale,
     unknown_patch,
     wrap_text,
 )
@@ -39,9 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ComparisonDisplay"]
 
-# Greatest shift that the error forgives, in HR pixels, as the score does.
-_BORDER = 3
-
 # Inches along each axis of a square panel; others are as large. None is wider than the greatest.
 _PANEL = 2.0
 _WIDEST_PANEL = 3.6
@@ -50,7 +50,6 @@ _MAP_WORDS = 0.85
 _LINE = 0.155
 _SCALE_HEIGHT = 42
 
-_BASELINE = "BicubicBaseline"
 _MAP_TITLES = {
     "n_clear": "clear frames",
     "errors": "error of {}",
@@ -270,18 +269,20 @@ class ComparisonDisplay:
         scene = one_scene(scene, cls.__name__)
         given = images_by_name(images, scene)
         if baseline:
-            given = _with_baseline(given, scene)
+            given = with_baseline(given, scene)
         values = ValueScale.of(scene, unit)
         about: dict[str, Any] = {"deviations": None}
         if deviations:
             about["deviations"] = {name: values.differences(x) for name, x in deviations.items()}
         if scene.has_hr:
             hr, sm = scene.read_truth()
-            about |= _of_truth(given, hr, sm, values, norm=scene.norm, data_range=scene.data_range)
-            about["errors"] = _errors(given, hr, sm, values, data_range=scene.data_range)
+            about |= truth_values(
+                given, hr, sm, values, norm=scene.norm, data_range=scene.data_range
+            )
+            about["errors"] = error_maps(given, hr, sm, values, data_range=scene.data_range)
         display = cls(
-            images=_values(given, values),
-            **_of_frames(scene, values),
+            images=named_values(given, values),
+            **frame_values(scene, values),
             **about,
             grey_scale=grey_scale,
             detail=detail,
@@ -352,11 +353,13 @@ class ComparisonDisplay:
         about: dict[str, Any] = {}
         if hr is not None:
             truth = read_truth(hr, sm, given)
-            about = _of_truth(given, *truth, values, norm=norm)
-            about["errors"] = _errors(given, *truth, values) if errors else None
+            about = truth_values(given, *truth, values, norm=norm)
+            about["errors"] = error_maps(given, *truth, values) if errors else None
         elif sm is not None or norm is not None or errors:
             raise ValueError("sm, norm and errors need the HR image: give hr too, or none of them")
-        display = cls(images=_values(given, values), **about, grey_scale=grey_scale, detail=detail)
+        display = cls(
+            images=named_values(given, values), **about, grey_scale=grey_scale, detail=detail
+        )
         return display.plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
@@ -408,7 +411,7 @@ class ComparisonDisplay:
                     shade_clouds(axes, clear, shape)
             part.set_xlim(columns.start - 0.5, columns.stop - 0.5)
             part.set_ylim(rows.stop - 0.5, rows.start - 0.5)
-            _mark(whole, rows, columns)
+            mark_window(whole, rows, columns)
             shaded = clear is not None and not clear.all()
             titles[whole] = (*caption, grey.note, "shaded: clouded" if shaded else "")
         if len({grey.limits for grey in greys}) == 1:
@@ -472,9 +475,9 @@ class ComparisonDisplay:
         shape = next(iter(self.images.values())).shape
         styles = {"n_clear": {"cmap": "cividis", "vmin": 0, "vmax": self.n_frames}}
         if self.errors:
-            styles["errors"] = _symmetric(self.errors)
+            styles["errors"] = symmetric_scale(self.errors.values())
         if self.deviations:
-            styles["deviations"] = _positive(self.deviations)
+            styles["deviations"] = positive_scale(self.deviations.values())
         labels = {
             "n_clear": f"of {self.n_frames}",
             "errors": f"HR - SR, {self.unit}",
@@ -540,75 +543,6 @@ class _Grid(NamedTuple):
         inches = min(_PANEL * np.sqrt(width / height), _WIDEST_PANEL)
         height = sum(self._heights()) * inches + 0.8 + self.n_maps * _MAP_WORDS
         return self.columns * (inches + 0.08) + 0.9, height
-
-
-def _with_baseline(images, scene):
-    """The images, and the baseline before them unless one of them is it."""
-    if _BASELINE in images:
-        return images
-    scale = next(iter(images.values())).shape[0] // scene.shape[0]
-    baseline = BicubicBaseline(scale).predict([scene])[0]
-    # A baseline that was read from a 16-bit file is rounded.
-    if any(np.abs(image - baseline).max() < 1 / 65535 for image in images.values()):
-        return images
-    return {_BASELINE: baseline} | images
-
-
-def _values(images, values):
-    return {name: values.values(image) for name, image in images.items()}
-
-
-def _of_frames(scene, values):
-    """Parameters of a display that come from a scene's frames."""
-    clear = scene.qm
-    (clearest,) = select_clearest(clear.sum(axis=(1, 2)), 1)
-    return {
-        "frame": values.values(scene.frames.read_lr([clearest])[0]),
-        "frame_clear": clear[clearest],
-        "n_clear": clear.sum(axis=0),
-        "n_frames": len(scene),
-        "unit": values.unit,
-    }
-
-
-def _of_truth(images, hr, sm, values, *, norm, data_range=None):
-    """Parameters of a display that come from the HR image; scores of the images."""
-    if norm is not None:
-        check_norm(norm)
-    scores = {}
-    for name, image in images.items():
-        cpsnr = finite_cpsnr(image, hr, sm, border=_BORDER, data_range=data_range)
-        scores[name] = cpsnr, None if norm is None else min(norm, MAX_CPSNR) / cpsnr
-    return {"truth": values.values(hr), "truth_clear": sm, "scores": scores}
-
-
-def _errors(images, hr, sm, values, *, data_range=None):
-    """Maps of the errors of images, NaN along the edges."""
-    errors = {}
-    for name, image in images.items():
-        error = error_map(image, hr, sm, border=_BORDER, data_range=data_range)
-        errors[name] = values.differences(np.pad(error, _BORDER, constant_values=np.nan))
-    return errors
-
-
-def _symmetric(maps):
-    limit = float(np.nanpercentile(np.abs(np.stack(list(maps.values()))), 98)) or 1.0
-    return {"cmap": "PuOr", "vmin": -limit, "vmax": limit}
-
-
-def _positive(maps):
-    low, high = np.nanpercentile(np.stack(list(maps.values())), [0.5, 99.5])
-    return {"cmap": "viridis", "vmin": low, "vmax": max(high, 1.01 * low, 1e-6)}
-
-
-def _mark(ax, rows, columns):
-    from matplotlib.patches import Rectangle
-
-    corner = (columns.start - 0.5, rows.start - 0.5)
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    # Dark around bright, to be seen on any ground.
-    for width, colour in ((2.6, "k"), (1.2, "w")):
-        ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=width))
 
 
 def _explain(text, axes):
