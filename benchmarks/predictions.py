@@ -37,7 +37,11 @@ def shipped(scale, dtype):
     """Images and standard deviations of the shipped weights, whole and in tiles."""
     scenes = make_scenes(2, size=(72, 80), scale=scale, n_frames=7, sensor="any", random_state=4)
     arrays = {}
-    for name, params in {"whole": {}, "tiles": {"tile_size": 64}, "turns": {"n_augment": 3}}.items():
+    for name, params in {
+        "whole": {},
+        "tiles": {"tile_size": 64},
+        "turns": {"n_augment": 3},
+    }.items():
         net = FusionNet.from_pretrained(scale=scale, compute_dtype=dtype, verbose=0, **params)
         images, deviations = net.predict(scenes, return_std=True)
         arrays |= {f"{name} images": images, f"{name} deviations": deviations}

@@ -7,10 +7,20 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.stats import norm
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
 
-from probav_estimators import BicubicBaseline, Scene, cpsnr, displays, make_scenes, probav_score
+from probav_estimators import (
+    BicubicBaseline,
+    ClearanceSelector,
+    Scene,
+    cpsnr,
+    displays,
+    make_scenes,
+    probav_score,
+)
 from probav_estimators.displays import (
     CalibrationDisplay,
     ComparisonDisplay,
@@ -177,6 +187,7 @@ def test_classmethods_hand_axes_on(scenes):
     given = {
         SceneDisplay.from_scene: (scenes[0],),
         ComparisonDisplay.from_predictions: (scenes[0], {"truth": scenes[0].hr}),
+        ComparisonDisplay.from_images: ({"truth": scenes[0].hr},),
         ScoreDisplay.from_predictions: (scenes, [scene.hr for scene in scenes]),
         SpectrumDisplay.from_predictions: (scenes[0], scenes[0].hr),
         HistoryDisplay.from_net: (Trained(),),
@@ -452,6 +463,185 @@ def test_numbers_are_not_parted(scenes):
     for axes in display.axes_[0, 1:3]:
         cpsnr, score = display.scores[axes.get_title().split("\n")[0]]
         assert f"{cpsnr:.2f} dB" in axes.get_title() and f"{score:.4f}" in axes.get_title()
+
+
+# Images alone
+
+
+class Bright:
+    """An estimator whose image is the truth plus 0.5."""
+
+    def predict(self, X):
+        return [scene.hr + np.float32(0.5) for scene in X]
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Three 16-bit images of one scene, as bright as those that a study compares."""
+    rng = np.random.default_rng(0)
+    hr = np.rint(9300 + 1300 * rng.standard_normal((40, 48))).astype(np.uint16)
+    smooth = (hr.astype(float) + np.roll(hr, 1, axis=0) + np.roll(hr, 1, axis=1)) / 3
+    bicubic, net = np.rint(smooth), np.rint(smooth + 42000)
+    return {"bicubic": bicubic.astype(np.uint16), "net": net.astype(np.uint16), "hr": hr}
+
+
+def seen(axes):
+    """Share of the pixels of a panel that are neither black nor white, and their contrast."""
+    drawn = axes.get_images()[0]
+    grey = (shown(axes) - drawn.get_clim()[0]) / np.ptp(drawn.get_clim())
+    return np.mean((grey > 0) & (grey < 1)), grey.std()
+
+
+def write_images(folder, images):
+    for name, image in images.items():
+        Image.fromarray(image).save(folder / f"{name}.png")
+    return {name: folder / f"{name}.png" for name in images}
+
+
+@pytest.mark.parametrize("truth", [True, False])
+def test_images_of_other_levels_are_neither_black_nor_white(images, truth):
+    few = {name: images[name] for name in ("bicubic", "net")}
+    hr = images["hr"] if truth else None
+    display = ComparisonDisplay.from_images(few, hr=hr)
+    assert display.axes_.shape == (2, 2 + truth)
+    for axes in display.axes_.flat:
+        share, contrast = seen(axes)
+        assert share > 0.95 and contrast > 0.1
+    plain = ComparisonDisplay.from_images(images, grey_scale="common")
+    assert max(seen(axes)[1] for axes in plain.axes_[0, ::2]) < 0.05
+
+
+def test_truths_grey_scale_moves_images_to_its_mean(images):
+    few = {name: images[name] for name in ("bicubic", "net")}
+    sm = np.ones((40, 48), bool)
+    sm[:10] = False
+    display = ComparisonDisplay.from_images(few, hr=images["hr"], sm=sm)
+    limits = np.percentile(images["hr"][sm], [1, 99])
+    for axes, image in zip(display.axes_[0], [*few.values(), images["hr"]], strict=True):
+        offset = images["hr"][sm].mean() - image[sm].mean()
+        np.testing.assert_allclose(shown(axes), image + offset, rtol=1e-6)
+        np.testing.assert_allclose(axes.get_images()[0].get_clim(), limits, rtol=1e-6)
+        assert (f"offset {offset:+.0f}" in axes.get_title()) == (abs(offset) >= 0.5)
+    np.testing.assert_allclose(display.images["net"], images["net"], rtol=1e-6)
+
+
+def test_own_grey_scales_are_in_the_titles(images):
+    display = ComparisonDisplay.from_images(images, grey_scale="own")
+    for axes, (name, image) in zip(display.axes_[0], images.items(), strict=True):
+        low, high = np.percentile(image, [1, 99])
+        np.testing.assert_allclose(axes.get_images()[0].get_clim(), (low, high), rtol=1e-6)
+        lines = f"{name} {low:.0f} to {high:.0f} (16-bit counts)"
+        assert " ".join(axes.get_title().split()) == lines
+        assert label_of_scale(axes) is None
+
+
+def test_images_of_one_level_have_one_grey_scale(images):
+    pair = {"bicubic": images["bicubic"], "hr": images["hr"]}
+    row = ComparisonDisplay.from_images(pair).axes_[0]
+    values = np.concatenate([image.ravel() for image in pair.values()])
+    for axes, image in zip(row, pair.values(), strict=True):
+        np.testing.assert_allclose(shown(axes), image, rtol=1e-6)
+        limits = axes.get_images()[0].get_clim()
+        np.testing.assert_allclose(limits, np.percentile(values, [1, 99]), rtol=1e-6)
+    assert label_of_scale(row[-1]) == "16-bit counts"
+
+
+@pytest.mark.parametrize(("factor", "moved"), [(0.45, False), (0.55, True)])
+def test_levels_differ_beyond_half_of_the_widest_range(images, factor, moved):
+    hr = images["hr"] / 65535
+    distance = factor * np.ptp(np.percentile(hr, [1, 99]))
+    display = ComparisonDisplay.from_images({"image": hr + distance}, hr=hr)
+    assert ("offset" in display.axes_[0, 0].get_title()) == moved
+
+
+def test_files_are_drawn_as_arrays_are(images, tmp_path):
+    mask = np.ones((40, 48), bool)
+    mask[:, 30:] = False
+    files = write_images(tmp_path, images | {"sm": mask})
+    hr, sm = files.pop("hr"), str(files.pop("sm"))
+    options = {"norm": 40.0, "errors": True}
+    display = ComparisonDisplay.from_images(files, hr=hr, sm=sm, **options)
+    arrays = {name: images[name] for name in files}
+    again = ComparisonDisplay.from_images(arrays, hr=images["hr"], sm=mask, **options)
+    for one, other in zip(display.axes_[:2].flat, again.axes_[:2].flat, strict=True):
+        np.testing.assert_array_equal(shown(one), shown(other))
+    for axes, (name, image) in zip(display.axes_[0], arrays.items(), strict=False):
+        value = cpsnr(image, images["hr"], mask)
+        assert f"{name}\n{value:.2f} dB, score {40 / value:.4f}" in axes.get_title()
+    for axes, image in zip(display.axes_[2], arrays.values(), strict=False):
+        error = 65535 * error_map(image, images["hr"], mask)
+        np.testing.assert_allclose(shown(axes)[3:-3, 3:-3], error, rtol=1e-3, atol=0.1)
+    assert display.axes_.shape == (3, 3) and display.axes_[0, 2].get_title().startswith("HR image")
+    without = ComparisonDisplay.from_images(arrays, hr=images["hr"])
+    assert without.axes_.shape == (2, 3) and "score" not in without.axes_[0, 0].get_title()
+
+
+def test_image_files_that_cannot_be_drawn_are_named(images, tmp_path):
+    good = write_images(tmp_path, images)
+    bad = {name: tmp_path / f"{name}.png" for name in ("missing", "colour", "text")}
+    Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(bad["colour"])
+    bad["text"].write_text("no picture")
+    reasons = {"missing": "does not exist", "colour": "RGB image of 8 bits", "text": "no PNG file"}
+    for name, reason in reasons.items():
+        kind = FileNotFoundError if name == "missing" else ValueError
+        with pytest.raises(kind, match=rf"{name}.png .*{reason}"):
+            ComparisonDisplay.from_images(good | {"x": bad[name]})
+    (small,) = write_images(tmp_path, {"small": images["hr"][:20]}).values()
+    sizes = r"\(20, 48\), and image 'bicubic' has \(40, 48\): give images of one size"
+    with pytest.raises(ValueError, match=rf"image 'x' \(.*small.png\) has the shape {sizes}"):
+        ComparisonDisplay.from_images(good | {"x": small})
+    with pytest.raises(ValueError, match=rf"hr \(.*small.png\) has the shape {sizes}"):
+        ComparisonDisplay.from_images(good, hr=small)
+    with pytest.raises(ValueError, match=rf"sm has the shape {sizes}"):
+        ComparisonDisplay.from_images(good, hr=good["hr"], sm=np.ones((20, 48), bool))
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        ({}, {}, "images is empty"),
+        (np.zeros((9, 9)), {}, "images must be a dict .* got ndarray"),
+        ({"a": np.zeros((9, 9, 3))}, {}, r"image 'a' has the shape \(9, 9, 3\): give a grey"),
+        ({"a": np.full((9, 9), 2.0)}, {}, r"image 'a' has values from .* to 2.0"),
+        ({"a": np.zeros((9, 9))}, {"norm": 45.0}, "need the HR image"),
+        ({"a": np.zeros((9, 9))}, {"sm": np.ones((9, 9), bool)}, "need the HR image"),
+        ({"a": np.zeros((9, 9))}, {"errors": True}, "need the HR image"),
+        ({"a": np.zeros((9, 9))}, {"grey_scale": "truth"}, "grey_scale='truth' needs an HR image"),
+        (
+            {"a": np.zeros((9, 9))},
+            {"grey_scale": "wide"},
+            "grey_scale must be one of .*, got",
+        ),
+        ({"a": np.eye(9)}, {"hr": np.eye(9), "norm": -1.0}, "norm must be a positive number"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(given, options, message):
+    with pytest.raises(ValueError, match=message):
+        ComparisonDisplay.from_images(given, **options)
+
+
+def test_bright_predictions_are_not_white(scenes):
+    display = ComparisonDisplay.from_estimator(Bright(), scenes[0])
+    for axes in display.axes_[:2].flat:
+        share, contrast = seen(axes)
+        assert share > 0.9 and contrast > 0.05
+    titles = [axes.get_title() for axes in display.axes_[0]]
+    assert "offset -32768" in titles[2] or "offset -32767" in titles[2]
+    alone = ComparisonDisplay.from_estimator(Bright(), scenes[1], grey_scale="own")
+    assert len({axes.get_images()[0].get_clim() for axes in alone.axes_[0]}) == 4
+
+
+def test_baseline_is_drawn_once(scenes):
+    scene = scenes[0]
+    pipe = Pipeline([("select", ClearanceSelector(k=3)), ("bicubic", BicubicBaseline())])
+    for estimator in (BicubicBaseline(), {"mine": pipe}):
+        display = ComparisonDisplay.from_estimator(estimator, scene)
+        assert len(display.images) == 1
+    (image,) = BicubicBaseline().predict([scene])
+    rounded = np.rint(65535 * image) / 65535
+    assert list(ComparisonDisplay.from_predictions(scene, {"a": rounded}).images) == ["a"]
+    other = ComparisonDisplay.from_predictions(scene, {"a": image + 2 / 65535})
+    assert list(other.images) == ["BicubicBaseline", "a"]
 
 
 # Scores

@@ -1,5 +1,7 @@
 """cPSNR and the challenge score: the published scene, a slow obvious version, and properties."""
 
+import math
+
 import numpy as np
 import pytest
 from _helpers import slow_cpsnr
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from probav_estimators import cpsnr, probav_score
-from probav_estimators.imaging import offset_to_level, shift_to_level
+from probav_estimators.imaging import mean_level, shift_to_level
 
 DB_TOLERANCE = 1e-4
 
@@ -228,13 +230,14 @@ def test_an_image_that_is_moved_to_a_level_scores_the_same(make_scene):
     assert moved.dtype == np.float32
     assert moved[sm].mean(dtype=np.float64) == pytest.approx(level, abs=1e-6)
     assert cpsnr(moved, hr, sm) == pytest.approx(cpsnr(image, hr, sm), abs=1e-4)
-    assert offset_to_level(moved, level, sm) == pytest.approx(0, abs=1e-6)
+    assert mean_level(moved, sm) == pytest.approx(level, abs=1e-6)
     assert shift_to_level(image, 0.5).mean(dtype=np.float64) == pytest.approx(0.5, abs=1e-6)
 
 
-def test_a_level_of_no_pixel_is_an_error():
-    with pytest.raises(ValueError, match="at least one clear pixel"):
-        offset_to_level(np.zeros((4, 4)), 0.5, np.zeros((4, 4), bool))
+def test_an_image_without_a_clear_pixel_keeps_its_level():
+    image, hidden = np.full((4, 4), 0.25), np.zeros((4, 4), bool)
+    assert math.isnan(mean_level(image, hidden))
+    np.testing.assert_array_equal(shift_to_level(image, 0.5, hidden), image)
 
 
 class TestBadInput:

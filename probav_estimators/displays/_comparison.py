@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from ..baseline import BicubicBaseline
-from ..imaging import error_map, select_clearest
-from ..prediction import predict_scene
+from ..prediction import last_step, predict_scene
 from ..scenes import ValueScale
-from ..scoring import scene_cpsnr, scene_score
+from ._compared_values import error_maps, frame_values, named_values, truth_values, with_baseline
+from ._detail import find_detail
 from ._drawing import (
     colour_bar,
-    grey_scale,
+    mark_window,
     panels,
+    positive_scale,
     require_matplotlib,
     set_title,
     shade_clouds,
     show_image,
     show_map,
     size_in_points,
+    symmetric_scale,
     unknown_patch,
     wrap_text,
 )
+from ._grey_scales import Picture, check_grey_scale, scale_greys
+from ._images import read_images, read_truth
 from ._predictions import by_name, images_by_name, one_scene
 
 if TYPE_CHECKING:
@@ -34,14 +38,9 @@ if TYPE_CHECKING:
 
     from ..scenes import Scene
 
+    ImageOrPath: TypeAlias = NDArray[Any] | str | os.PathLike[str]
+
 __all__ = ["ComparisonDisplay"]
-
-# The detail is this part of the image along each axis, and has at least so many HR pixels.
-_DETAIL_PART = 1 / 4
-_LEAST_DETAIL = 16
-
-# Greatest shift that the error forgives, in HR pixels, as the score does.
-_BORDER = 3
 
 # Inches along each axis of a square panel; others are as large. None is wider than the greatest.
 _PANEL = 2.0
@@ -51,37 +50,46 @@ _MAP_WORDS = 0.85
 _LINE = 0.155
 _SCALE_HEIGHT = 42
 
-_BASELINE = "BicubicBaseline"
-_ERROR = "error"
+_MAP_TITLES = {
+    "n_clear": "clear frames",
+    "errors": "error of {}",
+    "deviations": "standard deviation of {}",
+}
 
 
 class ComparisonDisplay:
-    """The clearest frame of a scene, images of it, and the truth; their errors and deviations.
+    """Images of a scene beside its clearest frame and its HR image, with errors of the images.
 
-    Make one by `from_estimator` or `from_predictions`. All parameters are stored as attributes.
+    Make one by `from_estimator`, `from_predictions` or, without frames, `from_images`. All
+    parameters are stored as attributes.
 
     Parameters
     ----------
-    frame : array of shape (h, w)
-        The clearest frame, in values of `unit`, as all images are.
-    frame_clear : bool array of shape (h, w)
-        Where it is clear.
-    n_clear : int array of shape (h, w)
-        How many frames are clear at each pixel.
-    n_frames : int
-        Number of frames.
     images : dict of str to array of shape (H, W)
-        Images by name.
+        Images by name, in values of `unit`, as are frame and truth.
+    frame : array of shape (h, w), default=None
+        The clearest frame.
+    frame_clear : bool array of shape (h, w), default=None
+        Where it is clear.
+    n_clear : int array of shape (h, w), default=None
+        How many frames are clear at each pixel. Needed with `frame`, as is `n_frames`.
+    n_frames : int, default=None
+        Number of frames.
     truth : array of shape (H, W), default=None
         HR image.
     truth_clear : bool array of shape (H, W), default=None
         Where the truth is clear.
     errors : dict of str to array of shape (H, W), default=None
-        Truth less image, without bias and shift; NaN where nothing is compared.
+        Truth minus image, without bias and shift; NaN where nothing is compared.
     deviations : dict of str to array of shape (H, W), default=None
         Standard deviations of some of the images.
-    scores : dict of str to (float, float), default=None
-        The cPSNR in dB and the challenge score of each image.
+    scores : dict of str to (float, float or None), default=None
+        The cPSNR in dB and, if known, the challenge score of each image.
+    grey_scale : {"auto", "common", "own", "truth"}, default="auto"
+        Grey scale of images and details. "common": one for all. "own": one for each. "truth": that
+        of the HR image, to whose mean each image is moved by a constant. "auto": "common" if
+        levels do not differ; else "truth", or "own" without an HR image. Levels differ if the
+        means of two panels are further apart than half of the widest range of a panel.
     detail : tuple of two slices, default=None
         Rows and columns in HR pixels that are drawn once more, enlarged. None: those with most
         detail.
@@ -93,9 +101,9 @@ class ComparisonDisplay:
     Attributes
     ----------
     axes_ : array of Axes of shape (rows, columns)
-        Images, details, and, where there are any, errors and standard deviations. Columns: frame,
-        images, truth if there is one. The standard deviations of one image alone stand beside the
-        errors, below the truth.
+        Images, details, and, where there are any, errors and standard deviations. Columns: frame
+        if there is one, images, truth if there is one. The standard deviations of one image alone
+        are beside the errors, below the truth.
     bounding_ax_ : Axes or None
         The axes that the panels were drawn in the bounds of.
     figure_ : Figure
@@ -107,9 +115,10 @@ class ComparisonDisplay:
 
     Notes
     -----
-    Images and details have one grey scale, from the first to the 99th percentile of all that is
-    clear. Clouds are shaded. Pixels that the error does not compare are hatched: those that are
-    clouded in the truth, or within three pixels of the edge.
+    A grey scale, and the range of a panel, is from the first to the 99th percentile of the clear
+    pixels. Titles give the constant that is added to an image to move it to the truth's mean, and
+    the limits of a scale of its own. Clouds are shaded. Pixels that the error does not compare are
+    hatched: those that are clouded in the truth, or within three pixels of the edge.
 
     Examples
     --------
@@ -124,30 +133,32 @@ class ComparisonDisplay:
     def __init__(
         self,
         *,
-        frame: NDArray[Any],
-        frame_clear: NDArray[np.bool_],
-        n_clear: NDArray[np.integer],
-        n_frames: int,
         images: Mapping[str, NDArray[Any]],
+        frame: NDArray[Any] | None = None,
+        frame_clear: NDArray[np.bool_] | None = None,
+        n_clear: NDArray[np.integer] | None = None,
+        n_frames: int | None = None,
         truth: NDArray[Any] | None = None,
         truth_clear: NDArray[np.bool_] | None = None,
         errors: Mapping[str, NDArray[Any]] | None = None,
         deviations: Mapping[str, NDArray[Any]] | None = None,
-        scores: Mapping[str, tuple[float, float]] | None = None,
+        scores: Mapping[str, tuple[float, float | None]] | None = None,
+        grey_scale: str = "auto",
         detail: tuple[slice, slice] | None = None,
         unit: str = "16-bit counts",
         title: str | None = None,
     ) -> None:
+        self.images = images
         self.frame = frame
         self.frame_clear = frame_clear
         self.n_clear = n_clear
         self.n_frames = n_frames
-        self.images = images
         self.truth = truth
         self.truth_clear = truth_clear
         self.errors = errors
         self.deviations = deviations
         self.scores = scores
+        self.grey_scale = grey_scale
         self.detail = detail
         self.unit = unit
         self.title = title
@@ -159,6 +170,7 @@ class ComparisonDisplay:
         scene: Scene,
         *,
         baseline: bool = True,
+        grey_scale: str = "auto",
         detail: tuple[slice, slice] | None = None,
         unit: str | None = None,
         ax: Any = None,
@@ -173,7 +185,10 @@ class ComparisonDisplay:
         scene : Scene
             With or without HR image.
         baseline : bool, default=True
-            Whether to draw the challenge's baseline too.
+            Whether to draw the challenge's baseline too. No second one is drawn beside a
+            `BicubicBaseline`, or a pipeline that ends in one.
+        grey_scale : {"auto", "common", "own", "truth"}, default="auto"
+            See the parameters of the class.
         detail : tuple of two slices, default=None
             Rows and columns in HR pixels to enlarge. None: those with most detail.
         unit : str, default=None
@@ -192,14 +207,18 @@ class ComparisonDisplay:
         """
         require_matplotlib(f"{cls.__name__}.from_estimator")
         scene = one_scene(scene, cls.__name__)
+        check_grey_scale(grey_scale, truth=scene.has_hr)
+        estimators = by_name(estimator)
         images, deviations = {}, {}
-        for name, one in by_name(estimator).items():
+        for name, one in estimators.items():
             images[name], deviation = predict_scene(one, scene, return_std=True)
             if deviation is not None:
                 deviations[name] = deviation
-        options: dict[str, Any] = {"detail": detail, "unit": unit, "ax": ax}
+        if any(isinstance(last_step(one), BicubicBaseline) for one in estimators.values()):
+            baseline = False
+        options: dict[str, Any] = {"grey_scale": grey_scale, "detail": detail, "unit": unit}
         return cls.from_predictions(
-            scene, images, deviations=deviations, baseline=baseline, **options
+            scene, images, deviations=deviations, baseline=baseline, **options, ax=ax
         )
 
     @classmethod
@@ -210,6 +229,7 @@ class ComparisonDisplay:
         *,
         deviations: Mapping[str, NDArray[Any]] | None = None,
         baseline: bool = True,
+        grey_scale: str = "auto",
         detail: tuple[slice, slice] | None = None,
         unit: str | None = None,
         ax: Any = None,
@@ -225,7 +245,10 @@ class ComparisonDisplay:
         deviations : dict of str to array of shape (H, W), default=None
             Standard deviations of some of them, in pixels.
         baseline : bool, default=True
-            Whether to draw the challenge's baseline too.
+            Whether to draw the challenge's baseline too. No second one is drawn beside an image
+            that equals it, or has the name "BicubicBaseline".
+        grey_scale : {"auto", "common", "own", "truth"}, default="auto"
+            See the parameters of the class.
         detail : tuple of two slices, default=None
             Rows and columns in HR pixels to enlarge. None: those with most detail.
         unit : str, default=None
@@ -245,14 +268,97 @@ class ComparisonDisplay:
         require_matplotlib(f"{cls.__name__}.from_predictions")
         scene = one_scene(scene, cls.__name__)
         given = images_by_name(images, scene)
-        if baseline and _BASELINE not in given:
-            scale = next(iter(given.values())).shape[0] // scene.shape[0]
-            given = {_BASELINE: BicubicBaseline(scale).predict([scene])[0]} | given
+        if baseline:
+            given = with_baseline(given, scene)
+        values = ValueScale.of(scene, unit)
+        about: dict[str, Any] = {"deviations": None}
+        if deviations:
+            about["deviations"] = {name: values.differences(x) for name, x in deviations.items()}
+        if scene.has_hr:
+            hr, sm = scene.read_truth()
+            about |= truth_values(
+                given, hr, sm, values, norm=scene.norm, data_range=scene.data_range
+            )
+            about["errors"] = error_maps(given, hr, sm, values, data_range=scene.data_range)
         display = cls(
-            **_of_frames(scene, unit),
-            **_of_images(scene, given, deviations or {}, unit),
+            images=named_values(given, values),
+            **frame_values(scene, values),
+            **about,
+            grey_scale=grey_scale,
             detail=detail,
             title=", ".join(filter(None, [scene.label, scene.band])),
+        )
+        return display.plot(ax=ax)
+
+    @classmethod
+    def from_images(
+        cls,
+        images: Mapping[str, ImageOrPath],
+        *,
+        hr: ImageOrPath | None = None,
+        sm: ImageOrPath | None = None,
+        norm: float | None = None,
+        errors: bool = False,
+        grey_scale: str = "auto",
+        detail: tuple[slice, slice] | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Draw images or PNG files side by side; no scene and no frames are needed.
+
+        Parameters
+        ----------
+        images : dict of str to array of shape (H, W) or path
+            Images by name: uint16, uint8 or float in [0, 1], or grey PNG files of 8 or 16 bits.
+            They are drawn in 16-bit counts.
+        hr : array of shape (H, W) or path, default=None
+            HR image, which becomes the last panel; the others are given their cPSNR.
+        sm : array of shape (H, W) or path, default=None
+            Status map, True where `hr` is clear. None: everywhere.
+        norm : float, default=None
+            N in dB, to give the challenge score N / cPSNR too.
+        errors : bool, default=False
+            Whether to draw maps of the errors too.
+        grey_scale : {"auto", "common", "own", "truth"}, default="auto"
+            See the parameters of the class.
+        detail : tuple of two slices, default=None
+            Rows and columns in HR pixels to enlarge. None: those with most detail.
+        ax : Axes or array of Axes, default=None
+            Axes to draw in the bounds of, or one for each panel. None: a new figure.
+
+        Returns
+        -------
+        ComparisonDisplay
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file does not exist.
+        ValueError
+            If a file is not a grey PNG, values are no pixels, sizes differ, or `sm`, `norm`,
+            `errors` or ``grey_scale="truth"`` is given without `hr`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from probav_estimators.displays import ComparisonDisplay
+        >>> hr = np.random.default_rng(0).integers(5000, 9000, (48, 48)).astype(np.uint16)
+        >>> display = ComparisonDisplay.from_images({"bright": hr + np.uint16(40000)}, hr=hr)
+        >>> display.axes_.shape
+        (2, 2)
+        """
+        require_matplotlib(f"{cls.__name__}.from_images")
+        check_grey_scale(grey_scale, truth=hr is not None)
+        given = read_images(images)
+        values = ValueScale(0.0, 65535.0, "16-bit counts")
+        about: dict[str, Any] = {}
+        if hr is not None:
+            truth = read_truth(hr, sm, given)
+            about = truth_values(given, *truth, values, norm=norm)
+            about["errors"] = error_maps(given, *truth, values) if errors else None
+        elif sm is not None or norm is not None or errors:
+            raise ValueError("sm, norm and errors need the HR image: give hr too, or none of them")
+        display = cls(
+            images=named_values(given, values), **about, grey_scale=grey_scale, detail=detail
         )
         return display.plot(ax=ax)
 
@@ -269,6 +375,7 @@ class ComparisonDisplay:
         ComparisonDisplay
             Itself.
         """
+        check_grey_scale(self.grey_scale, truth=self.truth is not None)
         grid = _Grid.of(self)
         axes, self.figure_, self.bounding_ax_ = panels(
             ax, grid.arrange, f"{type(self).__name__}.plot", grid.figsize, "compressed"
@@ -277,7 +384,8 @@ class ComparisonDisplay:
         titles = self._draw_images(*self.axes_[:2]) | self._draw_maps(self.axes_[2:])
         self._write_titles(titles, makes_room=ax is None)
         if self.errors:
-            explained = [axes for axes, (line, *_) in titles.items() if line.startswith(_ERROR)]
+            cells = zip(chain.from_iterable(self._map_rows()), self.axes_[2:].flat, strict=True)
+            explained = [axes for cell, axes in cells if cell and cell[0] == "errors"]
             _explain("cloud or edge", explained)
         if self.title and ax is None:
             self.figure_.suptitle(self.title)
@@ -287,34 +395,39 @@ class ComparisonDisplay:
         return self
 
     def _draw_images(self, wholes, details):
-        """Draw images and details; the titles of panels."""
+        """Draw images and details; return the titles of the panels."""
         titles = {}
         shape = next(iter(self.images.values())).shape
-        masks = {"truth": self.truth_clear, "frame": self.frame_clear}
-        pictures = {"frame": self.frame} | {f"image {k}": v for k, v in self.images.items()}
-        if self.truth is not None:
-            pictures["truth"] = self.truth
-        grey = grey_scale(
-            image[masks[name]] if masks.get(name) is not None else image
-            for name, image in pictures.items()
-        )
-        rows_, columns = self._detail()
-        for name, picture, whole, part in zip(
-            pictures, pictures.values(), wholes, details, strict=True
+        rows, columns = self._detail()
+        captions, pictures = zip(*self._columns(), strict=True)
+        truth = pictures[-1] if self.truth is not None else None
+        greys = scale_greys(pictures, self.grey_scale, truth, self.unit)
+        for caption, (_, clear), grey, whole, part in zip(
+            captions, pictures, greys, wholes, details, strict=True
         ):
             for axes in (whole, part):
-                drawn = show_image(axes, picture, shape, **grey)
-                if masks.get(name) is not None:
-                    shade_clouds(axes, masks[name], shape)
+                drawn = show_image(axes, grey.image, shape, **grey.options)
+                if clear is not None:
+                    shade_clouds(axes, clear, shape)
             part.set_xlim(columns.start - 0.5, columns.stop - 0.5)
-            part.set_ylim(rows_.stop - 0.5, rows_.start - 0.5)
-            _mark(whole, rows_, columns)
-            shaded = masks.get(name) is not None and not masks[name].all()
-            titles[whole] = (*self._captions(name), "shaded: clouded" if shaded else "")
-            if whole is wholes[-1]:
-                colour_bar(drawn, whole, self.unit, side="right")
+            part.set_ylim(rows.stop - 0.5, rows.start - 0.5)
+            mark_window(whole, rows, columns)
+            shaded = clear is not None and not clear.all()
+            titles[whole] = (*caption, grey.note, "shaded: clouded" if shaded else "")
+        if len({grey.limits for grey in greys}) == 1:
+            colour_bar(drawn, wholes[-1], self.unit, side="right")
         details[0].set_ylabel("detail", fontsize=9)
         return titles
+
+    def _columns(self):
+        """Captions and picture of each column."""
+        columns = [(self._captions(name), Picture(image)) for name, image in self.images.items()]
+        if self.frame is not None:
+            caption = f"clearest of {self.n_frames} frames"
+            columns.insert(0, ([caption], Picture(self.frame, self.frame_clear)))
+        if self.truth is not None:
+            columns.append((["HR image"], Picture(self.truth, self.truth_clear)))
+        return columns
 
     def _write_titles(self, titles, *, makes_room):
         """Write what stands above panels; lines make a figure higher and not its panels smaller."""
@@ -328,61 +441,61 @@ class ComparisonDisplay:
             self.figure_.set_figheight(self.figure_.get_figheight() + breaks * _LINE)
 
     def _captions(self, name):
-        if name == "frame":
-            return (f"clearest of {self.n_frames} frames",)
-        if name == "truth":
-            return ("HR image",)
-        name = name.removeprefix("image ")
         if self.scores is None or name not in self.scores:
-            return (name,)
+            return [name]
         cpsnr, score = self.scores[name]
-        return name, f"{cpsnr:.2f} dB, score {score:.4f}"
+        return [name, f"{cpsnr:.2f} dB" + ("" if score is None else f", score {score:.4f}")]
 
     def _map_rows(self):
-        """What stands in each panel below the details: (kind, name of the image) or nothing."""
+        """Cells below the details: (kind, name of the image), or None if a panel stays empty."""
         errors, deviations = self.errors or {}, self.deviations or {}
+        below_frame = [] if self.frame is None else [None]
         below_truth = [] if self.truth is None else [None]
         rows = [
-            [None, *((kind, name) if name in maps else None for name in self.images), *below_truth]
+            [
+                *below_frame,
+                *((kind, name) if name in maps else None for name in self.images),
+                *below_truth,
+            ]
             for kind, maps in (("errors", errors), ("deviations", deviations))
             if maps
         ]
         if len(rows) == 2 and below_truth and len(deviations) == 1:
             # A row of its own would be empty otherwise.
             rows = [[*rows[0][:-1], ("deviations", next(iter(deviations)))]]
+        if rows and below_frame:
+            rows[0][0] = ("n_clear", None)
         return rows
 
     def _draw_maps(self, rows):
-        """Draw errors and deviations, each on one scale, and counts of frames; their titles."""
+        """Draw counts of frames, and errors and standard deviations on one scale each.
+
+        Returns the titles of the panels.
+        """
         shape = next(iter(self.images.values())).shape
-        scales = {}
+        styles = {"n_clear": {"cmap": "cividis", "vmin": 0, "vmax": self.n_frames}}
         if self.errors:
-            scales["errors"] = _symmetric(self.errors)
+            styles["errors"] = symmetric_scale(self.errors.values())
         if self.deviations:
-            scales["deviations"] = _positive(self.deviations)
+            styles["deviations"] = positive_scale(self.deviations.values())
+        labels = {
+            "n_clear": f"of {self.n_frames}",
+            "errors": f"HR - SR, {self.unit}",
+            "deviations": self.unit,
+        }
         titles = {}
-        without_bar = set(scales)
         for axes, cell in zip(rows.ravel(), chain.from_iterable(self._map_rows()), strict=True):
             if cell is None:
                 axes.set_axis_off()
                 continue
             kind, name = cell
-            drawn = show_map(axes, getattr(self, kind)[name], shape, **scales[kind])
-            titles[axes] = (f"{_ERROR if kind == 'errors' else 'standard deviation'} of {name}",)
-            if kind in without_bar:
-                without_bar.remove(kind)
-                colour_bar(drawn, axes, ("HR - SR, " if kind == "errors" else "") + self.unit)
-        if rows.size:
-            titles[rows[0, 0]] = ("clear frames",)
-            self._draw_counts(rows[0, 0])
+            values = getattr(self, kind)
+            drawn = show_map(axes, values if name is None else values[name], shape, **styles[kind])
+            titles[axes] = (_MAP_TITLES[kind].format(name),)
+            if kind in labels:
+                # One colour bar for each kind.
+                colour_bar(drawn, axes, labels.pop(kind))
         return titles
-
-    def _draw_counts(self, ax):
-        """How many frames show each pixel."""
-        shape = next(iter(self.images.values())).shape
-        ax.set_axis_on()
-        drawn = show_image(ax, self.n_clear, shape, cmap="cividis", vmin=0, vmax=self.n_frames)
-        colour_bar(drawn, ax, f"of {self.n_frames}")
 
     def _detail(self):
         if self.detail is not None:
@@ -393,9 +506,9 @@ class ComparisonDisplay:
             )
             return rows, columns
         if self.truth is not None:
-            return _most_detail(self.truth, self.truth_clear)
+            return find_detail(self.truth, self.truth_clear)
         *_, last = self.images.values()
-        return _most_detail(last, None)
+        return find_detail(last)
 
 
 class _Grid(NamedTuple):
@@ -408,7 +521,7 @@ class _Grid(NamedTuple):
 
     @classmethod
     def of(cls, display):
-        columns = 1 + len(display.images) + (display.truth is not None)
+        columns = len(display._columns())
         shape = next(iter(display.images.values())).shape
         detail = tuple(part.stop - part.start for part in display._detail())
         return cls(columns, len(display._map_rows()), shape, detail)
@@ -430,81 +543,6 @@ class _Grid(NamedTuple):
         inches = min(_PANEL * np.sqrt(width / height), _WIDEST_PANEL)
         height = sum(self._heights()) * inches + 0.8 + self.n_maps * _MAP_WORDS
         return self.columns * (inches + 0.08) + 0.9, height
-
-
-def _of_frames(scene, unit):
-    """What a display says of a scene's frames."""
-    values = ValueScale.of(scene, unit)
-    clear = scene.qm
-    (clearest,) = select_clearest(clear.sum(axis=(1, 2)), 1)
-    return {
-        "frame": values.values(scene.frames.read_lr([clearest])[0]),
-        "frame_clear": clear[clearest],
-        "n_clear": clear.sum(axis=0),
-        "n_frames": len(scene),
-        "unit": values.unit,
-    }
-
-
-def _of_images(scene, images, deviations, unit):
-    """What a display says of images, and of their truth where that is known."""
-    values = ValueScale.of(scene, unit)
-    about: dict[str, Any] = {
-        "images": {name: values.values(image) for name, image in images.items()},
-        "deviations": {name: values.differences(x) for name, x in deviations.items()} or None,
-    }
-    if not scene.has_hr:
-        return about
-    hr, sm = scene.read_truth()
-    errors = {}
-    for name, image in images.items():
-        error = error_map(image, hr, sm, border=_BORDER, data_range=scene.data_range)
-        errors[name] = values.differences(np.pad(error, _BORDER, constant_values=np.nan))
-    return about | {
-        "truth": values.values(hr),
-        "truth_clear": sm,
-        "errors": errors,
-        "scores": {
-            name: (scene_cpsnr(image, scene), scene_score(image, scene))
-            for name, image in images.items()
-        },
-    }
-
-
-def _most_detail(image, clear):
-    """Rows and columns of the part, shaped as the whole, whose clear pixels have most slope."""
-    part = min(max(_DETAIL_PART, _LEAST_DETAIL / min(image.shape)), 1)
-    height, width = (round(part * length) for length in image.shape)
-    clear = np.ones(image.shape, bool) if clear is None else clear
-    down, right = np.gradient(np.where(clear, image, 0).astype(np.float64))
-    # Along the border of a cloud there is nothing but the cloud.
-    known = uniform_filter(clear.astype(np.float64), 3) > 1 - 1e-9
-    slopes = np.where(known, down**2 + right**2, 0)
-    total = np.pad(slopes.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    below, above = total[height:], total[:-height]
-    sums = below[:, width:] - below[:, :-width] - above[:, width:] + above[:, :-width]
-    row, column = (int(start) for start in np.unravel_index(sums.argmax(), sums.shape))
-    return slice(row, row + height), slice(column, column + width)
-
-
-def _symmetric(maps):
-    limit = float(np.nanpercentile(np.abs(np.stack(list(maps.values()))), 98)) or 1.0
-    return {"cmap": "PuOr", "vmin": -limit, "vmax": limit}
-
-
-def _positive(maps):
-    low, high = np.nanpercentile(np.stack(list(maps.values())), [0.5, 99.5])
-    return {"cmap": "viridis", "vmin": low, "vmax": max(high, 1.01 * low, 1e-6)}
-
-
-def _mark(ax, rows, columns):
-    from matplotlib.patches import Rectangle
-
-    corner = (columns.start - 0.5, rows.start - 0.5)
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    # Dark around bright, to be seen on any ground.
-    for width, colour in ((2.6, "k"), (1.2, "w")):
-        ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=width))
 
 
 def _explain(text, axes):

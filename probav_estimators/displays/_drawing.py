@@ -21,7 +21,9 @@ __all__ = [
     "colour_bar",
     "grey_scale",
     "label_points",
+    "mark_window",
     "panels",
+    "positive_scale",
     "require_matplotlib",
     "set_title",
     "shade_clouds",
@@ -30,6 +32,7 @@ __all__ = [
     "single_axes",
     "size_in_points",
     "style",
+    "symmetric_scale",
     "unknown_patch",
     "wrap_text",
 ]
@@ -179,6 +182,29 @@ def grey_scale(images: Iterable[NDArray[Any]]) -> dict[str, Any]:
     """One grey scale for some images, as options of a picture."""
     low, high = grey_limits(images)
     return {"cmap": "gray", "vmin": low, "vmax": high}
+
+
+def symmetric_scale(maps: Iterable[NDArray[Any]]) -> dict[str, Any]:
+    """One colour scale for maps of errors, with 0 in the middle, as options of a picture."""
+    limit = float(np.nanpercentile(np.abs(np.stack(list(maps))), 98)) or 1.0
+    return {"cmap": "PuOr", "vmin": -limit, "vmax": limit}
+
+
+def positive_scale(maps: Iterable[NDArray[Any]]) -> dict[str, Any]:
+    """One colour scale for maps of standard deviations, as options of a picture."""
+    low, high = np.nanpercentile(np.stack(list(maps)), [0.5, 99.5])
+    return {"cmap": "viridis", "vmin": low, "vmax": max(high, 1.01 * low, 1e-6)}
+
+
+def mark_window(ax: Any, rows: slice, columns: slice) -> None:
+    """Draw the outline of a window of an image."""
+    from matplotlib.patches import Rectangle
+
+    corner = (columns.start - 0.5, rows.start - 0.5)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    # A dark line around a bright one is visible on dark and on bright images.
+    for width, colour in ((2.6, "k"), (1.2, "w")):
+        ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=width))
 
 
 def colour_bar(drawn: Any, ax: Any, label: str, *, side: str = "bottom") -> Any:

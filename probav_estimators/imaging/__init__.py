@@ -13,10 +13,11 @@ from ._interpolation import (
     upscale_bicubic,
     upscale_spline,
 )
-from ._level import offset_to_level, shift_to_level
+from ._level import mean_level, shift_to_level
 from ._metrics import (
     MAX_CPSNR,
     bias_corrected_mse,
+    check_norm,
     cpsnr,
     error_map,
     finite_cpsnr,
@@ -44,6 +45,7 @@ __all__ = [
     "as_mask",
     "as_pixels",
     "bias_corrected_mse",
+    "check_norm",
     "check_pixels",
     "clearest_mean",
     "cpsnr",
@@ -54,10 +56,10 @@ __all__ = [
     "finite_cpsnr",
     "fit_radiometry",
     "grey_limits",
+    "mean_level",
     "move_bicubic",
     "move_frames",
     "normalize_frames",
-    "offset_to_level",
     "pad_window",
     "plan_blocks",
     "probav_score",

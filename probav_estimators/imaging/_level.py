@@ -1,4 +1,4 @@
-"""Level of images: loss and score forgive a constant, files and pictures do not."""
+"""Level of images: their mean over clear pixels, which loss and score ignore."""
 
 from __future__ import annotations
 
@@ -9,54 +9,55 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["offset_to_level", "shift_to_level"]
+__all__ = ["mean_level", "shift_to_level"]
 
 
-def offset_to_level(image: NDArray[Any], level: float, weights: ArrayLike | None = None) -> float:
-    """Return the constant that moves an image to a level.
+def mean_level(image: NDArray[Any], weights: ArrayLike | None = None) -> float:
+    """Compute the mean of an image over its clear pixels.
 
     Parameters
     ----------
     image : array of shape (H, W)
-    level : float
-        Wanted mean, in the unit of the image.
+        NaN and infinite values are ignored.
     weights : array of shape (H, W), default=None
-        Weights of the pixels in the image's mean, such as a mask. None: all alike.
+        Mask (True = clear) or weights of the pixels. None: all pixels are clear.
 
     Returns
     -------
     float
-        `level` less the image's mean.
-
-    Raises
-    ------
-    ValueError
-        If all weights are 0 or `weights` has another shape.
+        NaN if no pixel is clear.
     """
-    weights = None if weights is None else np.asarray(weights, np.float64)
-    if weights is not None and not weights.any():
-        raise ValueError("weights are 0 everywhere: give a mask with at least one clear pixel")
-    return level - float(np.average(image.astype(np.float64), weights=weights))
+    used = np.isfinite(image)
+    if weights is None:
+        weights = used
+    weights = np.where(used, np.asarray(weights, np.float64), 0)
+    if not weights.any():
+        return float("nan")
+    return float(np.average(np.where(used, image, 0).astype(np.float64), weights=weights))
 
 
 def shift_to_level(
-    image: NDArray[np.floating], level: float, weights: ArrayLike | None = None
+    image: NDArray[Any], level: float, weights: ArrayLike | None = None
 ) -> NDArray[np.floating]:
-    """Move an image by a constant, so that its mean is a level.
+    """Add a constant to an image, so that its mean over clear pixels is `level`.
+
+    Contrast does not change, and neither does the cPSNR, which ignores a constant difference.
 
     Parameters
     ----------
-    image, level, weights : arrays and float
-        As for :func:`offset_to_level`.
+    image : array of shape (H, W)
+        In any unit.
+    level : float
+        In the unit of the image.
+    weights : array of shape (H, W), default=None
+        Mask (True = clear) or weights of the pixels. None: all pixels are clear.
 
     Returns
     -------
-    array of shape (H, W)
-        Of the image's type, not clipped. Its cPSNR is that of the image.
-
-    Raises
-    ------
-    ValueError
-        For the reasons that :func:`offset_to_level` has.
+    float array of shape (H, W)
+        Not clipped: values may leave the range of the image's type. An image without a clear pixel
+        keeps its values.
     """
-    return image + image.dtype.type(offset_to_level(image, level, weights))
+    image = image if image.dtype.kind == "f" else image.astype(np.float64)
+    offset = level - mean_level(image, weights)
+    return image + image.dtype.type(offset if np.isfinite(offset) else 0)

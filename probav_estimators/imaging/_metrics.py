@@ -206,12 +206,17 @@ def probav_score(
     >>> round(probav_score(hr[::-1], hr, norm=24.0), 3)
     1.048
     """
+    check_norm(norm)
+    return norm / cpsnr(sr, hr, sm, border=border)
+
+
+def check_norm(norm: float | None) -> None:
+    """Raise ValueError if N is not a positive, finite number."""
     if norm is None or not np.isfinite(norm) or norm <= 0:
         raise ValueError(
             f"norm must be a positive number of dB, got {norm!r}: give the N of norm.csv, or "
             "Scene.norm, which is finite even where the baseline is exact"
         )
-    return norm / cpsnr(sr, hr, sm, border=border)
 
 
 def _cmse_of_shifts(sr, hr, clear, border):

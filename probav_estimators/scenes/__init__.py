@@ -5,6 +5,7 @@ from ._chosen_frames import LEAST_TO_HALVE, ChosenFrames, halve_frames
 from ._frames import WHOLE, DerivedFrames, Frames, StoredFrames
 from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_files
 from ._level import offset_to_scene
+from ._png import PngImage
 from ._psf import estimate_psf_sigma
 from ._saved import load_scenes, save_scenes
 from ._scene import Scene
@@ -21,6 +22,7 @@ __all__ = [
     "DerivedFrames",
     "Frames",
     "MaskStack",
+    "PngImage",
     "Scene",
     "SceneFiles",
     "Stack",

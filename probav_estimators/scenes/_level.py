@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..imaging import offset_to_level, select_clearest
+from ..imaging import mean_level, select_clearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ def offset_to_scene(image: NDArray[Any], scene: Scene) -> float:
     Notes
     -----
     The level is the mean of the clear pixels of the clearest frames: all that share the largest
-    clearance, each once. The image is averaged over the same area, so that what it shows below
+    clearance, each once. The image is averaged over the same area, so that its content below
     clouds does not count.
     """
     lr, qm = _read_clearest(scene)
@@ -41,7 +41,7 @@ def offset_to_scene(image: NDArray[Any], scene: Scene) -> float:
         return 0.0
     scale = image.shape[0] // scene.shape[0]
     weights = qm.sum(axis=0).repeat(scale, axis=0).repeat(scale, axis=1)
-    return offset_to_level(image, float(lr.mean(where=qm, dtype=np.float64)), weights)
+    return float(lr.mean(where=qm, dtype=np.float64)) - mean_level(image, weights)
 
 
 def _read_clearest(scene):

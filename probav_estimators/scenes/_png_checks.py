@@ -111,7 +111,7 @@ def parse_start(start: bytes, path: str | os.PathLike[str]) -> Start:
         If it is no grey PNG, or too large.
     """
     if not start.startswith(_SIGNATURE):
-        raise ValueError(f"{path} is no PNG file or is empty: restore it, or remove the scene")
+        raise ValueError(f"{path} is no PNG file or is empty: restore it, or leave it out")
     if len(start) < START_BYTES:
         raise damaged(path, "it ends within its header")
     _, length, kind, width, height, bits, colour, _, interlaced, checksum = _START.unpack(start)
@@ -179,14 +179,14 @@ def open_png(path: str | os.PathLike[str]) -> IO[bytes]:
     except (FileNotFoundError, NotADirectoryError):
         raise missing(path) from None
     except IsADirectoryError:
-        raise ValueError(f"{path} is a folder: restore the file, or remove the scene") from None
+        raise ValueError(f"{path} is a folder: give the path of a PNG file") from None
 
 
 def missing(path: str | os.PathLike[str]) -> FileNotFoundError:
     """Error of a file that is not there."""
-    return FileNotFoundError(f"{path} does not exist: restore it, or list the folder again")
+    return FileNotFoundError(f"{path} does not exist: restore it, or correct the path")
 
 
 def damaged(path: str | os.PathLike[str], why: object) -> ValueError:
     """Error of a file that is not what was written."""
-    return ValueError(f"{path} is damaged ({why}): restore it, or remove the scene")
+    return ValueError(f"{path} is damaged ({why}): restore it, or leave it out")
