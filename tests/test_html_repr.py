@@ -18,6 +18,7 @@ from probav_estimators import (
     FusionNet,
     InputComposer,
     PerBand,
+    SceneEnsemble,
 )
 
 PUBLIC = [getattr(probav_estimators, name) for name in probav_estimators.__all__]
@@ -30,7 +31,9 @@ PAGE = "https://probav-estimators.readthedocs.io/en/stable/generated/probav_esti
 
 
 def made(kind):
-    return kind(BicubicBaseline()) if kind is PerBand else kind()
+    baseline = BicubicBaseline()
+    members = {PerBand: baseline, SceneEnsemble: [("baseline", baseline)]}
+    return kind(members[kind]) if kind in members else kind()
 
 
 def links_of(text):
