@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sklearn.base import clone
@@ -73,15 +72,15 @@ class PublishedSplit:
         train, valid : torch.utils.data.Subset
             `valid` is None where there is one scene.
         """
-        numbers = range(len(scenes))  # type: ignore[arg-type]
-        ordered = Subset(scenes, sorted(numbers, key=lambda number: _place_in_study(scenes[number])))
+        numbers: Any = range(len(scenes))  # type: ignore[arg-type]
+        ordered = Subset(scenes, sorted(numbers, key=lambda n: _band_and_name(scenes[n])))
         return ValidSplit(0.1, random_state=42)(ordered) if len(ordered) > 1 else (ordered, None)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
-def _place_in_study(scene):
+def _band_and_name(scene):
     return scene.band or "", scene.name or ""
 
 

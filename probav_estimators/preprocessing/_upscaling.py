@@ -20,7 +20,8 @@ __all__ = ["BicubicUpscaler"]
 class BicubicUpscaler(SceneTransformer):
     """Upscale the composed input of each scene by the bicubic kernel.
 
-    Nets that work at HR size (SRCNN, SRCNNEx, SRVGG16) need it; FSRCNN upscales by itself.
+    Nets that work at HR size (SRCNN, SRVGG16) need it; others, such as FSRCNN, upscale by
+    themselves.
 
     Parameters
     ----------
