@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from _comparing import upscale_clearest
-from _helpers import slow_cpsnr, slow_score
+from _helpers import bicubic, slow_cpsnr, slow_score, tied_frames
 from sklearn.base import clone
 from sklearn.model_selection import (
     GridSearchCV,
@@ -22,6 +22,7 @@ from sklearn.utils import shuffle
 from probav_estimators import (
     BicubicBaseline,
     ClearanceSelector,
+    Scene,
     cpsnr,
     cpsnr_scorer,
     load_scenes,
@@ -60,6 +61,49 @@ class TestImages:
         lr = np.random.default_rng(0).integers(0, 2, (3, 6, 8), dtype=np.uint16) * 65535
         image = BicubicBaseline().predict([make_scene(lr=lr, qm=np.ones(lr.shape, bool))])[0]
         assert image.min() >= 0 and image.max() <= 1
+
+    def test_the_kernel_of_keys_upscales_the_mean_of_the_clearest_frames(
+        self, scenes, mixed_scenes
+    ):
+        baseline = BicubicBaseline(kernel="keys").fit(scenes)
+        for given in (scenes, mixed_scenes):
+            for image, scene in zip(baseline.predict(given), given, strict=True):
+                mean = scene.lr[tied_frames(scene)].mean(axis=0, dtype=np.float64)
+                expected = bicubic(mean[None], scene.scale)[0]
+                assert image.dtype == np.float32
+                np.testing.assert_allclose(image, expected, rtol=0, atol=3e-7)
+                assert abs(image - upscale_clearest(scene)).max() > 1e-4
+
+    def test_the_kernel_of_keys_is_clipped_to_0_and_1(self, make_scene):
+        lr = np.random.default_rng(0).integers(0, 2, (1, 6, 8), dtype=np.uint16) * 65535
+        qm = np.ones(lr.shape, bool)
+        overshooting = bicubic(lr / 65535.0)[0]
+        assert overshooting.min() < -0.05 and overshooting.max() > 1.05
+        (image,) = BicubicBaseline(kernel="keys").predict([make_scene(lr=lr, qm=qm)])
+        np.testing.assert_allclose(image, overshooting.clip(0, 1), rtol=0, atol=3e-7)
+
+    def test_pixels_of_a_value_range_are_not_clipped(self):
+        lr = np.random.default_rng(0).uniform(-500, 12000, (1, 6, 8)).astype(np.float32)
+        scene = Scene(lr, np.ones(lr.shape, bool), value_range=(0, 10000))
+        (image,) = BicubicBaseline(scale=2, kernel="keys").predict([scene])
+        expected = bicubic(lr.astype(np.float64) / 10000, 2)[0]
+        assert expected.min() < 0 and expected.max() > 1.2
+        np.testing.assert_allclose(image, expected, rtol=0, atol=6e-7)
+
+    def test_a_frame_that_is_repeated_weighs_as_much_as_the_others(self, make_scene):
+        qm = np.ones((3, 6, 8), bool)
+        qm[2, 0, 0] = False
+        scene = make_scene(n_frames=3, qm=qm)
+        (repeated,) = ClearanceSelector(k=4).transform([scene])
+        for kernel in ("spline", "keys"):
+            baseline = BicubicBaseline(kernel=kernel)
+            np.testing.assert_array_equal(baseline.predict([repeated]), baseline.predict([scene]))
+
+    @pytest.mark.parametrize("kernel", ["cubic", None, 3])
+    def test_an_unknown_kernel_is_refused(self, scenes, kernel):
+        for call in (BicubicBaseline(kernel=kernel).fit, BicubicBaseline(kernel=kernel).predict):
+            with pytest.raises(ValueError, match="'kernel' parameter of BicubicBaseline"):
+                call(scenes)
 
     def test_scenes_without_truth_take_the_scale_of_the_fit(self, scenes, make_scene):
         unknown = [make_scene(hr=None, sm=None)]
@@ -117,6 +161,17 @@ class TestScores:
         baseline = BicubicBaseline().fit(scenes)
         assert cpsnr_scorer(baseline, scenes * 8) == pytest.approx(baseline.score(scenes))
 
+    def test_norms_stay_those_of_the_spline(self, make_scene):
+        scene = make_scene(size=(8, 9))
+        images = BicubicBaseline(kernel="keys").predict([scene])
+        assert scene.norm == pytest.approx(
+            slow_cpsnr(upscale_clearest(scene), scene.hr, scene.sm), abs=1e-4
+        )
+        assert probav_scorer(BicubicBaseline(kernel="keys"), [scene]) == pytest.approx(
+            -slow_score(images, [scene]), abs=1e-6
+        )
+        assert abs(slow_score(images, [scene]) - 1) > 1e-4
+
     def test_greater_is_better(self, scenes):
         class Perfect(BicubicBaseline):
             def predict(self, X):
@@ -137,7 +192,7 @@ class TestScikitLearn:
     def test_fit_stores_nothing_but_the_scale(self, scenes):
         baseline = BicubicBaseline()
         assert baseline.fit(scenes) is baseline
-        assert vars(baseline) == {"scale": None, "scale_": 3}
+        assert vars(baseline) == {"scale": None, "kernel": "spline", "scale_": 3}
 
     @pytest.mark.parametrize("scoring", [None, cpsnr_scorer])
     def test_cross_validation_scores_each_fold_on_its_own_scenes(self, scenes, scoring):

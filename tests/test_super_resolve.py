@@ -874,7 +874,7 @@ class TestEstimators:
         assert abs(hole.mean() - others.mean()) < 0.1 * others.mean()
 
     @pytest.mark.parametrize(
-        "kind", ["pipe", "registered", "fsrcnn", "mean", "clearest", "baseline", "fusion"]
+        "kind", ["pipe", "registered", "fsrcnn", "mean", "clearest", "baseline", "keys", "fusion"]
     )
     def test_tasks_and_blocks_make_one_image(self, kind, pipe, trained, uneven, net):
         """Which frames are selected, and how they lie, is told of the whole and not of a part."""
@@ -889,6 +889,7 @@ class TestEstimators:
                 InputComposer(frames="single", average="clearest"), fsrcnn
             ).fit(trained),
             "baseline": lambda: BicubicBaseline(scale=2),
+            "keys": lambda: BicubicBaseline(scale=2, kernel="keys"),
             "fusion": lambda: Pipeline([registrar, ("select", ClearanceSelector(3)), ("sr", net)]),
         }[kind]()
         frames, mask = uneven

@@ -7,6 +7,7 @@ from ._clearance import select_clearest
 from ._distortion import distortion_nodes, estimate_distortion
 from ._interpolation import (
     BICUBIC_REACH,
+    bicubic_clearest_mean,
     clearest_mean,
     move_bicubic,
     pad_window,
@@ -45,6 +46,7 @@ __all__ = [
     "as_mask",
     "as_pixels",
     "bias_corrected_mse",
+    "bicubic_clearest_mean",
     "check_norm",
     "check_pixels",
     "clearest_mean",

@@ -14,7 +14,13 @@ from skimage.transform import rescale
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["clearest_mean", "move_bicubic", "upscale_bicubic", "upscale_spline"]
+__all__ = [
+    "bicubic_clearest_mean",
+    "clearest_mean",
+    "move_bicubic",
+    "upscale_bicubic",
+    "upscale_spline",
+]
 
 # Support of the cubic kernel: how many pixels beyond a window its values depend on.
 BICUBIC_REACH = 2
@@ -231,6 +237,35 @@ def clearest_mean(
     .. [1] M. Märtens et al., "Super-resolution of PROBA-V images using convolutional neural
        networks", Astrodynamics 3, 387-402, 2019.
     """
+    return upscale_spline(_clearest(frames, quality_maps), scale).mean(axis=0)
+
+
+def bicubic_clearest_mean(
+    frames: NDArray[np.float32], quality_maps: NDArray[np.bool_], scale: int
+) -> NDArray[np.float32]:
+    """Mean of the clearest frames, upscaled by :func:`upscale_bicubic`.
+
+    Parameters
+    ----------
+    frames : float32 array of shape (t, h, w)
+    quality_maps : bool array of shape (t, h, w)
+        True where a frame is clear.
+    scale : int
+
+    Returns
+    -------
+    float32 array of shape (scale * h, scale * w)
+        Not clipped. All frames that share the largest clearance take part.
+
+    References
+    ----------
+    .. [1] "Super Resolution - Kelvins PROBA V - Deep Learning Approach", 2019,
+       https://github.com/Shiro-LK/Super-Resolution-ProbaV
+    """
+    mean = _clearest(frames, quality_maps).mean(axis=0, dtype=np.float64)
+    return upscale_bicubic(mean.astype(np.float32), scale)
+
+
+def _clearest(frames, quality_maps):
     clearance = quality_maps.sum(axis=(1, 2))
-    clearest = frames[clearance == clearance.max()]
-    return upscale_spline(clearest, scale).mean(axis=0)
+    return frames[clearance == clearance.max()]

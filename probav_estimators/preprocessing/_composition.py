@@ -47,7 +47,7 @@ _MODES = {
 
 
 class InputComposer(SceneTransformer):
-    """Compose what a net is given from the frames and quality maps of each scene.
+    """Compose the input of a net from the frames and quality maps of each scene.
 
     Parameters
     ----------
@@ -57,18 +57,18 @@ class InputComposer(SceneTransformer):
     frames : {"stack", "single", "mean"}, default="stack"
         "stack": the frames of a scene are the channels of one sample (multi-image). "single":
         every frame is a sample of its own, and the predictions are averaged (average single
-        image). "mean": the frames are averaged to the one frame of one sample, and their quality
-        maps to its map. With ``ClearanceSelector(k="max")``, this is the study's version 2 [1]_. A
-        frame that is repeated counts as often as it is given.
+        image). "mean": the mean of the frames and the mean of their quality maps are the frame and
+        the map of one sample. With ``ClearanceSelector(k="max")``, version 2 of the study [1]_ is
+        trained so. A frame that is repeated counts as often as it is given.
     average : {"all", "clearest"}, default="all"
         With ``frames="single"``: the frames whose predictions are averaged. "clearest": those that
         tie at the largest clearance, each once; a training still takes every frame as a sample.
-        With ``ClearanceSelector(k=None)``, this is the study's version 3 [1]_.
+        With ``ClearanceSelector(k=None)``, this is version 3 of the study [1]_.
 
     See Also
     --------
-    ClearanceSelector : Says which frames, and how many.
-    BicubicUpscaler : Enlarges the input for nets that don't upscale by themselves.
+    ClearanceSelector : Selects the frames.
+    BicubicUpscaler : Upscales the input for nets that don't upscale by themselves.
 
     Notes
     -----
