@@ -1,7 +1,7 @@
-"""Displays to scikit-learn's conventions: made by ``from_...``, drawn by ``plot``; need matplotlib.
+"""Displays with scikit-learn's conventions: ``from_...`` creates, ``plot`` draws; need matplotlib.
 
-A display stores what it draws, in plain arrays: it can be drawn again, into other axes, without
-predicting again.
+A display stores plain arrays, so that it can be drawn again, into other axes, without predicting
+again.
 """
 
 from ._calibration import CalibrationDisplay

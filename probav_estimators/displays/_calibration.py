@@ -1,4 +1,4 @@
-"""Standard deviations against errors, by how many of these they should cover."""
+"""Calibration of standard deviations: observed against nominal coverage of the errors."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class CalibrationDisplay:
 
     Notes
     -----
-    Below the diagonal, deviations are too small: more errors lie outside than promised.
+    Below the diagonal, deviations are too small: fewer errors are covered than nominal.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class CalibrationDisplay:
     array([0.4, 0.8])
     """
 
-    #: Nominal coverage that is drawn unless other is asked for.
+    #: Nominal coverages that are drawn by default.
     default_levels: ClassVar[tuple[float, ...]] = _LEVELS
 
     def __init__(
@@ -95,7 +95,7 @@ class CalibrationDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Predict scenes and draw what their standard deviations cover.
+        """Predict scenes and draw the coverage of their standard deviations.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ class CalibrationDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw what the standard deviations of images cover.
+        """Draw the coverage of the standard deviations of images.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class CalibrationDisplay:
 
     @classmethod
     def _of(cls, errors, levels, name):
-        """Of the errors of each scene, in standard deviations."""
+        """Display of the errors of each scene, in standard deviations."""
 
         def covered(values):
             return coverage(values, np.ones_like(values), levels)
@@ -245,7 +245,7 @@ class CalibrationDisplay:
             return None
         bounds = scenes.min(axis=0), scenes.max(axis=0)
         options = {"color": self.line_.get_color(), "alpha": 0.15, "lw": 0}
-        # That of several displays in the same axes is explained once.
+        # One legend entry for the spreads of all displays in the same axes.
         label = f"from least to greatest of {len(scenes)} scenes"
         if label in self.ax_.get_legend_handles_labels()[1]:
             label = "_"

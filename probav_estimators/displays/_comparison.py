@@ -1,4 +1,4 @@
-"""A scene, what estimators made of it, and where they err."""
+"""Images of a scene side by side, with their scores and errors."""
 
 from __future__ import annotations
 
@@ -42,12 +42,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ComparisonDisplay"]
 
-# Inches along each axis of a square panel; others are as large. None is wider than the greatest.
+# Size of a square panel in inches; other panels have the same area, up to a greatest width.
 _PANEL = 2.0
 _WIDEST_PANEL = 3.6
-# Inches of the title and the scale of a row of maps, and of each further line; points of a scale.
-_MAP_WORDS = 0.85
-_LINE = 0.155
+# Height of the title and the colour bar of a row of maps, and of a further line, in inches; height
+# of a colour bar in points.
+_MAP_MARGIN = 0.85
+_LINE_HEIGHT = 0.155
 _SCALE_HEIGHT = 42
 
 _MAP_TITLES = {
@@ -175,13 +176,13 @@ class ComparisonDisplay:
         unit: str | None = None,
         ax: Any = None,
     ) -> Self:
-        """Predict a scene and draw what comes of it.
+        """Predict a scene and draw the images.
 
         Parameters
         ----------
         estimator : fitted estimator, or dict of str to fitted estimator
-            One, called by its class, or several by name. Those whose `predict` takes `return_std`
-            are asked for standard deviations.
+            One, named by its class, or several by name. Those whose `predict` takes `return_std`
+            also give standard deviations.
         scene : Scene
             With or without HR image.
         baseline : bool, default=True
@@ -263,7 +264,7 @@ class ComparisonDisplay:
         Raises
         ------
         ValueError
-            If images are not of the size that the scene's have.
+            If images do not have the size of the scene's images.
         """
         require_matplotlib(f"{cls.__name__}.from_predictions")
         scene = one_scene(scene, cls.__name__)
@@ -430,15 +431,15 @@ class ComparisonDisplay:
         return columns
 
     def _write_titles(self, titles, *, makes_room):
-        """Write what stands above panels; lines make a figure higher and not its panels smaller."""
+        """Write titles; lines make the figure higher instead of the panels smaller."""
         if makes_room:
-            # How wide panels are, and titles may be, is known once the layout is.
+            # The widths of panels, and of their titles, follow from the layout.
             self.figure_.get_layout_engine().execute(self.figure_)
         for axes, lines in titles.items():
             set_title(axes, *lines)
         if makes_room:
             breaks = sum(max(axes.get_title().count("\n") for axes in row) for row in self.axes_)
-            self.figure_.set_figheight(self.figure_.get_figheight() + breaks * _LINE)
+            self.figure_.set_figheight(self.figure_.get_figheight() + breaks * _LINE_HEIGHT)
 
     def _captions(self, name):
         if self.scores is None or name not in self.scores:
@@ -461,7 +462,7 @@ class ComparisonDisplay:
             if maps
         ]
         if len(rows) == 2 and below_truth and len(deviations) == 1:
-            # A row of its own would be empty otherwise.
+            # Beside the errors, instead of a row for one map.
             rows = [[*rows[0][:-1], ("deviations", next(iter(deviations)))]]
         if rows and below_frame:
             rows[0][0] = ("n_clear", None)
@@ -527,7 +528,7 @@ class _Grid(NamedTuple):
         return cls(columns, len(display._map_rows()), shape, detail)
 
     def _heights(self):
-        """Of the rows, for a panel of width 1."""
+        """Heights of the rows, for panels of width 1."""
         (height, width), (part_height, part_width) = self.shape, self.detail
         whole = height / width
         return [whole, part_height / part_width, *[whole] * self.n_maps]
@@ -541,12 +542,12 @@ class _Grid(NamedTuple):
     def figsize(self):
         height, width = self.shape
         inches = min(_PANEL * np.sqrt(width / height), _WIDEST_PANEL)
-        height = sum(self._heights()) * inches + 0.8 + self.n_maps * _MAP_WORDS
+        height = sum(self._heights()) * inches + 0.8 + self.n_maps * _MAP_MARGIN
         return self.columns * (inches + 0.08) + 0.9, height
 
 
 def _explain(text, axes):
-    """Legend of hatched pixels, below the second panel or, if there is one, below its scale."""
+    """Draw the legend of hatched pixels, below the second panel or below the colour bar of one."""
     panel = axes[min(1, len(axes) - 1)]
     width, height = size_in_points(panel)
     below = 0 if len(axes) > 1 else _SCALE_HEIGHT / height

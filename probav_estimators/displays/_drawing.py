@@ -1,4 +1,4 @@
-"""What displays share: axes, panels of images, colours, labels that don't overprint."""
+"""Drawing functions of all displays: axes, image panels, colours, labels without overlap."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ __all__ = [
     "wrap_text",
 ]
 
-#: Colours that the colour-blind tell apart, also in grey (Okabe and Ito, without yellow).
+#: Colour-blind safe palette, distinct also in grey (Okabe and Ito, without yellow).
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-#: With them, for those who print without colours.
+#: Markers to go with them, for prints without colours.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
-#: What lies over clouded pixels of an image.
+#: Colour over clouded pixels of an image.
 CLOUD = "#E69F00"
 
 _CLOUD_ALPHA = 0.45
-# Of pixels of a map that have no value: neither a colour of the scale nor plain.
+# Style of pixels without a value: a hatch, as no colour of a scale is.
 _UNKNOWN: dict[str, Any] = {"facecolor": "0.82", "edgecolor": "0.55", "hatch": "////"}
-# Lines that a title may have before it is cut off.
+# Greatest number of lines of a title.
 _MAX_LINES = 3
-# Of a colour bar, in points: from its panel to its far side, and from side to side.
+# Colour bar, in points: distance from its panel to its far side, and thickness.
 _BAR_DISTANCE = 12
 _BAR_THICKNESS = 7
 # Characters after which a word may be broken.
@@ -57,7 +57,7 @@ _BREAKS = "_-=,(/|."
 
 
 def require_matplotlib(caller: str) -> None:
-    """Raise an ImportError that names the remedy if matplotlib is not there."""
+    """Raise an ImportError that names the extra to install if matplotlib is missing."""
     try:
         import matplotlib.pyplot  # noqa: F401
     except ImportError as error:
@@ -67,7 +67,7 @@ def require_matplotlib(caller: str) -> None:
 
 
 def single_axes(ax: Any, caller: str, figsize: tuple[float, float] = (6.4, 4.8)) -> Any:
-    """The axes that were given, or those of a new figure."""
+    """Return `ax`, or the axes of a new figure."""
     require_matplotlib(caller)
     from matplotlib import pyplot as plt
 
@@ -89,7 +89,7 @@ def panels(
     arrange : callable
         Divides a SubplotSpec into those of the panels.
     caller : str
-        Who asks, for errors.
+        Name of the caller, for errors.
     figsize : tuple of float
         Of a new figure, in inches.
     layout : str
@@ -100,14 +100,14 @@ def panels(
     axes : list of Axes
     figure : Figure
     bounding_ax : Axes or None
-        The axes that were given as bounds, which are hidden.
+        The axes that were given as bounds; hidden.
     """
     require_matplotlib(caller)
     from matplotlib import pyplot as plt
     from matplotlib.gridspec import GridSpec
 
     if ax is None:
-        # Names are wrapped before the layout moves panels: they start about where they end.
+        # Names are wrapped before the layout runs, so panels start near their final positions.
         figure: Any = plt.figure(figsize=figsize)
         figure.subplots_adjust(0.03, 0.1, 0.95, 0.92, wspace=0.05, hspace=0.1)
         figure.set_layout_engine(layout)
@@ -122,7 +122,7 @@ def panels(
     ax.set_axis_off()
     spec = ax.get_subplotspec()
     if spec is None:
-        # Axes that were placed by hand are in no grid.
+        # Axes of `add_axes` are in no grid.
         box = ax.get_position()
         bounds = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1}
         spec = GridSpec(1, 1, figure=ax.figure, **bounds)[0]
@@ -130,7 +130,7 @@ def panels(
 
 
 def style(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Options of a line or of points: what is given, in any of matplotlib's names, comes first."""
+    """Options of a line or of points; given ones, under any matplotlib alias, take precedence."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
@@ -143,7 +143,7 @@ def show_image(ax: Any, image: NDArray[Any], shape: tuple[int, ...], **options: 
     ax.set_xticks([])
     ax.set_yticks([])
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    # Where there are more pixels than dots, they are averaged: none is left out.
+    # If there are more pixels than dots, "auto" averages pixels instead of leaving some out.
     return ax.imshow(image, interpolation="auto", extent=extent, **options)
 
 
@@ -154,7 +154,7 @@ def show_map(ax: Any, values: NDArray[Any], shape: tuple[int, ...], **options: A
 
 
 def shade_clouds(ax: Any, clear: NDArray[np.bool_], shape: tuple[int, ...]) -> Any:
-    """Lay a translucent colour over what is not clear; None if there is nothing to cover."""
+    """Draw a translucent colour over clouded pixels; return None if all pixels are clear."""
     if clear.all():
         return None
     from matplotlib.colors import to_rgba
@@ -165,14 +165,14 @@ def shade_clouds(ax: Any, clear: NDArray[np.bool_], shape: tuple[int, ...]) -> A
 
 
 def cloud_patch(label: str = "clouded") -> Any:
-    """What stands for clouded pixels in a legend."""
+    """Legend patch for clouded pixels."""
     from matplotlib.patches import Patch
 
     return Patch(facecolor=CLOUD, alpha=_CLOUD_ALPHA, label=label)
 
 
 def unknown_patch(label: str) -> Any:
-    """What stands for pixels without a value in a legend."""
+    """Legend patch for pixels without a value."""
     from matplotlib.patches import Patch
 
     return Patch(label=label, **_UNKNOWN)
@@ -208,7 +208,7 @@ def mark_window(ax: Any, rows: slice, columns: slice) -> None:
 
 
 def colour_bar(drawn: Any, ax: Any, label: str, *, side: str = "bottom") -> Any:
-    """A colour bar beside a panel, as long as it; arrows say that there are values beyond."""
+    """Draw a colour bar as long as its panel; arrows mark values beyond its limits."""
     from matplotlib.ticker import MaxNLocator
 
     width, height = size_in_points(ax)
@@ -233,14 +233,14 @@ def colour_bar(drawn: Any, ax: Any, label: str, *, side: str = "bottom") -> Any:
 
 
 def set_title(ax: Any, name: str, *lines: str, fontsize: float = 9) -> None:
-    """Write a name above a panel, in as many lines as its width asks for, and lines below it."""
+    """Set a title of a name and further lines, each wrapped to the width of the panel."""
     width = size_in_points(ax)[0]
     wrapped = [wrap_text(text, 0.96 * width, fontsize) for text in (name, *lines) if text]
     ax.set_title("\n".join(wrapped), fontsize=fontsize)
 
 
 def size_in_points(ax: Any) -> tuple[float, float]:
-    """Width and height of axes; of a panel of an image, those that the image has in them."""
+    """Width and height of axes or, if they hold an image, of the image."""
     box = ax.get_position()
     if ax.get_aspect() != "auto" and ax.images:
         figure = ax.figure.bbox
@@ -253,14 +253,14 @@ def size_in_points(ax: Any) -> tuple[float, float]:
 
 
 def wrap_text(text: str, width: float, fontsize: float) -> str:
-    """Break a text into lines of at most `width` points; what is too long ends in an ellipsis."""
+    """Wrap a text to lines of at most `width` points; too long a text ends in an ellipsis."""
     lines, line = [], ""
     for piece in _pieces(text):
         if line and _width(line + piece.rstrip(), fontsize) > width:
             lines.append(line.rstrip())
             line = ""
         while _width(piece.rstrip(), fontsize) > width and len(piece) > 1:
-            # A word that no break makes short enough is broken anywhere.
+            # A word without a suitable break is broken anywhere.
             fitting = max(
                 (n for n in range(1, len(piece)) if _width(piece[:n], fontsize) <= width),
                 default=1,
@@ -278,7 +278,7 @@ def wrap_text(text: str, width: float, fontsize: float) -> str:
 
 
 def _pieces(text):
-    """Parts of a text between which a line may end; numbers are not parted."""
+    """Split a text where a line may end; numbers are not split."""
     piece = ""
     for letter, following in zip(text, f"{text[1:]} ", strict=True):
         piece += letter
@@ -293,7 +293,7 @@ def _width(text, fontsize):
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    # No part of a name is a formula.
+    # Names may contain "$", which must not start a formula.
     return text_to_path.get_text_width_height_descent(
         text, FontProperties(size=fontsize), ismath=False
     )[0]
@@ -302,12 +302,12 @@ def _width(text, fontsize):
 def label_points(
     ax: Any, points: Sequence[tuple[float, float]], labels: Sequence[str], *, fontsize: float = 8
 ) -> list[Any]:
-    """Name points, each beside its point where no other name and no point lies.
+    """Write a label beside each point, clear of other labels and points if possible.
 
-    Where there is no such place, the name stands where it covers least.
+    Otherwise the label is put where it covers least.
     """
     figure = ax.figure
-    # Places are known once the layout is.
+    # Positions follow from the layout.
     getattr(figure, "get_figure", lambda **_: figure)(root=True).draw_without_rendering()
     renderer = figure.canvas.get_renderer()
     frame = ax.get_window_extent(renderer)
@@ -323,21 +323,21 @@ def label_points(
             xytext=(0, 0),
             textcoords="offset points",
             fontsize=fontsize,
-            # Lines that run from border to border cannot be avoided.
+            # Labels may cross lines from border to border.
             bbox={"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
             arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6, "shrinkB": 3},
         )
-        # The layout must not make room for it: that would move the points.
+        # If the layout made room for a label, the points would move.
         text.set_in_layout(False)
-        best = min(_offsets(), key=lambda place: _cost(text, place, renderer, frame, taken, dots))
-        _place(text, best)
+        best = min(_offsets(), key=lambda offset: _cost(text, offset, renderer, frame, taken, dots))
+        _set_offset(text, best)
         taken.append(_extent(text, renderer))
         texts.append(text)
     return texts
 
 
 def _all_points(ax):
-    """Points, and places along lines, in the coordinates of the data."""
+    """Points, and positions along lines, in data coordinates."""
     from matplotlib.cbook import pts_to_poststep
 
     for collection in ax.collections:
@@ -352,7 +352,7 @@ def _all_points(ax):
 
 
 def _along(ax, corners):
-    """Places along a line that look evenly spaced, also on logarithmic axes."""
+    """Positions along a line, evenly spaced on the screen, also on logarithmic axes."""
     part = np.linspace(0, 1, 30)[:, None]
     seen = ax.transData.transform(corners)
     for start, end in pairwise(seen):
@@ -360,22 +360,22 @@ def _along(ax, corners):
 
 
 def _offsets():
-    """Places of a name about its point, in points, the nearest first."""
+    """Offsets of a label from its point, in typographic points, the nearest first."""
     for distance in (6, 14, 26, 42, 62, 90, 125, 165, 210):
         for across, up in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1)):
             yield across * distance, up * distance
 
 
-def _place(text, offset):
+def _set_offset(text, offset):
     across, up = offset
     text.set_position(offset)
     text.set_ha({1: "left", -1: "right", 0: "center"}[np.sign(across)])
     text.set_va({1: "bottom", -1: "top", 0: "center"}[np.sign(up)])
 
 
-def _cost(text, place, renderer, frame, taken, dots):
-    """How much a name would cover that it should not; ties go to the nearest place."""
-    _place(text, place)
+def _cost(text, offset, renderer, frame, taken, dots):
+    """Cost of the labels and points that a label would cover; ties go to the nearest offset."""
+    _set_offset(text, offset)
     box = _extent(text, renderer)
     covered = 100 * sum(box.overlaps(other) for other in taken)
     # A figure that is saved with other dots per inch has its axes a few pixels elsewhere.
@@ -385,7 +385,7 @@ def _cost(text, place, renderer, frame, taken, dots):
 
 
 def _extent(text, renderer):
-    """Of the letters alone, without the line to the point."""
+    """Extent of the letters, without the line to the point."""
     from matplotlib.text import Text
 
     text.update_positions(renderer)

@@ -138,5 +138,5 @@ def _mask(picture, truth):
 
 
 def _decimals(low, high):
-    """Decimals that tell a thousandth of a range."""
+    """Decimals that resolve a thousandth of a range."""
     return max(0, int(np.ceil(3 - np.log10(high - low))))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HistoryDisplay"]
 
-# What a history may hold, and what it is called: losses, scores.
+# Losses and scores that a history may have, and their labels.
 _LOSSES = {"train_loss": "training loss", "valid_loss": "validation loss"}
 _SCORES = {"train_score": "training score", "valid_score": "validation score"}
 
@@ -92,7 +92,7 @@ class HistoryDisplay:
         Raises
         ------
         ValueError
-            If it has no history, as a net of published weights that was not trained since.
+            If it has no history, such as a net of published weights before any training.
         """
         require_matplotlib(f"{cls.__name__}.from_net")
         while hasattr(net, "steps"):
@@ -135,7 +135,7 @@ class HistoryDisplay:
             parts.append(("learning rate", {"learning rate": self.learning_rates}))
 
         def arrange(spec):
-            # Losses and scores are what one looks for.
+            # Losses and scores are read in more detail than the learning rate.
             heights = [1 if title == "learning rate" else 2 for title, _ in parts]
             return list(spec.subgridspec(len(parts), 1, height_ratios=heights))
 

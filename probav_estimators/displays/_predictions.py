@@ -1,4 +1,4 @@
-"""What displays ask of estimators."""
+"""Estimators, images and scenes as displays take them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["by_name", "images_by_name", "one_scene"]
 
 
 def by_name(estimators: Any) -> dict[str, Any]:
-    """Estimators by name: those of a mapping, or one by its class (a pipeline: its last step's)."""
+    """Estimators by name: a mapping, or one by its class (of a pipeline, that of its last step)."""
     if isinstance(estimators, Mapping):
         if not estimators:
             raise ValueError("got no estimator: give at least one")
@@ -28,7 +28,7 @@ def by_name(estimators: Any) -> dict[str, Any]:
 
 
 def images_by_name(images: Any, scene: Scene) -> dict[str, NDArray[Any]]:
-    """Images by name, of one size that is a multiple of the frames'."""
+    """Check images by name: of one size, a multiple of the size of the frames."""
     if not isinstance(images, Mapping):
         images = {"image": images}
     if not images:
@@ -47,7 +47,7 @@ def images_by_name(images: Any, scene: Scene) -> dict[str, NDArray[Any]]:
 
 
 def one_scene(scene: Any, caller: str) -> Scene:
-    """The scene, or that of a list of one."""
+    """Return a scene, or the scene of a list of one."""
     scenes = check_scenes(scene if isinstance(scene, Sequence) else [scene], caller)
     if len(scenes) > 1:
         raise ValueError(f"{caller} draws one scene, got {len(scenes)}: give one of them")

@@ -1,4 +1,4 @@
-"""Frames of a scene, what is clear of them, and how they lie on each other."""
+"""Frames of a scene, their masks, clearance and shifts."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class SceneDisplay:
     clearance : array of shape (t,)
         Part of the pixels that is clear, of all frames of the scene.
     shifts : array of shape (t, 2), default=None
-        How far the content of each lies down and to the right of the reference's, in LR pixels.
-        NaN where that is not known.
+        Shift of each frame against the reference, down and to the right, in LR pixels. NaN where
+        it is unknown.
     title : str, default=None
         Of the whole.
 
@@ -66,7 +66,7 @@ class SceneDisplay:
 
     See Also
     --------
-    ComparisonDisplay : What estimators make of a scene.
+    ComparisonDisplay : Images of a scene and their errors.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class SceneDisplay:
         Parameters
         ----------
         scene : Scene
-            Of frames that were registered, their shifts are drawn; those of others are estimated.
+            Shifts of registered frames are drawn; those of other frames are estimated.
         max_frames : int, default=12
             How many frames to draw, clearest first. None: all.
         ax : Axes or array of Axes, default=None
@@ -193,7 +193,7 @@ class SceneDisplay:
         )  # fmt: skip
         ax.plot(right, down, "o", color=COLOURS[0], markersize=3)
         reach = 1.15 * max(float(np.abs(self.shifts[known]).max()), 0.5)
-        # Down is down, as in the frames.
+        # Rows of frames count downwards.
         ax.set(xlim=(-reach, reach), ylim=(reach, -reach))
         ax.set_aspect("equal")
         ax.axhline(0, color="0.8", lw=0.7, zorder=0)
@@ -206,7 +206,7 @@ class SceneDisplay:
 
 
 class _Grid(NamedTuple):
-    """Rows and columns of the frames, beside which the two charts stand."""
+    """Rows and columns of the frames, with two charts beside them."""
 
     n_frames: int
     rows: int
@@ -217,7 +217,7 @@ class _Grid(NamedTuple):
     @classmethod
     def of(cls, shape):
         n_frames, height, width = shape
-        # Frames of any shape are about as large.
+        # Frames of all shapes have the same area.
         inch = 1.6 / np.sqrt(height * width)
         # About as wide as high.
         columns = round(np.sqrt(1.4 * n_frames * height / width))
@@ -239,7 +239,7 @@ class _Grid(NamedTuple):
 
 
 def _shifts_of(scene, lr, clear):
-    """Shifts against the clearest frame; NaN of frames that could not be placed."""
+    """Shifts against the clearest frame; NaN for frames that could not be registered."""
     shifts, placed = scene.shifts, scene.placed
     if shifts is None:
         shifts, placed = register_frames(lr, clear)
@@ -248,5 +248,5 @@ def _shifts_of(scene, lr, clear):
 
 
 def _percent(part):
-    # What is not quite clear must not look as if it were.
+    # Rounded down: 99.9 % must not become 100 %.
     return f"{np.floor(100 * part):.0f} %"

@@ -52,7 +52,7 @@ class ScoreDisplay:
 
     See Also
     --------
-    probav_estimators.probav_scorer : The mean of all.
+    probav_estimators.probav_scorer : Mean over scenes.
 
     Examples
     --------

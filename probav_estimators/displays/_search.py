@@ -1,4 +1,4 @@
-"""Score against cost of what a search tried."""
+"""Score against cost of the candidates of a search."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SearchDisplay:
     score_deviations : array of shape (n,), default=None
         Standard deviations of the scores over the folds.
     labels : sequence of str, default=None
-        What makes the candidates differ.
+        Parameters that differ between candidates.
     score_name : str, default="score"
         Of the scores.
     cost_name : str, default="cost (s)"
@@ -102,7 +102,7 @@ class SearchDisplay:
         metric : str, default="score"
             Which score; of a search with several, the name of one.
         cost : {"fit", "score"}, default="fit"
-            Seconds to fit a candidate, or to score it, which is to predict.
+            Seconds to fit a candidate, or to predict and score.
         score_name : str, default=None
             What to call the score. None: `metric`.
         name_all : bool, default=False
@@ -213,11 +213,11 @@ def _front(costs, scores, known):
 
 
 def _labels(params):
-    """What is not the same in all candidates, in the shortest words that tell it."""
+    """Parameters that differ between candidates, with names as short as possible."""
     names = list(dict.fromkeys(name for row in params for name in row))
     varied = [name for name in names if len({repr(row.get(name)) for row in params}) > 1]
     last = [name.rpartition("__")[2] for name in varied]
-    # A parameter's own name is enough, where it is the only one of that name.
+    # A unique parameter needs no prefix of its step.
     short = {
         name: own if last.count(own) == 1 else name for name, own in zip(varied, last, strict=True)
     }

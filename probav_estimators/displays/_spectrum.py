@@ -29,12 +29,12 @@ __all__ = ["SpectrumDisplay"]
 
 _BASELINE = "BicubicBaseline"
 
-# Decibels that are drawn at most: beyond, there is nothing, or nothing to compare with.
+# Greatest ratio that is drawn, in dB: beyond, one of both powers is close to 0.
 _MAX_DECIBELS = 30
 
 
 class SpectrumDisplay:
-    """Power of images over that of a reference by frequency, and what they have in common with it.
+    """Power of images relative to a reference by frequency, and their coherence with it.
 
     Make one by `from_estimator` or `from_predictions`. All parameters are stored as attributes.
 
@@ -50,7 +50,7 @@ class SpectrumDisplay:
     scale : int
         HR pixels for each LR pixel.
     reference : str, default="HR image"
-        What the power is relative to.
+        Name of the image that the power is relative to.
     has_truth : bool, default=True
         Whether the coherence is that with the truth.
 
@@ -69,8 +69,8 @@ class SpectrumDisplay:
 
     See Also
     --------
-    probav_estimators.metrics.fourier_ring_correlation : The coherence, and what it does not prove.
-    probav_estimators.metrics.transfer_function : Of which, with the coherence, the power is made.
+    probav_estimators.metrics.fourier_ring_correlation : The coherence, and its limits.
+    probav_estimators.metrics.transfer_function : The power follows from it and the coherence.
 
     Notes
     -----
@@ -108,12 +108,12 @@ class SpectrumDisplay:
     def from_estimator(
         cls, estimator: Any, scene: Scene, *, baseline: bool = True, ax: Any = None
     ) -> Self:
-        """Predict a scene and draw the spectra of what comes of it.
+        """Predict a scene and draw the spectra of the images.
 
         Parameters
         ----------
         estimator : fitted estimator, or dict of str to fitted estimator
-            One, called by its class, or several by name.
+            One, named by its class, or several by name.
         scene : Scene
             Without HR image, power is relative to the baseline's, and coherence is that of two
             images, each of half the frames, if there are four frames or more.
@@ -179,7 +179,7 @@ class SpectrumDisplay:
         Raises
         ------
         ValueError
-            If images are not of the size that the scene's have, or smaller than 16 pixels.
+            If images do not have the size of the scene's images, or are smaller than 16 pixels.
         """
         require_matplotlib(f"{cls.__name__}.from_predictions")
         scene = one_scene(scene, cls.__name__)
@@ -234,15 +234,15 @@ class SpectrumDisplay:
         if not self.coherence:
             coherence.text(0.5, 0.5, "neither truth nor halves", ha="center")
         self._draw_threshold(coherence)
-        what = "with the HR image" if self.has_truth else "of two halves of the frames"
-        coherence.set_ylabel(f"coherence {what}")
+        partner = "with the HR image" if self.has_truth else "of two halves of the frames"
+        coherence.set_ylabel(f"coherence {partner}")
         coherence.set_ylim(min(-0.05, coherence.get_ylim()[0]), 1.05)
         for panel in self.axes_:
             self._draw_nyquist(panel)
         return self
 
     def _draw_lines(self, ax, curves):
-        # A name has one colour in both panels.
+        # One colour for each name, in both panels.
         colours = dict(zip({**self.power, **(self.coherence or {})}, COLOURS * 9, strict=False))
         lines = {}
         for name, values in curves.items():
@@ -263,9 +263,9 @@ class SpectrumDisplay:
 
 
 def _compare(image, reference, clear):
-    """Frequencies, and an image's power over a reference's and coherence with it."""
+    """Frequencies, power of an image relative to a reference, and coherence with it."""
     reference = reference if clear is None else np.where(clear, reference, 0)
-    # Power does not depend on where an image lies, and moving it leaves traces at the finest.
+    # Power does not depend on shifts, and interpolation changes it at the finest frequencies.
     frequencies, transfer = transfer_function(image, reference, clear)
     correlation = fourier_ring_correlation(image, reference, clear)[1]
     # Common energy over the reference's, and over the geometric mean of both.
