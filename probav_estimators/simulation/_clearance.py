@@ -1,4 +1,4 @@
-"""How many frames scenes have, and how much of each frame its quality map hides."""
+"""Numbers of frames of scenes, and clear parts of their frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_N_FRAMES = (9, 30)
 
 
 class HalfClear:
-    """Half of the frames without a cloud; in the others, any part up to the limit alike."""
+    """Half of the frames fully clear; in the others, uniform cloud cover up to the limit."""
 
     def n_frames(self, rng):
         """Number of frames of a scene."""
@@ -46,7 +46,7 @@ class HalfClear:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScenesOfAKind:
+class FittedClearance:
     """Frames in number and clearance like those of a published data set.
 
     A scene is one of two kinds. In most of them, some frames are fully clear; in the others every
@@ -65,12 +65,13 @@ class ScenesOfAKind:
         Median, and standard deviation of the logarithm, of the part that is hidden in all frames of
         such a scene.
     hidden_spread : float
-        Mean of what the clearest frames of such a scene hide in addition, relative to that part.
+        Mean of the additional part that the clearest frames of such a scene hide, relative to the
+        part that all hide.
     clearest_frames : (float, float)
         Parameters of the beta distribution of a scene's part of frames without other clouds.
     cloud_cover : (float, float)
-        Parameters of the beta distribution of what the other frames hide, relative to the most that
-        a frame may hide.
+        Parameters of the beta distribution of the part that the other frames hide, relative to the
+        greatest part that a frame may hide.
     """
 
     frame_limits: tuple[int, int]
@@ -89,8 +90,7 @@ class ScenesOfAKind:
     def skies(self, rng, shape, n_frames, missed):
         """Sky (None: clear) and quality map of each frame of a scene; see `HalfClear.skies`.
 
-        Of what quality maps miss, only haze is drawn: a missed cloud would make a frame clearer
-        than the data set's.
+        Quality maps miss haze only: a missed cloud would make a frame clearer than the data set's.
         """
         for n_hidden in self.hidden_pixels(rng, n_frames, shape[0] * shape[1]):
             sky, clear = None, np.ones(shape, bool)
@@ -99,7 +99,7 @@ class ScenesOfAKind:
             yield _missing_some(rng, sky, clear, missed, kinds=("haze",))
 
     def hidden_pixels(self, rng, n_frames, n_pixels):
-        """How many pixels the quality maps of a scene hide, frame by frame; int array."""
+        """Numbers of pixels that the quality maps of a scene hide, frame by frame; int array."""
         always = 0.0
         if rng.uniform() < self.hidden_scenes:
             median, spread = self.hidden_part
@@ -113,11 +113,11 @@ class ScenesOfAKind:
         return np.clip(pixels, hides, np.floor((1 - MIN_CLEAR) * n_pixels)).astype(int)
 
 
-#: What `Sensor.clearance` can be.
-CLEARANCES = {
+#: Values of `Sensor.clearance`.
+CLEARANCES: dict[str, HalfClear | FittedClearance] = {
     "half": HalfClear(),
-    # Fitted by trial to what is published of the data set; docs/simulator.md has both side by side.
-    "probav-challenge": ScenesOfAKind(
+    # Fitted to the published figures of the data set; docs/simulator.md has both side by side.
+    "probav-challenge": FittedClearance(
         frame_limits=(9, 35),
         frame_shape=(3.0, 4.8),
         hidden_scenes=0.38,

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ._noise import fractal_field, smooth_field
 
-# Steps to the part of an image that clouds have to cover for a map to hide so many pixels.
+# Steps of the search for the cover at which a map hides a given number of pixels.
 _BISECTIONS = 6
 
 
@@ -151,8 +151,8 @@ def observed_sky(rng, shape, least_clear, *, pixel=1.0, tolerance=0.12):
 def clouds_over(rng, shape, n_hidden, *, tolerance=0.12):
     """A cloudy sky of which the quality map hides a given number of pixels.
 
-    Clouds cover as much as a detector would find to be so many pixels, about; the map hides those
-    of the most cloud and shadow, the pixels beside them included.
+    The cover is found by bisection, so that `detect_clouds` would hide about as many pixels; the
+    map then hides exactly `n_hidden`, those with the most cloud or shadow within a pixel.
 
     Parameters
     ----------

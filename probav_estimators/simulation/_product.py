@@ -28,7 +28,8 @@ def see_product(rng, shape, scale, t, band, sensor, texture=0.0):
     """One scene seen by a `Sensor`; see `simulate_scene`.
 
     What the streams of random numbers are used for does not depend on the sensor: different sensors
-    look at the same land on the same days, through the same clouds.
+    look at the same land on the same days, and through the same clouds if their `clearance` is the
+    same.
 
     Returns
     -------

@@ -78,7 +78,7 @@ def simulate_scene(
     sensor : str or Sensor, default=None
         None or "static": as described above. Else a preset or a `Sensor`, whose frames can be
         resampled, distorted, striped and badly masked, of a land that changes. The same state of
-        `rng` gives the same land, skies and days to all of these.
+        `rng` gives the same land, skies and days to all of these that have the same `clearance`.
     texture : float or (float, float), default=0
         How much grain, clumps, specks and creases of random size lie over the land: the greatest
         standard deviation of a layer relative to the radiance, at most 1, or a range to draw it

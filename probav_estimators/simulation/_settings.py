@@ -43,9 +43,9 @@ _LIMITS = {
 class Sensor:
     """A sensor, its ground segment and what happens to the land while it looks.
 
-    Every field is a number or a range (least, greatest). The defaults together are the preset
-    "any": as wide as what optical products do, for training. Use `Sensor.preset` to start from
-    a named product.
+    Fields are numbers or ranges (least, greatest), except for `resampling` and `clearance`. The
+    defaults together are the preset "any": as wide as what optical products do, for training. Use
+    `Sensor.preset` to start from a named product.
 
     Parameters
     ----------
