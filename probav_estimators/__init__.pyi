@@ -12,6 +12,7 @@ from .architectures import PIUNet as PIUNet
 from .architectures import SRCNNEx as SRCNNEx
 from .architectures import SRResNet as SRResNet
 from .baseline import BicubicBaseline as BicubicBaseline
+from .benchmark import run_benchmark as run_benchmark
 from .datasets import fetch_probav as fetch_probav
 from .datasets import make_scenes as make_scenes
 from .datasets import write_submission as write_submission

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..prediction import Predictor
     from ..scenes import Scene
 
-__all__ = ["write_submission"]
+__all__ = ["can_be_submitted", "write_submission"]
 
 _NAME = re.compile(r"imgset\d{4}")
 
@@ -126,6 +126,11 @@ def write_submission(
                 stacklevel=2,
             )
     return Path(path)
+
+
+def can_be_submitted(scenes: Sequence[Scene]) -> bool:
+    """Whether all scenes have names that a submission can have, such as "imgset0594"."""
+    return all(scene.name is not None and _NAME.fullmatch(scene.name) for scene in scenes)
 
 
 def _check_names(scenes):

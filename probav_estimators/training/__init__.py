@@ -12,7 +12,7 @@ from ._callbacks import (
     TimeLimit,
 )
 from ._checkpoint import Checkpoint
-from ._device import resolve_device, resolve_dtype
+from ._device import check_device, resolve_device, resolve_dtype
 from ._frame_net import FrameNet
 from ._frame_sampling import (
     FrameChoice,
@@ -30,6 +30,8 @@ from ._reconstruction import Reconstruction
 from ._sampling import BatchPlan, SampleRequest, SceneDataset, ViewAverager, turn_and_flip
 from ._scene_net import SceneNet
 from ._scene_regressor import SceneRegressor
+from ._settings import describe, describe_scenes, describe_settings
+from ._splitting import split_scenes
 from ._weights import Weights, load_weights, save_weights, shipped_weights
 
 __all__ = [
@@ -59,8 +61,12 @@ __all__ = [
     "TimeLimit",
     "ViewAverager",
     "Weights",
+    "check_device",
     "collate_frames",
     "collate_stacks",
+    "describe",
+    "describe_scenes",
+    "describe_settings",
     "fill_frames",
     "load_weights",
     "read_sample",
@@ -69,6 +75,7 @@ __all__ = [
     "save_weights",
     "shipped_weights",
     "show_progress",
+    "split_scenes",
     "turn_and_flip",
     "turn_sample",
 ]
