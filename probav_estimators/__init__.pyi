@@ -16,6 +16,7 @@ from .architectures import SRCNNv2 as SRCNNv2
 from .architectures import SRCNNv3 as SRCNNv3
 from .architectures import SRResNet as SRResNet
 from .baseline import BicubicBaseline as BicubicBaseline
+from .benchmark import run_benchmark as run_benchmark
 from .datasets import fetch_probav as fetch_probav
 from .datasets import make_scenes as make_scenes
 from .datasets import write_submission as write_submission

@@ -108,6 +108,7 @@ FREE = {
     "callbacks__valid_score": None,
     "verbose": 1,
     "device": "cpu",
+    "micro_batch_size": 1,
     "warm_start": True,
     "iterator_train__num_workers": 0,
     "history_csv": "history.csv",

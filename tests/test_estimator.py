@@ -703,6 +703,7 @@ def test_a_net_must_be_fitted_before_it_predicts(stacked, method):
         ("max_epochs", 0),
         ("max_epochs", 1.5),
         ("batch_size", 0),
+        ("micro_batch_size", 0),
         ("lr", 0.0),
         ("lr", -1e-3),
         ("compute_dtype", "float16"),

@@ -20,6 +20,7 @@ from probav_estimators.datasets._fetch import (
     _fetch,
     _resolve_data_home,
     fetch_probav,
+    unpack_data_set,
 )
 
 TRAIN_FILES = ("LR000.png", "LR001.png", "QM000.png", "QM001.png", "HR.png", "SM.png")
@@ -396,3 +397,59 @@ def test_full_disk_is_noticed_before_anything_is_written(server, home, monkeypat
     with pytest.raises(OSError, match="100 bytes free"):
         _fetch(server.archive, home)
     assert list(home.iterdir()) == []
+
+
+class TestUnpackDataSet:
+    @pytest.mark.parametrize("top", ["", "probav_data/"])
+    def test_a_data_set_is_unpacked_once_and_its_zip_stays(self, tmp_path, top):
+        archive = tmp_path / "mine.zip"
+        archive.write_bytes(pack(make_files(), folder=top))
+        content = archive.read_bytes()
+        root = unpack_data_set(archive, tmp_path / "deep" / "data")
+        assert root == tmp_path / "deep" / "data" / top
+        assert read_tree(root).items() >= make_files().items()
+        (root / "norm.csv").write_text("changed")
+        assert unpack_data_set(archive, tmp_path / "deep" / "data") == root
+        assert (root / "norm.csv").read_text() == "changed"
+        assert archive.read_bytes() == content
+        assert [path.name for path in (tmp_path / "deep").iterdir()] == ["data"]
+
+    def test_what_a_killed_run_left_is_unpacked_anew(self, tmp_path):
+        archive = tmp_path / "mine.zip"
+        archive.write_bytes(pack(make_files()))
+        (tmp_path / "data.unpacking" / "train").mkdir(parents=True)
+        (tmp_path / "data.unpacking" / "train" / "half").write_text("half")
+        assert not (unpack_data_set(archive, tmp_path / "data") / "train" / "half").exists()
+        assert not (tmp_path / "data.unpacking").exists()
+
+    def test_a_folder_of_something_else_is_refused_and_left(self, tmp_path):
+        archive, other = tmp_path / "mine.zip", tmp_path / "other.zip"
+        archive.write_bytes(pack(make_files()))
+        other.write_bytes(pack(make_files() | {"norm.csv": b"imgset0000 40\n"}))
+        unpack_data_set(archive, tmp_path / "data")
+        (tmp_path / "mine").mkdir()
+        for path, folder in ((other, "data"), (archive, "mine")):
+            before = read_tree(tmp_path / folder)
+            with pytest.raises(ValueError, match="is not that archive"):
+                unpack_data_set(path, tmp_path / folder)
+            assert read_tree(tmp_path / folder) == before
+
+    @pytest.mark.parametrize("name", ["../out.png", "/out.png", "C:out.png"])
+    def test_entries_that_lead_out_are_refused_and_the_zip_stays(self, tmp_path, name):
+        archive = tmp_path / "mine.zip"
+        archive.write_bytes(pack(make_files() | {name: b"x"}))
+        with pytest.raises(ValueError, match=r"mine\.zip cannot be unpacked.*leads out"):
+            unpack_data_set(archive, tmp_path / "deep" / "data")
+        assert {path.name for path in tmp_path.rglob("*")} == {"mine.zip", "deep"}
+
+    def test_what_is_no_zip_or_damaged_is_refused(self, tmp_path):
+        archive = tmp_path / "mine.zip"
+        archive.write_bytes(b"no zip")
+        with pytest.raises(ValueError, match=r"mine\.zip cannot be unpacked"):
+            unpack_data_set(archive, tmp_path / "data")
+        content = bytearray(pack(make_files()))
+        content[5000] ^= 1
+        archive.write_bytes(bytes(content))
+        with pytest.raises(ValueError, match=r"mine\.zip cannot be unpacked"):
+            unpack_data_set(archive, tmp_path / "data")
+        assert not (tmp_path / "data").exists()

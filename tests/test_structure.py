@@ -21,6 +21,7 @@ ORDER = [
     {"architectures", "displays"},
     {"persistence", "report_page"},
     {"published", "geo"},
+    {"benchmark"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,5 +1,6 @@
-"""The download of the real PROBA-V data set."""
+"""The download of the real PROBA-V data set, and archives in its layout."""
 
+import json
 import os
 import shutil
 import stat
@@ -15,12 +16,15 @@ from tqdm.auto import tqdm
 
 from ..scenes import NORMS_NAME, find_scene_folders, list_scene_files
 
-__all__ = ["fetch_probav"]
+__all__ = ["fetch_probav", "unpack_data_set"]
 
 _PAGE = "https://kelvins.esa.int/proba-v-super-resolution/data/"
 _FOLDER = "probav_data"
 _TIMEOUT_SECONDS = 30
 _CHUNK_BYTES = 2**16
+
+# Below the folder of an unpacked archive: what the archive held, by names, sizes and checksums.
+_ORIGIN = "unpacked_from.json"
 
 # What zipfile and this module raise for an archive that is damaged, hostile or incomplete.
 _BAD_ARCHIVE = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
@@ -99,6 +103,81 @@ def fetch_probav(data_home: str | os.PathLike[str] | None = None) -> Path:
     1160
     """
     return _fetch(_PROBAV, _resolve_data_home(data_home))
+
+
+def unpack_data_set(
+    archive: str | os.PathLike[str], folder: str | os.PathLike[str], *, quiet: bool = False
+) -> Path:
+    """Unpack a zip of scenes in the data set's layout, unless that was done already.
+
+    Parameters
+    ----------
+    archive : path-like
+        Zip of train/RED/imgset0000/LR000.png, ... and norm.csv, or of one folder that holds these.
+        It is not changed.
+    folder : path-like
+        Where to unpack. It appears once everything is unpacked; its parents are made.
+    quiet : bool, default=False
+        Whether to show no progress; a terminal alone shows it.
+
+    Returns
+    -------
+    pathlib.Path
+        The data set's root: `folder`, or the folder in it that holds the scenes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such archive.
+    ValueError
+        If the archive is damaged or unsafe to unpack, or if `folder` holds something else.
+    OSError
+        If the disk is too small or the folder cannot be written.
+    """
+    archive, folder = Path(archive), Path(folder)
+    try:
+        origin = _describe_archive(archive)
+        if folder.exists():
+            _check_origin(archive, folder, origin)
+        else:
+            _unpack_whole(archive, folder, origin, quiet)
+    except _BAD_ARCHIVE as error:
+        raise ValueError(f"{archive} cannot be unpacked to {folder}: {error}") from error
+    return _find_split_root(folder)
+
+
+def _describe_archive(archive):
+    with zipfile.ZipFile(archive) as bundle:
+        return {entry.filename: [entry.file_size, entry.CRC] for entry in bundle.infolist()}
+
+
+def _check_origin(archive, folder, origin):
+    path = folder / _ORIGIN
+    if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != origin:
+        raise ValueError(
+            "it is there already, and what it holds is not that archive: give another folder, or "
+            "remove this one"
+        )
+
+
+def _unpack_whole(archive, folder, origin, quiet):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # The name is fixed, so that what a killed run left is cleared away by the next one.
+    staging = folder.with_name(f"{folder.name}.unpacking")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        _unpack(archive, staging, _PROBAV.max_unpacked_bytes, disable=True if quiet else None)
+        (staging / _ORIGIN).write_text(json.dumps(origin), encoding="utf-8")
+        staging.replace(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _find_split_root(folder):
+    """Return the folder that holds norm.csv or train/: `folder` or one below it."""
+    root = _find_root(folder)
+    splits = [folder / "train", *sorted(folder.glob("*/train"))]
+    return next((split.parent for split in splits if split.is_dir()), root)
 
 
 def _resolve_data_home(data_home):
@@ -237,7 +316,7 @@ def _install(archive_file, archive, root):
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _unpack(archive_file, folder, max_bytes):
+def _unpack(archive_file, folder, max_bytes, *, disable=False):
     """Unpack a zip archive; zipfile compares each file with its declared size and its CRC."""
     with zipfile.ZipFile(archive_file) as bundle:
         entries = bundle.infolist()
@@ -247,7 +326,7 @@ def _unpack(archive_file, folder, max_bytes):
         if n_bytes > max_bytes:
             raise ValueError(f"it would unpack to {n_bytes:,} bytes, more than {max_bytes:,}")
         _check_disk_space(folder.parent, n_bytes)
-        for entry in tqdm(entries, unit="file", desc="unpacking"):
+        for entry in tqdm(entries, unit="file", desc="unpacking", disable=disable):
             bundle.extract(entry, folder)
 
 

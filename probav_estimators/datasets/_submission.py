@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..prediction import Predictor
     from ..scenes import Scene
 
-__all__ = ["write_submission"]
+__all__ = ["can_be_submitted", "write_submission"]
 
 _NAME = re.compile(r"imgset\d{4}")
 
@@ -121,6 +121,11 @@ def write_submission(
     with replace_file(path) as partial, zipfile.ZipFile(partial, "x") as archive:
         _write_images(archive, images, scenes)
     return Path(path)
+
+
+def can_be_submitted(scenes: Sequence[Scene]) -> bool:
+    """Whether all scenes have names that a submission can have, such as "imgset0594"."""
+    return all(scene.name is not None and _NAME.fullmatch(scene.name) for scene in scenes)
 
 
 def _check_names(scenes):

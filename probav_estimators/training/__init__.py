@@ -12,7 +12,7 @@ from ._callbacks import (
     TimeLimit,
 )
 from ._checkpoint import Checkpoint
-from ._device import resolve_device, resolve_dtype
+from ._device import check_device, resolve_device, resolve_dtype
 from ._frame_net import FrameNet
 from ._frame_sampling import (
     FrameChoice,
@@ -31,6 +31,8 @@ from ._reconstruction import Reconstruction
 from ._sampling import BatchPlan, SampleRequest, SceneDataset, ViewAverager, turn_and_flip
 from ._scene_net import SceneNet
 from ._scene_regressor import SceneRegressor
+from ._settings import describe, describe_scenes, describe_settings
+from ._splitting import split_scenes
 from ._storable import known_classes, known_losses, name_of, unstorable_parameters
 from ._weights import Weights, load_weights, save_weights, shipped_weights
 
@@ -64,8 +66,12 @@ __all__ = [
     "TimeLimit",
     "ViewAverager",
     "Weights",
+    "check_device",
     "collate_frames",
     "collate_stacks",
+    "describe",
+    "describe_scenes",
+    "describe_settings",
     "fill_frames",
     "known_classes",
     "known_losses",
@@ -78,6 +84,7 @@ __all__ = [
     "save_weights",
     "shipped_weights",
     "show_progress",
+    "split_scenes",
     "turn_and_flip",
     "turn_sample",
     "unstorable_parameters",

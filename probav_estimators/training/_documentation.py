@@ -12,6 +12,12 @@ PARAMETERS = """Parameters
         How often every scene is seen.
     batch_size : int, default=32
         Samples for each step of the optimizer.
+    micro_batch_size : int, default=None
+        Samples that are computed at a time: a batch is split into parts of at most this size, and
+        their gradients are added up, which takes less memory and gives the same step up to
+        rounding. Not exactly the same are steps with batch normalization, with AdversarialLoss,
+        and with losses that are means over the clear pixels of a batch, as MaskedMSELoss and the
+        likelihood of standard deviations are: they are computed of each part. None: `batch_size`.
     lr : float, default=1e-3
         Learning rate.
     optimizer : class of torch.optim or its name, default=torch.optim.NAdam
@@ -50,9 +56,9 @@ PARAMETERS = """Parameters
     resume : path-like, default=None
         Folder in which every epoch is saved, and from which a training that was killed goes on.
         Each training needs its own, each candidate of a search too: a checkpoint of other scenes
-        or settings is refused. `max_epochs`, `max_time`, `early_stopping`, `device`, callbacks and
-        what is written or shown may change in between. Epochs in it count towards `max_epochs` of
-        `fit`.
+        or settings is refused. `max_epochs`, `max_time`, `early_stopping`, `device`,
+        `micro_batch_size`, callbacks and what is written or shown may change in between. Epochs in
+        it count towards `max_epochs` of `fit`.
     start_from : fitted estimator of the same class, default=None
         Weights to begin with, for fine-tuning on other scenes. Wrapped in scikit-learn's
         `FrozenEstimator` it survives cloning, as in a grid search.

@@ -1,13 +1,14 @@
-"""The life of a training: its callbacks, and how it ends."""
+"""Training loop: default callbacks, early termination and gradient accumulation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PassthroughScoring
+from skorch.dataset import unpack_data
 
 from ._callbacks import (
     BestWeights,
@@ -133,8 +134,46 @@ class GuardedNet(NeuralNet):
                 return
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        step = super().train_step_single(batch, **fit_params)
+        """Compute the gradient of a batch, `micro_batch_size` samples at a time.
+
+        Parameters
+        ----------
+        batch : (dict of tensors, dict of tensors)
+            Samples and targets.
+        **fit_params
+            Handed to the module's `forward`.
+
+        Returns
+        -------
+        dict
+            "loss", the loss of the batch, and "y_pred", its predictions.
+        """
+        parts = list(self._parts_of(batch))
+        if len(parts) == 1:
+            step = super().train_step_single(batch, **fit_params)
+        else:
+            steps = [self._accumulate(part, share, fit_params) for part, share in parts]
+            losses, predictions = zip(*steps, strict=True)
+            step = {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(predictions)}
         if not torch.isfinite(step["loss"]):
             # Optimizers pass over weights without a gradient.
             self._zero_grad_optimizer(set_to_none=True)
         return step
+
+    def _parts_of(self, batch: Any) -> Iterator[tuple[Any, float]]:
+        """Parts of a batch that are computed one after the other, with their share of samples."""
+        n_samples = len(batch[1]["scene"])
+        size = self.micro_batch_size or n_samples
+        for start in range(0, n_samples, size):
+            part = slice(start, min(start + size, n_samples))
+            share = (part.stop - part.start) / n_samples
+            yield [{key: x[part] for key, x in side.items()} for side in batch], share
+
+    def _accumulate(self, part, share, fit_params):
+        """Add a part's gradients; its loss, weighted by its share, and its predictions."""
+        self._set_training(True)
+        sample, target = unpack_data(part)
+        prediction = self.infer(sample, **fit_params)
+        loss = share * self.get_loss(prediction, target, X=sample, training=True)
+        loss.backward()
+        return loss.detach(), prediction.detach()

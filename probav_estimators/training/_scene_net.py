@@ -116,6 +116,7 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
     _parameter_constraints = {
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "optimizer": [callable, StrOptions(_OPTIMIZERS)],
         "device": [str, torch.device],
@@ -142,6 +143,7 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
         *,
         max_epochs: int = 150,
         batch_size: int = 32,
+        micro_batch_size: int | None = None,
         lr: float = 1e-3,
         optimizer: type[torch.optim.Optimizer] | str = torch.optim.NAdam,
         device: str | torch.device = "auto",
@@ -181,6 +183,7 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
         self.use_caching = False
         # Arguments of skorch's own that are not listed above.
         self._params_to_validate.update(kwargs)
+        self.micro_batch_size = micro_batch_size
         self.compute_dtype = compute_dtype
         self.patch_size = patch_size
         self.augment = augment

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "describe_scenes", "describe_settings"]
 
-# They say how long, where and how watched a training is, and not what comes out of it.
+# Parameters that do not affect the fitted weights, except by rounding.
 _FREE = {
     "callbacks",
     "device",
@@ -27,6 +27,7 @@ _FREE = {
     "history_csv",
     "max_epochs",
     "max_time",
+    "micro_batch_size",
     "resume",
     "tensorboard",
     "verbose",

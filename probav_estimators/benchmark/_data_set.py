@@ -1,0 +1,117 @@
+"""Training and test scenes of a data set's folder or archive."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..datasets import can_be_submitted, unpack_data_set
+from ..scenes import load_scenes
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
+
+__all__ = ["DataSet", "open_data_set"]
+
+
+class DataSet(NamedTuple):
+    """Scenes of a benchmark.
+
+    Attributes
+    ----------
+    train : list of Scene
+        With HR images, of one scale.
+    test : list of Scene
+        Scenes to submit; empty if the data set has no test split.
+    scale : int
+        HR pixels for each LR pixel.
+    """
+
+    train: list[Scene]
+    test: list[Scene]
+    scale: int
+
+
+def open_data_set(
+    root: str | os.PathLike[str],
+    unpacked: Path,
+    *,
+    max_scenes: int | None = None,
+    quiet: bool = False,
+) -> DataSet:
+    """List the scenes of a data set; pixels are not read.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder of a data set, of a split or of a band, or a zip in the layout of the challenge.
+    unpacked : pathlib.Path
+        Folder that a zip is unpacked to.
+    max_scenes : int, default=None
+        How many scenes of each split, chosen evenly. None: all.
+    quiet : bool, default=False
+        Whether to show no progress of unpacking.
+
+    Returns
+    -------
+    DataSet
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder or file.
+    ValueError
+        If no scene has an HR image, scenes have different scales, or a zip cannot be unpacked.
+    """
+    root = Path(root)
+    if root.is_file():
+        root = unpack_data_set(root, unpacked, quiet=quiet)
+    whole = (root / "train").is_dir()
+    train = _choose(_with_truth(root / "train" if whole else root), max_scenes)
+    has_test = whole and (root / "test").is_dir()
+    test = _choose(load_scenes(root / "test"), max_scenes) if has_test else []
+    if not can_be_submitted(test):
+        warnings.warn(
+            f'{root / "test"} has scenes that are not named like "imgset0594": no submissions are '
+            "written",
+            stacklevel=3,
+        )
+        test = []
+    return DataSet(train, test, _scale_of(train))
+
+
+def _with_truth(folder):
+    scenes = load_scenes(folder)
+    known = [scene for scene in scenes if scene.has_hr]
+    if not known:
+        raise ValueError(
+            f"no scene of {folder} has an HR image: give a data set whose train/ has them"
+        )
+    if len(known) < len(scenes):
+        warnings.warn(
+            f"{len(scenes) - len(known)} of {len(scenes)} scenes of {folder} have no HR image and "
+            "are left out",
+            stacklevel=4,
+        )
+    return known
+
+
+def _choose(scenes, max_scenes):
+    if max_scenes is None or len(scenes) <= max_scenes:
+        return scenes
+    chosen = np.linspace(0, len(scenes) - 1, max_scenes).round().astype(int)
+    return [scenes[number] for number in chosen]
+
+
+def _scale_of(scenes):
+    for scene in scenes:
+        if scene.scale != scenes[0].scale:
+            raise ValueError(
+                f"{scene.label} has scale {scene.scale} and {scenes[0].label} scale "
+                f"{scenes[0].scale}: benchmark the scenes of one scale at a time"
+            )
+    return scenes[0].scale

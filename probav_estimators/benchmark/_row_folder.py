@@ -1,0 +1,109 @@
+"""Folder of a row: settings, checkpoint, history, model, submission, picture and result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..files import replace_file
+
+__all__ = ["RowFolder"]
+
+
+class RowFolder:
+    """Files of a row.
+
+    The settings are written first and the result last: a folder with a result is finished, and one
+    without goes on at its checkpoint.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    settings : dict of str to str
+        What has to agree for a run to go on.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, str]) -> None:
+        self.path = path
+        self.settings = settings
+        self.checkpoint = path / "checkpoint"
+        self.history = path / "history.csv"
+        self.model = path / "model.safetensors"
+        self.submission = path / "submission.zip"
+        self.picture = path / "picture.png"
+        self._settings = path / "settings.json"
+        self._result = path / "result.json"
+
+    def check(self) -> None:
+        """Check that the folder, if it is there, is of a run with the same settings.
+
+        Raises
+        ------
+        FileExistsError
+            If it is of another run, or of something else.
+        """
+        if not self.path.exists():
+            return
+        remedy = "give another output folder, or overwrite=True (--overwrite) to begin anew"
+        found = _read(self._settings) if self.path.is_dir() else None
+        if found is None:
+            if self.path.is_dir() and not any(self.path.iterdir()):
+                return
+            raise FileExistsError(f"{self.path} is there and is no row of a benchmark: {remedy}")
+        for name in [*self.settings, *found]:
+            there, here = (side.get(name, "not given") for side in (found, self.settings))
+            if there != here:
+                raise FileExistsError(
+                    f"{self.path} is of a run with other settings ({name}: {there} there, {here} "
+                    f"here): {remedy}"
+                )
+
+    def begin(self) -> None:
+        """Make the folder, and remove what a killed run left half-written."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for partial in self.path.glob(".*.partial"):
+            partial.unlink()
+        _write(self._settings, self.settings)
+
+    def remove(self) -> None:
+        """Remove all files of the row."""
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that a killed run has finished."""
+        if not self.history.is_file():
+            return 0
+        return max(0, len(self.history.read_text(encoding="utf-8").splitlines()) - 1)
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """Figures of a finished row; None if it is not finished."""
+        return _read(self._result)
+
+    def is_finished_with(self, settings: dict[str, str]) -> bool:
+        """Whether it has a result, of a run with some settings."""
+        found = _read(self._settings) or {}
+        return self.result is not None and settings.items() <= found.items()
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result, and remove the checkpoint."""
+        _write(self._result, result)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove the checkpoint of a finished row, which a killed run may have left."""
+        if self._result.is_file():
+            shutil.rmtree(self.checkpoint, ignore_errors=True)
+
+
+def _read(path):
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _write(path, value):
+    with replace_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")

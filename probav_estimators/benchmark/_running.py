@@ -1,0 +1,457 @@
+"""Run of a benchmark: row after row, each of which can be stopped and goes on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from numbers import Integral
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+
+from ..datasets import write_submission
+from ..displays import ComparisonDisplay
+from ..files import replace_file
+from ..persistence import save_model
+from ..prediction import predict_in_turn
+from ..scoring import scene_score
+from ..training import check_device, describe_scenes
+from ._data_set import DataSet, open_data_set
+from ._row_folder import RowFolder
+from ._rows import Row, RowMaker, choose_rows, n_parameters, slug_of
+from ._step_cost import RowEstimate, estimate_row
+from ._table import markdown_of, write_table
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
+
+__all__ = ["BenchmarkResult", "describe_estimates", "estimate_benchmark", "run_benchmark"]
+
+# Scenes, epochs and LR pixels of patches of a quick run.
+_QUICK_SCENES = 24
+_QUICK_EPOCHS = 1
+_QUICK_PATCH = 32
+
+# Scenes whose prediction is timed.
+_TIMED_SCENES = 8
+
+
+class BenchmarkResult(NamedTuple):
+    """What :func:`run_benchmark` returns.
+
+    Attributes
+    ----------
+    rows : list of dict
+        In the order of the table, with "row" (its name), "study_score" (that of the study, or
+        None), "validation_score", "epochs", "best_epoch", "parameters", "fit_seconds",
+        "predict_seconds" (for each scene) and "folder" (below `output`).
+    output : pathlib.Path
+        Folder with table.md, table.csv, table.json and a folder for each row.
+    table : str
+        The table as Markdown.
+    """
+
+    rows: list[dict[str, Any]]
+    output: Path
+    table: str
+
+
+def run_benchmark(
+    root: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    configurations: str | Sequence[str] = "all",
+    max_epochs: int | None = None,
+    batch_size: int | None = None,
+    micro_batch_size: int | Literal["auto"] | None = "auto",
+    patch_size: int | None = None,
+    residual: bool = False,
+    k: int = 9,
+    device: str | torch.device = "auto",
+    quick: bool = False,
+    overwrite: bool = False,
+    random_state: int = 0,
+    verbose: int = 1,
+) -> BenchmarkResult:
+    """Train and score the study's configurations and FusionNet on a data set.
+
+    Every row has a folder of its own below `output`, with history.csv, model.safetensors (for
+    `load_model` and `probav`), picture.png and, if the data set has a test split, submission.zip.
+    A run that was stopped or killed goes on at its last epoch when the same call is made again,
+    and rows that are finished are not repeated.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder of a data set (holds train/, test/ and norm.csv), of one split or of one band, or a
+        zip in the layout of the challenge, which is unpacked to `output`/data once.
+    output : path-like
+        Folder to write to. It is made.
+    configurations : "all" or list of str, default="all"
+        Rows: names as "SRCNN stack concat" or "srcnn-stack-concat", and "baseline",
+        "FusionNet" (with the weights that ship for the scenes' scale) and "FusionNet fine-tuned".
+    max_epochs : int, default=None
+        Of each training. None: as published, and 20 for fine-tuning; with `residual` as many as
+        show 4,000 patches.
+    batch_size : int, default=None
+        Samples for each step of the optimizer. None: as published; 16 with `residual`, and 4 for
+        fine-tuning.
+    micro_batch_size : int, "auto" or None, default="auto"
+        Samples that are computed at a time, see :class:`SRCNN`. "auto": as many as half of the
+        memory at hand suffices for. None: the whole batch.
+    patch_size : int, default=None
+        Train on random patches of this many LR pixels. None: as published, on whole frames; 32
+        with `residual`, and 48 for fine-tuning.
+    residual : bool, default=False
+        Whether the study's nets predict what to add to the upscaled mean frame, are trained on
+        patches and with augmentation, which takes minutes instead of days.
+    k : int, default=9
+        Frames of the multi-image nets.
+    device : str or torch.device, default="auto"
+        Where to compute.
+    quick : bool, default=False
+        Whether to train for one epoch on patches of at most 24 scenes, to see that all works.
+        Submissions then hold at most 24 scenes.
+    overwrite : bool, default=False
+        Whether to begin the rows anew.
+    random_state : int, default=0
+        Of split, weights, order, patches and augmentation.
+    verbose : int, default=1
+        0: nothing is printed. Else estimates and progress are printed to stderr.
+
+    Returns
+    -------
+    BenchmarkResult
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not valid, a configuration is not known, or the data set cannot be used.
+    FileNotFoundError
+        If `root` does not exist.
+    FileExistsError
+        If the folder of a row is of a run with other settings or scenes.
+
+    See Also
+    --------
+    published_configurations : The study's configurations as pipelines.
+
+    Notes
+    -----
+    All rows have the same validation scenes, which choose the best epoch as well: the validation
+    score is that of the best epoch, as the study reports it.
+
+    Nothing is half-written: files appear as a whole, and the result of a row last.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from probav_estimators import make_scenes, run_benchmark, save_scenes
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_scenes(make_scenes(12, size=16, random_state=0), f"{folder}/data")
+    ...     result = run_benchmark(
+    ...         f"{folder}/data",
+    ...         f"{folder}/results",
+    ...         configurations=["baseline", "FSRCNN stack lr"],
+    ...         quick=True,
+    ...         verbose=0,
+    ...     )
+    >>> [(row["row"], row["study_score"]) for row in result.rows]
+    [('baseline', None), ('FSRCNN stack lr', 0.99134)]
+    """
+    options = _Options(
+        configurations=configurations,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        patch_size=patch_size,
+        residual=residual,
+        k=k,
+        device=device,
+        quick=quick,
+        overwrite=overwrite,
+        random_state=random_state,
+        verbose=verbose,
+    )
+    return _Run.of(root, output, options).run()
+
+
+def estimate_benchmark(
+    root: str | os.PathLike[str], output: str | os.PathLike[str], **options: Any
+) -> list[RowEstimate]:
+    """Time and memory that a benchmark will take, from one training step of each row.
+
+    Parameters
+    ----------
+    root, output, **options
+        As for :func:`run_benchmark`. Rows that are finished in `output` count nothing.
+
+    Returns
+    -------
+    list of RowEstimate
+        Of the rows that are still to be trained.
+    """
+    return _Run.of(root, output, _Options(**options)).estimates()
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Parameters of :func:`run_benchmark`."""
+
+    configurations: str | Sequence[str] = "all"
+    max_epochs: int | None = None
+    batch_size: int | None = None
+    micro_batch_size: int | str | None = "auto"
+    patch_size: int | None = None
+    residual: bool = False
+    k: int = 9
+    device: str | torch.device = "auto"
+    quick: bool = False
+    overwrite: bool = False
+    random_state: int = 0
+    verbose: int = 1
+
+    def check(self):
+        count = Interval(Integral, 1, None, closed="left")
+        constraints = {
+            "configurations": [str, "array-like"],
+            "max_epochs": [count, None],
+            "batch_size": [count, None],
+            "micro_batch_size": [count, StrOptions({"auto"}), None],
+            "patch_size": [count, None],
+            "residual": ["boolean"],
+            "k": [count],
+            "device": [str, torch.device],
+            "quick": ["boolean"],
+            "overwrite": ["boolean"],
+            "random_state": [Interval(Integral, 0, None, closed="left")],
+            "verbose": ["verbose"],
+        }
+        validate_parameter_constraints(constraints, asdict(self), "run_benchmark")
+        check_device(self.device)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Rows of a benchmark, with their folders."""
+
+    data: DataSet
+    valid: list[Scene]
+    maker: RowMaker
+    rows: list[tuple[Row, RowFolder]]
+    output: Path
+    options: _Options
+    shared: dict[str, str]
+
+    @classmethod
+    def of(cls, root, output, options):
+        """Make all rows, and check their folders.
+
+        Raises
+        ------
+        ValueError, FileNotFoundError, FileExistsError
+            As :func:`run_benchmark` does.
+        """
+        options.check()
+        output = Path(os.path.abspath(output))
+        if output.exists() and not output.is_dir():
+            raise NotADirectoryError(f"{output} is a file: give a folder to write to")
+        data = open_data_set(
+            root,
+            output / "data",
+            max_scenes=_QUICK_SCENES if options.quick else None,
+            quiet=not options.verbose,
+        )
+        maker = _maker_of(data, options)
+        shared = {"scenes": describe_scenes(data.train), "quick": str(options.quick)}
+        rows = [
+            (row, RowFolder(output / row.slug, shared | row.describe()))
+            for row in choose_rows(maker, options.configurations)
+        ]
+        if not options.overwrite:
+            for _, folder in rows:
+                folder.check()
+        valid = maker.validation_scenes()
+        return cls(data, valid, maker, rows, output, options, shared)
+
+    def run(self):
+        """Make all rows that are not finished, and write the table after each."""
+        if self.options.overwrite:
+            for _, folder in self.rows:
+                folder.remove()
+        parts = {estimate.name: estimate.micro_batch_size for estimate in self._print_estimates()}
+        for number, (row, folder) in enumerate(self.rows, start=1):
+            if folder.result is None:
+                self._say(f"{row.name}, row {number} of {len(self.rows)}")
+                self._make(row, folder, parts.get(row.name))
+            folder.tidy()
+            rows = self._write_table()
+        return BenchmarkResult(rows, self.output, markdown_of(self._about(), rows))
+
+    def estimates(self):
+        """What the rows that are to be trained will take."""
+        anew, parts = self.options.overwrite, self.options.micro_batch_size
+        return [
+            estimate_row(
+                row,
+                self.data.train,
+                epochs_done=0 if anew else folder.epochs_done,
+                micro_batch_size=parts,
+            )
+            for row, folder in self.rows
+            if row.trains and (anew or folder.result is None)
+        ]
+
+    def _print_estimates(self):
+        estimates = self.estimates()
+        for line in describe_estimates(estimates):
+            self._say(line)
+        return estimates
+
+    def _make(self, row, folder, micro_batch_size):
+        folder.begin()
+        trained = self._train(row, folder, micro_batch_size) if row.trains else {}
+        timed = self.valid[:_TIMED_SCENES]
+        start = perf_counter()
+        images = row.estimator.predict(timed)
+        seconds = (perf_counter() - start) / len(timed)
+        result = {
+            "row": row.name,
+            "study_score": row.study_score,
+            "validation_score": None,
+            "epochs": None,
+            "best_epoch": None,
+            "parameters": n_parameters(row),
+            "fit_seconds": None,
+            "predict_seconds": seconds,
+            "folder": folder.path.name,
+            **(trained or {"validation_score": self._score(row.estimator)}),
+        }
+        save_model(row.estimator, folder.model)
+        if self.data.test:
+            write_submission(row.estimator, self.data.test, folder.submission)
+        _draw(row.name, images[0], timed[0], folder.picture)
+        folder.finish(result)
+
+    def _train(self, row, folder, micro_batch_size):
+        net = row.net
+        net.set_params(
+            resume=folder.checkpoint,
+            history_csv=folder.history,
+            micro_batch_size=micro_batch_size,
+        )
+        row.estimator.fit(self.data.train)
+        # A model file holds no splitters, and no places and sizes of this machine.
+        net.set_params(resume=None, history_csv=None, micro_batch_size=None)
+        if callable(net.train_split):
+            net.set_params(train_split=None)
+        best = dict(net.callbacks_)["best_weights"]
+        return {
+            "validation_score": float(best.best_score_),
+            "epochs": len(net.history),
+            "best_epoch": int(best.best_epoch_),
+            "fit_seconds": float(sum(epoch["dur"] for epoch in net.history)),
+        }
+
+    def _score(self, estimator):
+        pairs = zip(predict_in_turn(estimator, self.valid), self.valid, strict=True)
+        return float(np.mean([scene_score(image, scene) for image, scene in pairs]))
+
+    def _write_table(self):
+        """Write all rows that are finished, those of earlier runs on the same scenes too."""
+        folders = {folder.path.name: folder for _, folder in self.rows}
+        for name in self.maker.makers():
+            slug = slug_of(name)
+            folders.setdefault(slug, RowFolder(self.output / slug, self.shared))
+        names = [slug_of(name) for name in self.maker.makers()]
+        rows = [folders[n].result for n in names if folders[n].is_finished_with(self.shared)]
+        write_table(self.output, self._about(), rows)
+        return rows
+
+    def _about(self):
+        return {
+            "quick": self.options.quick,
+            "training": self.maker.describe(),
+            "n_train": len(self.data.train) - len(self.valid),
+            "n_validation": len(self.valid),
+        }
+
+    def _say(self, line):
+        if self.options.verbose:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _maker_of(data, options):
+    smallest = min(min(scene.shape) for scene in data.train)
+    epochs, patch_size = options.max_epochs, options.patch_size
+    if options.quick:
+        epochs = epochs or _QUICK_EPOCHS
+        patch_size = patch_size or min(_QUICK_PATCH, smallest)
+    return RowMaker(
+        scenes=data.train,
+        scale=data.scale,
+        k=options.k,
+        max_epochs=epochs,
+        batch_size=options.batch_size,
+        patch_size=patch_size,
+        residual=options.residual,
+        params={
+            "device": options.device,
+            "random_state": options.random_state,
+            "verbose": options.verbose,
+        },
+    )
+
+
+def describe_estimates(estimates: Sequence[RowEstimate]) -> list[str]:
+    """Lines that say what trainings will take."""
+    if not estimates:
+        return ["no row is left to train"]
+    total = sum(estimate.seconds for estimate in estimates)
+    return [
+        f"{len(estimates)} rows to train, about {_duration(total)} in all:",
+        *(f"  {_describe_estimate(estimate)}" for estimate in estimates),
+    ]
+
+
+def _describe_estimate(e):
+    part = e.micro_batch_size or e.batch_size
+    return (
+        f"{e.name}: {_duration(e.seconds)} ({e.epochs} epochs of {e.n_samples:,} samples, "
+        f"{e.seconds_per_sample:.3g} s and {e.sample_bytes / 2**20:.0f} MiB a sample, batches of "
+        f"{e.batch_size} computed {min(part, e.batch_size)} at a time)"
+    )
+
+
+def _duration(seconds):
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _draw(name, image, scene, path):
+    """Write the comparison with baseline and HR image, where matplotlib is installed."""
+    if find_spec("matplotlib") is None:
+        warnings.warn(f"{path} is not drawn: pip install probav_estimators[plot]", stacklevel=2)
+        return
+    from matplotlib import pyplot as plt
+
+    display = ComparisonDisplay.from_predictions(scene, {name: image})
+    try:
+        with replace_file(path) as partial:
+            display.figure_.savefig(partial, format="png", dpi=100)
+    finally:
+        plt.close(display.figure_)

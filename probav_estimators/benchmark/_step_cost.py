@@ -1,0 +1,186 @@
+"""Time and memory of a training, from one step of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from sklearn.base import clone
+
+from ..training import SampleRequest
+from ._memory import available_memory, choose_micro_batch_size
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
+    from ._rows import Row
+
+__all__ = ["RowEstimate", "estimate_row"]
+
+# Seconds after which a first step is not repeated without what it does only once.
+_SLOW = 20.0
+
+# Tensors of the size of the largest that a backward pass holds beside what was saved for it.
+_TEMPORARY = 3
+
+
+class RowEstimate(NamedTuple):
+    """What a training will take.
+
+    Attributes
+    ----------
+    name : str
+        Of the row.
+    seconds : float
+        Of all epochs that are left, with validation.
+    epochs : int
+        That are left.
+    n_samples : int
+        Of an epoch.
+    seconds_per_sample : float
+        Of training.
+    sample_bytes : int
+        Memory of a training step of one sample.
+    batch_size : int
+    micro_batch_size : int or None
+        Samples that are computed at a time; None: all of the batch.
+    """
+
+    name: str
+    seconds: float
+    epochs: int
+    n_samples: int
+    seconds_per_sample: float
+    sample_bytes: int
+    batch_size: int
+    micro_batch_size: int | None
+
+
+def estimate_row(
+    row: Row,
+    scenes: Sequence[Scene],
+    *,
+    epochs_done: int = 0,
+    micro_batch_size: int | str | None = "auto",
+) -> RowEstimate:
+    """Compute one training step of a row's largest sample, and multiply.
+
+    Parameters
+    ----------
+    row : Row
+    scenes : list of Scene
+        As for `fit`.
+    epochs_done : int, default=0
+    micro_batch_size : int, "auto" or None, default="auto"
+        "auto": as many samples as half of the memory at hand suffices for.
+
+    Returns
+    -------
+    RowEstimate
+    """
+    composed = row.estimator[:-1].transform(scenes) if hasattr(row.estimator, "steps") else scenes
+    net = _ready(row.net, composed)
+    train, valid = net.get_split_datasets(composed)
+    seconds, n_bytes = _measure_step(net, train, 1)
+    if micro_batch_size == "auto":
+        available = available_memory(net.device)
+        micro_batch_size = choose_micro_batch_size(net.batch_size, n_bytes, available)
+    if seconds < _SLOW or _on_gpu(net):
+        # A GPU is not busy with a single sample.
+        n_samples = (micro_batch_size or net.batch_size) if _on_gpu(net) else 1
+        seconds = _measure_step(net, train, n_samples)[0] / n_samples
+    epochs = max(row.net.max_epochs - epochs_done, 0)
+    per_epoch = len(train) * seconds
+    if valid is not None:
+        per_epoch += len(valid) * _time_validation(net, valid)
+    return RowEstimate(
+        name=row.name,
+        seconds=epochs * per_epoch,
+        epochs=epochs,
+        n_samples=len(train),
+        seconds_per_sample=seconds,
+        sample_bytes=n_bytes,
+        batch_size=net.batch_size,
+        micro_batch_size=micro_batch_size,
+    )
+
+
+def _ready(net, scenes):
+    """A copy that is ready to train, and that writes nothing."""
+    net = clone(net).set_params(resume=None, history_csv=None, micro_batch_size=None, verbose=0)
+    net.learn_layout(scenes)
+    return net.initialize()
+
+
+def _measure_step(net, dataset, n_samples):
+    """Seconds, with reading, and bytes of forward and backward pass."""
+    _synchronize(net)
+    start = perf_counter()
+    batch = _batch_of(net, dataset, n_samples)
+    measure = _Peak(net.device) if _on_gpu(net) else _SavedTensors()
+    with measure:
+        net.train_step_single(batch)
+        _synchronize(net)
+    return perf_counter() - start, measure.n_bytes
+
+
+def _time_validation(net, dataset):
+    batch = _batch_of(net, dataset, 1)
+    _synchronize(net)
+    start = perf_counter()
+    net.validation_step(batch)
+    _synchronize(net)
+    return perf_counter() - start
+
+
+def _batch_of(net, dataset, n_samples):
+    """Batch of the largest sample, several times."""
+    largest = max(range(len(dataset)), key=lambda sample: _n_pixels(dataset.shape_of(sample)))
+    return net.collate([dataset[SampleRequest(largest, seed)] for seed in range(n_samples)])
+
+
+def _n_pixels(shape):
+    return shape[0] * shape[1]
+
+
+def _on_gpu(net):
+    return torch.device(net.device).type == "cuda"
+
+
+def _synchronize(net):
+    if _on_gpu(net):
+        torch.cuda.synchronize(net.device)
+
+
+class _SavedTensors(torch.autograd.graph.saved_tensors_hooks):
+    """Memory of what a forward pass saves for the backward pass, and of that pass's temporaries."""
+
+    def __init__(self):
+        self._storages: dict[int, int] = {}
+        super().__init__(self._note, lambda tensor: tensor)
+
+    def _note(self, tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        self._storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    @property
+    def n_bytes(self):
+        sizes = self._storages.values()
+        return sum(sizes) + _TEMPORARY * max(sizes, default=0)
+
+
+class _Peak:
+    """Peak of the memory of a GPU."""
+
+    def __init__(self, device):
+        self._device = device
+
+    def __enter__(self):
+        torch.cuda.reset_peak_memory_stats(self._device)
+        self._before = torch.cuda.memory_allocated(self._device)
+        return self
+
+    def __exit__(self, *exception):
+        self.n_bytes = torch.cuda.max_memory_allocated(self._device) - self._before
