@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sklearn.base import BaseEstimator, TransformerMixin
 
@@ -55,14 +56,23 @@ class SceneTransformer(SceneEstimatorMixin, TransformerMixin, BaseEstimator, ABC
         Returns
         -------
         list of Scene
-            The scenes of `X` are left as they are.
+            The scenes of `X` are left as they are. A copy of the transformer is recorded in the
+            `steps` of the new ones, so that it can be applied to validation scenes later.
 
         Raises
         ------
         ValueError
             If a parameter is not valid, or `X` is empty or holds something else than scenes.
         """
-        return [self.transform_scene(scene) for scene in self._check(X)]
+        scenes = self._check(X)
+        # One record for all scenes: together they are pickled with one copy of each step.
+        record = copy.copy(self)
+        recorded: dict[int, tuple[Any, ...]] = {}
+        for scene in scenes:
+            recorded.setdefault(id(scene.steps), (*scene.steps, record))
+        return [
+            self.transform_scene(scene).with_steps(recorded[id(scene.steps)]) for scene in scenes
+        ]
 
     def _check(self, X):
         self._validate_params()

@@ -92,6 +92,9 @@ class Scene:
     (9, 3)
     """
 
+    # Scenes that were pickled before steps were recorded have none.
+    _steps: tuple[Any, ...] = ()
+
     def __init__(
         self,
         lr: NDArray[Any],
@@ -520,6 +523,18 @@ class Scene:
     def with_frames(self, frames: Frames) -> Self:
         """Scene with other frames of the same place, and the same truth and norm."""
         return self._changed(_frames=frames)
+
+    @property
+    def steps(self) -> tuple[Any, ...]:
+        """Transformers that have been applied to the scene, in their order.
+
+        Copies, which keep the parameters that they had. They are no part of :meth:`fingerprint`.
+        """
+        return self._steps
+
+    def with_steps(self, steps: tuple[Any, ...]) -> Self:
+        """Scene that other transformers are recorded for; nothing else changes."""
+        return self._changed(_steps=steps)
 
     def without_truth(self) -> Self:
         """Scene of the same frames, of which nothing else is known."""

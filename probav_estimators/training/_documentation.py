@@ -37,8 +37,9 @@ PARAMETERS = """Parameters
         where the net predicts clearance, that with status maps.
     train_split : float, callable or None, default=0.1
         Scenes that are kept from training and scored after every epoch: a fraction, or a splitter
-        of skorch (``ValidSplit(5)``, ``predefined_split(scenes)``). None, or a fraction of a
-        single scene: no validation.
+        of skorch (``ValidSplit(5)``, ``predefined_split(scenes)``). Steps of a pipeline before the
+        net are applied to such scenes too, unless they have been. None, or a fraction of a single
+        scene: no validation.
     lr_patience : int or None, default=5
         Epochs without a better validation score (without validation: training loss) after which
         the learning rate halves, down to 1e-9. None: it stays. `partial_fit` and `warm_start` go

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from skorch.dataset import Dataset as SkorchDataset
 from skorch.dataset import ValidSplit
 from torch.utils.data import Dataset
 
 from ..scenes import check_scenes
+from ._settings import describe
 
 if TYPE_CHECKING:
     from ..scenes import Scene
@@ -38,6 +40,17 @@ def split_scenes(
     -------
     train : list of Scene
     valid : list of Scene or None
+
+    Raises
+    ------
+    ValueError
+        If `splitter` gives something else than scenes, or scenes with other steps than `scenes`
+        have.
+
+    Notes
+    -----
+    Scenes that lack steps which have been applied to all of `scenes` get them here, as in
+    ``predefined_split(scenes)`` of a net in a pipeline.
     """
     if isinstance(splitter, Real):
         alone = len(scenes) == 1
@@ -45,7 +58,8 @@ def split_scenes(
     if splitter is None:
         return scenes, None
     parts = splitter(_SceneList(scenes))
-    train, valid = (None if part is None else _scenes_of(part, truth) for part in parts)
+    steps = _common_steps(scenes)
+    train, valid = (None if part is None else _scenes_of(part, steps, truth) for part in parts)
     return train, valid  # type: ignore[return-value]
 
 
@@ -62,5 +76,58 @@ class _SceneList(Dataset):
         return self.scenes[number]
 
 
-def _scenes_of(part, truth):
-    return check_scenes([part[number] for number in range(len(part))], "train_split", truth=truth)
+def _scenes_of(part, steps, truth):
+    scenes = check_scenes(_items_of(part), "train_split", truth=truth)
+    return scenes if steps is None else [_apply_missing_steps(scene, steps) for scene in scenes]
+
+
+def _items_of(part):
+    if isinstance(part, SkorchDataset):
+        # Its length and its items are those of arrays.
+        return part.X
+    if hasattr(part, "scenes"):
+        return part.scenes
+    items = (part[number] for number in range(len(part)))
+    # Datasets have a target beside each scene.
+    return [item[0] if isinstance(item, tuple) else item for item in items]
+
+
+def _common_steps(scenes):
+    """Steps that all scenes have been through; None if they differ."""
+    steps = scenes[0].steps
+    return steps if all(_are_same(scene.steps, steps) for scene in scenes) else None
+
+
+def _apply_missing_steps(scene, steps):
+    """The scene once all steps of the training scenes have been applied to it."""
+    done = scene.steps
+    if _are_same(done, steps[: len(done)]):
+        for step in steps[len(done) :]:
+            scene = step.transform_scene(scene)
+        return scene.with_steps(steps)
+    kinds = iter([type(step) for step in done])
+    if all(type(step) in kinds for step in steps):
+        # Transformed by hand, with other parameters or further steps.
+        return scene
+    raise ValueError(
+        f"train_split has {scene.label}, which was transformed by {_names_of(done)}, and the "
+        f"training scenes were transformed by {_names_of(steps)}: pass validation scenes as they "
+        "were loaded, and the steps of the pipeline are applied to them, or apply all of these "
+        "steps before"
+    )
+
+
+def _are_same(some, others):
+    if some is others:
+        return True
+    return len(some) == len(others) and all(
+        a is b or _described(a) == _described(b) for a, b in zip(some, others, strict=True)
+    )
+
+
+def _described(step):
+    return describe((type(step), step.get_params(deep=False)))
+
+
+def _names_of(steps):
+    return ", ".join(repr(step) for step in steps)
