@@ -69,7 +69,6 @@ EXPECTED_OF_NETS = {
     "check_do_not_raise_errors_in_init_or_set_params": (
         "sets `callbacks` to -1, of which skorch's set_params makes its callbacks at once"
     ),
-    "check_estimators_partial_fit_n_features": _NO_MATRIX,
 }
 
 

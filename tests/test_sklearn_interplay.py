@@ -254,7 +254,7 @@ class TestMetadataRouting:
 class TestWeightsOfScenes:
     WEIGHTS = (0.0, 1, 2, 0.5, 1, 3)
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def estimators(self, scenes):
         net = FusionNet(
             width=4, depth=1, max_epochs=1, train_split=None, verbose=0, random_state=0
