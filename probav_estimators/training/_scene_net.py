@@ -466,7 +466,7 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
         if getattr(self, "scale_", None) is None:
             raise ValueError(f"{type(self).__name__} takes its layout from scenes: call fit")
         # What a model file could not hold of an earlier training.
-        vars(self).pop("left_out_", None)
+        self.__dict__.pop("left_out_", None)
         self.seed_ = int(check_random_state(self.random_state).randint(2**31))
         # To a net that was fitted before, skorch would tell that its parts are made anew, which
         # reads as if pretrained weights were lost.

@@ -87,8 +87,8 @@ class DivergenceGuard(Resumable, Callback):
         if not parameters or not np.isfinite(norm):
             self._skip(net, parameters)
             return
-        bounded = self.clip is not None and self.mean_norm_
-        bound = self.clip * self.mean_norm_ if bounded else np.inf
+        clip = np.inf if self.clip is None else self.clip
+        bound = clip * self.mean_norm_ if self.mean_norm_ else np.inf
         if norm > bound:
             self.n_clipped_ += 1
             for parameter in parameters:
