@@ -195,8 +195,10 @@ def estimate_benchmark(
 
     Parameters
     ----------
-    root, output, **options
+    root, output : path-like
         As for :func:`run_benchmark`. Rows that are finished in `output` count nothing.
+    **options
+        Its other parameters.
 
     Returns
     -------
