@@ -3,13 +3,13 @@ The published systems, side by side
 ===================================
 
 Trains the twelve configurations of the study that this package starts from on the same scenes, and
-prints one table: the study's score, the score measured here on the same validation scenes for all,
-and what it costs. It is what ``probav benchmark`` does on a data set; here the scenes are simulated.
+prints one table: the study's score, the score measured here, and what it costs. This is what
+``probav benchmark`` does with a data set; here the scenes are simulated.
 
-The default needs ``residual=True``, where a net predicts what to add to the upscaled mean frame, and
-shows every net 4,000 patches. ``--published`` trains the nets exactly as the study did (whole
-frames, a sigmoid at the end, 150 epochs), which takes weeks on 2 cores. A run that is stopped goes
-on at its last epoch when it is started again. ``--quick`` trains all of them for a moment, on few
+The default trains with ``residual=True``, where a net predicts what to add to the upscaled mean
+frame, and shows 4,000 patches to each. ``--published`` trains the nets exactly as the study did
+(whole frames, a sigmoid at the end, 150 epochs), which takes days. A run that was stopped goes on
+at its last epoch when it is started again. ``--quick`` trains all of them for a moment, on few
 small scenes.
 """
 
