@@ -195,6 +195,11 @@ def test_rows_of_other_settings_are_refused_and_replaced_if_asked_for(small, tmp
     run_benchmark(small, tmp_path, max_epochs=1, **options)
     folder = tmp_path / "fsrcnn-stack-lr"
     model = (folder / "model.safetensors").read_bytes()
+    # A process that was killed while it wrote leaves these.
+    (tmp_path / "fusionnet").mkdir()
+    (tmp_path / "fusionnet" / ".settings.json.00.partial").write_text("{")
+    run_benchmark(small, tmp_path, configurations="fusionnet", verbose=0)
+    assert not list((tmp_path / "fusionnet").glob(".*"))
     with pytest.raises(FileExistsError, match=r"fsrcnn-stack-lr .*epochs: 1 there, 2 here"):
         run_benchmark(small, tmp_path, max_epochs=2, **options)
     with pytest.raises(FileExistsError, match=r"batch_size: .* there, 3 here"):
@@ -215,8 +220,13 @@ def test_rows_of_other_scenes_are_refused(small, tmp_path):
         run_benchmark(other, tmp_path, **options)
     (tmp_path / "fusionnet").mkdir()
     (tmp_path / "fusionnet" / "mine").write_text("mine")
-    with pytest.raises(FileExistsError, match="no row of a benchmark"):
-        run_benchmark(small, tmp_path, configurations=["fusionnet"], verbose=0)
+    # Files of somebody else stay, whatever is asked for.
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match="no row of a benchmark"):
+            run_benchmark(
+                small, tmp_path, configurations=["fusionnet"], overwrite=overwrite, verbose=0
+            )
+    assert (tmp_path / "fusionnet" / "mine").read_text() == "mine"
 
 
 def test_rows_of_earlier_runs_stay_in_the_table(small, tmp_path):

@@ -27,7 +27,10 @@ from probav_estimators import (
     ClearanceSelector,
     FusionNet,
     InputComposer,
+    SceneNet,
     __version__,
+    architectures,
+    load_model,
     load_scenes,
     make_scenes,
     probav_scorer,
@@ -415,6 +418,77 @@ class TestTrain:
         after = -probav_scorer(trained, scenes[:2])
         assert result["after"]["score"] == pytest.approx(after, rel=1e-4)
         assert after <= result["before"]["score"] + 1e-3
+
+    def test_the_studys_best_system_is_trained_without_python(self, root, scenes, tmp_path):
+        path = tmp_path / "mine.safetensors"
+        options = ("--estimator", "srcnn", "--mode", "concat", "--k", 5, "--residual")
+        options += ("--epochs", 2, "--valid", root, "--micro-batch-size", 1, "--patch-size", 0)
+        result = result_of("train", root, "-o", path, *options)
+        assert (result["estimator"], result["n_epochs"], result["before"]) == ("srcnn", 2, None)
+        pipe = load_model(path)
+        assert pipe["select"].k == 5
+        assert (pipe["compose"].mode, pipe["compose"].frames) == ("concat", "stack")
+        assert pipe["upscale"].scale == 3
+        assert (type(pipe["sr"]), pipe["sr"].residual) == (SRCNN, True)
+        assert pipe["sr"].patch_size is None
+        assert result["after"]["score"] == pytest.approx(-probav_scorer(pipe, scenes[:2]), rel=1e-5)
+        scored = result_of("score", root, "--estimator", path)
+        assert scored["score"] == pytest.approx(result["after"]["score"], rel=1e-5)
+        call("predict", root, "-o", tmp_path / "out", "--weights", path)
+        assert len(list((tmp_path / "out").iterdir())) == 2
+
+    @pytest.mark.parametrize(
+        ("name", "options", "steps"),
+        [
+            ("fsrcnn", ("--frames", "single"), ["select", "compose", "upscale", "sr"]),
+            ("HighResNet", (), None),
+        ],
+    )
+    def test_every_estimator_of_the_package_can_be_trained(
+        self, root, tmp_path, name, options, steps
+    ):
+        path = tmp_path / "mine.safetensors"
+        result_of("train", root, "-o", path, "--estimator", name, "--epochs", 1, *options)
+        model = load_model(path)
+        assert (list(model.named_steps) if steps else None) == steps
+        net = model["sr"] if steps else model
+        assert type(net).__name__.lower() == name.lower()
+        if steps:
+            assert (model["select"].k, model["upscale"]) == ("max", "passthrough")
+
+    def test_names_of_estimators_are_those_of_the_package(self, root, tmp_path):
+        line = error_of("train", root, "-o", tmp_path / "w", "--estimator", "resnet")
+        public = [getattr(architectures, name) for name in architectures.__all__]
+        nets = [kind.__name__ for kind in public if issubclass(kind, SceneNet)]
+        assert len(nets) >= 11
+        assert all(f"'{name.lower()}'" in line for name in nets)
+
+    @pytest.mark.parametrize(
+        ("name", "options", "told"),
+        [
+            ("fusionnet", ("--k", 5), "--k does not apply to --estimator fusionnet"),
+            ("fusionnet", ("--residual",), "--residual does not apply"),
+            ("srcnn", ("--weights", "none"), "--weights does not apply to --estimator srcnn"),
+            ("srcnn", ("--no-truth",), "--no-truth does not apply"),
+            ("rams", ("--mode", "lr"), "--mode does not apply to --estimator rams"),
+        ],
+    )
+    def test_options_of_another_estimator_are_refused(self, root, tmp_path, name, options, told):
+        path = tmp_path / "mine.safetensors"
+        assert told in error_of("train", root, "-o", path, "--estimator", name, *options)
+        assert not path.exists()
+
+    def test_interrupted_pipeline_is_kept_as_a_model(self, root, tmp_path, monkeypatch):
+        def interrupt(self, net, **kwargs):
+            if len(net.history) == 2:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(_train._Epochs, "on_epoch_end", interrupt)
+        path = tmp_path / "mine.safetensors"
+        options = ("--estimator", "srcnn", "--epochs", 9)
+        result = call("train", root, "-o", path, *options, code=130)
+        assert f"The best weights so far are in {path}" in result.stderr
+        assert load_model(path).predict(load_scenes(root)).shape == (2, 72, 72)
 
     def test_weights_follow_from_the_seed(self, root, tmp_path):
         start = ("--weights", "none", "--epochs", 1, "--device", "cpu")

@@ -12,6 +12,10 @@ from ..files import replace_file
 __all__ = ["RowFolder"]
 
 
+# What `replace_file` writes to, and a killed process leaves.
+_PARTIAL = ".*.partial"
+
+
 class RowFolder:
     """Files of a row.
 
@@ -36,41 +40,51 @@ class RowFolder:
         self._settings = path / "settings.json"
         self._result = path / "result.json"
 
-    def check(self) -> None:
+    def check(self, *, overwrite: bool) -> None:
         """Check that the folder, if it is there, is of a run with the same settings.
+
+        Parameters
+        ----------
+        overwrite : bool
+            Whether a run with other settings may be replaced.
 
         Raises
         ------
         FileExistsError
             If it is of another run, or of something else.
         """
-        if not self.path.exists():
-            return
-        remedy = "give another output folder, or overwrite=True (--overwrite) to begin anew"
-        found = _read(self._settings) if self.path.is_dir() else None
+        found = _read(self._settings)
         if found is None:
-            if self.path.is_dir() and not any(self.path.iterdir()):
-                return
-            raise FileExistsError(f"{self.path} is there and is no row of a benchmark: {remedy}")
+            if self.path.exists() and not self._is_empty():
+                raise FileExistsError(
+                    f"{self.path} is there and is no row of a benchmark: give another output folder"
+                )
+            return
         for name in [*self.settings, *found]:
             there, here = (side.get(name, "not given") for side in (found, self.settings))
-            if there != here:
+            if there != here and not overwrite:
                 raise FileExistsError(
                     f"{self.path} is of a run with other settings ({name}: {there} there, {here} "
-                    f"here): {remedy}"
+                    "here): give another output folder, or overwrite=True (--overwrite) to begin "
+                    "anew"
                 )
 
     def begin(self) -> None:
         """Make the folder, and remove what a killed run left half-written."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for partial in self.path.glob(".*.partial"):
+        for partial in self.path.glob(_PARTIAL):
             partial.unlink()
         _write(self._settings, self.settings)
 
     def remove(self) -> None:
-        """Remove all files of the row."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
+        """Remove the files of the row, the result first."""
+        for path in (self._result, self.history, self.model, self.submission, self.picture):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        self._settings.unlink(missing_ok=True)
+
+    def _is_empty(self):
+        return self.path.is_dir() and all(path.match(_PARTIAL) for path in self.path.iterdir())
 
     @property
     def epochs_done(self) -> int:

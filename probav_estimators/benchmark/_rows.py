@@ -119,7 +119,7 @@ class RowMaker:
         study = self._published()
         published = {
             name: lambda name=name, pipe=pipe: Row(
-                name, self._with_epochs(pipe), True, study.scores[name]
+                name, self._prepared(pipe), True, study.scores[name]
             )
             for name, pipe in study.pipelines
         }
@@ -160,7 +160,7 @@ class RowMaker:
         params |= {name: value for name, value in given.items() if value is not None}
         return published_configurations(k=self.k, scale=self.scale, **params)
 
-    def _with_epochs(self, pipe):
+    def _prepared(self, pipe):
         epochs = self.max_epochs
         if epochs is None and self.residual:
             # An epoch shows one patch of every sample, and single frames are many samples.
@@ -168,6 +168,7 @@ class RowMaker:
             epochs = max(1, round(_RESIDUAL_SAMPLES / n_samples))
         if epochs is not None:
             pipe[-1].set_params(max_epochs=epochs)
+        pipe[-1].set_params(train_split=self._train_split)
         return pipe
 
     def _fusion_net(self, **params):

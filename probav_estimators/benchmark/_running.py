@@ -195,8 +195,10 @@ def estimate_benchmark(
 
     Parameters
     ----------
-    root, output, **options
+    root, output : path-like
         As for :func:`run_benchmark`. Rows that are finished in `output` count nothing.
+    **options
+        Its other parameters.
 
     Returns
     -------
@@ -280,9 +282,8 @@ class _Run:
             (row, RowFolder(output / row.slug, shared | row.describe()))
             for row in choose_rows(maker, options.configurations)
         ]
-        if not options.overwrite:
-            for _, folder in rows:
-                folder.check()
+        for _, folder in rows:
+            folder.check(overwrite=options.overwrite)
         valid = maker.validation_scenes()
         return cls(data, valid, maker, rows, output, options, shared)
 
@@ -359,7 +360,7 @@ class _Run:
             net.set_params(train_split=None)
         best = dict(net.callbacks_)["best_weights"]
         return {
-            "validation_score": float(best.best_score_),
+            "validation_score": float(best.best_score_) if np.isfinite(best.best_score_) else None,
             "epochs": len(net.history),
             "best_epoch": int(best.best_epoch_),
             "fit_seconds": float(sum(epoch["dur"] for epoch in net.history)),

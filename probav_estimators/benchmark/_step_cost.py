@@ -83,12 +83,10 @@ def estimate_row(
     net = _ready(row.net, composed)
     train, valid = net.get_split_datasets(composed)
     seconds, n_bytes = _measure_step(net, train, 1)
-    if micro_batch_size == "auto":
-        available = available_memory(net.device)
-        micro_batch_size = choose_micro_batch_size(net.batch_size, n_bytes, available)
+    part = _micro_batch_size(micro_batch_size, net, n_bytes)
     if seconds < _SLOW or _on_gpu(net):
         # A GPU is not busy with a single sample.
-        n_samples = (micro_batch_size or net.batch_size) if _on_gpu(net) else 1
+        n_samples = (part or net.batch_size) if _on_gpu(net) else 1
         seconds = _measure_step(net, train, n_samples)[0] / n_samples
     epochs = max(row.net.max_epochs - epochs_done, 0)
     per_epoch = len(train) * seconds
@@ -102,8 +100,14 @@ def estimate_row(
         seconds_per_sample=seconds,
         sample_bytes=n_bytes,
         batch_size=net.batch_size,
-        micro_batch_size=micro_batch_size,
+        micro_batch_size=part,
     )
+
+
+def _micro_batch_size(asked, net, sample_bytes):
+    if asked != "auto":
+        return asked
+    return choose_micro_batch_size(net.batch_size, sample_bytes, available_memory(net.device))
 
 
 def _ready(net, scenes):
@@ -157,7 +161,7 @@ class _SavedTensors(torch.autograd.graph.saved_tensors_hooks):
     """Memory of what a forward pass saves for the backward pass, and of that pass's temporaries."""
 
     def __init__(self):
-        self._storages: dict[int, int] = {}
+        self._storages = {}
         super().__init__(self._note, lambda tensor: tensor)
 
     def _note(self, tensor: Any) -> Any:

@@ -6,15 +6,21 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from sklearn.pipeline import Pipeline
 from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 
+from .. import architectures
 from ..architectures import FusionNet
 from ..losses import ReprojectionLoss
+from ..persistence import save_model
+from ..prediction import last_step
+from ..preprocessing import BicubicUpscaler, ClearanceSelector, InputComposer
 from ..scenes import load_scenes
+from ..training import SceneNet, SceneRegressor
 from ._options import (
     debug_option,
     device_option,
@@ -33,6 +39,82 @@ if TYPE_CHECKING:
 # As large as patches need be for the layers to see their surroundings.
 _PATCH_SIZE = 48
 
+# What can be trained, by the names of the command line.
+_ESTIMATORS = {
+    name.lower(): getattr(architectures, name)
+    for name in architectures.__all__
+    if issubclass(getattr(architectures, name), SceneNet)
+}
+
+
+class _Recipe(NamedTuple):
+    """How estimators of one kind are made and written.
+
+    Attributes
+    ----------
+    options : frozenset of str
+        Options of the command line that apply to this kind alone.
+    make : callable
+        Called with class, scenes, these options and parameters of the net.
+    save : callable
+        Called with the fitted estimator and a path.
+    """
+
+    options: frozenset[str]
+    make: Callable[[type[SceneNet], Sequence[Scene], dict[str, Any], dict[str, Any]], Any]
+    save: Callable[[Any, Path], None]
+
+
+def _make_fusion_net(kind, scenes, options, params):
+    weights = options.get("weights")
+    if options.get("no_truth"):
+        params = {"criterion": ReprojectionLoss(), **params}
+    if weights != "none":
+        return load_net(weights, scenes, **params)
+    return kind(scale=_scale_of(scenes), **params)
+
+
+def _make_pipeline(kind, scenes, options, params):
+    scale = _scale_of(scenes)
+    if options.get("residual"):
+        params = {"residual": True, **params}
+    composition = {key: options[key] for key in ("mode", "frames") if key in options}
+    upscale = "passthrough" if kind.upscales else BicubicUpscaler(scale=scale)
+    default_k = "max" if composition.get("frames") == "single" else 9
+    steps = [
+        ("select", ClearanceSelector(k=options.get("k", default_k))),
+        ("compose", InputComposer(**composition)),
+        ("upscale", upscale),
+        ("sr", kind(**params)),
+    ]
+    return Pipeline(steps)
+
+
+def _make_frame_net(kind, scenes, options, params):
+    return kind(**params)
+
+
+def _save_pretrained(net, path):
+    net.save_pretrained(path)
+
+
+def _save_model(estimator, path):
+    net = last_step(estimator)
+    # A model file holds neither progress bars nor the validation scenes.
+    net.set_params(callbacks=None)
+    if callable(net.train_split):
+        net.set_params(train_split=None)
+    save_model(estimator, path)
+
+
+_RECIPES = {
+    FusionNet: _Recipe(frozenset({"weights", "no_truth"}), _make_fusion_net, _save_pretrained),
+    SceneRegressor: _Recipe(
+        frozenset({"mode", "k", "frames", "residual"}), _make_pipeline, _save_model
+    ),
+    SceneNet: _Recipe(frozenset(), _make_frame_net, _save_model),
+}
+
 
 @click.command()
 @folder_argument
@@ -41,22 +123,63 @@ _PATCH_SIZE = 48
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    metavar="WEIGHTS.safetensors",
-    help="File of weights to write, for --weights and FusionNet.from_pretrained.",
+    metavar="FILE.safetensors",
+    help="File to write: weights of FusionNet, for --weights and FusionNet.from_pretrained; a "
+    "model of other estimators, for --weights, --estimator and load_model.",
+)
+@click.option(
+    "--estimator",
+    "name",
+    type=click.Choice(list(_ESTIMATORS), case_sensitive=False),
+    default="fusionnet",
+    show_default=True,
+    help="What to train.",
 )
 @click.option(
     "--weights",
     metavar="NAME|FILE|none",
-    help="Begin with these; none: with random ones.  "
+    help="Begin with these; none: with random ones. For fusionnet.  "
     "[default: weights that ship for the scenes' scale]",
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["lr", "combine", "concat"]),
+    help="Frames alone, times quality maps, or both as channels. For estimators that take composed "
+    "inputs, such as srvgg16.  [default: lr]",
+)
+@click.option(
+    "--frames",
+    type=click.Choice(["stack", "single", "mean"]),
+    help="Frames as channels of one sample, as samples of their own, or their mean. For the same.  "
+    "[default: stack]",
+)
+@click.option(
+    "--k",
+    type=click.IntRange(min=1),
+    help="How many of the clearest frames. For the same.  [default: 9; all that tie for clearest "
+    "with --frames single]",
+)
+@click.option(
+    "--residual",
+    is_flag=True,
+    help="Learn what to add to the upscaled mean frame, which takes less time. For the same.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True)
-@click.option("--lr", type=float, help="Learning rate.  [default: 1e-4, and 1e-3 from nothing]")
+@click.option(
+    "--lr",
+    type=float,
+    help="Learning rate.  [default: 1e-4 for weights that exist, else that of the estimator]",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option(
-    "--patch-size",
+    "--micro-batch-size",
     type=click.IntRange(min=1),
-    help=f"LR pixels.  [default: {_PATCH_SIZE}, or the smallest scene's size]",
+    help="Samples that are computed at a time, where memory is short.  [default: the batch]",
+)
+@click.option(
+    "--patch-size",
+    type=click.IntRange(min=0),
+    help=f"LR pixels; 0: whole frames.  [default: {_PATCH_SIZE}, or the smallest scene's size]",
 )
 @click.option(
     "--valid",
@@ -65,7 +188,11 @@ _PATCH_SIZE = 48
     help="Scenes that choose the best epoch, scored before and after.  "
     "[default: a tenth of the scenes]",
 )
-@click.option("--no-truth", is_flag=True, help="Learn from the frames alone, without HR images.")
+@click.option(
+    "--no-truth",
+    is_flag=True,
+    help="Learn from the frames alone, without HR images. For fusionnet.",
+)
 @device_option
 @seed_option
 @overwrite_option
@@ -75,95 +202,122 @@ _PATCH_SIZE = 48
 def train(
     folder: Path,
     output: Path,
-    weights: str | None,
+    name: str,
     epochs: int,
     lr: float | None,
     batch_size: int,
+    micro_batch_size: int | None,
     patch_size: int | None,
     valid: Path | None,
-    no_truth: bool,
     device: str,
     seed: int,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
-    """Train FusionNet on scenes, from the weights that ship or from nothing.
+    """Train FusionNet or another estimator on scenes.
 
-    The weights of the best epoch are kept, those that it began with among them. Ctrl-C ends the
+    FusionNet begins with the weights that ship, or with nothing; others begin with nothing. The
+    weights of the best epoch are kept, those that it began with among them. Ctrl-C ends the
     training and keeps the best so far.
     """
+    kind = _ESTIMATORS[name]
+    recipe = next(recipe for base, recipe in _RECIPES.items() if issubclass(kind, base))
+    options = _applying(options, recipe, name)
     check_output(output, overwrite=overwrite)
-    scenes = load_scenes(folder) if no_truth else load_truth(folder)
+    scenes = load_scenes(folder) if options.get("no_truth") else load_truth(folder)
     valid_scenes = None if valid is None else load_truth(valid)
     params = {
         "max_epochs": epochs,
         "batch_size": batch_size,
-        "patch_size": patch_size or min(_PATCH_SIZE, *(min(scene.shape) for scene in scenes)),
+        "micro_batch_size": micro_batch_size,
+        "patch_size": _patch_size_of(patch_size, scenes),
         "augment": True,
         "device": device,
         "random_state": seed,
         "verbose": 0,
         **({} if lr is None else {"lr": lr}),
-        **({"criterion": ReprojectionLoss()} if no_truth else {}),
-        **({"train_split": predefined_split(valid_scenes)} if valid_scenes else {}),
     }
-    net = _make_net(weights, scenes, params)
+    estimator = recipe.make(kind, scenes, options, params)
+    net = last_step(estimator)
+    if valid_scenes is not None:
+        net.set_params(train_split=predefined_split(_composed(estimator, valid_scenes)))
     # Random weights have no score that says anything.
-    before = _score(net, valid_scenes, quiet) if net.initialized_ else None
+    before = _score(estimator, valid_scenes, quiet) if net.initialized_ else None
     start = perf_counter()
-    _fit(net, scenes, output, quiet)
+    best = _fit(estimator, scenes, recipe.save, output, quiet)
     seconds = perf_counter() - start
-    after = _score(net, valid_scenes, quiet)
-    best = dict(net.callbacks_)["best_weights"].best_epoch_ if _was_validated(net) else None
     result = {
         "weights": str(output),
+        "estimator": name,
         "n_scenes": len(scenes),
         "n_epochs": len(net.history),
         "best_epoch": best,
         "seconds": round(seconds, 3),
         "before": before,
-        "after": after,
+        "after": _score(estimator, valid_scenes, quiet),
     }
     print_json(result) if as_json else _print(result)
 
 
-def _make_net(weights, scenes, params):
-    if weights != "none":
-        return load_net(weights, scenes, **params)
-    scale = next((scene.scale for scene in scenes if scene.scale is not None), 3)
-    return FusionNet(scale=scale, **params)
+def _applying(options, recipe, name):
+    """Options that were given, once all of them are found to apply to the estimator."""
+    given = {key: value for key, value in options.items() if value not in (None, False)}
+    for key in given:
+        if key not in recipe.options:
+            option = f"--{key.replace('_', '-')}"
+            raise click.UsageError(f"{option} does not apply to --estimator {name}: leave it out")
+    return given
 
 
-def _score(net, scenes, quiet):
+def _composed(estimator, scenes):
+    """Scenes as the net of an estimator takes them."""
+    return estimator[:-1].transform(scenes) if hasattr(estimator, "steps") else scenes
+
+
+def _scale_of(scenes):
+    return next((scene.scale for scene in scenes if scene.scale is not None), 3)
+
+
+def _patch_size_of(given, scenes):
+    if given is None:
+        return min(_PATCH_SIZE, *(min(scene.shape) for scene in scenes))
+    return given or None
+
+
+def _score(estimator, scenes, quiet):
     if scenes is None:
         return None
     with show_progress("scoring", len(scenes), quiet=quiet) as advance:
-        rows = score_scenes(lambda scene: net.predict([scene])[0], scenes, advance)
+        rows = score_scenes(lambda scene: estimator.predict([scene])[0], scenes, advance)
     return mean_of(rows)
 
 
-def _fit(net: FusionNet, scenes: Sequence[Scene], output: Path, quiet: bool) -> None:
-    """Train, and write the weights, also those that Ctrl-C leaves."""
+def _fit(estimator, scenes, save, output, quiet):
+    """Train, and write the weights, also those that Ctrl-C leaves; the best epoch or None."""
+    net = last_step(estimator)
     with show_progress("training, epoch", net.max_epochs, quiet=quiet) as advance:
         net.set_params(callbacks=[("progress", _Epochs(advance))])
         try:
-            net.fit(scenes)
+            estimator.fit(scenes)
         except KeyboardInterrupt:
-            if any("train_loss" in row for row in net.history):
-                _save(net, output)
+            if any("train_loss" in row for row in getattr(net, "history_", [])):
+                _save(estimator, save, output)
                 click.echo(f"The best weights so far are in {output}", err=True)
             raise
-    _save(net, output)
+    best = dict(net.callbacks_)["best_weights"].best_epoch_ if _was_validated(net) else None
+    _save(estimator, save, output)
+    return best
 
 
-def _save(net, output):
+def _save(estimator, save, output):
     """Write the weights, if need be elsewhere: they may be hours of work."""
     try:
-        net.save_pretrained(output)
+        save(estimator, output)
     except OSError as error:
         refuge = Path(tempfile.mkdtemp(prefix="probav-")) / output.name
-        net.save_pretrained(refuge)
+        save(estimator, refuge)
         raise click.ClickException(
             f"{output} could not be written ({error.strerror or error}): the weights are in "
             f"{refuge}, move them from there"
@@ -194,7 +348,7 @@ class _Epochs(Callback):
     def __init__(self, advance: Callable[[str], None]) -> None:
         self.advance = advance
 
-    def on_epoch_end(self, net: FusionNet, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
         row = net.history[-1]
         shown = next(key for key in ("valid_score", "valid_loss", "train_loss") if key in row)
         self.advance(f"{shown} {row[shown]:.5f}")

@@ -10,6 +10,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def check_device(device: str | torch.device) -> None:
     """Check that a `device` parameter means a device that this machine has.
 
+    Parameters
+    ----------
+    device : str or torch.device
+
     Raises
     ------
     ValueError
