@@ -33,6 +33,7 @@ from .losses import MSELoss as MSELoss
 from .losses import ReprojectionLoss as ReprojectionLoss
 from .losses import SceneLoss as SceneLoss
 from .meta import PerBand as PerBand
+from .meta import SceneEnsemble as SceneEnsemble
 from .persistence import export_onnx as export_onnx
 from .persistence import load_model as load_model
 from .persistence import model_card as model_card

@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
 from .doc_links import SceneEstimatorMixin
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["BicubicBaseline"]
 
 
-class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, RegressorMixin, BaseEstimator):
+class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
     """The challenge's baseline: the mean of the cubic-spline upscalings of the clearest frames.
 
     All frames that tie at the largest clearance take part. Nothing is learned but the scale.

@@ -27,7 +27,11 @@ class DocLinkMixin:
 
 
 class SceneEstimatorMixin(DocLinkMixin):
-    """Mixin of estimators that take a list of scenes and no `y`; stands before BaseEstimator."""
+    """Mixin of estimators that take a list of scenes and no `y`; stands before BaseEstimator.
+
+    Those that predict images are no regressors to scikit-learn: what takes regressors, such as
+    VotingRegressor, works with one number for each sample.
+    """
 
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()  # type: ignore[misc]

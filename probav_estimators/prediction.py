@@ -65,8 +65,14 @@ def class_name(estimator: Any) -> str:
 
 
 def takes_return_std(estimator: Any) -> bool:
-    """Whether `predict` takes `return_std`; a pipeline hands it on to its last step."""
-    return "return_std" in inspect.signature(last_step(estimator).predict).parameters
+    """Whether `predict` takes `return_std`; a pipeline hands it on to its last step.
+
+    An estimator of which that depends on more than its signature has an attribute `predicts_std`.
+    """
+    estimator = last_step(estimator)
+    if hasattr(estimator, "predicts_std"):
+        return estimator.predicts_std
+    return "return_std" in inspect.signature(estimator.predict).parameters
 
 
 def predict_scene(

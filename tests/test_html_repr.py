@@ -18,6 +18,7 @@ from probav_estimators import (
     FusionNet,
     InputComposer,
     PerBand,
+    SceneEnsemble,
 )
 
 PUBLIC = [getattr(probav_estimators, name) for name in probav_estimators.__all__]
@@ -30,7 +31,9 @@ PAGE = "https://probav-estimators.readthedocs.io/en/stable/generated/probav_esti
 
 
 def made(kind):
-    return kind(BicubicBaseline()) if kind is PerBand else kind()
+    baseline = BicubicBaseline()
+    members = {PerBand: baseline, SceneEnsemble: [("baseline", baseline)]}
+    return kind(members[kind]) if kind in members else kind()
 
 
 def links_of(text):
@@ -79,7 +82,7 @@ def test_steps_of_a_pipeline_have_their_links():
 
 @pytest.mark.parametrize("kind", ESTIMATORS, ids=lambda kind: kind.__name__)
 def test_nothing_is_marked_in_an_estimator_of_defaults(kind):
-    assert user_set(made(kind)._repr_html_()) <= {"estimator"}
+    assert user_set(made(kind)._repr_html_()) <= {"estimator", "estimators"}
 
 
 def test_fitted_or_not_it_is_small_and_shows_what_is_not_the_default():

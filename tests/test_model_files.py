@@ -158,6 +158,13 @@ class TestWhatIsSavedIsLoaded:
         assert_same_predictions(loaded, model, scenes)
         assert_same_predictions(loaded.fit(scenes), model, scenes)
 
+    def test_one_frozen_net_for_each_band(self, path, net):
+        scenes = composed()
+        for scene, band in zip(scenes, ["RED", "NIR"] * len(scenes), strict=False):
+            scene.band = band
+        model = PerBand(FrozenEstimator(net)).fit(scenes)
+        assert_same_predictions(through_file(model, path), model, scenes)
+
     def test_frozen_estimators_and_the_best_of_a_search(self, path, net):
         search = GridSearchCV(
             pipeline(fsrcnn()), {"sr__lr": [1e-3]}, cv=2, scoring=cpsnr_scorer

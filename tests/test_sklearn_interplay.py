@@ -7,6 +7,7 @@ import torch
 from _helpers import quick_srcnn, slow_cpsnr, slow_score, small_scenes, weights_of
 from sklearn import config_context
 from sklearn.base import clone, is_regressor
+from sklearn.ensemble import StackingRegressor, VotingRegressor
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import (
     GridSearchCV,
@@ -253,7 +254,7 @@ class TestMetadataRouting:
 class TestWeightsOfScenes:
     WEIGHTS = (0.0, 1, 2, 0.5, 1, 3)
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def estimators(self, scenes):
         net = FusionNet(
             width=4, depth=1, max_epochs=1, train_split=None, verbose=0, random_state=0
@@ -291,9 +292,13 @@ class TestWeightsOfScenes:
             BicubicBaseline().score(scenes, sample_weight=weights)
 
 
-def test_nets_are_regressors():
-    assert is_regressor(SRCNN())
-    assert is_regressor(pipeline())
+@pytest.mark.parametrize("ensemble", [VotingRegressor, StackingRegressor])
+def test_ensembles_of_numbers_take_no_estimators_of_images(scenes, ensemble):
+    for estimator in (pipeline(), SRCNN(), BicubicBaseline(), PerBand(BicubicBaseline())):
+        assert not is_regressor(estimator)
+        members = [("one", estimator), ("other", clone(estimator))]
+        with pytest.raises(ValueError, match=r"The estimator \w+ should be a regressor"):
+            ensemble(members).fit(scenes, np.zeros(len(scenes)))
 
 
 def test_nets_and_pipelines_draw_as_html(fitted):

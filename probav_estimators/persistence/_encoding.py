@@ -51,6 +51,7 @@ class Encoder:
     def __init__(self) -> None:
         self.tensors: dict[str, torch.Tensor] = {}
         self._n_nets = 0
+        self._places: set[tuple[torch.device, int]] = set()
 
     def encode_estimator(self, estimator: Any, *, fitted: bool = True) -> dict[str, Any]:
         """Encode an estimator.
@@ -100,12 +101,18 @@ class Encoder:
         prefix = str(self._n_nets)
         self._n_nets += 1
         for name, value in net.module_.state_dict().items():
-            self.tensors[f"{prefix}.{name}"] = value
+            self._put_aside(f"{prefix}.{name}", value)
         described = describe_net(net)
         where = f"what {type(net).__name__} learned"
         return {key: self._encode(x, f"{where}, {key},") for key, x in described.items()} | {
             "module": prefix
         }
+
+    def _put_aside(self, key, tensor):
+        # A frozen estimator is a parameter and fitted too, and files hold no tensor of two names.
+        where = tensor.device, tensor.data_ptr()
+        self.tensors[key] = tensor.clone() if where in self._places else tensor
+        self._places.add(where)
 
     def _encode(self, value, where, name=None):
         if isinstance(value, np.generic):
@@ -126,7 +133,7 @@ class Encoder:
             return {"path": os.fspath(value)}
         if isinstance(value, torch.Tensor):
             key = f"value.{len(self.tensors)}"
-            self.tensors[key] = value
+            self._put_aside(key, value)
             return {"tensor": key}
         return self._encode_object(value, where, name)
 

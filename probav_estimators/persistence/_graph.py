@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from ..architectures import FusionNet, PIUNet
-from ..meta import PerBand
+from ..meta import PerBand, SceneEnsemble
 from ..training import FrameNet, SceneNet, SceneRegressor
 
 
@@ -137,7 +137,7 @@ def split_estimator(estimator: Any) -> tuple[list[Any], SceneNet]:
     if not isinstance(estimator, SceneNet):
         remedy = (
             "export each of its estimators_"
-            if isinstance(estimator, PerBand)
+            if isinstance(estimator, PerBand | SceneEnsemble)
             else "give a net or a pipeline that ends in one"
         )
         raise ValueError(f"{type(estimator).__name__} is no net: {remedy}")
@@ -149,6 +149,9 @@ def nets_of(estimator: Any) -> Iterator[SceneNet]:
     """All fitted nets inside an estimator."""
     if isinstance(estimator, PerBand):
         for fitted in estimator.estimators_.values():
+            yield from nets_of(fitted)
+    elif isinstance(estimator, SceneEnsemble):
+        for fitted in estimator.estimators_:
             yield from nets_of(fitted)
     elif isinstance(estimator, Pipeline):
         yield from nets_of(estimator.steps[-1][1])

@@ -11,6 +11,7 @@ import torch
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import validate_parameter_constraints
 
+from ..meta import SceneEnsemble
 from ..training import SceneNet, Weights, load_weights, save_weights
 from ..version import __version__, warn_of_other_version
 from ._encoding import LEFT_OUT, Encoder
@@ -35,8 +36,8 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     estimator : estimator
-        A net, a BicubicBaseline, a PerBand, or a Pipeline of these and of transformers. Of a search
-        save the `best_estimator_`.
+        A net, a BicubicBaseline, a PerBand, a SceneEnsemble, or a Pipeline of these and of
+        transformers. Of a search save the `best_estimator_`.
     path : path-like
         A safetensors file; it is replaced as a whole or not at all.
 
@@ -242,6 +243,8 @@ class _Decoder:
         vars(estimator).update(learned)
         if isinstance(estimator, Pipeline):
             _check_steps(estimator.steps)
+        if isinstance(estimator, SceneEnsemble):
+            _check_number_of_weights(estimator)
         return estimator
 
     def _net(self, kind, params, node, depth):
@@ -293,6 +296,27 @@ def _check_estimators(estimators):
         raise ValueError("estimators_ holds no estimators")
 
 
+def _check_members(estimators):
+    if not _of_type(estimators, list) or any(
+        type(x) not in known_estimators().values() for x in estimators
+    ):
+        raise ValueError("estimators_ holds no estimators")
+
+
+def _check_weights(weights):
+    if not all(
+        isinstance(name, str) and isinstance(x, int | float) and 0 <= x <= 1
+        for name, x in _of_type(weights, dict).items()
+    ):
+        raise ValueError("weights_ holds no weights")
+
+
+def _check_number_of_weights(ensemble):
+    learned = vars(ensemble)
+    if len(learned.get("estimators_", ())) != len(learned.get("weights_", ())):
+        raise ValueError("an ensemble without a weight for each member")
+
+
 def _check_steps(steps):
     kinds = tuple(known_estimators().values())
     for name, step in steps:
@@ -311,6 +335,7 @@ def _check_bands(bands):
 _LEARNED = {
     "BicubicBaseline": {"scale_": _check_scale},
     "PerBand": {"estimators_": _check_estimators, "bands_": _check_bands},
+    "SceneEnsemble": {"estimators_": _check_members, "weights_": _check_weights},
 }
 
 

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from .. import architectures, losses, preprocessing
 from ..baseline import BicubicBaseline
 from ..losses import SceneLoss
-from ..meta import PerBand
+from ..meta import PerBand, SceneEnsemble
 from ..preprocessing import SceneTransformer
 from ..training import SceneNet
 
@@ -28,7 +28,7 @@ _PREFIXED = re.compile(r"(optimizer|criterion|iterator_train|iterator_valid|call
 @cache
 def known_estimators() -> dict[str, type]:
     """Classes of estimators by their names."""
-    kinds = [BicubicBaseline, FrozenEstimator, PerBand, Pipeline]
+    kinds = [BicubicBaseline, FrozenEstimator, PerBand, Pipeline, SceneEnsemble]
     for package, base in ((architectures, SceneNet), (preprocessing, SceneTransformer)):
         public = (getattr(package, name) for name in package.__all__)
         kinds += [kind for kind in public if _is_concrete(kind, base)]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -66,7 +66,7 @@ _UNFIT_OPTIMIZERS = {"LBFGS", "SparseAdam", "Muon"}
 _UNFIT_CLASSES = {getattr(torch.optim, name, None) for name in _UNFIT_OPTIMIZERS} - {None}
 
 
-class SceneNet(SceneEstimatorMixin, ScoreMixin, RegressorMixin, GuardedNet, ABC):
+class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
     """Base of all nets that make one image of a scene.
 
     A subclass overrides :meth:`build_module`, which makes its layers, :meth:`make_dataset`, which
