@@ -380,13 +380,17 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
             _predict_member(estimator, scenes, return_std) for estimator, _ in self._weighted()
         ]
         combined = [
-            _combine(scene, *zip(*members, strict=True), weights)
+            _combine(scene, members, weights)
             for scene, *members in zip(scenes, *predicted, strict=True)
         ]
         images, deviations = (list(part) for part in zip(*combined, strict=True))
         return (
             (stack_images(images), stack_images(deviations)) if return_std else stack_images(images)
         )
+
+    def _get_params_html(self, deep=True, *args, **kwargs):
+        # Parameters of the members would fill pages.
+        return super()._get_params_html(False, *args, **kwargs)
 
     def _weighted(self):
         """Fitted members of a weight above 0, and their weights."""
@@ -462,8 +466,9 @@ def _predict_member(estimator, scenes, return_std):
     return list(zip(images, deviations, strict=True))
 
 
-def _combine(scene, images, deviations, weights):
+def _combine(scene, predicted, weights):
     """Mean image of a scene and, where a member has them, its standard deviations."""
+    images, deviations = zip(*predicted, strict=True)
     if len(shapes := {image.shape for image in images}) > 1:
         raise ValueError(
             f"members of SceneEnsemble make images of shapes {sorted(shapes)} of {scene.label}: "
