@@ -66,7 +66,7 @@ def benchmark(minutes=10, n_scenes=16, n_training=80, size=128):
 
 
 def benchmark_displacement(n_scenes=32, size=96):
-    """How far images lie from the middle of their frames, for all weights that ship.
+    """Displacement of images from the middle of their frames, for all weights that ship.
 
     Parameters
     ----------

@@ -243,6 +243,14 @@ class TestFusionNet:
         path.write_bytes(net_content)
         assert FusionNet.from_pretrained(path).scale_ == 2
 
+    def test_so_is_one_with_a_displacement(self, path, net_content):
+        header, values = header_of(net_content)
+        displacement = {"displacement_down": -0.5, "displacement_right": 0}
+        layout = json.loads(header["__metadata__"]["layout"]) | displacement
+        header["__metadata__"]["layout"] = json.dumps(layout)
+        path.write_bytes(with_header(header, values))
+        assert FusionNet.from_pretrained(path).displacement_ == (-0.5, 0)
+
     @pytest.mark.parametrize("number", range(0, 40, 2))
     def test_flipped_bits(self, path, net_content, number):
         n_header = len(net_content) - len(header_of(net_content)[1])
@@ -273,6 +281,12 @@ class TestFusionNet:
             {"depth": True},
             {"scale": None},
             {"residual": True},
+            {"displacement_down": 0.5},
+            {"displacement_down": 0.5, "displacement_right": 9.0},
+            {"displacement_down": "0.5", "displacement_right": 0.0},
+            {"displacement_down": 10**400, "displacement_right": 0.0},
+            {"displacement_down": True, "displacement_right": 0.0},
+            {"displacement_down": float("nan"), "displacement_right": 0.0},
         ],
     )
     def test_layouts_that_the_file_does_not_keep(self, path, net_content, change):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -124,10 +123,9 @@ class FusionNet(PretrainedNet):
     width_, depth_ : int
         Size of the layers.
     displacement_ : tuple of two floats
-        How far down and to the right of its true position the layers put an image, in HR pixels, as
-        it was measured when the initial weights were written; 0 if it was not. Predictions and
-        training correct it: the layers get shifts of the frames that are smaller or larger by that
-        much.
+        Displacement (down, right) in HR pixels that the initial weights give an image, as stored
+        with them; 0 if nothing is stored. Predictions and training correct it: the layers get the
+        shifts of the frames plus this displacement.
     psf_sigma_ : float
         After a training with ReprojectionLoss: the sensor's point spread function, in LR pixels.
 
@@ -542,8 +540,9 @@ class FusionNet(PretrainedNet):
         if not hasattr(self, "width_"):
             # Without scenes, parameters or weights must tell the scale.
             self._take_layout(getattr(self, "scale_", None))
+        super().initialize()
         self.displacement_ = self._initial_displacement()
-        return super().initialize()
+        return self
 
     def build_module(self) -> nn.Module:
         return FusionLayers(self.scale_, self.width_, self.depth_)
@@ -578,7 +577,7 @@ class FusionNet(PretrainedNet):
         return self._pretrained()
 
     def correct_shifts(self, x: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Inputs of the layers, with the shifts at which the displacement is gone.
+        """Add the displacement to the shifts of the frames, so that images are not displaced.
 
         Parameters
         ----------
@@ -592,7 +591,8 @@ class FusionNet(PretrainedNet):
 
         Notes
         -----
-        The displacement is that of the layers, however a sample was flipped and turned before.
+        It is a displacement in the coordinates of the layers, so samples that are flipped or turned
+        get the same correction.
         """
         x = dict(x)
         if any(self.displacement_):
@@ -702,8 +702,7 @@ def _check_layout(weights):
 def is_displacement(values: Sequence[Any], scale: int) -> bool:
     """Whether values can be a displacement: two numbers of at most half an LR pixel."""
     return len(values) == 2 and all(
-        type(value) in (int, float) and math.isfinite(value) and abs(value) <= scale / 2
-        for value in values
+        type(value) in (int, float) and abs(value) <= scale / 2 for value in values
     )
 
 

@@ -1,0 +1,229 @@
+"""FusionNet's images lie in the middle of their frames: displacements of weights are corrected."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from benchmarks._scores import displacement
+from benchmarks.pretrain import correct_displacement
+from probav_estimators import CPSNRLoss, FusionNet, cpsnr, load_model, make_scenes, save_model
+from probav_estimators.metrics import image_shift
+from probav_estimators.training import load_weights, shipped_weights
+
+# HR pixels.
+LIMIT = 0.1
+DOWN_RIGHT = (0.6, -0.9)
+
+
+def scenes_of(scale, n_scenes=4, size=40):
+    """Scenes that no weights were trained on, of few frames so that images are quickly made."""
+    return make_scenes(n_scenes, size=size, scale=scale, n_frames=9, random_state=25)
+
+
+def pretrained(name, **params):
+    return FusionNet.from_pretrained(
+        name, device="cpu", compute_dtype="float32", verbose=0, **params
+    )
+
+
+def small_net(**params):
+    """Untrained layers, whose image is what the frames show."""
+    small = {"width": 4, "depth": 1, "scale": 3, "random_state": 0, "device": "cpu"}
+    quick = {"max_epochs": 1, "lr": 1e-12, "train_split": None, "compute_dtype": "float32"}
+    return FusionNet(**small | quick | {"verbose": 0} | params)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return scenes_of(4)
+
+
+@pytest.fixture(scope="module")
+def net():
+    """The shipped weights that have a displacement."""
+    return pretrained("simulated-x4")
+
+
+@pytest.fixture
+def uncorrected():
+    net = pretrained("simulated-x4")
+    net.displacement_ = (0.0, 0.0)
+    return net
+
+
+@pytest.fixture
+def displaced():
+    net = small_net().initialize()
+    net.displacement_ = DOWN_RIGHT
+    return net
+
+
+def root_mean_square(values):
+    return np.sqrt(np.mean(np.square(values)))
+
+
+class TestWhereImagesLie:
+    @pytest.mark.parametrize("name", shipped_weights())
+    def test_shipped_weights_put_them_in_the_middle_of_the_frames(self, name):
+        net = pretrained(name)
+        scenes = scenes_of(net.scale_)
+        assert np.abs(displacement(net.predict(scenes), scenes)).max() < LIMIT
+
+    def test_without_the_correction_they_would_not_lie_there(self, uncorrected, scenes):
+        down, _ = displacement(uncorrected.predict(scenes), scenes)
+        assert down < -0.8
+
+    def test_correction_is_the_opposite_of_the_displacement(self, displaced):
+        scenes = scenes_of(3, n_scenes=1)
+        (moved,) = displaced.predict(scenes)
+        (image,) = small_net().initialize().predict(scenes)
+        np.testing.assert_allclose(image_shift(moved, image), np.negative(DOWN_RIGHT), atol=0.06)
+
+    def test_flips_and_turns_are_corrected_each_in_its_own_direction(
+        self, net, uncorrected, scenes
+    ):
+        """Uncorrected, the eight images lie in eight places, and their mean is none of them."""
+        apart = []
+        for one in (net, uncorrected):
+            image = one.predict(scenes[:1])
+            mean = pickle.loads(pickle.dumps(one)).set_params(n_augment=8).predict(scenes[:1])
+            apart.append(root_mean_square(mean - image))
+        assert apart[0] < 0.4 * apart[1]
+
+    def test_self_ensemble_lies_there_too(self, net, scenes):
+        ensemble = clone(net).set_params(n_augment=8).initialize()
+        found = displacement(ensemble.predict(scenes[:2]), scenes[:2])
+        assert np.abs(found).max() < LIMIT
+
+    def test_tiles(self, net):
+        (large,) = make_scenes(1, size=(72, 104), scale=4, n_frames=5, random_state=3)
+        tiled = clone(net).set_params(tile_size=64).initialize()
+        whole = net.predict_into(large)
+        np.testing.assert_allclose(tiled.predict_into(large), whole, rtol=0, atol=1e-4)
+
+    def test_images_of_cubes(self, net, scenes):
+        xarray = pytest.importorskip("xarray")
+        from probav_estimators import super_resolve
+
+        scene = scenes[0]
+        cube = xarray.DataArray(scene.lr, dims=("time", "y", "x"))
+        mask = xarray.DataArray(scene.qm, dims=("time", "y", "x"))
+        image = super_resolve(cube, net, mask=mask).values
+        expected = net.predict_into(scene)[0]
+        np.testing.assert_allclose(image, expected, rtol=0, atol=1e-5)
+
+
+class TestWhatKeepsTheDisplacement:
+    def test_file_of_weights(self, displaced, tmp_path):
+        scenes = scenes_of(3, n_scenes=1, size=24)
+        for dtype in ("float32", "bfloat16"):
+            displaced.save_pretrained(tmp_path / dtype, dtype=dtype)
+            assert pretrained(tmp_path / dtype).displacement_ == DOWN_RIGHT
+        loaded = pretrained(tmp_path / "float32")
+        np.testing.assert_array_equal(loaded.predict(scenes), displaced.predict(scenes))
+
+    def test_file_without_one_is_as_it_was(self, tmp_path):
+        small_net().initialize().save_pretrained(tmp_path / "w")
+        assert load_weights(tmp_path / "w").layout == {"scale": 3, "width": 4, "depth": 1}
+        assert pretrained(tmp_path / "w").displacement_ == (0, 0)
+
+    def test_second_file_of_other_weights(self, displaced, tmp_path):
+        displaced.save_pretrained(tmp_path / "displaced")
+        small_net().initialize().save_pretrained(tmp_path / "other")
+        net = pretrained(tmp_path / "displaced")
+        assert net.set_params(weights=tmp_path / "other").initialize().displacement_ == (0, 0)
+
+    @pytest.mark.parametrize("way", ["pickle", "save_model"])
+    def test_model_and_pickle(self, displaced, tmp_path, way):
+        scenes = scenes_of(3, n_scenes=1, size=24)
+        if way == "pickle":
+            loaded = pickle.loads(pickle.dumps(displaced))
+        else:
+            save_model(displaced, tmp_path / "model")
+            loaded = load_model(tmp_path / "model")
+        assert loaded.displacement_ == DOWN_RIGHT
+        np.testing.assert_array_equal(loaded.predict(scenes), displaced.predict(scenes))
+
+    def test_training_that_begins_with_the_weights(self, displaced, tmp_path):
+        scenes = scenes_of(3, n_scenes=2, size=24)
+        displaced.save_pretrained(tmp_path / "w")
+        of_file = small_net(weights=tmp_path / "w")
+        of_net = small_net(start_from=displaced)
+        for net in (clone(of_file).fit(scenes), of_net.fit(scenes)):
+            assert net.displacement_ == DOWN_RIGHT
+            found, expected = net.predict(scenes), displaced.predict(scenes)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+    def test_training_goes_on_where_it_was_stopped(self, displaced, tmp_path):
+        scenes = scenes_of(3, n_scenes=2, size=24)
+        displaced.save_pretrained(tmp_path / "w")
+        params = {"weights": tmp_path / "w", "lr": 1e-3}
+        small_net(**params, resume=tmp_path).fit(scenes)
+        resumed = small_net(**params, resume=tmp_path, max_epochs=2).fit(scenes)
+        undisturbed = small_net(**params, max_epochs=2).fit(scenes)
+        assert resumed.displacement_ == DOWN_RIGHT
+        np.testing.assert_array_equal(resumed.predict(scenes), undisturbed.predict(scenes))
+
+    def test_training_from_random_weights_has_none(self, displaced):
+        scenes = scenes_of(3, n_scenes=2, size=24)
+        assert displaced.fit(scenes).displacement_ == (0, 0)
+
+    def test_loss_is_that_of_the_images_that_are_predicted(self, net, uncorrected, scenes):
+        training = {"criterion": CPSNRLoss(border=0), "uncertainty_weight": 0, "train_split": None}
+        training |= {"lr": 1e-12, "max_epochs": 1}
+        trained = pretrained("simulated-x4", **training).fit(scenes[:2])
+        expected, other = (
+            np.mean(
+                [
+                    46.5 / cpsnr(image, scene.hr, scene.sm, border=0)
+                    for image, scene in zip(one.predict(scenes[:2]), scenes, strict=False)
+                ]
+            )
+            for one in (net, uncorrected)
+        )
+        assert trained.history[0, "train_loss"] == pytest.approx(expected, rel=1e-4)
+        assert other != pytest.approx(expected, rel=1e-3)
+
+    def test_graph(self, displaced, tmp_path):
+        pytest.importorskip("onnx")
+        onnxruntime = pytest.importorskip("onnxruntime")
+        from probav_estimators.persistence import export_onnx, onnx_inputs
+
+        scenes = scenes_of(3, n_scenes=1, size=24)
+        export_onnx(displaced, tmp_path / "net.onnx")
+        session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+        image, _ = session.run(["image", "deviation"], onnx_inputs(displaced, scenes[0]))
+        expected = displaced.predict(scenes)
+        np.testing.assert_allclose(image.clip(0, 1), expected, rtol=0, atol=1e-4)
+        displaced.displacement_ = (0.0, 0.0)
+        assert np.abs(image.clip(0, 1) - displaced.predict(scenes)).max() > 1e-3
+
+
+class TestMeasuring:
+    def test_pretraining_finds_it_and_adds_what_is_left(self, uncorrected, scenes):
+        stated = pretrained("simulated-x4").displacement_
+        correct_displacement(uncorrected, scenes)
+        np.testing.assert_allclose(uncorrected.displacement_, stated, atol=0.06)
+        uncorrected.displacement_ = (stated[0], 0.5)
+        correct_displacement(uncorrected, scenes)
+        np.testing.assert_allclose(uncorrected.displacement_, stated, atol=0.06)
+
+    @pytest.mark.parametrize("axis", [0, 1])
+    def test_truth_that_is_moved_is_found_there(self, scenes, axis):
+        """Truths in place of images: how far they lie apart from themselves is known."""
+        base = displacement([scene.hr for scene in scenes], scenes)
+        moved = [np.roll(scene.hr, 2, axis=axis) for scene in scenes]
+        expected = 2 * np.eye(2)[axis]
+        np.testing.assert_allclose(displacement(moved, scenes) - base, expected, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "values", [(3.0, 0.0), (0.0, -1.6), (float("nan"), 0.0), ("1", 0.0), (True, 0.0), (0.5,)]
+)
+def test_model_file_of_a_displacement_that_no_net_has_is_refused(displaced, tmp_path, values):
+    displaced.displacement_ = values
+    save_model(displaced, tmp_path / "model")
+    with pytest.raises(ValueError, match=r"model cannot be made an estimator .*displacement_"):
+        load_model(tmp_path / "model")
