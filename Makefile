@@ -12,7 +12,8 @@
 # benchmarks that compute on it. pip has to find torch's CUDA build, as it does by default on Linux.
 
 PYTHON ?= python3
-BIN := .venv/bin
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := .venv/$(SCRIPTS)
 INSTALLED := .venv/installed
 LOWEST := .venv-lowest/installed
 comma := ,
@@ -32,7 +33,7 @@ test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
 
 lowest: $(LOWEST)
-	OMP_NUM_THREADS=1 $(<D)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(<D)/$(SCRIPTS)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
@@ -61,7 +62,7 @@ $(LOWEST): constraints-lowest.txt
 $(INSTALLED) $(LOWEST): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --constraint $(filter constraints%,$^) --editable ".[test$(if $(findstring lowest,$@),,$(comma)docs)]"
+	$(@D)/$(SCRIPTS)/pip install --quiet --constraint $(filter constraints%,$^) --editable ".[test$(if $(findstring lowest,$@),,$(comma)docs)]"
 	touch $@
 
 clean:
