@@ -71,7 +71,7 @@ output = options.results / f"{Path(root).stem}-{how}{'-quick' if options.quick e
 benchmark = run_benchmark(
     root,
     output,
-    configurations=["baseline", *names, "FusionNet"],
+    configurations=["baseline", "baseline OpenCV", *names, "FusionNet"],
     residual=not options.published,
     patch_size=None if options.published else options.patch_size,
     quick=options.quick,

@@ -142,11 +142,13 @@ def _assert_row_is_whole(folder, row, root):
 
 def test_all_rows_are_scored_on_the_same_scenes(small, tmp_path):
     """What FusionNet scores is what its fine-tuning begins with."""
-    names = ["fusionnet-fine-tuned", "FusionNet", "baseline", "fsrcnn-stack-lr"]
+    names = ["fusionnet-fine-tuned", "FusionNet", "baseline", "fsrcnn-stack-lr", "baseline opencv"]
     result = run_benchmark(small, tmp_path, configurations=names, max_epochs=1, verbose=0)
     rows = {row["row"]: row for row in result.rows}
-    assert list(rows) == ["baseline", "FSRCNN stack lr", "FusionNet", "FusionNet fine-tuned"]
+    baselines, nets = ["baseline", "baseline OpenCV"], ["FusionNet", "FusionNet fine-tuned"]
+    assert list(rows) == [*baselines, "FSRCNN stack lr", *nets]
     assert rows["baseline"]["validation_score"] == pytest.approx(1, abs=1e-6)
+    assert 0.95 < rows["baseline OpenCV"]["validation_score"] < 1.05
     shipped = rows["FusionNet"]
     assert (shipped["epochs"], shipped["fit_seconds"]) == (None, None)
     assert shipped["validation_score"] < 1

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Row", "RowMaker", "choose_rows", "n_parameters", "slug_of"]
 
+# Score of the study's OpenCV baseline on its 1,160 scenes (its notebook baseline_opencv.ipynb).
+_OPENCV_SCORE = 0.99803
+
 # LR pixels of the patches that FusionNet is fine-tuned on, and its epochs.
 _FUSION_PATCH = 48
 _FUSION_EPOCHS = 20
@@ -124,8 +127,9 @@ class RowMaker:
             for name, pipe in study.pipelines
         }
         return {
-            "baseline": lambda: Row(
-                "baseline", BicubicBaseline(self.scale).fit(self.scenes), False
+            "baseline": lambda: Row("baseline", self._baseline(), False),
+            "baseline OpenCV": lambda: Row(
+                "baseline OpenCV", self._baseline(kernel="keys"), False, _OPENCV_SCORE
             ),
             **published,
             "FusionNet": lambda: Row("FusionNet", self._fusion_net(), False),
@@ -170,6 +174,9 @@ class RowMaker:
             pipe[-1].set_params(max_epochs=epochs)
         pipe[-1].set_params(train_split=self._train_split)
         return pipe
+
+    def _baseline(self, **params):
+        return BicubicBaseline(self.scale, **params).fit(self.scenes)
 
     def _fusion_net(self, **params):
         return FusionNet.from_pretrained(scale=self.scale, **self.params, **params)

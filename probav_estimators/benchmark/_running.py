@@ -100,7 +100,7 @@ def run_benchmark(
     output : path-like
         Folder to write to. It is made.
     configurations : "all" or list of str, default="all"
-        Rows: names as "SRCNN stack concat" or "srcnn-stack-concat", and "baseline",
+        Rows: names as "SRCNN stack concat" or "srcnn-stack-concat", "baseline", "baseline OpenCV",
         "FusionNet" (with the weights that ship for the scenes' scale) and "FusionNet fine-tuned".
     max_epochs : int, default=None
         Of each training. None: as published, and 20 for fine-tuning; with `residual` as many as
