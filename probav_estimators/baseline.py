@@ -122,7 +122,7 @@ class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
     def _mean_of(self, scene):
         # A frame that a ClearanceSelector repeats has no more weight than the others.
         once = np.flatnonzero(~scene.frames.repeats)
-        lr, qm = scene.frames.read_lr(once), scene.frames.read_qm(once)
+        lr, qm = scene.frames.read(once)
         image = _KERNELS[self.kernel](lr, qm, self._scale_of(scene))
         return np.clip(image, 0, 1, out=image) if scene.value_range is None else image
 

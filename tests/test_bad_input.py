@@ -121,7 +121,7 @@ class TestFiles:
         scene = Scene.from_dir(folder)
         expect_error(lambda: scene.lr, "imgset0000", name, "16", "8", "save them alike")
         # Whoever reads one frame only finds out, too.
-        expect_error(lambda: scene.frames.read_lr([number or 1]), name, "bits for each value")
+        expect_error(lambda: scene.frames.read_pixels([number or 1]), name, "bits for each value")
 
     @pytest.mark.parametrize("name", FILES)
     def test_a_file_that_vanished_after_listing_is_named(self, folder, name):

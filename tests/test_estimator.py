@@ -207,7 +207,7 @@ def test_a_residual_net_takes_brightness_away_and_gives_it_back(scenes, stacked)
     net = quick_srcnn(residual=True, max_epochs=2).fit(stacked)
     brighter = []
     for scene in scenes:
-        lr = scene.frames.read_lr() + np.float32(0.125)
+        lr = scene.lr + np.float32(0.125)
         brighter.append(type(scene)(lr, scene.qm, name=scene.name))
     difference = net.predict(composed(brighter, mode="concat")) - net.predict(stacked)
     np.testing.assert_allclose(difference, 0.125, atol=1e-4)

@@ -38,11 +38,9 @@ class ArrayFrames(Frames):
     def shape(self):
         return self.pixels.shape[1:]
 
-    def read_lr(self, index=None, window=(slice(None), slice(None))):
-        return self.pixels[slice(None) if index is None else list(index)][:, *window]
-
-    def read_qm(self, index=None, window=(slice(None), slice(None))):
-        return self.maps[slice(None) if index is None else list(index)][:, *window]
+    def read(self, index=None, window=(slice(None), slice(None))):
+        index = slice(None) if index is None else list(index)
+        return self.pixels[index][:, *window], self.maps[index][:, *window]
 
 
 def rewrite(path, change):

@@ -125,7 +125,7 @@ class TestClearanceSelector:
 
     def test_some_of_the_selected_frames_can_be_read(self):
         frames = select(scene_with_clearances([9, 18, 3, 18]), 4).frames
-        np.testing.assert_array_equal(np.rint(frames.read_lr([3, 0])[:, 0, 0] * 65535), [2, 1])
+        np.testing.assert_array_equal(np.rint(frames.read_pixels([3, 0])[:, 0, 0] * 65535), [2, 1])
 
     def test_only_quality_maps_are_read_and_only_when_asked(self, folder, monkeypatch):
         opened = record_opened(monkeypatch)
@@ -224,9 +224,9 @@ class TestInputComposer:
         read = []
 
         class Watched(DerivedFrames):
-            def read_lr(self, index=None, window=WHOLE):
+            def read(self, index=None, window=WHOLE):
                 read.append(window)
-                return super().read_lr(index, window)
+                return super().read(index, window)
 
         watched = whole.with_frames(Watched(scene.frames))
         window = slice(8, 12), slice(3, 5)

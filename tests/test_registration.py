@@ -70,7 +70,7 @@ def test_frames_that_are_the_same_lie_on_each_other_and_hold_no_others(stack):
 
 def test_first_of_the_clearest_frames_is_the_reference(clouded):
     for scene in FrameRegistrar().transform(clouded):
-        clearest = scene.frames.source.read_qm().sum(axis=(1, 2)).argmax()
+        clearest = scene.frames.source.read_clear().sum(axis=(1, 2)).argmax()
         assert scene.shifts[clearest].tolist() == [0, 0]
 
 
@@ -154,12 +154,9 @@ class _CountingFrames(Frames):
     def shape(self):
         return self._frames.shape
 
-    def read_lr(self, *arguments):
+    def read(self, *arguments):
         self.n_reads += 1
-        return self._frames.read_lr(*arguments)
-
-    def read_qm(self, *arguments):
-        return self._frames.read_qm(*arguments)
+        return self._frames.read(*arguments)
 
 
 def test_nothing_is_read_before_it_is_asked_for_and_only_once(clouded):
@@ -220,8 +217,8 @@ def test_moved_pixel_is_clear_if_all_that_it_is_made_of_are():
 def test_window_of_registered_frames_is_a_part_of_the_whole(clouded):
     (scene,) = FrameRegistrar().transform(clouded[:1])
     window = (slice(10, 30), slice(0, 17))
-    for read, whole in ((scene.frames.read_lr, scene.lr), (scene.frames.read_qm, scene.qm)):
-        np.testing.assert_allclose(read([3, 1], window), whole[[3, 1]][:, *window], atol=1e-6)
+    for part, whole in zip(scene.frames.read([3, 1], window), (scene.lr, scene.qm), strict=True):
+        np.testing.assert_allclose(part, whole[[3, 1]][:, *window], atol=1e-6)
 
 
 def test_selection_follows_the_shifts(clouded):

@@ -191,7 +191,7 @@ def test_a_half_is_the_chosen_frames(simulated):
     assert (half.lr == scene.lr[[1, 4, 6]]).all() and (half.qm == scene.qm[[1, 4, 6]]).all()
     assert (half.shifts == scene.shifts[[1, 4, 6]]).all()
     assert (half.true_shifts == scene.true_shifts[[1, 4, 6]]).all()
-    assert (half.frames.read_lr([2]) == scene.lr[[6]]).all()
+    assert (half.frames.read_pixels([2]) == scene.lr[[6]]).all()
     assert half.fingerprint() != scene.fingerprint()
     assert half.scale == scene.scale
 

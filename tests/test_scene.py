@@ -170,8 +170,8 @@ class TestLaziness:
             (folder / name).write_bytes(b"damaged")
         scene = Scene.from_dir(folder)
         assert scene.hr.shape == (72, 72)
-        assert scene.frames.read_lr([0, 2]).shape == (2, 24, 24)
-        assert scene.frames.read_qm([0, 2]).shape == (2, 24, 24)
+        assert scene.frames.read_pixels([0, 2]).shape == (2, 24, 24)
+        assert scene.frames.read_clear([0, 2]).shape == (2, 24, 24)
         with pytest.raises(ValueError, match=r"imgset0000.LR001\.png"):
             _ = scene.lr
         with pytest.raises(ValueError, match=r"imgset0000.SM\.png"):
@@ -386,7 +386,7 @@ class TestSnapshots:
         # Less than a fifth of the smaller one was held at any time.
         assert peak < 20 * 256 * 256 / 5
         window = (slice(3, 5), slice(7, 9))
-        assert scene.frames.read_lr([1], window).max() == np.float32(
+        assert scene.frames.read_pixels([1], window).max() == np.float32(
             1 / 65535 if dtype == np.uint16 else 1
         )
         assert scene.qm.all()

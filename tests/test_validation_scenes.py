@@ -53,8 +53,9 @@ class DarkFrames(DerivedFrames):
         super().__init__(frames, factor=factor)
         self.factor = factor
 
-    def read_lr(self, *args, **kwargs):
-        return np.float32(self.factor) * self.source.read_lr(*args, **kwargs)
+    def read(self, *args, **kwargs):
+        pixels, clear = self.source.read(*args, **kwargs)
+        return np.float32(self.factor) * pixels, clear
 
 
 def fsrcnn(valid, **params):

@@ -170,7 +170,7 @@ class TestCrop:
         np.testing.assert_array_equal(part.hr, whole.hr[12:60, 9:])
         np.testing.assert_array_equal(part.sm, whole.sm[12:60, 9:])
         np.testing.assert_array_equal(
-            part.frames.read_lr([2], (slice(1, 3), slice(2, 4))), whole.lr[[2], 5:7, 5:7]
+            part.frames.read_pixels([2], (slice(1, 3), slice(2, 4))), whole.lr[[2], 5:7, 5:7]
         )
         assert part.fingerprint() != whole.fingerprint()
 

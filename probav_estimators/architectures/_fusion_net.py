@@ -710,7 +710,7 @@ def _clearance(scene, index):
     """Clear pixels of some frames, counted in strips: the scene may be larger than memory."""
     height, width = scene.shape
     return sum(
-        scene.frames.read_qm(index, (slice(row, row + _STRIP), slice(0, width))).sum(axis=(1, 2))
+        scene.frames.read_clear(index, (slice(row, row + _STRIP), slice(0, width))).sum(axis=(1, 2))
         for row in range(0, height, _STRIP)
     )
 

@@ -45,7 +45,7 @@ def frame_values(scene: Scene, values: ValueScale) -> dict[str, Any]:
     clear = scene.qm
     (clearest,) = select_clearest(clear.sum(axis=(1, 2)), 1)
     return {
-        "frame": values.values(scene.frames.read_lr([clearest])[0]),
+        "frame": values.values(scene.frames.read_pixels([clearest])[0]),
         "frame_clear": clear[clearest],
         "n_clear": clear.sum(axis=0),
         "n_frames": len(scene),

@@ -170,7 +170,7 @@ class _WindowFuser(Fuser):
             image, deviation = self.predict_block(plan, block)
             frames = self.frames_of(plan)
             once = np.flatnonzero(~frames.repeats)
-            clear = frames.read_qm(once, (block.rows, block.columns))
+            clear = frames.read_clear(once, (block.rows, block.columns))
             if deviation is None:
                 deviation = np.broadcast_to(np.float32(np.nan), image.shape)
             fused.append(FusedBlock(image, deviation, clear.sum(axis=0, dtype=np.uint16)))
@@ -234,14 +234,12 @@ class _FilledFrames(DerivedFrames):
         """The frames that these were selected from."""
         return self.source.source
 
-    def read_lr(self, index=None, window=WHOLE):
+    def read(self, index=None, window=WHOLE):
         lr, qm = self.source.read(index, window)
         others, clear = self.others.read(None, window)
         mean = (others * clear).sum(axis=0) / np.maximum(clear.sum(axis=0), 1)
-        return np.where(qm | ~clear.any(axis=0), lr, mean.astype(np.float32))
-
-    def read_qm(self, index=None, window=WHOLE):
-        return np.ones_like(self.source.read_qm(index, window))
+        filled = np.where(qm | ~clear.any(axis=0), lr, mean.astype(np.float32))
+        return filled, np.ones_like(qm)
 
 
 class _PerBandFuser(Fuser):
@@ -297,7 +295,7 @@ def _prepare(steps, scenes):
 def _check_clear(scene):
     height, width = scene.shape
     strips = (slice(row, row + _STRIP) for row in range(0, height, _STRIP))
-    if not any(scene.frames.read_qm(None, (rows, slice(0, width))).any() for rows in strips):
+    if not any(scene.frames.read_clear(None, (rows, slice(0, width))).any() for rows in strips):
         raise ValueError(
             f"{scene.label}: every pixel of every frame is clouded or no data, so there is nothing "
             "to fuse: give better masks, or leave them out"

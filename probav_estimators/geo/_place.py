@@ -76,7 +76,7 @@ def _medians(frames: ValueFrames) -> NDArray[np.float64]:
         window.append(slice(start, min(start + _SAMPLE, length)))
     medians = np.full(len(frames), np.nan)
     for number in range(len(frames)):
-        (clear,) = frames.read_qm([number], (window[0], window[1]))
+        (clear,) = frames.read_clear([number], (window[0], window[1]))
         if clear.any():
             (stored,) = frames.stack.read([number], (window[0], window[1]))
             medians[number] = np.median(stored[clear])

@@ -90,5 +90,5 @@ class _SelectedFrames(ChosenFrames):
 
     @cached_property
     def index(self):
-        clearance = self.source.read_qm().sum(axis=(1, 2))
+        clearance = self.source.read_clear().sum(axis=(1, 2))
         return select_clearest(clearance, self._k, self._ties).tolist()

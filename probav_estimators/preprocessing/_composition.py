@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from ..scenes import DerivedFrames
+from ..scenes import SubsetFrames
 from ._base import SceneTransformer
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class InputComposer(SceneTransformer):
     def transform_scene(self, scene: Scene) -> Scene:
         if self.average == "clearest":
             # They keep which are the clearest when a window takes the place of their source.
-            scene = scene.with_frames(DerivedFrames(scene.frames))
+            scene = scene.with_frames(SubsetFrames(scene.frames))
         return scene.with_composition(_COMPOSITIONS[self.frames, self.average](self.mode))
 
     def _validate_params(self):

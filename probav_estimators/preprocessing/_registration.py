@@ -10,11 +10,11 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from ..imaging import BICUBIC_REACH, Registration, move_bicubic, pad_window, register_frames
-from ..scenes import WHOLE, DerivedFrames
+from ..scenes import WHOLE, DerivedFrames, SubsetFrames, open_ends
 from ._base import SceneTransformer
 
 if TYPE_CHECKING:
-    from ..scenes import Scene
+    from ..scenes import Frames, Scene
 
 __all__ = ["FrameRegistrar"]
 
@@ -69,12 +69,12 @@ class FrameRegistrar(SceneTransformer):
         self.max_shift = max_shift
 
     def transform_scene(self, scene: Scene) -> Scene:
-        kind = _AlignedFrames if self.apply else _RegisteredFrames
-        return scene.with_frames(kind(scene.frames, self.max_shift))
+        frames: Frames = _RegisteredFrames(scene.frames, self.max_shift)
+        return scene.with_frames(_AlignedFrames(frames) if self.apply else frames)
 
 
-class _RegisteredFrames(DerivedFrames):
-    """The same frames, whose shifts are known."""
+class _RegisteredFrames(SubsetFrames):
+    """The same frames with estimated shifts."""
 
     def __init__(self, frames, max_shift):
         super().__init__(frames, max_shift=max_shift)
@@ -93,40 +93,28 @@ class _RegisteredFrames(DerivedFrames):
         _, once, copies = np.unique(self.source.origins, return_index=True, return_inverse=True)
         # In their old order: the first of the clearest frames is the reference.
         order = np.argsort(once)
-        lr, qm = (read(once[order]) for read in (self.source.read_lr, self.source.read_qm))
-        found = register_frames(lr, qm, max_shift=self._max_shift)
+        pixels, clear = self.source.read(once[order])
+        found = register_frames(pixels, clear, max_shift=self._max_shift)
         return Registration(*(values[np.argsort(order)[copies]] for values in found))
 
 
-class _AlignedFrames(_RegisteredFrames):
-    """Frames that were resampled so that they lie on each other."""
+class _AlignedFrames(DerivedFrames):
+    """Registered frames, resampled to undo their shifts."""
 
     @property
     def aligned(self):
         return True
 
-    def read_lr(self, index=None, window=WHOLE):
-        return self._read_moved(index, window)[0]
-
-    def read_qm(self, index=None, window=WHOLE):
-        return self._read_moved(index, window)[1]
-
-    def _read_moved(self, index, window):
+    def read(self, index=None, window=WHOLE):
         index = range(len(self)) if index is None else index
-        window = tuple(
-            slice(*part.indices(length)) for part, length in zip(window, self.shape, strict=True)
-        )
-        moved = None
-        for position, number in enumerate(index):
-            shift = self.shifts[number]
+        window = open_ends(window, self.shape)
+        size = tuple(part.stop - part.start for part in window)
+        pixels = np.empty((len(index), *size), np.float32)
+        clear = np.empty(pixels.shape, bool)
+        for position, (number, shift) in enumerate(zip(index, self.shifts[index], strict=True)):
             reach = int(np.abs(shift).max()) + BICUBIC_REACH + 1
             wanted = pad_window(window, self.shape, reach)
-            (frame,), (clear,) = (
-                read([number], wanted) for read in (self.source.read_lr, self.source.read_qm)
-            )
-            origin = [part.start for part in wanted]
-            lr, qm = move_bicubic(frame, clear, shift, window, origin)
-            if moved is None:
-                moved = tuple(np.empty((len(index), *x.shape), x.dtype) for x in (lr, qm))
-            moved[0][position], moved[1][position] = lr, qm
-        return moved
+            (frame,), (valid,) = self.source.read([number], wanted)
+            origin = wanted[0].start, wanted[1].start
+            pixels[position], clear[position] = move_bicubic(frame, valid, shift, window, origin)
+        return pixels, clear

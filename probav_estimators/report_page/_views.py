@@ -225,7 +225,7 @@ def _part(array, window, scale):
 
 
 def _clearest_frame(scene, scale, window):
-    clearance = scene.frames.read_qm().sum(axis=(1, 2))
+    clearance = scene.frames.read_clear().sum(axis=(1, 2))
     (frame,), (clear,) = scene.frames.read([int(clearance.argmax())])
     upscaled = upscale_bicubic(np.where(np.isfinite(frame), frame, 0), scale, window)
     return upscaled, clear[window].repeat(scale, axis=0).repeat(scale, axis=1)

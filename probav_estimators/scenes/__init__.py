@@ -2,7 +2,7 @@
 
 from ._alignment import align_bands, align_scene, read_aligned
 from ._chosen_frames import LEAST_TO_HALVE, ChosenFrames, halve_frames
-from ._frames import WHOLE, DerivedFrames, Frames, StoredFrames
+from ._frames import DerivedFrames, Frames, StoredFrames, SubsetFrames
 from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_files
 from ._level import offset_to_scene
 from ._png import PngImage
@@ -12,6 +12,7 @@ from ._scene import Scene
 from ._stored_values import ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
 from ._validation import check_scenes
 from ._value_scale import ValueScale
+from ._windows import WHOLE, Index, Window, open_ends
 
 __all__ = [
     "LEAST_TO_HALVE",
@@ -21,15 +22,18 @@ __all__ = [
     "ChosenFrames",
     "DerivedFrames",
     "Frames",
+    "Index",
     "MaskStack",
     "PngImage",
     "Scene",
     "SceneFiles",
     "Stack",
     "StoredFrames",
+    "SubsetFrames",
     "ValueFrames",
     "ValueScale",
     "Values",
+    "Window",
     "align_bands",
     "align_scene",
     "check_scenes",
@@ -40,6 +44,7 @@ __all__ = [
     "list_scene_files",
     "load_scenes",
     "offset_to_scene",
+    "open_ends",
     "read_aligned",
     "save_scenes",
 ]

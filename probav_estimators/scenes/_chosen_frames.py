@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._frames import WHOLE, DerivedFrames, Frames
+from ._frames import Frames, SubsetFrames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._scene import Scene
+    from ._windows import Index
 
 __all__ = ["LEAST_TO_HALVE", "ChosenFrames", "halve_frames"]
 
@@ -20,7 +20,7 @@ __all__ = ["LEAST_TO_HALVE", "ChosenFrames", "halve_frames"]
 LEAST_TO_HALVE = 4
 
 
-class ChosenFrames(DerivedFrames):
+class ChosenFrames(SubsetFrames):
     """Some of the frames of a source, in any order, also repeatedly.
 
     Parameters
@@ -30,7 +30,7 @@ class ChosenFrames(DerivedFrames):
         Their numbers.
     """
 
-    def __init__(self, frames: Frames, index: Sequence[int] | NDArray[np.integer]) -> None:
+    def __init__(self, frames: Frames, index: Index) -> None:
         numbers = [int(number) for number in index]
         super().__init__(frames, index=numbers)
         self._index = numbers
@@ -59,32 +59,12 @@ class ChosenFrames(DerivedFrames):
     def true_shifts(self) -> NDArray[np.float32] | None:
         return self._rows_of(self.source.true_shifts)
 
-    def read_lr(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> NDArray[np.float32]:
-        return self.source.read_lr(self._numbers(index), window)
-
-    def read_qm(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> NDArray[np.bool_]:
-        return self.source.read_qm(self._numbers(index), window)
-
-    def read(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        return self.source.read(self._numbers(index), window)
-
     def _rows_of(self, values):
         return None if values is None else values[self.index]
 
-    def _numbers(self, index):
-        return self.index if index is None else [self.index[number] for number in index]
+    def _in_source(self, index, window):
+        numbers = self.index if index is None else [self.index[number] for number in index]
+        return numbers, window
 
 
 def halve_frames(
@@ -109,7 +89,7 @@ def halve_frames(
     if index is None:
         index = np.flatnonzero(~scene.frames.repeats)
     if clearance is None:
-        clearance = scene.frames.read_qm(index).sum(axis=(1, 2))
+        clearance = scene.frames.read_clear(index).sum(axis=(1, 2))
     order = np.asarray(index)[np.argsort(-np.asarray(clearance), kind="stable")]
     # Dealt to and fro: the first gets the clearest, the second the next two, and so on.
     first = np.isin(np.arange(len(order)) % 4, [0, 3])

@@ -1,4 +1,4 @@
-"""Sources of LR frames and their quality maps, read when asked for."""
+"""Sources of LR frames and their quality maps, read on demand."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import numpy as np
 
 from ..imaging import as_mask, as_pixels
 from ._fingerprint import digest
+from ._windows import WHOLE, open_ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WHOLE", "DerivedFrames", "Frames", "StoredFrames", "WindowFrames"]
+    from ._windows import Index, PixelsAndClear, Window
 
-#: The window that is all of an image.
-WHOLE = (slice(None), slice(None))
+__all__ = ["DerivedFrames", "Frames", "StoredFrames", "SubsetFrames", "WindowFrames"]
 
 
 class Frames(ABC):
     """LR frames of one scene and their quality maps.
 
-    A source of frames of your own derives from this class, says how many frames there are, of which
-    shape, and reads parts of them when it is asked to. It is sent to worker processes, so it should
-    pickle small: hold a path, not pixels.
+    A source of frames of your own derives from this class and defines the number of frames, their
+    shape, and `read`. It is sent to worker processes, so it should pickle small: hold a path, not
+    pixels.
 
     See Also
     --------
-    Scene.from_frames : A scene of such a source.
-    probav_estimators.scenes.DerivedFrames : Base of what changes the frames of another source.
+    Scene.from_frames : Scene of such a source.
+    probav_estimators.scenes.DerivedFrames : Base of frames that change those of another source.
 
     Notes
     -----
-    The frames must stay as they are: what was measured in them is kept.
+    The frames must not change: shifts and clearances that were computed once are kept.
 
     Examples
     --------
@@ -57,13 +57,10 @@ class Frames(ABC):
     ...     def shape(self):
     ...         return self.open().shape[1:]
     ...
-    ...     def read_lr(self, index=None, window=(slice(None), slice(None))):
+    ...     def read(self, index=None, window=(slice(None), slice(None))):
     ...         index = range(len(self)) if index is None else index
-    ...         parts = np.stack([self.open()[number][window] for number in index])
-    ...         return np.clip(parts / np.float32(10000), 0, 1)
-    ...
-    ...     def read_qm(self, index=None, window=(slice(None), slice(None))):
-    ...         return self.read_lr(index, window) > 0
+    ...         stored = np.stack([self.open()[number][window] for number in index])
+    ...         return np.clip(stored / np.float32(10000), 0, 1), stored > 0
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     np.save(f"{folder}/stack.npy", np.full((5, 16, 16), 1250, np.int16))
@@ -82,62 +79,33 @@ class Frames(ABC):
         """(h, w) of every frame."""
 
     @abstractmethod
-    def read_lr(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> NDArray[np.float32]:
-        """Pixels of some frames: (t, h', w') float32 in [0, 1].
+    def read(self, index: Index | None = None, window: Window = WHOLE) -> PixelsAndClear:
+        """Read pixels and quality maps of some frames.
 
         Parameters
         ----------
         index : sequence of int, default=None
-            Which frames, in which order. None: all.
+            Numbers of the frames, in any order. None: all.
         window : tuple of two slices
             Rows and columns, in LR pixels.
 
         Returns
         -------
-        float32 array of shape (t, h', w')
+        pixels : float32 array of shape (t, h', w')
+            In [0, 1].
+        clear : bool array of shape (t, h', w')
+            True where a pixel is clear.
         """
 
-    @abstractmethod
-    def read_qm(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> NDArray[np.bool_]:
-        """Quality maps of some frames: (t, h', w') bool, True = clear.
+    def read_pixels(
+        self, index: Index | None = None, window: Window = WHOLE
+    ) -> NDArray[np.float32]:
+        """Pixels alone, as of `read`; override it where that is cheaper than `read`."""
+        return self.read(index, window)[0]
 
-        Parameters
-        ----------
-        index, window : sequence of int and tuple of two slices
-            As for `read_lr`.
-
-        Returns
-        -------
-        bool array of shape (t, h', w')
-        """
-
-    def read(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Pixels and quality maps of some frames.
-
-        Override it where one reading gives both, such as files whose values say what is no data.
-
-        Parameters
-        ----------
-        index, window : sequence of int and tuple of two slices
-            As for `read_lr`.
-
-        Returns
-        -------
-        float32 and bool array of shape (t, h', w')
-        """
-        return self.read_lr(index, window), self.read_qm(index, window)
+    def read_clear(self, index: Index | None = None, window: Window = WHOLE) -> NDArray[np.bool_]:
+        """Quality maps alone, as of `read`; override it where that is cheaper than `read`."""
+        return self.read(index, window)[1]
 
     @property
     def shifts(self) -> NDArray[np.float32] | None:
@@ -151,17 +119,17 @@ class Frames(ABC):
 
     @property
     def aligned(self) -> bool:
-        """Whether the frames were resampled so that they lie on each other."""
+        """Whether the frames were resampled to undo their shifts."""
         return False
 
     @property
     def origins(self) -> NDArray[np.intp]:
-        """Numbers that tell frames apart, (t,) int: a frame and its copies have one number."""
+        """Numbers that identify frames, (t,) int: a frame and its copies have one number."""
         return np.arange(len(self))
 
     @property
     def repeats(self) -> NDArray[np.bool_]:
-        """Which frames repeat an earlier one, (t,) bool; what aligns frames leaves them out."""
+        """Which frames repeat an earlier one, (t,) bool."""
         repeats = np.ones(len(self), bool)
         repeats[np.unique(self.origins, return_index=True)[1]] = False
         return repeats
@@ -173,7 +141,7 @@ class Frames(ABC):
         For a window of frames, those of the whole frames: all its blocks have the same.
         """
         # One map after the other: a large scene has hundreds of megabytes of them.
-        clearance = np.array([self.read_qm([number]).sum() for number in range(len(self))])
+        clearance = np.array([self.read_clear([number]).sum() for number in range(len(self))])
         return clearance == clearance.max()
 
     @property
@@ -184,8 +152,8 @@ class Frames(ABC):
     def fingerprint(self) -> str:
         """Hash that changes when the frames change.
 
-        Here it is that of all pixels and maps, which are read one frame at a time. Override it
-        where something cheaper tells the same, such as the checksums that files hold.
+        By default, that of all pixels and maps, read one frame at a time. Override it where
+        something cheaper identifies them, such as the checksums in files.
 
         Returns
         -------
@@ -193,23 +161,22 @@ class Frames(ABC):
             Hexadecimal digits, the same in every process and session.
         """
         parts = [type(self).__qualname__, self.shifts, self.placed, self.aligned, self.true_shifts]
-        for number in range(len(self)):
-            parts.append(digest(self.read_lr([number]), self.read_qm([number])))
+        parts += [digest(*self.read([number])) for number in range(len(self))]
         return digest(*parts, self.origins)
 
 
 class DerivedFrames(Frames):
-    """Base of frames that are made of other frames: gives what those give.
+    """Base of frames that are derived from other frames: passes everything on.
 
-    A subclass overrides what it changes. A transformer that derives from
-    :class:`~probav_estimators.SceneTransformer` gives each scene such frames.
+    A subclass overrides `read` if it changes pixels or quality maps, and the properties that it
+    changes. A :class:`~probav_estimators.SceneTransformer` gives each scene such frames.
 
     Parameters
     ----------
     frames : Frames
-        What this is made of.
+        What these are derived from.
     **parameters
-        What the change depends on, such as ``k=9``: the fingerprint tells frames apart by it.
+        Parameters of the change, such as ``k=9``, for the fingerprint.
 
     Attributes
     ----------
@@ -230,8 +197,9 @@ class DerivedFrames(Frames):
     ...         super().__init__(frames, factor=factor)
     ...         self.factor = factor
     ...
-    ...     def read_lr(self, index=None, window=WHOLE):
-    ...         return self.factor * self.source.read_lr(index, window)
+    ...     def read(self, index=None, window=WHOLE):
+    ...         pixels, clear = self.source.read(index, window)
+    ...         return self.factor * pixels, clear
     >>> class Dimmer(SceneTransformer):
     ...     _parameter_constraints = {"factor": [float]}
     ...
@@ -276,27 +244,43 @@ class DerivedFrames(Frames):
     def true_shifts(self) -> NDArray[np.float32] | None:
         return self.source.true_shifts
 
-    def read_lr(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> NDArray[np.float32]:
-        return self.source.read_lr(index, window)
-
-    def read_qm(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> NDArray[np.bool_]:
-        return self.source.read_qm(index, window)
+    def read(self, index: Index | None = None, window: Window = WHOLE) -> PixelsAndClear:
+        return self.source.read(index, window)
 
     def fingerprint(self) -> str:
         """Hash of the source's fingerprint, the class and its parameters; reads no pixels."""
         return digest(self.source.fingerprint(), type(self).__qualname__, self._parameters)
 
 
-class WindowFrames(DerivedFrames):
-    """The part of other frames that a window covers.
+class SubsetFrames(DerivedFrames):
+    """Base of frames whose pixels and maps are a part of the source's, unchanged.
+
+    As cheap as the source where pixels or maps are read alone.
+
+    Parameters
+    ----------
+    frames, **parameters : Frames and object
+        As for `DerivedFrames`.
+    """
+
+    def read(self, index: Index | None = None, window: Window = WHOLE) -> PixelsAndClear:
+        return self.source.read(*self._in_source(index, window))
+
+    def read_pixels(
+        self, index: Index | None = None, window: Window = WHOLE
+    ) -> NDArray[np.float32]:
+        return self.source.read_pixels(*self._in_source(index, window))
+
+    def read_clear(self, index: Index | None = None, window: Window = WHOLE) -> NDArray[np.bool_]:
+        return self.source.read_clear(*self._in_source(index, window))
+
+    def _in_source(self, index, window):
+        """Index and window of the source's frames."""
+        return index, window
+
+
+class WindowFrames(SubsetFrames):
+    """A window of other frames.
 
     Parameters
     ----------
@@ -305,7 +289,7 @@ class WindowFrames(DerivedFrames):
         Rows and columns in LR pixels, with both ends.
     """
 
-    def __init__(self, frames: Frames, window: tuple[slice, slice]) -> None:
+    def __init__(self, frames: Frames, window: Window) -> None:
         super().__init__(frames, window=[(part.start, part.stop) for part in window])
         self._window = window
 
@@ -318,33 +302,9 @@ class WindowFrames(DerivedFrames):
     def clearest(self) -> NDArray[np.bool_]:
         return self.source.clearest
 
-    def read_lr(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> NDArray[np.float32]:
-        return self.source.read_lr(index, self._within(window))
-
-    def read_qm(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> NDArray[np.bool_]:
-        return self.source.read_qm(index, self._within(window))
-
-    def read(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        return self.source.read(index, self._within(window))
-
-    def _within(self, window):
-        parts = []
-        for part, whole, length in zip(window, self._window, self.shape, strict=True):
-            start, stop, _ = part.indices(length)
-            parts.append(slice(whole.start + start, whole.start + stop))
-        return tuple(parts)
+    def _in_source(self, index, window):
+        parts = zip(open_ends(window, self.shape), self._window, strict=True)
+        return index, tuple(slice(w.start + p.start, w.start + p.stop) for p, w in parts)
 
 
 class StoredFrames(Frames):
@@ -385,25 +345,22 @@ class StoredFrames(Frames):
         return StoredFrames(self._lr, self._qm, np.array(true_shifts, np.float32))
 
     def fingerprint(self) -> str:
-        """Hash of what tells the images apart; of files, it takes the checksums inside."""
+        """Hash of the values of arrays, and of the checksums in files."""
         lr, qm = ([image.fingerprint() for image in images] for images in (self._lr, self._qm))
         return digest(lr, qm, self._true_shifts)
 
-    def read_lr(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
+    def read(self, index: Index | None = None, window: Window = WHOLE) -> PixelsAndClear:
+        return self.read_pixels(index, window), self.read_clear(index, window)
+
+    def read_pixels(
+        self, index: Index | None = None, window: Window = WHOLE
     ) -> NDArray[np.float32]:
         if self._bits is None:
-            # Less than 8 bits come out as 8.
+            # Less than 8 bits are decoded as 8.
             self._bits = max(8, self._lr[0].bits)
         return self._read(self._lr, index, window, as_pixels, np.float32, self._bits)
 
-    def read_qm(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> NDArray[np.bool_]:
+    def read_clear(self, index: Index | None = None, window: Window = WHOLE) -> NDArray[np.bool_]:
         return self._read(self._qm, index, window, as_mask, bool)
 
     def _read(self, images, index, window, convert, dtype, bits=None):

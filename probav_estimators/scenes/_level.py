@@ -47,5 +47,5 @@ def offset_to_scene(image: NDArray[Any], scene: Scene) -> float:
 def _read_clearest(scene):
     """Clearest frames and their quality maps; frames that a selection repeats, once."""
     once = np.flatnonzero(~scene.frames.repeats)
-    clearance = scene.frames.read_qm(once).sum(axis=(1, 2))
+    clearance = scene.frames.read_clear(once).sum(axis=(1, 2))
     return scene.frames.read(once[select_clearest(clearance, "max")])

@@ -20,15 +20,18 @@ from ..imaging import (
     upscale_bicubic,
 )
 from ._fingerprint import digest
-from ._frames import WHOLE, Frames, StoredFrames, WindowFrames
+from ._frames import Frames, StoredFrames, WindowFrames
 from ._layout import band_by_name, list_scene_files
 from ._norms import find_norms
 from ._png import ArrayImage, ClearMask, PngImage
 from ._snapshots import keep_mask, keep_pixels
-from ._stored_values import ArrayStack, MaskStack, ValueFrames, Values, is_dask, open_ends
+from ._stored_values import ArrayStack, MaskStack, ValueFrames, Values, is_dask
+from ._windows import WHOLE, open_ends, within
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ._windows import Window
 
 __all__ = ["Scene"]
 
@@ -268,12 +271,12 @@ class Scene:
     @property
     def lr(self) -> NDArray[np.float32]:
         """Frames, (t, h, w) float32 in [0, 1]."""
-        return self._frames.read_lr()
+        return self._frames.read_pixels()
 
     @property
     def qm(self) -> NDArray[np.bool_]:
         """Quality maps, (t, h, w) bool, True = clear."""
-        return self._frames.read_qm()
+        return self._frames.read_clear()
 
     @property
     def hr(self) -> NDArray[np.float32] | None:
@@ -389,9 +392,7 @@ class Scene:
         """How much larger than the frames `inputs` is."""
         return 1 if self._upscaling is None else self._upscaling.scale
 
-    def read_inputs(
-        self, view: int, window: tuple[slice, slice] | None = None
-    ) -> NDArray[np.float32]:
+    def read_inputs(self, view: int, window: Window | None = None) -> NDArray[np.float32]:
         """One sample of `inputs`, or a part of it.
 
         Parameters
@@ -416,16 +417,16 @@ class Scene:
         if self._upscaling is not None:
             wanted = pad_window(window, self.shape, self._upscaling.reach)
         index = self._composition.frames_of(view, len(self))
-        lr = self._frames.read_lr(index, wanted)
-        qm = self._frames.read_qm(index, wanted) if self._composition.reads_quality_maps else None
+        if self._composition.reads_quality_maps:
+            lr, qm = self._frames.read(index, wanted)
+        else:
+            lr, qm = self._frames.read_pixels(index, wanted), None
         composed = self._composition.compose(lr, qm)
         if self._upscaling is None:
             return composed
-        return self._upscaling.upscale(composed, _relative(window, wanted))
+        return self._upscaling.upscale(composed, within(window, wanted))
 
-    def read_mean(
-        self, view: int, scale: int, window: tuple[slice, slice] | None = None
-    ) -> NDArray[np.float32]:
+    def read_mean(self, view: int, scale: int, window: Window | None = None) -> NDArray[np.float32]:
         """Mean of the frames of one sample, upscaled by the bicubic kernel.
 
         Pixels that no quality map calls clear take part only where no frame is clear.
@@ -452,14 +453,13 @@ class Scene:
         window = window or self._whole_window()
         wanted = pad_window(window, self.shape)
         index = self._composition.frames_of(view, len(self))
-        lr = self._frames.read_lr(index, wanted)
-        clear = self._frames.read_qm(index, wanted)
-        clear |= ~clear.any(axis=0)
+        lr, clear = self._frames.read(index, wanted)
+        clear = clear | ~clear.any(axis=0)
         mean = (lr * clear).sum(axis=0) / clear.sum(axis=0, dtype=np.float32)
-        return upscale_bicubic(mean, scale, _relative(window, wanted))
+        return upscale_bicubic(mean, scale, within(window, wanted))
 
     def read_truth(
-        self, window: tuple[slice, slice] | None = None
+        self, window: Window | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """HR image and status map, or the part of them that a window of the frames covers.
 
@@ -548,7 +548,7 @@ class Scene:
         """Scene whose `inputs` is upscaled once it is composed."""
         return self._changed(_upscaling=upscaling)
 
-    def crop(self, window: tuple[slice, slice]) -> Self:
+    def crop(self, window: Window) -> Self:
         """The part of the scene that a window covers, still lazy.
 
         Parameters
@@ -608,9 +608,7 @@ class _Truth:
     @property
     def norm(self):
         if self._norm is None and self.hr is not None:
-            baseline = clearest_mean(
-                self._frames.read_lr(), self._frames.read_qm(), self.check_scale()
-            )
+            baseline = clearest_mean(*self._frames.read(), self.check_scale())
             self._norm = finite_cpsnr(
                 baseline, self.read_hr(), self.read_sm(), data_range=self.data_range
             )
@@ -672,13 +670,6 @@ class _Truth:
                 "learned from this scene or scored: remove it"
             )
         return values[window].copy()
-
-
-def _relative(window, origin):
-    return tuple(
-        slice(part.start - wide.start, part.stop - wide.start)
-        for part, wide in zip(window, origin, strict=True)
-    )
 
 
 def _label(name):

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ._frames import WHOLE, Frames
+from ._frames import Frames
+from ._windows import WHOLE, open_ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ArrayStack", "MaskStack", "Stack", "ValueFrames", "Values", "is_dask", "open_ends"]
+    from ._windows import Index, PixelsAndClear, Window
+
+__all__ = ["ArrayStack", "MaskStack", "Stack", "ValueFrames", "Values", "is_dask"]
 
 # Frames are looked at in windows of this many LR pixels to tell which are empty.
 _WINDOW = 512
@@ -30,7 +33,7 @@ class Stack(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Type of the values."""
 
-    def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[Any]:
+    def read(self, index: Sequence[int], window: Window) -> NDArray[Any]:
         """Stored values of some images: (t, h', w')."""
 
     def where(self, number: int) -> str:
@@ -62,7 +65,7 @@ class ArrayStack:
         """Type of the values."""
         return self.values.dtype
 
-    def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[Any]:
+    def read(self, index: Sequence[int], window: Window) -> NDArray[Any]:
         """Stored values of some images: (t, h', w')."""
         if is_dask(self.values):
             return self.values[list(index)][:, *window].compute()
@@ -152,7 +155,7 @@ class MaskStack:
     convert: Callable[[NDArray[Any], str], NDArray[np.bool_]]
     repeat: int = 1
 
-    def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[np.bool_]:
+    def read(self, index: Sequence[int], window: Window) -> NDArray[np.bool_]:
         """Quality maps of some frames, (t, h', w') bool."""
         wanted, inside = [], []
         for part in window:
@@ -217,29 +220,19 @@ class ValueFrames(Frames):
             ]
         return self._empty
 
-    def read_lr(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
+    def read(self, index: Index | None = None, window: Window = WHOLE) -> PixelsAndClear:
+        numbers, part = self._resolve(index, window)
+        pixels, valid = self._read_pixels(numbers, part)
+        return pixels, self._hide(valid, numbers, part)
+
+    def read_pixels(
+        self, index: Index | None = None, window: Window = WHOLE
     ) -> NDArray[np.float32]:
         return self._read_pixels(*self._resolve(index, window))[0]
 
-    def read_qm(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> NDArray[np.bool_]:
+    def read_clear(self, index: Index | None = None, window: Window = WHOLE) -> NDArray[np.bool_]:
         numbers, part = self._resolve(index, window)
         return self._hide(self._read_valid(numbers, part), numbers, part)
-
-    def read(
-        self,
-        index: Sequence[int] | NDArray[np.integer] | None = None,
-        window: tuple[slice, slice] = WHOLE,
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        numbers, part = self._resolve(index, window)
-        lr, valid = self._read_pixels(numbers, part)
-        return lr, self._hide(valid, numbers, part)
 
     def _windows(self):
         """Parts of the frames, the middle first: it tells most often."""
@@ -274,11 +267,3 @@ class ValueFrames(Frames):
         if self.masks is not None and len(index):
             valid &= self.masks.read(index, window)
         return valid
-
-
-def open_ends(window: tuple[slice, slice], shape: tuple[int, int]) -> tuple[slice, slice]:
-    """The window with numbers for ends that are left out."""
-    rows, columns = (
-        slice(*part.indices(length)[:2]) for part, length in zip(window, shape, strict=True)
-    )
-    return rows, columns

@@ -113,7 +113,7 @@ class Survey:
         """Clear pixels of each frame in each window, (n, t)."""
         for number, window in enumerate(self.windows):
             if number not in self._counts:
-                clear = self.frames.read_qm(self.once, window)
+                clear = self.frames.read_clear(self.once, window)
                 self._counts[number] = clear.sum(axis=(1, 2))
         return np.array([self._counts[number] for number in range(len(self.windows))])
 

@@ -83,7 +83,7 @@ class FrameReader:
         """
         once = np.flatnonzero(~scene.frames.repeats)
         # One map after the other: a large scene has hundreds of megabytes of them.
-        clearance = np.array([scene.frames.read_qm([int(number)]).sum() for number in once])
+        clearance = np.array([scene.frames.read_clear([int(number)]).sum() for number in once])
         if self.least_clear:
             enough = self.least_clear * np.prod(scene.shape)
             seen = clearance > min(enough, clearance.max() - 1)
@@ -151,7 +151,7 @@ class FrameReader:
         elif self.quality_maps:
             lr, qm = scene.frames.read(choice.numbers, window)
         else:
-            lr, qm = scene.frames.read_lr(choice.numbers, window), None
+            lr, qm = scene.frames.read_pixels(choice.numbers, window), None
         sample = {"frames": torch.from_numpy(lr), "present": torch.ones(len(lr))}
         if self.quality_maps:
             sample["clear"] = torch.from_numpy(np.asarray(qm, np.float32))

@@ -192,5 +192,5 @@ class SceneRegressor(SceneNet):
 def _mean_std(scenes):
     """Standard deviation of the pixels within a scene, as most scenes have it."""
     chosen = scenes[:: -(-len(scenes) // _STD_SCENES)]
-    std = np.mean([scene.frames.read_lr([0]).std() for scene in chosen])
+    std = np.mean([scene.frames.read_pixels([0]).std() for scene in chosen])
     return max(float(std), 1e-4)
