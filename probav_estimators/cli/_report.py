@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..baseline import BicubicBaseline
-from ..report_page import write_report
+from ..report import write_report
 from ..scenes import Scene, load_scenes
 from ._options import (
     bands_option,
