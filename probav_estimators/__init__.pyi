@@ -56,7 +56,7 @@ from .report import consistency_scorer as consistency_scorer
 from .report import cssim_scorer as cssim_scorer
 from .report import quality_report as quality_report
 from .report import resolution_scorer as resolution_scorer
-from .report_page import write_report as write_report
+from .report import write_report as write_report
 from .scenes import DerivedFrames as DerivedFrames
 from .scenes import Frames as Frames
 from .scenes import Scene as Scene

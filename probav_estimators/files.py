@@ -17,3 +17,11 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_target(path: Path) -> None:
+    """Raise OSError if `path` is a folder, or is in a folder that does not exist."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the name of a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent} is no folder: make it first, or give another path")

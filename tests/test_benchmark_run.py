@@ -342,7 +342,7 @@ def test_ctrl_c_says_that_the_same_call_goes_on(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(BicubicBaseline, "predict", interrupt)
     result = call(small, "-o", tmp_path, "--configurations", "baseline", "--quiet", code=130)
-    assert "the same call goes on" in result.stderr
+    assert "the same call resumes" in result.stderr
     assert not (tmp_path / "baseline" / "result.json").exists()
     monkeypatch.undo()
     call(small, "-o", tmp_path, "--configurations", "baseline", "--quiet")

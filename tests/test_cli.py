@@ -649,7 +649,7 @@ class TestWhole:
         ended = run(["-c", program], option)
         assert ended.returncode == 0
         assert __version__ in ended.stdout or "Commands:" in ended.stdout
-        assert {"torch", "numpy", "rich"}.isdisjoint(ended.stderr.split())
+        assert {"torch", "numpy", "tqdm"}.isdisjoint(ended.stderr.split())
 
     def test_module_runs_as_the_command_and_tells_a_mistake_in_a_line(self, tmp_path):
         ended = run(["-m", "probav_estimators"], "simulate", tmp_path, "--n-scenes", 0)

@@ -42,24 +42,24 @@ def _split_names(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     show_default="all",
     callback=_split_names,
     metavar="all|NAME,NAME",
-    help="Rows of the table, such as srcnn-stack-concat, fusionnet; again for others.",
+    help="Rows of the table, such as srcnn-stack-concat,fusionnet.",
 )
 @click.option(
     "--epochs",
     "max_epochs",
     type=click.IntRange(min=1),
-    help="Of each training.  [default: as published; 20 for fine-tuning; with --residual as many "
-    "as show 4,000 patches]",
+    help="Epochs of each training.  [default: as published; 20 for fine-tuning; with --residual "
+    "as many as 4,000 patches take]",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    help="Samples for each step.  [default: as published; 16 with --residual; 4 for fine-tuning]",
+    help="Samples per step.  [default: as published; 16 with --residual; 4 for fine-tuning]",
 )
 @click.option(
     "--micro-batch-size",
     type=click.IntRange(min=1),
-    help="Samples that are computed at a time.  [default: as half of the memory at hand allows]",
+    help="Samples computed at a time.  [default: as many as fit half of the free memory]",
 )
 @click.option(
     "--patch-size",
@@ -70,12 +70,12 @@ def _split_names(ctx: click.Context, param: click.Parameter, values: tuple[str, 
 @click.option(
     "--residual",
     is_flag=True,
-    help="Train the study's nets to add to the upscaled mean frame, on patches: minutes instead "
-    "of days.",
+    help="Train the study's nets on patches, to predict the residual of the upscaled mean frame: "
+    "minutes instead of days.",
 )
 @click.option("--k", type=click.IntRange(min=1), default=9, show_default=True, help="Frames.")
 @click.option(
-    "--quick", is_flag=True, help="One epoch on patches of at most 24 scenes, to see that it works."
+    "--quick", is_flag=True, help="One epoch on patches of at most 24 scenes, as a trial."
 )
 @click.option("--dry-run", is_flag=True, help="Estimate time and memory, and train nothing.")
 @device_option
@@ -99,8 +99,8 @@ def benchmark(
     ROOT is the folder of a data set, or ESA's zip of it. The rows are the challenge's baseline, the
     twelve configurations of the study, and FusionNet with and without fine-tuning.
 
-    Before it begins, it prints what it will take. A run that was stopped goes on at its last epoch
-    if the same call is made again.
+    Estimates of time and memory are printed first. The same call resumes a stopped run after its
+    last epoch.
     """
     options |= {
         "micro_batch_size": micro_batch_size or "auto",
@@ -118,7 +118,7 @@ def benchmark(
     try:
         result = run_benchmark(root, output, **options)
     except KeyboardInterrupt:
-        click.echo(f"What is done is kept in {output}: the same call goes on", err=True)
+        click.echo(f"Finished work is kept in {output}: the same call resumes", err=True)
         raise
     if as_json:
         print_json({"output": str(result.output), "rows": result.rows})

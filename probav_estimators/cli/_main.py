@@ -1,4 +1,4 @@
-"""The group of commands, and what becomes of errors, warnings and Ctrl-C."""
+"""The group of commands, and handling of errors, warnings and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import click
 from ..version import __version__
 from ._options import DEBUG, debug_option
 
-# What each does. The command "super-resolve" is `super_resolve` in _super_resolve.py, which is
-# imported once it is called: --help does not wait for torch.
+# The command "super-resolve" is `super_resolve` in _super_resolve.py, which is imported when it is
+# called, so that --help does not import torch.
 COMMANDS = {
     "super-resolve": "Fuse raster files of several dates into one georeferenced image.",
     "simulate": "Simulate scenes, in the challenge's layout.",
@@ -30,18 +30,24 @@ COMMANDS = {
 
 _INTERRUPTED = 130
 
-# What the package says of its arguments and of what it is to read.
-_MISTAKES = (ValueError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+# Errors in arguments and input files.
+_USAGE_ERRORS = (
+    ValueError,
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
 
 
-class _Mistake(click.ClickException):
-    """The user's mistake; what goes wrong while working exits with click's own 1."""
+class _UsageError(click.ClickException):
+    """Error in arguments or input files; other errors exit with click's code 1."""
 
     exit_code = 2
 
 
 class _Commands(click.Group):
-    """Imports a command when it is called, and tells errors in one line."""
+    """Import commands when they are called, and print errors in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -62,13 +68,13 @@ class _Commands(click.Group):
             try:
                 return super().invoke(ctx)
             except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-                raise  # click knows what to do
+                raise  # handled by click
             except Exception as error:
-                told = _Mistake if isinstance(error, _MISTAKES) else click.ClickException
+                kind = _UsageError if isinstance(error, _USAGE_ERRORS) else click.ClickException
                 if ctx.meta.get(DEBUG):
                     click.echo(traceback.format_exc(), err=True)
-                    ctx.exit(told.exit_code)
-                raise told(_message_of(error)) from error
+                    ctx.exit(kind.exit_code)
+                raise kind(_message_of(error)) from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -92,12 +98,12 @@ def probav() -> None:
     """Multi-image super-resolution of satellite images.
 
     Folders of scenes have the layout of the PROBA-V challenge: FOLDER may be the root of a data set
-    (holds train/ and norm.csv), one split (train/) or one band (train/RED/).
+    (with train/ and norm.csv), one split (train/) or one band (train/RED/).
     """
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line, with the arguments of the process unless others are given."""
+    """Run the command line; `args` default to those of the process."""
     probav.main(args)
 
 
@@ -108,7 +114,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None):
 def _message_of(error):
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, (*_MISTAKES, OSError)):
+    if isinstance(error, (*_USAGE_ERRORS, OSError)):
         return str(error) or type(error).__name__
     return f"{type(error).__name__}: {error} (--debug shows where)"
 

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options of several commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "seed_option",
 ]
 
-# Key of what all contexts of a call share.
+# Key in the metadata that the contexts of a call share.
 DEBUG = f"{__package__}.debug"
 
 
@@ -35,7 +35,7 @@ def _split_at_commas(ctx: click.Context, param: click.Parameter, value: str | No
 folder_argument = click.argument("folder", type=click.Path(path_type=Path))
 
 bands_option = click.option(
-    "--bands", metavar="RED,NIR", callback=_split_at_commas, help="These bands alone."
+    "--bands", metavar="RED,NIR", callback=_split_at_commas, help="Only these bands."
 )
 debug_option = click.option(
     "--debug",
@@ -52,7 +52,7 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else."
 )
 overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace what is there already, instead of refusing to."
+    "--overwrite", is_flag=True, help="Replace existing files, which is an error otherwise."
 )
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)

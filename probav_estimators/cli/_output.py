@@ -1,9 +1,8 @@
-"""What commands print, and where they write."""
+"""Printed results, progress, and checks of output files."""
 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,83 +10,76 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from tqdm import tqdm
+
+from ..files import check_target
 
 __all__ = ["check_output", "print_json", "print_table", "show_progress"]
-
-# Columns are not folded where nobody looks at them.
-_WIDE = 1000
 
 
 def print_json(result: dict[str, Any]) -> None:
     """Print a result as one JSON object."""
-    # NaN and infinity are no JSON.
+    # NaN and infinity are not valid JSON.
     click.echo(json.dumps(result, indent=2, allow_nan=False))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows of text under their columns' names; without names, rows alone."""
-    table = Table(*columns, box=None, show_header=any(columns), pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    width = None if sys.stdout.isatty() else _WIDE
-    # Names of files are no markup.
-    Console(width=width, markup=False, highlight=False, emoji=False).print(table)
+    """Print aligned rows of text below the names of their columns, if there are names."""
+    lines = [list(columns), *map(list, rows)] if any(columns) else [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
 
 
 @contextmanager
 def show_progress(
     description: str, total: int | None, *, quiet: bool
 ) -> Iterator[Callable[..., None]]:
-    """Yield what to call after each part of a work, with what else there is to say.
+    """Show a progress bar on a terminal; yield a function to call after each step.
 
     Parameters
     ----------
     description : str
     total : int or None
-        Number of parts; None if it is not known.
+        Number of steps. None: unknown.
     quiet : bool
-        Whether to show nothing; nothing is shown either where stderr is no terminal.
+        Whether to show nothing.
+
+    Yields
+    ------
+    callable
+        Takes a note to show, "" by default.
     """
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *([] if total is None else [MofNCompleteColumn()]),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
-    ]
-    if quiet or not sys.stderr.isatty():
-        yield lambda note="": None
-        return
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(description, total=total, note="")
+    # None: disabled unless stderr is a terminal.
+    disable = True if quiet else None
+    bar_format = None if total else "{desc}"
+    with tqdm(
+        total=total, desc=description, disable=disable, bar_format=bar_format, leave=False
+    ) as bar:
 
         def advance(note: str = "") -> None:
-            progress.update(task, advance=1, note=note)
+            bar.set_postfix_str(note, refresh=False)
+            bar.update()
 
         yield advance
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """See that a file can be written, before the work that makes it.
+    """Check that a file can be written, before the work.
 
     Raises
     ------
     FileExistsError
-        If it is there already and must not be replaced.
+        If it exists and `overwrite` is False.
     IsADirectoryError, FileNotFoundError
         If it is a folder, or its folder does not exist.
     click.ClickException
-        If nothing can be written to its folder.
+        If its folder is not writable.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: give the name of a file")
+    check_target(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} is there already: give another name, or --overwrite")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent} is no folder: make it first, or give another path")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass

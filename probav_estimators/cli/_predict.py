@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +25,7 @@ from ._options import (
     quiet_option,
 )
 from ._output import check_output, print_json, show_progress
-from ._scenes import SceneFailure, load_estimator, told_by_scene
+from ._scenes import SceneFailure, load_estimator, scene_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,8 +47,8 @@ if TYPE_CHECKING:
 @click.option(
     "--weights",
     metavar="NAME|FILE",
-    help="Shipped weights, or a file of weights or of a model.  [default: those that ship for the "
-    "scenes' scale, 3 if nothing tells it]",
+    help="Name of shipped weights, or a file of weights or of a model.  [default: shipped weights "
+    "of the scenes' scale, 3 if it is unknown]",
 )
 @click.option("--split", help="Split of the data set.  [default: test, if FOLDER has it, else all]")
 @bands_option
@@ -62,7 +59,9 @@ if TYPE_CHECKING:
     help="Folder for standard deviations, in the images' units.",
 )
 @click.option(
-    "--submission", is_flag=True, help="Write the challenge's zip, each image at its frames' level."
+    "--submission",
+    is_flag=True,
+    help="Write the challenge's zip, images at the level of their frames.",
 )
 @device_option
 @overwrite_option
@@ -85,7 +84,8 @@ def predict(
     """Super-resolve scenes to 16-bit PNGs, or to a submission.
 
     Images are named after their scenes, imgset0000.png, .... If a scene is damaged, the images of
-    the others are written and the exit code is 1; a submission is written with all or not at all.
+    the others are written and the exit code is 1; a submission is written with all scenes or not at
+    all.
     """
     if submission and std is not None:
         raise click.UsageError("a submission has no standard deviations: leave --std out")
@@ -100,7 +100,7 @@ def predict(
     failed: list[dict[str, str]] = []
     with show_progress("predicting", len(scenes), quiet=quiet) as advance:
         if submission:
-            _write_submission(net, scenes, output, advance)
+            write_submission(_predict_in_turn(net, scenes, advance), scenes, output)
         else:
             failed = _write_images(net, scenes, output, std, advance)
     n_written = len(scenes) - len(failed)
@@ -124,9 +124,9 @@ def _split_of(folder, split):
 
 
 def _check_folders(output, std, scenes, *, overwrite):
-    """See that no image is in the way, and make the folders."""
+    """Check that no image would be replaced, and make the folders."""
     if std is not None and std.resolve() == output.resolve():
-        raise ValueError(f"{std} is to hold images and standard deviations: give two folders")
+        raise ValueError(f"{std} cannot hold both images and standard deviations: give two folders")
     folders = [output] if std is None else [output, std]
     for folder in folders:
         if folder.suffix == ".zip" or (folder.exists() and not folder.is_dir()):
@@ -153,18 +153,18 @@ def _write_images(
     std: Path | None,
     advance: Callable[[], object],
 ) -> list[dict[str, str]]:
-    """Write an image of each scene, and return which failed and why."""
+    """Write an image of each scene, and return the scenes that failed, with their errors."""
     failed = []
     for scene in scenes:
         try:
-            with told_by_scene(scene):
-                image, deviation = predict_scene(net, scene, return_std=std is not None)
+            with scene_errors(scene):
+                image, stds = predict_scene(net, scene, return_std=std is not None)
         except SceneFailure as failure:
             click.echo(f"Error: {failure.message}", err=True)
             failed.append({"scene": str(scene.name), "error": failure.message})
         else:
-            if std is not None and deviation is not None:
-                _write_png(std / f"{scene.name}.png", np.minimum(deviation, 1))
+            if std is not None and stds is not None:
+                _write_png(std / f"{scene.name}.png", np.minimum(stds, 1))
             _write_png(output / f"{scene.name}.png", image)
         advance()
     return failed
@@ -175,26 +175,12 @@ def _write_png(path, pixels):
         Image.fromarray(to_uint16(pixels)).save(partial, format="PNG")
 
 
-def _write_submission(net, scenes, output, advance):
-    # write_submission has a bar of its own, for pipes too.
-    with warnings.catch_warnings(record=True) as caught, redirect_stderr(io.StringIO()):
-        write_submission(_OneByOne(net, advance), scenes, output)
-    for warning in caught:
-        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-
-
-class _OneByOne:
-    """A net that tells of each scene."""
-
-    def __init__(self, net: Predictor, advance: Callable[[], object]) -> None:
-        self._net = net
-        self._advance = advance
-
-    def predict(self, scenes: Sequence[Scene]) -> list[NDArray[np.float32]]:
-        return [self._image_of(scene) for scene in scenes]
-
-    def _image_of(self, scene):
-        with told_by_scene(scene):
-            image = self._net.predict([scene])[0]
-        self._advance()
-        return image
+def _predict_in_turn(
+    net: Predictor, scenes: Sequence[Scene], advance: Callable[[], object]
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the image of each scene."""
+    for scene in scenes:
+        with scene_errors(scene):
+            image = net.predict([scene])[0]
+        advance()
+        yield image

@@ -1,4 +1,4 @@
-"""Scenes of a folder, and what commands do with them one by one."""
+"""Loading of scenes and estimators, and scores by scene."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ __all__ = [
     "load_net",
     "load_truth",
     "mean_of",
+    "scene_errors",
     "score_scenes",
-    "told_by_scene",
 ]
 
 
-#: The name of the challenge's baseline among those of weights and files.
+#: Name of the challenge's baseline on the command line.
 BASELINE = "baseline"
 
 
 class SceneFailure(click.ClickException):
-    """What went wrong with one scene while others were worked on."""
+    """Error in the data of one scene."""
 
 
 @contextmanager
-def told_by_scene(scene: Scene) -> Iterator[None]:
-    """Raise what goes wrong with a scene's pixels as a SceneFailure that names it."""
+def scene_errors(scene: Scene) -> Iterator[None]:
+    """Convert errors in the data of a scene to a SceneFailure with its name."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -57,12 +57,12 @@ def told_by_scene(scene: Scene) -> Iterator[None]:
 
 
 def load_truth(folder: Path, *, bands: Sequence[str] | None = None) -> list[Scene]:
-    """Scenes of a folder that have HR images; others are left out, with a warning.
+    """Load the scenes of a folder that have HR images; warn of others.
 
     Raises
     ------
     ValueError
-        If none has.
+        If there are none.
     """
     scenes = load_scenes(folder, bands=bands)
     known = [scene for scene in scenes if scene.has_hr]
@@ -81,18 +81,17 @@ def load_truth(folder: Path, *, bands: Sequence[str] | None = None) -> list[Scen
 
 
 def load_net(weights: str | None, scenes: Sequence[Scene], **params: Any) -> FusionNet:
-    """FusionNet with weights that fit scenes, silent.
+    """Load FusionNet with weights that fit scenes; without progress bars.
 
     Parameters
     ----------
     weights : str or None
-        Name of shipped weights, or a file. None: those of the scenes' scale, or of scale 3 where
-        nothing tells it.
+        Name of shipped weights, or a file. None: those of the scenes' scale, 3 if it is unknown.
     scenes : list of Scene
     **params
         Parameters of the net.
     """
-    # Not before it is needed: torch takes its seconds.
+    # Imports of torch take seconds.
     from ..architectures import FusionNet
 
     scale = None if weights else next((s.scale for s in scenes if s.scale is not None), None)
@@ -102,7 +101,7 @@ def load_net(weights: str | None, scenes: Sequence[Scene], **params: Any) -> Fus
 
 
 def load_estimator(name: str | None, scenes: Sequence[Scene], device: str) -> Predictor:
-    """What a name stands for: the baseline, a model of a file, or FusionNet with weights."""
+    """Load the baseline, a model file, or FusionNet with weights."""
     if name == BASELINE:
         return BicubicBaseline()
     from ..persistence import is_model_file, load_model
@@ -110,7 +109,7 @@ def load_estimator(name: str | None, scenes: Sequence[Scene], device: str) -> Pr
     if name is None or not is_model_file(name):
         return load_net(name, scenes, device=device)
 
-    # A model tells where it computes unless the user does.
+    # The default device is that of the model.
     model = load_model(name, device=None if device == "auto" else device)
     last = last_step(model)
     if "verbose" in getattr(last, "get_params", dict)():
@@ -121,14 +120,14 @@ def load_estimator(name: str | None, scenes: Sequence[Scene], device: str) -> Pr
 def load_estimators(
     names: Sequence[str], scenes: Sequence[Scene], device: str
 ) -> dict[str, Predictor]:
-    """Estimators by name; files by theirs, without folders where these are not all that differs."""
+    """Load estimators by name; files are named without their folder if that is unique."""
     names = list(dict.fromkeys(names))
     loaded = {name: load_estimator(name, scenes, device) for name in names}
     scale = next(filter(None, map(_scale_of, loaded.values())), 3)
     short = {name: Path(name).name for name in names}
     if len(set(short.values())) < len(short):
         short = {name: name for name in names}
-    # Where scenes tell their scale, the baseline uses that.
+    # The baseline uses the scale of scenes that have one.
     return {
         short[name]: BicubicBaseline(scale) if name == BASELINE else estimator
         for name, estimator in loaded.items()
@@ -144,16 +143,16 @@ def score_scenes(
     scenes: Sequence[Scene],
     advance: Callable[[], object],
 ) -> list[dict[str, Any]]:
-    """Norm, cPSNR and challenge score of the image of each scene.
+    """Compute norm, cPSNR and challenge score of the image of each scene.
 
     Raises
     ------
     SceneFailure
-        If an image cannot be had or scored.
+        If an image cannot be predicted, read or scored.
     """
     rows = []
     for scene in scenes:
-        with told_by_scene(scene):
+        with scene_errors(scene):
             image = image_of(scene)
             row = {
                 "norm": min(float(scene.norm), MAX_CPSNR),  # type: ignore[arg-type]

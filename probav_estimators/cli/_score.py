@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     "names",
     multiple=True,
     metavar="NAME|FILE",
-    help="baseline, the name of shipped weights, or a file of weights or of a model; again for "
-    "others.  [default: weights that ship for the scenes' scale]",
+    help="baseline, the name of shipped weights, or a file of weights or of a model; may be given "
+    "several times.  [default: shipped weights of the scenes' scale]",
 )
 @click.option(
     "--images",
@@ -85,7 +85,7 @@ def score(
 def _sources(
     names: Sequence[str], images: Path | None, scenes: Sequence[Scene], device: str
 ) -> dict[str | None, Callable[[Scene], NDArray[Any]]]:
-    """What gives the image of a scene, by the name of the estimator, if there is one."""
+    """Functions from scene to image, by name of the estimator; None for given images."""
     if images is not None:
         return {None: _Images(images, scenes).read}
     if not names:
@@ -99,7 +99,7 @@ def _predicting(estimator):
 
 
 def _print(rows):
-    """Scenes and mean of each estimator; which one, if there are several."""
+    """Print scores of scenes and their mean, with a column of estimators if there are several."""
     several = len(rows) > 1
     table = []
     for name, scored in rows.items():
@@ -119,7 +119,7 @@ def _numbers(norm, cpsnr, score):
 
 
 class _Images:
-    """PNGs of scenes in a folder or a zip, each looked at before the first is scored.
+    """PNG files of scenes in a folder or a zip, checked before the first is scored.
 
     Parameters
     ----------
@@ -130,9 +130,9 @@ class _Images:
     Raises
     ------
     FileNotFoundError
-        If there is no such folder or file, or it has no image of a scene.
+        If the folder or file does not exist, or has no image of a scene.
     ValueError
-        If it is no zip, or an image is no 16-bit grey PNG of the HR image's size.
+        If it is not a zip, or an image is not a 16-bit grey PNG of the HR image's size.
     """
 
     def __init__(self, path: Path, scenes: Sequence[Scene]) -> None:
@@ -162,7 +162,7 @@ class _Images:
                 "their folder or by --bands"
             ) from None
         except UnidentifiedImageError:
-            raise ValueError(f"{self._path}: {name} is no PNG: write it anew") from None
+            raise ValueError(f"{self._path}: {name} is no PNG: write it again") from None
 
     def _bytes_of(self, name):
         if self._path.is_dir():

@@ -42,7 +42,7 @@ _SENSORS = ["static", "any", "plain", "proba-v", "probav-challenge", "sentinel-2
     default="static",
     show_default=True,
     help="static: no resampling, land hardly changes. any: a wide range, for training. "
-    "probav-challenge: as many and as clear frames as in the challenge's data set.",
+    "probav-challenge: number and clearance of frames as in the challenge's data set.",
 )
 @click.option(
     "--texture",
@@ -83,7 +83,7 @@ def simulate(
 ) -> None:
     """Simulate scenes, in the challenge's layout.
 
-    FOLDER becomes the root of a data set. Scenes with other names that it holds already stay.
+    FOLDER becomes the root of a data set. Its scenes of other names are kept.
     """
     names = {f"imgset{number:04d}" for number in range(n_scenes)}
     there = [path for path in _scenes_in(folder) if path.name in names]
@@ -102,7 +102,7 @@ def simulate(
             n_jobs=jobs,
             **given,
         )
-        with _put_aside(there, folder):
+        with _replaced(there, folder):
             save_scenes(scenes, folder, split=split)
     if as_json:
         listed = [{"scene": s.name, "band": s.band, "n_frames": len(s)} for s in scenes]
@@ -118,23 +118,23 @@ def _scenes_in(folder):
 
 
 @contextmanager
-def _put_aside(folders: list[Path], root: Path) -> Iterator[None]:
-    """Remove folders of scenes once others have taken their names; if that fails, bring them back.
+def _replaced(folders: list[Path], root: Path) -> Iterator[None]:
+    """Delete folders of scenes after new ones are written; restore them if that fails.
 
-    A hidden folder holds them, under names that save_scenes does not find.
+    Meanwhile they are in a hidden folder, under names that save_scenes ignores.
     """
     if not folders:
         yield
         return
     with tempfile.TemporaryDirectory(prefix=".replaced.", dir=root) as aside:
         kept = {folder: Path(aside, f"{folder.name}.replaced") for folder in folders}
-        for folder, place in kept.items():
-            folder.rename(place)
+        for folder, moved in kept.items():
+            folder.rename(moved)
         try:
             yield
         except BaseException:
-            for folder, place in kept.items():
-                # What was written before the failure is whole and stays.
+            for folder, moved in kept.items():
+                # Scenes written before the failure are complete and are kept.
                 if not folder.exists():
-                    place.rename(folder)
+                    moved.rename(folder)
             raise

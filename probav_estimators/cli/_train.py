@@ -36,10 +36,10 @@ from ._scenes import load_net, load_truth, mean_of, score_scenes
 if TYPE_CHECKING:
     from ..scenes import Scene
 
-# As large as patches need be for the layers to see their surroundings.
+# Default in LR pixels, for which most pixels have the surroundings that the layers use.
 _PATCH_SIZE = 48
 
-# What can be trained, by the names of the command line.
+# Trainable estimators, by their names on the command line.
 _ESTIMATORS = {
     name.lower(): getattr(architectures, name)
     for name in architectures.__all__
@@ -48,16 +48,16 @@ _ESTIMATORS = {
 
 
 class _Recipe(NamedTuple):
-    """How estimators of one kind are made and written.
+    """Construction and saving of one kind of estimators.
 
     Attributes
     ----------
     options : frozenset of str
-        Options of the command line that apply to this kind alone.
+        Options of the command line for this kind only.
     make : callable
-        Called with class, scenes, these options and parameters of the net.
+        Takes class, scenes, these options and parameters of the net.
     save : callable
-        Called with the fitted estimator and a path.
+        Takes the fitted estimator and a path.
     """
 
     options: frozenset[str]
@@ -100,7 +100,7 @@ def _save_pretrained(net, path):
 
 def _save_model(estimator, path):
     net = last_step(estimator)
-    # A model file holds neither progress bars nor the validation scenes.
+    # Model files contain neither progress bars nor validation scenes.
     net.set_params(callbacks=None)
     if callable(net.train_split):
         net.set_params(train_split=None)
@@ -133,48 +133,49 @@ _RECIPES = {
     type=click.Choice(list(_ESTIMATORS), case_sensitive=False),
     default="fusionnet",
     show_default=True,
-    help="What to train.",
+    help="Estimator to train.",
 )
 @click.option(
     "--weights",
     metavar="NAME|FILE|none",
-    help="Begin with these; none: with random ones. For fusionnet.  "
-    "[default: weights that ship for the scenes' scale]",
+    help="Initial weights; none: random ones. For fusionnet.  "
+    "[default: shipped weights of the scenes' scale]",
 )
 @click.option(
     "--mode",
     type=click.Choice(["lr", "combine", "concat"]),
-    help="Frames alone, times quality maps, or both as channels. For estimators that take composed "
+    help="Frames, frames times quality maps, or both as channels. For estimators of composed "
     "inputs, such as srvgg16.  [default: lr]",
 )
 @click.option(
     "--frames",
     type=click.Choice(["stack", "single", "mean"]),
-    help="Frames as channels of one sample, as samples of their own, or their mean. For the same.  "
-    "[default: stack]",
+    help="Frames as channels of one sample, as separate samples, or their mean. For composed "
+    "inputs.  [default: stack]",
 )
 @click.option(
     "--k",
     type=click.IntRange(min=1),
-    help="How many of the clearest frames. For the same.  [default: 9; all that tie for clearest "
+    help="Number of clearest frames. For composed inputs.  [default: 9; all that tie for clearest "
     "with --frames single]",
 )
 @click.option(
     "--residual",
     is_flag=True,
-    help="Learn what to add to the upscaled mean frame, which takes less time. For the same.",
+    help="Predict the residual of the upscaled mean frame, which trains faster. For composed "
+    "inputs.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option(
     "--lr",
     type=float,
-    help="Learning rate.  [default: 1e-4 for weights that exist, else that of the estimator]",
+    help="Learning rate.  [default: 1e-4 with initial weights, else that of the estimator]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option(
     "--micro-batch-size",
     type=click.IntRange(min=1),
-    help="Samples that are computed at a time, where memory is short.  [default: the batch]",
+    help="Samples computed at a time, where memory is short.  [default: the batch]",
 )
 @click.option(
     "--patch-size",
@@ -185,13 +186,12 @@ _RECIPES = {
     "--valid",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Scenes that choose the best epoch, scored before and after.  "
-    "[default: a tenth of the scenes]",
+    help="Validation scenes, which choose the best epoch.  [default: a tenth of the scenes]",
 )
 @click.option(
     "--no-truth",
     is_flag=True,
-    help="Learn from the frames alone, without HR images. For fusionnet.",
+    help="Train on the frames only, without HR images. For fusionnet.",
 )
 @device_option
 @seed_option
@@ -218,9 +218,9 @@ def train(
 ) -> None:
     """Train FusionNet or another estimator on scenes.
 
-    FusionNet begins with the weights that ship, or with nothing; others begin with nothing. The
-    weights of the best epoch are kept, those that it began with among them. Ctrl-C ends the
-    training and keeps the best so far.
+    FusionNet starts from initial weights or at random; others start at random. The weights of the
+    best epoch are kept, or the initial ones if none is better. Ctrl-C ends the training and keeps
+    the best so far.
     """
     kind = _ESTIMATORS[name]
     recipe = next(recipe for base, recipe in _RECIPES.items() if issubclass(kind, base))
@@ -243,7 +243,7 @@ def train(
     net = last_step(estimator)
     if valid_scenes is not None:
         net.set_params(train_split=predefined_split(_composed(estimator, valid_scenes)))
-    # Random weights have no score that says anything.
+    # The score of random weights is meaningless.
     before = _score(estimator, valid_scenes, quiet) if net.initialized_ else None
     start = perf_counter()
     best = _fit(estimator, scenes, recipe.save, output, quiet)
@@ -262,7 +262,7 @@ def train(
 
 
 def _applying(options, recipe, name):
-    """Options that were given, once all of them are found to apply to the estimator."""
+    """Given options, after a check that they apply to the estimator."""
     given = {key: value for key, value in options.items() if value not in (None, False)}
     for key in given:
         if key not in recipe.options:
@@ -272,7 +272,7 @@ def _applying(options, recipe, name):
 
 
 def _composed(estimator, scenes):
-    """Scenes as the net of an estimator takes them."""
+    """Scenes after the transformers of an estimator."""
     return estimator[:-1].transform(scenes) if hasattr(estimator, "steps") else scenes
 
 
@@ -295,7 +295,7 @@ def _score(estimator, scenes, quiet):
 
 
 def _fit(estimator, scenes, save, output, quiet):
-    """Train, and write the weights, also those that Ctrl-C leaves; the best epoch or None."""
+    """Train and write the weights, also after Ctrl-C; return the best epoch or None."""
     net = last_step(estimator)
     with show_progress("training, epoch", net.max_epochs, quiet=quiet) as advance:
         net.set_params(callbacks=[("progress", _Epochs(advance))])
@@ -312,15 +312,15 @@ def _fit(estimator, scenes, save, output, quiet):
 
 
 def _save(estimator, save, output):
-    """Write the weights, if need be elsewhere: they may be hours of work."""
+    """Write the weights; to a temporary folder if that fails."""
     try:
         save(estimator, output)
     except OSError as error:
-        refuge = Path(tempfile.mkdtemp(prefix="probav-")) / output.name
-        save(estimator, refuge)
+        fallback = Path(tempfile.mkdtemp(prefix="probav-")) / output.name
+        save(estimator, fallback)
         raise click.ClickException(
             f"{output} could not be written ({error.strerror or error}): the weights are in "
-            f"{refuge}, move them from there"
+            f"{fallback}, move them from there"
         ) from error
 
 
@@ -343,7 +343,7 @@ def _print(result):
 
 
 class _Epochs(Callback):
-    """Tells of each epoch."""
+    """Show the progress of each epoch."""
 
     def __init__(self, advance: Callable[[str], None]) -> None:
         self.advance = advance

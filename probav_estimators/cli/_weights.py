@@ -29,7 +29,7 @@ def _describe(name: str) -> dict[str, Any]:
     found = load_weights(name)
     path = found.path
     assert path is not None  # shipped weights are files
-    # A single number is no parameter, but what calibrates the standard deviations.
+    # Single numbers are calibration factors of the standard deviations, not parameters.
     n_parameters = sum(value.numel() for value in found.state.values() if value.ndim)
     return {
         "name": name,
@@ -43,6 +43,6 @@ def _describe(name: str) -> dict[str, Any]:
 
 
 def _first_line(card):
-    """What a model card says first, below its heading, up to the first stop or colon."""
+    """First line of a model card below its heading, up to a full stop or colon."""
     paragraph = card.split("\n\n")[1]
     return re.split(r"[:.](?:\s|$)", " ".join(paragraph.split()))[0].replace("`", "")

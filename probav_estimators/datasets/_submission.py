@@ -7,7 +7,7 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..files import replace_file
+from ..files import check_target, replace_file
 from ..imaging import as_pixels, to_uint16
 from ..prediction import predict_in_turn
 from ..scenes import check_scenes, offset_to_scene
@@ -41,7 +41,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def write_submission(
-    images_or_fitted_estimator: Sequence[NDArray[Any]] | NDArray[Any] | Predictor,
+    images_or_fitted_estimator: Iterable[NDArray[Any]] | NDArray[Any] | Predictor,
     scenes: Sequence[Scene],
     path: str | os.PathLike[str],
 ) -> Path:
@@ -49,10 +49,11 @@ def write_submission(
 
     Parameters
     ----------
-    images_or_fitted_estimator : list of (H, W) arrays, (n, H, W) array or estimator
+    images_or_fitted_estimator : iterable of (H, W) arrays, (n, H, W) array or estimator
         One image for each scene, in the order of the scenes: float in [0, 1], where a pixel p
         is the value 65535 * p, rounded, or uint16. Each image is moved to the level of its scene,
-        see Notes. An estimator (anything with ``predict``) predicts the scenes, a few at a time.
+        see Notes. Images of a generator are written as they come. An estimator (anything with
+        ``predict``) predicts the scenes, a few at a time.
     scenes : list of Scene
         With names like "imgset0594". HR images are not needed.
     path : path-like
@@ -113,14 +114,16 @@ def write_submission(
     """
     scenes = check_scenes(scenes, "write_submission")
     _check_names(scenes)
-    path = _check_target(Path(path))
+    path = Path(path)
+    check_target(path)
     if hasattr(images_or_fitted_estimator, "predict"):
-        images = predict_in_turn(images_or_fitted_estimator, scenes)
+        predicted = predict_in_turn(images_or_fitted_estimator, scenes)
+        images = tqdm(predicted, total=len(scenes), unit="scene", desc="submission")
     else:
-        images = _check_number(images_or_fitted_estimator, scenes)
+        images = _one_per_scene(images_or_fitted_estimator, scenes)
     with replace_file(path) as partial, zipfile.ZipFile(partial, "x") as archive:
         _write_images(archive, images, scenes)
-    return Path(path)
+    return path
 
 
 def can_be_submitted(scenes: Sequence[Scene]) -> bool:
@@ -143,15 +146,10 @@ def _check_names(scenes):
         )
 
 
-def _check_target(path):
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: give the name of a file, {path / 'mine.zip'}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent} is no folder: make it first, or give another path")
-    return path
-
-
-def _check_number(images, scenes):
+def _one_per_scene(images, scenes):
+    """Images, as many as scenes; those of an iterator are counted as they come."""
+    if isinstance(images, Iterator):
+        return _counted(images, scenes)
     try:
         images = list(images)
     except TypeError:
@@ -160,18 +158,31 @@ def _check_number(images, scenes):
             "give a list of (H, W) arrays, an (n, H, W) array, or an estimator with predict"
         ) from None
     if len(images) != len(scenes):
-        raise ValueError(
-            f"write_submission got {len(images)} images for {len(scenes)} scenes: give one image "
-            "for each scene, in their order"
-        )
+        raise _wrong_number(len(images), scenes)
     return images
+
+
+def _counted(images, scenes):
+    for number in range(len(scenes)):
+        try:
+            yield next(images)
+        except StopIteration:
+            raise _wrong_number(number, scenes) from None
+    if next(images, None) is not None:
+        raise _wrong_number("more", scenes)
+
+
+def _wrong_number(number, scenes):
+    return ValueError(
+        f"write_submission got {number} images for {len(scenes)} scenes: give one image for each "
+        "scene, in their order"
+    )
 
 
 def _write_images(archive, images, scenes):
     """Add a PNG for each scene."""
     common_scale = None
-    pairs = zip(images, scenes, strict=True)
-    for image, scene in tqdm(pairs, total=len(scenes), unit="scene", desc="submission"):
+    for image, scene in zip(images, scenes, strict=True):
         image = np.asarray(image)
         if scene.scale is None:
             common_scale = _check_size(image, scene, common_scale)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 import numpy as np
 
 from ..baseline import BicubicBaseline
+from ..imaging import Picture, check_grey_scale, scale_greys
 from ..prediction import last_step, predict_scene
 from ..scenes import ValueScale
 from ._compared_values import error_maps, frame_values, named_values, truth_values, with_baseline
@@ -29,7 +30,6 @@ from ._drawing import (
     unknown_patch,
     wrap_text,
 )
-from ._grey_scales import Picture, check_grey_scale, scale_greys
 from ._images import read_images, read_truth
 from ._predictions import by_name, images_by_name, one_scene
 

@@ -5,6 +5,7 @@ from ._alignment import Alignment, align_frames, move_frames, normalize_frames
 from ._blocks import Block, plan_blocks
 from ._clearance import select_clearest
 from ._distortion import distortion_nodes, estimate_distortion
+from ._grey_scales import GreyPanel, Picture, check_grey_scale, scale_greys
 from ._interpolation import (
     BICUBIC_REACH,
     bicubic_clearest_mean,
@@ -38,6 +39,8 @@ __all__ = [
     "Adjustment",
     "Alignment",
     "Block",
+    "GreyPanel",
+    "Picture",
     "PsfEstimate",
     "Registration",
     "adjust_pairs",
@@ -47,6 +50,7 @@ __all__ = [
     "as_pixels",
     "bias_corrected_mse",
     "bicubic_clearest_mean",
+    "check_grey_scale",
     "check_norm",
     "check_pixels",
     "clearest_mean",
@@ -67,6 +71,7 @@ __all__ = [
     "probav_score",
     "register_frames",
     "robust_mean",
+    "scale_greys",
     "select_clearest",
     "shift_moments",
     "shift_to_level",

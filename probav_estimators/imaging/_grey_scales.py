@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..imaging import grey_limits, mean_level, shift_to_level
+from ._level import mean_level, shift_to_level
+from ._stretch import grey_limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

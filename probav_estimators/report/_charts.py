@@ -1,8 +1,7 @@
-"""Charts of a report: displays as pictures, for which matplotlib is needed."""
+"""Displays as pictures of a page; they need matplotlib."""
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,37 +11,50 @@ import numpy as np
 from ..displays import CalibrationDisplay, ScoreDisplay, SpectrumDisplay
 from ..metrics import coverage
 from ..scoring import standardized_errors
-from ._pictures import Picture
+from ._pictures import EmbeddedImage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..scenes import Scene
 
-# Inches: narrow enough for words to be read on a phone.
+__all__ = [
+    "Chart",
+    "Coverage",
+    "calibration_chart",
+    "can_draw",
+    "coverage_of",
+    "score_chart",
+    "spectrum_charts",
+]
+
+# Inches: narrow enough to be read on a phone.
 _SIZE = (4.8, 3.7)
 
-# CSS pixels for each inch of an SVG.
+# CSS pixels per inch of an SVG.
 _DOTS = 96
+
+# Identifiers that do not change from run to run, and names with a "$" as text, not as formulas.
+_SETTINGS = {"svg.hashsalt": "chart", "font.size": 9, "text.parse_math": False}
 
 
 class Chart(NamedTuple):
-    """A chart, what it is called, and what it shows in words."""
+    """A chart, its title, and its content in words."""
 
     title: str
-    picture: Picture
+    picture: EmbeddedImage
     alt: str
 
 
-class Covered(NamedTuple):
-    """How many errors of a scene there are, and what part of them deviations cover."""
+class Coverage(NamedTuple):
+    """Number of errors of a scene, and fraction within the standard deviations by level."""
 
     n_errors: int
-    parts: NDArray[np.floating]
+    fractions: NDArray[np.floating]
 
 
 def can_draw() -> bool:
-    """Whether matplotlib is there."""
+    """Whether matplotlib is installed."""
     try:
         import matplotlib.pyplot  # noqa: F401
     except ImportError:
@@ -50,15 +62,15 @@ def can_draw() -> bool:
     return True
 
 
-def cover(image: NDArray[Any], deviation: NDArray[Any], scene: Scene) -> Covered:
-    """What a calibration chart is to know of an image with its standard deviations."""
-    errors = standardized_errors(image, deviation, scene)
+def coverage_of(image: NDArray[Any], std: NDArray[Any], scene: Scene) -> Coverage:
+    """Compute the coverage of the errors of an image by its standard deviations."""
+    errors = standardized_errors(image, std, scene)
     levels = CalibrationDisplay.default_levels
-    return Covered(len(errors), coverage(errors, np.ones_like(errors), levels))
+    return Coverage(len(errors), coverage(errors, np.ones_like(errors), levels))
 
 
 def score_chart(name: str, records: Sequence[Mapping[str, Any]]) -> Chart | None:
-    """Scores of an estimator by scene; None if no scene has one, or all are the baseline's."""
+    """Draw the scores of an estimator; None if there are none, or all are the baseline's."""
     known = [record for record in records if np.isfinite(record["score"])]
     if all(record["score"] == 1 for record in known):
         return None
@@ -78,34 +90,40 @@ def score_chart(name: str, records: Sequence[Mapping[str, Any]]) -> Chart | None
     return Chart(f"{name}, scores", picture, alt)
 
 
-def calibration_chart(covered: Mapping[str, Sequence[Covered]]) -> Chart | None:
-    """What standard deviations cover, estimator by estimator; None if none gives any."""
-    known = {name: scenes for name, scenes in covered.items() if scenes}
-    if not known:
-        return None
+def calibration_chart(coverages: Mapping[str, Sequence[Coverage]]) -> Chart | None:
+    """Draw the coverage of standard deviations by estimator; None if there is none."""
     nominal = np.array(CalibrationDisplay.default_levels)
-    displays, told = [], []
-    for name, scenes in known.items():
-        parts = np.stack([scene.parts for scene in scenes])
+    displays, texts = [], []
+    for name, scenes in coverages.items():
+        if not scenes:
+            continue
+        fractions = np.stack([scene.fractions for scene in scenes])
         # Each pixel has the same weight.
-        observed = np.average(parts, axis=0, weights=[scene.n_errors for scene in scenes])
-        told.append(f"{name} covers {100 * np.interp(0.9, nominal, observed):.0f} %")
+        observed = np.average(fractions, axis=0, weights=[scene.n_errors for scene in scenes])
+        texts.append(f"{name} covers {100 * np.interp(0.9, nominal, observed):.0f} %")
         displays.append(
             CalibrationDisplay(
-                nominal=nominal, observed=observed, observed_by_scene=parts, estimator_name=name
+                nominal=nominal,
+                observed=observed,
+                observed_by_scene=fractions,
+                estimator_name=name,
             )
         )
+    if not displays:
+        return None
     (picture,) = _draw(lambda ax: [display.plot(ax=ax) for display in displays])
-    alt = f"Errors that standard deviations cover; where they should cover 90 %, {', '.join(told)}"
+    alt = f"Errors within the standard deviations; of nominal 90 %, {', '.join(texts)}"
     return Chart("Standard deviations, coverage", picture, alt)
 
 
 def spectrum_charts(scene: Scene, images: Mapping[str, NDArray[Any]]) -> list[Chart]:
-    """Power and coherence of the images of a scene; none without truth."""
+    """Draw power and coherence of the images of a scene; none without truth."""
     if not scene.has_hr or not can_draw():
         return []
     power, coherence = _draw(
-        lambda *axes: SpectrumDisplay.from_predictions(scene, images, baseline=False, ax=axes),
+        lambda *axes: SpectrumDisplay.from_predictions(
+            scene, dict(images), baseline=False, ax=axes
+        ),
         n_charts=2,
     )
     names = ", ".join(images)
@@ -119,13 +137,13 @@ def spectrum_charts(scene: Scene, images: Mapping[str, NDArray[Any]]) -> list[Ch
     ]
 
 
-def _draw(plot: Callable[..., Any], n_charts: int = 1) -> list[Picture]:
-    """Figures that are nobody else's, in matplotlib's own style, as SVG."""
+def _draw(plot: Callable[..., Any], n_charts: int = 1) -> list[EmbeddedImage]:
+    """Draw into new figures, in matplotlib's own style, and return them as SVG."""
     from matplotlib import rc_context, style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with style.context("default"), rc_context({"svg.hashsalt": "chart", "font.size": 9}):
+    with style.context("default"), rc_context(_SETTINGS):
         figures = [Figure(_SIZE, layout="constrained") for _ in range(n_charts)]
         for figure in figures:
             FigureCanvasAgg(figure)
@@ -136,8 +154,7 @@ def _draw(plot: Callable[..., Any], n_charts: int = 1) -> list[Picture]:
 def _svg(figure):
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata=dict.fromkeys(["Date", "Creator", "Format"]))
-    # What stands before it names a document type by its address.
+    # Without the document type in front, which has an address.
     svg = text.getvalue()
-    data = base64.b64encode(svg[svg.index("<svg") :].encode()).decode("ascii")
     width, height = (round(_DOTS * inches) for inches in figure.get_size_inches())
-    return Picture(f"data:image/svg+xml;base64,{data}", width, height)
+    return EmbeddedImage.of(svg[svg.index("<svg") :].encode(), "svg+xml", width, height)

@@ -1,0 +1,18 @@
+"""Quality of predictions: figures of scenes as a table, as scorers and as an HTML page."""
+
+from ._figures import FIGURES, Figure
+from ._quality_report import QualityReport, quality_report
+from ._scorers import consistency_scorer, cssim_scorer, resolution_scorer
+from ._write_report import report_in_turn, write_report
+
+__all__ = [
+    "FIGURES",
+    "Figure",
+    "QualityReport",
+    "consistency_scorer",
+    "cssim_scorer",
+    "quality_report",
+    "report_in_turn",
+    "resolution_scorer",
+    "write_report",
+]

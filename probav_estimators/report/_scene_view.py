@@ -1,0 +1,336 @@
+"""Figures, pictures and charts of a scene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..imaging import Picture, error_map, scale_greys, upscale_bicubic
+from ..prediction import predict_scene
+from ..scenes import ValueScale
+from ._charts import coverage_of, spectrum_charts
+from ._figures import FIGURES
+from ._measuring import measure_scene, predict_image
+from ._pictures import EmbeddedImage, colour_bar, grey_picture, map_limit, map_picture
+
+if TYPE_CHECKING:
+    from ..prediction import Predictor
+    from ..scenes import Scene
+    from ._charts import Chart, Coverage
+
+__all__ = ["SceneView", "side_of_pictures", "view_scene"]
+
+# Bytes of all pictures of a page, and greatest side of a picture in pixels, as far as the least
+# side allows.
+_MAX_BYTES = 13e6
+_MAX_SIDE = 480
+_MIN_SIDE = 128
+
+# Greatest size of a pixel in a PNG file: greys, and colours of a map; growth by base64.
+_GREY_BYTES = 1.0
+_MAP_BYTES = 0.5
+_BASE64 = 4 / 3
+
+# Greatest shift between image and truth, in HR pixels: errors along the edges are unknown.
+_BORDER = 3
+
+
+class Panel(NamedTuple):
+    """A picture of a scene.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"image", "map"}
+    picture : EmbeddedImage
+    alt : str
+    note : str
+        Text below the picture; may be empty.
+    """
+
+    name: str
+    kind: str
+    picture: EmbeddedImage
+    alt: str
+    note: str = ""
+
+
+class MapScale(NamedTuple):
+    """Colour scale of the maps of a scene.
+
+    Attributes
+    ----------
+    title, low, high, note : str
+        `low` and `high` are the values at the ends, `note` comes after the unit.
+    bar : EmbeddedImage
+    alt : str
+    """
+
+    title: str
+    low: str
+    high: str
+    note: str
+    bar: EmbeddedImage
+    alt: str
+
+
+class SceneView(NamedTuple):
+    """A scene's part of a page.
+
+    Attributes
+    ----------
+    name : str
+    band : str or None
+    n_frames : int
+    has_truth : bool
+    shown, whole : tuple of two ints
+        HR pixels of the pictures and of the scene.
+    records : dict of dict
+        Record of a QualityReport by estimator.
+    coverages : dict of Coverage
+        By estimator, of those with standard deviations.
+    panels : list of Panel
+        Clearest frame, images of the estimators, truth, maps.
+    grey_scale : str
+    map_scales : list of MapScale
+    unit : str
+        Of the values.
+    charts : list of Chart
+    """
+
+    name: str
+    band: str | None
+    n_frames: int
+    has_truth: bool
+    shown: tuple[int, ...]
+    whole: tuple[int, ...]
+    records: dict[str, dict[str, Any]]
+    coverages: dict[str, Coverage]
+    panels: list[Panel]
+    grey_scale: str
+    map_scales: list[MapScale]
+    unit: str
+    charts: list[Chart]
+
+
+def side_of_pictures(n_scenes: int, n_estimators: int, *, n_stds: int, truth: bool) -> int:
+    """Compute the greatest side of a picture in pixels, for a page of limited size.
+
+    Parameters
+    ----------
+    n_scenes, n_estimators : int
+    n_stds : int
+        Number of estimators that give standard deviations.
+    truth : bool
+        Whether a scene has an HR image.
+    """
+    greys = 1 + n_estimators + truth
+    maps = n_stds + truth * n_estimators
+    pixel = _BASE64 * (_GREY_BYTES * greys + _MAP_BYTES * maps)
+    return min(max(int(np.sqrt(_MAX_BYTES / n_scenes / pixel)), _MIN_SIDE), _MAX_SIDE)
+
+
+def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> SceneView:
+    """Predict and measure a scene, and draw its middle.
+
+    Parameters
+    ----------
+    estimators : dict of fitted estimators by name
+    scene : Scene
+    side : int
+        Greatest side of a picture in HR pixels.
+    """
+    images, stds, records = {}, {}, {}
+    for name, estimator in estimators.items():
+        images[name], std = _predict(name, estimator, scene)
+        records[name] = measure_scene(images[name], std, scene, partial(predict_image, estimator))
+        if std is not None:
+            stds[name] = std
+    name = "unnamed scene" if scene.name is None else str(scene.name)
+    first, *_ = scales = [record["scale"] for record in records.values()]
+    drawing = _Drawing(name, scene, max(scales), _middle(scene.shape, max(side // first, 1)))
+    greys, grey_scale = drawing.greys(images, records)
+    maps = [*drawing.error_maps(images), *drawing.std_maps(stds)]
+    return SceneView(
+        name=name,
+        band=scene.band,
+        n_frames=len(scene),
+        has_truth=scene.has_hr,
+        shown=drawing.shape,
+        whole=tuple(max(scales) * length for length in scene.shape),
+        records=records,
+        coverages={
+            name: coverage_of(images[name], std, scene)
+            for name, std in stds.items()
+            if scene.has_hr
+        },
+        panels=greys + [panel for _, panels in maps for panel in panels],
+        grey_scale=grey_scale,
+        map_scales=[scale for scale, _ in maps],
+        unit=drawing.values.unit,
+        charts=spectrum_charts(scene, images),
+    )
+
+
+class _Drawing:
+    """Draws the arrays of a window of a scene, given in LR pixels."""
+
+    def __init__(self, name, scene, scale, window):
+        self.name, self.scene, self.scale, self.window = name, scene, scale, window
+        self.values = ValueScale.of(scene)
+        self.shape = tuple(scale * (part.stop - part.start) for part in window)
+
+    def greys(self, images, records):
+        """Panels of clearest frame, images and truth, and their grey scale in words."""
+        frame, clear = self._clearest_frame()
+        texts = [
+            (
+                "Clearest frame",
+                f"Clearest frame of {self.name}, upscaled",
+                f"{100 * clear.mean():.0f} % clear",
+            )
+        ]
+        pictures = [self._picture(frame, clear)]
+        for name, image in images.items():
+            alt = f"{name}: super-resolved image of {self.name}"
+            texts.append((name, alt, _in_short(records[name])))
+            pictures.append(self._picture(self._crop(image)))
+        truth = None
+        if self.scene.has_hr:
+            truth = self._picture(*self.scene.read_truth(self.window))
+            texts.append(("Truth", f"Truth: HR image of {self.name}", "HR image"))
+            pictures.append(truth)
+        drawn = scale_greys(pictures, "auto", truth, self.values.unit)
+        panels = []
+        for (name, alt, note), grey in zip(texts, drawn, strict=True):
+            note = ", ".join(filter(None, [note, grey.note]))
+            panels.append(Panel(name, "image", grey_picture(grey.image, *grey.limits), alt, note))
+        return panels, _grey_scale_of(drawn, self.values.unit)
+
+    def error_maps(self, images):
+        """Scale and panels of the errors; nothing without truth."""
+        if not self.scene.has_hr:
+            return
+        errors = {
+            name: self._differences(_error(image, self.scene)) for name, image in images.items()
+        }
+        limit = map_limit(errors.values())
+        shown = _rounded(limit)
+        scale = MapScale(
+            title="Error, truth less image",
+            low=f"\N{MINUS SIGN}{shown}",
+            high=shown,
+            note="hatched: clouded, or too close to the edge",
+            bar=colour_bar("RdBu_r"),
+            alt="from blue over white to red",
+        )
+        yield (
+            scale,
+            [
+                Panel(
+                    f"{name}, error",
+                    "map",
+                    map_picture(error, -limit, limit, "RdBu_r"),
+                    f"Error of {name} on {self.name}: truth less image, blue where it is negative",
+                )
+                for name, error in errors.items()
+            ],
+        )
+
+    def std_maps(self, stds):
+        """Scale and panels of the standard deviations; nothing without any."""
+        if not stds:
+            return
+        shown = {name: self._differences(std) for name, std in stds.items()}
+        limit = map_limit(shown.values())
+        scale = MapScale(
+            title="Standard deviation",
+            low="0",
+            high=_rounded(limit),
+            note="",
+            bar=colour_bar("viridis"),
+            alt="from dark blue over green to yellow",
+        )
+        yield (
+            scale,
+            [
+                Panel(
+                    f"{name}, standard deviation",
+                    "map",
+                    map_picture(std, 0, limit, "viridis"),
+                    f"Standard deviation of {name} on {self.name}, bright where it is large",
+                )
+                for name, std in shown.items()
+            ],
+        )
+
+    def _clearest_frame(self):
+        clearance = self.scene.frames.read_clear().sum(axis=(1, 2))
+        (frame,), (clear,) = self.scene.frames.read([int(clearance.argmax())])
+        frame = np.where(np.isfinite(frame), frame, 0)
+        upscaled = upscale_bicubic(frame, self.scale, self.window)
+        clear = clear[self.window].repeat(self.scale, axis=0).repeat(self.scale, axis=1)
+        return upscaled, clear
+
+    def _picture(self, image, clear=None):
+        """Values of an image; a mask without a clear pixel is ignored."""
+        return Picture(
+            self.values.values(image), None if clear is None or not clear.any() else clear
+        )
+
+    def _differences(self, array):
+        return self.values.differences(self._crop(array))
+
+    def _crop(self, array):
+        """The window of an array that covers the scene at any scale."""
+        scale = array.shape[0] // self.scene.shape[0]
+        return array[tuple(slice(scale * part.start, scale * part.stop) for part in self.window)]
+
+
+def _predict(name, estimator, scene):
+    """Image of a scene, and its standard deviations where they are available."""
+    image, std = predict_scene(estimator, scene, return_std=True)
+    scale = image.shape[0] // scene.shape[0]
+    if scale < 1 or image.shape != tuple(scale * length for length in scene.shape):
+        raise ValueError(
+            f"{name!r} predicted an image of shape {image.shape} for {scene.label}, whose frames "
+            f"have {scene.shape}: it must be larger by the same integer along both axes"
+        )
+    return image, std
+
+
+def _error(image, scene):
+    """Error map of the size of the image, NaN along the edges."""
+    error = error_map(image, scene.hr, scene.sm, border=_BORDER, data_range=scene.data_range)
+    return np.pad(error, _BORDER, constant_values=np.nan)
+
+
+def _middle(shape, length):
+    """Window in the middle of a scene, at most `length` LR pixels along each axis."""
+    lengths = [min(length, whole) for whole in shape]
+    starts = [(whole - part) // 2 for whole, part in zip(shape, lengths, strict=True)]
+    return tuple(slice(s, s + part) for s, part in zip(starts, lengths, strict=True))
+
+
+def _in_short(record):
+    """The one or two figures below a picture."""
+    if not np.isfinite(record["cpsnr"]):
+        return f"consistency {FIGURES['consistency'].text(record['consistency'])}"
+    cpsnr, score = (FIGURES[key].text(record[key]) for key in ("cpsnr", "score"))
+    return f"cPSNR {cpsnr} dB, score {score}"
+
+
+def _grey_scale_of(panels, unit):
+    """Common limits of some panels in words."""
+    if len({panel.limits for panel in panels}) > 1:
+        return "Grey: each picture has its own scale, as their levels differ"
+    black, white = (_rounded(value, 4) for value in panels[0].limits)
+    return f"Grey: black {black}, white {white} {unit}"
+
+
+def _rounded(value, digits=3):
+    """To significant digits, without an exponent where the number is short enough."""
+    return f"{float(f'{value:.{digits}g}'):g}"

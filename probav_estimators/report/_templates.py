@@ -1,0 +1,43 @@
+"""HTML templates of jinja2; all that they are given is escaped unless it is Markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+__all__ = ["asset", "render", "stream"]
+
+_FOLDER = "templates"
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template."""
+    return _environment().get_template(template).render(values)
+
+
+def stream(template: str, **values: Any) -> Iterator[str]:
+    """Fill a template piece by piece, so that iterators among the values are read one by one."""
+    return _environment().get_template(template).generate(values)
+
+
+@cache
+def asset(name: str) -> Markup:
+    """Text of a file beside the templates."""
+    return Markup(files(__package__).joinpath(_FOLDER, name).read_text(encoding="utf-8"))
+
+
+@cache
+def _environment():
+    return Environment(
+        loader=PackageLoader(__package__, _FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
