@@ -44,7 +44,7 @@ def seconds_of(function, *arguments):
 
 
 def interleave(sides, rounds):
-    """Call the functions in turn (A B A B ...), so that all meet the same state of the machine.
+    """Call the functions in turn (A B A B ...), so that the load of the machine affects all alike.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def interleave(sides, rounds):
     Returns
     -------
     dict of str to list
-        What each function returned, round by round.
+        Results of each function, one per round.
     """
     results = {name: [] for name in sides}
     for _ in range(rounds):
@@ -64,13 +64,13 @@ def interleave(sides, rounds):
 
 
 def resident_mib():
-    """Memory that this process holds."""
+    """Memory that this process holds, in MiB."""
     return _memory_mib("VmRSS")
 
 
 def peak_mib():
-    """The most memory that this process ever held."""
-    # Not ru_maxrss where it can be helped: on Linux a child begins with the peak of its parent.
+    """Peak memory of this process, in MiB."""
+    # On Linux, ru_maxrss of a child process starts at the peak of its parent.
     return _memory_mib("VmHWM")
 
 
@@ -91,7 +91,7 @@ print(json.dumps(getattr(importlib.import_module(module), function)(*arguments))
 
 
 def call_in_fresh_process(function, *arguments, environment=None):
-    """Result of a function of a module, called by a new Python; both sides travel as JSON."""
+    """Call a function in a new Python process; arguments and result are passed as JSON."""
     call = json.dumps([function.__module__, function.__name__, arguments])
     finished = subprocess.run(
         [sys.executable, "-c", _CALL, call],

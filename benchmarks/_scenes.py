@@ -1,4 +1,4 @@
-"""Scenes to measure with: simulated in full size, in memory or as a folder of any number."""
+"""Simulated scenes of full size, in memory or as a folder with any number of them."""
 
 import os
 import shutil
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from probav_estimators import make_scenes, save_scenes
 
-# Different scenes; folders with more of them hold these under several names.
+# Larger folders contain these scenes several times, under different names.
 N_SIMULATED = 32
 
 
 @lru_cache(maxsize=1)
 def simulated_scenes(size=128, n_scenes=N_SIMULATED):
-    """Scenes in memory, of about 19 frames; kept for the other benchmarks of the run."""
+    """Scenes in memory, of about 19 frames; cached for the other benchmarks of the run."""
     return make_scenes(n_scenes, size=size, random_state=0, n_jobs=-1)
 
 
@@ -23,8 +23,8 @@ def simulated_scenes(size=128, n_scenes=N_SIMULATED):
 def folder_of_scenes(n_scenes, size=128):
     """Root of a temporary data set.
 
-    Files are hard links to those of the simulated scenes, which costs no room and little time.
-    A decoded file is remembered by its path, so to the package all of them are different.
+    Files are hard links to those of the simulated scenes, which need no disk space and little time.
+    The package caches decoded files by their path, so each of them is decoded.
     """
     with tempfile.TemporaryDirectory(prefix="probav-benchmark-") as temporary:
         originals = Path(temporary, "originals")

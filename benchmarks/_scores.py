@@ -1,4 +1,4 @@
-"""Scores of images, how their standard deviations fit their errors, and their displacement."""
+"""Scores of images, coverage of their standard deviations, and their displacement."""
 
 import numpy as np
 from scipy import ndimage
@@ -14,25 +14,25 @@ def mean_score(images, scenes):
 
 
 def coverage(images, deviations, scenes):
-    """Which part of the errors lies within one and within two standard deviations."""
+    """Fraction of the errors within one and within two standard deviations."""
     triples = zip(images, deviations, scenes, strict=True)
     errors = np.abs(np.concatenate([standardized_errors(*triple) for triple in triples]))
     return [float(np.mean(errors < limit)) for limit in (1, 2)]
 
 
 def move_to_truth(image, deviation, scene):
-    """Image and deviations of a simulated scene, moved by splines to where its truth is."""
-    back = -_place(scene)
+    """Register image and standard deviations of a simulated scene to its truth, by splines."""
+    back = -_shift_from_truth(scene)
     return _move(image, back), _move(deviation, back, order=1)
 
 
-def truth_in_place(scene):
-    """The truth of a simulated scene, moved by splines to where its image lies."""
-    return _move(scene.hr, _place(scene))
+def truth_moved_to_image(scene):
+    """Truth of a simulated scene, registered to its image by splines."""
+    return _move(scene.hr, _shift_from_truth(scene))
 
 
 def displacement(images, scenes):
-    """Displacement of images of simulated scenes from the middle of their frames, in HR pixels.
+    """Displacement of images of simulated scenes from the mean of their frames, in HR pixels.
 
     Parameters
     ----------
@@ -43,23 +43,23 @@ def displacement(images, scenes):
     Returns
     -------
     float64 array of shape (2,)
-        Median over the scenes, down and right. One scene errs by about 0.04.
+        Median over the scenes, down and right. The error of one scene is about 0.04.
     """
     apart = [
-        image_shift(image, scene.hr) - _place(scene)
+        image_shift(image, scene.hr) - _shift_from_truth(scene)
         for image, scene in zip(images, scenes, strict=True)
     ]
     return np.nanmedian(apart, axis=0)
 
 
-#: HR pixels along each axis that the displacement is to stay under.
+#: Goal: largest displacement along each axis, in HR pixels.
 MAX_DISPLACEMENT = 0.1
 
 
 def describe_displacement(images, scenes):
-    """Displacement as text, and whether it is as small as it should be.
+    """Displacement as text, and whether it is below `MAX_DISPLACEMENT`.
 
-    Scenes without true shifts tell none: then the text says so.
+    It is not known for scenes without true shifts.
     """
     if any(scene.true_shifts is None for scene in scenes):
         return "not known", True
@@ -67,12 +67,12 @@ def describe_displacement(images, scenes):
     return f"{down:+.3f}, {right:+.3f}", max(abs(down), abs(right)) < MAX_DISPLACEMENT
 
 
-def _place(scene):
-    """How far down and to the right of its truth an image lies, in HR pixels."""
+def _shift_from_truth(scene):
+    """Shift (down, right) of the image of a simulated scene against its truth, in HR pixels."""
     alignment = align_scene(scene)
-    # The simulator knows; some frames may be placed wrongly.
-    apart = np.median(scene.frames.true_shifts[alignment.index] - alignment.shifts, axis=0)
-    return scene.scale * apart
+    # The median, because some frames may be registered wrongly.
+    shift = np.median(scene.frames.true_shifts[alignment.index] - alignment.shifts, axis=0)
+    return scene.scale * shift
 
 
 def _move(image, shift, order=5):

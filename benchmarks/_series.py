@@ -1,8 +1,9 @@
 """Real dates of Sentinel-2 as scenes: 100x100 pixels of 10 m in Romania, from the package nrt.
 
 Each summer and band is a scene. One clear date is the truth, the others were averaged over 3x3
-pixels, each from a sampling grid of its own. So change, clouds, masks and radiometry are real, and
-the sampling alone is simulated. For measuring: nothing is trained on them or chosen by them.
+pixels, each on a sampling grid of its own. So change, clouds, masks and radiometry are real, and
+only the sampling is simulated. These scenes are for measuring only: no training and no choice uses
+them.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ from probav_estimators.geo import clear_of
 _BANDS = {"B2": "BLUE", "B3": "GREEN", "B4": "RED", "B8": "NIR"}
 _SUMMERS = {year: (f"{year}-06-01", f"{year}-09-20") for year in range(2016, 2021)}
 _SCALE = 3
-# Frames are less clear than this part nowhere, and fewer than this make no scene.
+# Least clear fraction of a frame, and least number of frames of a scene.
 _CLEAR, _FEWEST = 0.6, 5
 
 
@@ -58,13 +59,13 @@ def sentinel2_scenes(psf_sigma=0.0):
 
 
 def _inner(image):
-    """What the frames show: a frame's grid begins up to two pixels further down and right."""
+    """Crop to the area of all frames, whose grids start up to two pixels further down and right."""
     height, width = ((length - _SCALE) // _SCALE * _SCALE for length in image.shape)
     return image[:height, :width]
 
 
 def _sampled(image, clear, psf_sigma, rng):
-    """Means over 3x3 pixels from a random start, and where all nine are clear."""
+    """Means over 3x3 pixels from a random start, and a mask of those with nine clear pixels."""
     image = image.astype(np.float32)
     if psf_sigma:
         image = gaussian_filter(image, psf_sigma, mode="nearest")

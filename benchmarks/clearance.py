@@ -1,4 +1,4 @@
-"""Clearance of simulated frames beside published figures of the PROBA-V challenge's data set.
+"""Clearance of simulated frames, compared with the PROBA-V challenge's data set.
 
 Published are the rules of the data set (M. Märtens et al., "Super-resolution of PROBA-V images
 using convolutional neural networks", Astrodynamics 3, 2019), and the clearances in the notebook of
@@ -26,12 +26,12 @@ _TIED = (100 * 26 / 60, 100 * 4 / 60, 100 * 3 / 60, 100 * 4 / 60, 100 * 23 / 60)
 
 
 def benchmark(n_scenes=200, size=128):
-    """Figures of the preset "probav-challenge", and of the default scenes for comparison.
+    """Statistics of the preset "probav-challenge", and of the default scenes for comparison.
 
     Parameters
     ----------
     n_scenes : int, default=200
-        Of each.
+        Of each preset.
     size : int, default=128
         Of the frames, in LR pixels.
 
@@ -47,35 +47,35 @@ def benchmark(n_scenes=200, size=128):
 
 
 def _rows(parts):
-    """Name, published numbers, their tolerance and unit, and the numbers measured, row by row.
+    """Rows of (name, published numbers, their tolerance and unit, measured numbers).
 
     Parameters
     ----------
     parts : list of ndarray of shape (t,)
-        Percent of each scene's frames that are clear, the clearest first.
+        Clear percentage of the frames of each scene, the clearest first.
     """
     counts = [len(part) for part in parts]
     clearest = np.array([part[0] for part in parts])
     tied = np.array([min(5, np.count_nonzero(part == part[0])) for part in parts])
     others = clearest[clearest < 100] if (clearest < 100).any() else np.array([100.0])
-    yield "frames a scene: mean", (19,), 1, "", [np.mean(counts)]
-    yield "frames a scene: least, most", (9, 35), 5, "", [min(counts), max(counts)]
+    yield "frames per scene: mean", (19,), 1, "", [np.mean(counts)]
+    yield "frames per scene: least, most", (9, 35), 5, "", [min(counts), max(counts)]
     yield (
-        "clear part of a frame: least",
+        "clear fraction of a frame: least",
         (60,),
         0.5,
         " %",
         [min(part[-1] for part in parts)],
     )
     yield (
-        "mean clear part of a scene's frames: quartiles",
+        "mean clear fraction of a scene's frames: quartiles",
         _MEANS,
         1,
         " %",
         np.quantile([part.mean() for part in parts], _QUARTILES),
     )
     yield (
-        "standard deviation of a scene's clear parts: quartiles",
+        "standard deviation of a scene's clear fractions: quartiles",
         _SPREADS,
         1,
         " %",
@@ -89,7 +89,7 @@ def _rows(parts):
         [100 * np.mean(clearest == 100)],
     )
     yield (
-        "clear part of the clearest frame of the other scenes: quartiles",
+        "clear fraction of the clearest frame in the other scenes: quartiles",
         _CLEAREST_OF_OTHERS,
         0.5,
         " %",
@@ -109,7 +109,7 @@ def _figure(scenes, what, published, tolerance, unit, measured, *, goal):
     return Figure(
         f"{scenes}: {what}",
         f"{_listed(published)}{unit}",
-        f"within {tolerance}" if goal else "to be known",
+        f"within {tolerance}" if goal else "none",
         f"{_listed(measured)}{unit}",
         bool(apart <= tolerance) or not goal,
     )

@@ -1,13 +1,12 @@
-"""The score: its speed against the usual Numba loop, and its distance from the exact value.
+"""`cpsnr`: its speed against the usual Numba loop, and its error.
 
 Both sides get the same float32 images and the same status map, on one thread, in alternating
-calls; the best call of each counts, and compilation does not.
+calls; the best call of each counts, without compilation.
 
-The usual loop makes arrays in every shift, and its time depends on where they come from: a process
-that never held large arrays gets them from the kernel, page by page, and a process that did has
-them at hand. So there are two figures, each of a process of its own: one with the allocator as it
-starts, as in a script that scores images, and one in which the allocator (glibc's) gives nothing
-back.
+The usual loop allocates arrays for every shift. In a new process their memory comes from the
+kernel, page by page; a process that has held large arrays can reuse it. So there are two figures,
+each from a process of its own: one with the default allocator, as in a script that scores images,
+and one in which the allocator (glibc's) never returns memory.
 """
 
 import tempfile
@@ -28,7 +27,7 @@ _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": 
 
 @njit(cache=True)
 def usual_loop(sr, hr, sm):
-    """cPSNR as it is usually written: NaN at clouded pixels, `nanmean` for each shift, double."""
+    """The usual implementation: NaN at clouded pixels, `nanmean` for each shift, double."""
     hr = np.where(sm, hr.astype(np.float64), np.nan)
     height, width = hr.shape[0] - 2 * _BORDER, hr.shape[1] - 2 * _BORDER
     sr = sr.astype(np.float64)[_BORDER : _BORDER + height, _BORDER : _BORDER + width]
@@ -56,7 +55,7 @@ def exact_cpsnr(sr, hr, sm):
 
 
 def benchmark(size=128, rounds=30, n_scenes=8):
-    # Imported here: the fresh processes do without the simulator.
+    # Imported here, so that the fresh processes do not import the simulator.
     from ._scenes import simulated_scenes
 
     scenes = sorted(simulated_scenes(size), key=lambda scene: scene.sm.mean())[:n_scenes]

@@ -1,6 +1,6 @@
 """Fine-tuning of FusionNet: without HR images for another sensor, and adversarial.
 
-Both begin with the weights that ship, and are scored on simulated scenes that they did not see.
+Both start from the weights that ship, and are scored on held-out simulated scenes.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ _TRAINING = {
 
 
 def benchmark_reprojection(n_train=24, n_test=12, epochs=12):
-    """Sensors whose point spread functions the weights know, and one that is wider."""
+    """Two sensors with point spread functions of the training, and one with a wider one."""
     for psf_sigma in (0.5, 1.2, 2.2):
         scenes = _scenes_of_sensor(n_train + n_test, psf_sigma)
         test = scenes[n_train:]
@@ -90,13 +90,13 @@ def benchmark_adversarial(n_train=32, n_test=12, epochs=16):
 
 
 def _fine_tuned(scenes, epochs, **params):
-    # The challenge score would choose the epoch in which the discriminator did least.
+    # No validation: its score would choose the epoch with the least effect of the discriminator.
     params = _TRAINING | {"max_epochs": epochs, "train_split": None} | params
     return FusionNet.from_pretrained(_WEIGHTS, **params).fit(scenes)
 
 
 def _sharpness(image, scene):
-    """Energy of the finest structure of an image, as a part of that of the truth."""
+    """Energy of the finest structure of an image, relative to that of the truth."""
     return _fine_energy(image, scene.sm) / _fine_energy(scene.hr, scene.sm)
 
 

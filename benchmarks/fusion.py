@@ -1,7 +1,7 @@
 """FusionNet with the weights that ship: quality, uncertainty, speed, memory.
 
-Scenes are simulated with seeds that the pretraining does not use; where PROBAV_SAMPLES names the
-folder of sample data, its scenes with real texture are scored too.
+Scenes are simulated with seeds that the pretraining does not use. If PROBAV_SAMPLES is the folder
+of sample data, its scenes with real texture are scored too.
 """
 
 import os
@@ -28,7 +28,7 @@ _WEIGHTS = "simulated-x3"
 
 
 def benchmark_registration(n_scenes=20):
-    """Shifts of simulated frames against the true ones, and the time that they take."""
+    """Errors of estimated shifts of simulated frames, and time per frame."""
     scenes = make_scenes(n_scenes, random_state=11, n_jobs=-1)
     stacks = [(scene.lr, scene.qm, scene.true_shifts) for scene in scenes]
     sides = {
@@ -43,7 +43,7 @@ def benchmark_registration(n_scenes=20):
             start = perf_counter()
             shifts = register(lr, qm)
             seconds[name].append((perf_counter() - start) / len(lr))
-            # Against the middle of all: a reference that is badly placed is one error, not many.
+            # Relative to the mean, so that a wrong shift of the reference counts once.
             error = shifts - true_shifts
             errors[name].append(np.hypot(*(error - np.median(error, axis=0)).T))
     errors = {name: np.concatenate(values) for name, values in errors.items()}
@@ -128,7 +128,7 @@ def _scenes_of_24(n_scenes=16):
 
 
 def benchmark_uncertainty():
-    """How many errors lie within one and two standard deviations."""
+    """Coverage of one and two standard deviations."""
     net = FusionNet.from_pretrained(_WEIGHTS)
     scenes = make_scenes(16, random_state=13, n_jobs=-1)
     images, deviations = net.predict(scenes, return_std=True)
@@ -173,7 +173,7 @@ def benchmark_cost(rounds=5):
 
 
 def memory_of_prediction():
-    """MiB that a process holds before it predicts a scene, and the most that it held then."""
+    """Memory of a process before it predicts a scene, and its peak, in MiB."""
     (scene,) = make_scenes(1, n_frames=24, random_state=0)
     net = FusionNet.from_pretrained(_WEIGHTS)
     before = resident_mib()
@@ -196,7 +196,7 @@ class _StepClock(Callback):
 
 
 def benchmark_steps(rounds=4, n_steps=4):
-    """Gradient steps of `fit`, against a loop by hand over batches in memory."""
+    """Gradient steps of `fit` against a hand-written loop over batches in memory."""
     scenes = _scenes_of_24() * 2
     clock = _StepClock()
     net = FusionNet.from_pretrained(

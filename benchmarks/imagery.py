@@ -1,8 +1,8 @@
 """Raster files and cubes of any size: memory, time against single tiles, processes and clusters.
 
-Files of a place are made of smooth noise that is shifted by fractions of a pixel from date to date,
-int16 with a scene classification at half the resolution, as Sentinel-2's are. A part of the blocks
-is computed; what all of them cost is scaled from that.
+The files contain smooth noise that is shifted by fractions of a pixel from date to date, int16 with
+a scene classification at half the resolution, as Sentinel-2 products. Some of the blocks are
+computed, and the cost of all blocks is scaled from them.
 """
 
 import tempfile
@@ -19,14 +19,14 @@ from probav_estimators.imaging import plan_blocks
 
 from ._measure import Figure, call_in_fresh_process, interleave, peak_mib
 
-# Digital numbers of the land, and what they vary by.
+# Mean and standard deviation of the land, in digital numbers.
 _LEVEL, _SPREAD = 1500, 300
 
 _GIB = 1024
 
 
 def benchmark_memory(n_frames=24, size=4096, n_blocks=4):
-    """Peak memory of a process that registers all and computes some blocks."""
+    """Peak memory of a process that registers all frames and computes some blocks."""
     with folder_of_dates(n_frames, size) as folder:
         peak = call_in_fresh_process(peak_of_files, str(folder), size, n_blocks)
     yield Figure(
@@ -39,14 +39,14 @@ def benchmark_memory(n_frames=24, size=4096, n_blocks=4):
 
 
 def peak_of_files(folder, size, n_blocks):
-    """Peak memory in MiB of a call that makes a few blocks."""
+    """Peak memory in MiB of a call that computes a few blocks."""
     n_all = len(plan_blocks((size, size), BLOCK_SIZE))
     _super_resolve(Path(folder), share=(1, max(1, n_all // n_blocks)))
     return peak_mib()
 
 
 def benchmark_throughput(n_frames=24, size=1024, tile=128, rounds=2):
-    """An image in blocks against as many scenes as it has tiles, each predicted by itself."""
+    """An image in blocks against the same number of pixels in separate scenes."""
     with folder_of_dates(n_frames, size) as folder:
         net = FusionNet.from_pretrained("simulated-x3", verbose=0)
         whole = open_scene(str(folder / "*_B04.tif"), mask=str(folder / "*_SCL.tif"))
@@ -60,7 +60,7 @@ def benchmark_throughput(n_frames=24, size=1024, tile=128, rounds=2):
         times = {name: min(values) for name, values in interleave(sides, rounds).items()}
     ratio = times["tile"] / times["image"]
     yield Figure(
-        f"pixels a second of an image of {size}x{size}, {n_frames} frames",
+        f"pixels per second for an image of {size}x{size}, {n_frames} frames",
         f"scenes of {tile}x{tile}, each predicted by itself",
         "at least 0.9 times",
         f"{ratio:.2f} times ({1e6 * times['image']:.1f} and {1e6 * times['tile']:.1f} s for each "
@@ -79,14 +79,14 @@ def benchmark_workers(n_frames=12, size=1100):
     yield Figure(
         f"`--workers 2` on {n_frames} GeoTIFFs of {size}x{size}",
         "`--workers 1`, whose process has all cores",
-        "to be known",
+        "none",
         f"{seconds[2] / seconds[1]:.2f} times the time ({seconds[2]:.0f} and {seconds[1]:.0f} s)",
         True,
     )
 
 
 def seconds_of_files(folder, workers):
-    """Seconds of the blocks of a call, the start of its processes included."""
+    """Seconds for the blocks of a call, including the start of its processes."""
     start = perf_counter()
     _super_resolve(Path(folder), workers=workers)
     return perf_counter() - start
@@ -129,7 +129,7 @@ def seconds_of_cluster(folder, workers, tile_size):
         Client(cluster) as client,
     ):
         image = super_resolve(cube, "simulated-x3", tile_size=tile_size)
-        # Imports and compiled functions are loaded once.
+        # Not timed: imports, and loading of compiled functions.
         client.run(_warm_up)
         start = perf_counter()
         image.compute()
@@ -142,14 +142,14 @@ def _warm_up():
 
 
 def benchmark_tile(n_frames=12, size=1536, side=10980, n_bands=4):
-    """What a whole Sentinel-2 tile takes, scaled from a part."""
+    """Time for a whole Sentinel-2 tile, scaled from a part."""
     with folder_of_dates(n_frames, size) as folder:
         seconds = call_in_fresh_process(seconds_of_files, str(folder), 1)
     hours = n_bands * seconds * (side / size) ** 2 / 3600
     yield Figure(
         f"a Sentinel-2 tile of {side}x{side}, {n_frames} dates, {n_bands} bands",
         f"scaled from {size}x{size} of one band, {seconds:.0f} s",
-        "to be known",
+        "none",
         f"{hours:.1f} hours",
         True,
     )
@@ -179,7 +179,7 @@ def _super_resolve(folder, **options):
 
 @contextmanager
 def folder_of_dates(n_frames, size):
-    """A folder of files of one band and of its scene classification."""
+    """Folder with files of one band and of its scene classification."""
     import rasterio
 
     with tempfile.TemporaryDirectory() as folder:
@@ -228,6 +228,6 @@ def _land(size):
 
 
 def _shifted(land, down, right):
-    """Linear between pixels."""
+    """Shift by linear interpolation."""
     rows = (1 - down) * land[:-1] + down * land[1:]
     return (1 - right) * rows[:, :-1] + right * rows[:, 1:]

@@ -1,8 +1,8 @@
-"""What it takes to import the package, and the net that is used first, against torch alone.
+"""Time to import the package and `FusionNet`, against torch alone.
 
-Processor time of a new Python, without that of Python itself, the least of several: a clock would
-count what else the machine does. scikit-learn and skorch are what the net is built on, so they are
-imported with torch too, for comparison.
+The figure is the least processor time of several new Python processes, minus that of Python itself;
+other processes of the machine do not affect it. The net is built on scikit-learn and skorch, so
+torch is also imported with both, for comparison.
 """
 
 import resource

@@ -1,7 +1,7 @@
 """Listing and transforming the scenes of a large folder, in a process of its own.
 
-Memory is what the process holds at the end, with all scenes alive: beyond its imports, and in all.
-Selecting the clearest frames with k="max" is resolved too, which reads every quality map.
+Memory is measured at the end, with all scenes alive: beyond the imports, and in all. The selection
+of the clearest frames with k="max" is also carried out, which reads every quality map.
 """
 
 from time import perf_counter
@@ -14,7 +14,7 @@ from ._measure import Figure, call_in_fresh_process, peak_mib, resident_mib
 
 
 def benchmark(n_scenes=1160, size=128):
-    # Imported here: the fresh process does without the simulator.
+    # Imported here, so that the fresh process does not import the simulator.
     from ._scenes import folder_of_scenes
 
     with folder_of_scenes(n_scenes, size) as root:
@@ -52,7 +52,7 @@ def use_folder(root):
     )
     scenes = pipe.fit_transform(load_scenes(root))
     used = {"transformed": usage()}
-    # Held until the memory is measured, as whoever asked would hold it.
+    # Keep the lengths until the memory is measured.
     lengths = [len(scene) for scene in scenes]
     used["resolved"] = usage()
     assert min(lengths) > 0

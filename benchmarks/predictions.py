@@ -34,7 +34,7 @@ _TRAINING = {
 
 
 def shipped(scale, dtype):
-    """Images and standard deviations of the shipped weights, whole and in tiles."""
+    """Images and standard deviations of the shipped weights, whole and in blocks."""
     scenes = make_scenes(2, size=(72, 80), scale=scale, n_frames=7, sensor="any", random_state=4)
     arrays = {}
     for name, params in {
@@ -60,7 +60,7 @@ def _srcnn(**params):
 
 
 def recipes():
-    """What is recorded, by its name."""
+    """Functions that compute the recorded arrays, by name."""
     return {
         **{
             f"simulated-x{scale} {dtype}": lambda scale=scale, dtype=dtype: shipped(scale, dtype)

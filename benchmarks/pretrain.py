@@ -1,30 +1,30 @@
 """Train FusionNet on simulated scenes that never repeat: ``python -m benchmarks.pretrain``.
 
-Scenes are simulated in worker processes and never touch the disk. A pool of them is kept in memory
-and renewed as patches are drawn from it: ``--burst`` scenes at once, for which training waits,
-because processes that share the cores with its threads cost it more than that. With ``--burst 0``
-each worker has a pool of its own and makes whole batches while training goes on, which suits a GPU.
-The learning rate falls along a cosine over the time that is given, and the weights that count are
-an exponential mean over the last thousand steps.
+Scenes are simulated in worker processes and never written to disk. A pool of them is in memory, and
+is renewed as patches are drawn from it: ``--burst`` scenes at once, while training waits, because
+processes that share its cores would delay it more. With ``--burst 0`` each worker has a pool
+of its own and prepares whole batches during the training, which suits a GPU. The learning rate
+falls along a cosine over the given time, and the final weights are an exponential mean over the
+last thousand steps.
 
 Each scene has a sensor of its own, drawn from ``--sensors``, and half of the scenes have texture on
-the land. Of scenes that were not resampled the net is told the point spread function now and then,
-as a user would tell it.
+the land. For some of the scenes without resampling, the net gets the point spread function, as from
+a user who knows it.
 
-With ``--weights`` training goes on from weights that there are, such as those that ship; with
-``--body`` from as much of them as fits a net of another scale or depth. The state is saved every
-few minutes; the same command goes on after the process was killed. Every save logs the challenge
-score of validation scenes of each sensor and, where PROBAV_SAMPLES names the folder of sample data,
-of its scenes with real texture. The latter are reported: nothing is chosen by them.
+``--weights`` gives initial weights, such as those that ship; with ``--body`` the layers that fit a
+net of another scale or depth are taken from them. The state is saved every few minutes; the same
+command resumes after the process was killed. Every save logs the challenge score of validation
+scenes of each sensor and, if PROBAV_SAMPLES is the folder of sample data, of its scenes with real
+texture. The latter are only reported: no choice depends on them.
 
-Truths are at random offsets from the middle of their frames, so that the loss hardly tells where
-an image should be. At a high rate images drift, by 0.08 HR pixels in 36 minutes with ``--lr 2e-4``
-and batches of 8, which costs score: every save logs their displacement from the middle, as (down,
-right) in HR pixels.
+Truths are at random offsets from the mean position of their frames, so that the loss hardly depends
+on the position of an image. At a high rate images drift, by 0.08 HR pixels in 36 minutes with
+``--lr 2e-4`` and batches of 8, which worsens the score: every save logs their displacement from the
+mean position, as (down, right) in HR pixels.
 
-In the end the displacement is measured on scenes of the same sensors, the standard deviations are
+At the end the displacement is measured on scenes of the same sensors, the standard deviations are
 calibrated on them, and the weights are written as safetensors for ``FusionNet.from_pretrained``,
-with the displacement, which predictions then correct. ``--minutes 0`` does this alone.
+with the displacement, which predictions then correct. ``--minutes 0`` does only this.
 """
 
 import argparse
@@ -59,24 +59,24 @@ from ._scores import displacement, mean_score
 
 _BORDER = 3
 
-# HR pixels along each axis below which a displacement is no more than the error of measuring it.
+# Smaller displacements, in HR pixels along each axis, are within the measurement error.
 _LEAST_DISPLACEMENT = 0.02
 _SCENE_SIZE = 96
 
-# Scenes to begin with.
+# Scenes that are simulated before the first step.
 _FIRST_SCENES = 96
 
-# What a net may be trained for, beside the presets: the "plain" sensor, sharper and more blurred.
+# "wide": the preset "plain", sharper and more blurred.
 _WIDE = "wide"
 SENSORS = ("static", _WIDE, "any", "plain", "proba-v", "sentinel-2", "landsat-8")
 
-# Point spread functions of the sensors "wide" and "any" in LR pixels, how often frames of "any" are
-# on the sensor's own grid, and how often the net is told the point spread function then.
+# Point spread functions of the sensors "wide" and "any" in LR pixels, the fraction of the scenes of
+# "any" without resampling, and the fraction of these for which the net gets the PSF.
 _PSF_SIGMA = (0.05, 0.55)
 _NOT_RESAMPLED = 0.3
-_TOLD = 0.3
+_PSF_GIVEN = 0.3
 
-# How strong the texture of the land is, in a part of the scenes; the others have none.
+# Range of the texture of the land, and the fraction of the scenes that have it.
 _TEXTURE = (0, 0.5)
 _TEXTURED = 0.5
 
@@ -102,11 +102,11 @@ def main():
 def _parse():
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pretrain", description=__doc__)
     add = parser.add_argument
-    add("--minutes", type=float, default=60, help="of training, over all starts")
+    add("--minutes", type=float, default=60, help="of training, over all starts of the command")
     add("--out", type=Path, default=Path("results/pretraining"))
     begin = parser.add_mutually_exclusive_group().add_argument
-    begin("--weights", help="to go on from: a name or a file, whose size and scale then count")
-    begin("--body", help="weights whose layers are taken where they fit, a name or a file")
+    begin("--weights", help="initial weights, a name or a file, which set size and scale")
+    begin("--body", help="weights, a name or a file, whose layers are taken where they fit")
     add("--sensors", nargs="+", choices=SENSORS, default=["any", _WIDE, "static"])
     add("--width", type=int, default=64)
     add("--depth", type=int, default=4)
@@ -115,24 +115,24 @@ def _parse():
     add("--batch-size", type=int, default=8)
     add("--lr", type=float, default=8e-4)
     add("--pool", type=int, default=256, help="scenes in memory")
-    add("--patches", type=float, default=8, help="that are drawn for each new scene")
-    add("--burst", type=int, default=64, help="scenes that are simulated at once; 0: all the time")
+    add("--patches", type=float, default=8, help="drawn for each new scene")
+    add("--burst", type=int, default=64, help="scenes simulated at once; 0: during the training")
     add("--workers", type=int, default=os.cpu_count())
-    add("--validate", type=int, default=6, help="simulated scenes of each sensor that are scored")
-    add("--calibrate", type=int, default=192, help="scenes for the standard deviations' scale")
+    add("--validate", type=int, default=6, help="simulated validation scenes of each sensor")
+    add("--calibrate", type=int, default=192, help="scenes to calibrate standard deviations")
     add("--save-every", type=float, default=4, metavar="MINUTES")
     add("--seed", type=int, default=1)
     return parser.parse_args()
 
 
 def simulate(seed, scale, sensors):
-    """A scene, how its frames lie, and its PSF's sigma if it is known."""
+    """A scene, its alignment, and the sigma of its PSF if it is known."""
     scene, psf_sigma = draw_scene(seed, scale, sensors)
     return scene, align_scene(scene), psf_sigma
 
 
 def draw_scene(seed, scale, sensors):
-    """A scene of random band and sensor, and its PSF's sigma if it is known."""
+    """A scene of random band and sensor, and the sigma of its PSF if it is known."""
     rng = np.random.RandomState(seed)
     band = ("RED", "NIR")[rng.randint(2)]
     sensor, psf_sigma = draw_sensor(rng, sensors[rng.randint(len(sensors))], scale)
@@ -149,7 +149,7 @@ def draw_scene(seed, scale, sensors):
 
 
 def calibration_scenes(scale, options):
-    """Scenes of the sensors of the training, which it never sees."""
+    """Held-out scenes of the sensors of the training."""
     return [
         draw_scene([options.seed, 2**31, number], scale, options.sensors)[0]
         for number in range(options.calibrate)
@@ -157,7 +157,7 @@ def calibration_scenes(scale, options):
 
 
 def correct_displacement(net, scenes):
-    """Have a net correct the displacement that its images of simulated scenes still have."""
+    """Measure the remaining displacement of a net's images, and add it to its correction."""
     apart = displacement(net.predict(scenes), scenes)
     apart[np.abs(apart) < _LEAST_DISPLACEMENT] = 0
     net.displacement_ = tuple(np.add(net.displacement_, apart).round(3).tolist())
@@ -183,10 +183,10 @@ class _Pool:
     ----------
     options : argparse.Namespace
     scenes : iterator
-        Over what `simulate` gives.
+        Over results of `simulate`.
     rng : numpy.random.Generator
     n_pools : int, default=1
-        How many there are in all, each with its part of the scenes.
+        Number of pools, which share the scenes.
     """
 
     def __init__(self, options, scenes, rng, n_pools=1):
@@ -197,7 +197,7 @@ class _Pool:
         ]
 
     def batches(self):
-        """Batches without end; new scenes take the places of old ones as patches are drawn."""
+        """Endless batches; new scenes replace old ones as patches are drawn."""
         owed = 0.0
         while True:
             owed += self.options.batch_size / self.options.patches
@@ -222,7 +222,7 @@ class _Pool:
                 patch_size=self.options.patch_size,
                 augment=True,
                 alignments=[alignment],
-                psf_sigma=psf_sigma if self.rng.random() < _TOLD else None,
+                psf_sigma=psf_sigma if self.rng.random() < _PSF_GIVEN else None,
             )
             samples.append(dataset[SampleRequest(0, int(self.rng.integers(2**63)))])
         return collate_frames(samples)
@@ -230,9 +230,9 @@ class _Pool:
 
 @contextmanager
 def _endless_batches(options, training):
-    """Iterator over batches; what makes them ends with it."""
+    """Iterator over batches, whose worker processes end with it."""
     first, scale = training.step, training.net.scale_
-    # Not forked: this process has threads of torch.
+    # Not "fork": this process has threads of torch.
     context = multiprocessing.get_context("spawn")
     if options.burst:
         workers = ProcessPoolExecutor(options.workers, context, initializer=_begin_worker)
@@ -255,7 +255,7 @@ def _endless_batches(options, training):
 
 
 def _scenes_in_bursts(workers, options, first, scale):
-    """Scenes that worker processes simulate together, once those before were taken."""
+    """Scenes that worker processes simulate in bursts, each after the last one is used up."""
     waiting, numbers = deque(), count()
     while True:
         while len(waiting) < options.burst:
@@ -266,7 +266,7 @@ def _scenes_in_bursts(workers, options, first, scale):
 
 
 class _BatchesOfWorkers(IterableDataset):
-    """Batches that each worker process draws from scenes of its own."""
+    """Batches that each worker process draws from its own scenes."""
 
     def __init__(self, options, first, scale):
         self.options, self.first, self.scale = options, first, scale
@@ -286,7 +286,7 @@ def _begin_worker(_number=None):
 
 
 def _end_with_parent():
-    """End this process when the one that trains was killed: it cannot say so itself."""
+    """End this process when the training process is killed, which cannot end its workers then."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
@@ -304,9 +304,9 @@ def _net_to_train(options):
 
 @torch.no_grad()
 def take_layers(module, weights):
-    """Take what fits from weights of another net, of other inputs, another scale or depth.
+    """Copy the layers that fit from a net of other inputs, another scale or depth.
 
-    Blocks that they do not have begin by adding nothing.
+    Residual blocks that it does not have are initialised to add zero.
     """
     same_scale = weights.layout["scale"] == module.sensor.scale
     for name, new in module.state_dict().items():
@@ -316,7 +316,7 @@ def take_layers(module, weights):
         if old is None or old.shape[:1] != new.shape[:1]:
             continue
         if name.endswith("enter.weight"):
-            # What comes from the stage before stands behind the evidence.
+            # Input channels: those of the evidence, then the features of the previous stage.
             n_hidden = 0 if name.startswith("stages.0.") else new.shape[0]
             if n_hidden:
                 new[:, -n_hidden:] = old[:, -n_hidden:]
@@ -422,8 +422,8 @@ class _Training:
         prediction = self.net.infer(images)
         truth = targets["truth"].to(prediction.device)
         sr, hr, clear = align_best(prediction[:, 0], truth[:, 0], truth[:, 1], _BORDER)
-        seen = clear.sum(dim=(1, 2)) > 50
-        image_loss = -batch_cpsnr(sr[seen], hr[seen], clear[seen]).mean()
+        enough = clear.sum(dim=(1, 2)) > 50
+        image_loss = -batch_cpsnr(sr[enough], hr[enough], clear[enough]).mean()
         loss = _IMAGE_WEIGHT * image_loss
         loss = loss + _UNCERTAINTY_WEIGHT * uncertainty_loss(prediction, truth, _BORDER)
         self.optimizer.zero_grad(set_to_none=True)

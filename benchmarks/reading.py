@@ -1,8 +1,8 @@
 """Reading every pixel of a folder, against Pillow alone decoding the same files.
 
-Scenes are listed anew for every round, and that is not timed. The folder's pixels exceed what the
-package remembers of decoded files, and rounds go through it in one order, so that no file is still
-remembered when its turn comes again. The best round of each side counts.
+Scenes are listed again for every round, which is not timed. The folder is larger than the package's
+cache of decoded files, and all rounds read it in the same order, so no file is in the cache when it
+is read again. The best round of each side counts.
 """
 
 import numpy as np

@@ -1,15 +1,15 @@
-"""How real the simulator is, by what is known of real data.
+"""Realism of the simulator, by comparison with real data.
 
 Three comparisons: the spectrum of HR images with that of a real one; the baseline's cPSNR with the
-norms of the real data set; and networks that learned from real scenes alone, with the weights that
-their authors published, on simulated scenes. Such a network predicts the mean of what real land
-looks like, given its frames. So the regression of the truth on its prediction has a slope of 1 at
-every frequency where the simulated sensor is like the real one: more where the simulated one blurs
-more, less where it is sharper. The coherence tells how much of the truth it finds.
+norms of the real data set; and the predictions of simulated scenes by networks that were trained on
+real scenes, with the weights that their authors published. Such a network predicts the mean of real
+land, given its frames. So the regression of the truth on its prediction has a slope of 1 at every
+frequency if the simulated sensor is like the real one, a greater slope if it blurs more, and a
+smaller one if it is sharper. The coherence is the share of the truth that is recovered.
 
-The weights are their authors' and are not in this repository: ``python -m benchmarks realism
---published FOLDER`` looks for them below a folder, which may hold copies of the repositories
-rarefin/MISR-GRU and Suanmd/TR-MISR. PROBAV_SAMPLES names the folder of sample data.
+The weights are not part of this repository: ``python -m benchmarks realism --published FOLDER``
+searches them below a folder with copies of the repositories rarefin/MISR-GRU and Suanmd/TR-MISR.
+PROBAV_SAMPLES is the folder of sample data.
 """
 
 import os
@@ -37,8 +37,8 @@ _RESAMPLED = {"resampling": "bicubic", "raw_pixel": (0.6, 1.15), "raw_rotation":
 _PSF_SIGMAS = (0.2, 0.5, 0.8, 1.2)
 _PRESETS = ("static", "proba-v", "any")
 
-# Where slopes and coherence are told, in parts of the frames' Nyquist frequency, and which slopes
-# are near enough to 1 up to there.
+# Frequencies of slopes and coherence, relative to the frames' Nyquist frequency, and the tolerance
+# of slopes up to it.
 _FREQUENCIES = np.array([0.5, 0.75, 1.0, 1.25])
 _NEAR = 0.1
 
@@ -47,12 +47,12 @@ _BANDS = {"middle": ((0.04, 0.08), (1 / 6, 0.22)), "high": ((1 / 6, 0.22), (0.40
 
 
 def benchmark(published=None, n_scenes=16, size=128):
-    """Exponents of spectra, norms, and what networks that learned from real data make of scenes.
+    """Exponents of spectra, norms, and responses of networks trained on real data.
 
     Parameters
     ----------
     published : path-like, default=None
-        Folder below which the published weights lie. None: such networks are left out.
+        Folder with the published weights. None: only FusionNet is measured.
     n_scenes : int, default=16
         Of each sensor, half of them RED and half NIR.
     size : int, default=128
@@ -81,12 +81,12 @@ def benchmark(published=None, n_scenes=16, size=128):
 
 
 def find_published(folder):
-    """Networks with published weights, by name and band; "" stands for both bands.
+    """Find networks with published weights, by name and band; "" means both bands.
 
     Raises
     ------
     FileNotFoundError
-        If the folder holds none of them.
+        If the folder contains none of them.
     """
     networks = {}
     for name, (kind, patterns) in _PUBLISHED.items():
@@ -107,7 +107,7 @@ def _fusion_net():
 
 
 def _sensors():
-    """Sensors by name: point spread functions, each on its own grid and resampled, and presets."""
+    """Sensors by name: point spread functions, without and with resampling, and presets."""
     sensors = {}
     for sigma in _PSF_SIGMAS:
         for kind, fields in (("", {}), (", resampled by bicubic", _RESAMPLED)):
@@ -117,7 +117,7 @@ def _sensors():
 
 
 def _exponent(name, band, real, scenes):
-    """Figure of how the power of HR images falls with frequency."""
+    """Figure of the exponent of the power spectrum of HR images."""
     wanted = power_exponent(real, *band)
     found = np.array([power_exponent(scene.hr, *band) for scene in scenes])
     mean, spread = found.mean(), found.std()
@@ -180,14 +180,14 @@ def _response(network, nets, sensor, scenes, *, goal):
         f"{network}, {sensor}, {len(scenes)} scenes: N / cPSNR; slope of the truth, and coherence, "
         f"at {parts} of Nyquist",
         "baseline 1.0",
-        f"slopes up to Nyquist within {_NEAR} of 1" if goal else "to be known",
+        f"slopes up to Nyquist within {_NEAR} of 1" if goal else "none",
         f"{mean_score(images, scenes):.4f}; {_listed(slopes)}; {_listed(coherence)}",
         bool(near) or not goal,
     )
 
 
 def _net_of(nets, scene):
-    """A network's weights for the band of a scene; those of any band where it has none."""
+    """Weights of a network for the band of a scene, or of any band if it has none for this one."""
     return nets.get(scene.band) or nets.get("") or next(iter(nets.values()))
 
 

@@ -1,13 +1,13 @@
-"""FusionNet on scenes that it was not made for: other sensors, land that changes, few frames.
+"""FusionNet on difficult scenes: other sensors, land that changes, few frames.
 
-Every row has 16 scenes of its own; those of different sensors see the same land. Beside FusionNet
-with the weights that ship stand the challenge's baseline, which has 1.0 by definition, the mean of
-the nine clearest frames, upscaled, and an SRCNN that is trained on the spot on the default scenes.
-The scenes of the last rows are real; where PROBAV_SAMPLES names the folder of sample data, its
-scenes are measured too. Nothing is chosen by any of them.
+Every row has 16 scenes of its own; those of different sensors have the same land. FusionNet with
+the weights that ship is compared with the challenge's baseline, which has 1.0 by definition, the
+mean of the nine clearest frames, upscaled, and an SRCNN that this benchmark trains on the default
+scenes. The scenes of the last rows are real; if PROBAV_SAMPLES is the folder of sample data, its
+scenes are measured too. None of these scenes is used for any choice.
 
-Displacements are those of FusionNet's images from the middle of their frames, (down, right) in HR
-pixels, where the simulator knows the shifts of the frames against the truth.
+Displacements are those of FusionNet's images from the mean of their frames, (down, right) in HR
+pixels, for simulated scenes with known shifts of the frames against the truth.
 """
 
 import os
@@ -35,7 +35,7 @@ from ._scores import (
     describe_displacement,
     mean_score,
     move_to_truth,
-    truth_in_place,
+    truth_moved_to_image,
 )
 from ._series import sentinel2_scenes
 
@@ -44,7 +44,7 @@ _SEED = 14
 
 _RESAMPLED = {"resampling": "bicubic", "raw_pixel": (0.6, 1.15), "raw_rotation": (-10, 10)}
 
-# What differs from the sensor "plain", and the score that is the goal, if there is one.
+# Fields that differ from the sensor "plain", and the goal of the score or None.
 _SENSORS = {
     "PSF of 0.3 HR pixels": ({"psf_sigma": 0.3}, 0.855),
     "PSF of 0.5": ({"psf_sigma": 0.5}, 0.855),
@@ -73,12 +73,12 @@ _DATES = {"plain box pixels": (0, 0.940), "blurred by 1.2 HR pixels first": (1.2
 
 _SAMPLES = {"real_texture": 0.890, "real_series": 0.940}
 
-# How much more the score may be with fewer frames or pixels, or with frames of another place.
+# Allowed increase of the score with fewer frames or pixels, or with frames of another site.
 _FEWER_FRAMES, _FEWER_PIXELS, _STRANGE_FRAMES = 0.02, 0.01, 0.01
 _N_STRANGE = 10
 
-# The sensor whose images are also scored where their truths are.
-_PLACED = "PSF of 0.8"
+# The sensor whose images are also scored after registration to their truths.
+_REGISTERED = "PSF of 0.8"
 
 
 def benchmark(n_scenes=16, size=128, n_epochs=40):
@@ -102,9 +102,9 @@ def benchmark(n_scenes=16, size=128, n_epochs=40):
         sensor = Sensor.preset("plain", **fields)
         scenes = _scenes_of(sensor, n_scenes, size)
         yield table.row(name, scenes, goal)
-        if name == _PLACED:
+        if name == _REGISTERED:
             name = f"{name}, FusionNet's images moved to their truths"
-            yield table.row(name, scenes, None, placed=True)
+            yield table.row(name, scenes, None, registered=True)
     for name in _PRESETS:
         yield table.row(f"preset {name!r}", _scenes_of(name, n_scenes, size), None)
     scenes = make_scenes(n_scenes, size=size, n_frames=24, random_state=12, n_jobs=-1)
@@ -114,7 +114,7 @@ def benchmark(n_scenes=16, size=128, n_epochs=40):
     yield table.row("9 of these frames", first_nine, full + _FEWER_FRAMES)
     yield table.row("the clearest of these frames alone", map(_clearest_alone, scenes), None)
     mixed = [_with_frames_of(*pair) for pair in zip(scenes, scenes[1:] + scenes[:1], strict=True)]
-    name = f"these frames and {_N_STRANGE} of another place, clear by their maps"
+    name = f"these frames and {_N_STRANGE} of another site, clear by their maps"
     yield table.row(name, mixed, full + _STRANGE_FRAMES)
     rng = np.random.default_rng(0)
     for kind, pierce in (("single pixels", _hide_pixels), ("squares of 12", _hide_squares)):
@@ -140,32 +140,32 @@ class _Table:
         self.net = FusionNet.from_pretrained(_WEIGHTS, verbose=0)
         self.srcnn = _fit_srcnn(size, n_epochs)
 
-    def row(self, name, scenes, goal, placed=False):
-        """Figure of the scenes; without a goal FusionNet is to be ahead of the others.
+    def row(self, name, scenes, goal, registered=False):
+        """Figure of the scenes; without a goal FusionNet should be better than the others.
 
-        If FusionNet's images are to be `placed`, they are moved to where their truths are; beside
-        them stand the truths, moved to where the images were. The displacement is that of before.
+        With `registered`, FusionNet's images are registered to their truths, and compared with the
+        truths registered to the images. The displacement is that before the registration.
         """
         scenes = list(scenes)
         images, deviations = self.net.predict(scenes, return_std=True)
         nine = InputComposer().transform(ClearanceSelector(k=9).transform(scenes))
         means = _in_range((scene.read_mean(0, scene.scale) for scene in nine), scenes)
         simple, learned = (mean_score(x, scenes) for x in (means, self.srcnn.predict(scenes)))
-        beside = f"baseline 1.0, the mean of nine frames {simple:.4f}, SRCNN {learned:.4f}"
+        compared = f"baseline 1.0, the mean of nine frames {simple:.4f}, SRCNN {learned:.4f}"
         where, in_place = describe_displacement(images, scenes)
-        if placed:
+        if registered:
             triples = zip(images, deviations, scenes, strict=True)
             moved, deviations = zip(*(move_to_truth(*triple) for triple in triples), strict=True)
             images = _in_range(moved, scenes)
-            truths = mean_score(_in_range(map(truth_in_place, scenes), scenes), scenes)
-            beside += f", the truths themselves where the images were {truths:.4f}"
+            truths = mean_score(_in_range(map(truth_moved_to_image, scenes), scenes), scenes)
+            compared += f", the truths registered to the images {truths:.4f}"
         self.score = mean_score(images, scenes)
         one, two = coverage(images, deviations, scenes)
         limit = min(1.0, simple, learned) if goal is None else goal
         return Figure(
             f"{name}, {len(scenes)} scenes: N / cPSNR; errors within one and two standard "
             "deviations; displacement",
-            beside,
+            compared,
             f"{'less' if goal is None else f'{goal:.4f}'}; 60 to 76 %, 90 to 98 %; "
             f"under {MAX_DISPLACEMENT}",
             f"{self.score:.4f}; {100 * one:.1f} %, {100 * two:.1f} %; {where}",
@@ -174,7 +174,7 @@ class _Table:
 
 
 def _in_range(images, scenes):
-    """Images that splines and means took out of the range of their scenes."""
+    """Clip images to the range of their scenes, which splines and means may exceed."""
     ranges = [scene.value_range or (0, 1) for scene in scenes]
     return [np.clip(image, *limits) for image, limits in zip(images, ranges, strict=True)]
 
@@ -204,7 +204,7 @@ def _changed(scene, lr, qm, true_shifts=None):
 
 
 def _with_frames(scene, chosen):
-    """A scene with some of its frames."""
+    """Select frames of a scene."""
     return _changed(scene, scene.lr[chosen], scene.qm[chosen], scene.true_shifts[chosen])
 
 
@@ -213,7 +213,7 @@ def _with_quality_maps(scene, qm):
 
 
 def _with_frames_of(scene, other):
-    """A scene with some frames of another one, which hide nothing."""
+    """Add frames of another scene, with all pixels marked as clear."""
     strange = other.lr[:_N_STRANGE]
     qm = np.concatenate([scene.qm, np.ones(strange.shape, bool)])
     return _changed(scene, np.concatenate([scene.lr, strange]), qm)

@@ -1,4 +1,4 @@
-"""FusionNet at scales 2 and 4, beside nets trained for minutes and by sensor; displacements."""
+"""FusionNet at scales 2 and 4: against nets trained for minutes, by sensor; displacements."""
 
 import numpy as np
 from sklearn.pipeline import make_pipeline
@@ -21,19 +21,19 @@ from ._scores import MAX_DISPLACEMENT, coverage, describe_displacement, mean_sco
 _SCALES = (2, 4)
 _SENSORS = ("plain", "proba-v", "sentinel-2", "landsat-8", "any")
 
-# Those of the training.
+# Sensors of the training of the weights.
 _TRAINED_SENSORS = ("static", "plain", "any")
 
 
 def benchmark(minutes=10, n_scenes=16, n_training=80, size=128):
-    """Challenge scores at each scale: of the default sensor beside other nets, of other sensors.
+    """Challenge scores at each scale: default sensor with other nets, then other sensors.
 
     Parameters
     ----------
     minutes : float, default=10
         Of training of each net that FusionNet is compared with.
     n_scenes, n_training : int, default=16, 80
-        Scenes that are scored, and those that the other nets are trained on.
+        Scenes for the scores, and for the training of the other nets.
     size : int, default=128
         Of the frames, in LR pixels.
 
@@ -66,7 +66,7 @@ def benchmark(minutes=10, n_scenes=16, n_training=80, size=128):
 
 
 def benchmark_displacement(n_scenes=32, size=96):
-    """Displacement of images from the middle of their frames, for all weights that ship.
+    """Displacement of images from the mean of their frames, for all weights that ship.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """A grid search on two worker processes, against one.
 
-Workers are those of a Dask cluster, each with one thread for everything, torch included. They are
-up and have imported all before the clock starts. What the search takes without workers, where torch
-spreads each net over all cores, is told too.
+Workers are those of a Dask cluster, each with one thread, also for torch. They are started and have
+imported the package before the time is measured. The time without workers, where torch uses all
+cores for each net, is also given.
 """
 
 import os
@@ -18,7 +18,7 @@ from probav_estimators import load_scenes, published_configurations
 from ._measure import Figure, interleave, seconds_of
 from ._scenes import folder_of_scenes
 
-# An even number of trainings of the same length, so that two workers can share them fairly.
+# An even number of trainings of the same length, for equal shares of two workers.
 _CONFIGURATION = "SRCNN stack concat"
 _LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
@@ -58,7 +58,7 @@ def _fit_on_two(search, scenes, client):
 
 
 def _fit_on_one(search, scenes, client):
-    # As one task: with a single worker, joblib would not use it but compute in this process.
+    # As one task: joblib does not use a single worker, but computes in this process.
     client.submit(search.fit, scenes, pure=False).result()
 
 

@@ -1,4 +1,4 @@
-"""The simulator: seconds for a full-size scene on one core, and how its scenes are calibrated."""
+"""Simulator: seconds per full-size scene on one core, and the baseline's cPSNR of its scenes."""
 
 from time import perf_counter
 
@@ -9,7 +9,7 @@ from probav_estimators import make_scenes
 
 from ._measure import Figure
 
-# What "near" 40 and 53 dB means for the percentiles.
+# Tolerance of the percentiles, 40 and 53 dB.
 _NEAR = 1.5
 
 

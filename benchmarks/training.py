@@ -5,8 +5,8 @@ and all callbacks count. Epochs of `fit` alternate with runs of the other side, 
 of all rounds counts. The hand-written loop has the same net, optimizer, loss, precision and
 channels-last format, and its batches are tensors in memory before the clock starts.
 
-"On disk" is a folder small enough for the package to remember its decoded files, which the first
-epoch, not timed, fills.
+"On disk" is a folder that fits into the package's cache of decoded files, which is filled in the
+first epoch, not timed.
 """
 
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ _LOADS = (
 
 
 class _StepClock(Callback):
-    """Notes how long each training step took, with everything that belongs to it."""
+    """Records the duration of each training step, including loading and callbacks."""
 
     def on_epoch_begin(self, net, **kwargs):
         self.seconds_ = []
@@ -73,7 +73,7 @@ class _StepClock(Callback):
 
 
 class _EstimatorSide:
-    """Calling it trains one epoch and returns the seconds of its steps; the first is not timed."""
+    """Trains one epoch per call and returns the seconds of its steps; the first is not timed."""
 
     def __init__(self, load, compute_dtype, scenes):
         self.scenes = _compose(scenes)
@@ -95,7 +95,7 @@ class _EstimatorSide:
         return self.clock.seconds_
 
     def make_batches(self):
-        """One epoch's batches, as the loop by hand wants them."""
+        """Batches of one epoch, in the format of the hand-written loop."""
         dataset, _ = self.net.get_split_datasets(self.scenes)
         return [
             (images["inputs"].contiguous(memory_format=torch.channels_last), target["truth"])
@@ -104,11 +104,11 @@ class _EstimatorSide:
 
 
 class _LoopByHand:
-    """Calling it trains on all batches and returns the seconds of the steps."""
+    """Trains on all batches per call and returns the seconds of the steps."""
 
     def __init__(self, estimator_side, compute_dtype):
         self.batches = estimator_side.make_batches()
-        # A net, untrained, with the very layers that the estimator has.
+        # An untrained net with the layers of the estimator.
         net = estimator_side.net
         layers = net.build_layers(net.n_channels_in_, 2, net.scale_)
         self.module = torch.nn.Sequential(layers, torch.nn.Sigmoid())
@@ -134,21 +134,21 @@ class _LoopByHand:
         layers, sigmoid = self.module
         with torch.autocast(_DEVICE, torch.bfloat16, enabled=self.in_bfloat16):
             features = layers[:-1](inputs)
-        # Precise at the end, as the estimator's net is: the work must be the same.
+        # The last layer in float32, as in the estimator's net.
         return sigmoid(layers[-1](features.float()))
 
 
 class _NetworkSide:
-    """As :class:`_EstimatorSide`, of a network that takes the frames of scenes as they are.
+    """As :class:`_EstimatorSide`, for a multi-image network.
 
-    Frames are chosen and registered in the first epoch of a fit, and kept: most of the steps are of
-    later ones, as in any training.
+    Frames are selected and registered in the first epoch of a fit only: most of the steps are of
+    later epochs, as in any training.
     """
 
     def __init__(self, kind, scenes):
         self.scenes = scenes
         self.clock = _StepClock()
-        # PIUnet's likelihood is left out, as it is in the loop by hand.
+        # Without PIUnet's likelihood, as in the hand-written loop.
         extra = {"uncertainty_weight": 0} if kind is PIUNet else {}
         self.net = kind(
             **extra,
@@ -169,7 +169,7 @@ class _NetworkSide:
 
 
 class _NetworkByHand:
-    """As :class:`_LoopByHand`, of such a network."""
+    """As :class:`_LoopByHand`, for a multi-image network."""
 
     def __init__(self, side):
         net = side.net

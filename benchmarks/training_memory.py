@@ -1,7 +1,7 @@
 """Memory while training, on few and on many scenes on disk.
 
 Each training is one epoch of SRCNN on patches, with its default validation on whole frames, in a
-process of its own, whose peak is compared.
+process of its own. Peak memories of both processes are compared.
 """
 
 from sklearn.pipeline import make_pipeline
