@@ -1,4 +1,4 @@
-"""Memory at hand, and how many samples fit into it."""
+"""Available memory, and the number of samples that fit into it."""
 
 from __future__ import annotations
 

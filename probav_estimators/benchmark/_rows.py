@@ -115,7 +115,7 @@ class RowMaker:
         return ", ".join([how, *given])
 
     def makers(self) -> dict[str, Callable[[], Row]]:
-        """What makes each row, by its name, in the order of the table."""
+        """Functions that make the rows, by name, in the order of the table."""
         study = self._published()
         published = {
             name: lambda name=name, pipe=pipe: Row(

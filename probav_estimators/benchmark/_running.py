@@ -302,7 +302,7 @@ class _Run:
         return BenchmarkResult(rows, self.output, markdown_of(self._about(), rows))
 
     def estimates(self):
-        """What the rows that are to be trained will take."""
+        """Time and memory of the rows that are to be trained."""
         anew, parts = self.options.overwrite, self.options.micro_batch_size
         return [
             estimate_row(
@@ -417,7 +417,16 @@ def _maker_of(data, options):
 
 
 def describe_estimates(estimates: Sequence[RowEstimate]) -> list[str]:
-    """Lines that say what trainings will take."""
+    """Describe time and memory of trainings in lines of text.
+
+    Parameters
+    ----------
+    estimates : list of RowEstimate
+
+    Returns
+    -------
+    list of str
+    """
     if not estimates:
         return ["no row is left to train"]
     total = sum(estimate.seconds for estimate in estimates)

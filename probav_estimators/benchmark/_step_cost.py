@@ -26,7 +26,7 @@ _TEMPORARY = 3
 
 
 class RowEstimate(NamedTuple):
-    """What a training will take.
+    """Time and memory of a training.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ def _synchronize(net):
 
 
 class _SavedTensors(torch.autograd.graph.saved_tensors_hooks):
-    """Memory of what a forward pass saves for the backward pass, and of that pass's temporaries."""
+    """Memory of the tensors saved for the backward pass, and of that pass's temporaries."""
 
     def __init__(self):
         self._storages = {}

@@ -58,7 +58,7 @@ def write_table(folder: Path, about: dict[str, Any], rows: Sequence[dict[str, An
 
 
 def markdown_of(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
-    """The table as Markdown, with what its rows share above it."""
+    """The table as Markdown, below a line on data and training."""
     quick = "**Quick run**: too short to say anything about quality. " if about["quick"] else ""
     lines = [
         f"{quick}N / cPSNR, lower is better; {about['training']}. Trained on {about['n_train']} "
