@@ -165,7 +165,7 @@ class TestWidthsAndKernels:
         net = SRVGG16(depth_multiplier=2, kernel_sizes=(7, 3, 1))
         blocks = [(128, 128, 3), (128, 128, 3), (128, 256, 3), (256, 256, 3)]
         assert size_of(net) == convolution_size((18, 128, 7), *blocks, (256, 64, 3), (64, 2, 1))
-        with pytest.raises(ValueError, match="depth_multiplier=2 asks for as many times"):
+        with pytest.raises(ValueError, match="vgg_weights needs depth_multiplier=1, got 2"):
             SRVGG16(vgg_weights=vgg16_state(), depth_multiplier=2).build_layers(9, 1, 3)
 
     def test_fsrcnn(self):
@@ -179,7 +179,7 @@ class TestWidthsAndKernels:
         ("kind", "params", "message"),
         [
             (SRCNN, {"kernel_sizes": (9, 2, 5)}, r"kernel_sizes\[1\] must be odd, got 2"),
-            (SRCNN, {"kernel_sizes": (9, 5)}, r"SRCNN has 3 kernels to choose.* has 2"),
+            (SRCNN, {"kernel_sizes": (9, 5)}, r"SRCNN takes 3 kernel sizes.* has 2"),
             (SRVGG16, {"kernel_sizes": (9, 5, -1)}, r"kernel_sizes\[2\] must be odd, got -1"),
             (SRCNNEx, {"kernel_sizes": (9.0, 5, 5)}, r"kernel_sizes\[0\] must be odd, got 9\.0"),
             (SRCNN, {"kernel_sizes": 9}, "'kernel_sizes' parameter of SRCNN must be"),

@@ -221,7 +221,7 @@ class TestPublishedWeights:
     @pytest.mark.parametrize(
         ("params", "message"),
         [
-            ({"residual": True}, "residual=True asks for one that adds to the mean frame"),
+            ({"residual": True}, "not a residual: set residual=False"),
             ({"predict_clearance": False}, r"a net with clearance: set predict_clearance=True"),
             ({"scale": 1}, "'scale' parameter of SRVGG16"),
             ({"depth_multiplier": 2}, r"conv1/kernel of shape \(9, 9, 18, 64\) instead of"),

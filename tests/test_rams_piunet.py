@@ -152,7 +152,7 @@ class TestSizes:
         net = quick(RAMS, n_frames=n_frames).fit(few_scenes)
         assert len(net.module_.layers.reductions) == (n_frames - 3) // 2
         assert net.predict(few_scenes).shape == (4, 48, 48)
-        with pytest.raises(ValueError, match="n_frames=4 is even, and RAMS takes two"):
+        with pytest.raises(ValueError, match="n_frames=4 is even, and RAMS needs an odd number"):
             quick(RAMS, n_frames=4).fit(few_scenes)
 
     def test_heads_divide_the_features(self, few_scenes):

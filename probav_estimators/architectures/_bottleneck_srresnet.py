@@ -16,38 +16,36 @@ __all__ = ["BottleneckSRResNet"]
 
 
 def _names_in_block(block):
-    """Names of the layers of a block in Keras, without those of the shortcut."""
+    """Keras names of a block's layers, without those of the shortcut."""
     return (f"{kind}2{block}_branch2{part}" for part in "abc" for kind in ("res", "bn"))
 
 
 class BottleneckSRResNet(StudyNet):
     """SRCNN with bottleneck blocks of ResNet-50 between extraction and mapping.
 
-    On the upscaled input: 7x7 to 64 channels; three blocks of 1x1 to 64, 3x3 to 64 and 1x1 to 256
-    channels, whose output is added to their input, which the first block brings to 256 channels;
-    5x5 to 32; 5x5 to the image. Batch normalisation follows every convolution but the last two.
-    With 9 channels in and 1 out it has 454,209 parameters, moving means and variances among them.
+    On the upscaled input: 7x7 to 64 channels; three residual blocks of 1x1 to 64, 3x3 to 64 and 1x1
+    to 256 channels, the first with a projection shortcut; 5x5 to 32; 5x5 to the image. Batch
+    normalisation follows every convolution but the last two. With 9 channels in and 1 out it has
+    454,209 parameters, including moving means and variances.
 
     {parameters}
     kernel_sizes : tuple of int, default=(7, 5, 5)
-        Sizes of the kernels, odd: extraction, mapping, reconstruction. Those of blocks stay.
+        Sizes of the kernels, odd: extraction, mapping, reconstruction.
 
     {attributes}
 
     See Also
     --------
-    SRResNet : The net of that name in the literature, at LR size and without normalisation.
+    SRResNet : SRResNet of the literature, at LR size and without normalisation.
     BicubicUpscaler : Makes the input that this net needs.
 
     Notes
     -----
-    A training normalises by the statistics of the batch, a prediction by moving ones, which keep
-    0.99 of their value at each step, as in Keras: after a few dozen steps they are still close to
-    their initial values, 0 and 1, and predictions and validation scores are poor. Some hundred
-    steps settle them.
+    Moving statistics have a momentum of 0.99 per step, as in Keras: predictions and validation
+    scores are poor until some hundred steps have settled them.
 
-    With ``weight_init="glorot_uniform"`` the convolutions before the last two have truncated normal
-    weights ("he_normal" of Keras), as the study states.
+    With ``weight_init="glorot_uniform"`` all convolutions but the last two are initialised by
+    Keras' "he_normal", as the study states.
 
     References
     ----------
@@ -89,7 +87,7 @@ class BottleneckSRResNet(StudyNet):
 
 
 class _Bottleneck(nn.Module):
-    """Three convolutions whose output is added to the input, brought to as many channels."""
+    """Bottleneck residual block, with a projection shortcut where channels differ."""
 
     def __init__(self, in_channels: int, narrow: int, out_channels: int) -> None:
         super().__init__()
@@ -109,8 +107,8 @@ class _Bottleneck(nn.Module):
 
 
 def _normalised(in_channels, out_channels, kernel_size):
-    """A convolution and batch normalisation with the settings of Keras."""
+    """Convolution and batch normalisation with Keras' settings."""
     layer = convolution(in_channels, out_channels, kernel_size)
     layer.keras_initializer = he_normal
-    # Keras' momentum is the part that is kept, torch's the part that is new.
+    # Keras' momentum weights the old value, torch's the new one.
     return [layer, nn.BatchNorm2d(out_channels, eps=1e-3, momentum=1 - 0.99)]

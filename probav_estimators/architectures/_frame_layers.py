@@ -1,12 +1,15 @@
-"""Layers that nets share which take frames one by one."""
+"""Layers shared by the nets that encode frames one by one."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
+from ._layers import Skip
+
 __all__ = [
     "N_REFERENCE_FRAMES",
+    "check_heads",
     "each_frame",
     "encoder",
     "encoder_names",
@@ -16,7 +19,7 @@ __all__ = [
     "with_reference",
 ]
 
-#: How many of the clearest frames the frame of reference is the median of.
+#: Number of clearest frames whose median is the reference frame.
 N_REFERENCE_FRAMES = 9
 
 
@@ -44,12 +47,12 @@ def encoder(in_channels: int, n_features: int, n_blocks: int) -> nn.Sequential:
 
 
 def encoder_names(ours: str, theirs: str, n_blocks: int = 2) -> dict[str, str]:
-    """Beginnings of the names of an encoder's weights, here and in files of HighRes-net's family.
+    """Map prefixes of an encoder's weight names to those of the published HighRes-net code.
 
     Parameters
     ----------
     ours, theirs : str
-        What the encoder is called.
+        Prefix of the encoder here, and in the published file.
     n_blocks : int, default=2
 
     Returns
@@ -67,7 +70,7 @@ def encoder_names(ours: str, theirs: str, n_blocks: int = 2) -> dict[str, str]:
 
 def residual_block(n_features: int) -> nn.Sequential:
     """Two 3x3 convolutions with a PReLU after each, whose output is added to their input."""
-    return _Skip(
+    return Skip(
         nn.Conv2d(n_features, n_features, 3, padding=1),
         nn.PReLU(),
         nn.Conv2d(n_features, n_features, 3, padding=1),
@@ -97,13 +100,13 @@ def transposed_decoder(n_features: int, scale: int) -> nn.Sequential:
 
 
 def with_reference(frames: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """Each frame beside the frame of reference: the median of the first nine, pixel by pixel.
+    """Stack each frame with the reference frame, the per-pixel median of the first nine.
 
     Parameters
     ----------
     frames : float tensor of shape (n, t, h, w)
     present : float tensor of shape (n, t)
-        1 for frames that are there, which come first.
+        1 for valid frames, which come first, 0 for padding.
 
     Returns
     -------
@@ -112,33 +115,34 @@ def with_reference(frames: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
 
     Notes
     -----
-    Of an even number of frames, the lower of the two middle ones is the median.
+    Of an even number of values, the lower of the two middle ones is taken.
     """
-    first, there = frames[:, :N_REFERENCE_FRAMES], present[:, :N_REFERENCE_FRAMES]
-    # Frames that are not there are sorted behind all others.
-    missing = (there == 0)[:, :, None, None]
+    first, mask = frames[:, :N_REFERENCE_FRAMES], present[:, :N_REFERENCE_FRAMES]
+    # Padding is sorted to the end.
+    missing = (mask == 0)[:, :, None, None]
     ordered = first.masked_fill(missing, torch.inf).sort(dim=1).values
-    middle = (there.sum(dim=1).long() - 1).clamp_min(0).div(2, rounding_mode="floor")
+    middle = (mask.sum(dim=1).long() - 1).clamp_min(0).div(2, rounding_mode="floor")
     index = middle[:, None, None, None].expand(-1, 1, *frames.shape[2:])
     reference = ordered.gather(1, index)
     return torch.stack([frames, reference.expand_as(frames)], dim=2)
 
 
+def check_heads(n_features: int, n_heads: int) -> None:
+    """Raise a ValueError unless the number of attention heads divides that of features."""
+    if n_features % n_heads:
+        raise ValueError(
+            f"n_heads={n_heads} does not divide n_features={n_features}: choose one that does"
+        )
+
+
 def each_frame(layers: nn.Module, stacks: torch.Tensor) -> torch.Tensor:
-    """What layers make of each frame, (n, t, c', h', w'), of stacks of them, (n, t, c, h, w)."""
+    """Apply layers to every frame of stacks: (n, t, c, h, w) to (n, t, c', h', w')."""
     outputs = layers(stacks.flatten(0, 1))
-    # Of unflatten, a graph that is traced keeps the lengths at hand.
+    # Unlike reshape, unflatten would freeze the lengths in a traced graph.
     return outputs.reshape(stacks.shape[0], -1, *outputs.shape[1:])
 
 
 def in_float32(layer: nn.Module, features: torch.Tensor) -> torch.Tensor:
-    """Output of a layer that makes pixels: eight bits of mantissa would show in the score."""
+    """Apply an output layer in float32: bfloat16 would lower the score."""
     with torch.autocast(features.device.type, enabled=False):
         return layer(features.float())
-
-
-class _Skip(nn.Sequential):
-    """Layers whose output is added to their input."""
-
-    def forward(self, features):
-        return features + super().forward(features)

@@ -18,12 +18,12 @@ _ACTIVATIONS = {"relu": nn.ReLU, "elu": nn.ELU, "prelu": nn.PReLU}
 
 
 class FSRCNN(StudyNet):
-    """Fast SRCNN: works at LR size and upscales with its last layer.
+    """Fast SRCNN: convolutions at LR size, then a transposed convolution.
 
     5x5 to 56 channels, 1x1 to 12 (shrinking), four times 3x3 to 12 (mapping), 1x1 to 56
     (expanding), then a transposed 9x9 convolution with the scale as its stride. With 18 channels in
-    and 2 out it has 40,974 parameters. The study's text has this net; its code has a transposed 5x5
-    convolution, and ELU in the version that scored best: ``FSRCNN(activation="elu",
+    and 2 out it has 40,974 parameters. The study describes this net; its code has a transposed 5x5
+    convolution and, in the best scoring version, ELU: ``FSRCNN(activation="elu",
     deconv_kernel_size=5)``, with 34,702 parameters.
 
     {parameters}
@@ -42,7 +42,7 @@ class FSRCNN(StudyNet):
     See Also
     --------
     SRCNN : Works at HR size.
-    FSRCNNv2 : Goes on with layers at HR size.
+    FSRCNNv2 : Optional layers at HR size.
 
     Notes
     -----
@@ -66,7 +66,7 @@ class FSRCNN(StudyNet):
 
     upscales = True
 
-    # That of the study's code, not of its text.
+    # As in the study's code, not its text.
     keras = KerasModel(
         ("conv1", "conv2", *(f"conv3_{number}" for number in range(4)), "conv4", "output"),
         params={"deconv_kernel_size": 5},
@@ -104,12 +104,12 @@ class FSRCNN(StudyNet):
         )
 
     def _layers_at_lr_size(self, in_channels):
-        """Layers before the transposed convolution, and the channels that they make."""
+        """Layers before the transposed convolution, and their output channels."""
         extraction = check_odd("extraction_kernel_size", self.extraction_kernel_size)
         mapping = check_odd("mapping_kernel_size", self.mapping_kernel_size)
         wide, narrow = self._multiplied(56, 12)
         activation = self._make_activation
-        # Made first, as in earlier versions, so that a random_state gives the same weights.
+        # Built first to keep the weights that earlier versions draw for a random_state.
         middle = convolutions(
             narrow, [narrow] * self.n_mapping, [mapping] * self.n_mapping, activation
         )

@@ -1,4 +1,4 @@
-"""FSRCNN as the study's code has it, with layers at HR size to choose."""
+"""FSRCNN of the study's code, with optional layers at HR size."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["FSRCNNv2"]
 
 
 class FSRCNNv2(FSRCNN):
-    """FSRCNN with ELU, and on request three convolutions after the upscaling.
+    """FSRCNN with ELU and optionally three convolutions after the upscaling.
 
-    The layers of FSRCNN, with ELU and a transposed 5x5 convolution: with ``finetuned=False`` it is
-    ``FSRCNN(activation="elu", deconv_kernel_size=5)``. With ``finetuned=True`` the transposed
-    convolution makes 32 channels, and 9x9 to 64 channels, 5x5 to 32 and 5x5 to the image follow at
-    HR size. It then has, with 18 channels in and 2 out, 295,518 parameters.
+    With ``finetuned=False``, ``FSRCNN(activation="elu", deconv_kernel_size=5)``. With
+    ``finetuned=True`` the transposed convolution has 32 output channels, and 9x9 to 64 channels,
+    5x5 to 32 and 5x5 to the image follow at HR size: with 18 channels in and 2 out, 295,518
+    parameters.
 
     {parameters}
     finetuned : bool, default=False
         Whether layers at HR size follow the upscaling.
     activation : {"relu", "elu", "prelu"}, default="elu"
-        Of all layers before them and of the upscaling.
+        Activation up to and including the upscaling.
     deconv_kernel_size : int, default=5
         Size of the transposed convolution, at least the scale.
     mapping_kernel_size : int, default=3
@@ -40,7 +40,7 @@ class FSRCNNv2(FSRCNN):
     See Also
     --------
     FSRCNN : The net of the paper.
-    SRCNNv3 : Layers at HR size alone.
+    SRCNNv3 : Layers at HR size only.
 
     Notes
     -----

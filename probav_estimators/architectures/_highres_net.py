@@ -25,18 +25,18 @@ __all__ = ["HighResNet"]
 
 
 class HighResNet(FrameNet):
-    """HighRes-net: frames are fused two by two, until one is left.
+    """HighRes-net: recursive pairwise fusion of frames.
 
-    Every frame is encoded together with a frame of reference, the median of the nine clearest.
-    The encoded frames are fused in pairs, the clearest with the least clear, by layers that are the
-    same in all rounds, and their result is upscaled by a transposed convolution. A frame that has
-    no partner is handed on. At scale 3 it has 591,818 parameters.
+    Every frame is encoded together with a reference frame, the median of the nine clearest. The
+    encoded frames are fused in pairs, the clearest with the least clear, by layers shared by all
+    rounds, and the result is upscaled by a transposed convolution. Frames without a partner pass
+    unchanged. At scale 3 it has 591,818 parameters.
 
     Takes scenes as they are: there is no InputComposer before it.
 
     {parameters}
     n_frames : int, default=32
-        How many frames at most, the clearest first. The number is filled up to a power of two.
+        Number of frames at most, clearest first; padded to a power of two.
     n_features : int, default=64
         Channels of an encoded frame.
     n_blocks : int, default=2
@@ -48,17 +48,16 @@ class HighResNet(FrameNet):
 
     See Also
     --------
-    MISRGRU : Fuses frames one after the other.
-    FusionNet : Registers frames, and respects quality maps.
+    MISRGRU : Recurrent fusion of frames.
+    FusionNet : Registers frames to a fraction of a pixel and masks clouds.
 
     Notes
     -----
-    The paper trains a second network, ShiftNet, which registers the image with the truth; its place
-    is taken by the best shift of at most `border` pixels. Quality maps say which frames are the
-    clearest, and have no other part.
+    The paper's ShiftNet, which registers the image with the truth, is replaced by the best shift of
+    at most `border` pixels. Quality maps only rank the frames.
 
-    The authors published code (ElementAI/HighRes-net, Apache 2.0 with the Do No Harm license) and
-    no weights. :meth:`from_published` reads what their training saves, `HRNet.pth`.
+    The authors published code (ElementAI/HighRes-net, Apache 2.0 with the Do No Harm license) but
+    no weights. :meth:`from_published` reads the `HRNet.pth` that their training writes.
 
     References
     ----------
@@ -76,7 +75,7 @@ class HighResNet(FrameNet):
 
     sizes = ("n_features", "n_blocks")
 
-    # Six convolutions of the encoder, three in each of five rounds.
+    # Six encoder convolutions, and three in each of five rounds of fusion.
     reach = 24
 
     published = PublishedWeights(
@@ -127,7 +126,7 @@ class _HighResLayers(nn.Module):
 
     def forward(self, frames: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         features = each_frame(self.encoder, with_reference(frames, present))
-        # A graph that is traced has this many frames for ever.
+        # A traced graph has a fixed number of frames.
         n_frames = int(features.shape[1])
         missing = _next_power_of_two(n_frames) - n_frames
         features = pad(features, (0, 0) * 3 + (0, missing))
@@ -135,7 +134,7 @@ class _HighResLayers(nn.Module):
         while (half := features.shape[1] // 2) > 0:
             first, last = features[:, :half], features[:, half:].flip(1)
             fused = each_frame(self.fusion, torch.cat([first, last], dim=2))
-            # Without a frame that is there in its second half, nothing is added to a pair.
+            # Pairs with a padded partner are left unchanged.
             features = first + present[:, half:].flip(1) * fused
             present = present[:, :half]
         return in_float32(self.decoder, features[:, 0])

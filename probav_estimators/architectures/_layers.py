@@ -1,15 +1,23 @@
-"""Layers that architectures are made of."""
+"""Layers that the architectures share."""
 
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
+import torch
 from torch import nn
 
 
+class Skip(nn.Sequential):
+    """Residual connection around a sequence of layers."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features + super().forward(features)
+
+
 def convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
-    """Convolution that keeps the size of images, with weights that suit a ReLU after it.
+    """Size-preserving convolution with He initialisation, for a ReLU after it.
 
     Parameters
     ----------
@@ -28,7 +36,7 @@ def convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Con
        2015.
     """
     layer = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-    # Torch's own weights shrink the signal at every layer, and a deep net would start without one.
+    # Torch's default weights shrink the signal at every layer; deep nets would start without one.
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
@@ -40,17 +48,17 @@ def convolutions(
     kernel_sizes: Sequence[int],
     activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> list[nn.Module]:
-    """Convolutions one after the other, each with an activation after it.
+    """Sequence of convolutions, each followed by an activation.
 
     Parameters
     ----------
     in_channels : int
     widths : sequence of int
-        Channels that each makes.
+        Output channels of each.
     kernel_sizes : sequence of int
         Odd.
     activation : callable, default=torch.nn.ReLU
-        Makes the module after each.
+        Called without arguments for the module after each convolution.
 
     Returns
     -------
@@ -102,21 +110,21 @@ def upscaling_convolution(
 
 
 def he_normal(layer: nn.Conv2d) -> None:
-    """Draw weights as "he_normal" of Keras: normal, cut at two standard deviations, zero biases.
+    """Initialise as Keras' "he_normal": normal truncated at two standard deviations, zero biases.
 
     Parameters
     ----------
     layer : torch.nn.Conv2d
     """
     fan_in = layer.weight[0].numel()
-    # What is left of a standard deviation of 1 once it is cut.
+    # The standard normal distribution truncated at 2 has a standard deviation of 0.8796.
     std = math.sqrt(2 / fan_in) / 0.87962566103423978
     nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def keep_weights(layer: nn.Module) -> nn.Module:
-    """Have ``weight_init="glorot_uniform"`` leave the weights of a layer as they are.
+    """Exempt a layer from ``weight_init="glorot_uniform"``.
 
     Parameters
     ----------
@@ -127,21 +135,21 @@ def keep_weights(layer: nn.Module) -> nn.Module:
     torch.nn.Module
         The same.
     """
-    layer.keras_initializer = _leave  # type: ignore[assignment]
+    layer.keras_initializer = _keep  # type: ignore[assignment]
     return layer
 
 
-def _leave(layer):
-    """Change nothing."""
+def _keep(layer):
+    """Keep the weights."""
 
 
 def check_odd(name: str, size: Any) -> int:
-    """Return the size of a kernel, or raise a ValueError unless it is odd.
+    """Return a kernel size as int, or raise a ValueError unless it is odd.
 
     Parameters
     ----------
     name : str
-        Name of the parameter, for the error.
+        Name of the parameter, for the message.
     size : int
 
     Returns

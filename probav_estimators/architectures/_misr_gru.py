@@ -25,18 +25,17 @@ _GATES = ("reset_gate", "update_gate", "out_gate")
 
 
 class MISRGRU(FrameNet):
-    """MISR-GRU: frames are fused one after the other by convolutional gated recurrent units.
+    """MISR-GRU: frames are fused by convolutional gated recurrent units.
 
-    Every frame is encoded, and once more together with the encoded frame of reference, the median
-    of the nine clearest. Two layers of recurrent units go through the frames, the clearest first;
-    the mean of what they say after each frame is upscaled by a transposed convolution. At scale 3
-    it has 923,468 parameters.
+    Every frame is encoded, then encoded again together with the encoded reference frame, the median
+    of the nine clearest. Two layers of recurrent units process the frames, clearest first; the mean
+    of their outputs is upscaled by a transposed convolution. At scale 3 it has 923,468 parameters.
 
     Takes scenes as they are: there is no InputComposer before it.
 
     {parameters}
     n_frames : int, default=24
-        How many frames at most, the clearest first.
+        Number of frames at most, clearest first.
     n_features : int, default=64
         Channels of all layers.
     n_blocks : int, default=2
@@ -50,20 +49,19 @@ class MISRGRU(FrameNet):
 
     See Also
     --------
-    HighResNet : Fuses frames two by two.
-    TRMISR : Fuses frames by attention, in any order.
+    HighResNet : Pairwise fusion of frames.
+    TRMISR : Fusion by attention, independent of the order.
 
     Notes
     -----
-    The paper trains a second network, ShiftNet, which registers the image with the truth; its place
-    is taken by the best shift of at most `border` pixels. Quality maps say which frames are the
-    clearest, and have no other part.
+    The paper's ShiftNet, which registers the image with the truth, is replaced by the best shift of
+    at most `border` pixels. Quality maps only rank the frames.
 
     The authors' weights are `resources/MISR-GRU.pth` of rarefin/MISR-GRU on GitHub, under Apache
-    2.0 with the Do No Harm license, for both bands of PROBA-V at scale 3. Their submission took the
-    16 clearest frames, as :meth:`from_published` does; those that tie come as `numpy.argsort`
-    leaves them on the machine. Of fewer than nine frames, which PROBA-V doesn't have, the reference
-    is their median here, and that of nine filled up with zeros there.
+    2.0 with the Do No Harm license, for both bands of PROBA-V at scale 3. :meth:`from_published`
+    takes the 16 clearest frames, as their submission did, with ties in the order of
+    `numpy.argsort`. With fewer than nine frames, which PROBA-V does not have, the reference is
+    their median; the authors' code pads them with zeros to nine.
 
     References
     ----------
@@ -82,8 +80,8 @@ class MISRGRU(FrameNet):
 
     sizes = ("n_features", "n_blocks", "n_layers")
 
-    # Twelve convolutions of the encoders. The recurrent units reach further with every frame, but
-    # what they say of pixels that are more than 24 away is less than float32 tells.
+    # Twelve encoder convolutions. The recurrent units reach further with every frame, but the
+    # influence of pixels beyond 24 is below float32 precision.
     reach = 32
 
     published = PublishedWeights(
@@ -101,7 +99,7 @@ class MISRGRU(FrameNet):
             "layers.decoder.2": "decode.final",
         },
         params={"scale": 3, "n_frames": 16, "n_features": 64, "n_blocks": 2, "n_layers": 2},
-        # The file has names of an earlier version of the code.
+        # The file has the names of an earlier version of the code.
         prefixes=("encode.",),
     )
 
@@ -143,7 +141,7 @@ class _RecurrentLayers(nn.Module):
         self.decoder = transposed_decoder(n_features, scale)
 
     def forward(self, frames: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        # Behind the frames, their reference, which is encoded once.
+        # The reference is appended to the frames, to be encoded once.
         reference = with_reference(frames, present)[:, :1, 1]
         every = torch.cat([frames, reference], dim=1)
         encoded = each_frame(self.encoder, every[:, :, None])
@@ -151,10 +149,10 @@ class _RecurrentLayers(nn.Module):
         joint = each_frame(self.joint_encoder, pairs)
         states: list[torch.Tensor] = [torch.zeros_like(joint[:, 0]) for _ in self.units]
         total = torch.zeros_like(states[0])
-        for features, there in zip(joint.unbind(1), present.unbind(1), strict=True):
+        for features, mask in zip(joint.unbind(1), present.unbind(1), strict=True):
             for layer, unit in enumerate(self.units):
                 states[layer] = features = unit(features, states[layer])
-            total = total + there[:, None, None, None] * features
+            total = total + mask[:, None, None, None] * features
         mean = total / present.sum(dim=1)[:, None, None, None]
         return in_float32(self.decoder, mean)
 

@@ -22,7 +22,7 @@ from torch.nn.functional import (
 from ..losses import laplacian_loss
 from ..prediction import stack_images
 from ..training import FrameNet, FrameReader, PublishedWeights
-from ._frame_layers import each_frame, in_float32
+from ._frame_layers import check_heads, each_frame, in_float32
 
 if TYPE_CHECKING:
     from ..prediction import Images
@@ -30,29 +30,27 @@ if TYPE_CHECKING:
 
 __all__ = ["PIUNet"]
 
-# Part of a frame that must be clear for it to take part.
+# Fraction of clear pixels above which a frame is used.
 _LEAST_CLEAR = 0.85
 
 _BLOCKS = 16
 
-# Size of the kernels that register features.
+# Size of the registering kernels.
 _KERNEL = 5
 
-# Logarithms of deviations, in units of the frames' contrast, are cut here: a step too long must not
-# end in infinity.
+# Cap on logarithms of standard deviations, in units of the frames' contrast, against overflow.
 _LARGEST_LOG = 10
 
 # Mean and standard deviation of the authors' data set.
 _LEVEL, _STD = 7433.6436 / 65535, 2353.0723 / 65535
 
-
-# The authors' names of the parts of an attended convolution: the first of a block, the second.
+# The authors' names of the parts of the first and the second attended convolution of a block.
 _FIRST = ("conv0", "norm00", "tran0", "norm0")
 _SECOND = ("conv1", "norm11", "tran1", "norm1")
 
 
 def _names_of_unit(ours, theirs, owner=""):
-    """Beginnings of the names of an attended convolution's weights, here and in the file."""
+    """Map prefixes of an attended convolution's weight names to those of the file."""
     convolution, norm, attention, attended_norm = (f"{owner}{name}" for name in theirs)
     return {
         f"{ours}.convolution.0": convolution,
@@ -75,30 +73,29 @@ def _names_of_block(number):
 
 
 class PIUNet(FrameNet):
-    """PIUnet: frames are fused in any order, and the image comes with its uncertainty.
+    """PIUnet: permutation-invariant fusion of frames with uncertainty.
 
-    2D convolutions that all frames share alternate with attention between the frames at each pixel,
-    and features are weighed by their means over the scene. Each frame's features are then
-    registered by a kernel of 5 x 5 that the net makes of them, and their mean over the frames
-    becomes the image, as what to add to the upscaled mean frame, and the scale of its errors'
-    Laplace distribution. At scale 3 it has 828,355 parameters.
+    2D convolutions shared by all frames alternate with self-attention across frames at each pixel,
+    with channel attention over the scene. Features of each frame are registered by a predicted 5x5
+    kernel and averaged over frames; two heads predict a residual to the upscaled mean frame, and
+    the scale of a Laplace distribution of errors. At scale 3 it has 828,355 parameters.
 
     Takes scenes as they are: there is no InputComposer before it.
 
     {parameters}
     n_frames : int, default=9
-        How many frames. Those of which 85 % or less is clear don't take part; if there are fewer,
-        they are repeated in turn.
+        Number of frames. Frames at most 85 % clear are left out; if fewer remain, they are repeated
+        in turn.
     n_features : int, default=42
         Channels of all layers.
     n_blocks : int, default=16
         Blocks of two convolutions and two attentions.
     n_heads : int, default=1
-        Heads of the attention; they divide `n_features`.
+        Attention heads, a divisor of `n_features`.
     reduction : int, default=8
-        How many times fewer channels the layers have that weigh features by their means.
+        Ratio of features to hidden units of the channel attention.
     uncertainty_weight : float, default=0.004
-        Weight of the likelihood that makes the standard deviation fit the errors.
+        Weight of the negative log-likelihood that trains the standard deviation.
 
     {attributes}
     n_features_, n_blocks_, n_heads_, reduction_ : int
@@ -106,22 +103,22 @@ class PIUNet(FrameNet):
 
     See Also
     --------
-    TRMISR : Attention between frames alone.
-    FusionNet : Registers to a small part of a pixel, and respects quality maps.
+    TRMISR : Attention between frames only.
+    FusionNet : Registers frames to a fraction of a pixel and masks clouds.
 
     Notes
     -----
-    As published, quality maps say which frames take part, and clouds take part in the fusion; what
-    the paper repeats at random is repeated in turn here. Frames stay where they are unless a
-    FrameRegistrar stands before it.
+    As published, quality maps only select frames; clouds are not masked in the fusion. The paper
+    repeats frames at random, here they are repeated in turn. Frames are not registered beforehand
+    unless a FrameRegistrar precedes.
 
-    The authors train the image by the likelihood too. Here the `criterion` does, as in all nets,
-    and the likelihood trains what makes the standard deviations.
+    The authors train the image by the likelihood. Here the `criterion` trains the image, as in all
+    nets, and the likelihood the standard deviations.
 
-    Means over the image take part; in tiles, those over a tile with its surroundings.
+    Channel attention uses means over the image; in tiled prediction, over a tile with its halo.
 
-    The repository of the authors, diegovalsesia/piunet on GitHub (MIT license), links to weights
-    for each band of PROBA-V at scale 3, `nir_model_checkpoint.pt` and `red_model_checkpoint.pt`.
+    The authors' repository, diegovalsesia/piunet on GitHub (MIT license), links to weights for each
+    band of PROBA-V at scale 3, `nir_model_checkpoint.pt` and `red_model_checkpoint.pt`.
 
     References
     ----------
@@ -140,7 +137,7 @@ class PIUNet(FrameNet):
 
     sizes = ("n_features", "n_blocks", "n_heads", "reduction")
 
-    # A convolution in each of the units, kernels that register, and a convolution of each head.
+    # A convolution in each unit, the registering kernels, and a convolution in each head.
     reach = 40
 
     published = PublishedWeights(
@@ -191,11 +188,7 @@ class PIUNet(FrameNet):
         self.uncertainty_weight = uncertainty_weight
 
     def build_layers(self, scale: int) -> nn.Module:
-        if self.n_features_ % self.n_heads_:
-            raise ValueError(
-                f"n_heads={self.n_heads_} does not divide n_features={self.n_features_}: choose "
-                "one that does"
-            )
+        check_heads(self.n_features_, self.n_heads_)
         return _EquivariantLayers(
             scale, self.n_features_, self.n_blocks_, self.n_heads_, self.reduction_
         )
@@ -257,7 +250,7 @@ class PIUNet(FrameNet):
 
 
 class _EquivariantLayers(nn.Module):
-    """Layers that treat all frames alike, the mean over the frames, and two heads."""
+    """Permutation-equivariant layers, mean over frames, and two heads."""
 
     def __init__(
         self, scale: int, n_features: int, n_blocks: int, n_heads: int, reduction: int
@@ -285,19 +278,16 @@ class _EquivariantLayers(nn.Module):
         details = pixel_shuffle(in_float32(self.details, fused), self.scale)
         image = details + self._upscale(frames.mean(dim=1, keepdim=True))
         log_scale = in_float32(self.log_scale, self.deviation(self._upscale(fused)))
-        # Of a Laplace distribution the standard deviation is the square root of 2 times the scale.
-        deviation = math.sqrt(2) * log_scale.clamp(max=_LARGEST_LOG).exp()
-        return torch.cat([image, deviation], dim=1)
+        # Standard deviation of a Laplace distribution.
+        std = math.sqrt(2) * log_scale.clamp(max=_LARGEST_LOG).exp()
+        return torch.cat([image, std], dim=1)
 
     def _upscale(self, images):
         return interpolate(images, scale_factor=self.scale, mode="bilinear", align_corners=False)
 
 
 class _FeatureAttention(nn.Module):
-    """Two attended convolutions, whose features are weighed by their means and added to the input.
-
-    The block that the paper calls TEFA.
-    """
+    """Residual block of two attended convolutions with channel attention, TEFA of the paper."""
 
     def __init__(self, n_features: int, n_heads: int, reduction: int) -> None:
         super().__init__()
@@ -315,10 +305,7 @@ class _FeatureAttention(nn.Module):
 
 
 class _Registration(nn.Module):
-    """Filters the features of each frame by a kernel that is made of them.
-
-    What the paper calls TERN.
-    """
+    """Filter of each frame's features by a predicted kernel, TERN of the paper."""
 
     def __init__(self, n_features: int, n_heads: int) -> None:
         super().__init__()
@@ -333,8 +320,8 @@ class _Registration(nn.Module):
 
 
 def _convolve(features, kernels):
-    """Features, (n, t, c, h, w), of each frame filtered by its kernel, (n, t, 25)."""
-    # Frames become groups, and features samples of theirs.
+    """Filter features (n, t, c, h, w) of each frame by its kernel (n, t, 25)."""
+    # Frames become groups, features become samples.
     samples = features.permute(2, 0, 1, 3, 4)
     frames = samples.flatten(1, 2).contiguous()
     kernels = kernels.reshape(-1, 1, _KERNEL, _KERNEL)
@@ -343,7 +330,7 @@ def _convolve(features, kernels):
 
 
 def _filter(features, kernels):
-    """The same in operators of ONNX, which has no convolution in any number of groups."""
+    """The same in ONNX operators, which have no dynamic number of groups."""
     *_, height, width = features.shape
     padded = pad(features, (_KERNEL // 2,) * 4)
     return sum(
@@ -355,7 +342,7 @@ def _filter(features, kernels):
 
 
 class _AttendedConvolution(nn.Module):
-    """3x3 convolution of every frame, and attention between the frames at each pixel.
+    """3x3 convolution of every frame and self-attention across frames at each pixel.
 
     From features of shape (n, t, c, h, w) to (n, t, n_features, h, w).
     """
@@ -376,37 +363,37 @@ class _AttendedConvolution(nn.Module):
 
 
 class _FlatConvolution(nn.Conv3d):
-    """2D convolution, with the weights of a 3D one of depth 1, as the authors have them."""
+    """2D convolution with the authors' weights of a 3D one of depth 1."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        # In this format it takes half the time on a CPU, and so does what follows.
+        # Halves the time on a CPU, also of the layers that follow.
         to: Any = images.to
         images = to(memory_format=torch.channels_last)
         return conv2d(images, self.weight[:, :, 0], self.bias, padding=1)
 
 
 class _FrameAttention(nn.Module):
-    """What the frames at each pixel have to say to each other."""
+    """Self-attention across frames at each pixel."""
 
     def __init__(self, n_features: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.projection = nn.Linear(n_features, 3 * n_features)
         self.merging = nn.Linear(n_features, n_features)
-        # As torch.nn.MultiheadAttention begins.
+        # Initialisation of torch.nn.MultiheadAttention.
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
         nn.init.zeros_(self.merging.bias)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        # Pixels become samples, frames become words.
+        # Pixels become samples, frames become tokens.
         pixels = features.permute(0, 3, 4, 1, 2)
-        words = pixels.flatten(0, 2)
+        tokens = pixels.flatten(0, 2)
         queries, keys, values = (
             x.reshape(x.shape[0], x.shape[1], self.n_heads, -1).transpose(1, 2)
-            for x in self.projection(words).chunk(3, dim=2)
+            for x in self.projection(tokens).chunk(3, dim=2)
         )
-        # Torch's own function takes twice the time where words are so few.
+        # Twice as fast as scaled_dot_product_attention for few tokens.
         scores = (queries * queries.shape[3] ** -0.5) @ keys.transpose(2, 3)
         attended = scores.softmax(dim=3) @ values
         merged = self.merging(attended.transpose(1, 2).flatten(2))

@@ -15,44 +15,41 @@ from torch.nn.functional import normalize, pad, pixel_shuffle
 from ..imaging import register_frames
 from ..training import FrameNet, FrameReader
 from ._frame_layers import in_float32
+from ._registering_reader import RegisteringReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..scenes import Scene
+    from ..scenes import Frames
 
 __all__ = ["RAMS"]
 
-# Part of a frame that must be clear for it to take part.
+# Fraction of clear pixels above which a frame is used.
 _LEAST_CLEAR = 0.85
-
-# Shifts of larger frames are found in their middle, of this many LR pixels along an axis.
-_REGISTERED_SIZE = 512
 
 
 class RAMS(FrameNet):
-    """RAMS: 3D convolutions with residual attention fuse frames step by step.
+    """RAMS: fusion of frames by 3D convolutions with residual attention.
 
-    Frames are a volume of height, width and time. Residual blocks of 3D convolutions weigh their
-    features by attention; then, block by block, convolutions over three frames without padding
-    leave fewer frames, until there is one. A second branch of 2D convolutions weighs the frames
-    themselves and makes the coarse image. Both make scale**2 channels that become the pixels of the
-    image. At scale 3 it has 958,129 parameters: weights, biases and, as all weights are normalised,
-    one gain for each filter.
+    Frames are a volume of height, width and time. Residual blocks of 3D convolutions with channel
+    attention are followed by unpadded convolutions over three frames that reduce their number to
+    one. A second branch of 2D convolutions with attention over frames adds the coarse image. Pixel
+    shuffle upscales the sum. At scale 3 it has 958,129 parameters: weights, biases and, with weight
+    normalisation [2]_, one gain per filter.
 
     Takes scenes as they are: there is no InputComposer before it. Frames are moved by whole pixels
     onto the clearest one, unless a FrameRegistrar stands before it.
 
     {parameters}
     n_frames : int, default=9
-        How many frames, the clearest first; an odd number, as each step takes two away. Frames of
-        which 85 % or less is clear don't take part; if there are fewer, they are repeated in turn.
+        Number of frames, odd, clearest first. Frames at most 85 % clear are left out; if fewer
+        remain, they are repeated in turn.
     n_features : int, default=32
         Filters of the 3D convolutions.
     n_blocks : int, default=12
-        Residual blocks before those that leave fewer frames.
+        Residual blocks before the temporal reduction.
     reduction : int, default=8
-        How many times fewer filters the layers of attention have in their middle.
+        Ratio of filters to hidden units of the attention layers.
 
     {attributes}
     n_features_, n_blocks_, reduction_ : int
@@ -60,19 +57,18 @@ class RAMS(FrameNet):
 
     See Also
     --------
-    PIUNet : Fuses frames in any order.
-    FusionNet : Registers to a small part of a pixel, and respects quality maps.
+    PIUNet : Fusion independent of the order of frames.
+    FusionNet : Registers frames to a fraction of a pixel and masks clouds.
 
     Notes
     -----
-    As published, quality maps say which frames take part and how they are registered, and clouds
-    take part in the fusion. What the paper repeats at random is repeated in turn here. The order of
-    frames counts; the authors also shuffle it to have more samples, and average images of
-    shuffled frames, which is not done here.
+    As published, quality maps only select and register frames; clouds are not masked in the fusion.
+    The paper repeats frames at random, here they are repeated in turn. The result depends on the
+    order of frames; the authors' augmentation and self-ensemble by shuffling are left out.
 
-    The layers' attention is of means over the image; in tiles, over a tile with its surroundings.
+    Attention uses means over the image; in tiled prediction, over a tile with its halo.
 
-    The authors published weights of TensorFlow only (EscVM/RAMS on GitHub): :meth:`from_published`
+    The authors published TensorFlow weights only (EscVM/RAMS on GitHub): :meth:`from_published`
     raises an error.
 
     References
@@ -117,38 +113,31 @@ class RAMS(FrameNet):
     def build_layers(self, scale: int) -> nn.Module:
         if self.n_frames_ % 2 == 0:
             raise ValueError(
-                f"n_frames={self.n_frames_} is even, and RAMS takes two frames away at each step "
-                f"until one is left: choose {self.n_frames_ - 1} or {self.n_frames_ + 1}"
+                f"n_frames={self.n_frames_} is even, and RAMS needs an odd number: choose "
+                f"{self.n_frames_ - 1} or {self.n_frames_ + 1}"
             )
         return _ResidualAttentionLayers(
             scale, self.n_frames_, self.n_features_, self.n_blocks_, self.reduction_
         )
 
     def make_reader(self) -> FrameReader:
-        return _RegisteringReader(self.n_frames_, repeat=True, least_clear=_LEAST_CLEAR)
+        return _AllPairsReader(self.n_frames_, repeat=True, least_clear=_LEAST_CLEAR)
 
 
 @dataclass(frozen=True)
-class _RegisteringReader(FrameReader):
-    """Moves frames by whole pixels onto the clearest one."""
+class _AllPairsReader(RegisteringReader):
+    """Registers frames by all pairs of them."""
 
-    def find_shifts(self, scene: Scene, numbers: NDArray[np.intp]) -> NDArray[np.float32] | None:
-        if scene.frames.aligned or scene.shifts is not None:
-            return super().find_shifts(scene, numbers)
-        once, places = np.unique(numbers, return_inverse=True)
-        window = tuple(_middle(length) for length in scene.shape)
-        shifts = register_frames(*scene.frames.read(once, window)).shifts[places]
-        whole = np.rint(shifts - shifts[0])
-        return whole if whole.any() else None
-
-
-def _middle(length):
-    start = max(length - _REGISTERED_SIZE, 0) // 2
-    return slice(start, min(start + _REGISTERED_SIZE, length))
+    def whole_shifts(
+        self, frames: Frames, numbers: NDArray[np.intp], window: tuple[slice, slice]
+    ) -> NDArray[np.float32]:
+        unique, inverse = np.unique(numbers, return_inverse=True)
+        shifts = register_frames(*frames.read(unique, window)).shifts[inverse]
+        return np.rint(shifts - shifts[0])
 
 
 class _ResidualAttentionLayers(nn.Module):
-    """Volume of features that becomes an image, and a branch from the frames to the image."""
+    """Main branch of 3D convolutions, and coarse branch of 2D convolutions."""
 
     def __init__(
         self, scale: int, n_frames: int, n_features: int, n_blocks: int, reduction: int
@@ -162,7 +151,7 @@ class _ResidualAttentionLayers(nn.Module):
         self.first = _NormedConv3d(1, n_features, 3, padding=1)
         self.blocks = nn.Sequential(*(block() for _ in range(n_blocks)))
         self.last = _NormedConv3d(n_features, n_features, 3, padding=1)
-        # Each leaves two frames fewer; what makes the image takes the last three.
+        # Each reduces the frames by two; `details` fuses the last three.
         self.reductions = nn.ModuleList(
             nn.Sequential(block(), _NormedConv3d(n_features, n_features, 3), nn.ReLU())
             for _ in range((n_frames - 3) // 2)
@@ -172,7 +161,7 @@ class _ResidualAttentionLayers(nn.Module):
         self.coarse = _NormedConv2d(n_frames, scale**2, 3)
 
     def forward(self, frames: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        # One pixel more on every side, for the layers that have no padding.
+        # For the unpadded layers.
         frames = _reflect(frames)
         first = self.first(frames[:, None])
         features = self.last(self.blocks(first)) + first
@@ -184,12 +173,12 @@ class _ResidualAttentionLayers(nn.Module):
 
 
 def _reflect(values):
-    """Values with one row and one column more on every side, those beside its border."""
+    """Reflection padding by one pixel on every side."""
     return pad(values, (1, 1, 1, 1) + (0, 0) * (values.ndim - 4), mode="reflect")
 
 
 class _AttentionBlock(nn.Module):
-    """Two convolutions, whose features are weighed by their means and added to the input."""
+    """Residual block with channel attention."""
 
     def __init__(self, convolution: Any, n_features: int, reduction: int) -> None:
         super().__init__()
@@ -213,10 +202,7 @@ class _AttentionBlock(nn.Module):
 
 
 class _Normed:
-    """Convolution whose filters have a direction and a length of their own.
-
-    Torch's own parametrisation of this cannot be pickled.
-    """
+    """Weight-normalised convolution; torch's parametrisation cannot be pickled."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
@@ -238,6 +224,6 @@ class _NormedConv2d(_Normed, nn.Conv2d):
 
 class _NormedConv3d(_Normed, nn.Conv3d):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        # In this format it takes about half the time on a CPU.
+        # Halves the time on a CPU.
         to: Any = values.to
         return super().forward(to(memory_format=torch.channels_last_3d))

@@ -54,7 +54,7 @@ class SRCNN(StudyNet):
     (4, 48, 48)
     """
 
-    #: Channels of every layer but the last, before they are multiplied.
+    #: Channels of every layer but the last, for ``depth_multiplier=1``.
     widths: ClassVar[tuple[int, ...]] = (64, 32)
 
     keras = KerasModel(("conv1", "mapping", "output"))

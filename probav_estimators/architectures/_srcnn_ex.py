@@ -25,7 +25,7 @@ class SRCNNEx(SRCNN):
     See Also
     --------
     SRCNN : The same with a 1x1 mapping layer.
-    SRCNNv2 : One layer more.
+    SRCNNv2 : Two extraction layers.
     BicubicUpscaler : Makes the input that this net needs.
 
     References

@@ -1,4 +1,4 @@
-"""SRCNN with one layer more."""
+"""SRCNN with an additional layer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SRCNNv2(SRCNN):
 
     See Also
     --------
-    SRCNNEx : One layer less.
+    SRCNNEx : One extraction layer.
     BicubicUpscaler : Makes the input that this net needs.
 
     References

@@ -16,15 +16,15 @@ from ._srcnn import SRCNN
 
 __all__ = ["SRCNNv3"]
 
-# Greatest values of image, clearance and scalar.
+# Caps of image, clearance and scalar.
 _CAPS = (1.0, 1.0, 100.0)
 
-# Channels that the transposed convolution makes.
+# Output channels of the transposed convolution.
 _UPSCALED = 32
 
 
 class _CappedReconstruction(Reconstruction):
-    """Outputs that are ReLUs with a greatest value."""
+    """Outputs activated by capped ReLUs."""
 
     @property
     def image_layer(self) -> nn.Module:
@@ -54,21 +54,20 @@ class SRCNNv3(SRCNN):
     See Also
     --------
     SRCNN : Takes upscaled input.
-    FSRCNNv2 : The same idea after the layers of FSRCNN.
+    FSRCNNv2 : Layers at HR size after those of FSRCNN.
 
     Notes
     -----
     Takes input that is not upscaled: its pipeline has no BicubicUpscaler.
 
-    Outputs are ReLUs capped at 1, the scalar's at 100, as in the study's code. There is no gradient
-    where a ReLU is 0 or at its cap; with ``residual=True`` the image has no activation.
-    `depth_multiplier` leaves the 32 channels of the transposed convolution, as in the study.
+    Image and clearance are capped at 1, the scalar at 100, as in the study's code. The gradient is
+    zero where a ReLU is 0 or at its cap; with ``residual=True`` the image has no activation.
+    `depth_multiplier` does not apply to the transposed convolution, as in the study.
 
-    The scalar is a third channel of the module's output, constant over the image. It is that of the
-    sample: of a patch in a training, of the scene in a prediction. The study defines no loss for
-    it, and the losses of this package leave it out; a loss of your own may compare
-    ``prediction[:, 2]``. With ``predict_clearance=False`` there is the image alone. A graph of
-    :func:`~probav_estimators.export_onnx` has image and clearance.
+    The scalar is a third output channel, constant over a sample: a patch in training, a scene in
+    prediction. Neither the study nor this package has a loss for it; a custom loss can use
+    ``prediction[:, 2]``. With ``predict_clearance=False`` the image is the only output, and
+    :func:`~probav_estimators.export_onnx` exports image and clearance only.
 
     References
     ----------
@@ -110,7 +109,7 @@ class SRCNNv3(SRCNN):
 
 
 class _ImageHead(nn.Module):
-    """Convolution that makes the image."""
+    """Output convolution of the image."""
 
     def __init__(self, in_channels, kernel_size):
         super().__init__()
@@ -121,7 +120,7 @@ class _ImageHead(nn.Module):
 
 
 class _ThreeHeads(_ImageHead):
-    """Convolutions for image and clearance, and a scalar of the whole sample."""
+    """Output convolutions of image and clearance, and a scalar per sample."""
 
     def __init__(self, in_channels, kernel_size):
         super().__init__(in_channels, kernel_size)

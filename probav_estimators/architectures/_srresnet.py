@@ -9,13 +9,13 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 
 from ..training import SceneRegressor
-from ._layers import convolution, keep_weights
+from ._layers import Skip, convolution, keep_weights
 
 __all__ = ["SRResNet"]
 
 
 class SRResNet(SceneRegressor):
-    """Residual blocks at LR size, then sub-pixel upscaling.
+    """Residual blocks at LR size and sub-pixel upscaling.
 
     {parameters}
     n_blocks : int, default=16
@@ -31,8 +31,8 @@ class SRResNet(SceneRegressor):
 
     Notes
     -----
-    Takes input that is not upscaled: its pipeline has no BicubicUpscaler. There is no batch
-    normalisation, which costs super-resolution its range [2]_.
+    Takes input that is not upscaled: its pipeline has no BicubicUpscaler. Batch normalisation is
+    left out, as it removes range flexibility [2]_.
 
     References
     ----------
@@ -71,7 +71,7 @@ class SRResNet(SceneRegressor):
         return nn.Sequential(
             convolution(in_channels, features, 9),
             nn.ReLU(),
-            _Skip(*blocks, convolution(features, features, 3)),
+            Skip(*blocks, convolution(features, features, 3)),
             convolution(features, features * scale**2, 3),
             nn.PixelShuffle(scale),
             nn.ReLU(),
@@ -81,13 +81,6 @@ class SRResNet(SceneRegressor):
 
 def _residual_block(n_features):
     last = convolution(n_features, n_features, 3)
-    # Every block begins by adding nothing, so that many of them don't drown the signal.
+    # Zero initial residuals keep the signal of deep stacks.
     nn.init.zeros_(last.weight)
-    return _Skip(convolution(n_features, n_features, 3), nn.ReLU(), keep_weights(last))
-
-
-class _Skip(nn.Sequential):
-    """Layers whose output is added to their input."""
-
-    def forward(self, features):
-        return features + super().forward(features)
+    return Skip(convolution(n_features, n_features, 3), nn.ReLU(), keep_weights(last))

@@ -15,8 +15,8 @@ from ._study_net import StudyNet
 
 __all__ = ["SRVGG16"]
 
-# Layers of SRVGG16 by the name that torchvision gives to the same layers of VGG16. The first one
-# of block 1 sees three colours there, and features here.
+# torchvision's names of VGG16 layers and their positions here. The first layer of block 1 is left
+# out: its input is RGB there and features here.
 _VGG16_LAYERS = {"features.2": 4, "features.5": 6, "features.7": 8}
 
 
@@ -31,9 +31,9 @@ class SRVGG16(StudyNet):
     kernel_sizes : tuple of int, default=(9, 5, 5)
         Sizes of the kernels, odd: extraction, mapping, reconstruction. Those of VGG16 stay 3x3.
     vgg_weights : dict or path-like, default=None
-        VGG16 state dict, with the names that torchvision gives (``features.2.weight``, ...), or a
-        file of one. It fills the layers whose shapes fit: all of the two blocks but the first. With
-        other values of `depth_multiplier` than 1 there are none.
+        VGG16 state dict with torchvision's names (``features.2.weight``, ...), or a file of one.
+        Initial weights of the two blocks except their first layer. Requires
+        ``depth_multiplier=1``.
 
     {attributes}
 
@@ -84,8 +84,8 @@ class SRVGG16(StudyNet):
         if self.vgg_weights is not None:
             if self.depth_multiplier != 1:
                 raise ValueError(
-                    f"vgg_weights has the channels of VGG16, and depth_multiplier="
-                    f"{self.depth_multiplier} asks for as many times: set one of them back"
+                    f"vgg_weights needs depth_multiplier=1, got {self.depth_multiplier}: set one "
+                    "of them back"
                 )
             _fill_from_vgg16(layers, self.vgg_weights)
         return layers
@@ -116,10 +116,10 @@ def _read_state_dict(weights):
         raise FileNotFoundError(f"vgg_weights: {path} does not exist; give a file of VGG16 weights")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises what its unpickler happens to meet
+    except Exception as error:  # torch.load raises errors of many types
         raise ValueError(
             f"vgg_weights: {path} cannot be read as a state dict, it may be truncated "
-            f"({type(error).__name__}): save it anew with torch.save(vgg16.state_dict(), path)"
+            f"({type(error).__name__}): write it again with torch.save(vgg16.state_dict(), path)"
         ) from error
     if not isinstance(state, Mapping):
         raise ValueError(

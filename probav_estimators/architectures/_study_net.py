@@ -1,4 +1,4 @@
-"""Base of the nets of the study that this package starts from."""
+"""Base of the reference study's nets."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ _PARAMETERS = """
     depth_multiplier : int, default=1
         Factor on the number of channels of every layer but the last.
     weights : path-like, default=None
-        Keras file of the study's weights to begin with, see :meth:`from_published`. None: random
-        weights."""
+        Keras file of initial weights, see :meth:`from_published`. None: random weights."""
 
 _SCALE = [Interval(Integral, 2, None, closed="left")]
 
 
 class StudyNet(NetOfFile, SceneRegressor):
-    """Base of the nets of the study that this package starts from.
+    """Base of the reference study's nets.
 
-    A subclass says in `keras` how the layers of the study's Keras model are named.
+    A subclass names the layers of the study's Keras model in `keras`.
 
     {parameters}
 
@@ -62,23 +61,22 @@ class StudyNet(NetOfFile, SceneRegressor):
 
     @classmethod
     def from_published(cls, path: str | os.PathLike[str], *, scale: int = 3, **params: Any) -> Self:
-        """A fitted net with weights of the study, from a file that Keras wrote.
+        """Load a Keras file of the study's weights as a fitted net.
 
-        `fit` goes on from these weights, and so do clones of the net. Channels in and out are those
-        of the file: 18 in are nine frames and their quality maps, composed with ``mode="concat"``;
-        2 out are image and clearance. Reading needs h5py (``pip install
-        "probav_estimators[keras]"``).
+        `fit` of the net and of its clones starts from these weights. Input and output channels are
+        those of the file: 18 in are nine frames and their quality maps (``mode="concat"``); 2 out
+        are image and clearance. Requires h5py (``pip install "probav_estimators[keras]"``).
 
         Parameters
         ----------
         path : path-like
-            A file of yours, as `model.save`, `model.save_weights` or `ModelCheckpoint` of Keras 2
-            write it. It is read as data: no code in it is run, and what it says of the model and of
-            other files is not looked at.
+            File written by `model.save`, `model.save_weights` or `ModelCheckpoint` of Keras 2.
+            Only arrays are read: no code is run, and model configuration and links to other files
+            are ignored.
         scale : int, default=3
             HR pixels for each LR pixel.
         **params
-            Parameters of the net, such as the `depth_multiplier` that the file has.
+            Parameters of the net, such as the file's `depth_multiplier`.
 
         Returns
         -------
@@ -91,10 +89,10 @@ class StudyNet(NetOfFile, SceneRegressor):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is damaged or holds another model, or a parameter does not fit it.
+            If it is damaged or of another model, or a parameter does not fit it.
         """
         validate_parameter_constraints({"scale": _SCALE}, {"scale": scale}, cls.__name__)
-        # In float32, as the study computed.
+        # The study computed in float32.
         settings = {"compute_dtype": "float32", **cls.keras.params, **params}
         net = cls(weights=path, **settings)
         net._check_parameters()
@@ -103,7 +101,7 @@ class StudyNet(NetOfFile, SceneRegressor):
         if "predict_clearance" not in params:
             net.predict_clearance = published.predict_clearance
         net.n_channels_in_ = published.n_channels
-        # An odd number can't be frames and as many quality maps.
+        # An even number of channels is taken as frames and as many quality maps.
         net.n_frames_in_ = published.n_channels // (2 - published.n_channels % 2)
         net.residual_, net.predict_clearance_, net.std_ = False, net.predict_clearance, None
         net._check_published()
@@ -123,8 +121,8 @@ class StudyNet(NetOfFile, SceneRegressor):
         published = self._read_weights()
         if self.residual:
             raise ValueError(
-                f"{self.weights} has weights of a net that makes the image itself, and residual="
-                "True asks for one that adds to the mean frame: set residual=False"
+                f"{self.weights} has weights of a net that predicts the image itself, not a "
+                "residual: set residual=False"
             )
         if self.predict_clearance != published.predict_clearance:
             raise ValueError(
@@ -133,9 +131,9 @@ class StudyNet(NetOfFile, SceneRegressor):
             )
         if self.n_channels_in_ != published.n_channels:
             raise ValueError(
-                f"{self.weights} has weights for {published.n_channels} channels, and the scenes "
-                f"are composed of {self.n_channels_in_}: change ClearanceSelector(k=...) or the "
-                "mode of InputComposer"
+                f"{self.weights} has weights for {published.n_channels} input channels, and the "
+                f"scenes have {self.n_channels_in_}: change ClearanceSelector(k=...) or the mode "
+                "of InputComposer"
             )
 
     def _read_weights(self) -> KerasWeights:
@@ -148,7 +146,7 @@ class StudyNet(NetOfFile, SceneRegressor):
         return self._loaded[1]
 
     def _keras_model(self):
-        """The Keras model that has the layers of this net."""
+        """Keras counterpart of this net."""
         return self.keras
 
     def _build(self, n_channels, clearance):
@@ -162,7 +160,7 @@ class StudyNet(NetOfFile, SceneRegressor):
         sizes = self.kernel_sizes
         if len(sizes) != number:
             raise ValueError(
-                f"{type(self).__name__} has {number} kernels to choose, and kernel_sizes={sizes!r} "
+                f"{type(self).__name__} takes {number} kernel sizes, and kernel_sizes={sizes!r} "
                 f"has {len(sizes)}: give {number} odd numbers"
             )
         return [check_odd(f"kernel_sizes[{at}]", size) for at, size in enumerate(sizes)]

@@ -13,27 +13,32 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..training import FrameNet, FrameReader, PublishedWeights
-from ._frame_layers import each_frame, encoder, encoder_names, in_float32, with_reference
+from ._frame_layers import (
+    check_heads,
+    each_frame,
+    encoder,
+    encoder_names,
+    in_float32,
+    with_reference,
+)
+from ._registering_reader import RegisteringReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..scenes import Scene
+    from ..scenes import Frames
 
 __all__ = ["TRMISR"]
 
-# Part of the frames' pixels that must overlap at a shift for it to be considered.
+# Least overlap of the frames, as a fraction of the greatest, at a shift that is considered.
 _LEAST_OVERLAP = 0.99
 
-# Shifts of larger frames are found in their middle, of this many LR pixels along an axis.
-_REGISTERED_SIZE = 512
-
-# The greatest pixel value of PROBA-V, which the authors cut their images at.
+# The greatest pixel value of PROBA-V, at which the authors clip images.
 _GREATEST_PIXEL = 16383 / 65535
 
 _DEPTH = 6
 
-# Names of the weights of one layer of the transformer, here and in the authors' files.
+# Names of a transformer layer's weights, here (and in saved models) and in the authors' files.
 _NAMES_IN_LAYERS = {
     "attention_norm": "0.fn.norm",
     "projection": "0.fn.fn.to_qkv",
@@ -45,21 +50,20 @@ _NAMES_IN_LAYERS = {
 
 
 class TRMISR(FrameNet):
-    """TR-MISR: frames are fused pixel by pixel, by a transformer.
+    """TR-MISR: per-pixel fusion of frames by a transformer.
 
-    Every frame is encoded together with a frame of reference, the median of the nine clearest. At
-    each pixel, the encoded frames and a learned token attend to each other; what becomes of the
-    token is the fused pixel, from which a 1x1 convolution makes the pixels of the image. The order
-    of the frames does not matter, as long as the nine clearest stay the same. At scale 3 it has
-    386,191 parameters.
+    Every frame is encoded together with a reference frame, the median of the nine clearest. At each
+    pixel, self-attention acts on the encoded frames and a learned token; a 1x1 convolution and
+    pixel shuffle decode the token. The result does not depend on the order of frames, for a given
+    set of nine clearest. At scale 3 it has 386,191 parameters.
 
-    Takes scenes as they are: there is no InputComposer before it. Frames are moved by whole pixels
-    onto the clearest one, found by masked cross-correlation [2]_, unless a FrameRegistrar stands
-    before it.
+    Takes scenes as they are: there is no InputComposer before it. Frames are registered to the
+    clearest one by whole pixels with masked cross-correlation [2]_, unless a FrameRegistrar
+    precedes.
 
     {parameters}
     n_frames : int, default=24
-        How many frames at most, the clearest first.
+        Number of frames at most, clearest first.
     n_features : int, default=64
         Channels of an encoded frame and of a token.
     n_blocks : int, default=2
@@ -67,9 +71,9 @@ class TRMISR(FrameNet):
     depth : int, default=6
         Layers of the transformer.
     n_heads : int, default=8
-        Heads of its attention; they divide `n_features`.
+        Attention heads, a divisor of `n_features`.
     dropout : float, default=0.1
-        Part of what the transformer's layers make that a training leaves out at random.
+        Dropout rate.
 
     {attributes}
     n_features_, n_blocks_, depth_, n_heads_ : int
@@ -77,20 +81,19 @@ class TRMISR(FrameNet):
 
     See Also
     --------
-    MISRGRU : Fuses frames one after the other.
-    FusionNet : Registers to a small part of a pixel, and respects quality maps.
+    MISRGRU : Recurrent fusion of frames.
+    FusionNet : Registers frames to a fraction of a pixel and masks clouds.
 
     Notes
     -----
-    As published, quality maps say which frames are the clearest and how they are registered, and
-    clouds take part in the fusion.
+    As published, quality maps only rank and register frames; clouds are not masked in the fusion.
 
     The authors' weights are `TRNet.pth` in `models/weights/images_32_batchsize_4_epoch_400_NIR` and
     `..._RED` of Suanmd/TR-MISR on GitHub, which states no license: one file for each band of
     PROBA-V, at scale 3. Their images have an arbitrary level, so the lowest pixel is set to 0 and
-    all are cut at 16383 / 65535, as their code does; :func:`super_resolve`, which makes an image
-    part by part, leaves that out. It takes the 24 clearest frames; the name of the folders says 32,
-    for which there is ``n_frames=32``.
+    values are clipped at 16383 / 65535, as in their code; :func:`super_resolve`, which predicts
+    block by block, leaves this out. It takes the 24 clearest frames; for the 32 in the folder
+    names, give ``n_frames=32``.
 
     References
     ----------
@@ -111,7 +114,7 @@ class TRMISR(FrameNet):
 
     sizes = ("n_features", "n_blocks", "depth", "n_heads")
 
-    # The encoder's six convolutions; the rest sees one pixel.
+    # Six encoder convolutions; the rest works per pixel.
     reach = 6
 
     takes_any_number = True
@@ -163,17 +166,13 @@ class TRMISR(FrameNet):
         self.dropout = dropout
 
     def build_layers(self, scale: int) -> nn.Module:
-        if self.n_features_ % self.n_heads_:
-            raise ValueError(
-                f"n_heads={self.n_heads_} does not divide n_features={self.n_features_}: choose "
-                "one that does"
-            )
+        check_heads(self.n_features_, self.n_heads_)
         return _AttentionLayers(
             scale, self.n_features_, self.n_blocks_, self.depth_, self.n_heads_, self.dropout
         )
 
     def make_reader(self) -> FrameReader:
-        return _RegisteringReader(self.n_frames_, zero_outside=True)
+        return _CorrelatingReader(self.n_frames_, zero_outside=True)
 
     def finish(self, images: torch.Tensor) -> torch.Tensor:
         if not self.published_:
@@ -183,33 +182,27 @@ class TRMISR(FrameNet):
 
 
 @dataclass(frozen=True)
-class _RegisteringReader(FrameReader):
-    """Moves frames by whole pixels onto the clearest one."""
+class _CorrelatingReader(RegisteringReader):
+    """Registers frames to the clearest one by masked cross-correlation."""
 
-    def find_shifts(self, scene: Scene, numbers: NDArray[np.intp]) -> NDArray[np.float32] | None:
-        if scene.frames.aligned or scene.shifts is not None:
-            return super().find_shifts(scene, numbers)
-        window = tuple(_middle(length) for length in scene.shape)
-        reference, clear = _read_one(scene, numbers[0], window)
+    def whole_shifts(
+        self, frames: Frames, numbers: NDArray[np.intp], window: tuple[slice, slice]
+    ) -> NDArray[np.float32]:
+        reference, clear = _read_one(frames, numbers[0], window)
         shifts = np.zeros((len(numbers), 2), np.float32)
         for position, number in enumerate(numbers[1:], 1):
-            shifts[position] = _whole_shift(reference, clear, *_read_one(scene, number, window))
-        return shifts if shifts.any() else None
+            shifts[position] = _whole_shift(reference, clear, *_read_one(frames, number, window))
+        return shifts
 
 
-def _middle(length):
-    start = max(length - _REGISTERED_SIZE, 0) // 2
-    return slice(start, min(start + _REGISTERED_SIZE, length))
-
-
-def _read_one(scene, number, window):
-    (frame,), (clear,) = scene.frames.read([number], window)
+def _read_one(frames, number, window):
+    (frame,), (clear,) = frames.read([number], window)
     return frame.astype(np.float64), clear
 
 
 def _whole_shift(reference, reference_clear, frame, clear):
-    """How far the content of a frame lies down and to the right of the reference's."""
-    # It takes a third of a second to import.
+    """Shift (down, right) of a frame's content against the reference."""
+    # Slow to import.
     from skimage.registration import phase_cross_correlation
 
     move, _, _ = phase_cross_correlation(
@@ -223,7 +216,7 @@ def _whole_shift(reference, reference_clear, frame, clear):
 
 
 class _AttentionLayers(nn.Module):
-    """Encoder, transformer over the frames of each pixel, and decoder."""
+    """Encoder, transformer over the frames at each pixel, and decoder."""
 
     def __init__(self, scale, n_features, n_blocks, depth, n_heads, dropout):
         super().__init__()
@@ -239,22 +232,22 @@ class _AttentionLayers(nn.Module):
     def forward(self, frames: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         n_scenes, height, width = frames.shape[0], frames.shape[2], frames.shape[3]
         features = each_frame(self.encoder, with_reference(frames, present))
-        # Pixels become samples, frames become words.
+        # Pixels become samples, frames become tokens behind the learned one.
         pixels = features.permute(0, 3, 4, 1, 2).flatten(0, 2)
-        tokens = self.token.to(pixels.dtype).expand(pixels.shape[0], -1, -1)
-        words = torch.cat([tokens, pixels], dim=1)
-        there = torch.cat([torch.ones_like(present[:, :1]), present], dim=1) > 0
-        there = there[:, None, None].expand(-1, height, width, -1).flatten(0, 2)[:, None, None]
+        learned = self.token.to(pixels.dtype).expand(pixels.shape[0], -1, -1)
+        tokens = torch.cat([learned, pixels], dim=1)
+        mask = torch.cat([torch.ones_like(present[:, :1]), present], dim=1) > 0
+        mask = mask[:, None, None].expand(-1, height, width, -1).flatten(0, 2)[:, None, None]
         for number, layer in enumerate(self.transformer, 1):
-            # Of the last layer, what becomes of the token is all that is wanted.
-            asking = words[:, :1] if number == len(self.transformer) else words
-            words = layer(asking, words, there)
-        fused = words[:, 0].reshape(n_scenes, height, width, -1).permute(0, 3, 1, 2)
+            # Only the learned token is decoded.
+            query = tokens[:, :1] if number == len(self.transformer) else tokens
+            tokens = layer(query, tokens, mask)
+        fused = tokens[:, 0].reshape(n_scenes, height, width, -1).permute(0, 3, 1, 2)
         return in_float32(self.decoder, fused)
 
 
 class _AttentionLayer(nn.Module):
-    """Attention between words, and layers that see one word, each added to their input."""
+    """Self-attention and feed-forward network, both with pre-normalisation and residual."""
 
     def __init__(self, n_features, n_heads, dropout):
         super().__init__()
@@ -262,7 +255,7 @@ class _AttentionLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(n_features)
         self.projection = nn.Linear(n_features, 3 * n_features, bias=False)
         self.merging = nn.Linear(n_features, n_features)
-        self.dropping = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.mixing = nn.Sequential(
             nn.LayerNorm(n_features),
             nn.Linear(n_features, 2 * n_features),
@@ -272,18 +265,18 @@ class _AttentionLayer(nn.Module):
             nn.Dropout(dropout),
         )
 
-    def forward(self, asking, words, there):
-        """What becomes of the words that ask, (n, m, c), among all, (n, t, c)."""
-        n_features = words.shape[2]
-        parts = self.projection(self.attention_norm(words)).chunk(3, dim=2)
+    def forward(self, query, tokens, mask):
+        """Update the first m tokens, the query (n, m, c), by attention to all, (n, t, c)."""
+        n_features = tokens.shape[2]
+        parts = self.projection(self.attention_norm(tokens)).chunk(3, dim=2)
         queries, keys, values = (
             x.reshape(x.shape[0], x.shape[1], self.n_heads, -1).transpose(1, 2)
-            for x in (parts[0][:, : asking.shape[1]], *parts[1:])
+            for x in (parts[0][:, : query.shape[1]], *parts[1:])
         )
-        # As published, the scale is that of all features and not of one head.
+        # As published, scaled by the features of all heads.
         attended = scaled_dot_product_attention(
-            queries, keys, values, attn_mask=there, scale=n_features**-0.5
+            queries, keys, values, attn_mask=mask, scale=n_features**-0.5
         )
         merged = self.merging(attended.transpose(1, 2).flatten(2))
-        words = asking + self.dropping(merged)
-        return words + self.mixing(words)
+        updated = query + self.dropout(merged)
+        return updated + self.mixing(updated)
