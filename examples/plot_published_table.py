@@ -44,12 +44,9 @@ if parser.parse_args().quick:
     parser.set_defaults(scenes=10, size=16, patch_size=16)
 options = parser.parse_args()
 
-# %%
-# Scenes
-# ------
-# In the layout of the challenge's data set, as ``probav simulate`` writes them, and with its numbers
-# and clearance of frames: in four of ten scenes no frame is fully clear. They are the same in every
-# run of the same size.
+# %% Scenes ------ In the layout of the challenge's data set, as ``probav simulate`` writes them,
+# and with its numbers and clearance of frames: in four of ten scenes no frame is fully clear. They
+# are the same in every run of the same size.
 
 root = options.data or options.results / f"scenes-{options.scenes}-{options.size}"
 if not Path(root).exists():
