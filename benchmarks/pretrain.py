@@ -308,7 +308,7 @@ def take_layers(module, weights):
 
     Residual blocks that it does not have are initialised to add zero.
     """
-    same_scale = weights.layout["scale"] == module.sensor.scale
+    same_scale = weights.config["scale"] == module.sensor.scale
     for name, new in module.state_dict().items():
         old = weights.state.get(name)
         if old is None and ".second." in name:

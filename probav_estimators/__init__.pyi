@@ -44,7 +44,6 @@ from .persistence import load_model as load_model
 from .persistence import model_card as model_card
 from .persistence import onnx_inputs as onnx_inputs
 from .persistence import save_model as save_model
-from .persistence import write_stac_mlm as write_stac_mlm
 from .preprocessing import BicubicUpscaler as BicubicUpscaler
 from .preprocessing import ClearanceSelector as ClearanceSelector
 from .preprocessing import FrameRegistrar as FrameRegistrar

@@ -6,14 +6,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+__all__ = ["remove_partial_files", "replace_file"]
+
 
 @contextmanager
 def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` if nothing fails."""
-    path = Path(path)
+    """Yield a path beside `path` to write to; it takes the place of `path` if nothing fails.
+
+    A file that is replaced keeps its permissions, and a symbolic link its target.
+    """
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         yield partial
+        if path.exists():
+            partial.chmod(path.stat().st_mode & 0o777)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -25,3 +32,10 @@ def check_target(path: Path) -> None:
         raise IsADirectoryError(f"{path} is a folder: give the name of a file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no folder: make it first, or give another path")
+
+
+def remove_partial_files(path: str | os.PathLike[str]) -> None:
+    """Remove what killed processes left of :func:`replace_file`; no other may write `path`."""
+    path = Path(path)
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        partial.unlink(missing_ok=True)

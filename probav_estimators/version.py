@@ -1,4 +1,4 @@
-"""Version of the package, and what was written by other versions of it."""
+"""Version of the package, and warnings about files of other versions."""
 
 import warnings
 
@@ -13,9 +13,9 @@ def warn_of_other_version(version: str | None, what: str) -> None:
     Parameters
     ----------
     version : str or None
-        The version that wrote it; None where it does not say.
+        The version that wrote it; None if unknown.
     what : str
-        What it is, for the warning.
+        Its name, for the warning.
 
     Warns
     -----
@@ -26,6 +26,6 @@ def warn_of_other_version(version: str | None, what: str) -> None:
         wrote = "a version before 0.1.0" if version is None else f"version {version}"
         warnings.warn(
             f"{what} was written by {wrote} of probav_estimators and is read by {__version__}: "
-            "results may differ; to be safe, write it anew",
+            "results may differ; to be safe, write it again",
             stacklevel=3,
         )

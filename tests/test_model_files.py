@@ -52,8 +52,8 @@ from probav_estimators import (
     SRResNet,
     cpsnr_scorer,
 )
-from probav_estimators.persistence import load_model, model_card, save_model, write_stac_mlm
-from probav_estimators.training import Weights, load_weights, save_weights
+from probav_estimators.persistence import is_model_file, load_model, model_card, save_model
+from probav_estimators.training._state_file import read_state, write_state
 
 QUICK = {"max_epochs": 1, "batch_size": 4, "train_split": None, "random_state": 0, "verbose": 0}
 SCENES = small_scenes(2)
@@ -408,14 +408,12 @@ class TestWhatCannotBeWritten:
         self.refuses(path, changed, r"layers that have .*ReLU.* now ask for .*ELU.*set them back")
 
 
-def rewrite(path, change, **state):
+def rewrite(path, change, **tensors):
     """Change the model in a file, whose checksum is made to fit."""
-    weights = load_weights(path)
-    model = json.loads(weights.layout["model"])
-    changed = change(model)
-    model = changed if changed is not None else model
-    layout = weights.layout | {"model": model if isinstance(model, str) else json.dumps(model)}
-    save_weights(Weights(weights.state | state, weights.architecture, layout), path)
+    state = read_state(path, "model")
+    changed = change(state.config)
+    config = state.config if changed is None else changed
+    write_state(path, "model", config, state.tensors | tensors)
 
 
 @pytest.fixture(scope="module")
@@ -496,7 +494,7 @@ class TestHostileFiles:
         def put(model):
             for part, values in change.items():
                 inner = model[part]
-                (inner if part == "params" else inner["dict"]).update(values)
+                inner.update(values)
 
         rewrite(path, put)
         self.refuses(path)
@@ -514,7 +512,7 @@ class TestHostileFiles:
         def put(model):
             model["params"].update(params)
             if kind is FusionNet:
-                model["fitted"]["dict"]["depth_"] = 10**12
+                model["fitted"]["depth_"] = 10**12
 
         rewrite(path, put)
         self.refuses(path, "more layers than the file has weights for")
@@ -536,7 +534,7 @@ class TestHostileFiles:
     @pytest.mark.parametrize("name", ["scale_", "residual_", "predict_clearance_", "n_frames_in_"])
     def test_values_that_are_missing(self, path, content, name):
         path.write_bytes(content)
-        rewrite(path, lambda model: model["fitted"]["dict"].pop(name) and None)
+        rewrite(path, lambda model: model["fitted"].pop(name) and None)
         self.refuses(path)
 
     def test_losses_with_layers_of_any_size_are_not_made(self, path, content):
@@ -692,35 +690,6 @@ class TestCards:
         assert f"scale 3, {sum(p.numel() for p in net.module_.parameters()):,} parameters" in body
         assert "Simulated scenes." in body and "load_model" in body and "Limitations" in body
 
-    @pytest.mark.parametrize("href", ["./m.safetensors", "./m.onnx"])
-    def test_stac_item_has_the_fields_that_the_extension_requires(self, net, tmp_path, href):
-        write_stac_mlm(net, tmp_path / "item.json", name="fsrcnn-x3", href=href)
-        item = json.loads((tmp_path / "item.json").read_text())
-        assert (item["type"], item["id"]) == ("Feature", "fsrcnn-x3")
-        fields = item["properties"]
-        assert fields["mlm:tasks"] == ["super-resolution"]
-        assert (fields["mlm:architecture"], fields["mlm:framework"]) == ("FSRCNN", "PyTorch")
-        assert fields["mlm:pretrained"] is False and fields["mlm:pretrained_source"] is None
-        assert item["assets"]["model"]["roles"] == ["mlm:model"]
-        assert item["assets"]["model"]["mlm:artifact_type"]
-        for structure in [
-            *(part["input"] for part in fields["mlm:input"]),
-            *(part["result"] for part in fields["mlm:output"]),
-        ]:
-            assert len(structure["shape"]) == len(structure["dim_order"])
-            assert len(set(structure["dim_order"])) == len(structure["dim_order"])
-        names = [part["name"] for part in fields["mlm:input"]]
-        assert names == (["inputs", "mean"] if "onnx" in href else ["frames", "quality_maps"])
-
-    def test_of_what_has_no_net(self, tmp_path):
+    def test_of_what_has_no_net(self):
         model = PerBand(BicubicBaseline()).fit(in_bands())
-        write_stac_mlm(model, tmp_path / "item.json", name="baseline")
-        fields = json.loads((tmp_path / "item.json").read_text())["properties"]
-        assert (fields["mlm:architecture"], fields["mlm:total_parameters"]) == ("PerBand", 0)
         assert "PerBand(estimator=BicubicBaseline())" in model_card(model, name="baseline")
-
-    @pytest.mark.parametrize("wrong", [{"name": "a b/c"}, {"name": "ok1", "href": "m.pt"}])
-    def test_names_that_a_catalogue_cannot_have(self, net, tmp_path, wrong):
-        with pytest.raises(ValueError, match="must"):
-            write_stac_mlm(net, Path(tmp_path) / "item.json", **wrong)
-        assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,10 @@ from ..prediction import stack_images
 from ..scenes import Scene, align_scene, check_scenes
 from ..scoring import standardized_errors
 from ..training import (
+    IMAGE,
+    STD,
     FusionDataset,
+    Port,
     PretrainedNet,
     Weights,
     collate_frames,
@@ -31,6 +34,7 @@ from ..training import (
     turn_sample,
 )
 from ._fusion_layers import FusionLayers
+from ._fusion_ports import FUSION_INPUTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +58,7 @@ _ENSEMBLE_FRAMES = 0.8
 # Rows that are read at a time where pixels are counted.
 _STRIP = 256
 
-# Keys of the displacement in the layout of a file, which files without one do not have.
+# Keys of the displacement in the config of a file, which files without one do not have.
 _DISPLACEMENT = ("displacement_down", "displacement_right")
 
 
@@ -245,8 +249,8 @@ class FusionNet(PretrainedNet):
         """
         if weights is None:
             weights = _name_of_shipped(scale or 3)
-        layout = _load(cls, weights).layout
-        shape = {key: layout[key] for key in ("width", "depth")}
+        config = _load(cls, weights).config
+        shape = {key: config[key] for key in ("width", "depth")}
         net = cls(weights=weights, scale=scale, **_FINE_TUNING | shape | params)
         return net.initialize()
 
@@ -276,10 +280,10 @@ class FusionNet(PretrainedNet):
             name: value.to(getattr(torch, dtype)) if value.ndim else value
             for name, value in self.module_.state_dict().items()
         }
-        layout = self.layout()
+        config = self.layout()
         if any(self.displacement_):
-            layout |= dict(zip(_DISPLACEMENT, self.displacement_, strict=True))
-        save_weights(Weights(state, type(self).__name__, layout), path)
+            config |= dict(zip(_DISPLACEMENT, self.displacement_, strict=True))
+        save_weights(Weights(state, type(self).__name__, config), path)
 
     @overload
     def predict(self, X: Sequence[Scene], return_std: Literal[False] = False) -> Images: ...
@@ -576,6 +580,12 @@ class FusionNet(PretrainedNet):
             return super().starting_weights()
         return self._pretrained()
 
+    def graph_inputs(self) -> list[Port]:
+        return list(FUSION_INPUTS)
+
+    def graph_outputs(self) -> list[Port]:
+        return [IMAGE, STD]
+
     def correct_shifts(self, x: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Add the displacement to the shifts of the frames, so that images are not displaced.
 
@@ -627,7 +637,7 @@ class FusionNet(PretrainedNet):
 
     def _take_layout(self, scale):
         """Take scale and size from the parameters, and see that pretrained weights have them."""
-        pretrained = None if self.weights is None else self._pretrained().layout
+        pretrained = None if self.weights is None else self._pretrained().config
         self.scale_ = self.scale or (scale if pretrained is None else pretrained["scale"])
         self.width_, self.depth_ = self.width, self.depth
         for key, value in self.layout().items():
@@ -644,8 +654,8 @@ class FusionNet(PretrainedNet):
             return self._starting_net().displacement_
         if self.weights is None:
             return 0.0, 0.0
-        layout = self._pretrained().layout
-        return tuple(float(layout.get(key, 0)) for key in _DISPLACEMENT)
+        config = self._pretrained().config
+        return tuple(float(config.get(key, 0)) for key in _DISPLACEMENT)
 
     # Pretrained weights stay in memory, so that a net and its clones outlive their file
 
@@ -676,25 +686,25 @@ def _load(kind, name):
             f"the weights {os.fspath(name)!r} are of {weights.architecture} and not of "
             f"{kind.__name__}: give weights of that class"
         )
-    _check_layout(weights)
+    _check_config(weights)
     return weights
 
 
-def _check_layout(weights):
-    # What a file holds bounds what its layout may ask for, in memory and in time.
+def _check_config(weights):
+    # What a file holds bounds what its config may ask for, in memory and in time.
     n_values = sum(value.numel() for value in weights.state.values())
     limits = {"scale": n_values, "width": n_values, "depth": len(weights.state)}
-    layout = weights.layout
-    displacement = [layout[key] for key in _DISPLACEMENT if key in layout]
+    config = weights.config
+    displacement = [config[key] for key in _DISPLACEMENT if key in config]
     if (
-        layout.keys() - {*_DISPLACEMENT} != limits.keys()
+        config.keys() - {*_DISPLACEMENT} != limits.keys()
         or not all(
-            type(layout[key]) is int and 1 <= layout[key] <= limit for key, limit in limits.items()
+            type(config[key]) is int and 1 <= config[key] <= limit for key, limit in limits.items()
         )
-        or not is_displacement(displacement or (0.0, 0.0), layout["scale"])
+        or not is_displacement(displacement or (0.0, 0.0), config["scale"])
     ):
         raise ValueError(
-            f"{weights.path} has the layout {layout}, which its weights cannot have: it may be "
+            f"{weights.path} has the config {config}, which its weights cannot have: it may be "
             "damaged, fetch it again"
         )
 

@@ -21,7 +21,7 @@ from torch.nn.functional import (
 
 from ..losses import laplacian_loss
 from ..prediction import stack_images
-from ..training import FrameNet, FrameReader, PublishedWeights
+from ..training import IMAGE, STD, FrameNet, FrameReader, Port, PublishedWeights
 from ._frame_layers import check_heads, each_frame, in_float32
 
 if TYPE_CHECKING:
@@ -195,6 +195,9 @@ class PIUNet(FrameNet):
 
     def make_reader(self) -> FrameReader:
         return FrameReader(self.n_frames_, repeat=True, least_clear=_LEAST_CLEAR)
+
+    def graph_outputs(self) -> list[Port]:
+        return [IMAGE, STD]
 
     @overload
     def predict(self, X: Sequence[Scene], return_std: Literal[False] = False) -> Images: ...

@@ -34,7 +34,7 @@ def _describe(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "architecture": found.architecture,
-        "scale": found.layout["scale"],
+        "scale": found.config["scale"],
         "megabytes": round(path.stat().st_size / 1e6, 2),
         "parameters": n_parameters,
         "card": _first_line(path.with_suffix(".md").read_text(encoding="utf-8")),

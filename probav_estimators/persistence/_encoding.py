@@ -2,190 +2,208 @@
 
 from __future__ import annotations
 
-import math
-import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
+from skorch.history import History
 
-from ..losses import SceneLoss
-from ..training import (
-    SceneNet,
-    known_classes,
-    known_losses,
-    name_of,
+from ..training import SceneNet, Weights
+from ..training._checkpoint import rows_of_epochs
+from ..training._values import (
+    OF_THE_MACHINE,
+    ValueDecoder,
+    ValueEncoder,
+    known_class,
+    of_type,
+    shorten,
     unstorable_parameters,
 )
-from ._nets import check_rebuilds, describe_net
-from ._registry import known_estimators, parameters_of, takes_parameter
+from ..training._weights import check_fits
+from ._registry import (
+    check_fitted,
+    check_parameters,
+    check_parts,
+    fitted_attributes,
+    is_known,
+    known_estimators,
+    takes_parameter,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
-
-# They belong to a training on one machine: a model that came from elsewhere must not write there.
-LEFT_OUT = {"resume", "history_csv", "tensorboard"}
-
-_REMEDIES = {"memory": "call set_params(memory=None) first"}
+# Parameters that `fit` takes initial weights from, which a fitted net does not need.
+_SOURCES = {"weights", "vgg_weights", "start_from"}
 
 
-class Encoder:
-    """Writes estimators as values that JSON knows, and puts their tensors aside.
+class EstimatorEncoder(ValueEncoder):
+    """Encode estimators as JSON, and collect their tensors.
 
     Attributes
     ----------
     tensors : dict of str to tensor
-        What the values refer to.
     left_out : dict of str to str
         Parameters of trainings that could not be encoded, as text.
     """
 
     def __init__(self) -> None:
-        self.tensors: dict[str, torch.Tensor] = {}
+        super().__init__()
         self.left_out: dict[str, str] = {}
-        self._n_nets = 0
-        self._places: set[tuple[torch.device, int]] = set()
 
-    def encode_estimator(self, estimator: Any, *, fitted: bool = True) -> dict[str, Any]:
-        """Encode an estimator.
-
-        Parameters
-        ----------
-        estimator : estimator
-        fitted : bool, default=True
-            Whether it must be.
-
-        Returns
-        -------
-        dict
+    def encode_fitted(self, estimator: Any) -> dict[str, Any]:
+        """Encode a fitted estimator.
 
         Raises
         ------
         ValueError
-            If it is of a class that is not known, not fitted, or has a parameter that cannot be
-            written.
+            If it is of an unknown class, or has a parameter that cannot be encoded.
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
         """
-        name = _name_of_class(estimator)
-        if fitted:
-            check_is_fitted(estimator)
-        if isinstance(estimator, SceneNet):
-            return {"estimator": name} | self._encode_net(estimator)
-        node = {"estimator": name, "params": dict(self._params_of(estimator))}
-        learned = {key: x for key, x in vars(estimator).items() if _is_learned(key)}
-        return node | {
-            "fitted": {key: self._encode(x, f"{key} of {name}") for key, x in learned.items()}
-        }
+        kind = type(estimator).__name__
+        if not is_known(estimator):
+            known = ", ".join(sorted(known_estimators()))
+            search = isinstance(estimator, BaseSearchCV)
+            remedy = "save its best_estimator_" if search else f"pickle it; known are {known}"
+            raise ValueError(f"{kind} is no class that a model file knows: {remedy}")
+        check_is_fitted(estimator)
+        return self.encode_object(estimator, kind)
 
-    def _params_of(
-        self, estimator: Any, left_out: Container[str] = ()
-    ) -> Iterator[tuple[str, Any]]:
-        kind = type(estimator)
-        for name, value in estimator.get_params(deep=False).items():
-            if name in left_out:
-                continue
-            where = f"the parameter {name} of {kind.__name__}"
-            if not takes_parameter(kind, name):
-                raise _refusal(where, value, name)
-            # A cache is a folder of pickles.
-            if name == "memory" and value is not None:
-                raise _refusal(where, value, name)
-            yield name, None if name in LEFT_OUT else self._encode(value, where, name)
-
-    def _encode_net(self, net):
-        left_out = unstorable_parameters(net) | _unknown_start(net)
+    def encode_object(self, value: Any, where: str) -> dict[str, Any]:
+        """Encode an instance of a class, estimators among them."""
+        if not is_known(value):
+            return super().encode_object(value, where)
+        left_out = _left_out_of(value) if isinstance(value, SceneNet) else {}
         self.left_out |= left_out
-        node = {"params": dict(self._params_of(net, left_out))}
-        if left_out := vars(net).get("left_out_", {}) | left_out:
+        params = {
+            name: self._encode_parameter(value, name, x, where)
+            for name, x in value.get_params(deep=False).items()
+            if name not in OF_THE_MACHINE | left_out.keys()
+        }
+        node = {"estimator": type(value).__name__, "params": params}
+        if left_out := vars(value).get("left_out_", {}) | left_out:
             node["left_out"] = left_out
-        return node | self._encode_fitted(net) if net.initialized_ else node
+        if isinstance(value, SceneNet):
+            return node | self._encode_net(value, where) if value.initialized_ else node
+        return node | {"fitted": self._encode_all(fitted_attributes(value), where)}
 
-    def _encode_fitted(self, net):
-        check_rebuilds(net)
-        prefix = str(self._n_nets)
-        self._n_nets += 1
-        for name, value in net.module_.state_dict().items():
-            self._put_aside(f"{prefix}.{name}", value)
-        described = describe_net(net)
-        if "criterion" in unstorable_parameters(net):
-            described["criterion"] = {}
-        where = f"what {type(net).__name__} learned"
-        return {key: self._encode(x, f"{where}, {key},") for key, x in described.items()} | {
-            "module": prefix
+    def _encode_parameter(self, estimator, name, value, where):
+        if not takes_parameter(type(estimator), name):
+            raise ValueError(f"{where} has no parameter {name}: remove it")
+        return self.encode(value, f"{where}.{name}")
+
+    def _encode_net(self, net, where):
+        _check_rebuilds(net)
+        keeps_loss = "criterion" not in unstorable_parameters(net)
+        loss = fitted_attributes(net.criterion_) if keeps_loss else {}
+        return {
+            "module": self._encode_all(net.module_.state_dict(), f"{where}.module"),
+            "fitted": self._encode_all(fitted_attributes(net), where),
+            "criterion": self._encode_all(loss, f"{where}.criterion"),
+            "history": self.encode(rows_of_epochs(net.history), f"{where}.history"),
         }
 
-    def _put_aside(self, key, tensor):
-        # A frozen estimator is a parameter and fitted too, and files hold no tensor of two names.
-        where = tensor.device, tensor.data_ptr()
-        self.tensors[key] = tensor.clone() if where in self._places else tensor
-        self._places.add(where)
-
-    def _encode(self, value, where, name=None):
-        if isinstance(value, np.generic):
-            value = value.item()
-        if value is None or isinstance(value, bool | int | str):
-            return value
-        if isinstance(value, float):
-            return value if math.isfinite(value) else {"float": repr(value)}
-        if isinstance(value, list):
-            return [self._encode(part, where, name) for part in value]
-        if isinstance(value, tuple):
-            return {"tuple": self._encode(list(value), where, name)}
-        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-            return {"dict": {key: self._encode(x, where, name) for key, x in value.items()}}
-        if isinstance(value, torch.device):
-            return str(value)
-        if isinstance(value, os.PathLike):
-            return {"path": os.fspath(value)}
-        if isinstance(value, torch.Tensor):
-            key = f"value.{len(self.tensors)}"
-            self._put_aside(key, value)
-            return {"tensor": key}
-        return self._encode_object(value, where, name)
-
-    def _encode_object(self, value, where, name):
-        known = name_of(value, known_classes())
-        if known is not None:
-            return {"class": known}
-        if isinstance(value, SceneLoss):
-            loss = name_of(type(value), known_losses())
-            if loss is not None:
-                params = {key: getattr(value, key) for key in parameters_of(type(value))}
-                return {"loss": loss, "params": self._encode(params, where, name)["dict"]}
-        if type(value) in known_estimators().values():
-            return self.encode_estimator(value, fitted=False)
-        raise _refusal(where, value, name)
+    def _encode_all(self, values, where):
+        return self.encode(values, where)["dict"]
 
 
-def _unknown_start(net):
-    """The parameter start_from, if its estimator cannot be encoded."""
-    if net.start_from is None:
-        return {}
+class EstimatorDecoder(ValueDecoder):
+    """Make the estimators that :class:`EstimatorEncoder` encoded.
+
+    Parameters
+    ----------
+    tensors : dict of str to tensor
+    device : str or torch.device
+        Where nets compute.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, torch.Tensor], path: Path, device: str | torch.device
+    ) -> None:
+        super().__init__(tensors)
+        self.makers["estimator"] = self._estimator
+        self._path = path
+        self._device = device
+
+    def decode_whole(self, node: Any) -> Any:
+        """Decode an estimator that has all tensors; an exception if it is none."""
+        estimator = self.decode(node)
+        if not is_known(estimator):
+            raise ValueError("it holds no estimator")
+        if self.unused:
+            raise ValueError(f"the tensor {min(self.unused)[:40]} belongs to nothing")
+        return estimator
+
+    def _estimator(self, node, depth):
+        kind = known_class(node["estimator"], known_estimators())
+        params = self.values(node["params"], depth)
+        check_parameters(kind, params)
+        if issubclass(kind, SceneNet):
+            return self._net(kind, params, node, depth)
+        estimator: Any = kind(**params)
+        constraints = getattr(estimator, "_parameter_constraints", {})
+        validate_parameter_constraints(constraints, estimator.get_params(deep=False), kind.__name__)
+        vars(estimator).update(check_fitted(self.values(node["fitted"], depth)))
+        check_parts(estimator)
+        return estimator
+
+    def _net(self, kind, params, node, depth):
+        sources = {name: params.pop(name) for name in _SOURCES & params.keys()}
+        net = kind(**params, device=self._device)
+        if "module" in node:
+            self._restore(net, node, depth)
+        vars(net).update(sources)
+        net._check_parameters()
+        return net
+
+    def _restore(self, net, node, depth):
+        state = self.values(node["module"], depth)
+        fitted = check_fitted(self.values(node["fitted"], depth))
+        loss = check_fitted(self.values(node["criterion"], depth))
+        history = [of_type(row, dict) for row in self.decode(of_type(node["history"], list), depth)]
+        left_out = {k: of_type(x, str) for k, x in of_type(node.get("left_out", {}), dict).items()}
+        vars(net).update(fitted)
+        # Before there is memory for layers of any size.
+        check_fits(net.build_module, Weights(state, type(net).__name__, {}, path=self._path))
+        net.initialize()
+        net.module_.load_state_dict(state)
+        # `initialize` draws a seed.
+        vars(net).update(fitted, starts_with_weights_=True, history_=History(history))
+        vars(net.criterion_).update(loss)
+        if left_out:
+            net.left_out_ = left_out
+        # It needs all that has to be there.
+        net.layout()
+
+
+def _left_out_of(net):
+    """Parameters of a net that only training needs and that cannot be encoded, as text."""
+    left_out = unstorable_parameters(net)
     try:
-        Encoder().encode_estimator(net.start_from, fitted=False)
+        EstimatorEncoder().encode(net.start_from, "start_from")
     except ValueError:
-        return {"start_from": type(net.start_from).__name__}
-    return {}
+        left_out["start_from"] = shorten(net.start_from, 120)
+    return left_out
 
 
-def _is_learned(name):
-    return name.endswith("_") and not name.startswith("_")
+def _check_rebuilds(net):
+    """Raise a ValueError if the parameters no longer are those that the layers were made with."""
+    bare = object.__new__(type(net))
+    vars(bare).update(vars(net) | dict.fromkeys(_SOURCES & vars(net).keys()))
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        module = bare.build_module()
+    for ours, theirs in zip_longest(_lines_of(net.module_), _lines_of(module)):
+        if ours != theirs:
+            raise ValueError(
+                f"{type(net).__name__} was fitted with layers that have {ours}, and its parameters "
+                f"now ask for {theirs}: set them back, or fit it again"
+            )
 
 
-def _name_of_class(estimator):
-    name = name_of(type(estimator), known_estimators())
-    if name is not None:
-        return name
-    if isinstance(estimator, BaseSearchCV):
-        remedy = "save its best_estimator_"
-    else:
-        remedy = f"a file holds {', '.join(sorted(known_estimators()))}; pickle others"
-    raise ValueError(f"{type(estimator).__name__} is no class that a model file knows: {remedy}")
-
-
-def _refusal(where, value, name):
-    text = repr(value)
-    text = text if len(text) <= 60 else f"{text[:57]}..."
-    remedy = _REMEDIES.get(name, "give it a number, a string or None first, or pickle the model")
-    return ValueError(f"{where} is {text}, which a model file cannot hold: {remedy}")
+def _lines_of(module):
+    """Layers with their settings, and the shapes of their weights, as text."""
+    shapes = (f"{name} {tuple(x.shape)}" for name, x in module.state_dict().items())
+    return [*(line.strip() for line in str(module).splitlines()), *shapes]

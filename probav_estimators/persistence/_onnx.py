@@ -15,12 +15,11 @@ from torch import nn
 from torch.nn.functional import pad
 from torch.overrides import TorchFunctionMode
 
-from ..architectures import FusionNet
 from ..files import replace_file
 from ..losses import SensorModel
-from ..training import FrameNet, fill_frames
+from ..training import fill_frames
 from ..version import __version__
-from ._graph import inputs_of, outputs_of, split_estimator
+from ._graph import split_estimator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,7 +120,9 @@ def onnx_inputs(estimator: Any, scene: Scene) -> dict[str, NDArray[np.float32]]:
     net.check_inputs(scenes)
     dataset: Any = net.make_dataset(scenes)
     images, _ = net.collate([dataset[number] for number in range(len(dataset))])
-    return {tensor.name: _filled(images[tensor.name], tensor).numpy() for tensor in inputs_of(net)}
+    return {
+        tensor.name: _filled(images[tensor.name], tensor).numpy() for tensor in net.graph_inputs()
+    }
 
 
 def _filled(values, tensor):
@@ -136,10 +137,10 @@ class _Graph(nn.Module):
 
     def __init__(self, net):
         super().__init__()
-        self.inputs, self.outputs = inputs_of(net), outputs_of(net)
+        self.inputs, self.outputs = net.graph_inputs(), net.graph_outputs()
         self.scale = net.scale_
-        self.prepare = net.correct_shifts if isinstance(net, FusionNet) else dict
-        self.finish = net.finish if isinstance(net, FrameNet) else None
+        self.prepare = getattr(net, "correct_shifts", dict)
+        self.finish = getattr(net, "finish", None)
         self.original = copy.deepcopy(net.module_).cpu().float().eval()
         self.layers = copy.deepcopy(self.original)
         for parent in list(self.layers.modules()):
@@ -281,13 +282,13 @@ def _describe(steps, net):
         "estimator": type(net).__name__,
         "scale": net.scale_,
         "steps": [" ".join(repr(step).split()) for step in steps],
-        "inputs": ports(inputs_of(net)),
-        "outputs": ports(outputs_of(net)),
+        "inputs": ports(net.graph_inputs()),
+        "outputs": ports(net.graph_outputs()),
     }
 
 
 def _check_reference(net):
-    if isinstance(net, FusionNet) and net.reference != "middle":
+    if getattr(net, "reference", "middle") != "middle":
         raise ValueError(
             f"reference={net.reference!r} is chosen scene by scene, which a graph cannot: call "
             'set_params(reference="middle") first'

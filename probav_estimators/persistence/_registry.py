@@ -1,33 +1,74 @@
-"""What a model file may name: nothing else is ever made or called."""
+"""Classes and attributes that a model file may name: nothing else is made or set."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from functools import cache
+from numbers import Integral, Real
 from typing import Any
 
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from .. import architectures, preprocessing
-from ..baseline import BicubicBaseline
-from ..meta import PerBand, SceneEnsemble
-from ..preprocessing import SceneTransformer
+from .. import architectures, baseline, meta, preprocessing
+from ..architectures import is_displacement
 from ..training import SceneNet
+from ..training._values import is_harmless, parameters_of
 
-# Parameters of skorch that begin so are plain values; none of them names a callable.
+# Parameters of skorch's parts.
 _PREFIXED = re.compile(r"(optimizer|criterion|iterator_train|iterator_valid|callbacks)__\w+")
+
+# What skorch and `fit` make, and files don't hold.
+_MANAGED = {
+    *("module_", "criterion_", "optimizer_", "callbacks_", "history_", "initialized_"),
+    *("virtual_params_", "init_context_", "prefixes_", "cuda_dependent_attributes_"),
+    *("interrupt_", "starts_with_weights_", "left_out_"),
+}
+
+_FITTED = re.compile(r"[a-z][a-z0-9_]*[a-z0-9]_")
+
+_COUNT = [Interval(Integral, 1, None, closed="left")]
+_CONSTRAINTS: dict[str, list[Any]] = {
+    "scale_": [Interval(Integral, 2, None, closed="left"), None],
+    "n_channels_in_": _COUNT,
+    "n_frames_in_": _COUNT,
+    "n_frames_": _COUNT,
+    "width_": _COUNT,
+    "depth_": _COUNT,
+    "n_features_": _COUNT,
+    "n_blocks_": _COUNT,
+    "n_layers_": _COUNT,
+    "n_heads_": _COUNT,
+    "reduction_": _COUNT,
+    "residual_": ["boolean"],
+    "predict_clearance_": ["boolean"],
+    "level_": [Interval(Real, None, None, closed="neither")],
+    "std_": [Interval(Real, 0, None, closed="neither"), None],
+    "published_": ["boolean"],
+    "band_": [str, None],
+    "displacement_": [tuple],
+    "psf_sigma_": [Interval(Real, 0, None, closed="left")],
+    "seed_": [Interval(Integral, 0, 2**32, closed="left")],
+    "estimators_": [dict, list],
+    "bands_": [list],
+    "weights_": [dict],
+}
 
 
 @cache
 def known_estimators() -> dict[str, type]:
     """Classes of estimators by their names."""
-    kinds = [BicubicBaseline, FrozenEstimator, PerBand, Pipeline, SceneEnsemble]
-    for package, base in ((architectures, SceneNet), (preprocessing, SceneTransformer)):
-        public = (getattr(package, name) for name in package.__all__)
-        kinds += [kind for kind in public if _is_concrete(kind, base)]
-    return {kind.__name__: kind for kind in kinds}
+    packages = (architectures, baseline, meta, preprocessing)
+    public = [getattr(package, name) for package in packages for name in package.__all__]
+    kinds = [kind for kind in public if hasattr(kind, "fit") and not inspect.isabstract(kind)]
+    return {kind.__name__: kind for kind in [FrozenEstimator, Pipeline, *kinds]}
+
+
+def is_known(estimator: Any) -> bool:
+    """Whether an object is an estimator that a file may hold."""
+    return type(estimator) in known_estimators().values()
 
 
 def takes_parameter(kind: type, name: str) -> bool:
@@ -37,11 +78,52 @@ def takes_parameter(kind: type, name: str) -> bool:
     return issubclass(kind, SceneNet) and _PREFIXED.fullmatch(name) is not None
 
 
-def parameters_of(kind: type) -> list[str]:
-    """Names of what a class is made with."""
-    parameters: Any = inspect.signature(kind).parameters.values()
-    return [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+def check_parameters(kind: type, params: dict[str, Any]) -> None:
+    """Raise a ValueError if a file must not set one of the parameters."""
+    for name, value in params.items():
+        if not takes_parameter(kind, name):
+            raise ValueError(f"{kind.__name__} has no parameter {name[:40]!r}")
+        if not is_harmless(name, value):
+            raise ValueError(f"{name[:40]} is a parameter that no file may set to this value")
 
 
-def _is_concrete(kind, base):
-    return isinstance(kind, type) and issubclass(kind, base) and not inspect.isabstract(kind)
+def fitted_attributes(owner: Any) -> dict[str, Any]:
+    """Attributes that `fit` set, by their names."""
+    return {name: value for name, value in vars(owner).items() if _is_fitted(name)}
+
+
+def check_fitted(fitted: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes that `fit` may have set; a ValueError if they are others."""
+    for name in fitted:
+        if not _is_fitted(name):
+            raise ValueError(f"{name[:40]!r} is no attribute that fit sets")
+    known = {name: _CONSTRAINTS[name] for name in fitted if name in _CONSTRAINTS}
+    validate_parameter_constraints(known, {name: fitted[name] for name in known}, "the estimator")
+    displacement = fitted.get("displacement_", (0.0, 0.0))
+    if not is_displacement(displacement, fitted.get("scale_", 0)):
+        raise ValueError(f"displacement_ is {displacement!r}, which is more than half an LR pixel")
+    if "residual_" in fitted and fitted["residual_"] != (fitted.get("std_") is not None):
+        raise ValueError("std_ and residual_ contradict each other")
+    return fitted
+
+
+def check_parts(estimator: Any) -> None:
+    """Raise a ValueError if an estimator contains others than known ones, or misses some."""
+    steps = getattr(estimator, "steps", None)
+    for name, step in [] if steps is None else steps:
+        if not isinstance(name, str) or not (step in (None, "passthrough") or is_known(step)):
+            raise ValueError("a step of a pipeline is no estimator")
+    fitted = vars(estimator).get("estimators_")
+    parts = fitted.values() if isinstance(fitted, dict) else fitted or []
+    if steps == [] or (fitted is not None and not parts) or not all(map(is_known, parts)):
+        raise ValueError("it has no estimators inside, or others than known ones")
+    weights = vars(estimator).get("weights_")
+    if weights is not None and not (
+        len(weights) == len(parts)
+        and all(isinstance(x, int | float) and 0 <= x <= 1 for x in weights.values())
+    ):
+        raise ValueError("weights_ must be a number from 0 to 1 for each estimator")
+
+
+def _is_fitted(name):
+    return _FITTED.fullmatch(name) is not None and name not in _MANAGED

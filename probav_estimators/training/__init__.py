@@ -24,6 +24,7 @@ from ._frame_sampling import (
 from ._fusion_sampling import FusionDataset, collate_frames, read_sample, turn_sample
 from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._module_net import ModuleNet
+from ._ports import CLEARANCE, IMAGE, STACK, STD, Port
 from ._pretrained_net import NetOfFile, PretrainedNet
 from ._progress import show_progress
 from ._published import PublishedWeights
@@ -33,10 +34,13 @@ from ._scene_net import SceneNet
 from ._scene_regressor import SceneRegressor
 from ._settings import describe, describe_scenes, describe_settings
 from ._splitting import split_scenes
-from ._storable import known_classes, known_losses, name_of, unstorable_parameters
 from ._weights import Weights, load_weights, save_weights, shipped_weights
 
 __all__ = [
+    "CLEARANCE",
+    "IMAGE",
+    "STACK",
+    "STD",
     "BatchPlan",
     "BestWeights",
     "ChallengeScore",
@@ -53,6 +57,7 @@ __all__ = [
     "ModuleNet",
     "NetOfFile",
     "PlateauSchedule",
+    "Port",
     "PretrainedNet",
     "ProgressBar",
     "PublishedWeights",
@@ -73,10 +78,7 @@ __all__ = [
     "describe_scenes",
     "describe_settings",
     "fill_frames",
-    "known_classes",
-    "known_losses",
     "load_weights",
-    "name_of",
     "read_keras",
     "read_sample",
     "resolve_device",
@@ -87,5 +89,4 @@ __all__ = [
     "split_scenes",
     "turn_and_flip",
     "turn_sample",
-    "unstorable_parameters",
 ]

@@ -1,57 +1,54 @@
-"""Training that survives being killed."""
+"""Checkpoints of a training, and resuming it from them."""
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.history import History
 
-from ..files import replace_file
-from ..version import __version__, warn_of_other_version
+from ..files import remove_partial_files
+from ..version import warn_of_other_version
 from ._callbacks import Resumable
 from ._settings import describe_scenes, describe_settings
-from ._storable import unstorable_parameters
+from ._state_file import read_state, write_state
+from ._values import ValueDecoder, ValueEncoder, unstorable_parameters
 
 if TYPE_CHECKING:
     from ..scenes import Scene
     from ._scene_net import SceneNet
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "rows_of_epochs"]
 
-FILENAME = "checkpoint.pt"
+FILENAME = "checkpoint.safetensors"
 
-# Changes when a file that was written before can no longer be read, or the other way round.
-_FORMAT = 2
-
-_REMEDY = (
-    "give every training a folder of its own in resume, each candidate of a search too, or remove "
-    "this one to begin anew"
-)
+# Of version 0.1, which torch.save wrote.
+_OLD_FILENAME = "checkpoint.pt"
 
 
 class Checkpoint(Callback):
-    """Saves all that a training needs to go on after every epoch, and goes on from it.
+    """Saves the state of a training after every epoch, and resumes from it.
 
-    Weights, optimizer, callbacks, history and random state are one file, which is replaced as a
-    whole. Order, patches and augmentation follow from the net's seed and the number of the epoch,
-    so a training that went on ends with the weights of one that was never disturbed. A file of
-    other scenes or of other settings is refused.
+    Weights, optimizer, callbacks, history of epochs and random state are one file, which is
+    replaced as a whole. Order, patches and augmentation follow from the net's seed and the number
+    of the epoch, so a resumed training ends with the weights of an uninterrupted one. A file of
+    other scenes or settings is refused.
 
     Parameters
     ----------
     folder : path-like
+        Of one training alone.
 
     Attributes
     ----------
     n_restored_ : int
-        Epochs that the present call of `fit` was given by the file.
+        Epochs that the present call of `fit` took from the file.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -64,17 +61,33 @@ class Checkpoint(Callback):
         self.training_ = _training_of(net, X)
         self.n_restored_ = 0
         path = Path(self.folder) / FILENAME
-        if not net.history and path.exists():
-            state = _load(path)
-            _check(state, self.training_, path)
-            _restore(net, state)
+        remove_partial_files(path)
+        if net.history:
+            return
+        if path.exists():
+            _restore(net, _read(path, self.training_))
             self.n_restored_ = len(net.history)
+        elif path.with_name(_OLD_FILENAME).exists():
+            raise ValueError(
+                f"{path.with_name(_OLD_FILENAME)} was written by an earlier version of "
+                "probav_estimators: finish the training with that version, or remove the file to "
+                "start over"
+            )
 
     def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
         path = Path(self.folder) / FILENAME
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(path) as partial:
-            torch.save(_state_of(net, self.training_), partial)
+        encoder = ValueEncoder()
+        config = encoder.encode(_state_of(net) | {"training": self.training_}, "net")
+        write_state(path, "checkpoint", config, encoder.tensors)
+
+
+def rows_of_epochs(history: History) -> list[dict[str, Any]]:
+    """Rows of a history without those of batches, which fill more memory than weights."""
+    return [
+        {k: x.item() if isinstance(x, np.generic) else x for k, x in r.items()} | {"batches": []}
+        for r in history
+    ]
 
 
 def _warn_of_unstorable_parameters(net):
@@ -90,7 +103,7 @@ def _warn_of_unstorable_parameters(net):
 
 
 def _training_of(net, scenes):
-    """What tells a training from others, by what it is called in errors."""
+    """Scenes, settings and layers, by their names in errors."""
     return {
         "scenes": describe_scenes(scenes),
         "architecture": type(net).__name__,
@@ -100,70 +113,44 @@ def _training_of(net, scenes):
     }
 
 
-def _state_of(net, training):
+def _state_of(net):
     return {
-        "format": _FORMAT,
-        "package_version": __version__,
-        "training": training,
         "seed": net.seed_,
         "module": net.module_.state_dict(),
         "optimizer": net.optimizer_.state_dict(),
         "criterion": net.criterion_.state_dict(),
-        "history": json.dumps(list(net.history), default=float),
+        "history": rows_of_epochs(net.history),
         "callbacks": {name: _state_of_callback(callback) for name, callback in net.callbacks_},
         "random_state": torch.get_rng_state(),
     }
 
 
-def _load(path):
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises what its unpickler happens to meet
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}): remove it to begin "
-            "anew"
-        ) from error
-    form = state.get("format") if isinstance(state, dict) else None
-    if form is None:
-        raise ValueError(
-            f"{path} was not written by this version of probav_estimators, or by an earlier one "
-            "that did not note which settings a training had: remove it to begin anew, or finish "
-            "the training with the version that began it"
-        )
-    if form != _FORMAT:
-        raise ValueError(
-            f"{path} has format {form}, written by probav_estimators "
-            f"{state.get('package_version')}, and version {__version__} reads format {_FORMAT}: "
-            "install that version to go on, or remove the file to begin anew"
-        )
-    return state
-
-
-def _check(state, training, path):
-    warn_of_other_version(state["package_version"], str(path))
+def _read(path, training):
+    """State in a file of the same training."""
+    config, tensors, version = read_state(path, "checkpoint")
+    state = ValueDecoder(tensors).decode(config)
+    warn_of_other_version(version, str(path))
     found = state["training"]
-    names = [*training, *(name for name in found if name not in training)]
-    # A seed that is not asked for may be any.
-    differing = [
-        name
-        for name in names
-        if found.get(name) != training.get(name)
-        and not (name == "random_state" and name not in training)
-    ]
-    if differing:
-        name = differing[0]
-        there, here = (side.get(name, "not given") for side in (found, training))
-        raise ValueError(
-            f"{path} is of another training ({name}: {there} there, {here} here): {_REMEDY}"
-        )
+    # A random_state that is None may be any.
+    names = {**training, **found}.keys() - ({"random_state"} - training.keys())
+    for name in sorted(names, key=list({**training, **found}).index):
+        if found.get(name) != training.get(name):
+            there, here = (side.get(name, "not given") for side in (found, training))
+            raise ValueError(
+                f"{path} is of another training ({name}: {there} there, {here} here): give every "
+                "training a folder of its own in resume, each candidate of a search too, or remove "
+                "this one to start over"
+            )
+    return state
 
 
 def _restore(net, state):
     net.seed_ = state["seed"]
     net.module_.load_state_dict(state["module"])
     net.optimizer_.load_state_dict(state["optimizer"])
+    _restore_memory_formats(net.optimizer_)
     net.criterion_.load_state_dict(state["criterion"])
-    net.history_ = History(json.loads(state["history"]))
+    net.history_ = History(state["history"])
     for name, callback in net.callbacks_:
         known = state["callbacks"].get(name)
         if known is not None:  # None: of a callback that the training did not have before
@@ -171,7 +158,15 @@ def _restore(net, state):
     torch.set_rng_state(state["random_state"])
 
 
-# What skorch's own callback counts.
+def _restore_memory_formats(optimizer):
+    # Files hold contiguous tensors, and rounding depends on the format.
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+# State of skorch's own callback.
 _EARLY_STOPPING = ("misses_", "dynamic_threshold_", "best_epoch_", "best_model_weights_")
 
 

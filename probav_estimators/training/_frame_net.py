@@ -18,6 +18,7 @@ from ..imaging import pad_window, plan_blocks
 from ..prediction import stack_images
 from ..scenes import check_scenes
 from ._frame_sampling import FrameDataset, FrameReader, collate_stacks
+from ._ports import STACK, Port
 from ._pretrained_net import PretrainedNet
 from ._progress import show_progress
 from ._published import PublishedWeights, band_of_path, read_published
@@ -342,6 +343,18 @@ class FrameNet(PretrainedNet):
         if self.weights is None or self.start_from is not None:
             return super().starting_weights()
         return Weights(self._read_weights(), type(self).__name__, self.layout())
+
+    def graph_inputs(self) -> list[Port]:
+        count = "frames" if self.takes_any_number else self.n_frames_
+        stack = (STACK[0], count, *STACK[2:])
+        present = "1 for a frame that is there, which come first, clearest first; 0 for zeros"
+        inputs = [
+            Port("frames", stack, "frames, pixel values"),
+            Port("present", stack[:2], present),
+        ]
+        if self.make_reader().quality_maps:
+            inputs.append(Port("clear", stack, "quality maps, 1 = clear"))
+        return inputs
 
     def get_params_for(self, prefix: str) -> dict[str, Any]:
         params = super().get_params_for(prefix)

@@ -33,9 +33,11 @@ from ..prediction import stack_images
 from ..scenes import check_scenes
 from ..scoring import ScoreMixin
 from ..version import __version__, warn_of_other_version
+from ._checkpoint import rows_of_epochs
 from ._device import DTYPES, check_device, resolve_device, resolve_dtype
 from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
 from ._guarded_net import GuardedNet
+from ._ports import IMAGE, Port
 from ._progress import show_progress
 from ._sampling import BatchPlan, ViewAverager
 from ._splitting import split_scenes
@@ -293,6 +295,23 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
             return None
         net = self._starting_net()
         return Weights(net.module_.state_dict(), type(net).__name__, net.layout())
+
+    def graph_inputs(self) -> list[Port]:
+        """Describe the tensors that the fitted module takes, for :func:`export_onnx`.
+
+        Returns
+        -------
+        list of Port
+            In the order of their names in samples.
+        """
+        raise ValueError(
+            f"{type(self).__name__} has a graph of unknown inputs: export a SceneRegressor, a "
+            "FrameNet or a FusionNet, or override graph_inputs"
+        )
+
+    def graph_outputs(self) -> list[Port]:
+        """Describe the channels that the fitted module returns, for :func:`export_onnx`."""
+        return [IMAGE]
 
     # What a user calls
 
@@ -593,7 +612,7 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
         attributes.update(self.__dict__)
         if self.initialized_ and not self.warm_start:
             del attributes["optimizer_"]
-            attributes["history_"] = _without_batches(self.history_)
+            attributes["history_"] = History(rows_of_epochs(self.history_))
             attributes["callbacks_"] = [(name, _without_state(cb)) for name, cb in self.callbacks_]
             if self.criterion_.state_dict():
                 del attributes["criterion_"]
@@ -727,15 +746,6 @@ class _TruthLoss(SceneLoss):
         # Losses of torch broadcast, and would compare the image with the status map as well.
         n_channels = min(prediction.shape[1], truth.shape[1])
         return self.function(prediction[:, :n_channels], truth[:, :n_channels])
-
-
-def _without_batches(history: History) -> History:
-    # A long training has more of these rows than weights, and numbers of NumPy's take five times
-    # the place of Python's.
-    rows = [
-        {k: x.item() if isinstance(x, np.generic) else x for k, x in r.items()} for r in history
-    ]
-    return History([row | {"batches": []} for row in rows])
 
 
 def _without_state(callback):

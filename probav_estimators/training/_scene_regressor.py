@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 
+from ._ports import CLEARANCE, IMAGE, Port
 from ._reconstruction import Reconstruction
 from ._sampling import SceneDataset, collate
 from ._scene_net import SceneNet
@@ -127,6 +128,24 @@ class SceneRegressor(SceneNet):
             augment=self.augment and training,
             training=training,
         )
+
+    def graph_inputs(self) -> list[Port]:
+        size = ("height", "width") if self.upscales else ("hr_height", "hr_width")
+        n_channels: int = self.n_channels_in_  # type: ignore[assignment]
+        n_frames: int = self.n_frames_in_  # type: ignore[assignment]
+        what = f"{n_frames} frames, pixel values"
+        if n_channels > n_frames:
+            what += ", then their quality maps, 1 = clear"
+        if not self.upscales:
+            what += f"; upscaled {self.scale_} times by the bicubic kernel (a = -0.75)"
+        inputs = [Port("inputs", ("batch", n_channels, *size), what)]
+        if self.residual_:
+            axes = ("batch", 1, "hr_height", "hr_width")
+            inputs.append(Port("mean", axes, "mean frame, upscaled to HR size, pixel values"))
+        return inputs
+
+    def graph_outputs(self) -> list[Port]:
+        return [IMAGE, CLEARANCE] if self.predict_clearance_ else [IMAGE]
 
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
         inputs = x["inputs"].contiguous(memory_format=torch.channels_last)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import os
 import types
 from collections.abc import Sequence
@@ -11,7 +9,8 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+from ..scenes._fingerprint import digest
 
 if TYPE_CHECKING:
     from ..scenes import Scene
@@ -44,11 +43,9 @@ _FREE_OF_LOADERS = {
 
 _MAX_LENGTH = 200
 
-_OF_ALL_MODULES = vars(torch.nn.Module()).keys()
-
 
 def describe_settings(net: SceneNet) -> dict[str, str]:
-    """Describe all parameters that shape a training, and the weights that it begins with.
+    """Describe the parameters that affect the fitted weights, and the initial weights.
 
     Parameters
     ----------
@@ -61,29 +58,29 @@ def describe_settings(net: SceneNet) -> dict[str, str]:
     """
     parameters = net.get_params(deep=False)
     free = net.prediction_parameters
-    shaping = {k: x for k, x in parameters.items() if not (_is_free(k) or k in free)}
-    # What counts of a fitted net and of a file are the weights, which are compared below.
-    shaping.pop("start_from")
-    shaping.pop("weights", None)
-    seed = shaping.pop("random_state")
-    described = {name: describe(value) for name, value in shaping.items()}
+    settings = {k: x for k, x in parameters.items() if not (_is_free(k) or k in free)}
+    # Of a fitted net and of a file the weights count, which are compared below.
+    settings.pop("start_from")
+    settings.pop("weights", None)
+    seed = settings.pop("random_state")
+    described = {name: describe(value) for name, value in settings.items()}
     if isinstance(seed, int | np.integer):
         described["random_state"] = describe(seed)
     weights = net.starting_weights()
-    described["starting weights"] = (
-        "random" if weights is None else f"checksum {_hash(_describe(weights.state, ()))}"
+    described["initial weights"] = (
+        "random" if weights is None else f"checksum {digest(weights.state)}"
     )
     return described
 
 
 def describe_scenes(scenes: Sequence[Scene]) -> str:
-    """Describe scenes by their number, the name of the first and the hash of all that they hold."""
-    everything = "\n".join(f"{scene.name} {scene.fingerprint()}" for scene in scenes)
-    return f"{len(scenes)} scenes, {scenes[0].name} first (checksum {_hash(everything)})"
+    """Describe scenes by their number, the name of the first and a checksum of their contents."""
+    checksum = digest([(scene.name, scene.fingerprint()) for scene in scenes])
+    return f"{len(scenes)} scenes, {scenes[0].name} first (checksum {checksum})"
 
 
 def describe(value: object) -> str:
-    """Describe any parameter by its value, never by its place in memory.
+    """Describe a parameter by its value: plain ones as text, others by class and checksum.
 
     Parameters
     ----------
@@ -92,10 +89,13 @@ def describe(value: object) -> str:
     Returns
     -------
     str
-        Short: what is long ends in a checksum.
+        At most 300 letters.
     """
-    text = _describe(value, ())
-    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}... (checksum {_hash(text)})"
+    text = _plain_text(value)
+    if text is not None and len(text) <= _MAX_LENGTH:
+        return text
+    start = type(value).__qualname__ if text is None else f"{text[:_MAX_LENGTH]}..."
+    return f"{start} (checksum {digest(value)})"
 
 
 def _is_free(name):
@@ -103,9 +103,8 @@ def _is_free(name):
     return kind in _FREE or (kind.startswith("iterator_") and option in _FREE_OF_LOADERS)
 
 
-def _describe(value, outer):
-    if any(value is seen for seen in outer):
-        return "itself"
+def _plain_text(value):
+    """Text of a value that is made of plain ones; None for others."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | str | bytes | complex):
@@ -114,57 +113,10 @@ def _describe(value, outer):
         return repr(int(value) if float(value).is_integer() else value)
     if isinstance(value, os.PathLike):
         return repr(os.fspath(value))
-    if isinstance(value, torch.Tensor):
-        content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        return f"tensor {value.dtype} {tuple(value.shape)} {_hash(content)}"
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return f"array {value.dtype} {value.shape} {_hash(np.ascontiguousarray(value).tobytes())}"
-    return _describe_object(value, (*outer, value))
-
-
-def _describe_object(value, outer):
-    if isinstance(value, types.FunctionType):
-        return _describe_function(value, outer)
-    if isinstance(value, type | types.BuiltinFunctionType):
-        return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, types.MethodType):
-        return f"{_describe(value.__self__, outer)}.{value.__func__.__qualname__}"
-    if isinstance(value, functools.partial):
-        parts = (value.func, value.args, value.keywords)
-        return f"partial{_describe(parts, outer)}"
-    if isinstance(value, dict):
-        items = sorted((_describe(k, outer), _describe(v, outer)) for k, v in value.items())
-        return "{" + ", ".join(f"{k}: {v}" for k, v in items) + "}"
-    if isinstance(value, set | frozenset):
-        return "{" + ", ".join(sorted(_describe(part, outer) for part in value)) + "}"
-    if isinstance(value, list | tuple | np.ndarray):
-        return "(" + ", ".join(_describe(part, outer) for part in value) + ")"
-    if callable(getattr(value, "fingerprint", None)):
-        return f"{type(value).__qualname__} {value.fingerprint()}"
-    return f"{_describe(type(value), outer)}{_describe(_contents_of(value), outer)}"
-
-
-def _describe_function(function, outer):
-    name = f"{function.__module__}.{function.__qualname__}"
-    if "<" not in function.__qualname__:
-        return name
-    # Lambdas and functions inside functions share their names.
-    code = function.__code__
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    constants = [part for part in code.co_consts if not isinstance(part, types.CodeType)]
-    parts = (constants, code.co_names, function.__defaults__, function.__kwdefaults__, cells)
-    return f"{name} {_hash(code.co_code)} {_describe(parts, outer)}"
-
-
-def _contents_of(value):
-    if isinstance(value, torch.nn.Module):
-        own = {k: v for k, v in vars(value).items() if k not in _OF_ALL_MODULES}
-        return own | {"layers": dict(value.named_children()), "state": value.state_dict()}
-    if isinstance(value, np.random.RandomState | np.random.Generator):
-        return {}
-    return getattr(value, "__dict__", {})
-
-
-def _hash(content):
-    content = content.encode() if isinstance(content, str) else content
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+        name = f"{value.__module__}.{value.__qualname__}"
+        return None if "<" in name else name
+    if isinstance(value, list | tuple):
+        parts = [_plain_text(part) for part in value]
+        return None if None in parts else f"({', '.join(parts)})"
+    return None
