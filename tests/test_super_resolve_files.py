@@ -19,7 +19,13 @@ from sklearn.pipeline import make_pipeline
 
 from probav_estimators import ClearanceSelector, FusionNet, __version__, make_scenes, open_scene
 from probav_estimators.cli._main import probav
-from probav_estimators.geo import Outputs, _parts, _writing, super_resolve_files
+from probav_estimators.geo import (
+    OtherBlocksError,
+    Outputs,
+    _block_store,
+    _writing,
+    super_resolve_files,
+)
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -225,7 +231,7 @@ class TestImage:
         assert tags["time_coverage_end"] == "2022-03-24T00:00:00Z"
         assert (tags["n_frames"], tags["model"]) == ("5", "simulated-x2")
         assert tags["model_version"] == __version__ and __version__ in tags["TIFFTAG_SOFTWARE"]
-        assert "probav super-resolve" in tags["history"]
+        assert ": probav super-resolve by" in tags["history"]
 
     def test_frame_shifts_of_the_tags_are_those_of_the_frames(self, whole, scene):
         with rasterio.open(whole / "out.tif") as file:
@@ -431,16 +437,16 @@ def run_until(moment, *args):
     program = (
         "import os, signal, sys\n"
         "from probav_estimators.cli import main\n"
-        "from probav_estimators.geo import _parts\n"
+        "from probav_estimators.geo import _block_store\n"
         # Shells start what runs in the background with this ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "save, saved = _parts.Parts.save, []\n"
+        "save, saved = _block_store.BlockStore.save, []\n"
         "def save_two(self, number, made):\n"
         "    if len(saved) == 2:\n"
         f"        os.kill(os.getpid(), {int(moment)})\n"
         "    saved.append(number)\n"
         "    save(self, number, made)\n"
-        "_parts.Parts.save = save_two\n"
+        "_block_store.BlockStore.save = save_two\n"
         "main()\n"
     )
     command = [sys.executable, "-c", program, "super-resolve", *map(str, args)]
@@ -520,6 +526,41 @@ class TestGoingOn:
         call(*options, "--band", 1, "--band", 2, "--tiles", "1/4")
         assert "bands" in error_of(*options, "--band", 2, "--band", 1)
 
+    @pytest.mark.parametrize("other", [{"n_augment": 4}, {"random_state": 1}])
+    def test_with_another_net_of_the_class_is_refused(self, dates, other):
+        paths, outputs = [B04[0]], Outputs(Path("out.tif"))
+        options = {"mask": B04[2], "tile_size": 32}
+        nets = []
+        for given in ({}, {}, other):
+            settings = {"scale": SCALE, "width": 8, "depth": 1, "random_state": 0} | given
+            nets.append(FusionNet(**settings, verbose=0).initialize())
+        super_resolve_files(paths, outputs, nets[0], share=(1, 4), **options)
+        with pytest.raises(OtherBlocksError, match=r"weights .*resume=False"):
+            super_resolve_files(paths, outputs, nets[2], **options)
+        again = super_resolve_files(paths, outputs, nets[1], **options)
+        assert (again.n_blocks, again.n_made) == (4, 3)
+
+    def test_a_call_that_runs_beside_no_resume_does_not_mix_its_blocks(
+        self, dates, weights, monkeypatch
+    ):
+        options = (*B04, *TILES, "--weights", weights)
+        call(*options, "--reference", "clearest", "-o", "expected.tif")
+        begin = _block_store.BlockStore.begin
+        waiting = []
+        with monkeypatch.context() as patch:
+            patch.setattr(_block_store.BlockStore, "save", lambda *args: waiting.append(args))
+            call(*options, "-o", "out.tif", "--tiles", "1/1")
+
+        def begin_and_let_the_older_call_write(store, plan):
+            begin(store, plan)
+            for older, number, block in waiting:
+                older.save(number, block)
+
+        monkeypatch.setattr(_block_store.BlockStore, "begin", begin_and_let_the_older_call_write)
+        result = call(*options, "-o", "out.tif", "--reference", "clearest", "--no-resume", "--json")
+        assert json.loads(result.stdout)["n_made"] == len(waiting) == 4
+        np.testing.assert_array_equal(read("out.tif"), read("expected.tif"))
+
     def test_no_resume_begins_anew(self, dates, weights):
         options = (*B04, "--weights", weights, "-o", "out.tif")
         call(*options, "--tile-size", 16, "--tiles", "1/2")
@@ -560,14 +601,14 @@ def strip(tmp_path, monkeypatch, weights):
 class TestDamagedFile:
     def cut_after_planning(self, monkeypatch, path):
         whole = path.read_bytes()
-        begin = _parts.Parts.begin
+        begin, cut = _block_store.BlockStore.begin, []
 
-        def begin_and_cut(parts, settings, plan):
-            begin(parts, settings, plan)
-            if plan is not None:
-                cut_short(path)
+        def begin_and_cut(store, plan):
+            begin(store, plan)
+            if not cut:
+                cut.append(cut_short(path))
 
-        monkeypatch.setattr(_parts.Parts, "begin", begin_and_cut)
+        monkeypatch.setattr(_block_store.BlockStore, "begin", begin_and_cut)
         return whole
 
     def test_costs_its_own_blocks_and_the_same_call_goes_on_when_it_is_mended(
@@ -577,9 +618,9 @@ class TestDamagedFile:
         expected = [*strip[:-4], "-o", "expected.tiff"]
         call(*expected)
         tries = []
-        make = _parts._make_together
+        make = _block_store._make_together
         monkeypatch.setattr(
-            _parts,
+            _block_store,
             "_make_together",
             lambda *args: (tries.append(args[-1]), make(*args)),
         )
@@ -920,6 +961,8 @@ def test_a_pipeline_goes_on_with_the_frames_that_it_selects(dates, weights):
         for share in shares:
             super_resolve_files([B04[0]], Outputs(Path(name)), pipe, share=share, **options)
     np.testing.assert_array_equal(read("whole.tif"), read("shared.tif"))
+    with rasterio.open("whole.tif") as file:
+        assert ": super_resolve_files by FusionNet" in file.tags()["history"]
     selected = pipe[:-1].transform([open_scene(B04[0], mask=B04[2])])[0]
     image = pipe[-1].predict([selected])[0] * 65535
     seen = read("whole.tif") != 0

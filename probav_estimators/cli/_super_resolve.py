@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..geo import FilesResult, Outputs, super_resolve_files
+from ..geo import FilesResult, OtherBlocksError, Outputs, super_resolve_files
 from ._options import debug_option, device_option, json_option, overwrite_option, quiet_option
 from ._output import check_output, print_json, show_progress
 
@@ -153,7 +153,7 @@ def super_resolve(
 
     The work goes on where it was stopped if the same call is made again.
     """
-    outputs = Outputs(output, std, n_clear, preview, cog)
+    outputs = Outputs(output, std, n_clear, preview, cog, made_by="probav super-resolve")
     for path in outputs.all:
         check_output(path, overwrite=overwrite)
     try:
@@ -175,6 +175,10 @@ def super_resolve(
                 started=started,
                 **options,
             )
+    except OtherBlocksError as error:
+        raise ValueError(
+            f"{error.reason}: repeat the call as it was, or begin anew with --no-resume"
+        ) from error
     except KeyboardInterrupt:
         if outputs.parts.exists():
             click.echo(f"what is made lies in {outputs.parts}: the same call goes on", err=True)

@@ -1,11 +1,12 @@
 """Georeferenced imagery in and out: cubes of xarray and raster files."""
 
+from ._block_store import OtherBlocksError
 from ._cube import Cube, Encoding, read_cube, rebuild, warn_about_offsets
 from ._files import FilesResult, Outputs, super_resolve_files
 from ._grid import Grid, grid_of_cube, with_grid
 from ._masks import MASK_TYPES, clear_of, match_mask
-from ._place import BLOCK_SIZE
 from ._rasters import open_rasters, open_scene
+from ._site import BLOCK_SIZE
 from ._super_resolve import super_resolve
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Encoding",
     "FilesResult",
     "Grid",
+    "OtherBlocksError",
     "Outputs",
     "clear_of",
     "grid_of_cube",

@@ -17,18 +17,18 @@ import numpy as np
 
 from ..files import replace_file
 from ..version import __version__
-from ._fusing import as_fuser
+from ._block_predictors import as_block_predictor
+from ._block_store import BlockStore, BlockStoreError, compute_blocks
 from ._images import ImageType
 from ._masks import warn_of_no_mask
-from ._parts import Parts, PartsError, compute_parts
-from ._place import Place, describe, plan_place
 from ._rasters import _BAND, mask_stack, open_rasters, scene_of_band
+from ._site import Site, describe, plan_site
 from ._writing import write_geotiff, write_preview
 
 if TYPE_CHECKING:
-    from ._parts import Failure
-    from ._place import PlacePlan
+    from ._block_store import Failure
     from ._rasters import Factor, MaskType, Rasters
+    from ._site import SitePlan
 
 __all__ = ["FilesResult", "Outputs", "super_resolve_files"]
 
@@ -47,6 +47,8 @@ class Outputs:
         Standard deviations, numbers of clear frames, and a PNG.
     cog : bool
         Whether GeoTIFFs are cloud-optimised.
+    made_by : str
+        Name of the call in the history of the files.
     """
 
     image: Path
@@ -54,6 +56,7 @@ class Outputs:
     n_clear: Path | None = None
     preview: Path | None = None
     cog: bool = False
+    made_by: str = "super_resolve_files"
 
     @property
     def geotiffs(self) -> dict[str, Path]:
@@ -128,7 +131,7 @@ def super_resolve_files(
     Parameters
     ----------
     paths : list of str
-        Files of one place on one grid, one a date; or patterns, each of the files of one band.
+        Files of one site on one grid, one a date; or patterns, each of the files of one band.
     outputs : Outputs
     estimator : str, path-like or estimator, default="simulated-x3"
     mask : str or list of str, default=None
@@ -182,40 +185,40 @@ def super_resolve_files(
         raise ValueError(
             f"share is {share}: give (i, n) with 1 <= i <= n, and keep what the others have made"
         )
-    fuser = as_fuser(estimator, device)
-    if outputs.std is not None and not fuser.gives_std:
-        raise ValueError(f"{fuser.name} gives no standard deviations: leave them out")
+    predictor = as_block_predictor(estimator, device)
+    if outputs.std is not None and not predictor.gives_std:
+        raise ValueError(f"{predictor.name} gives no standard deviations: leave them out")
     kind = None if dtype is None else _as_dtype(dtype)
     groups = [open_rasters(one, window=window, bbox=bbox) for one in group_paths(paths)]
     masks = _masks_of(groups[0], mask, mask_type)
-    place = _place_of(groups, masks, bands, (scale_factor, add_offset, nodata), kind)
+    site = _site_of(groups, masks, bands, (scale_factor, add_offset, nodata), kind)
     files = [path for group in groups for path in group.paths]
     mask_files = _files_of(masks)
     _check_outputs(outputs, overwrite, [*files, *mask_files])
-    parts = Parts(outputs.parts, tuple(outputs.geotiffs))
-    _check_room(outputs, place, fuser.scale, parts)
     settings = {
         "files": [_state_of(path) for path in files],
         "masks": [_state_of(path) for path in mask_files],
         "mask_type": str(mask_type),
-        **_settings(place, outputs),
-        "weights": _weights_of(estimator, fuser),
+        **_settings(site, outputs),
+        "weights": f"{predictor.name} ({predictor.fingerprint()})",
         "reference": str(reference),
         "tile_size": tile_size,
     }
+    store = BlockStore(outputs.parts, tuple(outputs.geotiffs), settings)
+    _check_room(outputs, site, predictor.scale, store)
     known = None
-    if parts.open(settings, resume=resume) and fuser.takes_scenes_as_they_are:
-        known = parts.load_plan(place.scenes)
-    plan = plan_place(place, fuser, tile_size=tile_size, reference=reference, known=known)
-    parts.begin(settings, plan if known is None else None)
+    if store.open(resume=resume) and predictor.takes_scenes_as_they_are:
+        known = store.load_plan(site.scenes)
+    plan = plan_site(site, predictor, tile_size=tile_size, reference=reference, known=known)
+    store.begin(plan)
     first, n_shares = (1, 1) if share is None else share
     numbers = [block.number for block in plan.blocks[first - 1 :: n_shares]]
-    missing = parts.missing(numbers)
-    failures = compute_parts(
-        place,
+    missing = store.missing(numbers)
+    failures = compute_blocks(
+        site,
         plan,
-        fuser,
-        parts,
+        predictor,
+        store,
         missing,
         batch_size=batch_size,
         workers=workers,
@@ -225,12 +228,12 @@ def super_resolve_files(
         written=[],
         n_blocks=len(plan.blocks),
         n_made=len(missing) - len(failures),
-        n_missing=len(parts.missing(range(len(plan.blocks)))),
+        n_missing=len(store.missing(range(len(plan.blocks)))),
         failures=failures,
-        attrs=describe(place, plan, fuser, f"probav super-resolve by {fuser.name}"),
+        attrs=describe(site, plan, predictor, f"{outputs.made_by} by {predictor.name}"),
     )
     if share is None and not result.n_missing:
-        result.written = _put_together(outputs, place, plan, parts, result.attrs)
+        result.written = _put_together(outputs, site, plan, store, result.attrs)
     return result
 
 
@@ -274,7 +277,7 @@ def _files_of(masks):
     return [] if masks is None else list(dict.fromkeys(masks.stack.stack.paths))
 
 
-def _place_of(groups, masks, bands, given, dtype):
+def _site_of(groups, masks, bands, given, dtype):
     scale_factor, add_offset, nodata = given
     first = groups[0]
     for other in groups[1:]:
@@ -305,7 +308,7 @@ def _place_of(groups, masks, bands, given, dtype):
     # A GeoTIFF has one nodata value.
     for name, kind in types.items():
         types[name] = replace(kind, nodata=known[0] if known else kind.nodata)
-    return Place(scenes, types, first.grid, first.times, first.paths[0])
+    return Site(scenes, types, first.grid, first.times, first.paths[0])
 
 
 def _bands_of(groups: Sequence[Rasters], bands: Any) -> list[tuple[Rasters, int, str]]:
@@ -398,35 +401,29 @@ def _state_of(path):
     return [path, stat.st_size, stat.st_mtime_ns]
 
 
-def _weights_of(estimator, fuser):
-    if isinstance(estimator, str | os.PathLike) and os.path.exists(estimator):
-        return _state_of(os.path.abspath(estimator))
-    return fuser.name
-
-
-def _settings(place, outputs):
+def _settings(site, outputs):
     """What the blocks depend on, besides files and parameters."""
     return {
-        "part": [list(place.grid.transform), list(place.grid.shape)],
+        "part": [list(site.grid.transform), list(site.grid.shape)],
         # In order: blocks tell their bands by it.
-        "bands": list(place.types),
+        "bands": list(site.types),
         "values": [
-            [kind.dtype.name, str(kind.nodata), str(kind.values)] for kind in place.types.values()
+            [kind.dtype.name, str(kind.nodata), str(kind.values)] for kind in site.types.values()
         ],
         "outputs": ", ".join(outputs.geotiffs),
         "version": __version__,
     }
 
 
-def _check_room(outputs: Outputs, place: Place, scale: int, parts: Parts) -> None:
+def _check_room(outputs: Outputs, site: Site, scale: int, store: BlockStore) -> None:
     """See that the blocks and the files fit on the disk, before hours of work."""
-    h, w = place.grid.finer(scale).shape
-    itemsize = next(iter(place.types.values())).dtype.itemsize
+    h, w = site.grid.finer(scale).shape
+    itemsize = next(iter(site.types.values())).dtype.itemsize
     sizes = {"image": itemsize, "std": 4, "n_clear": 2}
     wanted = [sizes[part] for part in outputs.geotiffs]
     # All blocks, all files, and the largest once more before it is cloud-optimised.
     copies = 2 * sum(wanted) + (max(wanted) if outputs.cog else 0)
-    needed = _OVERHEAD * copies * h * w * len(place.types) - parts.size()
+    needed = _OVERHEAD * copies * h * w * len(site.types) - store.size()
     free = shutil.disk_usage(outputs.image.absolute().parent).free
     if free < needed:
         raise OSError(
@@ -437,7 +434,7 @@ def _check_room(outputs: Outputs, place: Place, scale: int, parts: Parts) -> Non
 
 
 def _put_together(
-    outputs: Outputs, place: Place, plan: PlacePlan, parts: Parts, attrs: Mapping[str, Any]
+    outputs: Outputs, site: Site, plan: SitePlan, store: BlockStore, attrs: Mapping[str, Any]
 ) -> list[Path]:
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
@@ -451,11 +448,11 @@ def _put_together(
                 for part, path in outputs.geotiffs.items()
             }
             for part, partial in partials.items():
-                write_geotiff(partial, place, plan, parts, part, attrs, cog=outputs.cog)
+                write_geotiff(partial, site, plan, store, part, attrs, cog=outputs.cog)
             if outputs.preview is not None:
                 preview = stack.enter_context(replace_file(outputs.preview))
                 write_preview(preview, partials["image"])
-    except PartsError:
+    except BlockStoreError:
         raise
     except (OSError, RasterioError, CPLE_BaseError) as error:
         why = str(error.__cause__ or error).strip().rstrip(".")
@@ -463,7 +460,7 @@ def _put_together(
             f"{outputs.image} cannot be written ({why}): make room, and repeat the call, which "
             f"goes on with the blocks in {outputs.parts}"
         ) from error
-    parts.remove()
+    store.remove()
     return outputs.all
 
 

@@ -1,4 +1,4 @@
-"""GeoTIFFs and other rasters: files of one place on one grid, read window by window."""
+"""GeoTIFFs and other rasters: files of one site on one grid, read window by window."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ class _Header(NamedTuple):
 
 @dataclass
 class Rasters:
-    """Raster files of one place on one grid; see :func:`open_rasters`.
+    """Raster files of one site on one grid; see :func:`open_rasters`.
 
     Parameters
     ----------
@@ -301,7 +301,7 @@ def open_rasters(
     bbox: tuple[float, float, float, float] | None = None,
     name: str = "paths",
 ) -> Rasters:
-    """Return what raster files of one place hold; headers are read, pixels are not.
+    """Return what raster files of one site hold; headers are read, pixels are not.
 
     Parameters
     ----------
@@ -616,7 +616,7 @@ def mask_stack(
     if mask_type is None:
         mask_type = _guess_type(masks.paths[0])
     paths = [masks.paths[number] for number in _match(masks, rasters, name)]
-    repeat, origin = _place(masks, rasters)
+    repeat, origin = _mask_grid(masks, rasters)
     stack = replace(masks.stack(1), paths=paths)
     fine = _RepeatedStack(stack, repeat, origin, rasters.grid.shape)
     return MaskStack(fine, _Converter(mask_type))
@@ -658,7 +658,7 @@ def _match(masks, rasters, name):
     return list(range(n_frames))
 
 
-def _place(masks, rasters):
+def _mask_grid(masks, rasters):
     """Frame pixels a mask pixel covers, and the row and column of these where frames start."""
     mask, image, path = masks.whole, rasters.grid, masks.paths[0]
     if not (mask.placed and rasters.whole.placed):

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..scenes import ArrayStack, MaskStack, Scene, ValueFrames, Values, is_dask
+from ._block_predictors import as_block_predictor
 from ._cube import read_cube, rebuild
-from ._fusing import as_fuser
 from ._grid import STALE_ATTRS, with_grid
 from ._images import ImageBlock, ImageType
 from ._masks import MASK_TYPES, clear_of, match_mask, warn_of_no_mask
-from ._place import Place, describe, make_blocks, plan_place
+from ._site import Site, describe, make_blocks, plan_site
 from ._tasks import image_tasks
 from ._value_ranges import check_sentinels, value_range_of
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from xarray import DataArray, Dataset
 
     from ..prediction import Predictor
+    from ._block_predictors import BlockPredictor
     from ._cube import Cube
-    from ._fusing import Fuser
-    from ._place import PlacePlan
+    from ._site import SitePlan
 
 __all__ = ["super_resolve"]
 
@@ -143,23 +143,23 @@ def super_resolve(
     >>> sharp["std"].shape, sharp["n_clear"].shape
     ((96, 96), (96, 96))
     """
-    fuser = as_fuser(estimator)
-    if return_std and not fuser.gives_std:
+    predictor = as_block_predictor(estimator)
+    if return_std and not predictor.gives_std:
         raise ValueError(
-            f"{fuser.name} gives no standard deviations: leave return_std out, or use FusionNet"
+            f"{predictor.name} gives no standard deviations: leave return_std out, or use FusionNet"
         )
     options = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     read, masks = _read(cube, mask, mask_type, bands, options)
-    place = _place_of(read, masks)
-    warn_of_no_mask((scene.frames for scene in place.scenes.values()), "cube")
-    plan = plan_place(place, fuser, tile_size=tile_size, reference=reference)
-    batch = _batch_size(batch_size, fuser)
+    site = _site_of(read, masks)
+    warn_of_no_mask((scene.frames for scene in site.scenes.values()), "cube")
+    plan = plan_site(site, predictor, tile_size=tile_size, reference=reference)
+    batch = _batch_size(batch_size, predictor)
     if any(is_dask(array.data) for array in read.bands.values()):
-        images = image_tasks(place, plan, fuser)
+        images = image_tasks(site, plan, predictor)
     else:
-        images = _compute_now(place, plan, fuser, batch)
-    about = describe(place, plan, fuser, f"super_resolve by {fuser.name}")
-    return _assemble(read, place, plan, images, about, return_std, keep_attrs)
+        images = _compute_now(site, plan, predictor, batch)
+    about = describe(site, plan, predictor, f"super_resolve by {predictor.name}")
+    return _assemble(read, site, plan, images, about, return_std, keep_attrs)
 
 
 def _read(cube, mask, mask_type, bands, options):
@@ -294,7 +294,7 @@ def _check_dates(masks, cube):
         )
 
 
-def _place_of(cube: Cube, masks: MaskStack | None) -> Place:
+def _site_of(cube: Cube, masks: MaskStack | None) -> Site:
     scenes, types = {}, {}
     for band, array in cube.bands.items():
         label = "cube" if [*cube.bands] == ["band"] else f"cube, band {band}"
@@ -311,30 +311,32 @@ def _place_of(cube: Cube, masks: MaskStack | None) -> Place:
             frames, name=cube.name or "cube", band=band, value_range=value_range
         )
         types[band] = ImageType.like(values, encoding.dtype)
-    return Place(scenes, types, cube.grid, cube.times, cube.name or "cube")
+    return Site(scenes, types, cube.grid, cube.times, cube.name or "cube")
 
 
-def _batch_size(batch_size, fuser):
+def _batch_size(batch_size, predictor):
     if batch_size == "auto":
-        device = str(getattr(getattr(fuser, "net", None), "device", "cpu"))
+        device = str(getattr(getattr(predictor, "net", None), "device", "cpu"))
         return 1 if device.startswith("cpu") else _GPU_BATCH
     if isinstance(batch_size, int | np.integer) and batch_size >= 1:
         return int(batch_size)
     raise ValueError(f"batch_size is {batch_size!r}: give 1 or more, or 'auto'")
 
 
-def _compute_now(place: Place, plan: PlacePlan, fuser: Fuser, batch: int) -> dict[str, ImageBlock]:
-    h, w = place.grid.finer(plan.scale).shape
+def _compute_now(
+    site: Site, plan: SitePlan, predictor: BlockPredictor, batch: int
+) -> dict[str, ImageBlock]:
+    h, w = site.grid.finer(plan.scale).shape
     images: dict[str, Any] = {
         band: ImageBlock(
             np.empty((h, w), kind.dtype), np.empty((h, w), "f4"), np.empty((h, w), "u2")
         )
-        for band, kind in place.types.items()
+        for band, kind in site.types.items()
     }
     for start in range(0, len(plan.blocks), batch):
         blocks = plan.blocks[start : start + batch]
         for block, made in zip(
-            blocks, make_blocks(fuser, plan.bands, place.types, blocks), strict=True
+            blocks, make_blocks(predictor, plan.bands, site.types, blocks), strict=True
         ):
             for band, parts in made.items():
                 for whole, part in zip(images[band], parts, strict=True):
@@ -342,7 +344,7 @@ def _compute_now(place: Place, plan: PlacePlan, fuser: Fuser, batch: int) -> dic
     return images
 
 
-def _assemble(cube, place, plan, images, about, return_std, keep_attrs):
+def _assemble(cube, site, plan, images, about, return_std, keep_attrs):
     import xarray
 
     grid = cube.grid.finer(plan.scale)
@@ -353,8 +355,8 @@ def _assemble(cube, place, plan, images, about, return_std, keep_attrs):
             array = xarray.DataArray(image[part], dims=("y", "x"), name=band)
             own = cube.bands[band].attrs if keep_attrs else {}
             array.attrs = (
-                _attrs_of_image(own, [place.types[band]]),
-                _attrs_of_std(own, [place.types[band]]),
+                _attrs_of_image(own, [site.types[band]]),
+                _attrs_of_std(own, [site.types[band]]),
                 {},
             )[part]
             arrays[band] = with_grid(array, grid)
@@ -373,9 +375,9 @@ def _assemble(cube, place, plan, images, about, return_std, keep_attrs):
         out = out.assign_coords(n_clear=put_together(2).variable)
         if return_std:
             std = put_together(1).variable
-            std.attrs = _attrs_of_std(cube.attrs if keep_attrs else {}, [*place.types.values()])
+            std.attrs = _attrs_of_std(cube.attrs if keep_attrs else {}, [*site.types.values()])
             out = out.assign_coords(std=std)
-    out.attrs = _attrs_of_whole(cube, place, about, keep_attrs)
+    out.attrs = _attrs_of_whole(cube, site, about, keep_attrs)
     return out
 
 
@@ -412,11 +414,11 @@ def _factors(types, name):
     return {name: found[0]} if len(set(found)) == 1 else {many: tuple(found)}
 
 
-def _attrs_of_whole(cube, place, about, keep):
+def _attrs_of_whole(cube, site, about, keep):
     attrs = dict(cube.attrs) if keep else {}
     attrs = {key: value for key, value in attrs.items() if key not in STALE_ATTRS}
     if cube.kind == "dataarray":
-        attrs = _attrs_of_image(attrs, [*place.types.values()])
+        attrs = _attrs_of_image(attrs, [*site.types.values()])
     earlier = attrs.get("history")
     history = about["history"] if not earlier else f"{earlier}\n{about['history']}"
     return attrs | about | {"history": history}

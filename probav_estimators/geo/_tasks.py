@@ -11,14 +11,14 @@ import numpy as np
 
 from ..scenes import ValueFrames, is_dask
 from ._images import ImageBlock
-from ._place import make_blocks
+from ._site import make_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Block
-    from ._fusing import Fuser
-    from ._place import Place, PlacePlan
+    from ._block_predictors import BlockPredictor
+    from ._site import Site, SitePlan
 
 __all__ = ["image_tasks"]
 
@@ -29,15 +29,15 @@ _MARGIN = 16
 _CHUNK = 1024
 
 
-def image_tasks(place: Place, plan: PlacePlan, fuser: Fuser) -> dict[str, ImageBlock]:
+def image_tasks(site: Site, plan: SitePlan, predictor: BlockPredictor) -> dict[str, ImageBlock]:
     """Images of dask arrays, a task for each block of each band.
 
     Parameters
     ----------
-    place : Place
+    site : Site
         Its frames are dask arrays.
-    plan : PlacePlan
-    fuser : Fuser
+    plan : SitePlan
+    predictor : BlockPredictor
 
     Returns
     -------
@@ -48,10 +48,10 @@ def image_tasks(place: Place, plan: PlacePlan, fuser: Fuser) -> dict[str, ImageB
     from dask.delayed import delayed
 
     # Once to each worker.
-    sent = delayed(fuser, pure=True, traverse=False)
+    sent = delayed(predictor, pure=True, traverse=False)
     images = {}
     for band, whole in plan.bands.items():
-        frames: Any = place.scenes[band].frames
+        frames: Any = site.scenes[band].frames
         known: Any = _Known(frames)
         template = delayed(whole.on(known), pure=True, traverse=False)
         reach = _MARGIN + whole.reach
@@ -60,10 +60,10 @@ def image_tasks(place: Place, plan: PlacePlan, fuser: Fuser) -> dict[str, ImageB
         for block in plan.blocks:
             lr, mask = _cut(frames, masks, block, reach)
             made = delayed(_make_block, nout=3, pure=True)(
-                sent, template, band, place.types[band], block, lr, mask
+                sent, template, band, site.types[band], block, lr, mask
             )
             shape = tuple(part.stop - part.start for part in block.place(plan.scale))
-            kinds = (place.types[band].dtype, np.dtype("f4"), np.dtype("u2"))
+            kinds = (site.types[band].dtype, np.dtype("f4"), np.dtype("u2"))
             arrays = [
                 da.from_delayed(one, shape, kind) for one, kind in zip(made, kinds, strict=True)
             ]
@@ -152,14 +152,14 @@ def _cut(frames: Any, masks: Any, block: Block, reach: int) -> tuple[Any, Any]:
     return lr, (masks[:, rows, columns], (rows.start, columns.start))
 
 
-def _make_block(fuser, template, band, kind, block, lr, mask):
+def _make_block(predictor, template, band, kind, block, lr, mask):
     """A block of a band, in a task."""
     known = template.scene.frames
     while not isinstance(known, _Known):
         known = known.source
     frames = known.frames(_Part(*lr), None if mask is None else _Part(*mask))
     with _turns():
-        (made,) = make_blocks(fuser, {band: template.on(frames)}, {band: kind}, [block])
+        (made,) = make_blocks(predictor, {band: template.on(frames)}, {band: kind}, [block])
     return tuple(made[band])
 
 

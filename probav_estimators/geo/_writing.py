@@ -16,8 +16,8 @@ from PIL import Image
 from ..imaging import grey_limits
 
 if TYPE_CHECKING:
-    from ._parts import Parts
-    from ._place import Place, PlacePlan
+    from ._block_store import BlockStore
+    from ._site import Site, SitePlan
 
 __all__ = ["write_geotiff", "write_preview"]
 
@@ -31,9 +31,9 @@ _LARGEST_TILE, _SMALLEST_TILE = 512, 128
 
 def write_geotiff(
     path: str | os.PathLike[str],
-    place: Place,
-    plan: PlacePlan,
-    parts: Parts,
+    site: Site,
+    plan: SitePlan,
+    store: BlockStore,
     part: str,
     attrs: Mapping[str, Any],
     *,
@@ -45,9 +45,9 @@ def write_geotiff(
     ----------
     path : path-like
         Is written to step by step.
-    place : Place
-    plan : PlacePlan
-    parts : Parts
+    site : Site
+    plan : SitePlan
+    store : BlockStore
         With all blocks.
     part : {"image", "std", "n_clear"}
     attrs : mapping
@@ -66,7 +66,7 @@ def write_geotiff(
     plain = path.with_name(f"{path.name}.plain") if cog else path
     try:
         with rasterio.Env(GDAL_CACHEMAX=128 << 20):
-            sums = _write_plain(rasterio, plain, place, plan, parts, part, attrs)
+            sums = _write_plain(rasterio, plain, site, plan, store, part, attrs)
             if cog:
                 _copy_to_cog(plain, path)
             _check_sums(rasterio, path, sums)
@@ -89,10 +89,10 @@ def _copy_to_cog(plain, path):
     )
 
 
-def _write_plain(rasterio, path, place, plan, parts, part, attrs):
+def _write_plain(rasterio, path, site, plan, store, part, attrs):
     """Write a GeoTIFF; returns checksums of its strips, by their rows and bands."""
-    grid = place.grid.finer(plan.scale)
-    types = list(place.types.values())
+    grid = site.grid.finer(plan.scale)
+    types = list(site.types.values())
     dtype, nodata = {
         "image": (types[0].dtype, types[0].nodata),
         "std": (np.dtype(np.float32), np.nan),
@@ -119,7 +119,7 @@ def _write_plain(rasterio, path, place, plan, parts, part, attrs):
     }
     sums = {}
     with _open_quietly(rasterio, path, "w", **profile) as file:
-        file.descriptions = list(place.types)
+        file.descriptions = list(site.types)
         file.update_tags(**_tags(attrs))
         if part != "n_clear":
             # Standard deviations are in the same units, and have no offset.
@@ -128,18 +128,18 @@ def _write_plain(rasterio, path, place, plan, parts, part, attrs):
             file.scales = scales if is_image else np.abs(scales).tolist()
             file.offsets = [_first(kind.values.offset) * is_image for kind in types]
         for band in range(len(types)):
-            for row, values in _strips(plan, parts, band, part, tile):
+            for row, values in _strips(plan, store, band, part, tile):
                 window = rasterio.windows.Window(0, row, grid.shape[1], len(values))
                 file.write(values, band + 1, window=window)
                 sums[row, len(values), band + 1] = zlib.crc32(values)
     return sums
 
 
-def _strips(plan, parts, band, part, tile):
+def _strips(plan, store, band, part, tile):
     """(first row, values) of strips of a band that are as high as whole tiles."""
     first, rest = 0, None
     for _, row in groupby(plan.blocks, key=lambda block: block.rows.start):
-        strip = np.concatenate([parts.load(block.number, band, part) for block in row], axis=1)
+        strip = np.concatenate([store.load(block.number, band, part) for block in row], axis=1)
         strip = strip if rest is None else np.concatenate([rest, strip])
         whole = len(strip) // tile * tile
         if whole:

@@ -7,11 +7,16 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from inspect import signature
+from numbers import Number
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
+from skorch import NeuralNet
 
 from ..architectures import FusedBlock, FusionNet
 from ..baseline import BicubicBaseline
@@ -20,7 +25,7 @@ from ..persistence import is_model_file, load_model
 from ..prediction import takes_return_std
 from ..preprocessing import ClearanceSelector
 from ..scenes import WHOLE, DerivedFrames, Frames, align_bands
-from ..training import FrameNet
+from ..training import FrameNet, SceneNet, describe
 
 if TYPE_CHECKING:
     from ..imaging import Alignment, Block
@@ -29,7 +34,16 @@ if TYPE_CHECKING:
 
     Reference = Literal["middle", "clearest"] | int
 
-__all__ = ["BandPlan", "Fuser", "as_fuser", "rebased"]
+__all__ = ["BandPlan", "BlockPredictor", "as_block_predictor", "rebased"]
+
+# Parameters of nets that predictions of a fitted one do not depend on.
+_TRAINING_PARAMETERS = {
+    *(signature(NeuralNet.__init__).parameters.keys() | signature(SceneNet.__init__).parameters),
+    *("weights", "vgg_weights", "use_caching", "iterator_train", "iterator_valid"),
+} - {"compute_dtype"}
+
+# Types of learned attributes besides layers; others belong to skorch.
+_SIMPLE = Number | str | tuple | np.ndarray | None
 
 # Rows of quality maps that are looked at together.
 _STRIP = 256
@@ -82,7 +96,7 @@ def rebased(frames: Frames, base: Frames) -> Frames:
     return again
 
 
-class Fuser(ABC):
+class BlockPredictor(ABC):
     """Makes blocks of the images of a place.
 
     Attributes
@@ -103,6 +117,10 @@ class Fuser(ABC):
     takes_scenes_as_they_are = False
 
     @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash of the weights and settings that predictions depend on."""
+
+    @abstractmethod
     def plan(self, scenes: Mapping[str, Scene], reference: Reference) -> dict[str, BandPlan]:
         """Find out what is to be known of the bands of a place, by their names."""
 
@@ -111,7 +129,7 @@ class Fuser(ABC):
         """Make blocks of a band; without standard deviations, they are NaN."""
 
 
-class _FusionFuser(Fuser):
+class _FusionPredictor(BlockPredictor):
     """FusionNet, after the steps that stand before it."""
 
     gives_std = True
@@ -124,6 +142,9 @@ class _FusionFuser(Fuser):
         self.net, self.steps, self.name, self.scale = net, steps, name, net.scale_
         self.takes_scenes_as_they_are = not steps
 
+    def fingerprint(self):
+        return _fingerprint(self.steps, self.net)
+
     def plan(self, scenes, reference):
         return _align_together({band: (scene, self) for band, scene in scenes.items()}, reference)
 
@@ -131,7 +152,7 @@ class _FusionFuser(Fuser):
         return self.net.fuse_blocks(plan.scene, plan.alignment, blocks, plan.reference)
 
 
-class _WindowFuser(Fuser):
+class _ScenePredictor(BlockPredictor):
     """Any other estimator, which predicts windows of the scenes that its steps have prepared."""
 
     gives_std = False
@@ -145,6 +166,9 @@ class _WindowFuser(Fuser):
                 "HR images, or pass its scale, such as BicubicBaseline(scale=3)"
             )
         self.scale = scale
+
+    def fingerprint(self):
+        return _fingerprint(self.steps, self.estimator)
 
     def plan(self, scenes, reference):
         if reference != "middle":
@@ -186,7 +210,7 @@ class _WindowFuser(Fuser):
         return np.asarray(image, np.float32)[block.inside(self.scale)], None
 
 
-class _FrameNetFuser(_WindowFuser):
+class _FrameNetPredictor(_ScenePredictor):
     """A net that chooses its frames, once for the whole place."""
 
     def __init__(self, estimator, steps, name):
@@ -206,7 +230,7 @@ class _FrameNetFuser(_WindowFuser):
         return image, beside[0] if self.gives_std else None
 
 
-class _BaselineFuser(_WindowFuser):
+class _BaselinePredictor(_ScenePredictor):
     """The baseline, whose clearest frames are those of the whole place."""
 
     def __init__(self, estimator, steps, name):
@@ -242,41 +266,69 @@ class _FilledFrames(DerivedFrames):
         return filled, np.ones_like(qm)
 
 
-class _PerBandFuser(Fuser):
-    """A fuser for each band."""
+class _PerBandPredictor(BlockPredictor):
+    """A predictor for each band."""
 
-    def __init__(self, fusers, name):
-        self.fusers, self.name = fusers, name
-        scales = {fuser.scale for fuser in fusers.values()}
+    def __init__(self, predictors, name):
+        self.predictors, self.name = predictors, name
+        scales = {predictor.scale for predictor in predictors.values()}
         if len(scales) > 1:
             raise ValueError(f"{name} has estimators of different scales: {sorted(scales)}")
         self.scale = scales.pop()
-        self.gives_std = all(fuser.gives_std for fuser in fusers.values())
+        self.gives_std = all(predictor.gives_std for predictor in predictors.values())
+
+    def fingerprint(self):
+        prints = ((band, one.fingerprint()) for band, one in self.predictors.items())
+        return _fingerprint(dict(prints))
 
     def plan(self, scenes, reference):
-        if unknown := [band for band in scenes if band not in self.fusers]:
+        if unknown := [band for band in scenes if band not in self.predictors]:
             raise ValueError(
-                f"{self.name} was fitted on the bands {', '.join(map(str, self.fusers))} and not "
-                f"on {', '.join(unknown)}: name those that it knows, bands=[...]"
+                f"{self.name} was fitted on the bands {', '.join(map(str, self.predictors))} and "
+                f"not on {', '.join(unknown)}: name those that it knows, bands=[...]"
             )
-        chosen = {band: (scene, self.fusers[band]) for band, scene in scenes.items()}
-        if all(isinstance(fuser, _FusionFuser) for _, fuser in chosen.values()):
+        chosen = {band: (scene, self.predictors[band]) for band, scene in scenes.items()}
+        if all(isinstance(predictor, _FusionPredictor) for _, predictor in chosen.values()):
             return _align_together(chosen, reference)
         plans = {}
-        for band, (scene, fuser) in chosen.items():
-            plans |= fuser.plan({band: scene}, reference)
+        for band, (scene, predictor) in chosen.items():
+            plans |= predictor.plan({band: scene}, reference)
         return plans
 
     def fuse(self, plan, band, blocks):
-        return self.fusers[band].fuse(plan, band, blocks)
+        return self.predictors[band].fuse(plan, band, blocks)
+
+
+def _fingerprint(*parts):
+    return blake2b(describe(_state_of(parts)).encode(), digest_size=8).hexdigest()
+
+
+def _state_of(value):
+    """Replace each estimator by what its predictions depend on, also inside of others."""
+    if isinstance(value, list | tuple):
+        return [_state_of(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _state_of(part) for key, part in value.items()}
+    if not isinstance(value, BaseEstimator):
+        return value
+    kept = vars(value)
+    if isinstance(value, NeuralNet):
+        params = value.get_params(deep=False).keys() - _TRAINING_PARAMETERS
+        learned = {
+            name
+            for name, part in kept.items()
+            if name.endswith("_") and isinstance(part, _SIMPLE) and name != "seed_"
+        }
+        kept = {name: kept[name] for name in {"module_", *params, *learned} & kept.keys()}
+    return [type(value), {name: _state_of(part) for name, part in kept.items()}]
 
 
 def _align_together(bands, reference):
     """Plans of bands that FusionNets make, on one grid."""
     prepared = []
-    for scene, fuser in bands.values():
-        prepared += _prepare(fuser.steps, [scene])
-        fuser.net.check_inputs(prepared[-1:])
+    for scene, predictor in bands.values():
+        prepared += _prepare(predictor.steps, [scene])
+        predictor.net.check_inputs(prepared[-1:])
     plans = {}
     for band, scene, alignment in zip(bands, prepared, align_bands(prepared), strict=True):
         # The parameter of the net is meant where nothing else is asked for.
@@ -302,7 +354,7 @@ def _check_clear(scene):
         )
 
 
-def as_fuser(estimator: Any, device: str | None = None) -> Fuser:
+def as_block_predictor(estimator: Any, device: str | None = None) -> BlockPredictor:
     """What makes blocks by an estimator.
 
     Parameters
@@ -321,11 +373,11 @@ def as_fuser(estimator: Any, device: str | None = None) -> Fuser:
         If there are no such weights.
     """
     if isinstance(estimator, str | os.PathLike) and is_model_file(estimator):
-        return as_fuser(load_model(estimator, device=device))
+        return as_block_predictor(load_model(estimator, device=device))
     if isinstance(estimator, str | os.PathLike):
         options: dict[str, Any] = {} if device is None else {"device": device}
         net = FusionNet.from_pretrained(estimator, verbose=0, **options)
-        return _FusionFuser(net, [], os.path.basename(os.fspath(estimator)))
+        return _FusionPredictor(net, [], os.path.basename(os.fspath(estimator)))
     estimator = getattr(estimator, "best_estimator_", estimator)
     if isinstance(estimator, type) or not hasattr(estimator, "predict"):
         raise ValueError(
@@ -339,22 +391,22 @@ def as_fuser(estimator: Any, device: str | None = None) -> Fuser:
         estimator = estimator.steps[-1][1]
         name = type(estimator).__name__
     if isinstance(estimator, PerBand):
-        return _PerBandFuser(_fusers_by_band(estimator, steps, name), name)
+        return _PerBandPredictor(_predictors_by_band(estimator, steps, name), name)
     kinds: dict[type, type[Any]] = {
-        FusionNet: _FusionFuser,
-        BicubicBaseline: _BaselineFuser,
-        FrameNet: _FrameNetFuser,
+        FusionNet: _FusionPredictor,
+        BicubicBaseline: _BaselinePredictor,
+        FrameNet: _FrameNetPredictor,
     }
-    kind = next((kinds[one] for one in kinds if isinstance(estimator, one)), _WindowFuser)
+    kind = next((kinds[one] for one in kinds if isinstance(estimator, one)), _ScenePredictor)
     return kind(estimator, steps, name)
 
 
-def _fusers_by_band(estimator, steps, name):
+def _predictors_by_band(estimator, steps, name):
     if not hasattr(estimator, "estimators_"):
         raise ValueError(f"{name} is not fitted: call its fit, or give it fitted")
-    fusers = {}
+    predictors = {}
     for band, fitted in estimator.estimators_.items():
-        fuser = as_fuser(fitted)
-        fuser.steps = [*steps, *fuser.steps]
-        fusers[band] = fuser
-    return fusers
+        predictor = as_block_predictor(fitted)
+        predictor.steps = [*steps, *predictor.steps]
+        predictors[band] = predictor
+    return predictors

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from ..imaging import Block
     from ..scenes import Scene, ValueFrames
-    from ._fusing import BandPlan, Fuser, Reference
+    from ._block_predictors import BandPlan, BlockPredictor, Reference
     from ._grid import Grid
     from ._images import ImageBlock, ImageType
 
-__all__ = ["BLOCK_SIZE", "Place", "PlacePlan", "describe", "make_blocks", "plan_place"]
+__all__ = ["BLOCK_SIZE", "Site", "SitePlan", "describe", "make_blocks", "plan_site"]
 
 #: LR pixels of a block along each axis, if nothing else is asked for: the larger, the less is
 #: computed twice. With 24 frames a process takes up to 1.4 GiB.
@@ -34,7 +34,7 @@ _SAMPLE = 512
 
 
 @dataclass
-class Place:
+class Site:
     """Bands of one place.
 
     Attributes
@@ -84,7 +84,7 @@ def _medians(frames: ValueFrames) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class PlacePlan:
+class SitePlan:
     """What is found out once of a place; each block depends on this and on its frames alone.
 
     Attributes
@@ -99,20 +99,20 @@ class PlacePlan:
     scale: int
 
 
-def plan_place(
-    place: Place,
-    fuser: Fuser,
+def plan_site(
+    site: Site,
+    predictor: BlockPredictor,
     *,
     tile_size: int | None,
     reference: Reference,
     known: Mapping[str, BandPlan] | None = None,
-) -> PlacePlan:
+) -> SitePlan:
     """Register the frames of a place and divide it into blocks.
 
     Parameters
     ----------
-    place : Place
-    fuser : Fuser
+    site : Site
+    predictor : BlockPredictor
     tile_size : int or None
         LR pixels of a block along each axis. None: 320.
     reference : {"middle", "clearest"} or int
@@ -122,7 +122,7 @@ def plan_place(
 
     Returns
     -------
-    PlacePlan
+    SitePlan
 
     Raises
     ------
@@ -136,13 +136,13 @@ def plan_place(
             f"reference is {reference!r}: give 'middle', 'clearest' or the number of a frame"
         )
     if known is None:
-        place.warn_about_offsets()
-        known = fuser.plan(place.scenes, reference)
-    return PlacePlan(known, plan_blocks(place.grid.shape, tile_size or BLOCK_SIZE), fuser.scale)
+        site.warn_about_offsets()
+        known = predictor.plan(site.scenes, reference)
+    return SitePlan(known, plan_blocks(site.grid.shape, tile_size or BLOCK_SIZE), predictor.scale)
 
 
 def make_blocks(
-    fuser: Fuser,
+    predictor: BlockPredictor,
     plans: Mapping[str, BandPlan],
     types: Mapping[str, ImageType],
     blocks: Sequence[Block],
@@ -151,19 +151,19 @@ def make_blocks(
     made: list[dict[str, ImageBlock]] = [{} for _ in blocks]
     for band, plan in plans.items():
         release_memory()
-        for number, fused in enumerate(fuser.fuse(plan, band, blocks)):
-            made[number][band] = types[band].encode(fused, fuser.scale)
+        for number, fused in enumerate(predictor.fuse(plan, band, blocks)):
+            made[number][band] = types[band].encode(fused, predictor.scale)
     return made
 
 
-def describe(place: Place, plan: PlacePlan, fuser: Fuser, call: str) -> dict[str, Any]:
+def describe(site: Site, plan: SitePlan, predictor: BlockPredictor, call: str) -> dict[str, Any]:
     """Attributes of the images: when the frames were taken, how they lie, and what made this.
 
     Parameters
     ----------
-    place : Place
-    plan : PlacePlan
-    fuser : Fuser
+    site : Site
+    plan : SitePlan
+    predictor : BlockPredictor
     call : str
         What was called, for the history.
 
@@ -172,16 +172,16 @@ def describe(place: Place, plan: PlacePlan, fuser: Fuser, call: str) -> dict[str
     dict
         By CF's names where it has one.
     """
-    n_frames = len(next(iter(place.scenes.values())))
+    n_frames = len(next(iter(site.scenes.values())))
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     about: dict[str, Any] = {
         "n_frames": n_frames,
-        "model": fuser.name,
+        "model": predictor.name,
         "model_version": __version__,
         "history": f"{now} probav_estimators {__version__}: {call}",
     }
-    if place.times is not None and not np.isnat(place.times).all():
-        first, last = (str(ends.astype("datetime64[s]")) for ends in _ends(place.times))
+    if site.times is not None and not np.isnat(site.times).all():
+        first, last = (str(ends.astype("datetime64[s]")) for ends in _ends(site.times))
         about |= {"time_coverage_start": f"{first}Z", "time_coverage_end": f"{last}Z"}
     alignments = [band.alignment for band in plan.bands.values() if band.alignment is not None]
     if alignments:
