@@ -500,7 +500,7 @@ def _resolution_of_halves(first, second):
 def _halves(scene, seen=None):
     """Two scenes that share the frames of one; None if there are too few, or it is composed."""
     index = np.flatnonzero(~scene.frames.repeats) if seen is None else seen.alignment.index
-    if scene.is_composed or len(index) < LEAST_TO_HALVE:
+    if scene.inputs is not None or len(index) < LEAST_TO_HALVE:
         return None
     return halve_frames(scene, index, None if seen is None else seen.clear.sum(axis=(1, 2)))
 

@@ -86,8 +86,7 @@ def inputs_of(net: SceneNet) -> list[Tensor]:
             "FrameNet or a FusionNet"
         )
     size = ("height", "width") if net.upscales else ("hr_height", "hr_width")
-    n_channels: int = net.n_channels_in_  # type: ignore[assignment]
-    n_frames: int = net.n_frames_in_  # type: ignore[assignment]
+    n_channels, n_frames = net.n_channels_in_, net.n_frames_in_
     what = f"{n_frames} frames, pixel values"
     if n_channels > n_frames:
         what += ", then their quality maps, 1 = clear"
