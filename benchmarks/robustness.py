@@ -149,7 +149,7 @@ class _Table:
         scenes = list(scenes)
         images, deviations = self.net.predict(scenes, return_std=True)
         nine = InputComposer().transform(ClearanceSelector(k=9).transform(scenes))
-        means = _in_range((scene.read_mean(0, scene.scale) for scene in nine), scenes)
+        means = _in_range((scene.inputs.read_mean(0, scene.scale) for scene in nine), scenes)
         simple, learned = (mean_score(x, scenes) for x in (means, self.srcnn.predict(scenes)))
         compared = f"baseline 1.0, the mean of nine frames {simple:.4f}, SRCNN {learned:.4f}"
         where, in_place = describe_displacement(images, scenes)

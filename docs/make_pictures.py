@@ -120,7 +120,7 @@ def data_flow():
     label(0.085, "scene", "frames and quality maps,\nshifted, partly clouded\n(white: hidden)")
     arrow(0.165, 0.205)
     selected = ClearanceSelector(k=9).transform([scene()])
-    composed = InputComposer(mode="concat").transform(selected)[0].inputs[0]
+    composed = InputComposer(mode="concat").transform(selected)[0].inputs.read()[0]
     for row in range(3):
         for column in range(3):
             channel = composed[3 * row + column]

@@ -138,7 +138,7 @@ class TestFiles:
         for call in (
             lambda: BicubicBaseline().fit(scenes).predict(scenes),
             lambda: cpsnr_scorer(BicubicBaseline(), scenes),
-            lambda: composed[0].inputs,
+            lambda: composed[0].inputs.read(),
             lambda: scenes[0].norm,
             lambda: scenes[0].scale,
         ):

@@ -78,7 +78,7 @@ def composed(scene, mode):
     transformed = [scene]
     for step in steps:
         transformed = step.fit(transformed).transform(transformed)
-    return transformed[0].inputs
+    return transformed[0].inputs.read()
 
 
 def test_masked_inputs_differ_from_others_where_no_frame_is_fully_clear(scenes):

@@ -146,7 +146,7 @@ def test_scenes_travel_as_paths(scenes):
     prepared = net_search(None).estimator[:-1].fit_transform(scenes)
     assert len(pickle.dumps(prepared)) < 5000 * len(scenes)
     # Nor does a scene that was read take its pixels along.
-    assert prepared[0].inputs.nbytes > 5000
+    assert prepared[0].inputs.read().nbytes > 5000
     assert len(pickle.dumps(prepared)) < 5000 * len(scenes)
 
 

@@ -80,7 +80,7 @@ def test_srcnn_has_its_published_size():
 
 def test_without_clearance_the_net_has_one_output_channel(stacked):
     net = quick_srcnn(predict_clearance=False).fit(stacked)
-    assert net.module_(torch.from_numpy(stacked[0].inputs)).shape == (1, 1, 48, 48)
+    assert net.module_(torch.from_numpy(stacked[0].inputs.read())).shape == (1, 1, 48, 48)
     assert net.predict(stacked).shape == (6, 48, 48)
 
 
@@ -93,7 +93,9 @@ def test_predictions_are_float32_images_in_range_of_hr_size(fitted, stacked):
 
 def test_a_prediction_is_the_module_applied_to_the_inputs(fitted, stacked):
     with torch.no_grad():
-        expected = [fitted.module_(torch.from_numpy(scene.inputs))[0, 0] for scene in stacked]
+        expected = [
+            fitted.module_(torch.from_numpy(scene.inputs.read()))[0, 0] for scene in stacked
+        ]
     np.testing.assert_allclose(fitted.predict(stacked), torch.stack(expected), atol=1e-6)
 
 
@@ -102,7 +104,7 @@ def test_the_published_form_is_the_sigmoid_of_the_layers(fitted, stacked):
     weights = fitted.module_.state_dict().values()
     layers.load_state_dict(dict(zip(layers.state_dict(), weights, strict=True)))
     with torch.no_grad():
-        raw = layers(torch.from_numpy(stacked[0].inputs))[0, 0].double().numpy()
+        raw = layers(torch.from_numpy(stacked[0].inputs.read()))[0, 0].double().numpy()
     np.testing.assert_allclose(fitted.predict(stacked[:1])[0], 1 / (1 + np.exp(-raw)), atol=1e-6)
 
 
@@ -111,7 +113,7 @@ def test_single_frame_predictions_are_averaged(scenes):
     net = quick_srcnn().fit(single)
     assert net.n_channels_in_ == 2
     with torch.no_grad():
-        views = [net.module_(torch.from_numpy(scene.inputs))[:, 0] for scene in single]
+        views = [net.module_(torch.from_numpy(scene.inputs.read()))[:, 0] for scene in single]
     assert all(view.shape == (3, 48, 48) for view in views)
     expected = torch.stack([view.mean(dim=0) for view in views])
     np.testing.assert_allclose(net.predict(single), expected, atol=1e-6)
@@ -123,7 +125,7 @@ def test_scenes_of_different_frame_counts_are_averaged_each_over_its_own():
     net = quick_srcnn(max_epochs=1).fit(single)
     with torch.no_grad():
         expected = [
-            net.module_(torch.from_numpy(scene.inputs))[:, 0].mean(dim=0) for scene in single
+            net.module_(torch.from_numpy(scene.inputs.read()))[:, 0].mean(dim=0) for scene in single
         ]
     np.testing.assert_allclose(net.predict(single), torch.stack(expected), atol=1e-6)
 
@@ -398,7 +400,7 @@ def test_the_validation_loss_is_the_criterion_of_the_validation_scenes(stacked, 
     net = quick_srcnn(criterion=criterion, train_split=predefined_split(stacked[4:]))
     net.fit(stacked[:4])
     with torch.no_grad():
-        inputs = np.concatenate([scene.inputs for scene in stacked[4:]])
+        inputs = np.concatenate([scene.inputs.read() for scene in stacked[4:]])
         prediction = net.module_(torch.from_numpy(inputs))
     truth = np.stack([np.stack([scene.hr, scene.sm]) for scene in stacked[4:]])
     expected = criterion()(prediction, torch.from_numpy(truth).float()).item()

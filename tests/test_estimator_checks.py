@@ -140,7 +140,7 @@ def outcome(estimator, scenes):
     if hasattr(estimator, "predict"):
         return list(estimator.predict(scenes))
     made = estimator.transform(scenes)
-    return [scene.lr if scene.inputs is None else scene.inputs for scene in made]
+    return [scene.lr if scene.inputs is None else scene.inputs.read() for scene in made]
 
 
 def assert_same(ours, theirs, **tolerance):

@@ -170,7 +170,6 @@ class TestNames:
             lambda: check_scenes([scene], "fit", truth=True),
             lambda: write_submission([np.zeros((18, 24))], [scene], tmp_path / "a.zip"),
             lambda: FusionNet.from_pretrained("simulated-x3").predict([clouded]),
-            lambda: scene.read_inputs(0),
         ):
             message = message_of(call)
             assert "unnamed scene" in message and "None" not in message

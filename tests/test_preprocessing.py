@@ -184,8 +184,8 @@ class TestInputComposer:
         given = [*scenes, *mixed_scenes]
         for scene, composed in zip(given, InputComposer(mode).transform(given), strict=True):
             expected = composed_by_hand(scene.lr, scene.qm, mode)[np.newaxis]
-            assert composed.inputs.dtype == np.float32
-            np.testing.assert_array_equal(composed.inputs, expected.astype(np.float32))
+            assert composed.inputs.read().dtype == np.float32
+            np.testing.assert_array_equal(composed.inputs.read(), expected.astype(np.float32))
 
     @pytest.mark.parametrize("mode", MODES)
     def test_single_frames_are_samples_of_their_own(self, scenes, mixed_scenes, mode):
@@ -194,8 +194,10 @@ class TestInputComposer:
         for scene, composed in zip(given, composer.transform(given), strict=True):
             pairs = zip(scene.lr, scene.qm, strict=True)
             expected = [composed_by_hand(lr[None], qm[None], mode) for lr, qm in pairs]
-            assert composed.inputs.dtype == np.float32
-            np.testing.assert_array_equal(composed.inputs, np.stack(expected).astype(np.float32))
+            assert composed.inputs.read().dtype == np.float32
+            np.testing.assert_array_equal(
+                composed.inputs.read(), np.stack(expected).astype(np.float32)
+            )
 
     @pytest.mark.parametrize("mode", MODES)
     def test_the_mean_of_frames_and_of_maps_is_one_sample(self, scenes, mixed_scenes, mode):
@@ -205,9 +207,9 @@ class TestInputComposer:
         ):
             lr, qm = (x.mean(axis=0, dtype=np.float64) for x in (scene.lr, scene.qm))
             expected = {"lr": [lr], "combine": [lr * qm], "concat": [lr, qm]}[mode]
-            assert composed.inputs.dtype == np.float32
-            np.testing.assert_allclose(composed.inputs, [expected], rtol=3e-7, atol=0)
-            assert (composed.n_views, composed.n_composed_frames) == (1, 1)
+            assert composed.inputs.read().dtype == np.float32
+            np.testing.assert_allclose(composed.inputs.read(), [expected], rtol=3e-7, atol=0)
+            assert (composed.inputs.n_views, composed.inputs.n_frames) == (1, 1)
 
     def test_a_repeated_frame_counts_as_often_as_it_is_given(self, scenes):
         (scene,) = make_pipeline(ClearanceSelector(k=2), ClearanceSelector(k=3)).transform(
@@ -215,7 +217,9 @@ class TestInputComposer:
         )
         (composed,) = InputComposer(frames="mean").transform([scene])
         (first, second), _ = clearest_frames(scenes[0], 2)
-        np.testing.assert_allclose(composed.inputs[0, 0], (2 * first + second) / 3, rtol=1e-6)
+        np.testing.assert_allclose(
+            composed.inputs.read()[0, 0], (2 * first + second) / 3, rtol=1e-6
+        )
 
     @pytest.mark.parametrize("mode", MODES)
     def test_a_window_of_the_mean_reads_that_window_alone(self, scenes, mode):
@@ -230,8 +234,8 @@ class TestInputComposer:
 
         watched = whole.with_frames(Watched(scene.frames))
         window = slice(8, 12), slice(3, 5)
-        part = watched.read_inputs(0, window)
-        np.testing.assert_array_equal(part, whole.inputs[0, :, 24:36, 9:15])
+        part = watched.inputs.read_view(0, window)
+        np.testing.assert_array_equal(part, whole.inputs.read()[0, :, 24:36, 9:15])
         assert read == [(slice(6, 14), slice(1, 7))]
 
     @pytest.mark.parametrize("mode", MODES)
@@ -242,9 +246,9 @@ class TestInputComposer:
         opened = record_opened(monkeypatch)
         selected = ClearanceSelector(k=5).transform(load_scenes(saved_root))
         for scene in InputComposer(mode, frames).transform(selected):
-            facts = (scene.n_views, scene.n_channels)
+            facts = (scene.inputs.n_views, scene.inputs.n_channels)
             assert opened == []
-            assert scene.inputs.shape[:2] == facts
+            assert scene.inputs.read().shape[:2] == facts
             assert facts[0] == n_views
             opened.clear()
 
@@ -252,32 +256,32 @@ class TestInputComposer:
         scene = scene_with_clearances([9, 18, 3, 18, 18])
         for frames, views in (("stack", [0]), ("mean", [0]), ("single", [0, 1, 2, 3, 4])):
             (composed,) = InputComposer(frames=frames).transform([scene])
-            assert list(composed.averaged_views) == views
+            assert list(composed.inputs.averaged_views) == views
         (composed,) = InputComposer(frames="single", average="clearest").transform([scene])
-        assert list(composed.averaged_views) == [1, 3, 4]
-        assert (composed.n_views, composed.inputs.shape) == (5, (5, 1, 4, 5))
-        assert scene.averaged_views is None
+        assert list(composed.inputs.averaged_views) == [1, 3, 4]
+        assert (composed.inputs.n_views, composed.inputs.read().shape) == (5, (5, 1, 4, 5))
+        assert scene.inputs is None
 
     def test_of_a_frame_that_is_repeated_one_prediction_is_averaged(self):
         scene = select(scene_with_clearances([5, 20, 11, 20]), 7)
         (composed,) = InputComposer(frames="single", average="clearest").transform([scene])
-        assert [numbers_of(scene)[view] for view in composed.averaged_views] == [1, 3]
-        assert composed.n_views == 7
+        assert [numbers_of(scene)[view] for view in composed.inputs.averaged_views] == [1, 3]
+        assert composed.inputs.n_views == 7
 
     def test_the_clearest_frames_are_found_once_and_only_when_asked_for(self, folder, monkeypatch):
         opened = record_opened(monkeypatch)
         scene = Scene.from_dir(folder)
         (composed,) = InputComposer(frames="single", average="clearest").transform([scene])
-        assert (composed.n_views, composed.n_channels, opened) == (len(scene), 1, [])
+        assert (composed.inputs.n_views, composed.inputs.n_channels, opened) == (len(scene), 1, [])
         again = pickle.loads(pickle.dumps(composed))
-        assert list(composed.averaged_views) == tied_frames(scene).tolist()
+        assert list(composed.inputs.averaged_views) == tied_frames(scene).tolist()
         assert {name for name in opened if name[:2] != "LR"} == {
             f"QM{number:03d}.png" for number in range(len(scene))
         }
         assert len([name for name in opened if name[:2] == "LR"]) <= 1
         opened.clear()
-        assert len(composed.averaged_views) and opened == []
-        assert list(again.averaged_views) == list(composed.averaged_views)
+        assert len(composed.inputs.averaged_views) and opened == []
+        assert list(again.inputs.averaged_views) == list(composed.inputs.averaged_views)
         assert len(pickle.dumps(composed)) < 5000
 
     def test_a_part_of_a_scene_has_the_clearest_frames_of_the_whole(self):
@@ -289,27 +293,27 @@ class TestInputComposer:
         assert part.qm.all(axis=(1, 2)).tolist() == [False, True, True]
         left = composed.crop((slice(2, 4), slice(0, 3)))
         assert left.qm.all(axis=(1, 2)).tolist() == [True, False, False]
-        assert list(composed.averaged_views) == [1, 2]
-        assert list(part.averaged_views) == list(left.averaged_views) == [1, 2]
+        assert list(composed.inputs.averaged_views) == [1, 2]
+        assert list(part.inputs.averaged_views) == list(left.inputs.averaged_views) == [1, 2]
 
     def test_quality_maps_are_read_only_by_modes_that_use_them(self, folder):
         for path in folder.glob("QM*"):
             path.write_bytes(b"damaged")
         scene = Scene.from_dir(folder)
         (composed,) = InputComposer("lr").transform([scene])
-        np.testing.assert_array_equal(composed.inputs[0], scene.lr)
+        np.testing.assert_array_equal(composed.inputs.read()[0], scene.lr)
         (composed,) = InputComposer("lr", "mean").transform([scene])
-        assert composed.inputs.shape == (1, 1, 24, 24)
+        assert composed.inputs.read().shape == (1, 1, 24, 24)
         for mode, frames in itertools.product(("combine", "concat"), ("stack", "mean")):
             (composed,) = InputComposer(mode, frames).transform([scene])
             with pytest.raises(ValueError, match=r"QM000\.png"):
-                _ = composed.inputs
+                _ = composed.inputs.read()
 
     def test_a_second_composer_replaces_the_first(self, scenes):
         (composed,) = make_pipeline(InputComposer("concat"), InputComposer("combine")).transform(
             scenes[:1]
         )
-        np.testing.assert_array_equal(composed.inputs[0], scenes[0].lr * scenes[0].qm)
+        np.testing.assert_array_equal(composed.inputs.read()[0], scenes[0].lr * scenes[0].qm)
 
 
 class TestBicubicUpscaler:
@@ -320,9 +324,9 @@ class TestBicubicUpscaler:
             composed = InputComposer(mode, frames).transform(mixed_scenes)
             upscaled = BicubicUpscaler(scale=scale).transform(composed)
             for small, large in zip(composed, upscaled, strict=True):
-                assert large.inputs.dtype == np.float32
-                expected = np.stack([bicubic(sample, scale) for sample in small.inputs])
-                np.testing.assert_allclose(large.inputs, expected, rtol=0, atol=1e-6)
+                assert large.inputs.read().dtype == np.float32
+                expected = np.stack([bicubic(sample, scale) for sample in small.inputs.read()])
+                np.testing.assert_allclose(large.inputs.read(), expected, rtol=0, atol=1e-6)
 
     def test_the_whole_chain_is_what_numpy_and_torch_make_of_it(self, scenes):
         pipe = make_pipeline(
@@ -331,8 +335,8 @@ class TestBicubicUpscaler:
         for scene, transformed in zip(scenes, pipe.fit_transform(scenes), strict=True):
             lr, qm = clearest_frames(scene, 9)
             expected = bicubic(np.concatenate([lr, qm.astype(np.float32)]), 3)
-            np.testing.assert_allclose(transformed.inputs[0], expected, rtol=0, atol=1e-6)
-            assert transformed.inputs.shape == (1, 18, 72, 72)
+            np.testing.assert_allclose(transformed.inputs.read()[0], expected, rtol=0, atol=1e-6)
+            assert transformed.inputs.read().shape == (1, 18, 72, 72)
 
     def test_an_upscaler_tells_the_scale_of_scenes_without_truth(self, make_scene):
         scene = make_scene(hr=None, sm=None)
@@ -369,7 +373,7 @@ class TestConventions:
         before = [copy.deepcopy(vars(scene)) for scene in given]
         pixels = [[getattr(scene, part) for part in PARTS] for scene in given]
         for scene in transformer.fit_transform(given):
-            assert scene.lr.size and (scene.inputs is None or scene.inputs.size)
+            assert scene.lr.size and (scene.inputs is None or scene.inputs.read().size)
         assert all(one is other for one, other in zip(given, scenes, strict=True))
         for scene, attributes, arrays in zip(given, before, pixels, strict=True):
             assert set(vars(scene)) == set(attributes)
@@ -413,7 +417,7 @@ class TestConventions:
     def test_a_pipeline_of_transformers_takes_parameters_by_name(self, scenes):
         pipe = Pipeline([("select", ClearanceSelector()), ("compose", InputComposer())])
         pipe.set_params(select__k=2, compose__mode="concat")
-        assert pipe.fit_transform(scenes)[0].inputs.shape == (1, 4, 24, 24)
+        assert pipe.fit_transform(scenes)[0].inputs.read().shape == (1, 4, 24, 24)
 
     def test_a_global_output_format_does_not_disturb(self, scenes):
         with sklearn.config_context(transform_output="pandas"):

@@ -315,7 +315,7 @@ def test_views_are_averaged_however_they_are_batched():
     rng = np.random.default_rng(0)
     images = rng.random((8, 5, 6))
     numbers = [0, 0, 0, 1, 2, 2, 2, 2]
-    averager = ViewAverager([scene.n_views for scene in scenes])
+    averager = ViewAverager([scene.inputs.n_views for scene in scenes])
     finished = {}
     for batch in np.array_split(rng.permutation(8), 3):
         for number, image in averager.add([numbers[i] for i in batch], images[batch]):

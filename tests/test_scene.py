@@ -163,7 +163,7 @@ class TestLaziness:
             facts = [(len(s), s.name, s.band, s.norm, s.has_hr, repr(s)) for s in scenes]
             scenes = pickle.loads(pickle.dumps(scenes))
             assert len(facts) == 4
-        assert scenes[0].inputs.shape == (1, 9, 72, 72)
+        assert scenes[0].inputs.read().shape == (1, 9, 72, 72)
 
     def test_only_the_image_that_is_asked_for_is_read(self, folder):
         for name in ("LR001.png", "QM001.png", "SM.png"):
@@ -217,7 +217,7 @@ class TestPickles:
             for scene in transformed:
                 copy = pickle.loads(pickle.dumps(scene))
                 assert_same_scene(copy, scene)
-                np.testing.assert_array_equal(copy.inputs, scene.inputs)
+                np.testing.assert_array_equal(copy.inputs.read(), scene.inputs.read())
 
 
 class TestFolder:
@@ -279,21 +279,21 @@ class TestPatches:
     def test_a_patch_of_the_inputs_is_a_crop(self, mixed_scenes, mode, frames, window):
         composed = InputComposer(mode, frames).transform(mixed_scenes)
         for scene in [*composed, *BicubicUpscaler(scale=2).transform(composed)]:
-            crop = crop_of(window, scene.input_scale)
-            whole = scene.inputs
-            for view in range(scene.n_views):
+            crop = crop_of(window, scene.inputs.scale)
+            whole = scene.inputs.read()
+            for view in range(scene.inputs.n_views):
                 np.testing.assert_allclose(
-                    scene.read_inputs(view, window), whole[view][:, *crop], rtol=0, atol=1e-6
+                    scene.inputs.read_view(view, window), whole[view][:, *crop], rtol=0, atol=1e-6
                 )
 
     @pytest.mark.parametrize("window", WINDOWS)
     @pytest.mark.parametrize("frames", ["stack", "single"])
     def test_a_patch_of_the_mean_is_a_crop(self, mixed_scenes, frames, window):
         for scene in InputComposer(frames=frames).transform(mixed_scenes):
-            for view in range(scene.n_views):
+            for view in range(scene.inputs.n_views):
                 np.testing.assert_allclose(
-                    scene.read_mean(view, scene.scale, window),
-                    scene.read_mean(view, scene.scale)[crop_of(window, scene.scale)],
+                    scene.inputs.read_mean(view, scene.scale, window),
+                    scene.inputs.read_mean(view, scene.scale)[crop_of(window, scene.scale)],
                     rtol=0,
                     atol=1e-6,
                 )
@@ -323,7 +323,7 @@ class TestPatches:
         qm[2] = False
         qm[:, :, 4:] = False
         (scene,) = InputComposer().transform([make_scene(lr=lr, qm=qm, hr=None, sm=None)])
-        mean = scene.read_mean(0, 2)
+        mean = scene.inputs.read_mean(0, 2)
         np.testing.assert_allclose(mean[:, :4], 0.2, atol=1e-6)
         np.testing.assert_allclose(mean[:, 12:], 0.4, atol=1e-6)
 
@@ -405,20 +405,6 @@ class TestSnapshots:
         scene = Scene(np.asarray(values)[:, 8:24, 8:24], np.ones((3, 16, 16), bool))
         values[:] = 65535
         assert scene.lr.min() == 1
-
-
-class TestBeforeInputComposer:
-    def test_what_describes_the_inputs_is_none(self, make_scene):
-        scene = make_scene()
-        assert not scene.is_composed
-        facts = (scene.inputs, scene.n_views, scene.n_channels, scene.n_composed_frames)
-        assert facts == (None,) * 4
-
-    def test_reading_them_says_what_is_missing(self, make_scene):
-        scene = make_scene()
-        for read in (lambda: scene.read_inputs(0), lambda: scene.read_mean(0, 3)):
-            with pytest.raises(ValueError, match=r"imgset0042 has no inputs yet.*InputComposer"):
-                read()
 
 
 def test_big_endian_values_are_read_as_what_they_are(make_scene):

@@ -168,7 +168,7 @@ class RowMaker:
         epochs = self.max_epochs
         if epochs is None and self.residual:
             # An epoch shows one patch of every sample, and single frames are many samples.
-            n_samples = sum(scene.n_views for scene in pipe[:-1].transform(self.scenes))
+            n_samples = sum(scene.inputs.n_views for scene in pipe[:-1].transform(self.scenes))
             epochs = max(1, round(_RESIDUAL_SAMPLES / n_samples))
         if epochs is not None:
             pipe[-1].set_params(max_epochs=epochs)

@@ -136,7 +136,7 @@ class SpectrumDisplay:
         estimators = by_name(estimator)
         images = {name: predict_scene(one, scene)[0] for name, one in estimators.items()}
         halves = None
-        if not scene.has_hr and not scene.is_composed and len(scene) >= LEAST_TO_HALVE:
+        if not scene.has_hr and scene.inputs is None and len(scene) >= LEAST_TO_HALVE:
             if baseline and _BASELINE not in estimators:
                 scale = next(iter(images.values())).shape[0] // scene.shape[0]
                 estimators = {_BASELINE: BicubicBaseline(scale)} | estimators

@@ -185,7 +185,7 @@ class _ScenePredictor(BlockPredictor):
             frames = scene.frames
             # Once asked, they know of the whole which are selected and how they lie, which parts
             # of them do not tell.
-            _ = frames.origins, frames.shifts, scene.averaged_views
+            _ = frames.origins, frames.shifts, scene.inputs and scene.inputs.averaged_views
         return {band: BandPlan(scene) for band, scene in zip(scenes, prepared, strict=True)}
 
     def fuse(self, plan, band, blocks):

@@ -3,6 +3,7 @@
 from ._base import SceneTransformer
 from ._clearance import ClearanceSelector
 from ._composition import InputComposer
+from ._inputs import Inputs
 from ._registration import FrameRegistrar
 from ._upscaling import BicubicUpscaler
 
@@ -11,5 +12,6 @@ __all__ = [
     "ClearanceSelector",
     "FrameRegistrar",
     "InputComposer",
+    "Inputs",
     "SceneTransformer",
 ]

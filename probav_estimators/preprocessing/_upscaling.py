@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING
 
 from sklearn.utils._param_validation import Interval
 
-from ..imaging import BICUBIC_REACH, upscale_bicubic
 from ._base import SceneTransformer
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class BicubicUpscaler(SceneTransformer):
     >>> from probav_estimators import BicubicUpscaler, InputComposer, make_scenes
     >>> scenes = make_scenes(1, size=16, n_frames=9, random_state=0)
     >>> pipe = make_pipeline(InputComposer(), BicubicUpscaler(scale=3))
-    >>> pipe.fit_transform(scenes)[0].inputs.shape
+    >>> pipe.fit_transform(scenes)[0].inputs.read().shape
     (1, 9, 48, 48)
     """
 
@@ -58,24 +57,14 @@ class BicubicUpscaler(SceneTransformer):
         self.scale = scale
 
     def transform_scene(self, scene: Scene) -> Scene:
-        if not scene.is_composed:
+        if scene.inputs is None:
             raise ValueError(
                 f"BicubicUpscaler got {scene.label}, which has no inputs yet: put an "
                 "InputComposer before it"
             )
-        if scene.input_scale != 1:
+        if scene.inputs.scale != 1:
             raise ValueError(
                 f"BicubicUpscaler got {scene.label}, which is upscaled already: leave one "
                 "upscaler in the pipeline"
             )
-        return scene.with_upscaling(_BicubicUpscaling(self.scale))
-
-
-@dataclass(frozen=True)
-class _BicubicUpscaling:
-    scale: int
-
-    reach = BICUBIC_REACH
-
-    def upscale(self, channels, window):
-        return upscale_bicubic(channels, self.scale, window)
+        return scene.with_inputs(replace(scene.inputs, scale=self.scale))

@@ -103,7 +103,7 @@ def resolution_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object =
     """
     values = []
     for scene in check_scenes(scenes, "scoring"):
-        if scene.is_composed or np.count_nonzero(~scene.frames.repeats) < LEAST_TO_HALVE:
+        if scene.inputs is not None or np.count_nonzero(~scene.frames.repeats) < LEAST_TO_HALVE:
             raise ValueError(
                 f"{scene.label} cannot be halved: resolution takes {LEAST_TO_HALVE} frames or "
                 "more, and scenes before any InputComposer"

@@ -12,7 +12,7 @@ from ._scene import Scene
 from ._stored_values import ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
 from ._validation import check_scenes
 from ._value_scale import ValueScale
-from ._windows import WHOLE, Index, Window, open_ends
+from ._windows import WHOLE, Index, Window, open_ends, within
 
 __all__ = [
     "LEAST_TO_HALVE",
@@ -47,4 +47,5 @@ __all__ = [
     "open_ends",
     "read_aligned",
     "save_scenes",
+    "within",
 ]

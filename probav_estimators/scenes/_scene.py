@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,8 +15,6 @@ from ..imaging import (
     check_pixels,
     clearest_mean,
     finite_cpsnr,
-    pad_window,
-    upscale_bicubic,
 )
 from ._fingerprint import digest
 from ._frames import Frames, StoredFrames, WindowFrames
@@ -26,11 +23,12 @@ from ._norms import find_norms
 from ._png import ArrayImage, ClearMask, PngImage
 from ._snapshots import keep_mask, keep_pixels
 from ._stored_values import ArrayStack, MaskStack, ValueFrames, Values, is_dask
-from ._windows import WHOLE, open_ends, within
+from ._windows import WHOLE, open_ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..preprocessing import Inputs
     from ._windows import Window
 
 __all__ = ["Scene"]
@@ -95,9 +93,6 @@ class Scene:
     (9, 3)
     """
 
-    # Scenes that were pickled before steps were recorded have none.
-    _steps: tuple[Any, ...] = ()
-
     def __init__(
         self,
         lr: NDArray[Any],
@@ -157,8 +152,8 @@ class Scene:
         self._frames = frames
         self._value_range = value_range
         self._truth = _Truth(frames, hr, sm, norm, value_range)
-        self._composition = None
-        self._upscaling = None
+        self._inputs: Inputs | None = None
+        self._steps: tuple[Any, ...] = ()
 
     @classmethod
     def from_dir(cls, path: str | os.PathLike[str], *, norm: float | None = None) -> Self:
@@ -320,7 +315,7 @@ class Scene:
         """
         if self._truth.shape is not None:
             return self._truth.check_scale()
-        return self._upscaling.scale if self._upscaling is not None else None
+        return None if self._inputs is None or self._inputs.scale == 1 else self._inputs.scale
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -346,117 +341,9 @@ class Scene:
         return self._frames.true_shifts
 
     @property
-    def inputs(self) -> NDArray[np.float32] | None:
-        """What a net is given, (v, c, h', w') float32: v samples of c channels.
-
-        None before InputComposer.
-        """
-        if self._composition is None:
-            return None
-        return np.stack([self.read_inputs(view) for view in range(self.n_views)])  # type: ignore[arg-type]
-
-    @property
-    def is_composed(self) -> bool:
-        """Whether an InputComposer has said what `inputs` is."""
-        return self._composition is not None
-
-    @property
-    def n_views(self) -> int | None:
-        """Number of samples v that `inputs` has; None before InputComposer.
-
-        A training takes all of them, a prediction those of `averaged_views`.
-        """
-        return self._composition.n_views(len(self)) if self.is_composed else None
-
-    @property
-    def averaged_views(self) -> Sequence[int] | None:
-        """Numbers of the samples whose predictions are averaged; None before InputComposer.
-
-        All of them, but with ``InputComposer(frames="single", average="clearest")``, which reads
-        the quality maps.
-        """
-        return self._composition.averaged_views(self._frames) if self.is_composed else None
-
-    @property
-    def n_channels(self) -> int | None:
-        """Number of channels c of each sample of `inputs`; None before InputComposer."""
-        return self._composition.n_channels(len(self)) if self.is_composed else None
-
-    @property
-    def n_composed_frames(self) -> int | None:
-        """How many of these channels are frames, which come first; None before InputComposer."""
-        return self._composition.n_composed_frames(len(self)) if self.is_composed else None
-
-    @property
-    def input_scale(self) -> int:
-        """How much larger than the frames `inputs` is."""
-        return 1 if self._upscaling is None else self._upscaling.scale
-
-    def read_inputs(self, view: int, window: Window | None = None) -> NDArray[np.float32]:
-        """One sample of `inputs`, or a part of it.
-
-        Parameters
-        ----------
-        view : int
-            Which sample.
-        window : tuple of two slices, default=None
-            Rows and columns in LR pixels. Nothing outside of it is composed or upscaled.
-
-        Returns
-        -------
-        float32 array of shape (c, h', w')
-
-        Raises
-        ------
-        ValueError
-            Before InputComposer.
-        """
-        self._check_composed()
-        window = window or self._whole_window()
-        wanted = window
-        if self._upscaling is not None:
-            wanted = pad_window(window, self.shape, self._upscaling.reach)
-        index = self._composition.frames_of(view, len(self))
-        if self._composition.reads_quality_maps:
-            lr, qm = self._frames.read(index, wanted)
-        else:
-            lr, qm = self._frames.read_pixels(index, wanted), None
-        composed = self._composition.compose(lr, qm)
-        if self._upscaling is None:
-            return composed
-        return self._upscaling.upscale(composed, within(window, wanted))
-
-    def read_mean(self, view: int, scale: int, window: Window | None = None) -> NDArray[np.float32]:
-        """Mean of the frames of one sample, upscaled by the bicubic kernel.
-
-        Pixels that no quality map calls clear take part only where no frame is clear.
-
-        Parameters
-        ----------
-        view : int
-            Which sample.
-        scale : int
-            HR pixels for each LR pixel.
-        window : tuple of two slices, default=None
-            Rows and columns in LR pixels. None: all.
-
-        Returns
-        -------
-        float32 array of shape (scale * h', scale * w')
-
-        Raises
-        ------
-        ValueError
-            Before InputComposer.
-        """
-        self._check_composed()
-        window = window or self._whole_window()
-        wanted = pad_window(window, self.shape)
-        index = self._composition.frames_of(view, len(self))
-        lr, clear = self._frames.read(index, wanted)
-        clear = clear | ~clear.any(axis=0)
-        mean = (lr * clear).sum(axis=0) / clear.sum(axis=0, dtype=np.float32)
-        return upscale_bicubic(mean, scale, within(window, wanted))
+    def inputs(self) -> Inputs | None:
+        """Composed :class:`~probav_estimators.preprocessing.Inputs`; None before InputComposer."""
+        return self._inputs
 
     def read_truth(
         self, window: Window | None = None
@@ -511,8 +398,7 @@ class Scene:
         return digest(
             self._frames.fingerprint(),
             self._truth.fingerprint(),
-            self._composition,
-            self._upscaling,
+            None if self._inputs is None else self._inputs.recipe,
         )
 
     @property
@@ -522,7 +408,8 @@ class Scene:
 
     def with_frames(self, frames: Frames) -> Self:
         """Scene with other frames of the same place, and the same truth and norm."""
-        return self._changed(_frames=frames)
+        inputs = None if self._inputs is None else self._inputs.with_frames(frames)
+        return self._changed(_frames=frames, _inputs=inputs)
 
     @property
     def steps(self) -> tuple[Any, ...]:
@@ -540,13 +427,9 @@ class Scene:
         """Scene of the same frames, of which nothing else is known."""
         return self._changed(_truth=_Truth(self._frames, None, None, None, self._value_range))
 
-    def with_composition(self, composition: Any) -> Self:
-        """Scene whose `inputs` is what `composition` makes of its frames."""
-        return self._changed(_composition=composition)
-
-    def with_upscaling(self, upscaling: Any) -> Self:
-        """Scene whose `inputs` is upscaled once it is composed."""
-        return self._changed(_upscaling=upscaling)
+    def with_inputs(self, inputs: Inputs) -> Self:
+        """Scene with composed inputs of its frames."""
+        return self._changed(_inputs=inputs)
 
     def crop(self, window: Window) -> Self:
         """The part of the scene that a window covers, still lazy.
@@ -561,8 +444,9 @@ class Scene:
         Scene
             Without norm, which belongs to the whole.
         """
-        scene = self._changed(_frames=WindowFrames(self._frames, open_ends(window, self.shape)))
-        scene._truth = self._truth.crop(scene._frames, open_ends(window, self.shape))
+        window = open_ends(window, self.shape)
+        scene = self.with_frames(WindowFrames(self._frames, window))
+        scene._truth = self._truth.crop(scene._frames, window)
         return scene
 
     @property
@@ -570,20 +454,10 @@ class Scene:
         """What messages call the scene: "scene imgset0594", or "unnamed scene"."""
         return _label(self.name)
 
-    def _check_composed(self):
-        if not self.is_composed:
-            raise ValueError(
-                f"{self.label} has no inputs yet: pass it through InputComposer().transform first"
-            )
-
     def _changed(self, **attributes):
         scene = copy.copy(self)
         vars(scene).update(attributes)
         return scene
-
-    def _whole_window(self):
-        height, width = self.shape
-        return slice(0, height), slice(0, width)
 
 
 class _Truth:

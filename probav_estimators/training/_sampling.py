@@ -74,9 +74,9 @@ class SceneDataset(Dataset):
         self.with_truth = with_truth
         self.patch_size = patch_size
         self.augment = augment
+        all_inputs: list[Any] = [scene.inputs for scene in scenes]
         views: list[Any] = [
-            range(scene.n_views) if training else scene.averaged_views  # type: ignore[arg-type]
-            for scene in scenes
+            range(inputs.n_views) if training else inputs.averaged_views for inputs in all_inputs
         ]
         #: How many samples each scene gives.
         self.n_views = [len(numbers) for numbers in views]
@@ -100,9 +100,10 @@ class SceneDataset(Dataset):
         window = None
         if self.patch_size is not None:
             window = random_window(scene, self.patch_size, rng)
-        images: dict[str, Any] = {"inputs": scene.read_inputs(view, window)}
+        inputs: Any = scene.inputs
+        images: dict[str, Any] = {"inputs": inputs.read_view(view, window)}
         if self.with_mean:
-            images["mean"] = scene.read_mean(view, self.scale, window)[None]
+            images["mean"] = inputs.read_mean(view, self.scale, window)[None]
         if self.with_truth:
             images["truth"] = np.stack(scene.read_truth(window), dtype=np.float32, casting="unsafe")
         if self.augment:

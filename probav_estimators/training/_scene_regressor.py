@@ -112,9 +112,9 @@ class SceneRegressor(SceneNet):
 
     def build_module(self) -> nn.Module:
         out_channels = 1 + self.predict_clearance_
-        layers = self.build_layers(self.n_channels_in_, out_channels, self.scale_)  # type: ignore[arg-type]
+        layers = self.build_layers(self.n_channels_in_, out_channels, self.scale_)
         WEIGHT_INITS[self.weight_init](layers)
-        return self.reconstruction(layers, self.n_frames_in_, self.std_)  # type: ignore[arg-type]
+        return self.reconstruction(layers, self.n_frames_in_, self.std_)
 
     def make_dataset(
         self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
@@ -153,9 +153,9 @@ class SceneRegressor(SceneNet):
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
         super().learn_layout(scenes)
-        self._check_composed(scenes[0])
-        self.n_channels_in_ = scenes[0].n_channels
-        self.n_frames_in_ = scenes[0].n_composed_frames
+        inputs = self._inputs_of(scenes[0])
+        self.n_channels_in_ = inputs.n_channels
+        self.n_frames_in_ = inputs.n_frames
         self.residual_ = self.residual
         self.predict_clearance_ = self.predict_clearance
         self.std_ = _mean_std(scenes) if self.residual else None
@@ -170,37 +170,34 @@ class SceneRegressor(SceneNet):
             "predict_clearance": self.predict_clearance_,
         }
 
-    def _check_composed(self, scene):
-        if not scene.is_composed:
+    def _inputs_of(self, scene):
+        if scene.inputs is None:
             raise ValueError(
                 f"{type(self).__name__} got {scene.label}, which has no inputs: put an "
                 "InputComposer before it"
             )
+        return scene.inputs
 
     def check_inputs(self, scenes: Sequence[Scene]) -> None:
         for scene in scenes:
-            self._check_composed(scene)
-            if self.upscales and scene.input_scale != 1:
+            inputs = self._inputs_of(scene)
+            if self.upscales and inputs.scale != 1:
                 raise ValueError(
                     f"{type(self).__name__} upscales by itself and got {scene.label} upscaled "
-                    f"{scene.input_scale} times: remove BicubicUpscaler, or set it to "
+                    f"{inputs.scale} times: remove BicubicUpscaler, or set it to "
                     '"passthrough"'
                 )
-            if not self.upscales and scene.input_scale != self.scale_:
-                got = (
-                    "not upscaled"
-                    if scene.input_scale == 1
-                    else f"upscaled {scene.input_scale} times"
-                )
+            if not self.upscales and inputs.scale != self.scale_:
+                got = "not upscaled" if inputs.scale == 1 else f"upscaled {inputs.scale} times"
                 raise ValueError(
                     f"{type(self).__name__} works on inputs of HR size, {self.scale_} times that "
                     f"of the frames, and got {scene.label} {got}: add "
                     f"BicubicUpscaler(scale={self.scale_}) after InputComposer"
                 )
-            if scene.n_channels != self.n_channels_in_:
+            if inputs.n_channels != self.n_channels_in_:
                 raise ValueError(
                     f"{type(self).__name__} takes {self.n_channels_in_} channels and got "
-                    f'{scene.label} with {scene.n_channels}: with frames="stack" every scene '
+                    f'{scene.label} with {inputs.n_channels}: with frames="stack" every scene '
                     "must have equally many frames. Give ClearanceSelector, before InputComposer, "
                     'an int, such as k=9 ("max" and None keep as many as a scene has), and both '
                     "the settings of the scenes it was fitted on"
