@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from _helpers import composed, quick_srcnn, small_scenes, weights_of
+from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
@@ -29,8 +30,9 @@ from probav_estimators import (
     SRCNNEx,
     make_scenes,
 )
+from probav_estimators.training._state_file import read_state
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT = "checkpoint.safetensors"
 
 # With validation, augmentation and a schedule that moves, so that everything has to come back.
 RESUMABLE = {
@@ -91,7 +93,14 @@ def test_a_killed_training_ends_like_an_undisturbed_one(scenes, tmp_path):
 
 
 def _finished_epochs(checkpoint):
-    return torch.load(checkpoint, weights_only=True)["history"].count('"epoch"')
+    return len(read_state(checkpoint, "checkpoint").config["dict"]["history"])
+
+
+def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(scenes, tmp_path):
+    quick_srcnn(max_epochs=2, resume=tmp_path, **RESUMABLE).fit(scenes)
+    resumed = quick_srcnn(max_epochs=4, resume=tmp_path, **RESUMABLE).fit(scenes)
+    undisturbed = quick_srcnn(max_epochs=4, **RESUMABLE).fit(scenes)
+    assert torch.equal(weights_of(resumed), weights_of(undisturbed))
 
 
 def test_a_finished_training_is_not_repeated(scenes, tmp_path):
@@ -204,7 +213,7 @@ def test_the_weights_that_a_training_began_with_count(scenes, tmp_path):
     quick_srcnn(resume=tmp_path, start_from=first).fit(scenes)
     same = quick_srcnn(resume=tmp_path, start_from=FrozenEstimator(first)).fit(scenes)
     assert len(same.history) == 1
-    with pytest.raises(ValueError, match=r"\(starting weights: checksum \w+ there, checksum"):
+    with pytest.raises(ValueError, match=r"\(initial weights: checksum \w+ there, checksum"):
         quick_srcnn(resume=tmp_path, start_from=second).fit(scenes)
 
 
@@ -250,20 +259,48 @@ def test_a_checkpoint_is_whole_or_not_there(scenes, tmp_path, monkeypatch):
     quick_srcnn(max_epochs=1, resume=tmp_path, **RESUMABLE).fit(scenes)
     before = (tmp_path / CHECKPOINT).read_bytes()
 
-    def break_off(state, path):
-        Path(path).write_bytes(b"half")
+    def break_off(path, content):
+        path.open("wb").write(content[:100])
         raise OSError("disk full")
 
-    monkeypatch.setattr(torch, "save", break_off)
+    monkeypatch.setattr(Path, "write_bytes", break_off)
     with pytest.raises(OSError, match="disk full"):
         quick_srcnn(max_epochs=2, resume=tmp_path, **RESUMABLE).fit(scenes)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert os.listdir(tmp_path) == [CHECKPOINT]
+
+
+def test_what_killed_trainings_left_is_removed(scenes, tmp_path):
+    left = tmp_path / f".{CHECKPOINT}.0123.partial"
+    left.write_bytes(b"half")
+    quick_srcnn(resume=tmp_path).fit(scenes)
+    assert os.listdir(tmp_path) == [CHECKPOINT]
+
+
+@pytest.mark.parametrize("place", np.linspace(0.02, 0.98, 12))
+def test_a_flipped_bit_is_found(scenes, tmp_path, place):
+    quick_srcnn(resume=tmp_path).fit(scenes)
+    content = bytearray((tmp_path / CHECKPOINT).read_bytes())
+    content[int(place * len(content))] ^= 0x40
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors.*remove it to start over"):
+        quick_srcnn(max_epochs=2, resume=tmp_path).fit(scenes)
+
+
+def test_schedules_with_milestones_go_on(scenes, tmp_path):
+    def fit(max_epochs, **params):
+        schedule = LRScheduler(torch.optim.lr_scheduler.MultiStepLR, milestones=[2, 4])
+        params = RESUMABLE | {"lr_patience": None, "callbacks": [schedule]} | params
+        return quick_srcnn(max_epochs=max_epochs, **params).fit(scenes)
+
+    fit(3, resume=tmp_path)
+    assert_same_training(fit(6, resume=tmp_path), fit(6))
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(scenes, tmp_path):
     quick_srcnn(resume=tmp_path).fit(scenes)
     other = SRCNNEx(max_epochs=1, resume=tmp_path, verbose=0)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is of another training.*SRCNN there"):
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is of another .*SRCNN there"):
         other.fit(scenes)
 
 
@@ -285,32 +322,27 @@ def test_a_truncated_checkpoint_is_named(scenes, tmp_path):
     quick_srcnn(resume=tmp_path).fit(scenes)
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be read as a checkpoint"):
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors cannot be read as .*remove"):
         quick_srcnn(resume=tmp_path).fit(scenes)
 
 
 def test_a_checkpoint_of_a_newer_format_is_refused(scenes, tmp_path):
-    quick_srcnn(resume=tmp_path).fit(scenes)
-    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    torch.save(state | {"format": 99, "package_version": "7.0"}, tmp_path / CHECKPOINT)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt has format 99, .* 7\.0.* install"):
+    save_file({}, tmp_path / CHECKPOINT, {"format": "99", "package_version": "7.0"})
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors has format 99, .* 7\.0.* upgr"):
         quick_srcnn(resume=tmp_path).fit(scenes)
 
 
-def test_a_checkpoint_that_does_not_tell_its_settings_is_refused(scenes, tmp_path):
-    quick_srcnn(resume=tmp_path).fit(scenes)
-    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    old = {key: value for key, value in state.items() if key not in ("format", "training")}
-    torch.save(old, tmp_path / CHECKPOINT)
-    with pytest.raises(ValueError, match=r"earlier one that did not note which settings"):
+def test_a_checkpoint_of_an_earlier_version_is_refused_by_name(scenes, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"zip")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt was written by an earlier version"):
         quick_srcnn(resume=tmp_path).fit(scenes)
 
 
-def test_a_checkpoint_of_another_version_is_read_with_a_warning(scenes, tmp_path):
-    quick_srcnn(resume=tmp_path).fit(scenes)
-    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    torch.save(state | {"package_version": "0.0.1"}, tmp_path / CHECKPOINT)
-    with pytest.warns(UserWarning, match=r"checkpoint\.pt was written by version 0\.0\.1"):
+def test_a_checkpoint_of_another_version_is_read_with_a_warning(scenes, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("probav_estimators.training._state_file.__version__", "0.0.1")
+        quick_srcnn(resume=tmp_path).fit(scenes)
+    with pytest.warns(UserWarning, match=r"checkpoint\.safetensors was written by version 0\.0\.1"):
         quick_srcnn(resume=tmp_path).fit(scenes)
 
 
@@ -326,7 +358,7 @@ class Hostile:
 
 def test_a_checkpoint_runs_no_code(scenes, tmp_path):
     torch.save({"format": 2, "training": Hostile(tmp_path / "made")}, tmp_path / CHECKPOINT)
-    with pytest.raises(ValueError, match=r"cannot be read as a checkpoint"):
+    with pytest.raises(ValueError, match="cannot be read as safetensors"):
         quick_srcnn(resume=tmp_path).fit(scenes)
     assert not (tmp_path / "made").exists()
 

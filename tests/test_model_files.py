@@ -4,9 +4,9 @@ import copy
 import json
 import os
 import pickle
+import threading
 import warnings
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from _helpers import REGRESSORS, small_scenes, weights_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
+from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -147,13 +148,12 @@ class TestWhatIsSavedIsLoaded:
     def test_fusion_net_of_a_file_of_weights_that_is_gone(self, path, tmp_path):
         FusionNet(scale=3, width=2, depth=1).initialize().save_pretrained(tmp_path / "w")
         net = FusionNet.from_pretrained(tmp_path / "w", verbose=0)
-        save_model(net, path)
+        with pytest.warns(UserWarning, match="does not hold weights: "):
+            save_model(net, path)
         (tmp_path / "w").unlink()
         loaded = load_model(path)
-        assert loaded.weights == tmp_path / "w"
+        assert (loaded.weights, loaded.left_out_["weights"]) == (None, repr(tmp_path / "w"))
         assert_same_predictions(loaded, net)
-        with pytest.raises(FileNotFoundError, match="nor a file"):
-            loaded.fit(SCENES)
 
     def test_the_baseline(self, path):
         assert through_file(BicubicBaseline().fit(SCENES), path).scale_ == 3
@@ -210,7 +210,7 @@ class TestWhatIsSavedIsLoaded:
             {"criterion": torch.nn.L1Loss},
             {"criterion": AdversarialLoss, "criterion__adversarial_weight": 0.5},
             {"criterion": CPSNRLoss(norm=40.0, border=1), "callbacks": []},
-            {"device": torch.device("cpu"), "max_epochs": np.int64(1)},
+            {"max_epochs": np.int64(1), "iterator_valid__batch_size": 2},
         ],
         ids=lambda params: " ".join(params),
     )
@@ -224,7 +224,7 @@ class TestWhatIsSavedIsLoaded:
                 assert type(found) is type(value)
                 assert vars(found).items() >= {"norm": 40.0, "border": 1}.items()
             else:
-                assert found == (str(value) if isinstance(value, torch.device) else value)
+                assert found == value
         assert_same_predictions(loaded, net, composed())
 
     def test_a_point_spread_function_that_was_estimated(self, path):
@@ -257,13 +257,9 @@ class TestGoingOn:
             assert_same_predictions(other, net, composed())
         assert repr(clone(loaded)) == repr(net)
 
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-    def test_what_was_trained_on_a_gpu_loads_without_one(self, net, path):
-        save_model(net, path)
-        rewrite(path, lambda model: model["params"].update(device="cuda:1"))
-        loaded = load_model(path)
-        assert (loaded.get_params()["device"], loaded.device) == ("auto", "cpu")
-        assert_same_predictions(loaded, net, composed())
+    def test_the_device_of_the_training_is_not_in_the_file(self, path):
+        net = fsrcnn(device="cpu").fit(composed())
+        assert through_file(net, path).get_params()["device"] == "auto"
 
     def test_the_device_can_be_chosen(self, net, path, device):
         save_model(net, path)
@@ -314,6 +310,8 @@ OF_TRAINING = [
     {"random_state": np.random.RandomState(0)},
     {"iterator_train": Loader, "iterator_train__timeout": 0},
     {"iterator_valid__collate_fn": torch.utils.data.default_collate},
+    {"iterator_valid__num_workers": 0},
+    {"callbacks__divergence__attempts": 3},
 ]
 
 
@@ -386,14 +384,10 @@ class TestWhatCannotBeWritten:
     def test_classes_that_are_not_known(self, path, net):
         self.refuses(path, OtherNet(**QUICK).fit(composed()), "^OtherNet is no class .*pickle")
         pipe = make_pipeline(FunctionTransformer(), BicubicBaseline()).fit(SCENES)
-        self.refuses(path, pipe, "steps of Pipeline is FunctionTransformer")
+        self.refuses(path, pipe, r"Pipeline\.steps\.0\.1 is FunctionTransformer")
         self.refuses(path, object(), "object is no class")
         search = GridSearchCV(BicubicBaseline(), {"scale": [3]}, scoring=cpsnr_scorer)
         self.refuses(path, search, "GridSearchCV is no class .*save its best_estimator_")
-
-    def test_the_cache_of_a_pipeline(self, path, tmp_path):
-        pipe = pipeline(fsrcnn()).fit(SCENES).set_params(memory=str(tmp_path))
-        self.refuses(path, pipe, r"memory of Pipeline is .*set_params\(memory=None\)")
 
     def test_nets_that_are_not_fitted_or_diverged(self, path, net):
         with pytest.raises(NotFittedError):
@@ -414,6 +408,17 @@ def rewrite(path, change, **tensors):
     changed = change(state.config)
     config = state.config if changed is None else changed
     write_state(path, "model", config, state.tensors | tensors)
+
+
+class Dumps:
+    """Writes a text in place of the config, and all else as JSON."""
+
+    def __init__(self, text):
+        self.text, self.dumps = text, json.dumps
+
+    def __call__(self, value, **kwargs):
+        is_config = "allow_nan" in kwargs
+        return self.text if is_config else self.dumps(value, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -471,7 +476,14 @@ class TestHostileFiles:
             {"params": {"__class__": "x"}},
             {"params": {"iterator_train": "x"}},
             {"params": {"callbacks": ["os.system"]}},
-            {"params": {"device": "nowhere"}},
+            {"params": {"device": "cpu"}},
+            {"params": {"memory": "/tmp/elsewhere"}},
+            {"params": {"weights": "/dev/stdin"}},
+            {"params": {"callbacks__checkpoint__folder": "/tmp/elsewhere"}},
+            {"params": {"callbacks__history_csv__path": "/tmp/elsewhere"}},
+            {"params": {"callbacks__checkpoint": "/tmp/elsewhere"}},
+            {"params": {"iterator_valid__num_workers": 10**6}},
+            {"params": {"iterator_train__multiprocessing_context": "fork"}},
             {"fitted": {"scale_": 10**9}},
             {"fitted": {"scale_": 10**400}},
             {"fitted": {"scale_": -3}},
@@ -526,10 +538,38 @@ class TestHostileFiles:
         ],
         ids=lambda text: text[:12],
     )
-    def test_text_that_is_no_model(self, path, content, text):
+    def test_text_that_is_no_model(self, path, content, text, monkeypatch):
         path.write_bytes(content)
-        rewrite(path, lambda model: text)
+        with monkeypatch.context() as patch:
+            patch.setattr("probav_estimators.training._state_file.json.dumps", Dumps(text))
+            rewrite(path, lambda model: None)
         self.refuses(path)
+
+    def test_a_text_of_more_values_than_any_model_has_is_not_parsed(self, path, content):
+        path.write_bytes(content)
+        values = [[]] * 400_000
+        with pytest.raises(ValueError, match="more than 300,000 values"):
+            rewrite(path, lambda model: model["params"].update(random_state=values))
+
+    def test_nets_that_other_threads_make_meanwhile_are_left_alone(self, path, content):
+        path.write_bytes(content)
+        failed = []
+
+        def make_nets():
+            try:
+                while not done.is_set():
+                    torch.nn.Sequential(*(torch.nn.Conv2d(1, 1, 1) for _ in range(600)))
+            except ValueError as error:
+                failed.append(error)
+
+        done = threading.Event()
+        thread = threading.Thread(target=make_nets)
+        thread.start()
+        for _ in range(10):
+            load_model(path)
+        done.set()
+        thread.join()
+        assert not failed
 
     @pytest.mark.parametrize("name", ["scale_", "residual_", "predict_clearance_", "n_frames_in_"])
     def test_values_that_are_missing(self, path, content, name):
@@ -551,23 +591,27 @@ class TestHostileFiles:
         rewrite(path, lambda model: None, more=torch.ones(3))
         self.refuses(path, "the tensor more belongs to nothing")
         path.write_bytes(content)
-        rewrite(path, lambda model: model.update(module="1"))
+        rewrite(path, lambda model: model["module"].popitem() and None)
         self.refuses(path, "do not fit the net")
         path.write_bytes(content)
         rewrite(path, lambda model: model["params"].update(start_from=copy.deepcopy(model)))
         self.refuses(path)
 
     def test_newer_formats_and_files_of_weights(self, path, tmp_path):
-        save_weights(Weights({}, "model", {"model_format": 2, "model": "?"}), path)
-        self.refuses(path, "format 2.*upgrade probav_estimators")
+        old = {"architecture": "model", "layout": "{}", "package_version": "0.1.0"}
+        save_file({}, path, old)
+        self.refuses(path, r"earlier version of probav_estimators \(0\.1\.0\).* no longer read")
+        save_file({}, path, {"format": "3", "package_version": "9.1"})
+        self.refuses(path, r"format 3, written by .* 9\.1, .*upgrade probav_estimators")
         FusionNet.from_pretrained("simulated-x3").save_pretrained(path)
-        self.refuses(path, "no model: use FusionNet.from_pretrained")
+        self.refuses(path, "kind 'weights' and no model: give a file that save_model wrote")
+        assert not is_model_file(path)
         with pytest.raises(FileNotFoundError, match="is no file"):
             load_model(tmp_path / "nothing")
 
     def test_other_versions_are_told(self, path, content, monkeypatch):
         path.write_bytes(content)
-        monkeypatch.setattr("probav_estimators.training._weights.__version__", "9.1")
+        monkeypatch.setattr("probav_estimators.training._state_file.__version__", "9.1")
         rewrite(path, lambda model: None)
         with pytest.warns(UserWarning, match=r"model\.safetensors was written by version 9\.1"):
             load_model(path)
@@ -589,7 +633,7 @@ class TestHostileFiles:
         path.write_bytes(content)
         with safe_open(path, framework="pt") as file:
             assert file.metadata().keys() == {
-                *("format_version", "package_version", "architecture", "layout", "checksum"),
+                *("format", "package_version", "kind", "config", "checksum"),
             }
 
 

@@ -14,14 +14,15 @@ from torch import nn
 
 import probav_estimators
 from probav_estimators.training import Weights, load_weights, save_weights, shipped_weights
+from probav_estimators.training._state_file import write_state
 from probav_estimators.training._weights import load_module
 
-LAYOUT = {"scale": 3, "width": 4}
+CONFIG = {"scale": 3, "width": 4}
 
 
 def some_weights(**changes):
     state = {"layer.weight": torch.arange(12.0).reshape(3, 4), "layer.bias": torch.ones(3)}
-    return Weights(state, "SomeNet", LAYOUT)._replace(**changes)
+    return Weights(state, "SomeNet", CONFIG)._replace(**changes)
 
 
 def metadata_of(path):
@@ -31,14 +32,23 @@ def metadata_of(path):
 
 def write(path, **changes):
     """A file as another program would write it; None takes a line of the metadata away."""
-    metadata = {"architecture": "SomeNet", "layout": json.dumps(LAYOUT), **changes}
+    config = json.dumps({"architecture": "SomeNet", **CONFIG})
+    metadata = {"format": "2", "kind": "weights", "config": config, "checksum": "0"}
+    metadata |= {"package_version": "0.0.1", **changes}
     kept = {key: value for key, value in metadata.items() if value is not None}
     save_file(some_weights().state, path, kept)
     return path
 
 
+def write_old(path, **changes):
+    """A file of an earlier version."""
+    metadata = {"architecture": "SomeNet", "layout": json.dumps(CONFIG), **changes}
+    save_file(some_weights().state, path, metadata)
+    return path
+
+
 def assert_same(found, expected):
-    assert (found.architecture, found.layout) == (expected.architecture, expected.layout)
+    assert (found.architecture, found.config) == (expected.architecture, expected.config)
     assert found.state.keys() == expected.state.keys()
     for name, value in expected.state.items():
         assert found.state[name].dtype == value.dtype
@@ -114,7 +124,7 @@ class TestFinding:
     def test_all_shipped_weights_can_be_read(self):
         assert shipped_weights() == sorted(shipped_weights())
         for name in shipped_weights():
-            assert load_weights(name).layout["scale"] >= 2
+            assert load_weights(name).config["scale"] >= 2
 
 
 class TestSaving:
@@ -136,19 +146,19 @@ class TestSaving:
     def test_a_file_says_its_format_and_the_package_that_wrote_it(self, path):
         save_weights(some_weights(package_version="0.0.1"), path)
         metadata = metadata_of(path)
-        assert metadata["format_version"] == "1"
+        assert (metadata["format"], metadata["kind"]) == ("2", "weights")
         assert metadata["package_version"] == probav_estimators.__version__
         found = load_weights(path)
         assert (found.package_version, found.path) == (probav_estimators.__version__, path)
 
     def test_numbers_of_numpy_are_plain_numbers_in_a_file(self, path):
-        save_weights(some_weights(layout={"scale": np.int64(3), "std": np.float32(0.5)}), path)
-        assert load_weights(path).layout == {"scale": 3, "std": 0.5}
+        save_weights(some_weights(config={"scale": np.int64(3), "std": np.float32(0.5)}), path)
+        assert load_weights(path).config == {"scale": 3, "std": 0.5}
 
     @pytest.mark.parametrize("value", [[3], {"scale": 3}, torch.ones(2), object()])
-    def test_a_layout_that_could_not_be_read_is_not_written(self, path, value):
-        with pytest.raises(ValueError, match="layout must hold numbers"):
-            save_weights(some_weights(layout={"scale": value}), path)
+    def test_a_config_that_could_not_be_read_is_not_written(self, path, value):
+        with pytest.raises(ValueError, match="config must hold numbers"):
+            save_weights(some_weights(config={"scale": value}), path)
         assert not path.exists()
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -160,55 +170,67 @@ class TestSaving:
 
 
 class TestFormat:
-    def test_a_file_from_before_there_was_a_number_is_read(self, path):
-        found = load_weights(write(path))
-        assert_same(found, some_weights())
-        assert found.package_version is None
-
-    def test_the_shipped_weights_are_of_any_format_that_is_read(self):
-        for name in shipped_weights():
-            metadata = metadata_of(load_weights(name).path)
-            assert int(metadata.get("format_version", 0)) <= 1
+    @pytest.mark.parametrize(
+        "version", [{}, {"format_version": "1", "package_version": "0.1.0", "checksum": "0"}]
+    )
+    def test_a_file_of_an_earlier_version_is_refused_by_name(self, path, version):
+        write_old(path, **version)
+        found = version.get("package_version", "without a version")
+        with pytest.raises(
+            ValueError, match=rf"some\.safetensors was written by an earlier .*\({found}\).*train"
+        ):
+            load_weights(path)
 
     def test_a_newer_format_says_what_to_upgrade(self, path):
-        write(path, format_version="2", package_version="7.1")
+        write(path, format="3", package_version="7.1")
         with pytest.raises(ValueError, match="upgrade") as error:
             load_weights(path)
         message = str(error.value)
         assert str(path) in message
-        assert "format version 2, written by probav_estimators 7.1" in message
-        assert f"probav_estimators {probav_estimators.__version__} reads up to" in message
+        assert "format 3, written by probav_estimators 7.1" in message
+        assert f"probav_estimators {probav_estimators.__version__} reads format 2" in message
         assert "upgrade probav_estimators" in message
 
     def test_a_newer_format_need_not_say_anything_else(self, path):
-        write(path, format_version="2", architecture=None, layout=None)
+        write(path, format="3", kind=None, config=None)
         with pytest.raises(ValueError, match="upgrade probav_estimators"):
             load_weights(path)
 
     @pytest.mark.parametrize("version", ["", "one", "-1", "1.0", "9" * 5000])
     def test_a_format_that_is_no_number(self, path, version):
-        with pytest.raises(ValueError, match=r"some\.safetensors has the format version"):
-            load_weights(write(path, format_version=version))
+        with pytest.raises(ValueError, match=r"some\.safetensors has the format "):
+            load_weights(write(path, format=version))
 
 
 class TestWhatIsRefused:
-    @pytest.mark.parametrize("key", ["architecture", "layout"])
-    def test_a_file_that_does_not_say_what_it_is(self, path, key):
-        with pytest.raises(ValueError, match=rf"some\.safetensors.*{key} is missing.*save_pretr"):
+    @pytest.mark.parametrize("key", ["kind", "config", "package_version", "checksum"])
+    def test_a_file_whose_metadata_are_incomplete(self, path, key):
+        with pytest.raises(ValueError, match=rf"some\.safetensors is damaged, {key} is missing"):
             load_weights(write(path, **{key: None}))
 
-    @pytest.mark.parametrize(
-        "layout",
-        ["", "{", "[]", "3", "null", '"scale"', '{"scale": [3]}', '{"a": {}}', "[" * 10**5],
-    )
-    def test_a_layout_that_is_no_object_of_plain_values(self, path, layout):
-        with pytest.raises(ValueError, match=r"some\.safetensors has the layout.* plain values"):
-            load_weights(write(path, layout=layout))
+    def test_a_file_of_another_program(self, path):
+        save_file(some_weights().state, path)
+        with pytest.raises(ValueError, match=r"some\.safetensors was not written by probav_est"):
+            load_weights(path)
 
-    @pytest.mark.parametrize("checksum", [None, "", "0" * 64])
+    def test_a_file_of_another_kind(self, path):
+        write_state(path, "model", {}, {})
+        with pytest.raises(ValueError, match=r"of kind 'model' and no weights.*save_pretrained"):
+            load_weights(path)
+
+    @pytest.mark.parametrize(
+        "config",
+        [[], 3, None, "scale", {"architecture": "A", "scale": [3]}, {"scale": 3}, {"a": {}}],
+    )
+    def test_a_config_that_is_no_object_of_plain_values(self, path, config):
+        write_state(path, "weights", config, some_weights().state)
+        with pytest.raises(ValueError, match=r"some\.safetensors has a config .*plain values"):
+            load_weights(path)
+
+    @pytest.mark.parametrize("checksum", ["", "0" * 64])
     def test_a_file_whose_checksum_is_another_one(self, path, checksum):
         with pytest.raises(ValueError, match=r"some\.safetensors is damaged"):
-            load_weights(write(path, format_version="1", checksum=checksum))
+            load_weights(write(path, checksum=checksum))
 
     def test_one_bit_of_the_values_that_changed(self, path):
         save_weights(some_weights(), path)
@@ -282,9 +304,20 @@ class TestModules:
         with pytest.raises(ValueError, match=r"some\.safetensors do not fit the net: " + message):
             load_module(self.build, weights)
 
-    def test_a_layout_that_the_file_does_not_keep_asks_for_no_memory(self):
+    def test_a_config_that_the_file_does_not_keep_asks_for_no_memory(self):
         def build():
             return nn.ModuleDict({"layer": nn.Linear(10**6, 10**7)})  # 40 TB
 
         with pytest.raises(ValueError, match="do not fit the net"):
             load_module(build, some_weights()._replace(path=Path("some.safetensors")))
+
+    def test_a_config_that_asks_for_any_number_of_layers_makes_few(self):
+        made = []
+
+        def build():
+            for _ in range(10**6):
+                made.append(nn.Linear(1, 1))
+
+        with pytest.raises(ValueError, match="more layers than the file has weights for"):
+            load_module(build, some_weights()._replace(path=Path("some.safetensors")))
+        assert len(made) < 10_000
