@@ -61,8 +61,8 @@ class AlignedFrames(NamedTuple):
         pixels, clear = scene.frames.read(alignment.index)
         sigmas = [psf_sigma] if psf_sigma is not None else _plausible_sigmas(alignment.psf)
         psf_sigmas = [alignment.psf.sigma(sigma) for sigma in sigmas]
-        options = {"scale": scale, "psf_sigma": psf_sigmas[len(psf_sigmas) // 2]}
-        noise = estimate_noise(pixels, clear, alignment.shifts, **options)
+        middle = psf_sigmas[len(psf_sigmas) // 2]
+        noise = estimate_noise(pixels, clear, alignment.shifts, scale=scale, psf_sigma=middle)
         return cls(pixels, clear, alignment, psf_sigmas, noise)
 
     def shift_of(self, image: NDArray[Any]) -> NDArray[np.floating]:
