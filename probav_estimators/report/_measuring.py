@@ -202,24 +202,7 @@ def measure_scene(
     *,
     psf_sigma: float | None = None,
 ) -> dict[str, Any]:
-    """Compute the figures of an image of a scene.
-
-    Parameters
-    ----------
-    image, std : arrays of shape (H, W)
-        `std` may be None.
-    scene : Scene
-    predict_half : callable, default=None
-        Predicts the image of a scene of half of the frames, for the figures that need it.
-    psf_sigma : float, default=None
-        As in :func:`quality_report`.
-
-    Returns
-    -------
-    dict
-        "name", "band", "n_frames", "scale" and the figures of `FIGURES`, NaN where a figure is not
-        available.
-    """
+    """Compute a scene's record of a QualityReport; parameters are those of a Measurement."""
     measurement = Measurement(image, std, scene, predict_half, psf_sigma)
     about = {"name": scene.name, "band": scene.band, "n_frames": len(scene)}
     return (
