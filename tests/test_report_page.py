@@ -33,7 +33,7 @@ from probav_estimators import (
     write_report,
 )
 from probav_estimators.cli._report import report as command
-from probav_estimators.report import FIGURES, _pictures, _scene_view
+from probav_estimators.report import FIGURES, Figure, _pictures, _scene_view
 from probav_estimators.scoring import standardized_errors
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -244,6 +244,22 @@ class TestFigures:
             for link in page.all("a", href=f"#figure-{key}"):
                 assert figure.meaning in link["title"] and figure.caveat in link["title"]
 
+    def test_a_new_figure_is_one_record(self, scenes, tmp_path, monkeypatch):
+        figure = Figure(
+            title="mean",
+            better="more",
+            meaning="mean of the image",
+            digits=4,
+            caveat="anything.",
+            needs="frames",
+            compute=lambda measurement: measurement.image.mean(),
+        )
+        monkeypatch.setitem(FIGURES, "mean", figure)
+        page = page_of(Told(), scenes[:1], tmp_path)
+        head, row = rows_of(page.one("table", id="summary-table"))
+        assert (head[-1], row[-1]) == ("mean ↑", f"{scenes[0].hr.mean():.4f}")
+        assert "anything." in page.one("div", id="figure-mean").text
+
     def test_what_cannot_be_had_is_named(self, scenes, tmp_path):
         page = page_of(BicubicBaseline(scale=3), [scenes[2]], tmp_path)
         text = page.one("section", id="summary").text
@@ -342,6 +358,32 @@ class TestPictures:
         assert black == pytest.approx(np.percentile(truth, 1), rel=0.2)
         assert "values, range 0 to 10000" in told
         assert section.one("h3").text == "unnamed scene 4 frames"
+
+    def test_images_of_another_level_are_shown_at_that_of_the_truth(self, scenes, tmp_path):
+        class Bright(Told):
+            def predict(self, X):
+                return [image + 0.5 for image in super().predict(X)]
+
+        section = page_of(Bright(), scenes[:1], tmp_path).one("section", id="scene-1")
+        truth = picture(section, "Truth")
+        assert np.abs(picture(section, "Bright") - truth).max() <= 1
+        low, high = np.percentile(scenes[0].hr[scenes[0].sm], [1, 99])
+        expected = np.clip((scenes[0].hr - low) / (high - low), 0, 1) * 255
+        assert np.abs(truth - expected).max() < 0.51
+        note = section.one("figure", data_name="Bright").one("figcaption").text
+        assert float(re.search(r"offset (\S+)", note)[1]) == pytest.approx(-0.5 * 65535, rel=1e-3)
+
+    def test_without_truth_images_of_another_level_have_a_scale_of_their_own(
+        self, scenes, tmp_path
+    ):
+        class Bright:
+            def predict(self, X):
+                return [image + 0.5 for image in BicubicBaseline(3).predict(X)]
+
+        section = page_of(Bright(), scenes[2:], tmp_path).one("section", id="scene-1")
+        assert "own scale" in section.one("ul", class_="scales").text
+        for name in ("Clearest frame", "Bright"):
+            assert picture(section, name).std() > 40
 
     def test_an_exact_image_has_maps_too(self, scenes, tmp_path):
         colours = picture(page_of(Told(), scenes[:1], tmp_path), "Told, error")
@@ -445,6 +487,19 @@ class TestEscaping:
         assert section.one("h3").text.startswith(HOSTILE)
         assert section.one("figure", data_name=HOSTILE).one("img")["alt"].startswith(HOSTILE)
         assert HOSTILE in section.one(role="slider")["aria-label"]
+
+    def test_names_are_no_formulas(self, tmp_path):
+        """As formulas, both are errors."""
+        pytest.importorskip("matplotlib")
+        first, second = small_scenes(2, n_frames=4, shape=(20, 24))
+        named = [
+            Scene(scene.lr, scene.qm, scene.hr, scene.sm, name=name, band="$x^$")
+            for scene, name in ((first, "$x^$"), (second, r"$\frac$"))
+        ]
+        net = FusionNet.from_pretrained("simulated-x3", device="cpu", verbose=0)
+        page = page_of({"$x^$": net, r"$\frac$": Told()}, named, tmp_path)
+        assert "$x^$, scores" in titles_of(page.one("section", id="charts"))
+        assert page.one("section", id="scene-2").one("h3").text.startswith(r"$\frac$")
 
 
 class TestEstimators:

@@ -330,6 +330,24 @@ class TestTheFile:
         assert isinstance(path, Path)
         assert path == target
 
+    def test_images_of_a_generator_are_written_as_they_come(self, scenes, images, tmp_path):
+        given = []
+
+        def one_by_one():
+            for image in images:
+                # The last but one is written.
+                assert all(reference() is None for reference in given[:-1])
+                image = image.copy()
+                given.append(weakref.ref(image))
+                yield image
+                del image
+
+        paths = [tmp_path / "list.zip", tmp_path / "generator.zip"]
+        for source, path in zip((images, one_by_one()), paths, strict=True):
+            write_submission(source, scenes, path)
+        assert len(given) == 3
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
     def test_a_path_may_be_relative(self, scenes, images, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         write_submission(images, scenes, "mine.zip")
@@ -434,6 +452,12 @@ class TestWhatIsRefused:
         with pytest.raises(ValueError, match="2 scenes are named"):
             write_submission(estimator, [scenes[0], scenes[0]], target)
         assert estimator.calls == 0
+
+    def test_too_few_or_too_many_images_of_a_generator(self, scenes, images, target):
+        for given, number in (([], "0"), (images[:-1], len(images) - 1), ([*images] * 2, "more")):
+            with pytest.raises(ValueError, match=f"got {number} images for {len(scenes)} scenes"):
+                write_submission(iter(given), scenes, target)
+            assert list(target.parent.iterdir()) == []
 
     def test_neither_images_nor_an_estimator(self, scenes, target):
         with pytest.raises(ValueError, match=r"images or a fitted estimator, got float"):

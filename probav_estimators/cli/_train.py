@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from inspect import isclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,9 +42,9 @@ _PATCH_SIZE = 48
 
 # Trainable estimators, by their names on the command line.
 _ESTIMATORS = {
-    name.lower(): getattr(architectures, name)
+    name.lower(): kind
     for name in architectures.__all__
-    if issubclass(getattr(architectures, name), SceneNet)
+    if isclass(kind := getattr(architectures, name)) and issubclass(kind, SceneNet)
 }
 
 

@@ -116,11 +116,12 @@ def write_submission(
     _check_names(scenes)
     path = Path(path)
     check_target(path)
-    if hasattr(images_or_fitted_estimator, "predict"):
-        predicted = predict_in_turn(images_or_fitted_estimator, scenes)
+    given: Any = images_or_fitted_estimator
+    if hasattr(given, "predict"):
+        predicted = predict_in_turn(given, scenes)
         images = tqdm(predicted, total=len(scenes), unit="scene", desc="submission")
     else:
-        images = _one_per_scene(images_or_fitted_estimator, scenes)
+        images = _one_per_scene(given, scenes)
     with replace_file(path) as partial, zipfile.ZipFile(partial, "x") as archive:
         _write_images(archive, images, scenes)
     return path

@@ -35,7 +35,7 @@ _SIZE = (4.8, 3.7)
 _DOTS = 96
 
 # Identifiers that do not change from run to run, and names with a "$" as text, not as formulas.
-_SETTINGS = {"svg.hashsalt": "chart", "font.size": 9, "text.parse_math": False}
+_SETTINGS: Any = {"svg.hashsalt": "chart", "font.size": 9, "text.parse_math": False}
 
 
 class Chart(NamedTuple):

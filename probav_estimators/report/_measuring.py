@@ -61,8 +61,8 @@ class AlignedFrames(NamedTuple):
         pixels, clear = scene.frames.read(alignment.index)
         sigmas = [psf_sigma] if psf_sigma is not None else _plausible_sigmas(alignment.psf)
         psf_sigmas = [alignment.psf.sigma(sigma) for sigma in sigmas]
-        options = {"scale": scale, "psf_sigma": psf_sigmas[len(psf_sigmas) // 2]}
-        noise = estimate_noise(pixels, clear, alignment.shifts, **options)
+        middle = psf_sigmas[len(psf_sigmas) // 2]
+        noise = estimate_noise(pixels, clear, alignment.shifts, scale=scale, psf_sigma=middle)
         return cls(pixels, clear, alignment, psf_sigmas, noise)
 
     def shift_of(self, image: NDArray[Any]) -> NDArray[np.floating]:
@@ -202,24 +202,7 @@ def measure_scene(
     *,
     psf_sigma: float | None = None,
 ) -> dict[str, Any]:
-    """Compute the figures of an image of a scene.
-
-    Parameters
-    ----------
-    image, std : arrays of shape (H, W)
-        `std` may be None.
-    scene : Scene
-    predict_half : callable, default=None
-        Predicts the image of a scene of half of the frames, for the figures that need it.
-    psf_sigma : float, default=None
-        As in :func:`quality_report`.
-
-    Returns
-    -------
-    dict
-        "name", "band", "n_frames", "scale" and the figures of `FIGURES`, NaN where a figure is not
-        available.
-    """
+    """Compute a scene's record of a QualityReport; parameters are those of a Measurement."""
     measurement = Measurement(image, std, scene, predict_half, psf_sigma)
     about = {"name": scene.name, "band": scene.band, "n_frames": len(scene)}
     return (

@@ -48,7 +48,7 @@ class Page:
             self._reports[name].scenes.append({**record, "name": view.name})
         for name, coverage in view.coverages.items():
             self._coverages[name].append(coverage)
-        self._n_truths += view.has_truth
+        self._n_truths += view.scene.has_hr
 
     def text(self, sections: Iterable[str]) -> Iterator[str]:
         """Yield the text of the page, with the sections of its scenes."""

@@ -38,18 +38,49 @@ _BASE64 = 4 / 3
 _BORDER = 3
 
 
-class Panel(NamedTuple):
-    """A picture of a scene.
+class MapKind(NamedTuple):
+    """Texts and colours of maps; their limits are symmetric if they are `signed`."""
 
-    Attributes
-    ----------
-    name : str
-    kind : {"image", "map"}
-    picture : EmbeddedImage
-    alt : str
-    note : str
-        Text below the picture; may be empty.
-    """
+    name: str
+    title: str
+    alt: str
+    note: str
+    colours: str
+    colours_alt: str
+    signed: bool
+
+
+_ERROR = MapKind(
+    "error",
+    "Error, truth less image",
+    "Error of {} on {}: truth less image, blue where it is negative",
+    "hatched: clouded, or too close to the edge",
+    "RdBu_r",
+    "from blue over white to red",
+    signed=True,
+)
+_STD = MapKind(
+    "standard deviation",
+    "Standard deviation",
+    "Standard deviation of {} on {}, bright where it is large",
+    "",
+    "viridis",
+    "from dark blue over green to yellow",
+    signed=False,
+)
+
+
+class MapScale(NamedTuple):
+    """Colour scale of the maps of a scene, with the values at its ends."""
+
+    kind: MapKind
+    low: str
+    high: str
+    bar: EmbeddedImage
+
+
+class Panel(NamedTuple):
+    """A picture of a scene, an "image" or a "map", with a text below it."""
 
     name: str
     kind: str
@@ -58,34 +89,13 @@ class Panel(NamedTuple):
     note: str = ""
 
 
-class MapScale(NamedTuple):
-    """Colour scale of the maps of a scene.
-
-    Attributes
-    ----------
-    title, low, high, note : str
-        `low` and `high` are the values at the ends, `note` comes after the unit.
-    bar : EmbeddedImage
-    alt : str
-    """
-
-    title: str
-    low: str
-    high: str
-    note: str
-    bar: EmbeddedImage
-    alt: str
-
-
 class SceneView(NamedTuple):
     """A scene's part of a page.
 
     Attributes
     ----------
     name : str
-    band : str or None
-    n_frames : int
-    has_truth : bool
+    scene : Scene
     shown, whole : tuple of two ints
         HR pixels of the pictures and of the scene.
     records : dict of dict
@@ -94,39 +104,27 @@ class SceneView(NamedTuple):
         By estimator, of those with standard deviations.
     panels : list of Panel
         Clearest frame, images of the estimators, truth, maps.
-    grey_scale : str
+    grey_scale, unit : str
+        Limits of the grey scale in words, and the unit of the values.
     map_scales : list of MapScale
-    unit : str
-        Of the values.
     charts : list of Chart
     """
 
     name: str
-    band: str | None
-    n_frames: int
-    has_truth: bool
+    scene: Scene
     shown: tuple[int, ...]
     whole: tuple[int, ...]
     records: dict[str, dict[str, Any]]
     coverages: dict[str, Coverage]
     panels: list[Panel]
     grey_scale: str
-    map_scales: list[MapScale]
     unit: str
+    map_scales: list[MapScale]
     charts: list[Chart]
 
 
 def side_of_pictures(n_scenes: int, n_estimators: int, *, n_stds: int, truth: bool) -> int:
-    """Compute the greatest side of a picture in pixels, for a page of limited size.
-
-    Parameters
-    ----------
-    n_scenes, n_estimators : int
-    n_stds : int
-        Number of estimators that give standard deviations.
-    truth : bool
-        Whether a scene has an HR image.
-    """
+    """Greatest side of a picture in pixels; `n_stds` estimators give standard deviations."""
     greys = 1 + n_estimators + truth
     maps = n_stds + truth * n_estimators
     pixel = _BASE64 * (_GREY_BYTES * greys + _MAP_BYTES * maps)
@@ -134,15 +132,7 @@ def side_of_pictures(n_scenes: int, n_estimators: int, *, n_stds: int, truth: bo
 
 
 def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> SceneView:
-    """Predict and measure a scene, and draw its middle.
-
-    Parameters
-    ----------
-    estimators : dict of fitted estimators by name
-    scene : Scene
-    side : int
-        Greatest side of a picture in HR pixels.
-    """
+    """Predict and measure a scene, and draw its middle, of at most `side` HR pixels per axis."""
     images, stds, records = {}, {}, {}
     for name, estimator in estimators.items():
         images[name], std = _predict(name, estimator, scene)
@@ -152,25 +142,29 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
     name = "unnamed scene" if scene.name is None else str(scene.name)
     first, *_ = scales = [record["scale"] for record in records.values()]
     drawing = _Drawing(name, scene, max(scales), _middle(scene.shape, max(side // first, 1)))
-    greys, grey_scale = drawing.greys(images, records)
-    maps = [*drawing.error_maps(images), *drawing.std_maps(stds)]
+    panels, grey_scale = drawing.greys(images, records)
+    maps, coverages = [], {}
+    if scene.has_hr:
+        maps.append((_ERROR, {name: _error(image, scene) for name, image in images.items()}))
+        coverages = {name: coverage_of(images[name], std, scene) for name, std in stds.items()}
+    if stds:
+        maps.append((_STD, stds))
+    map_scales = []
+    for kind, arrays in maps:
+        map_scale, map_panels = drawing.maps(kind, arrays)
+        map_scales.append(map_scale)
+        panels += map_panels
     return SceneView(
         name=name,
-        band=scene.band,
-        n_frames=len(scene),
-        has_truth=scene.has_hr,
+        scene=scene,
         shown=drawing.shape,
         whole=tuple(max(scales) * length for length in scene.shape),
         records=records,
-        coverages={
-            name: coverage_of(images[name], std, scene)
-            for name, std in stds.items()
-            if scene.has_hr
-        },
-        panels=greys + [panel for _, panels in maps for panel in panels],
+        coverages=coverages,
+        panels=panels,
         grey_scale=grey_scale,
-        map_scales=[scale for scale, _ in maps],
         unit=drawing.values.unit,
+        map_scales=map_scales,
         charts=spectrum_charts(scene, images),
     )
 
@@ -186,13 +180,8 @@ class _Drawing:
     def greys(self, images, records):
         """Panels of clearest frame, images and truth, and their grey scale in words."""
         frame, clear = self._clearest_frame()
-        texts = [
-            (
-                "Clearest frame",
-                f"Clearest frame of {self.name}, upscaled",
-                f"{100 * clear.mean():.0f} % clear",
-            )
-        ]
+        share = f"{100 * clear.mean():.0f} % clear"
+        texts = [("Clearest frame", f"Clearest frame of {self.name}, upscaled", share)]
         pictures = [self._picture(frame, clear)]
         for name, image in images.items():
             alt = f"{name}: super-resolved image of {self.name}"
@@ -210,62 +199,26 @@ class _Drawing:
             panels.append(Panel(name, "image", grey_picture(grey.image, *grey.limits), alt, note))
         return panels, _grey_scale_of(drawn, self.values.unit)
 
-    def error_maps(self, images):
-        """Scale and panels of the errors; nothing without truth."""
-        if not self.scene.has_hr:
-            return
-        errors = {
-            name: self._differences(_error(image, self.scene)) for name, image in images.items()
+    def maps(self, kind, arrays):
+        """Common colour scale and panels of maps by name of the estimator."""
+        arrays = {
+            name: self.values.differences(self._crop(array)) for name, array in arrays.items()
         }
-        limit = map_limit(errors.values())
-        shown = _rounded(limit)
-        scale = MapScale(
-            title="Error, truth less image",
-            low=f"\N{MINUS SIGN}{shown}",
-            high=shown,
-            note="hatched: clouded, or too close to the edge",
-            bar=colour_bar("RdBu_r"),
-            alt="from blue over white to red",
-        )
-        yield (
-            scale,
-            [
-                Panel(
-                    f"{name}, error",
-                    "map",
-                    map_picture(error, -limit, limit, "RdBu_r"),
-                    f"Error of {name} on {self.name}: truth less image, blue where it is negative",
-                )
-                for name, error in errors.items()
-            ],
-        )
-
-    def std_maps(self, stds):
-        """Scale and panels of the standard deviations; nothing without any."""
-        if not stds:
-            return
-        shown = {name: self._differences(std) for name, std in stds.items()}
-        limit = map_limit(shown.values())
-        scale = MapScale(
-            title="Standard deviation",
-            low="0",
-            high=_rounded(limit),
-            note="",
-            bar=colour_bar("viridis"),
-            alt="from dark blue over green to yellow",
-        )
-        yield (
-            scale,
-            [
-                Panel(
-                    f"{name}, standard deviation",
-                    "map",
-                    map_picture(std, 0, limit, "viridis"),
-                    f"Standard deviation of {name} on {self.name}, bright where it is large",
-                )
-                for name, std in shown.items()
-            ],
-        )
+        limit = map_limit(arrays.values())
+        high = _rounded(limit)
+        low = f"\N{MINUS SIGN}{high}" if kind.signed else "0"
+        scale = MapScale(kind, low, high, colour_bar(kind.colours))
+        least = -limit if kind.signed else 0
+        panels = [
+            Panel(
+                f"{name}, {kind.name}",
+                "map",
+                map_picture(array, least, limit, kind.colours),
+                kind.alt.format(name, self.name),
+            )
+            for name, array in arrays.items()
+        ]
+        return scale, panels
 
     def _clearest_frame(self):
         clearance = self.scene.frames.read_clear().sum(axis=(1, 2))
@@ -277,12 +230,8 @@ class _Drawing:
 
     def _picture(self, image, clear=None):
         """Values of an image; a mask without a clear pixel is ignored."""
-        return Picture(
-            self.values.values(image), None if clear is None or not clear.any() else clear
-        )
-
-    def _differences(self, array):
-        return self.values.differences(self._crop(array))
+        known = clear is not None and clear.any()
+        return Picture(self.values.values(image), clear if known else None)
 
     def _crop(self, array):
         """The window of an array that covers the scene at any scale."""
