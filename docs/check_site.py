@@ -21,7 +21,7 @@ _OF_CSS = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)")
 
 
 class _Page(HTMLParser):
-    """What a page refers to: `links` are followed by readers, `loads` by browsers."""
+    """URLs of a page: `links` for readers to follow, and `loads`, which browsers load."""
 
     def __init__(self, path):
         super().__init__()
@@ -51,13 +51,13 @@ class _Page(HTMLParser):
 
 
 def urls_of_css(text):
-    """What a style sheet loads; pictures that it holds itself are left out."""
+    """URLs that a style sheet loads, except embedded data."""
     urls = (first or second for first, second in _OF_CSS.findall(text))
     return [url for url in urls if not url.startswith("data:")]
 
 
 def problems_of_site(root):
-    """What is wrong with the pages and style sheets below a folder, a line each."""
+    """Problems of the pages and style sheets below a folder, one line each."""
     root = Path(root).resolve()
     read = cache(_Page)
     found = []
@@ -112,7 +112,7 @@ def main(arguments):
     (root,) = arguments
     pages = list(Path(root).rglob("*.html"))
     if not pages:
-        sys.exit(f"{root} holds no pages: build them by `make docs`")
+        sys.exit(f"{root} contains no pages: build them by `make docs`")
     problems = problems_of_site(root)
     print(*problems, f"{len(pages)} pages, {len(problems)} problems", sep="\n")
     sys.exit(bool(problems))

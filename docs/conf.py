@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: `make docs`, into docs/_build/html."""
+"""Configuration of Sphinx. `make docs` builds the documentation into docs/_build/html."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
-    # Of this project, in docs/_extensions.
+    # Extensions of this project, in docs/_extensions.
     "command_line",
     "linked_names",
     "outside_links",
@@ -33,7 +33,7 @@ extensions = [
 exclude_patterns = ["_build", "**/.*", "auto_examples/*.ipynb"]
 templates_path = ["_templates"]
 
-# The build asks for no network. Where there is one, names of other libraries become links.
+# The build needs no network. On Read the Docs, names of other libraries become links.
 if os.environ.get("READTHEDOCS"):
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {
@@ -45,7 +45,7 @@ if os.environ.get("READTHEDOCS"):
         "xarray": ("https://docs.xarray.dev/en/stable/", None),
     }
 
-smartquotes = False  # quotes are mostly those of code
+smartquotes = False  # most quotes are part of code
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 

@@ -1,7 +1,7 @@
-"""Make the pictures of the concepts: python docs/make_pictures.py [NAME ...]
+"""Draw the pictures of the concepts: python docs/make_pictures.py [NAME ...]
 
-Everything in them is simulated, with a seed, and drawn into docs/images/concepts/. They take about
-half a minute together. Names choose some of them.
+All of them show simulated scenes with a fixed seed, and are written to docs/images/concepts/, in
+about half a minute. NAME selects some of them.
 """
 
 import sys
@@ -34,10 +34,10 @@ from probav_estimators import (
 
 FOLDER = Path(__file__).parent / "images" / "concepts"
 
-# Colours that the colour-blind tell apart (Okabe and Ito).
+# Colours for colour-blind readers (Okabe and Ito).
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 
-# Rows and columns, in LR pixels, of a part with much to see.
+# Rows and columns, in LR pixels, of an area with much structure.
 PART = (slice(62, 110), slice(52, 100))
 
 
@@ -63,7 +63,7 @@ def baseline():
 
 
 def fine(part, scale=3):
-    """A part of the frames, in HR pixels."""
+    """Convert slices in LR pixels to HR pixels."""
     return tuple(slice(scale * rows.start, scale * rows.stop) for rows in part)
 
 
@@ -80,7 +80,7 @@ def clearest():
 
 
 def before_after():
-    """What goes in and what comes out, for the first page."""
+    """A frame, the baseline, FusionNet's image and the truth, for the first page."""
     truth = scene().hr[fine(PART)]
     figure, axes = plt.subplots(1, 4, figsize=(12, 3.3), layout="constrained")
     show(axes[0], scene().lr[clearest()][PART], "one of 15 frames", like=truth)
@@ -91,7 +91,7 @@ def before_after():
 
 
 def data_flow():
-    """The way of the data, from files to a score."""
+    """Data flow, from files to a score."""
     figure = plt.figure(figsize=(12, 3.4))
     lr, qm, (image, deviation) = scene().lr, scene().qm, fused()
     low, high = np.quantile(image, [0.005, 0.995])
@@ -147,13 +147,13 @@ def data_flow():
 
 
 def scene_and_truth():
-    """What a scene holds."""
+    """Frames, masks, clearance and shifts of a scene."""
     registered = FrameRegistrar(apply=False).transform([scene()])[0]
     return SceneDisplay.from_scene(registered, max_frames=12).figure_
 
 
 def registration():
-    """Where the frames' pixels lie, and what a shift of parts of a pixel does."""
+    """Pixel centres of the frames, and the effect of a sub-pixel shift."""
     (registered,) = FrameRegistrar(apply=False).transform([scene()])
     shifts = registered.shifts
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
@@ -187,8 +187,8 @@ def registration():
 
 
 def composition():
-    """What the three modes of InputComposer give a net."""
-    # Not the clearest ones, which have no clouds to show.
+    """Channels of the three modes of InputComposer."""
+    # The clearest ones have no clouds.
     order = np.argsort(-scene().qm.mean(axis=(1, 2)), kind="stable")[10:13]
     frames, masks = scene().lr[order], scene().qm[order]
     low, high = np.quantile(frames[masks], [0.005, 0.995])
@@ -208,13 +208,13 @@ def composition():
 
 
 def spectrum():
-    """Detail beyond what a single frame can hold."""
+    """Power and coherence of detail beyond the frames' Nyquist frequency."""
     net = FusionNet.from_pretrained("simulated-x3", verbose=0)
     return SpectrumDisplay.from_estimator({"FusionNet": net}, scene()).figure_
 
 
 def score():
-    """Bias and shift that the score forgives."""
+    """Bias and shift that the score ignores."""
     hr, clear = scene().hr.astype(float), scene().sm
     image = shifted(fused()[0].astype(float), (2, -1), order=1, mode="nearest") + 0.01
     border = 3
@@ -251,7 +251,7 @@ def score():
 
 
 def deviations():
-    """Standard deviations beside the errors that they are of."""
+    """Standard deviations, errors, and the calibration curve."""
     image, deviation = (values[fine(PART)] for values in fused())
     error = np.abs(image - scene().hr[fine(PART)])
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.6), layout="constrained")
@@ -271,7 +271,7 @@ def deviations():
 
 
 def sensors():
-    """One landscape, as five sensors see it."""
+    """One landscape, acquired by five sensors."""
     names = ["plain", "proba-v", "sentinel-2", "landsat-8", "any"]
     figure, axes = plt.subplots(2, 5, figsize=(13, 5.6), layout="constrained")
     for column, name in zip(axes.T, names, strict=True):

@@ -1,4 +1,4 @@
-"""Super-resolve with onnxruntime and NumPy alone: onnx_without_torch.py net.onnx in.npz out.npy"""
+"""Super-resolve with onnxruntime and NumPy only: onnx_without_torch.py net.onnx in.npz out.npy"""
 
 import json
 import sys

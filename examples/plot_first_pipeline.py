@@ -2,14 +2,14 @@
 A first pipeline
 ================
 
-Scenes in, sharper images and their scores out. FusionNet, with the weights that ship, fuses all
-frames of a scene into one image three times as sharp; SRCNN learns to do so with the nine clearest.
-Both are compared with the challenge's bicubic baseline on scenes that they did not see.
+Train, predict and score. FusionNet, with the weights that ship, fuses all frames of a scene into
+one image three times as sharp; SRCNN is trained to do so with the nine clearest. Both are compared
+with the challenge's bicubic baseline on held-out scenes.
 
-Without arguments everything is simulated. ``--data FOLDER`` tests on the scenes of a folder (the
-data set's root, one split or one band; only scenes with an HR image count), ``--train FOLDER``
-trains on those of another one. ``--quick`` shows all of it in less than a minute, on few small
-scenes, and says nothing about quality.
+Without arguments all scenes are simulated. ``--data FOLDER`` tests on the scenes of a folder (the
+data set's root, one split or one band; scenes without an HR image are skipped), ``--train FOLDER``
+trains on those of another one. ``--quick`` runs everything in less than a minute, on few small
+scenes; its scores do not show the quality.
 """
 
 import argparse
@@ -37,13 +37,13 @@ from probav_estimators import (
 from probav_estimators.scoring import scene_cpsnr, scene_score
 
 # %%
-# What can be chosen
-# ------------------
+# Options
+# -------
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
 parser.add_argument("--data", metavar="FOLDER", help="test on these scenes, not simulated ones")
 parser.add_argument("--train", metavar="FOLDER", help="train on these, not simulated ones")
-parser.add_argument("--scenes", type=int, default=40, help="to train on; 3 for each 10 are to test")
+parser.add_argument("--scenes", type=int, default=40, help="for training, and 3 of 10 more to test")
 parser.add_argument("--size", type=int, default=128, help="of simulated scenes, in LR pixels")
 parser.add_argument("--epochs", type=int, default=40)
 parser.add_argument("--quick", action="store_true", help="few small scenes and a short training")
@@ -55,8 +55,7 @@ options = parser.parse_args()
 # %%
 # Scenes
 # ------
-# A list of scenes is all that estimators take: each carries its frames, its quality maps and its
-# truth.
+# Estimators take a list of scenes: each contains its frames, its quality maps and its truth.
 
 
 def simulate(n_scenes, random_state):
@@ -70,17 +69,16 @@ train, test = ([scene for scene in scenes if scene.has_hr] for scenes in (train,
 # %%
 # Estimators
 # ----------
-# FusionNet takes scenes as they are, and is trained already: frozen, it stays as it is in `fit`.
+# FusionNet takes scenes as they are, and is already trained: frozen, it is not changed by `fit`.
 
 scale = train[0].scale
-assert scale is not None  # scenes with an HR image tell it
+assert scale is not None  # known from the HR image
 estimators = {"baseline": BicubicBaseline()}
 if scale == 3:
     estimators["FusionNet"] = FrozenEstimator(FusionNet.from_pretrained("simulated-x3"))
 
 # %%
-# Select, compose and upscale are lazy: SRCNN's data loader does their work, for the patches that it
-# asks for.
+# Select, compose and upscale are lazy: SRCNN's data loader applies them to the patches it draws.
 
 estimators["SRCNN"] = Pipeline(
     [
@@ -125,9 +123,9 @@ for name, cpsnr, score, fit_seconds, predict_seconds in rows:
     )
 
 # %%
-# A scene to look at
-# ------------------
-# The one with the most distinct edges: few steep slopes on flat ground have a high kurtosis.
+# One scene
+# ---------
+# The one with the most distinct edges: gradients with few large values have a high kurtosis.
 
 
 def distinctness(scene):
@@ -141,7 +139,7 @@ comparison = ComparisonDisplay.from_estimator(estimators, shown, baseline=False)
 # %%
 # All scenes
 # ----------
-# Each against the baseline; those that an estimator does worst on have names.
+# Each score against the baseline; the worst scenes of an estimator are labelled with their names.
 
 learned = [name for name in estimators if name != "baseline"]
 charts, panels = plt.subplots(

@@ -2,9 +2,8 @@
 Fusing frames
 =============
 
-What each further frame adds, and where the result is not to be relied on: FusionNet with the
-weights that ship, on simulated scenes of which it is given fewer and fewer frames. ``--quick``
-takes few small ones.
+Score against the number of frames, and the uncertainty of the result: FusionNet with the weights
+that ship, on simulated scenes. ``--quick`` takes few small ones.
 """
 
 import argparse
@@ -35,15 +34,15 @@ options = parser.parse_args()
 # %%
 # Frames
 # ------
-# The clearest of a scene, how clear all are, and how they lie on each other.
+# The clearest frames of a scene, the clearance of all, and their shifts.
 
 scenes = make_scenes(options.scenes, size=options.size, n_frames=24, random_state=4, n_jobs=-1)
 frames = SceneDisplay.from_scene(scenes[0])
 
 # %%
-# Fewer and fewer frames
-# ----------------------
-# A selection is one more step before the net. The clearest frames are chosen.
+# Fewer frames
+# ------------
+# `ClearanceSelector` selects the clearest frames.
 
 net = FusionNet.from_pretrained("simulated-x3")
 scores = {}
@@ -54,9 +53,9 @@ for k in (1, 2, 4, 8, 16, 24):
     print(f"{k:3} frames: {scores[k]:.4f}")
 
 # %%
-# Where the result is not to be relied on
-# ---------------------------------------
-# The standard deviations are large where the errors are, and cover as much of these as they should.
+# Uncertainty
+# -----------
+# Standard deviations are large where errors are large, and their coverage is close to nominal.
 
 display = ComparisonDisplay.from_estimator(net, scenes[0], baseline=False)
 chart, (few, calibration) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")

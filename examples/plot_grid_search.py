@@ -2,11 +2,11 @@
 A search over input modes and frame handling
 ============================================
 
-What should a net be given? ``GridSearchCV`` tries frames alone, frames times quality maps, and
-both side by side, each as a stack of frames (multi-image) and frame by frame with averaged
-predictions (average single image), and scores every choice by cross-validation. The folds hold out
-whole scenes, so no frame of a scored scene was trained on. ``--quick`` searches on few scenes with
-short trainings.
+Which input is best for a net? ``GridSearchCV`` compares frames alone, frames times quality maps,
+and both as channels, each with all frames stacked (multi-image) and frame by frame with averaged
+predictions (average single image), by cross-validation. The folds hold out whole scenes, so no
+frame of a scored scene was used for training. ``--quick`` searches on few scenes with short
+trainings.
 """
 
 import argparse
@@ -29,14 +29,14 @@ from probav_estimators import (
 )
 
 # %%
-# What can be chosen
-# ------------------
+# Options
+# -------
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
 parser.add_argument("--data", metavar="FOLDER", help="search on these scenes, not simulated ones")
 parser.add_argument("--scenes", type=int, default=16, help="how many to simulate")
-parser.add_argument("--epochs", type=int, default=20, help="of the stack; see below")
-parser.add_argument("--frames", type=int, default=5, help="how many frames a net is given")
+parser.add_argument("--epochs", type=int, default=20, help="with stacked frames; see below")
+parser.add_argument("--frames", type=int, default=5, help="number of frames for a net")
 parser.add_argument("--quick", action="store_true", help="few scenes and short trainings")
 parser.add_argument("--figure", default="results/grid_search.png", type=Path)
 if parser.parse_args().quick:
@@ -52,11 +52,11 @@ scenes = (
 # %%
 # Pipeline and grid
 # -----------------
-# A single frame is a sample of its own, so an epoch has as many times more samples as there are
-# frames; with that many fewer epochs every choice takes the same number of steps.
+# With ``frames="single"`` each frame is a sample. The number of epochs is divided by the number of
+# frames, so that all candidates take the same number of steps.
 
 scale = scenes[0].scale
-assert scale is not None  # scenes with an HR image tell it
+assert scale is not None  # known from the HR image
 pipe = Pipeline(
     [
         ("select", ClearanceSelector(k=options.frames)),
@@ -87,8 +87,8 @@ grid = [
 ]
 
 # %%
-# Folds with both bands in each
-# -----------------------------
+# Folds with both bands
+# ---------------------
 
 bands = [scene.band for scene in scenes]
 folds = list(StratifiedKFold(2, shuffle=True, random_state=0).split(scenes, bands))
@@ -104,16 +104,16 @@ search = GridSearchCV(
 # %%
 # From one band to the other
 # --------------------------
-# With the bands as groups, each fold tests on a band that training did not see. Places, seasons or
-# sensors are groups in the same way.
+# With the bands as groups, each fold tests on a band that was not trained on. Sites, seasons or
+# sensors can be groups in the same way.
 
 across = cross_val_score(
     search.best_estimator_, scenes, groups=bands, cv=GroupKFold(2), scoring=probav_scorer
 )
 
 # %%
-# As a table and as a chart
-# -------------------------
+# Table and chart
+# ---------------
 
 results = pd.DataFrame(
     {

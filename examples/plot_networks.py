@@ -1,15 +1,15 @@
 """
-Multi-image networks, side by side
+Comparison of multi-image networks
 ==================================
 
-Trains the published multi-image networks on the same simulated scenes for the same time, and puts
-them beside FusionNet as it ships and, where you have their authors' files, beside the published
-weights: score on simulated and on real scenes, parameters, seconds and memory for a scene.
+Trains the published multi-image networks on the same simulated scenes for the same time, and
+compares them with FusionNet as it ships and, if you have their authors' files, with the published
+weights: score on simulated and on real scenes, parameters, seconds and memory per scene.
 
-The default takes about an hour on 2 cores. A network that was trained is kept in ``--results`` and
-not trained again. ``--published FOLDER`` names a folder with copies of the authors' repositories
+The default takes about an hour on 2 cores. A trained network is stored in ``--results`` and not
+trained again. ``--published FOLDER`` is a folder with copies of the authors' repositories
 (rarefin/MISR-GRU, Suanmd/TR-MISR), whose weights cannot be part of this package. ``--quick`` trains
-all networks for a moment, on few small scenes.
+all networks for about a second, on few small scenes.
 """
 
 import argparse
@@ -41,14 +41,14 @@ from probav_estimators import (
 )
 
 # %%
-# What can be chosen
-# ------------------
+# Options
+# -------
 
 parser = argparse.ArgumentParser(
     description=__doc__.split("\n\n")[1], formatter_class=argparse.ArgumentDefaultsHelpFormatter
 )
 parser.add_argument("--minutes", type=float, default=10, help="of training of each network")
-parser.add_argument("--scenes", type=int, default=100, help="to simulate: a fifth is for scoring")
+parser.add_argument("--scenes", type=int, default=100, help="to simulate; a fifth is the test set")
 parser.add_argument("--size", type=int, default=128, help="of these, in LR pixels")
 parser.add_argument("--patch-size", type=int, default=32, help="in LR pixels")
 parser.add_argument("--samples", metavar="FOLDER", default=os.environ.get("PROBAV_SAMPLES"),
@@ -63,7 +63,7 @@ options = parser.parse_args()
 # %%
 # Scenes
 # ------
-# The sensor "any" is as wide as what optical products do: PSFs, resampling, changing land.
+# The sensor "any" covers a wide range of optical products: PSFs, resampling, changing land.
 
 scenes = make_scenes(options.scenes, size=options.size, sensor="any", random_state=6, n_jobs=-1)
 n_test = max(2, options.scenes // 5)
@@ -74,8 +74,8 @@ for name in ("real_texture", "real_series") if options.samples else ():
 # %%
 # Networks
 # --------
-# As published in layers and sizes. The training is the same for all, and so are the nine clearest
-# frames that each is given: with more of them, minutes would be too few for any.
+# Layers and sizes are as published. All are trained alike, with the nine clearest frames: with more
+# frames, a training of minutes would be too short.
 
 training = {
     "max_epochs": 100_000,
@@ -93,7 +93,7 @@ networks = {kind.__name__: kind(**training) for kind in (HighResNet, MISRGRU, TR
 
 
 def fitted(name, network):
-    """The network, trained now or before."""
+    """Load the network, or train and save it."""
     path = options.results / f"{name}-{options.minutes:g}.safetensors"
     if not path.exists():
         print(f"{name}: training on {len(train)} scenes", flush=True)
@@ -107,8 +107,8 @@ estimators |= {name: fitted(name, network) for name, network in networks.items()
 estimators["FusionNet"] = FusionNet.from_pretrained("simulated-x3", verbose=0)
 
 # %%
-# Weights that their authors published
-# ------------------------------------
+# Published weights
+# -----------------
 # Trained on the real data set, for days on a GPU. TR-MISR has one file for each band.
 
 by_band = {}
@@ -124,7 +124,7 @@ if options.published:
 # %%
 # Scores and costs
 # ----------------
-# Memory is what the prediction of one scene adds to a process of its own.
+# Memory is the increase of the peak memory of a new process by the prediction of one scene.
 
 PREDICT = """
 import resource, sys
@@ -135,7 +135,7 @@ def peak():
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    # On Linux a new process begins with its parent's ru_maxrss.
+    # On Linux, ru_maxrss of a new process starts at that of its parent.
     line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
@@ -148,7 +148,7 @@ print(peak() - before)
 
 
 def memory_of(estimator, scene):
-    """MiB that the prediction of a scene takes, in a new process."""
+    """Memory for the prediction of a scene in a new process, in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         save_scenes([scene], folder)
         save_model(estimator, Path(folder, "model.safetensors"))
@@ -157,7 +157,7 @@ def memory_of(estimator, scene):
 
 
 def net_for(name, scene):
-    """The estimator of a name, with the weights for the band of the scene."""
+    """Estimator of this name, with the weights for the band of the scene."""
     return by_band.get((name, scene.band), estimators[name])
 
 
@@ -189,9 +189,9 @@ formatters = dict.fromkeys(kinds, "{:.4f}".format) | {"memory, MiB": "{:.0f}".fo
 print(table.to_string(index=False, formatters=formatters, float_format="{:.2f}".format))
 
 # %%
-# As a chart
-# ----------
-# Lower is better, and left is cheaper.
+# Chart
+# -----
+# Lower is better, left is faster.
 
 figure, panels = plt.subplots(
     1, len(kinds), figsize=(5 * len(kinds), 4), layout="constrained", squeeze=False

@@ -1,16 +1,15 @@
 """
-The published systems, side by side
+Comparison of the published systems
 ===================================
 
-Trains the twelve configurations of the study that this package starts from on the same scenes, and
-prints one table: the study's score, the score measured here, and what it costs. This is what
-``probav benchmark`` does with a data set; here the scenes are simulated.
+Trains the twelve configurations of the original study on the same scenes, and prints one table: the
+study's score, the score measured here, and the cost. ``probav benchmark`` does the same with a data
+set; here the scenes are simulated.
 
-The default trains with ``residual=True``, where a net predicts what to add to the upscaled mean
-frame, and shows 4,000 patches to each. ``--published`` trains the nets exactly as the study did
-(whole frames, a sigmoid at the end, 150 epochs), which takes days. A run that was stopped goes on
-at its last epoch when it is started again. ``--quick`` trains all of them for a moment, on few
-small scenes.
+The default trains each net on 4,000 patches with ``residual=True``: the net predicts the difference
+to the upscaled mean frame. ``--published`` trains the nets exactly as the study did (whole frames,
+a sigmoid at the end, 150 epochs), which takes days. A run that was stopped resumes at its last
+epoch when it is started again. ``--quick`` trains all of them for one epoch, on few small scenes.
 """
 
 import argparse
@@ -27,8 +26,8 @@ from probav_estimators import (
 )
 
 # %%
-# What can be chosen
-# ------------------
+# Options
+# -------
 
 parser = argparse.ArgumentParser(
     description=__doc__.split("\n\n")[1], formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -44,9 +43,12 @@ if parser.parse_args().quick:
     parser.set_defaults(scenes=10, size=16, patch_size=16)
 options = parser.parse_args()
 
-# %% Scenes ------ In the layout of the challenge's data set, as ``probav simulate`` writes them,
-# and with its numbers and clearance of frames: in four of ten scenes no frame is fully clear. They
-# are the same in every run of the same size.
+# %%
+# Scenes
+# ------
+# In the layout of the challenge's data set, as ``probav simulate`` writes them, and with its number
+# and clearance of frames: in four of ten scenes no frame is fully clear. They are the same in every
+# run of the same size.
 
 root = options.data or options.results / f"scenes-{options.scenes}-{options.size}"
 if not Path(root).exists():
@@ -59,8 +61,8 @@ if not Path(root).exists():
 # %%
 # Train and score
 # ---------------
-# Every row has a folder with its model, history and picture; rows that are done are not repeated.
-# Other settings need other folders.
+# Every row has a folder with its model, history and picture; finished rows are not repeated. Other
+# settings need other folders.
 
 names = [name for name, _ in published_configurations().pipelines]
 how = "published" if options.published else f"residual-{options.patch_size}"
@@ -75,8 +77,8 @@ benchmark = run_benchmark(
 )
 
 # %%
-# As a table and as a chart
-# -------------------------
+# Table and chart
+# ---------------
 
 table = pd.DataFrame(benchmark.rows).drop(columns="folder")
 print(f"\nN / cPSNR; models, histories and pictures are in {benchmark.output}\n")

@@ -2,11 +2,11 @@
 A search over published configurations on more than one machine
 ===============================================================
 
-Which architecture, and what should it be given? ``GridSearchCV`` trains published configurations
-and scores them by cross-validation, and Dask shares the trainings out to worker processes: two on
-this machine, or with ``--scheduler`` those of a cluster. Scenes are on disk and travel as paths,
-and a worker that dies costs its trainings a second start and nothing else. ``--quick`` searches
-over two configurations on few scenes.
+Which architecture is best, with which input? ``GridSearchCV`` trains published configurations and
+scores them by cross-validation, and Dask distributes the trainings to worker processes: two on this
+machine, or with ``--scheduler`` those of a cluster. Scenes are on disk and sent as paths. If a
+worker fails, its trainings are started again. ``--quick`` searches over two configurations on few
+scenes.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from probav_estimators import (
 )
 
 # %%
-# What can be chosen
-# ------------------
+# Options
+# -------
 
 
 def parse_options():
@@ -42,8 +42,8 @@ def parse_options():
     parser.add_argument("--scenes", type=int, default=16, help="how many to simulate")
     parser.add_argument("--folder", help="write simulated scenes here; None: to a temporary folder")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="tcp://...; None: two processes")
-    parser.add_argument("--configurations", default="stack", help="those so named; '': all")
-    parser.add_argument("--frames", type=int, default=5, help="that multi-image nets are given")
+    parser.add_argument("--configurations", default="stack", help="part of their names; '': all")
+    parser.add_argument("--frames", type=int, default=5, help="for multi-image nets")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--folds", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="few scenes and short trainings")
@@ -56,7 +56,7 @@ def parse_options():
 # %%
 # Scenes in a folder
 # ------------------
-# Every worker opens the files itself, so a cluster's machines must all have the folder under the
+# Every worker opens the files itself, so all machines of a cluster must have the folder under the
 # same path.
 
 
@@ -71,9 +71,9 @@ def prepare_scenes(options, temporary):
 # %%
 # Workers
 # -------
-# One thread for each worker: two nets on a core each are done sooner than one after the other on
-# both. Dask gives torch one thread too in the workers that it starts. It is imported here, so that
-# ``--help`` works without it.
+# One thread per worker: two nets on one core each finish sooner than one after the other on both.
+# Dask also limits torch to one thread in its workers. It is imported here, so that ``--help`` works
+# without it.
 
 
 @contextmanager
@@ -101,8 +101,8 @@ def workers(scheduler):
 # %%
 # The search
 # ----------
-# Folds are lists: an array of more than a hundred numbers would be kept by one worker for all, and
-# be lost with it.
+# Folds are lists: joblib would keep an array of more than a hundred numbers on one worker only, and
+# lose it with that worker.
 
 
 def search(scenes, options):
@@ -141,8 +141,8 @@ def search(scenes, options):
 
 
 # %%
-# As a table and as a chart
-# -------------------------
+# Table and chart
+# ---------------
 
 
 def show(names, found, figure_path):
@@ -169,9 +169,9 @@ def show(names, found, figure_path):
 
 
 # %%
-# Run it
-# ------
-# The guard is needed: a worker process reads this file too.
+# Run
+# ---
+# The guard is needed because worker processes import this file.
 
 if __name__ == "__main__":
     chosen_options = parse_options()

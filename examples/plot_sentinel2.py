@@ -2,24 +2,27 @@
 Sentinel-2, three times as sharp
 ================================
 
-Nine dates of a Romanian forest, with the scene classification as mask, become one image of 3.33 m
-pixels with its standard deviation: GeoTIFFs and a picture. The data are real and come with the
-package nrt (``pip install nrt``), 1 km by 1 km in pixels of 10 m. ``--quick`` takes a small part.
+Fuses nine dates of a Romanian forest, with the scene classification as mask, into one image of
+3.33 m pixels with its standard deviation, and writes GeoTIFFs and a picture. The data are real and
+come with the package nrt (``pip install nrt``), 1 km by 1 km in pixels of 10 m. ``--quick`` takes a
+small part.
 
-The dates are those of the summer of 2017. Trees are in leaf in all of them, so the land hardly
-changes, and eight are clear everywhere. More years give more frames, but trees are cut in them. The
-ninth date is clouded over two thirds of the place, and hazy in the rest. It shows what a mask does:
-the mean of the clear frames has a step where that date ends, and the fused image has none.
+The dates are from the summer of 2017. Trees are in leaf on all of them, so the land hardly changes,
+and eight are clear everywhere. More years give more frames, but trees were felled between them. The
+ninth date is clouded over two thirds of the site, and hazy in the rest. It shows the effect of a
+mask: the mean of the clear frames has a step at the border of that date, and the fused image has
+none.
 
-What is seen: the road is narrower and its verge parts from it, clearings have straight sides, and
-in the near infrared shadows come apart into those of single groups of trees. Edges have no halo and
-blocks no border. The standard deviation is greatest at the edges of the road and of shadows, and
-least inside the forest. Specks of a pixel or two in the near infrared are the least certain part.
+In the image the road is narrower and separate from its verge, clearings have straight sides, and in
+the near infrared the shadows of single groups of trees are separate. Edges have no ringing, and
+blocks no seams. The standard deviation is largest at the edges of the road and of shadows, and
+smallest inside the forest. Specks of a pixel or two in the near infrared are the least certain
+part.
 
-How good the image is can be measured where the truth is known. One date after the other is left
-out, the others are made coarser, 20 m, and super-resolved to 10 m again. The date that was left out
-then tells the error. It is 0.67 to 0.73 of that of the mean of all dates, or 2.8 to 3.5 dB less.
-Another date at 10 m, which is what could be reached, comes to about 0.5.
+The error can be measured if the truth is known. One date after the other is held out, the others
+are averaged to 20 m and super-resolved to 10 m, and the image is compared with the held-out date.
+The error is 0.67 to 0.73 of that of the mean of all dates, or 2.8 to 3.5 dB less. That of another
+date at 10 m, the least that could be expected, is about 0.5.
 """
 
 import argparse
@@ -40,8 +43,8 @@ from probav_estimators.geo import clear_of
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
 parser.add_argument("--from", dest="first", metavar="DATE", default="2017-06-15")
 parser.add_argument("--to", dest="last", metavar="DATE", default="2017-08-31")
-parser.add_argument("--clear", type=float, default=0.2, help="least clear part of a date")
-parser.add_argument("--quick", action="store_true", help="a small part of the place")
+parser.add_argument("--clear", type=float, default=0.2, help="least clear fraction of a date")
+parser.add_argument("--quick", action="store_true", help="a small part of the site")
 parser.add_argument("--folder", default="results/sentinel2", type=Path, help="of the GeoTIFFs")
 parser.add_argument("--figure", default="results/sentinel2.png", type=Path)
 options = parser.parse_args()
@@ -50,11 +53,11 @@ options = parser.parse_args()
 # A cube and its mask
 # -------------------
 # Stored values as they are: reflectance times 10,000 in uint16, and 0 for no data. Dates that are
-# clouded nearly everywhere are left out: too little of them is there to place them by.
+# clouded nearly everywhere are left out: too few of their pixels are clear for registration.
 
 BANDS = ["B2", "B3", "B4", "B8"]
 cube = data.romania_10m(mask_and_scale=False).load()
-cube = cube.rio.write_crs("EPSG:3035")  # the file says so in the words of an older GDAL
+cube = cube.rio.write_crs("EPSG:3035")  # written by an older GDAL in another form
 cube = cube.sel(time=slice(options.first, options.last))
 if options.quick:
     cube = cube.isel(y=slice(0, 48), x=slice(16, 64))
@@ -68,14 +71,14 @@ for time, part in zip(cube.time.values, parts.values, strict=True):
 # %%
 # One image of all dates
 # ----------------------
-# A Dataset gives a Dataset. The bands are registered together and lie on one grid.
+# The result for a Dataset is a Dataset. All bands are registered together and on one grid.
 
 sharp = super_resolve(cube, "simulated-x3", mask="SCL", return_std=True)
 down, right = (
-    np.nanmax(shifts) - np.nanmin(shifts)  # NaN: the frame could not be placed
+    np.nanmax(shifts) - np.nanmin(shifts)  # NaN: the frame could not be registered
     for shifts in (sharp.attrs["frame_shifts_down"], sharp.attrs["frame_shifts_right"])
 )
-print(f"\nframes lie up to {down:.2f} pixels apart down and {right:.2f} to the right")
+print(f"\nshifts between frames: up to {down:.2f} pixels down and {right:.2f} to the right")
 
 # %%
 # GeoTIFFs
@@ -98,11 +101,11 @@ for name, layer in layers.items():
         print(f"{path}: {file.count} x {file.height} x {file.width} {file.dtypes[0]}")
 
 # %%
-# Against a date that was left out
-# --------------------------------
-# Of dates that are clear everywhere, so that nothing is measured but the fusion. Frames of 20 m are
-# means of four pixels. What is compared may be shifted, brighter or of more contrast: the place of
-# a frame and the light of its day are not what is asked for.
+# Comparison with a held-out date
+# -------------------------------
+# Only with dates that are clear everywhere, so that masks have no effect. Frames of 20 m are means
+# of four pixels. Images are compared after the best shift, gain and offset, because geolocation and
+# illumination of a frame are not part of the error.
 
 
 def bicubic(image, like):
@@ -110,8 +113,8 @@ def bicubic(image, like):
     return image.rio.reproject_match(like, resampling=Resampling.cubic)
 
 
-def what_differs(image, truth, border=6):
-    """What is left between two images after the best shift, gain and offset."""
+def residual_of(image, truth, border=6):
+    """Difference of two images after the best shift, gain and offset."""
     inner = np.s_[border:-border, border:-border]
     wanted = truth.values[inner].astype(float)
     spline = spline_filter(image.values.astype(float), order=5)
@@ -147,10 +150,10 @@ for number in numbers[:2] if options.quick else numbers:
             "mean": bicubic(frames[band].mean("time").rio.write_crs(cube.rio.crs), fused),
             "FusionNet": fused[band],
         }
-        left = [what_differs(image, whole[band][number]).std() for image in candidates.values()]
+        left = [residual_of(image, whole[band][number]).std() for image in candidates.values()]
         errors[band].append(left)
 
-print(f"\n20 m to 10 m, against {len(errors['B8'])} dates that were left out one by one")
+print(f"\n20 m to 10 m, against {len(errors['B8'])} held-out dates, one by one")
 print("RMSE (median, reflectance x 10,000) of the nearest date, of bicubic ones, and of FusionNet")
 print(f"{'':11}" + "".join(f"{name:>17}" for name in candidates) + f"{'FusionNet / mean':>18}")
 for band in BANDS:
@@ -160,10 +163,10 @@ for band in BANDS:
     print(f"left out {band}{row}{ratios[band][3]:18.3f}")
 
 # %%
-# One half of the dates against the other
-# ---------------------------------------
-# Both halves are super-resolved to 3.33 m. They may differ by what their standard deviations say,
-# and by less, as the weights err alike for both.
+# Comparison of two halves of the dates
+# -------------------------------------
+# Both halves are super-resolved to 3.33 m. Their difference should agree with their standard
+# deviations, or be smaller, because some errors of the weights are the same in both.
 
 halves = [
     super_resolve(cube.isel(time=slice(first, None, 2)), mask="SCL", return_std=True)
@@ -171,7 +174,7 @@ halves = [
 ]
 print("\n10 m to 3.33 m, every second date against the others")
 for band in BANDS:
-    differ = what_differs(halves[1][band], halves[0][band], border=15)
+    differ = residual_of(halves[1][band], halves[0][band], border=15)
     variance = sum(half[f"{band}_std"].values[15:-15, 15:-15] ** 2 for half in halves)
     print(
         f"halves {band}: differ by {differ.std():.1f}, "
@@ -179,8 +182,8 @@ for band in BANDS:
     )
 
 # %%
-# A picture
-# ---------
+# Picture
+# -------
 # The part with the road and the clearings.
 
 columns = slice(0, 48) if options.quick else slice(16, 64)
@@ -214,7 +217,7 @@ for number, name in enumerate(candidates):
     places = np.arange(len(BANDS)) + 0.2 * number - 0.3
     axes[1, 4].bar(places, [ratios[band][number] for band in BANDS], 0.2, label=name)
 axes[1, 4].set_xticks(range(len(BANDS)), BANDS)
-axes[1, 4].set_title("error at a date left out (mean: 1)")
+axes[1, 4].set_title("error at a held-out date (mean: 1)")
 axes[1, 4].legend(fontsize="x-small", loc="lower right")
 options.figure.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(options.figure, dpi=68)

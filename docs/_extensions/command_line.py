@@ -1,4 +1,4 @@
-"""The directive `probav-command`: what a command of `probav` does, and its options as a table."""
+"""The directive `probav-command`: description and table of options of a command of `probav`."""
 
 import click
 from docutils import nodes

@@ -1,4 +1,4 @@
-"""The gallery of examples: which are shown, in what order, and on what budget they run."""
+"""Gallery of examples: selection, order and arguments."""
 
 import ast
 import shutil
@@ -20,18 +20,18 @@ HEADER = """
 Examples
 ========
 
-Programs to start from. Each takes ``--help``, and ``--data FOLDER`` where scenes of your own can
-take the place of simulated ones. What is shown here was run while this site was built, with
-``--quick``: few small scenes and trainings of moments, so that **scores on these pages say nothing
-about quality**. :doc:`/benchmarks` has those of full runs.
+Programs to start from. All have ``--help``, and some ``--data FOLDER``, to use scenes of your own
+instead of simulated ones. The output shown here is of runs with ``--quick``: few small scenes and
+very short trainings, so that **scores on these pages do not show the quality**. :doc:`/benchmarks`
+has those of full runs.
 """
 
 
 def copy_examples(source, docs):
-    """Where the gallery finds the examples.
+    """Copy the examples to a folder for the gallery, and return it.
 
-    Examples write to ``results/`` beside themselves, so they run in a copy of their folder. What is
-    left of examples that are gone is removed.
+    Examples write to ``results/`` in their folder, so they run in a copy. Files of examples that no
+    longer exist are removed.
     """
     target = docs / "_build" / "examples"
     target.mkdir(parents=True, exist_ok=True)
@@ -46,12 +46,12 @@ def copy_examples(source, docs):
 
 
 def quick(gallery_conf, script_vars):
-    """Arguments of every example, which also gets back its docstring: the gallery took it away."""
+    """Arguments of every example; also restores its docstring, which the gallery removes."""
     tree = ast.parse(Path(script_vars["src_file"]).read_text())
     script_vars["example_globals"]["__doc__"] = ast.get_docstring(tree, clean=False)
     return ["--quick"]
 
 
 def by_difficulty(name):
-    """Place of an example in the gallery; one that is not named in `ORDER` comes last."""
+    """Sort key of an example; those that are not in `ORDER` come last."""
     return (ORDER.index(name) if name in ORDER else len(ORDER), name)

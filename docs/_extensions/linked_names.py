@@ -1,4 +1,4 @@
-"""Public names in backticks, and their methods, become links to the API reference."""
+"""Link public names in backticks, and their methods, to the API reference."""
 
 import re
 from functools import cache
@@ -15,14 +15,14 @@ __all__ = ["LinkedNames", "setup", "target_of"]
 
 @cache
 def targets():
-    """Full names of what pages may name in short, and of what has a reference of its own."""
+    """Full names of all public objects, by the short names used on pages."""
     package = probav_estimators.__name__
     names = {name: f"{package}.{name}" for name in probav_estimators.__all__ if name[0] != "_"}
     return names | {f"metrics.{name}": f"{package}.metrics.{name}" for name in metrics.__all__}
 
 
 def target_of(code):
-    """Full name of something public, named alone or called; None: it is nothing public."""
+    """Full name of a public object in code such as `name` or `name(...)`; None for other code."""
     named = re.fullmatch(r"(?:probav_estimators\.)?((?:metrics\.)?\w+)(\.\w+)?(?:\(.*\))?", code)
     if named is None or named[1] not in targets():
         return None
@@ -30,13 +30,13 @@ def target_of(code):
 
 
 class LinkedNames(SphinxTransform):
-    """Turns literals of prose that are public names into references."""
+    """Replace literals that are public names by references."""
 
     default_priority = 100
 
     def apply(self, **kwargs):
         if self.env.doc2path(self.env.docname).suffix != ".md":
-            return  # rst says itself what it refers to
+            return  # rst has roles for references
         for literal in list(self.document.findall(nodes.literal)):
             target = target_of(literal.astext())
             if target is None or _is_linked(literal):
@@ -52,7 +52,7 @@ class LinkedNames(SphinxTransform):
 
 
 def _is_linked(node):
-    """Whether a node is inside of a link or of a title, which a link would break in two."""
+    """Whether a node is inside a link or a title, which must not contain another link."""
     while node := node.parent:
         if isinstance(node, nodes.reference | addnodes.pending_xref | nodes.title):
             return True

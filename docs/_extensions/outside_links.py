@@ -1,7 +1,7 @@
-"""Links of Markdown that leave docs/ lead to the page that shows the file.
+"""Rewrite Markdown links to files outside docs/ as links to their pages of the site.
 
-Pages link as a file host needs it: `../CONTRIBUTING.md`, `../examples/plot_fusion.py`. The site has
-a page for each of these files, under another address.
+Pages link to files, as file hosts need it: `../CONTRIBUTING.md`, `../examples/plot_fusion.py`. The
+site has a page for each of these files, under another address.
 """
 
 import os
@@ -20,9 +20,9 @@ PAGES = {
 
 
 def page_of(path):
-    """Page that shows a file, both by their paths from the root of the repository and of docs/.
+    """Page of a file, or None if the site has no page for it.
 
-    Files that the site does not show stay what they are: None.
+    The file's path is relative to the repository, that of the page to docs/.
     """
     path = Path(path)
     if path.parts[0] == "docs":
@@ -35,7 +35,7 @@ def page_of(path):
 
 
 def with_site_links(text, folder, root):
-    """Markdown of a file in `folder`, whose links lead to pages of the site where it has them."""
+    """Replace links in the Markdown of a file in `folder` by links to pages of the site."""
 
     def link(found):
         path, anchor = found.groups()
@@ -46,7 +46,7 @@ def with_site_links(text, folder, root):
 
 
 def read_page(app, docname, source):
-    """Rewrite the links of a page, when Sphinx has read it."""
+    """Rewrite the links of a page that Sphinx has read."""
     path = Path(app.env.doc2path(docname))
     if path.suffix == ".md":
         source[0] = with_site_links(source[0], path.parent, app.srcdir.parent)

@@ -1,8 +1,8 @@
-"""Classes are shown with the members that their users need.
+"""Document only the members of a class that its users need.
 
 A net inherits a hundred methods of torch, skorch and scikit-learn, which document them, and the
-hooks of its base, which are on the page of the base. What is left is what a class itself documents,
-and what every estimator has.
+hooks of its base class, which are on the page of that class. The page of a class has the members
+that it documents itself, and the common methods of estimators.
 """
 
 from functools import reduce
@@ -11,12 +11,12 @@ import probav_estimators
 
 __all__ = ["class_of_page", "is_shown", "setup"]
 
-# Methods that users call, wherever they are defined in this package.
+# Common methods, shown wherever they are defined in this package.
 EVERYDAY = {"fit", "partial_fit", "predict", "score", "transform", "fit_transform", "plot"}
 
 
 def class_of_page(docname):
-    """What a page of the API reference is about; None: it is no such page."""
+    """Object of a page of the API reference; None for other pages."""
     parts = docname.rpartition("/")[2].split(".")
     if parts.pop(0) != probav_estimators.__name__:
         return None
@@ -31,7 +31,7 @@ def is_shown(owner, name, member):
     owner : type
     name : str
     member : object
-        Of the class, as `getattr` gives it.
+        `getattr(owner, name)`.
     """
     if name in EVERYDAY:
         return _package_of(member) == probav_estimators.__name__
@@ -42,9 +42,9 @@ def is_shown(owner, name, member):
 
 
 def _function_of(member):
-    """The function that a property, a class method or a static method is made of."""
-    for made_of in ("fget", "__func__"):
-        member = getattr(member, made_of, member)
+    """Underlying function of a property, a class method or a static method."""
+    for attribute in ("fget", "__func__"):
+        member = getattr(member, attribute, member)
     return member
 
 
@@ -53,7 +53,7 @@ def _package_of(member):
 
 
 def skip_member(app, what, name, obj, skip, options):
-    """Leave out what is not shown; else, as autodoc has it."""
+    """Skip members that are not shown; leave others to autodoc."""
     owner = class_of_page(app.env.current_document.docname)
     return True if what == "class" and not is_shown(owner, name, obj) else None
 
