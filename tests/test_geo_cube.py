@@ -1,7 +1,5 @@
 """Cubes as the libraries make them: bands, dates, and what the values mean."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,7 @@ import xarray as xr
 from affine import Affine
 from nrt import data
 
-from probav_estimators.geo._cube import read_cube, rebuild, warn_about_offsets
+from probav_estimators.geo._cube import read_cube, rebuild
 from probav_estimators.geo._grid import with_grid
 
 SHAPE = (4, 6)
@@ -315,69 +313,3 @@ class TestRebuilding:
     def test_one_band(self):
         out = self.rebuilt(plain(coords=COORDS, name="ndvi"))
         assert out.dims == ("y", "x") and out.name == "ndvi"
-
-
-class TestOffsets:
-    """Frames that hold 1000 more than others, as Sentinel-2's since baseline 04.00."""
-
-    DATES = pd.date_range("2021-11-01", periods=12, freq="15D").values
-    LATER = np.datetime64("2022-01-25") <= DATES
-    SEASON = 350 + 60 * np.sin(np.arange(12))
-
-    def message_of(self, medians, times):
-        with pytest.warns(UserWarning, match="hold about 1000 more") as caught:
-            warn_about_offsets(medians, times, "cube")
-        (warning,) = caught
-        return str(warning.message)
-
-    def quiet(self, medians, times):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            warn_about_offsets(medians, times, "cube")
-
-    @pytest.mark.parametrize("dated", [False, True])
-    def test_the_baseline_is_told_with_what_to_pass(self, dated):
-        message = self.message_of(self.SEASON + 1000 * self.LATER, self.DATES if dated else None)
-        assert "cube has frames" in message and ": 6, 7, 8, 9, 10, 11, counted" in message
-        assert "add_offset=[0] * 6 + [-1000] * 6" in message
-        assert "04.00 (2022-01-25)" in message
-
-    def test_frames_in_any_order_and_without_a_clear_pixel(self):
-        order = np.array([11, 2, 3, 8, 1])
-        medians = (self.SEASON + 1000 * self.LATER)[order]
-        medians[2] = np.nan
-        message = self.message_of(medians, self.DATES[order])
-        assert "add_offset=[-1000, 0, 0, -1000, 0]" in message
-
-    def test_most_bands_decide(self):
-        ground = {"B02": self.SEASON, "B03": self.SEASON + 100, "B04": self.SEASON + 50}
-        medians = {name: values + 1000 * self.LATER for name, values in ground.items()}
-        # Leaves grow and fall.
-        medians["B08"] = 2500 + 900 * np.cos(np.arange(12)) + 1000 * self.LATER
-        self.message_of(medians, self.DATES)
-
-    def test_two_frames_are_told_by_their_dates(self):
-        dates = np.array(["2022-01-10", "2022-02-10"], "datetime64[ns]")
-        self.message_of(np.array([400, 1390]), dates)
-        self.quiet(np.array([400, 1390]), None)
-        self.quiet(np.array([1390, 400]), dates)
-
-    def test_seasons_do_not_warn(self):
-        years = np.arange(36) / 12
-        for amplitude in (300, 500, 600, 1000):
-            infrared = 2500 + amplitude * np.sin(2 * np.pi * years)
-            for times in (None, pd.date_range("2020-01-01", periods=36, freq="30D").values):
-                self.quiet(infrared, times)
-        rng = np.random.default_rng(0)
-        for _ in range(200):
-            self.quiet(rng.uniform(1500, 3500, 8), None)
-        summer, winter = rng.normal(2800, 80, 6), rng.normal(1800, 80, 6)
-        self.quiet(np.r_[summer, winter], None)
-
-    @pytest.mark.parametrize("jump", [0, 500, 1500, 10000])
-    def test_other_jumps_do_not_warn(self, jump):
-        self.quiet(self.SEASON + jump * self.LATER, self.DATES)
-
-    @pytest.mark.parametrize("medians", [[], [400], [np.nan, np.nan], [400, np.nan]])
-    def test_too_little_to_tell(self, medians):
-        self.quiet(np.array(medians), self.DATES[: len(medians)])

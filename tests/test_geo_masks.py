@@ -1,9 +1,13 @@
 """Masks of satellite products: which of their values are clear."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from probav_estimators.geo._masks import MASK_TYPES, clear_of, match_mask
+from probav_estimators.geo import MASK_KINDS, MASK_TYPES, clear_of, match_mask
+
+GUIDE = Path(__file__).parents[1] / "docs" / "own_imagery.md"
 
 
 def bits(*numbers):
@@ -72,6 +76,11 @@ def test_the_type_of_the_numbers_does_not_matter(kind, dtype):
     expected = clear_of(values.astype(np.uint8), kind, "mask")
     assert expected.dtype == bool and expected.shape == values.shape
     np.testing.assert_array_equal(clear_of(values.astype(dtype), kind, "mask"), expected)
+
+
+def test_the_guide_lists_the_kinds():
+    rows = [f'| `"{name}"` | {kind.product} | {kind.hidden} |' for name, kind in MASK_KINDS.items()]
+    assert "\n".join(["| --- | --- | --- |", *rows, "| a function"]) in GUIDE.read_text("utf-8")
 
 
 class TestFunctions:

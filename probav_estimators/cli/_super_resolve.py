@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..geo import FilesResult, OtherBlocksError, Outputs, super_resolve_files
+from ..geo import MASK_TYPES, FilesResult, OtherBlocksError, Outputs, super_resolve_files
 from ._options import debug_option, device_option, json_option, overwrite_option, quiet_option
 from ._output import check_output, print_json, show_progress
 
@@ -57,8 +57,7 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
 @click.option(
     "--mask-type",
     metavar="KIND",
-    help="What they hold: scl, qa_pixel, fmask, omnicloudmask, probav.  [default: as their names "
-    "say, else 1 where it is clear]",
+    help=f"What they hold: {', '.join(MASK_TYPES)}.  [default: by their names, else 1 = clear]",
 )
 @click.option("--band", "bands", multiple=True, help="Number or name of a band, again for others.")
 @click.option(

@@ -1,21 +1,23 @@
 """Georeferenced imagery in and out: cubes of xarray and raster files."""
 
 from ._block_store import OtherBlocksError
-from ._cube import Cube, Encoding, read_cube, rebuild, warn_about_offsets
+from ._cube import Cube, Encoding, read_cube, rebuild
 from ._files import FilesResult, Outputs, super_resolve_files
 from ._grid import Grid, grid_of_cube, with_grid
-from ._masks import MASK_TYPES, clear_of, match_mask
+from ._masks import MASK_KINDS, MASK_TYPES, MaskKind, clear_of, match_mask
 from ._rasters import open_rasters, open_scene
 from ._site import BLOCK_SIZE
 from ._super_resolve import super_resolve
 
 __all__ = [
     "BLOCK_SIZE",
+    "MASK_KINDS",
     "MASK_TYPES",
     "Cube",
     "Encoding",
     "FilesResult",
     "Grid",
+    "MaskKind",
     "OtherBlocksError",
     "Outputs",
     "clear_of",
@@ -27,6 +29,5 @@ __all__ = [
     "rebuild",
     "super_resolve",
     "super_resolve_files",
-    "warn_about_offsets",
     "with_grid",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     #: A number, one for each frame, or one of both by the name of the band.
     Factor = float | Sequence[float] | NDArray[Any] | Mapping[str, Any] | None
 
-__all__ = ["Cube", "Encoding", "read_cube", "rebuild", "warn_about_offsets"]
+__all__ = ["Cube", "Encoding", "read_cube", "rebuild"]
 
 _FRAME_DIMS = ("time", "t")
 _BAND_DIMS = ("band", "bands")
@@ -32,16 +31,6 @@ _ONE_OF_MANY = {"scales": "scale_factor", "offsets": "add_offset", "nodatavals":
 
 # Names in STAC's raster:bands, which stackstac gives as a coordinate of the bands.
 _STAC_NAMES = {"scale_factor": "scale", "add_offset": "offset", "nodata": "nodata"}
-
-# What processing baseline 04.00 added to Sentinel-2's digital numbers, in products of that day and
-# later ones, and between what medians of frames tell it.
-_OFFSET = 1000
-_OFFSET_RANGE = (800, 1200)
-_OFFSET_SINCE = np.datetime64("2022-01-25")
-
-# Frames with and without it lie apart by this many times what either differ by among themselves:
-# the first where the dates agree, as seasons tell frames apart as well.
-_GAP, _GAP_WITHOUT_DATES = 3, 5
 
 
 @dataclass(frozen=True)
@@ -375,79 +364,3 @@ def rebuild(
         out = out.assign_coords(cube.band_coords)
     out.name, out.attrs, out.encoding = cube.name, attrs, dict(first.encoding)
     return out
-
-
-def warn_about_offsets(
-    medians: Mapping[str, NDArray[Any]] | NDArray[Any],
-    times: NDArray[np.datetime64] | None,
-    name: str,
-) -> None:
-    """Warn if some frames hold 1000 more than others, as Sentinel-2's do since baseline 04.00.
-
-    Parameters
-    ----------
-    medians : array of shape (t,), or mapping of these by band
-        Medians of the clear digital numbers; NaN where none is.
-    times : datetime64 array of shape (t,) or None
-        Dates, if known.
-    name : str
-        What the frames are of, for the warning.
-
-    Notes
-    -----
-    Products of Sentinel-2 from 2022-01-25 on hold 1000 more than earlier ones that were not
-    processed again, in every band. The frames must fall into two groups that lie apart by about
-    this, in most bands, and by far more than frames of a group do: seasons differ as well.
-    """
-    values = list(medians.values()) if isinstance(medians, Mapping) else [medians]
-    table = np.asarray(values, np.float64)
-    known = np.flatnonzero(np.isfinite(table).all(axis=0))
-    raised = _raised_frames(table[:, known], None if times is None else times[known])
-    if raised is None:
-        return
-    offsets = np.zeros(table.shape[1], int)
-    offsets[known[raised]] = -_OFFSET
-    shown = [str(number) for number in np.flatnonzero(offsets)]
-    warnings.warn(
-        f"{name} has frames that hold about {_OFFSET} more than the others, as those of Sentinel-2 "
-        f"do since processing baseline 04.00 ({_OFFSET_SINCE}): {', '.join(shown)}, counted from "
-        f"0. Pass an offset for each frame, add_offset={_as_code(offsets)}, times scale_factor if "
-        "you pass that",
-        UserWarning,
-        stacklevel=3,
-    )
-
-
-def _raised_frames(table, times):
-    """Which frames hold the offset, or None; `table` has a row for each band."""
-    level = np.median(table, axis=0)
-    if level.size < 2:
-        return None
-    order = np.argsort(level)
-    raised = np.zeros(level.size, bool)
-    raised[order[np.diff(level[order]).argmax() + 1 :]] = True
-    low, high = table[:, ~raised], table[:, raised]
-    jump = np.median(np.median(high, axis=1) - np.median(low, axis=1))
-    scatter = np.maximum(np.ptp(low, axis=1), np.ptp(high, axis=1))
-    gap = high.min(axis=1) - low.max(axis=1)
-    dated = times is not None and _fits_dates(raised, times)
-    # Of two frames, nothing tells how much frames differ.
-    if not _OFFSET_RANGE[0] <= jump <= _OFFSET_RANGE[1] or (level.size == 2 and not dated):
-        return None
-    clear = np.median(gap - (_GAP if dated else _GAP_WITHOUT_DATES) * scatter) > 0
-    return raised if clear else None
-
-
-def _fits_dates(raised, times):
-    """Whether all frames since the baseline hold the offset; earlier ones may, processed again."""
-    later = times >= _OFFSET_SINCE
-    return bool(later.any() and raised[later].all())
-
-
-def _as_code(offsets):
-    """The offsets as Python's source."""
-    turn = np.flatnonzero(np.diff(offsets))
-    if len(offsets) > 8 and len(turn) == 1:
-        n = int(turn[0]) + 1
-        return f"[{offsets[0]}] * {n} + [{offsets[-1]}] * {len(offsets) - n}"
-    return str(offsets.tolist())

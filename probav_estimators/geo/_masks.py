@@ -1,9 +1,11 @@
-"""Masks of clear pixels, of the products that come with satellite images."""
+"""Masks of clear pixels that come with satellite products."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,19 +15,117 @@ from ..imaging import as_mask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MASK_TYPES", "clear_of", "match_mask", "warn_of_no_mask"]
+__all__ = [
+    "MASK_KINDS",
+    "MASK_TYPES",
+    "MaskKind",
+    "clear_of",
+    "mask_type_of_name",
+    "match_mask",
+    "warn_of_no_mask",
+]
 
-# Greatest value of each kind, and the one beyond it that stands for no data.
-_GREATEST = {
-    "scl": (11, None),
-    "qa_pixel": (65535, None),
-    "fmask": (255, None),
-    "omnicloudmask": (3, 255),
-    "probav": (255, None),
+
+@dataclass(frozen=True)
+class MaskKind:
+    """Quality classes of a product.
+
+    Parameters
+    ----------
+    product : str
+    hidden : str
+        Which values are not clear, in words.
+    is_clear : callable
+        Takes whole numbers, returns a bool array of their shape, True = clear.
+    greatest : int
+        Largest value of the product.
+    fill : int, default=None
+        Value of no data beyond `greatest`.
+    pattern : str, default=None
+        Regular expression for lower-case names of files and bands of this kind.
+    """
+
+    product: str
+    hidden: str
+    is_clear: Callable[[NDArray[Any]], NDArray[np.bool_]]
+    greatest: int
+    fill: int | None = None
+    pattern: str | None = None
+
+    def check(self, values: NDArray[Any], name: str, mask_type: str) -> NDArray[Any]:
+        """Return values as whole numbers; a ValueError if the product has no such values."""
+        if values.dtype.kind not in "uif":
+            raise ValueError(
+                f"{name} has values of type {values.dtype}, and mask_type is {mask_type!r}, which "
+                "has numbers; leave mask_type out for a mask, True = clear"
+            )
+        wrong = (values < 0) | (values > self.greatest)
+        if values.dtype.kind == "f":
+            wrong |= values != np.floor(values)
+        if self.fill is not None:
+            wrong &= values != self.fill
+        if wrong.any():
+            found = np.unique(values[wrong])
+            shown = ", ".join(f"{value:g}" for value in found[:8])
+            raise ValueError(
+                f"{name} has the values {shown}{', ...' if len(found) > 8 else ''}, which "
+                f"mask_type={mask_type!r} has not: give the kind that it is, one of {_names()}, a "
+                "function, or None for a mask"
+            )
+        return values if values.dtype.kind in "ui" else values.astype(np.int32)
+
+
+#: Kinds of masks by the name that `mask_type` takes.
+MASK_KINDS = {
+    "scl": MaskKind(
+        "Sentinel-2 L2A",
+        "0 no data, 1 saturated, 3 shadow, 8 and 9 cloud, 10 cirrus",
+        lambda values: ~np.isin(values, [0, 1, 3, 8, 9, 10]),
+        greatest=11,
+        pattern=r"(?<![a-z])scl(?![a-z])",
+    ),
+    "qa_pixel": MaskKind(
+        "Landsat Collection 2",
+        "bits 0 to 4: fill, dilated cloud, cirrus, cloud, shadow",
+        lambda values: (values & 0b1_1111) == 0,
+        greatest=65535,
+        pattern=r"qa_pixel",
+    ),
+    "fmask": MaskKind(
+        "HLS",
+        "bits 1 to 3: cloud, next to it, shadow; 255",
+        # All bits of fill are set, also those of clouds.
+        lambda values: (values & 0b1110) == 0,
+        greatest=255,
+        pattern=r"fmask",
+    ),
+    "omnicloudmask": MaskKind(
+        "OmniCloudMask",
+        "1, 2 cloud, 3 shadow, 255",
+        lambda values: values == 0,
+        greatest=3,
+        fill=255,
+        pattern=r"omnicloudmask|(?<![a-z])ocm(?![a-z])",
+    ),
+    "probav": MaskKind(
+        "PROBA-V SM",
+        "shadow, undefined, cloud, ice, bad radiometry",
+        # Bits 4 to 7: the radiometry of a band is good.
+        lambda values: ((values & 0b111) == 0) & ((values & 0b1111_0000) != 0),
+        greatest=255,
+    ),
 }
 
-#: Kinds of masks that :func:`clear_of` knows by name.
-MASK_TYPES = tuple(_GREATEST)
+#: Names of :data:`MASK_KINDS`.
+MASK_TYPES = tuple(MASK_KINDS)
+
+
+def mask_type_of_name(name: str) -> str | None:
+    """Return the kind of mask that a file or a band is by its name, or None."""
+    for mask_type, kind in MASK_KINDS.items():
+        if kind.pattern is not None and re.search(kind.pattern, name.lower()):
+            return mask_type
+    return None
 
 
 def clear_of(
@@ -40,23 +140,8 @@ def clear_of(
     values : array
         Whole numbers of any type, or a mask. NaN, which xarray makes of no data, is not clear.
     mask_type : str, callable or None
-        What the values mean:
-
-        - None: a mask, True or 1 where it is clear.
-        - "scl": scene classification of Sentinel-2. Hides 0 no data, 1 saturated, 3 cloud shadow,
-          8 and 9 cloud, 10 cirrus; shows 2 dark, 4 vegetation, 5 bare, 6 water, 7 unclassified, 11
-          snow.
-        - "qa_pixel": QA_PIXEL of Landsat Collection 2. Hides bits 0 fill, 1 dilated cloud,
-          2 cirrus, 3 cloud, 4 cloud shadow.
-        - "fmask": Fmask of HLS v2. Hides bits 1 cloud, 2 next to cloud or shadow, 3 cloud shadow,
-          and 255 fill; shows snow (4), water (5) and every amount of aerosol (6 and 7). Bit 0 is
-          not in use.
-        - "omnicloudmask": OmniCloudMask. Hides 1 thick cloud, 2 thin cloud, 3 cloud shadow, and 255
-          no data; shows 0.
-        - "probav": status map SM of PROBA-V. Shows where bits 0 to 2 are 0 clear, and not 1 shadow,
-          2 undefined, 3 cloud or 4 ice, and bits 4 to 7 say of one band at least that its
-          radiometry is good; where none is, there are no data.
-        - callable: takes the values, returns a bool array of their shape, True = clear.
+        Name of one of :data:`MASK_KINDS`; or a function that takes the values and returns a bool
+        array of their shape, True = clear; or None for a mask, True or 1 where it is clear.
     name : str
         What the values are, for the error.
 
@@ -67,12 +152,12 @@ def clear_of(
     Raises
     ------
     ValueError
-        For an unknown kind, values that are none of that kind, and what a callable must not return.
+        For an unknown kind, values that are none of that kind, and wrong results of a function.
     """
     values = np.asarray(values)
-    if not (mask_type is None or callable(mask_type) or mask_type in MASK_TYPES):
+    if not (mask_type is None or callable(mask_type) or mask_type in MASK_KINDS):
         raise ValueError(
-            f"mask_type is {mask_type!r}: give one of {_kinds()}, a function, or None for a mask"
+            f"mask_type is {mask_type!r}: give one of {_names()}, a function, or None for a mask"
         )
     known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
     if callable(mask_type):
@@ -80,16 +165,17 @@ def clear_of(
     filled = values if known.all() else np.where(known, values, 0)
     if mask_type is None:
         return as_mask(filled, name) & known
-    return _RULES[mask_type](_as_classes(filled, mask_type, name)) & known
+    kind = MASK_KINDS[mask_type]
+    return kind.is_clear(kind.check(filled, name, mask_type)) & known
 
 
 def warn_of_no_mask(frames: Iterable[Any], name: str) -> None:
-    """Warn if nothing tells which pixels of frames are clear.
+    """Warn if frames have neither masks nor a nodata value.
 
     Parameters
     ----------
     frames : iterable of ValueFrames
-        The bands of a place.
+        Bands of a site.
     name : str
         What messages call it.
     """
@@ -101,8 +187,8 @@ def warn_of_no_mask(frames: Iterable[Any], name: str) -> None:
         )
 
 
-def _kinds():
-    return ", ".join(repr(kind) for kind in MASK_TYPES)
+def _names():
+    return ", ".join(repr(name) for name in MASK_KINDS)
 
 
 def _checked(clear, shape, name):
@@ -113,43 +199,6 @@ def _checked(clear, shape, name):
             f"shape {clear.shape}: return a bool array of the same shape, True = clear"
         )
     return clear
-
-
-def _as_classes(values, kind, name):
-    """The values as whole numbers, if they can be of that kind."""
-    if values.dtype.kind not in "uif":
-        raise ValueError(
-            f"{name} has values of type {values.dtype}, and mask_type is {kind!r}, which has "
-            "numbers; leave mask_type out for a mask, True = clear"
-        )
-    greatest, fill = _GREATEST[kind]
-    wrong = (values < 0) | (values > greatest)
-    if values.dtype.kind == "f":
-        wrong |= values != np.floor(values)
-    if fill is not None:
-        wrong &= values != fill
-    if wrong.any():
-        found = np.unique(values[wrong])
-        shown = ", ".join(f"{value:g}" for value in found[:8]) + (", ..." if len(found) > 8 else "")
-        raise ValueError(
-            f"{name} has the values {shown}, which mask_type={kind!r} has not: give the kind that "
-            f"it is, one of {_kinds()}, a function, or None for a mask"
-        )
-    return values if values.dtype.kind in "ui" else values.astype(np.int32)
-
-
-def _clear_in_probav(values):
-    return ((values & 0b111) == 0) & ((values & 0b1111_0000) != 0)
-
-
-_RULES: dict[str, Callable[[NDArray[Any]], NDArray[np.bool_]]] = {
-    "scl": lambda values: ~np.isin(values, [0, 1, 3, 8, 9, 10]),
-    "qa_pixel": lambda values: (values & 0b1_1111) == 0,
-    # All bits of fill are set, also those of clouds.
-    "fmask": lambda values: (values & 0b1110) == 0,
-    "omnicloudmask": lambda values: values == 0,
-    "probav": _clear_in_probav,
-}
 
 
 def match_mask(

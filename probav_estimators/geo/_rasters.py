@@ -18,8 +18,8 @@ import numpy as np
 
 from ..scenes import MaskStack, Scene, ValueFrames, Values
 from ._grid import Grid
-from ._masks import clear_of, match_mask, warn_of_no_mask
-from ._value_ranges import check_sentinels, value_range_of
+from ._masks import clear_of, mask_type_of_name, match_mask, warn_of_no_mask
+from ._value_ranges import value_range_of, warn_of_fill
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,14 +54,6 @@ _YEAR_DAY = re.compile(r"(?<!\d)(\d{4})(\d{3})T(\d\d)(\d\d)(\d\d)(?!\d)")
 
 # B04 or B8A in a file's name.
 _BAND = re.compile(r"(?<![A-Za-z0-9])B\d{1,2}A?(?![A-Za-z0-9])")
-
-# Kinds of masks by what their files' names hold.
-_MASK_NAMES = {
-    "scl": r"(?<![a-z])scl(?![a-z])",
-    "qa_pixel": r"qa_pixel",
-    "fmask": r"fmask",
-    "omnicloudmask": r"omnicloudmask|(?<![a-z])ocm(?![a-z])",
-}
 
 
 def _import_rasterio():
@@ -585,8 +577,7 @@ def mask_stack(
         where all files have one of their own, else by their order. Their pixels are as large as
         the frames' or cover a whole number of them.
     mask_type : str, callable or None
-        As for :func:`clear_of`. None: what the name of the first file says, which may hold SCL,
-        QA_PIXEL, Fmask, OmniCloudMask or OCM, else a mask, 1 where it is clear.
+        As for :func:`clear_of`. None: by the name of the first file, else a mask, 1 = clear.
     rasters : Rasters
         The frames.
     name : str
@@ -614,17 +605,12 @@ def mask_stack(
             "one to use by itself, such as by gdal_translate -b 1"
         )
     if mask_type is None:
-        mask_type = _guess_type(masks.paths[0])
+        mask_type = mask_type_of_name(os.path.basename(masks.paths[0]))
     paths = [masks.paths[number] for number in _match(masks, rasters, name)]
     repeat, origin = _mask_grid(masks, rasters)
     stack = replace(masks.stack(1), paths=paths)
     fine = _RepeatedStack(stack, repeat, origin, rasters.grid.shape)
     return MaskStack(fine, _Converter(mask_type))
-
-
-def _guess_type(path):
-    file = os.path.basename(path).lower()
-    return next((kind for kind, text in _MASK_NAMES.items() if re.search(text, file)), None)
 
 
 def _match(masks, rasters, name):
@@ -732,7 +718,7 @@ def scene_of_band(
     )
     name, band = _scene_name(rasters.paths), rasters.band_names[band_number - 1]
     label = f"{rasters.paths[0]}, band {band}" if len(rasters.band_names) > 1 else rasters.paths[0]
-    values = replace(values, nodata=check_sentinels(stack, values, label))
+    warn_of_fill(stack, values, masks, label)
     values = replace(values, value_range=value_range_of(stack, values, masks))
     scene = Scene.from_frames(
         ValueFrames(stack, values, masks),
@@ -792,9 +778,9 @@ def open_scene(
         all. Their pixels may cover a whole number of the frames'. None: all that is data is clear,
         with a warning if nothing says what is data.
     mask_type : str or callable, default=None
-        "scl", "qa_pixel", "fmask", "omnicloudmask", "probav", or a function that takes the values
-        of a mask and returns True where it is clear. None: what the masks' names say (SCL,
-        QA_PIXEL, Fmask, OmniCloudMask, OCM), else a mask, 1 where it is clear.
+        Name of one of `geo.MASK_KINDS`, or a function that takes the values of a mask and returns
+        True where it is clear. None: by the masks' names (SCL, QA_PIXEL, ...), else a mask,
+        1 = clear.
     band : int or str, default=None
         Number, the first is 1, or name (the description) of the band. None: the only one.
     window : tuple of two slices, default=None

@@ -11,14 +11,13 @@ import numpy as np
 
 from ..imaging import plan_blocks
 from ..version import __version__
-from ._cube import warn_about_offsets
 from ._memory import release_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Block
-    from ..scenes import Scene, ValueFrames
+    from ..scenes import Scene
     from ._block_predictors import BandPlan, BlockPredictor, Reference
     from ._grid import Grid
     from ._images import ImageBlock, ImageType
@@ -28,9 +27,6 @@ __all__ = ["BLOCK_SIZE", "Site", "SitePlan", "describe", "make_blocks", "plan_si
 #: LR pixels of a block along each axis, if nothing else is asked for: the larger, the less is
 #: computed twice. With 24 frames a process takes up to 1.4 GiB.
 BLOCK_SIZE = 320
-
-# Pixels along each axis that tell the levels of frames.
-_SAMPLE = 512
 
 
 @dataclass
@@ -55,32 +51,6 @@ class Site:
     grid: Grid
     times: NDArray[np.datetime64] | None
     label: str
-
-    def warn_about_offsets(self) -> None:
-        """Warn if some frames hold an offset that others have not."""
-        medians = {}
-        for band, scene in self.scenes.items():
-            frames: Any = scene.frames
-            # Floats hold digital numbers too, where NaN has taken the place of no data.
-            if np.ndim(frames.values.offset) == 0:
-                medians[band] = _medians(frames)
-        if medians:
-            warn_about_offsets(medians, self.times, self.label)
-
-
-def _medians(frames: ValueFrames) -> NDArray[np.float64]:
-    """Medians of the clear digital numbers in the middle of the frames; NaN where there is none."""
-    window = []
-    for length in frames.shape:
-        start = max((length - _SAMPLE) // 2, 0)
-        window.append(slice(start, min(start + _SAMPLE, length)))
-    medians = np.full(len(frames), np.nan)
-    for number in range(len(frames)):
-        (clear,) = frames.read_clear([number], (window[0], window[1]))
-        if clear.any():
-            (stored,) = frames.stack.read([number], (window[0], window[1]))
-            medians[number] = np.median(stored[clear])
-    return medians
 
 
 @dataclass(frozen=True)
@@ -136,7 +106,6 @@ def plan_site(
             f"reference is {reference!r}: give 'middle', 'clearest' or the number of a frame"
         )
     if known is None:
-        site.warn_about_offsets()
         known = predictor.plan(site.scenes, reference)
     return SitePlan(known, plan_blocks(site.grid.shape, tile_size or BLOCK_SIZE), predictor.scale)
 

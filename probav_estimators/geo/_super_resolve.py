@@ -14,10 +14,10 @@ from ._block_predictors import as_block_predictor
 from ._cube import read_cube, rebuild
 from ._grid import STALE_ATTRS, with_grid
 from ._images import ImageBlock, ImageType
-from ._masks import MASK_TYPES, clear_of, match_mask, warn_of_no_mask
+from ._masks import MASK_TYPES, clear_of, mask_type_of_name, match_mask, warn_of_no_mask
 from ._site import Site, describe, make_blocks, plan_site
 from ._tasks import image_tasks
-from ._value_ranges import check_sentinels, value_range_of
+from ._value_ranges import value_range_of, warn_of_fill
 
 if TYPE_CHECKING:
     import os
@@ -84,9 +84,9 @@ def super_resolve(
         Where frames are clear: a cube of bool, True = clear, or of the classes of `mask_type`. It
         may be coarser by an integer, such as 20 m for frames of 10 m. A str names a band of the
         cube. None: all that is data is clear.
-    mask_type : {"scl", "qa_pixel", "fmask", "omnicloudmask", "probav"} or callable, default=None
-        What the values of `mask` mean; a callable takes values and returns a bool array. None: a
-        mask of bool, or what the name of the band says.
+    mask_type : str or callable, default=None
+        Name of one of `geo.MASK_KINDS`, or a function that takes the values of `mask` and returns
+        True where it is clear. None: by the name of the band, else a mask of bool.
     bands : sequence of names, default=None
         Which bands. None: all, but the mask.
     scale_factor, add_offset : float, one for each frame, or a dict of these by band, default=None
@@ -167,7 +167,7 @@ def _read(cube, mask, mask_type, bands, options):
     named = None
     if isinstance(mask, str) and hasattr(cube, "sizes"):
         named = _mask_band(cube, mask)
-        mask_type = _kind_by_name(mask) if mask_type is None else mask_type
+        mask_type = mask_type_of_name(mask) if mask_type is None else mask_type
         if bands is None:
             bands = [name for name in _names_of(cube) if name != named]
     read = read_cube(cube, bands=bands, **options)
@@ -183,7 +183,7 @@ def _read(cube, mask, mask_type, bands, options):
 
 def _warn_about_classes(cube):
     for band in cube.bands:
-        if _kind_by_name(band) is not None:
+        if mask_type_of_name(band) is not None:
             warnings.warn(
                 f"cube has the band {band}, whose classes are taken for an image as all bands are: "
                 f"pass mask={band!r} to hide clouds by it, or name the bands, bands=[...]",
@@ -212,7 +212,7 @@ def _mask_band(cube, mask):
         raise ValueError(
             f"mask is {mask!r}, and the cube has no band of that name, but "
             f"{', '.join(names) or 'a single one'}: pass the cube of masks itself, mask=..., and "
-            f"what its values mean, mask_type={_kind_by_name(mask)!r}"
+            f"what its values mean, mask_type={mask_type_of_name(mask)!r}"
         )
     return found
 
@@ -225,10 +225,6 @@ def _band_of(cube, name):
         dim = "band" if "band" in cube.dims else "bands"
         array = cube.isel({dim: _names_of(cube).index(name)})
     return array.transpose("time" if "time" in array.dims else "t", "y", "x").data
-
-
-def _kind_by_name(name):
-    return name.lower() if name.lower() in MASK_TYPES else None
 
 
 def _mask_stack(mask, mask_type, cube):
@@ -301,9 +297,7 @@ def _site_of(cube: Cube, masks: MaskStack | None) -> Site:
         stack = ArrayStack(array.data, f"{label}, frame")
         encoding = cube.encodings[band]
         values = Values(scale=encoding.scale, offset=encoding.offset, nodata=encoding.nodata)
-        if values.nodata is None:
-            found = check_sentinels(stack, values, label)
-            values = Values(scale=values.scale, offset=values.offset, nodata=found)
+        warn_of_fill(stack, values, masks, label)
         value_range = value_range_of(stack, values, masks)
         values = Values(value_range, values.scale, values.offset, values.nodata)
         frames = ValueFrames(stack, values, masks)

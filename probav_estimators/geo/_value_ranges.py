@@ -1,8 +1,9 @@
-"""What stored values of satellite images span, and which of them stand for no data."""
+"""Value ranges of satellite images, and values in them that look like fill."""
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,24 +11,24 @@ import numpy as np
 if TYPE_CHECKING:
     from ..scenes import MaskStack, Stack, Values
 
-__all__ = ["check_sentinels", "value_range_of"]
+__all__ = ["value_range_of", "warn_of_fill"]
 
 # Stored values that stand for 0 and 1 where the type alone tells, whatever the images hold.
 _RANGES = {"uint8": (0, 255), "uint16": (0, 65535), "int16": (0, 32767)}
 
-# How much is looked at: frames, and pixels along each side of a window.
+# Sample of a stack: frames, and pixels along each side of a window.
 _FRAMES, _SIDE = 8, 256
 
-# What programs write where there are no data; also anything at or below _LEAST.
-_SENTINELS = (-9999.0, -32768.0, -32767.0, 1e20, 9.96921e36)
+# Usual fill values; also anything at or below _LEAST.
+_USUAL_FILL = (-9999.0, -32768.0, -32767.0, 1e20, 9.96921e36)
 _LEAST = -1e30
 
-# Part of the pixels above which such values are no accident.
+# Part of the pixels above which such a value is fill rather than data.
 _OFTEN = 1e-3
 
 
 def value_range_of(stack: Stack, values: Values, masks: MaskStack | None) -> tuple[float, float]:
-    """Return the physical values that are to stand for pixels of 0 and 1.
+    """Return the physical values of pixels of 0 and 1.
 
     Parameters
     ----------
@@ -46,8 +47,8 @@ def value_range_of(stack: Stack, values: Values, masks: MaskStack | None) -> tup
     -----
     For uint8, uint16 and int16 these are the physical values, in the first frame, of the least and
     greatest stored ones that are not negative. Of other types, windows of at most 8 frames are
-    looked at: (0, 1) where they hold reflectances, else what 99 % of clear pixels span, and 5 % of
-    it on either side.
+    sampled: (0, 1) for reflectances, else the span of 99 % of the clear pixels and 5 % of it on
+    either side.
     """
     if stack.dtype.name in _RANGES:
         scale, offset = (float(np.ravel(value)[0]) for value in (values.scale, values.offset))
@@ -64,55 +65,51 @@ def value_range_of(stack: Stack, values: Values, masks: MaskStack | None) -> tup
     return low - margin, high + margin
 
 
-def check_sentinels(stack: Stack, values: Values, name: str) -> float | None:
-    """Return the stored value that stands for no data although nothing says so.
+def warn_of_fill(stack: Stack, values: Values, masks: MaskStack | None, name: str) -> None:
+    """Warn if clear pixels hold a value that usually is fill, and nodata is not known.
 
     Parameters
     ----------
     stack : Stack
     values : Values
-        Nothing is looked for if it has a nodata value.
+    masks : MaskStack or None
     name : str
         What the images are, for the warning.
 
-    Returns
-    -------
-    float or None
-        Nodata: that of `values`, or the most frequent of the usual ones (-9999, 1e20, ..., and 0 of
-        unsigned integers of 16 bits or more, as beyond a swath) if it fills more than 0.1 % of what
-        is looked at, with a UserWarning.
+    Notes
+    -----
+    Usual are -9999, 1e20 and others, and 0 in unsigned integers of 16 bits or more, as beyond a
+    swath. The value must fill more than 0.1 % of the pixels that are sampled.
     """
     if values.nodata is not None or stack.dtype == np.uint8:
-        return values.nodata
-    counts: dict[float, int] = {}
+        return
+    counts: Counter[float] = Counter()
     total = 0
     for window in _windows(stack.shape):
         for number in _numbers(stack.shape):
-            stored = stack.read([number], window)
+            (stored,) = stack.read([number], window)
             if not stored.any():
-                continue  # an empty frame is known as one
-            found, often = np.unique(stored[_is_sentinel(stored)], return_counts=True)
-            for value, count in zip(found.tolist(), often.tolist(), strict=True):
-                counts[value] = counts.get(value, 0) + count
+                continue  # an empty frame, which is never used
+            if masks is not None:
+                stored = stored[masks.read([number], window)[0]]
+            counts.update(stored[_is_usual_fill(stored)].tolist())
             total += stored.size
-    sentinel = max(counts, key=lambda value: counts[value], default=None)
-    if sentinel is None or counts[sentinel] <= _OFTEN * total:
-        return None
-    warnings.warn(
-        f"{name} has the value {sentinel:.9g} in {counts[sentinel] / total:.1%} of the pixels "
-        "that were looked at, and nothing says what stands for no data: it is taken for that; "
-        "pass nodata=... to say what does, a value that is not there if nothing does",
-        stacklevel=2,
-    )
-    return sentinel
+    ((value, count),) = counts.most_common(1) or [(0, 0)]
+    if count > _OFTEN * total:
+        warnings.warn(
+            f"{name} has the value {value:.9g} in {count / total:.1%} of the pixels that were "
+            f"sampled, which looks like fill and is used as data: pass nodata={value:.9g} if it "
+            "stands for no data",
+            stacklevel=2,
+        )
 
 
-def _is_sentinel(stored):
+def _is_usual_fill(stored):
     if stored.dtype.kind == "u":
         return stored == 0
     stored = stored.astype(np.float64)  # which holds all of them
     with np.errstate(invalid="ignore"):
-        usual = [np.isclose(stored, value, rtol=1e-6, atol=0) for value in _SENTINELS]
+        usual = [np.isclose(stored, value, rtol=1e-6, atol=0) for value in _USUAL_FILL]
         return np.logical_or.reduce([*usual, np.isfinite(stored) & (stored <= _LEAST)])
 
 
