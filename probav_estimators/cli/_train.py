@@ -41,9 +41,9 @@ _PATCH_SIZE = 48
 
 # What can be trained, by the names of the command line.
 _ESTIMATORS = {
-    name.lower(): getattr(architectures, name)
+    name.lower(): kind
     for name in architectures.__all__
-    if issubclass(getattr(architectures, name), SceneNet)
+    if isinstance(kind := getattr(architectures, name), type) and issubclass(kind, SceneNet)
 }
 
 
