@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ScoreMixin",
+    "calibration_factor",
     "cpsnr_scorer",
     "probav_scorer",
     "scene_cpsnr",
     "scene_score",
     "standardized_errors",
 ]
+
+# Probability of a normal deviate within one standard deviation.
+_ONE_SIGMA = 0.6827
 
 
 def cpsnr_scorer(
@@ -44,18 +48,17 @@ def cpsnr_scorer(
     y : None
         Not used: a scene carries its truth.
     sample_weight : array of shape (n,), default=None
-        Weights of the scenes in the mean, not negative. None: all alike.
+        Non-negative weights of the scenes in the mean. None: equal weights.
 
     Returns
     -------
     float
-        Always finite: a scene counts at most 107.1 dB, the error of 16-bit rounding, so that one
-        exact image does not hide all others.
+        Always finite: a scene counts at most 107.1 dB, the error of 16-bit rounding.
 
     Raises
     ------
     ValueError
-        If a scene has no HR image or `sample_weight` does not weigh the scenes.
+        If a scene has no HR image or `sample_weight` is invalid.
 
     Examples
     --------
@@ -80,13 +83,13 @@ def probav_scorer(
     Parameters
     ----------
     estimator : fitted estimator
-        Whose `predict` makes one image of each scene.
+        Its `predict` returns one image per scene.
     scenes : list of Scene
         Scenes with HR images.
     y : None
         Not used: a scene carries its truth.
     sample_weight : array of shape (n,), default=None
-        Weights of the scenes in the mean, not negative. None: all alike.
+        Non-negative weights of the scenes in the mean. None: equal weights.
 
     Returns
     -------
@@ -96,13 +99,12 @@ def probav_scorer(
     Raises
     ------
     ValueError
-        If a scene has no HR image or `sample_weight` does not weigh the scenes.
+        If a scene has no HR image or `sample_weight` is invalid.
 
     Notes
     -----
-    N and cPSNR count at most 107.1 dB, the error of 16-bit rounding. So a scene whose baseline is
-    exact, such as a flat one, scores 1.0 where the image is exact too, and 107.1 / cPSNR where it
-    is not.
+    N and cPSNR count at most 107.1 dB, the error of 16-bit rounding. A scene with an exact
+    baseline, such as a flat one, scores 107.1 / cPSNR, and 1.0 if the image is exact too.
 
     Examples
     --------
@@ -128,24 +130,23 @@ class ScoreMixin:
         y : None
             Not used: a scene carries its truth.
         sample_weight : array of shape (n,), default=None
-            Weights of the scenes in the mean, not negative. None: all alike.
+            Non-negative weights of the scenes in the mean. None: equal weights.
 
         Returns
         -------
         float
-            That of :func:`cpsnr_scorer`.
+            As of :func:`cpsnr_scorer`.
 
         Raises
         ------
         ValueError
-            If a scene has no HR image, `sample_weight` does not weigh the scenes, or for the
-            reasons that `predict` has.
+            If a scene has no HR image, `sample_weight` is invalid, or `predict` raises one.
         """
         return cpsnr_scorer(self, X, sample_weight=sample_weight)  # type: ignore[arg-type]
 
 
 def scene_cpsnr(image: NDArray[Any], scene: Scene) -> float:
-    """The cPSNR of an image of a scene in dB, at most 107.1: the error of 16-bit rounding."""
+    """Clipped cPSNR of an image of a scene in dB: at most 107.1, the error of 16-bit rounding."""
     return finite_cpsnr(image, scene.hr, scene.sm, data_range=scene.data_range)  # type: ignore[arg-type]
 
 
@@ -166,18 +167,38 @@ def standardized_errors(
     scene : Scene
         With HR image.
     border : int, default=3
-        Greatest shift that is forgiven, in HR pixels.
+        Greatest shift in HR pixels that is compensated.
 
     Returns
     -------
     array of shape (n,)
-        Of the clear pixels, at the best shift and without their mean error.
+        Of the clear pixels, after correction of shift and bias.
     """
     truth: Any = scene.hr, scene.sm
     error = error_map(image, *truth, border=border, data_range=scene.data_range)
     inside = slice(border, -border or None)
     error = error / deviation[inside, inside]
     return error[np.isfinite(error)]
+
+
+def calibration_factor(errors: Sequence[NDArray[np.floating]]) -> float:
+    """Factor on standard deviations by which one covers 68.27 % of the pixels of a new scene.
+
+    Parameters
+    ----------
+    errors : list of float arrays
+        Errors of each scene in standard deviations, see :func:`standardized_errors`. All scenes
+        have the same weight.
+
+    Returns
+    -------
+    float
+        The conformal quantile.
+    """
+    levels = np.linspace(0, 1, 1001)
+    quantiles = [np.quantile(np.abs(error), levels) for error in errors]
+    level = min(1, _ONE_SIGMA * (1 + 1 / len(errors)))
+    return float(np.quantile(np.concatenate(quantiles), level))
 
 
 def _mean_score(score, estimator, scenes, sample_weight):

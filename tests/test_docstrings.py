@@ -112,7 +112,7 @@ def test_what_is_public_is_found():
         "scenes._scene.Scene.from_dir",
         "imaging._metrics.cpsnr",
         "training._scene_net.SceneNet.fit",
-        "architectures._fusion_net.FusionNet.predict",
+        "architectures._fusion_net.FusionNet.predict_into",
         "published.PublishedConfigurations",
     }
     assert {f"probav_estimators.{name}" for name in expected} <= public_objects().keys()

@@ -255,8 +255,8 @@ class TestSampling:
         expected = turn_and_flip(images[0], turn, flip)
         torch.testing.assert_close(images[1], expected, atol=1e-5, rtol=0)
 
-    @pytest.mark.parametrize("core", [(0, 48, 0, 48), (20, 28, 24, 30), (0, 9, 40, 48)])
-    def test_core_is_a_part_of_the_image(self, scene, core):
+    @pytest.mark.parametrize("block", [(0, 48, 0, 48), (20, 28, 24, 30), (0, 9, 40, 48)])
+    def test_block_is_a_part_of_the_image(self, scene, block):
         """Random layers, where each pixel changes all that it reaches."""
         layers = FusionLayers(3, 4, 1)
         rng = torch.Generator().manual_seed(0)
@@ -264,8 +264,8 @@ class TestSampling:
             torch.nn.init.normal_(weights, std=0.2, generator=rng)
         batch, _ = collate_frames([(read_sample(scene, align_scene(scene)), {})])
         with torch.inference_mode():
-            whole, part = layers(**batch), layers(**batch, core=torch.tensor(core))
-        top, bottom, left, right = (3 * end for end in core)
+            whole, part = layers(**batch), layers(**batch, block=torch.tensor(block))
+        top, bottom, left, right = (3 * end for end in block)
         wanted = whole[..., top:bottom, left:right]
         assert part.shape == wanted.shape
         assert ((part - wanted).abs() <= 1e-3 * wanted.std(dim=(2, 3), keepdim=True)).all()

@@ -78,7 +78,7 @@ def test_what_is_public_is_found():
         "imaging._metrics.cpsnr",
         "training._scene_net.SceneNet.__init__",
         "training._scene_net.SceneNet.device.setter",
-        "architectures._fusion_net.FusionNet.predict",
+        "architectures._fusion_net.FusionNet.predict_into",
         "datasets._simulated.make_scenes",
         "meta.PerBand.fit",
     }

@@ -1,9 +1,11 @@
 """Nets: one architecture a file."""
 
+from ._block_predictor import FusedBlock
 from ._bottleneck_srresnet import BottleneckSRResNet
 from ._fsrcnn import FSRCNN
 from ._fsrcnn_v2 import FSRCNNv2
-from ._fusion_net import FusedBlock, FusionNet, is_displacement
+from ._fusion_net import FusionNet
+from ._fusion_weights import is_displacement
 from ._highres_net import HighResNet
 from ._misr_gru import MISRGRU
 from ._piunet import PIUNet

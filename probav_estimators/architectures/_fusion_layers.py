@@ -1,4 +1,4 @@
-"""The layers of FusionNet: evidence from the frames, and what is learned about landscapes."""
+"""Layers of FusionNet: residuals of the frames under the forward model, and learned stages."""
 
 import torch
 from torch import nn
@@ -6,42 +6,40 @@ from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_shuffle
 
 from ..losses import SensorModel
 
-# Width in LR pixels of a sample that is put where it was taken.
+# Standard deviation in LR pixels of the kernel that back-projects samples sharply.
 _SPLAT_SIGMA = 0.15
 
-# Side of the blocks over which a frame may differ from the others by haze and slow change.
+# Side in LR pixels of the squares over which drift (haze, slow change) is averaged.
 _DRIFT_BLOCK = 8
 
-# Neighbouring pixels share their noise: so many count as one.
+# Correlated pixels that count as one independent sample.
 _PIXELS_PER_SAMPLE = 8
 
-# Side in LR pixels of the squares in which frames are compared with a frame of reference, and how
-# often.
+# Side in LR pixels of the squares in which frames are compared with the reference frame, and number
+# of passes.
 _CHANGE_SIZE = 7
 _REFERENCE_PASSES = 3
 
-# Least and greatest logarithm of a standard deviation, in standard deviations of the scene: not to
-# know a place at all is no worse than what a scene varies by.
+# Limits of the logarithm of a standard deviation, in standard deviations of the scene: without any
+# data the error is about the variation of the scene.
 _LOG_STD = (-12.0, 1.0)
 
-# Mean point spread function of the sensors of the training, in LR pixels.
+# Mean standard deviation of the PSFs in pretraining, in LR pixels.
 _MEAN_PSF_SIGMA = 0.33
 
-# Means over larger squares are made of those over rows and columns.
+# Means over larger squares are computed separably.
 _SMALL_BOX = 5
 
-# A pixel that lies this many times the local scatter from the others has half its weight.
+# Residual, in units of the local scatter, at which a pixel has half its weight.
 _TOLERANCE = 2.0
 
 
 class FusionLayers(nn.Module):
-    """Any number of frames to one image and its uncertainty.
+    """Iterative fusion of any number of frames into an image and its uncertainty.
 
-    Frames meet in the sensor model alone: an image is compared with every frame at its exact
-    place, and what the frames have in addition is put back into the image, as a mean over frames.
-    The learned layers see that image, that mean and how much is known where, and improve the
-    image; so often as there are stages. Sums over frames make the result independent of their
-    order and of their number.
+    Each stage degrades the image to every frame by the forward model, back-projects the mean
+    residual, and updates the image by learned layers from image, residual and coverage. Frames are
+    combined by sums only, so their order and number do not matter.
 
     Parameters
     ----------
@@ -65,7 +63,7 @@ class FusionLayers(nn.Module):
         self.uncertainty = nn.Conv2d(width, n_pixels, 3, padding=1)
         nn.init.zeros_(self.uncertainty.weight)
         nn.init.constant_(self.uncertainty.bias, -2.0)  # type: ignore[arg-type]
-        # What brings the standard deviation to the scatter of errors that were measured.
+        # Factor on standard deviations, set by FusionNet.calibrate.
         self.register_buffer("calibration", torch.ones(()))
 
     def forward(
@@ -79,49 +77,48 @@ class FusionLayers(nn.Module):
         psf: torch.Tensor,
         blur: torch.Tensor,
         reference: torch.Tensor | None = None,
-        core: torch.Tensor | None = None,
+        block: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Fuse frames.
 
         Parameters
         ----------
         frames : float tensor of shape (n, t, h, w)
-            Of about zero mean and unit variance, moved onto each other by whole pixels.
+            Of about zero mean and unit variance, registered by whole pixels.
         weights : float tensor of shape (n, t, h, w)
             1 where a frame is clear, else 0.
         fractions : float tensor of shape (n, t, 2)
-            The rest of their shifts, in LR pixels.
+            Sub-pixel remainders of their shifts, in LR pixels.
         distortion : float tensor of shape (n, t, 2, h, w)
-            How much more than that their content is shifted at each pixel.
+            Additional shift of their content at each pixel.
         level, std : float tensors of shape (n, 1)
             Mean and standard deviation of the scene, in pixel values.
         psf : float tensor of shape (n, t, 2)
-            Standard deviations of the frames' point spread functions along each axis, in LR pixels.
+            Standard deviations of the frames' PSFs along each axis, in LR pixels.
         blur : float tensor of shape (n, 2)
-            Most probable mean of their squares, and its standard error; 0: it is known.
+            Estimate of the mean PSF variance and its standard error; 0: known exactly.
         reference : int tensor of shape (n,), default=None
-            Which frame the image is to look like where the scene changes. None: the mean of all.
-        core : int tensor of shape (4,), default=None
-            First and last row and column, in LR pixels, of the part that is wanted of the image:
-            each stage sees no more around it than changes it. None: all.
+            Frame that the image shows where the scene changes. None: the mean of all.
+        block : int tensor of shape (4,), default=None
+            First and last row and column, in LR pixels, of the output; stages compute only its
+            receptive field. None: all.
 
         Returns
         -------
         float32 tensor of shape (n, 2, scale * h, scale * w)
-            Image, and standard deviation of its error, in pixel values; of the core alone, if there
-            is one.
+            Image, and standard deviation of its error, in pixel values; of the block, if given.
         """
         with torch.autocast(frames.device.type, enabled=False):
-            evidence = _Evidence(
+            aligned = _AlignedFrames(
                 self.sensor, frames, weights, fractions, distortion, psf, blur, reference
             )
-        image, hidden = evidence.first_guess, None
-        *parts, last = self._parts(core, frames.shape[-2:])
-        for stage, part in zip(self.stages, parts, strict=True):
-            evidence.crop(part)
-            image, hidden = _crop(image, part), _crop(hidden, part)
+        image, hidden = aligned.initial_image, None
+        *windows, last = self._windows(block, frames.shape[-2:])
+        for stage, window in zip(self.stages, windows, strict=True):
+            aligned.crop(window)
+            image, hidden = _crop(image, window), _crop(hidden, window)
             with torch.autocast(frames.device.type, enabled=False):
-                inputs = evidence.about(image)
+                inputs = aligned.features(image)
             change, hidden = stage(inputs, hidden)
             image = image + change
         with torch.autocast(frames.device.type, enabled=False):
@@ -130,33 +127,35 @@ class FusionLayers(nn.Module):
         outputs = (_crop(x, last) for x in (level + std * image, std * error_std))
         return torch.cat([pixel_shuffle(x, self.sensor.scale) for x in outputs], dim=1)
 
-    def _parts(self, core, shape):
-        """Rows and columns that each stage sees, and those of the core, within the ones before."""
-        if core is None:
+    def _windows(self, block, shape):
+        """Window of each stage and of the block, each within the previous one."""
+        if block is None:
             return [None] * (len(self.stages) + 1)
-        top, bottom, left, right = core.tolist()
-        # A last convolution makes standard deviations.
-        margins, margin = [0], 1
+        top, bottom, left, right = block.tolist()
+        # The convolution to standard deviations reaches one pixel.
+        halos, halo = [0], 1
         for stage in self.stages[::-1]:
-            # It also compares the image with frames, and puts back what these have in addition.
-            margin += stage.reach + 2 * self.sensor.reach
-            margins.append(margin)
-        parts, origin = [], (0, 0)
-        for margin in margins[::-1]:
+            # The residual is degraded and back-projected.
+            halo += stage.reach + 2 * self.sensor.reach
+            halos.append(halo)
+        windows, origin = [], (0, 0)
+        for halo in halos[::-1]:
             axes = zip((top, left), (bottom, right), shape, strict=True)
-            seen = [(max(a - margin, 0), min(b + margin, length)) for a, b, length in axes]
-            parts.append(tuple(slice(a - o, b - o) for (a, b), o in zip(seen, origin, strict=True)))
-            origin = tuple(a for a, _ in seen)
-        return parts
+            ends = [(max(a - halo, 0), min(b + halo, length)) for a, b, length in axes]
+            windows.append(
+                tuple(slice(a - o, b - o) for (a, b), o in zip(ends, origin, strict=True))
+            )
+            origin = tuple(a for a, _ in ends)
+        return windows
 
 
-def _crop(images, part):
-    """Rows and columns of images; all if there is no `part`."""
-    return images if images is None or part is None else images[..., part[0], part[1]]
+def _crop(images, window):
+    """Crop images to a window; None: all."""
+    return images if images is None or window is None else images[..., window[0], window[1]]
 
 
-class _Evidence:
-    """What the frames of a batch say."""
+class _AlignedFrames:
+    """Frames of a batch with robust weights, corrected for distortion, drift and change."""
 
     def __init__(self, sensor, frames, weights, fractions, distortion, psf, blur, reference):
         self.sensor = sensor
@@ -173,49 +172,44 @@ class _Evidence:
         for _ in range(1 if reference is None else _REFERENCE_PASSES):
             guess = self._mean_of(self.frames, self.blurred, guess)
             residual = self.frames - sensor.see(guess, self.blurred)
-            self.weights, scatter = _doubt(residual, weights)
+            self.weights, scatter = _robust_weights(residual, weights)
             if reference is not None:
                 self.frames = self.frames - _change(residual, weights, scatter, reference)
-        self.first_guess = self._mean_of(self.frames, self.blurred, guess)
+        self.initial_image = self._mean_of(self.frames, self.blurred, guess)
         self.density = sensor.back_project(self.weights, self.sharp)
         self.coverage = sensor.back_project(self.weights, self.blurred)
         total = self.weights.sum(dim=1, keepdim=True)
-        self.known = torch.cat(
+        self.confidence = torch.cat(
             [
                 torch.log1p(self.density),
                 0.5 * torch.log1p(total),
                 torch.log(scatter),
-                *(x[:, None, None, None].expand_as(total) for x in _told(blur)),
+                *(x[:, None, None, None].expand_as(total) for x in _blur_features(blur)),
             ],
             dim=1,
         )
 
-    def crop(self, part):
-        """Leave out what lies outside of some rows and columns."""
-        for name in ("frames", "weights", "density", "coverage", "known"):
-            setattr(self, name, _crop(getattr(self, name), part))
+    def crop(self, window):
+        """Crop all maps to a window."""
+        for name in ("frames", "weights", "density", "coverage", "confidence"):
+            setattr(self, name, _crop(getattr(self, name), window))
 
     def _mean_of(self, frames, kernels, otherwise):
-        """Mean of the frames, moved onto the image; `otherwise` where none is clear."""
+        """Back-projected mean of the frames; `otherwise` where none is clear."""
         total = self.sensor.back_project(self.weights * frames, kernels)
         coverage = self.sensor.back_project(self.weights, kernels)
         return (total + 0.01 * otherwise) / (coverage + 0.01)
 
-    def about(self, image):
-        """What a stage sees: the image, what frames have in addition, and how well that is known.
-
-        Returns
-        -------
-        tensor of shape (n, 4 * scale ** 2 + 4, h, w)
-        """
-        missing = self.weights * (self.frames - self.sensor.see(image, self.blurred))
-        blurred = self.sensor.back_project(missing, self.blurred) / (self.coverage + 0.01)
-        sharp = self.sensor.back_project(missing, self.sharp) / (self.density + 0.1)
-        return torch.cat([image, 4 * blurred, 4 * sharp, self.known], dim=1)
+    def features(self, image):
+        """Input of a stage: image, back-projected residuals and confidence."""
+        residual = self.weights * (self.frames - self.sensor.see(image, self.blurred))
+        blurred = self.sensor.back_project(residual, self.blurred) / (self.coverage + 0.01)
+        sharp = self.sensor.back_project(residual, self.sharp) / (self.density + 0.1)
+        return torch.cat([image, 4 * blurred, 4 * sharp, self.confidence], dim=1)
 
 
 def _filled_mean(frames, weights):
-    """Mean frame (n, 1, h, w), smoothed into what no frame sees."""
+    """Mean frame (n, 1, h, w), with gaps filled by local means."""
     total = (weights * frames).sum(dim=1, keepdim=True)
     count = weights.sum(dim=1, keepdim=True)
     for size in (7, 31):
@@ -225,7 +219,7 @@ def _filled_mean(frames, weights):
 
 
 def _undistort(frames, expected, distortion):
-    """Frames without their slow distortion, to first order."""
+    """Correct frames for smooth distortion, to first order."""
     padded = pad(expected, (1, 1, 1, 1), mode="replicate")
     down, right = distortion.unbind(2)
     slope = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
@@ -235,7 +229,7 @@ def _undistort(frames, expected, distortion):
 
 
 def _drift(residual, weights):
-    """The slow part of each frame's difference from the others."""
+    """Low-pass residual of each frame."""
     height, width = residual.shape[-2:]
     total, count = (
         _box(avg_pool2d(x, _DRIFT_BLOCK, ceil_mode=True), 3) for x in (weights * residual, weights)
@@ -244,8 +238,8 @@ def _drift(residual, weights):
     return slow[..., :height, :width]
 
 
-def _doubt(residual, weights):
-    """Weights without the pixels that contradict the others, and the scatter of the rest."""
+def _robust_weights(residual, weights):
+    """Weights reduced at outliers of the residual, and local scatter of the inliers."""
     square = weights * residual.square()
     error = (_box(square, 3) + 1e-6) / (_box(weights, 3) + 1e-3)
     trusted = weights
@@ -258,7 +252,7 @@ def _doubt(residual, weights):
 
 
 def _change(residual, weights, scatter, reference):
-    """How much each frame differs from one of them, place by place, where that is no noise."""
+    """Significant local difference of each frame from the reference frame."""
     both = weights * _of_frame(weights, reference)
     count = _box(both, _CHANGE_SIZE)
     change = _box(both * (residual - _of_frame(residual, reference)), _CHANGE_SIZE)
@@ -269,19 +263,19 @@ def _change(residual, weights, scatter, reference):
 
 
 def _of_frame(images, number):
-    """Images (n, 1, h, w) of one frame of each of n stacks."""
+    """Maps (n, 1, h, w) of one frame of each of n stacks."""
     return images[torch.arange(len(images), device=images.device), number][:, None]
 
 
-def _told(blur):
-    """Mean size of the point spread functions and its error, (n,) each, in handy units."""
+def _blur_features(blur):
+    """Scaled mean standard deviation of the PSF and scaled error of its variance, (n,) each."""
     variance, error = blur.unbind(dim=1)
     return 4 * (variance.sqrt() - _MEAN_PSF_SIGMA), 16 * error
 
 
 def _box(images, size):
-    """Mean over squares of `size` pixels, of those inside the image."""
-    # One axis after the other, where that is faster.
+    """Mean over squares of `size` pixels, clipped to the image."""
+    # Separable where that is faster.
     for shape in [(size, 1), (1, size)] if size > _SMALL_BOX else [(size, size)]:
         reach = shape[0] // 2, shape[1] // 2
         images = avg_pool2d(images, shape, stride=1, padding=reach, count_include_pad=False)
@@ -299,18 +293,18 @@ class _Stage(nn.Module):
 
     @property
     def reach(self):
-        """How far around a pixel the stage looks."""
+        """Receptive field around a pixel, in LR pixels."""
         return 2 * len(self.blocks) + 2
 
     def forward(self, inputs, hidden):
         features = inputs.contiguous(memory_format=torch.channels_last)
         if hidden is not None:
-            # In the type of what came out of the last stage: there is no more in it.
+            # The precision of the last stage's output.
             features = torch.cat([features.to(hidden.dtype), hidden], dim=1)
         features = self.enter(features)
         for block in self.blocks:
             features = block(features)
-        # The last layer makes pixels: eight bits of mantissa would show in the score.
+        # In float32: bfloat16 pixels would lower the score.
         with torch.autocast(inputs.device.type, enabled=False):
             return self.leave(features.float()), features
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any
 
 import torch
 from sklearn.utils._param_validation import Interval
-from skorch.utils import to_tensor
 from torch import nn
 from torch.nn.functional import (
     conv2d,
@@ -20,13 +18,9 @@ from torch.nn.functional import (
 )
 
 from ..losses import laplacian_loss
-from ..prediction import stack_images
-from ..training import IMAGE, STD, FrameNet, FrameReader, Port, PublishedWeights
+from ..training import FrameNet, FrameReader, PublishedWeights
 from ._frame_layers import check_heads, each_frame, in_float32
-
-if TYPE_CHECKING:
-    from ..prediction import Images
-    from ..scenes import Scene
+from ._std_net import StdNet
 
 __all__ = ["PIUNet"]
 
@@ -72,7 +66,7 @@ def _names_of_block(number):
     }
 
 
-class PIUNet(FrameNet):
+class PIUNet(StdNet, FrameNet):
     """PIUnet: permutation-invariant fusion of frames with uncertainty.
 
     2D convolutions shared by all frames alternate with self-attention across frames at each pixel,
@@ -135,6 +129,8 @@ class PIUNet(FrameNet):
     ((4, 48, 48), (4, 48, 48))
     """
 
+    likelihood = staticmethod(laplacian_loss)
+
     sizes = ("n_features", "n_blocks", "n_heads", "reduction")
 
     # A convolution in each unit, the registering kernels, and a convolution in each head.
@@ -195,61 +191,6 @@ class PIUNet(FrameNet):
 
     def make_reader(self) -> FrameReader:
         return FrameReader(self.n_frames_, repeat=True, least_clear=_LEAST_CLEAR)
-
-    def graph_outputs(self) -> list[Port]:
-        return [IMAGE, STD]
-
-    @overload
-    def predict(self, X: Sequence[Scene], return_std: Literal[False] = False) -> Images: ...
-
-    @overload
-    def predict(self, X: Sequence[Scene], return_std: Literal[True]) -> tuple[Images, Images]: ...
-
-    @overload
-    def predict(self, X: Sequence[Scene], return_std: bool) -> Images | tuple[Images, Images]: ...
-
-    def predict(
-        self, X: Sequence[Scene], return_std: bool = False
-    ) -> Images | tuple[Images, Images]:
-        """Super-resolve scenes.
-
-        Parameters
-        ----------
-        X : list of Scene
-            HR images are not needed.
-        return_std : bool, default=False
-            Whether to return the standard deviation of the error too.
-
-        Returns
-        -------
-        images : float32 array of shape (n, H, W), or a list of such images if their sizes differ
-            In [0, 1], unless a scene has a `value_range`.
-        deviations : the same
-            Standard deviation of each pixel's error, in pixel values, once the image's mean error
-            and its shift by whole pixels are taken away; only with `return_std`.
-
-        Raises
-        ------
-        ValueError
-            If a scene has another scale than the net.
-        """
-        if not return_std:
-            return super().predict(X)
-        images, deviations = zip(*self._channels_of(X), strict=True)
-        return stack_images(list(images)), stack_images(list(deviations))
-
-    def get_loss(
-        self,
-        y_pred: torch.Tensor,
-        y_true: dict[str, torch.Tensor],
-        X: dict[str, torch.Tensor] | None = None,
-        training: bool = False,
-    ) -> torch.Tensor:
-        loss = super().get_loss(y_pred, y_true, X, training)
-        if "truth" not in y_true or not self.uncertainty_weight:
-            return loss
-        truth = to_tensor(y_true["truth"], device=self.device)
-        return loss + self.uncertainty_weight * laplacian_loss(y_pred, truth, self.border)
 
 
 class _EquivariantLayers(nn.Module):

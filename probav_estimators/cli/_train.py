@@ -44,7 +44,7 @@ _PATCH_SIZE = 48
 _ESTIMATORS = {
     name.lower(): kind
     for name in architectures.__all__
-    if isclass(kind := getattr(architectures, name)) and issubclass(kind, SceneNet)
+    if isinstance(kind := getattr(architectures, name), type) and issubclass(kind, SceneNet)
 }
 
 

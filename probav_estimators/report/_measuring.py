@@ -129,7 +129,11 @@ class Measurement:
         None if there are fewer than four frames, or the scene is composed.
         """
         index = self.frames.alignment.index
-        if self.predict_half is None or self.scene.inputs is not None or len(index) < LEAST_TO_HALVE:
+        if (
+            self.predict_half is None
+            or self.scene.inputs is not None
+            or len(index) < LEAST_TO_HALVE
+        ):
             return None
         clearance = self.frames.clear.sum(axis=(1, 2))
         halves = halve_frames(self.scene, index, clearance)

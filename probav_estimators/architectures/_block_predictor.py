@@ -1,0 +1,164 @@
+"""Tiled prediction of FusionNet with self-ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from ..scenes import Scene
+from ..training import collate_frames, read_sample, turn_and_flip, turn_sample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..imaging import Alignment, Block
+
+__all__ = ["BlockPredictor", "FusedBlock", "reference_frame"]
+
+# Fraction of the frames in variants of the self-ensemble beyond flips and turns.
+_ENSEMBLE_FRAMES = 0.8
+
+# Rows of quality maps that are read at a time.
+_STRIP = 256
+
+
+class FusedBlock(NamedTuple):
+    """Block of an image.
+
+    Attributes
+    ----------
+    image, deviation : float32 arrays of shape (H', W')
+        Pixel values, not clipped, and standard deviations of their errors.
+    n_clear : uint16 array of shape (h', w')
+        Number of clear frames at each LR pixel.
+    """
+
+    image: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+    n_clear: NDArray[np.uint16]
+
+
+class BlockPredictor:
+    """Predicts blocks of a scene with a FusionNet, averaged over a self-ensemble.
+
+    Parameters
+    ----------
+    net : FusionNet
+    scene : Scene
+    alignment : Alignment
+        Registration of its frames.
+    reference : int or None
+        Frame that the image shows. None: the mean of all.
+    """
+
+    def __init__(self, net: Any, scene: Scene, alignment: Alignment, reference: int | None) -> None:
+        self.net = net
+        self.scene = scene
+        self.alignment = alignment
+        self.reference = reference
+
+    def predict(self, blocks: Sequence[Block]) -> list[FusedBlock]:
+        """Predict blocks; those with windows of one shape are computed as a batch.
+
+        Parameters
+        ----------
+        blocks : list of Block
+
+        Returns
+        -------
+        list of FusedBlock
+        """
+        batches: dict[Any, list[int]] = {}
+        for number, block in enumerate(blocks):
+            shape = tuple(part.stop - part.start for part in block.window)
+            batches.setdefault((shape, _ends(block)), []).append(number)
+        fused: dict[int, FusedBlock] = {}
+        for numbers in batches.values():
+            batch = self._predict_batch([blocks[number] for number in numbers])
+            fused |= dict(zip(numbers, batch, strict=True))
+        return [fused[number] for number in range(len(blocks))]
+
+    def _predict_batch(self, blocks):
+        """Predict blocks at one position in windows of one shape."""
+        images = variances = 0
+        n_clear = []
+        inside = blocks[0].inside(1)
+        n_augment = self.net.n_augment
+        for alignment, turn, flip in _variants(self.alignment, n_augment, self.reference):
+            samples = [self._read(alignment, block.window) for block in blocks]
+            if not n_clear:
+                n_clear = [sample["weights"].sum(dim=0)[inside].numpy() for sample in samples]
+            inputs, targets = collate_frames([(turn_sample(x, turn, flip), {}) for x in samples])
+            inputs["block"] = torch.tensor(_ends(blocks[0], turn, flip))
+            outputs = self.net.evaluation_step((inputs, targets)).cpu()
+            # Undo the flip before the turns.
+            outputs = turn_and_flip(turn_and_flip(outputs, 0, flip), -turn, False).numpy()
+            images, variances = images + outputs[:, 0], variances + outputs[:, 1] ** 2
+        images, stds = images / n_augment, np.sqrt(variances / n_augment)
+        return [
+            FusedBlock(image, std, clear.astype(np.uint16))
+            for image, std, clear in zip(images, stds, n_clear, strict=True)
+        ]
+
+    def _read(self, alignment, window):
+        sample = read_sample(self.scene, alignment, window, psf_sigma=self.net.psf_sigma)
+        if self.reference is not None:
+            number = alignment.index.tolist().index(self.reference)
+            sample["reference"] = torch.tensor(number)
+            # Level and contrast of the reference frame.
+            gain, offset = alignment.gains[number], alignment.offsets[number]
+            sample["level"] = gain * sample["level"] + offset
+            sample["std"] = gain * sample["std"]
+        return sample
+
+
+def reference_frame(
+    scene: Scene, alignment: Alignment, reference: Literal["middle", "clearest"] | int
+) -> int | None:
+    """Frame that `reference` selects of a scene; None for "middle"."""
+    if reference == "middle":
+        return None
+    if reference == "clearest":
+        return int(alignment.index[np.argmax(_clearance(scene, alignment.index))])
+    if reference not in alignment.index:
+        raise ValueError(
+            f"{scene.label}: frame {reference} cannot be the reference, as it is missing, "
+            "repeated, clouded or not registered: use one of "
+            f"{', '.join(map(str, alignment.index))}, or reference='clearest'"
+        )
+    return reference
+
+
+def _clearance(scene, index):
+    """Clear pixels of frames, counted in strips to limit memory."""
+    height, width = scene.shape
+    return sum(
+        scene.frames.read_clear(index, (slice(row, row + _STRIP), slice(0, width))).sum(axis=(1, 2))
+        for row in range(0, height, _STRIP)
+    )
+
+
+def _ends(block, turn=0, flip=0):
+    """First and last row and column of a block within its turned and flipped window."""
+    mask = np.zeros([part.stop - part.start for part in block.window], bool)
+    mask[block.inside(1)] = True
+    mask = turn_and_flip(mask, turn, flip)
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def _variants(alignment, n_augment, reference):
+    """Alignment, turn and flip of each member of the self-ensemble."""
+    rng = np.random.default_rng(0)
+    t = len(alignment.index)
+    for number in range(n_augment):
+        chosen = alignment
+        if number >= 8 and t > 1:
+            part = rng.permutation(t)[: max(1, round(_ENSEMBLE_FRAMES * t))]
+            part = np.union1d(part, np.flatnonzero(alignment.index == reference))
+            # On the grid of all frames.
+            chosen = alignment.choose(part, move=False)
+        yield chosen, number % 4, number // 4 % 2
