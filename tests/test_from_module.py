@@ -16,9 +16,8 @@ from torch.nn.functional import interpolate
 
 from probav_estimators import (
     FrameRegistrar,
-    HighResNet,
+    ModuleNet,
     MSELoss,
-    SceneNet,
     cpsnr_scorer,
     export_onnx,
     onnx_inputs,
@@ -72,7 +71,7 @@ class Returns(nn.Module):
 
 
 def net_of(module, **params):
-    return SceneNet.from_module(module, **{**QUICK, **params})
+    return ModuleNet(module=module, **{**QUICK, **params})
 
 
 def state_of(module):
@@ -228,9 +227,6 @@ class TestCopies:
         # Until the next fit the net predicts what it learned.
         assert net.predict(few_scenes).shape == (4, 48, 48)
         assert net.fit(few_scenes).module_.layers.module.layers[0].in_channels == 2
-
-    def test_every_net_makes_them(self, few_scenes):
-        assert HighResNet.from_module(MeanAndMore(), **QUICK).fit(few_scenes).scale_ == 3
 
     def test_graphs(self, few_scenes, tmp_path):
         onnxruntime = pytest.importorskip("onnxruntime")

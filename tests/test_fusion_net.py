@@ -29,8 +29,9 @@ from probav_estimators.losses._sensor_model import _back_project_by_product, _se
 from probav_estimators.scenes import align_scene
 from probav_estimators.simulation._sensor import sample_ground
 from probav_estimators.training import (
-    FusionDataset,
+    AlignedReader,
     SampleRequest,
+    SceneDataset,
     collate_frames,
     read_sample,
     shipped_weights,
@@ -288,7 +289,7 @@ class TestSampling:
 
     def test_sample_depends_on_its_seed_alone(self, clouded):
         options = {"with_truth": True, "patch_size": 16, "augment": True}
-        first, second = (FusionDataset(clouded, **options) for _ in range(2))
+        first, second = (SceneDataset(clouded, AlignedReader(), **options) for _ in range(2))
         second[SampleRequest(1, 99)]
         for ours, theirs in zip(
             first[SampleRequest(1, 7)], second[SampleRequest(1, 7)], strict=True

@@ -18,7 +18,7 @@ from ..prediction import stack_images
 from ..scenes import Scene, align_scene, check_scenes
 from ..scoring import standardized_errors
 from ..training import (
-    FusionDataset,
+    AlignedReader,
     PretrainedNet,
     Weights,
     collate_frames,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..imaging import Alignment, Block
-    from ..losses import SceneLoss
     from ..prediction import Images
 
 __all__ = ["FusedBlock", "FusionNet", "is_displacement"]
@@ -547,17 +546,8 @@ class FusionNet(PretrainedNet):
     def build_module(self) -> nn.Module:
         return FusionLayers(self.scale_, self.width_, self.depth_)
 
-    def make_dataset(
-        self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
-    ) -> FusionDataset:
-        return FusionDataset(
-            scenes,
-            with_truth=loss is not None and loss.needs_truth,
-            left_out=0.0 if loss is None else loss.left_out,
-            patch_size=self.patch_size if training else None,
-            augment=self.augment and training,
-            psf_sigma=self.psf_sigma,
-        )
+    def make_reader(self) -> AlignedReader:
+        return AlignedReader(self.psf_sigma)
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
         self._take_layout(scenes[0].scale)

@@ -41,9 +41,9 @@ _PATCH_SIZE = 48
 
 # What can be trained, by the names of the command line.
 _ESTIMATORS = {
-    name.lower(): getattr(architectures, name)
-    for name in architectures.__all__
-    if issubclass(getattr(architectures, name), SceneNet)
+    name.lower(): kind
+    for name, kind in vars(architectures).items()
+    if name in architectures.__all__ and isinstance(kind, type) and issubclass(kind, SceneNet)
 }
 
 

@@ -139,7 +139,7 @@ class ReprojectionLoss(SceneLoss):
         prediction : float tensor of shape (n, 1, H, W)
             Images in pixel values.
         sample : dict of tensors
-            What :class:`~probav_estimators.training.FusionDataset` gives, with "left_out".
+            Of an :class:`~probav_estimators.training.AlignedReader`, with "left_out".
 
         Returns
         -------

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
 # They belong to a training on one machine: a model that came from elsewhere must not write there.
-LEFT_OUT = {"resume", "history_csv", "tensorboard"}
+LEFT_OUT = {"resume"}
 
 _REMEDIES = {"memory": "call set_params(memory=None) first"}
 

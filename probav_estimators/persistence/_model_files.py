@@ -72,11 +72,11 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     -----
     The file holds constructor parameters, what was learned, and the history of epochs. The state of
     the optimizer is left out: after loading, `partial_fit` begins with a new one and with the
-    parameter `lr`. So are `resume`, `history_csv` and `tensorboard`, which are None in a loaded
-    net, and objects that only a training needs: callbacks, splitters, iterators, random states, and
-    optimizers and losses of other packages. A loaded net has the defaults of these parameters, and
-    names in its attribute `left_out_` those that it was trained with, as text; :func:`model_card`
-    lists them. A file of weights that `fit` begins with is kept by its name alone.
+    parameter `lr`. So are `resume`, which is None in a loaded net, and objects that only a training
+    needs: callbacks, splitters, iterators, random states, and optimizers and losses of other
+    packages. A loaded net has the defaults of these parameters, and names in its attribute
+    `left_out_` those that it was trained with, as text; :func:`model_card` lists them. A file of
+    weights that `fit` begins with is kept by its name alone.
 
     Examples
     --------

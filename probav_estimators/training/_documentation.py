@@ -63,10 +63,6 @@ PARAMETERS = """Parameters
     start_from : fitted estimator of the same class, default=None
         Weights to begin with, for fine-tuning on other scenes. Wrapped in scikit-learn's
         `FrozenEstimator` it survives cloning, as in a grid search.
-    history_csv : path-like, default=None
-        File that the history is written to after every epoch.
-    tensorboard : path-like, default=None
-        Folder that the history is written to for TensorBoard.
     callbacks : list of skorch callbacks, default=None
         In addition to those of the net, which are switched off by their names, as in
         ``callbacks__divergence=None``, or all together with "disable".

@@ -17,7 +17,7 @@ from torch import nn
 from ..imaging import pad_window, plan_blocks
 from ..prediction import stack_images
 from ..scenes import check_scenes
-from ._frame_sampling import FrameDataset, FrameReader, collate_stacks
+from ._frame_reader import FrameReader, collate_frames
 from ._pretrained_net import PretrainedNet
 from ._progress import show_progress
 from ._published import PublishedWeights, band_of_path, read_published
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from ..imaging import Block
-    from ..losses import SceneLoss
     from ..prediction import Images
     from ..scenes import Scene
-    from ._frame_sampling import FrameChoice
+    from ._frame_reader import FrameChoice
 
 __all__ = ["FrameNet"]
 
@@ -98,7 +97,7 @@ class FrameNet(PretrainedNet):
     )
     _documented_attributes = SceneNet._documented_attributes + _ATTRIBUTES
 
-    collate = staticmethod(collate_stacks)
+    collate = staticmethod(collate_frames)
 
     prediction_parameters = frozenset({"tile_size"})
 
@@ -298,17 +297,6 @@ class FrameNet(PretrainedNet):
 
     def build_module(self) -> nn.Module:
         return _Standardized(self.build_layers(self.scale_), self.level_, self.std_)
-
-    def make_dataset(
-        self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
-    ) -> FrameDataset:
-        return FrameDataset(
-            scenes,
-            self.make_reader(),
-            with_truth=loss is not None and loss.needs_truth,
-            patch_size=self.patch_size if training else None,
-            augment=self.augment and training,
-        )
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
         self._take_sizes()

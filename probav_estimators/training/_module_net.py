@@ -1,4 +1,4 @@
-"""A net of any torch module that a user has."""
+"""A net of any torch module."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from ._frame_net import FrameNet
-from ._frame_sampling import FrameReader
-from ._scene_net import SceneNet
+from ._frame_reader import FrameReader
 
 if TYPE_CHECKING:
     from ..scenes import Scene
@@ -22,7 +21,7 @@ __all__ = ["ModuleNet"]
 
 
 class ModuleNet(FrameNet):
-    """Net of a torch module of the user's; what SceneNet.from_module makes.
+    """Net of any torch module, which is trained, searched and scored like all others.
 
     {parameters}
     module : torch.nn.Module or callable
@@ -48,13 +47,30 @@ class ModuleNet(FrameNet):
 
     Notes
     -----
-    Scenes are taken as they are: there is no InputComposer before it. Frames stay where they are
-    unless a FrameRegistrar stands before it. A tile is computed with 64 LR pixels around it; a
-    module that looks farther wants ``tile_size=None``.
+    With `scale`, `level` and `std`, `initialize` makes the net ready to predict with the module's
+    own weights.
 
-    Pickles of the net need the class of the module where they are read. A model file of
-    :func:`probav_estimators.save_model` does not know it and is refused; :func:`export_onnx
-    <probav_estimators.export_onnx>` writes the graph of modules that ONNX has operators for.
+    Scenes need no InputComposer. Frames are not registered unless a FrameRegistrar precedes the
+    net. A tile is computed with a margin of 64 LR pixels; a module with a larger receptive field
+    needs ``tile_size=None``.
+
+    Unpickling the net needs the class of the module. :func:`save_model
+    <probav_estimators.save_model>` refuses the net, because its files hold no modules;
+    :func:`export_onnx <probav_estimators.export_onnx>` writes the graph of modules that ONNX has
+    operators for.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from probav_estimators import ModuleNet, make_scenes
+    >>> scenes = make_scenes(4, size=16, random_state=0)
+    >>> layers = nn.Sequential(nn.Conv2d(9, 9, 3, padding=1), nn.PixelShuffle(3))
+    >>> net = ModuleNet(module=layers, max_epochs=1, random_state=0, verbose=0)
+    >>> net.fit(scenes).predict(scenes).shape
+    (4, 48, 48)
+    >>> net = ModuleNet(module=layers, scale=3, level=0.0, std=1.0, verbose=0)
+    >>> net.initialize().predict(scenes).shape
+    (4, 48, 48)
     """
 
     sizes = ("n_frames", "inputs")
@@ -160,7 +176,3 @@ class _Adapter(nn.Module):
                 "frames"
             )
         return image.reshape(n_scenes, 1, *image.shape[-2:])
-
-
-# SceneNet, which is imported above, cannot import it.
-SceneNet._adapter = ModuleNet

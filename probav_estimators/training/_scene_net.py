@@ -35,11 +35,11 @@ from ..scoring import ScoreMixin
 from ..version import __version__, warn_of_other_version
 from ._device import DTYPES, check_device, resolve_device, resolve_dtype
 from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
-from ._guarded_net import GuardedNet
 from ._progress import show_progress
-from ._sampling import BatchPlan, ViewAverager
+from ._sampling import BatchPlan, SampleReader, SceneDataset, ViewAverager
 from ._splitting import split_scenes
 from ._starting import find_net
+from ._training_loop import TrainingLoop
 from ._weights import Weights, load_module
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ _UNFIT_OPTIMIZERS = {"LBFGS", "SparseAdam", "Muon"}
 _UNFIT_CLASSES = {getattr(torch.optim, name, None) for name in _UNFIT_OPTIMIZERS} - {None}
 
 
-class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
+class SceneNet(SceneEstimatorMixin, ScoreMixin, TrainingLoop, ABC):
     """Base of all nets that make one image of a scene.
 
-    A subclass overrides :meth:`build_module`, which makes its layers, :meth:`make_dataset`, which
-    makes the samples that they are given, and where it needs to :meth:`learn_layout`,
+    A subclass overrides :meth:`build_module`, which makes its layers, :meth:`make_reader`, which
+    reads its samples, and where it needs to :meth:`learn_layout`,
     :meth:`layout`, :meth:`check_inputs`, :meth:`starting_weights` and `collate`. In its docstring,
     *parameters* and *attributes* in braces stand for what all nets have. Everything else is
     skorch's [1]_, whose methods may be overridden as well.
@@ -110,9 +110,6 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
     #: Whether its dataset can leave frames out, for a loss to compare with.
     leaves_frames_out = False
 
-    # What from_module makes.
-    _adapter: ClassVar[type[SceneNet]]
-
     _parameter_constraints = {
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -130,8 +127,6 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "resume": [str, os.PathLike, None],
         "start_from": [HasMethods("predict"), None],
-        "history_csv": [str, os.PathLike, None],
-        "tensorboard": [str, os.PathLike, None],
         "callbacks": [list, StrOptions({"disable"}), None],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -157,8 +152,6 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
         max_time: float | None = None,
         resume: str | os.PathLike[str] | None = None,
         start_from: Predictor | None = None,
-        history_csv: str | os.PathLike[str] | None = None,
-        tensorboard: str | os.PathLike[str] | None = None,
         callbacks: list[Any] | Literal["disable"] | None = None,
         warm_start: bool = False,
         verbose: int = 1,
@@ -192,8 +185,6 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
         self.max_time = max_time
         self.resume = resume
         self.start_from = start_from
-        self.history_csv = history_csv
-        self.tensorboard = tensorboard
         self.random_state = random_state
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -214,26 +205,12 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
         """
 
     @abstractmethod
-    def make_dataset(
-        self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
-    ) -> Dataset[Any]:
-        """Make the dataset of samples.
-
-        Parameters
-        ----------
-        scenes : list of Scene
-        loss : SceneLoss, default=None
-            What samples are to be compared by: they hold HR images if it `needs_truth`, and leave
-            a part of the frames out if it has `left_out`. None: samples are for a prediction.
-        training : bool, default=False
-            Whether samples are patches of `patch_size`, may `augment`, and are all that a scene
-            gives instead of those whose predictions are averaged.
+    def make_reader(self) -> SampleReader:
+        """Return the reader of samples.
 
         Returns
         -------
-        torch.utils.data.Dataset
-            With `scenes`, `n_views` (samples of each scene), `with_truth` and `shape_of(sample)`.
-            Items are given a :class:`~probav_estimators.training.SampleRequest`.
+        SampleReader
         """
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
@@ -295,55 +272,6 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
         return Weights(net.module_.state_dict(), type(net).__name__, net.layout())
 
     # What a user calls
-
-    @staticmethod
-    def from_module(
-        module: nn.Module | Callable[[], nn.Module],
-        *,
-        scale: int | None = None,
-        inputs: Literal["frames", "frames, masks"] = "frames",
-        **params: Any,
-    ) -> SceneNet:
-        """A net of any torch module, which is trained, searched and scored like all others.
-
-        Parameters
-        ----------
-        module : torch.nn.Module or callable
-            Called with frames (n, n_frames, h, w), it returns the image, (n, 1, scale * h,
-            scale * w) or (n, scale * h, scale * w), in the same unit. It is copied, with its
-            weights, and stays as it is. A class, or another callable without arguments that makes a
-            module: each `fit` calls it, for random weights.
-        scale : int, default=None
-            HR pixels for each LR pixel. None: that of the scenes.
-        inputs : {"frames", "frames, masks"}, default="frames"
-            "frames, masks": the module is called with quality maps too, of the shape of the frames,
-            1.0 where these are clear and else 0.0.
-        **params
-            Parameters of all nets, and: `n_frames` (9), how many frames the module is given, the
-            clearest first, repeated in turn if there are fewer; `level` and `std`, from which
-            frames are differences, and in which unit, in pixel values (None: mean and standard
-            deviation of the training scenes); `border`; `tile_size`.
-
-        Returns
-        -------
-        SceneNet
-            Not fitted. With `scale`, `level` and `std`, its `initialize` makes it ready to predict
-            with the module's own weights.
-
-        Examples
-        --------
-        >>> from torch import nn
-        >>> from probav_estimators import SceneNet, make_scenes
-        >>> scenes = make_scenes(4, size=16, random_state=0)
-        >>> layers = nn.Sequential(nn.Conv2d(9, 9, 3, padding=1), nn.PixelShuffle(3))
-        >>> net = SceneNet.from_module(layers, max_epochs=1, random_state=0, verbose=0)
-        >>> net.fit(scenes).predict(scenes).shape
-        (4, 48, 48)
-        >>> net = SceneNet.from_module(layers, scale=3, level=0.0, std=1.0, verbose=0)
-        >>> net.initialize().predict(scenes).shape
-        (4, 48, 48)
-        """
-        return SceneNet._adapter(module=module, scale=scale, inputs=inputs, **params)
 
     def fit(self, X: Sequence[Scene], y: object = None, **fit_params: Any) -> Self:
         """Train on scenes.
@@ -517,6 +445,35 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
         make = getattr(torch.optim, self.optimizer) if named_class else self.optimizer
         self.optimizer_ = make(*args, **kwargs)
         return self
+
+    def make_dataset(
+        self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
+    ) -> SceneDataset:
+        """Return the dataset of samples.
+
+        Parameters
+        ----------
+        scenes : list of Scene
+        loss : SceneLoss, default=None
+            Samples hold HR images if it `needs_truth`, and leave frames out if it has `left_out`.
+            None: samples are for a prediction.
+        training : bool, default=False
+            Whether samples are patches of `patch_size`, may be augmented, and are all views of a
+            scene instead of those whose predictions are averaged.
+
+        Returns
+        -------
+        SceneDataset
+        """
+        return SceneDataset(
+            scenes,
+            self.make_reader(),
+            with_truth=loss is not None and loss.needs_truth,
+            left_out=0.0 if loss is None else loss.left_out,
+            patch_size=self.patch_size if training else None,
+            augment=self.augment and training,
+            training=training,
+        )
 
     def get_dataset(self, X: Sequence[Scene], y: object = None) -> Dataset[Any]:
         return self.make_dataset(X)

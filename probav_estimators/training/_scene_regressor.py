@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 
+from ._composed_reader import ComposedReader, collate_composed
 from ._reconstruction import Reconstruction
-from ._sampling import SceneDataset, collate
 from ._scene_net import SceneNet
 from ._weight_init import WEIGHT_INITS
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..losses import SceneLoss
     from ..scenes import Scene
 
 __all__ = ["SceneRegressor"]
@@ -69,7 +68,7 @@ class SceneRegressor(SceneNet):
     #: Makes image and clearance map of the layers, with the activations at the end.
     reconstruction: ClassVar[type[Reconstruction]] = Reconstruction
 
-    collate = staticmethod(collate)
+    collate = staticmethod(collate_composed)
 
     _parameter_constraints = SceneNet._parameter_constraints | {
         "residual": ["boolean"],
@@ -115,18 +114,8 @@ class SceneRegressor(SceneNet):
         WEIGHT_INITS[self.weight_init](layers)
         return self.reconstruction(layers, self.n_frames_in_, self.std_)  # type: ignore[arg-type]
 
-    def make_dataset(
-        self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
-    ) -> SceneDataset:
-        return SceneDataset(
-            scenes,
-            self.scale_,
-            with_mean=self.residual_,
-            with_truth=loss is not None and loss.needs_truth,
-            patch_size=self.patch_size if training else None,
-            augment=self.augment and training,
-            training=training,
-        )
+    def make_reader(self) -> ComposedReader:
+        return ComposedReader(self.scale_, with_mean=self.residual_)
 
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
         inputs = x["inputs"].contiguous(memory_format=torch.channels_last)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from ._resumable import Resumable
 from ._scores import validation_score
-
-if TYPE_CHECKING:
-    from .._scene_net import SceneNet
 
 __all__ = ["BestWeights"]
 
@@ -41,15 +39,15 @@ class BestWeights(Resumable, Callback):
     def __init__(self, patience: int | None = None) -> None:
         self.patience = patience
 
-    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.best_score_, self.best_epoch_ = np.inf, 0
         self.weights_, self.misses_ = None, 0
 
-    def on_start_scored(self, net: SceneNet, score: float) -> None:
+    def on_start_scored(self, net: NeuralNet, score: float) -> None:
         """Take the score of the weights that the training begins with as epoch 0."""
         self._compare(net, score, 0)
 
-    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         name, score = validation_score(net.history[-1])
         if name is not None:
             self._compare(net, score, net.history[-1, "epoch"])
@@ -66,7 +64,7 @@ class BestWeights(Resumable, Callback):
         """Whether the training is to end."""
         return self.patience is not None and self.misses_ >= self.patience
 
-    def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         if self.weights_ is not None:
             net.module_.load_state_dict(self.weights_)
         self.weights_ = None

@@ -5,18 +5,16 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from ._resumable import Resumable
 from ._scores import monitored_score
-
-if TYPE_CHECKING:
-    from .._scene_net import SceneNet
 
 __all__ = ["DivergenceGuard"]
 
@@ -69,17 +67,17 @@ class DivergenceGuard(Resumable, Callback):
         self.clip = clip
         self.attempts = attempts
 
-    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.n_clipped_ = self.n_skipped_ = self.n_returns_ = 0
         self.mean_norm_: float | None = None
         self._keep(net, np.inf, 0)
 
-    def on_start_scored(self, net: SceneNet, score: float) -> None:
+    def on_start_scored(self, net: NeuralNet, score: float) -> None:
         """Take the weights that the training begins with as the best so far."""
         self._keep(net, score, 0)
 
     def on_grad_computed(
-        self, net: SceneNet, named_parameters: Iterable[tuple[str, Any]], **kwargs: Any
+        self, net: NeuralNet, named_parameters: Iterable[tuple[str, Any]], **kwargs: Any
     ) -> None:
         parameters = [p for _, p in named_parameters if p.grad is not None]
         norm = float(torch.stack([p.grad.norm() for p in parameters]).norm()) if parameters else 0.0
@@ -96,7 +94,7 @@ class DivergenceGuard(Resumable, Callback):
         before = norm if self.mean_norm_ is None else self.mean_norm_
         self.mean_norm_ = (1 - _NEWEST) * before + _NEWEST * min(norm, bound)
 
-    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         name, score = monitored_score(net.history[-1])
         epoch = net.history[-1, "epoch"]
         limit = _TOLERANCE[name] * self.best_ if self.best_ > 0 else np.inf
@@ -111,7 +109,7 @@ class DivergenceGuard(Resumable, Callback):
         """Whether the training is to end."""
         return self.n_returns_ >= self.attempts
 
-    def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         self.weights_ = None
 
     def _keep(self, net, score, epoch):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
+from skorch import NeuralNet
 from skorch.callbacks import LRScheduler
 
 from ._scores import monitored_score
-
-if TYPE_CHECKING:
-    from .._scene_net import SceneNet
 
 __all__ = ["PlateauSchedule"]
 
@@ -70,12 +68,12 @@ class PlateauSchedule(LRScheduler):
         known.best = known.mode_worse
         return known
 
-    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         # Not what the schedule set last: DivergenceGuard and users change the rate too.
         net.history.record("event_lr", float(net.optimizer_.param_groups[0]["lr"]))
         super().on_epoch_end(net, **kwargs)
 
-    def on_start_scored(self, net: SceneNet, score: float) -> None:
+    def on_start_scored(self, net: NeuralNet, score: float) -> None:
         """Compare with the score of the weights that the training begins with."""
         self.lr_scheduler_.best = score
 

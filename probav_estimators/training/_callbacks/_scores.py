@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import get_scorer
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.callbacks.scoring import ScoringBase
 
@@ -16,8 +17,6 @@ from ._resumable import Resumable
 
 if TYPE_CHECKING:
     import torch
-
-    from .._scene_net import SceneNet
 
 __all__ = [
     "ChallengeScore",
@@ -41,16 +40,16 @@ class ChallengeScore(Resumable, Callback):
 
     _state = ("first_row_",)
 
-    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.first_row_ = len(net.history)
         self.scorer_ = None
 
-    def on_epoch_begin(self, net: SceneNet, dataset_valid: Any = None, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, dataset_valid: Any = None, **kwargs: Any) -> None:
         self.scorer_ = _SceneScorer.of(dataset_valid)
 
     def on_batch_end(
         self,
-        net: SceneNet,
+        net: NeuralNet,
         batch: Any = None,
         training: bool | None = None,
         y_pred: torch.Tensor | None = None,
@@ -59,7 +58,7 @@ class ChallengeScore(Resumable, Callback):
         if not training and self.scorer_ is not None:
             self.scorer_.add(batch, y_pred)
 
-    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         if self.scorer_ is None:
             return
         score = self.scorer_.mean()
@@ -68,7 +67,7 @@ class ChallengeScore(Resumable, Callback):
         net.history.record("valid_score", score)
         net.history.record("valid_score_best", score < min(earlier, default=np.inf))
 
-    def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         # Scenes may hold pixels, and a fitted net should not.
         self.scorer_ = None
 
@@ -76,9 +75,9 @@ class ChallengeScore(Resumable, Callback):
 class StartingScore(Resumable, Callback):
     """Scores the weights that a training begins with, where they are not random.
 
-    The score is that of an epoch 0: callbacks with a method ``on_start_scored(net, score)`` are
-    told it, so that fine-tuning that makes nothing better ends with the weights that it began
-    with. It is no row of the history. Without validation scenes nothing is scored.
+    It is the score of epoch 0, which may be the best: fine-tuning that improves nothing ends with
+    its initial weights. Callbacks with a method ``on_start_scored(net, score)`` get it. It is not
+    in the history. Without validation scenes nothing is scored.
 
     Attributes
     ----------
@@ -89,17 +88,19 @@ class StartingScore(Resumable, Callback):
 
     _state = ("start_score_", "pending_")
 
-    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.start_score_ = None
         self.pending_ = net.starts_with_weights_
 
-    def on_epoch_begin(self, net: SceneNet, dataset_valid: Any = None, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, dataset_valid: Any = None, **kwargs: Any) -> None:
         if not self.pending_:
             return
         self.pending_ = False
         if dataset_valid is None:
             return
         self.start_score_ = _score_now(net, dataset_valid)
+        if net.verbose:
+            print(f"{type(net).__name__} before training: score {self.start_score_:.5g}")
         for _, callback in net.callbacks_:
             if hasattr(callback, "on_start_scored"):
                 callback.on_start_scored(net, self.start_score_)

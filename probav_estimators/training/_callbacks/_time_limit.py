@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from ._resumable import Resumable
-
-if TYPE_CHECKING:
-    from .._scene_net import SceneNet
 
 __all__ = ["TimeLimit"]
 
@@ -30,7 +28,7 @@ class TimeLimit(Resumable, Callback):
     def __init__(self, minutes: float | None = None) -> None:
         self.minutes = minutes
 
-    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.began_, self.earlier_ = _clock(), 0.0
 
     @property
