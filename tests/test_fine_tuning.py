@@ -48,7 +48,7 @@ class TestReprojection:
         image = torch.rand(2, 1, 36, 36, generator=generator)
         fractions = torch.rand(2, 3, 2, generator=generator) - 0.5
         sensor = SensorModel(3)
-        frames = sensor.see(
+        frames = sensor.degrade(
             torch.nn.functional.pixel_unshuffle(image, 3), sensor.kernels(fractions, sigma=0.5)
         )
         return image, {

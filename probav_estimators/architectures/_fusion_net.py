@@ -19,7 +19,9 @@ from ..scenes import Scene, align_scene, check_scenes
 from ..scoring import standardized_errors
 from ..training import (
     AlignedReader,
-    PretrainedNet,
+    BorderMixin,
+    FileWeightsMixin,
+    SceneNet,
     Weights,
     collate_frames,
     load_weights,
@@ -73,7 +75,7 @@ class FusedBlock(NamedTuple):
     n_clear: NDArray[np.uint16]
 
 
-class FusionNet(PretrainedNet):
+class FusionNet(BorderMixin, FileWeightsMixin, SceneNet):
     """Fuse any number of unregistered, partly clouded frames into one image.
 
     Frames are registered to a small part of a pixel, brought to one gain and offset, and compared
@@ -164,7 +166,7 @@ class FusionNet(PretrainedNet):
     # Nets that were pickled before there was a displacement have none.
     displacement_: tuple[float, float] = (0.0, 0.0)
 
-    _parameter_constraints = PretrainedNet._parameter_constraints | {
+    _parameter_constraints = SceneNet._parameter_constraints | {
         "weights": [str, os.PathLike, None],
         "width": [Interval(Integral, 1, None, closed="left")],
         "depth": [Interval(Integral, 1, None, closed="left")],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from ..training import KerasWeights, NetOfFile, SceneRegressor, Weights, read_keras
+from ..training import FileWeightsMixin, KerasWeights, SceneRegressor, Weights, read_keras
 from ._layers import check_odd
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _PARAMETERS = """
 _SCALE = [Interval(Integral, 2, None, closed="left")]
 
 
-class StudyNet(NetOfFile, SceneRegressor):
+class StudyNet(FileWeightsMixin, SceneRegressor):
     """Base of the nets of the study that this package starts from.
 
     A subclass says in `keras` how the layers of the study's Keras model are named.

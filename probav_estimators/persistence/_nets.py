@@ -106,12 +106,11 @@ def rebuild_net(
     given = {name: own[name] for name in _SOURCES if name in own}
     weights = Weights(state, type(net).__name__, {}, path=path)
     # In place of those of a new training. Shapes are compared before there is memory for them.
-    own.update(dict.fromkeys(given) | {"starting_weights": lambda: weights})
+    own.update(dict.fromkeys(given))
     try:
         with _at_most(2 * len(state) + _PARAMETERS_OF_LOSSES):
-            net.initialize()
+            net.initialize_with(weights)
     finally:
-        del own["starting_weights"]
         own.update(given)
     # `initialize` draws one.
     own.update(learned)

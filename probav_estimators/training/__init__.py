@@ -1,4 +1,4 @@
-"""The skorch nets that all architectures share, and what trains them."""
+"""Skorch nets, their samples, callbacks and weights."""
 
 from ._aligned_reader import AlignedChoice, AlignedReader, read_sample, turn_sample
 from ._callbacks import (
@@ -16,8 +16,8 @@ from ._device import check_device, resolve_device, resolve_dtype
 from ._frame_net import FrameNet
 from ._frame_reader import FrameChoice, FrameReader, collate_frames, fill_frames
 from ._keras_files import KerasModel, KerasWeights, read_keras
+from ._mixins import BorderMixin, FileWeightsMixin
 from ._module_net import ModuleNet
-from ._pretrained_net import NetOfFile, PretrainedNet
 from ._progress import show_progress
 from ._published import PublishedWeights
 from ._reconstruction import Reconstruction
@@ -41,10 +41,12 @@ __all__ = [
     "AlignedReader",
     "BatchPlan",
     "BestWeights",
+    "BorderMixin",
     "ChallengeScore",
     "Checkpoint",
     "ComposedReader",
     "DivergenceGuard",
+    "FileWeightsMixin",
     "FrameChoice",
     "FrameNet",
     "FrameReader",
@@ -52,9 +54,7 @@ __all__ = [
     "KerasModel",
     "KerasWeights",
     "ModuleNet",
-    "NetOfFile",
     "PlateauSchedule",
-    "PretrainedNet",
     "PublishedWeights",
     "Reconstruction",
     "SampleReader",

@@ -25,25 +25,25 @@ class ModuleNet(FrameNet):
 
     {parameters}
     module : torch.nn.Module or callable
-        Called with "frames" (n, n_frames, h, w), float32: differences from `level_` in units of
-        `std_`, clearest first; and with what `inputs` says. It returns the image in the same unit,
-        (n, 1, scale * h, scale * w) or (n, scale * h, scale * w). A module is copied by `fit`,
-        which begins with its weights, and stays as it is. A class, or another callable without
-        arguments that makes a module, is called by `fit`, with random weights of `random_state`.
+        Called with frames (n, n_frames, h, w), float32: differences from `level_` in units of
+        `std_`, clearest first. It returns the image in the same unit, (n, 1, scale * h, scale * w)
+        or (n, scale * h, scale * w). `fit` copies a module and starts from its weights. A class, or
+        another callable without arguments that returns a module, is called by each `fit`, for
+        random weights of `random_state`.
     inputs : {"frames", "frames, masks"}, default="frames"
-        "frames, masks": the second argument of the module is the quality maps, of the shape of the
-        frames, 1.0 where these are clear and else 0.0.
+        "frames, masks": the second argument of the module are the quality maps, of the shape of the
+        frames, 1.0 where these are clear, else 0.0.
     n_frames : int, default=9
-        How many frames the module is given. If there are fewer, they are repeated in turn.
+        Number of frames. If a scene has fewer, they are repeated in turn.
     level, std : float, default=None
-        What frames are differences from, and the unit of these, in pixel values. None: mean and
-        standard deviation of the training scenes.
+        Offset and unit of the frames, in pixel values. None: mean and standard deviation of the
+        training scenes.
 
     {attributes}
 
     See Also
     --------
-    SceneRegressor : Base of the nets that work on what InputComposer makes.
+    SceneRegressor : Base of the nets on composed inputs.
 
     Notes
     -----
@@ -120,10 +120,10 @@ class ModuleNet(FrameNet):
         return super().set_params(**params)
 
     def _set_module(self, module):
-        # Skorch takes what is set as a module for a part of the net that is initialized.
+        # Skorch would register the attribute as an initialized module of the net.
         vars(self)["module"] = module
 
-    # What SceneNet asks
+    # Methods of SceneNet
 
     def initialize(self) -> Self:
         self._check_parameters()
@@ -142,7 +142,7 @@ class ModuleNet(FrameNet):
 
     def initialize_module(self) -> Self:
         super().initialize_module()
-        # They are scored before a training, and kept if it makes nothing better of them.
+        # Weights of a module are scored as those of epoch 0.
         self.starts_with_weights_ |= isinstance(self.module, nn.Module)
         return self
 
@@ -154,7 +154,7 @@ class ModuleNet(FrameNet):
 
 
 class _Adapter(nn.Module):
-    """A module that is called as FrameNet calls layers, and whose output is checked."""
+    """A module with the arguments of FrameNet's layers and a check of its output."""
 
     def __init__(self, module: nn.Module, scale: int) -> None:
         super().__init__()

@@ -35,7 +35,7 @@ class SampleRequest:
 
 
 class SampleReader:
-    """Base of what reads the samples of scenes for a :class:`SceneDataset`.
+    """Base of the readers of a :class:`SceneDataset`.
 
     A subclass overrides :meth:`read`, and the other methods where it needs to. Readers are sent to
     worker processes.
@@ -206,7 +206,7 @@ class SceneDataset(Dataset):
         request = request if isinstance(request, SampleRequest) else SampleRequest(request)
         number = int(self._scene_of[request.sample])
         scene = self.scenes[number]
-        # The order of the draws is part of what a seed reproduces.
+        # Seeded trainings depend on the order of the draws.
         rng = np.random.default_rng(request.sample if request.seed is None else request.seed)
         choice = self.reader.vary(
             scene,

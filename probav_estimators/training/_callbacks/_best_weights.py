@@ -18,9 +18,8 @@ __all__ = ["BestWeights"]
 class BestWeights(Resumable, Callback):
     """Keeps the weights of the best validation score, and restores them in the end.
 
-    Where a training has no truth, the validation loss takes the place of the score. Weights that
-    a training begins with, of another training, are an epoch 0 that may win. Without validation
-    scenes nothing is kept.
+    Without HR images the validation loss replaces the score. Initial weights of another training
+    are those of epoch 0. Without validation scenes nothing is kept.
 
     Parameters
     ----------
@@ -44,7 +43,7 @@ class BestWeights(Resumable, Callback):
         self.weights_, self.misses_ = None, 0
 
     def on_start_scored(self, net: NeuralNet, score: float) -> None:
-        """Take the score of the weights that the training begins with as epoch 0."""
+        """Keep the initial weights as those of epoch 0."""
         self._compare(net, score, 0)
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
@@ -70,5 +69,5 @@ class BestWeights(Resumable, Callback):
         self.weights_ = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A net that is pickled in the middle of a training has weights of its own.
+        # A net that is pickled during a training holds its present weights.
         return vars(self) | {"weights_": None}

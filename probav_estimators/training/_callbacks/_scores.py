@@ -26,7 +26,7 @@ __all__ = [
     "validation_score",
 ]
 
-# What make_scorer makes, and what stands behind the names of scorers.
+# Type of make_scorer's results.
 _SKLEARN_SCORER = type(get_scorer("r2"))
 
 
@@ -34,8 +34,7 @@ class ChallengeScore(Resumable, Callback):
     """Records the mean challenge score of the validation scenes after every epoch.
 
     The history gets `valid_score` (lower is better, 1.0 is the baseline) and `valid_score_best`,
-    whether it is the best among the epochs of this call of `fit` or `partial_fit`. Images are
-    scored as the validation batches come by and then let go.
+    whether it is the best so far in this call of `fit` or `partial_fit`.
     """
 
     _state = ("first_row_",)
@@ -73,7 +72,7 @@ class ChallengeScore(Resumable, Callback):
 
 
 class StartingScore(Resumable, Callback):
-    """Scores the weights that a training begins with, where they are not random.
+    """Scores the initial weights of a training, unless they are random.
 
     It is the score of epoch 0, which may be the best: fine-tuning that improves nothing ends with
     its initial weights. Callbacks with a method ``on_start_scored(net, score)`` get it. It is not
@@ -82,8 +81,8 @@ class StartingScore(Resumable, Callback):
     Attributes
     ----------
     start_score_ : float or None
-        The validation scenes' challenge score or, where the loss needs no HR images, their loss;
-        None if nothing was scored.
+        Challenge score of the validation scenes or, without HR images, their loss. None if nothing
+        was scored.
     """
 
     _state = ("start_score_", "pending_")
@@ -107,7 +106,7 @@ class StartingScore(Resumable, Callback):
 
 
 class _SceneScorer:
-    """Mean challenge score of scenes, of whose predictions batch after batch comes in."""
+    """Running mean of the challenge scores of validation scenes."""
 
     def __init__(self, dataset):
         self._scenes = dataset.scenes
@@ -116,7 +115,7 @@ class _SceneScorer:
 
     @classmethod
     def of(cls, dataset):
-        """The scorer of a validation dataset; None where it has no HR images."""
+        """The scorer of a validation dataset; None if it has no HR images."""
         return cls(dataset) if dataset is not None and dataset.with_truth else None
 
     def add(self, batch, prediction):
@@ -130,7 +129,7 @@ class _SceneScorer:
 
 
 def _score_now(net, dataset):
-    """What an epoch that changes no weight would end with."""
+    """Validation score of the present weights; their loss, where there is no truth."""
     scorer = _SceneScorer.of(dataset)
     losses, sizes = [], []
     for batch in net.get_iterator(dataset):
@@ -153,7 +152,7 @@ def check_scorings(callbacks: Sequence[tuple[str, Callback]]) -> None:
     Raises
     ------
     ValueError
-        If one has the name of a scorer of scikit-learn, or what `make_scorer` makes.
+        If its scorer is the name of one of scikit-learn or a result of `make_scorer`.
     """
     for name, callback in callbacks:
         if not isinstance(callback, ScoringBase):
@@ -167,19 +166,19 @@ def check_scorings(callbacks: Sequence[tuple[str, Callback]]) -> None:
 
 
 def validation_score(row: Any) -> tuple[str | None, float | None]:
-    """Name and value of what tells in a row of the history how good its weights are.
+    """Name and value of the validation score in a row of the history; lower is better.
 
-    The challenge score of the validation scenes; their loss, where there is no truth. Lower is
-    better. (None, None) where nothing is validated.
+    The challenge score of the validation scenes or, without truth, their loss. (None, None) without
+    validation scenes.
     """
     name = next((name for name in ("valid_score", "valid_loss") if name in row), None)
     return name, None if name is None else float(row[name])
 
 
 def monitored_score(row: Any) -> tuple[str, float]:
-    """As :func:`validation_score`; the training loss where nothing is validated.
+    """As :func:`validation_score`; without validation scenes the mean training loss.
 
-    Steps whose loss is not finite were not taken, and don't count.
+    The mean is that of the steps whose loss is finite: others are skipped.
     """
     name, score = validation_score(row)
     if name is not None:
