@@ -145,7 +145,7 @@ class TestTraining:
     def test_weights_that_training_does_not_better_are_kept(self, few_scenes):
         module = MeanAndMore()
         net = net_of(module, lr=1e6, optimizer="SGD", train_split=0.5)
-        with pytest.warns(ConvergenceWarning, match="goes back to the best, .* of epoch 0"):
+        with pytest.warns(ConvergenceWarning, match="returns to the best weights, .* of epoch 0"):
             net.fit(few_scenes)
         assert_same_state(net.module_.layers.module, state_of(module))
 

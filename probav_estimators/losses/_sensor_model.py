@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d, fold, pad, unfold
 
+from ..imaging import LEAST_SIGMA, cumulative_response
+
 __all__ = ["SensorModel"]
 
-# Sharpest point spread function, in LR pixels.
-_LEAST_SIGMA = 0.05
 # Radius of the kernels in LR pixels, for shifts of up to half a pixel.
 _REACH = 2
 
@@ -62,8 +62,10 @@ class SensorModel(nn.Module):
         # Position of the pixel's centre from the first edge; shifts are those of the content.
         middle = _REACH + 0.5 - fractions[..., None]
         if isinstance(sigma, torch.Tensor):
-            sigma = sigma.clamp_min(_LEAST_SIGMA)[..., None]
-        covered = _cumulative_response(edges - middle, sigma, pixel).diff(dim=-1)
+            sigma = sigma.clamp_min(LEAST_SIGMA)[..., None]
+        covered = cumulative_response(
+            edges - middle, sigma, pixel, cdf=_normal_cdf, exp=torch.exp
+        ).diff(dim=-1)
         covered = covered / covered.sum(dim=-1, keepdim=True)
         down, right = covered.unflatten(-1, (n_taps, self.scale)).unbind(dim=2)
         weights = torch.einsum("ntai,ntbj->ntijab", down, right)
@@ -105,19 +107,6 @@ def _back_project_by_product(frames, kernels):
     size = [length + n_taps - 1 for length in frames.shape[-2:]]
     image = fold(kernels.flatten(2).mT @ frames.flatten(2), size, n_taps)
     return image[..., _REACH:-_REACH, _REACH:-_REACH]
-
-
-def _cumulative_response(x, sigma, pixel):
-    """Integral, from the left up to `x`, of a box of width `pixel` blurred by a Gaussian."""
-    if pixel == 0:
-        return _normal_cdf(x / sigma)
-
-    def ramp(u):
-        z = u / sigma
-        density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-        return sigma * (z * _normal_cdf(z) + density)
-
-    return (ramp(x + pixel / 2) - ramp(x - pixel / 2)) / pixel
 
 
 def _normal_cdf(z):

@@ -70,7 +70,7 @@ class InitialWeightsMixin(NeuralNet):
         for ours, theirs in zip_longest(_lines_of(self), _lines_of(wanted)):
             if ours != theirs:
                 raise ValueError(
-                    f"warm_start=True goes on with the layers of the last fit, which have {ours}, "
+                    f"warm_start=True continues with the layers of the last fit, which have {ours}, "
                     f"and the parameters now ask for {theirs}: set them back, or set "
                     "warm_start=False"
                 )

@@ -306,15 +306,10 @@ class SceneNet(
         -------
         self
 
-        Raises
-        ------
-        ValueError, KeyboardInterrupt
-            As for :meth:`fit`.
-
         Notes
         -----
-        The learning rate is that of the end of the last call. The best score starts from that of
-        the present weights on the validation scenes of this call: worse weights are not kept.
+        Errors are those of :meth:`fit`. The learning rate is that of the end of the last call. The
+        best score starts from that of the present weights on the validation scenes of this call.
         """
         scenes = check_scenes(X, type(self).__name__, truth=self._needs_truth)
         self._check_parameters()
@@ -445,17 +440,12 @@ class SceneNet(
 
     @property
     def device(self) -> str | torch.device:
-        """Device of this machine that the parameter `device` stands for."""
+        """Device that the parameter `device` means on this machine."""
         return resolve_device(vars(self)["device"])
 
     @device.setter
     def device(self, device: str | torch.device) -> None:
         self.__dict__["device"] = device
-
-    @property
-    def _needs_truth(self):
-        kind = getattr(self.criterion, "func", self.criterion)
-        return getattr(kind, "needs_truth", True)
 
 
 # Those of its subclasses are completed by __init_subclass__.

@@ -136,14 +136,13 @@ class DivergenceGuard(Resumable, Callback):
         if groups[0]["lr"] >= net.history[-1].get("event_lr", 0):
             for group in groups:
                 group["lr"] *= 0.5
-        best = f"the best, {self.best_:.4g} of epoch {self.best_epoch_}"
+        best = f"the best weights, {self.best_:.4g} of epoch {self.best_epoch_}"
         if self.best_ == np.inf:
-            best = "the weights that it began with"
-        rate = float(groups[0]["lr"])
-        goes_on = f"goes on with the learning rate {rate:.3g}"
+            best = "the initial weights"
+        then = f"continues with learning rate {float(groups[0]['lr']):.3g}"
         if self.ends_training_:
-            goes_on = f"ends, because this happened {self.n_returns_} times: choose a lower lr"
-        _warn(f"{type(net).__name__}: {what}. Training goes back to {best}, and {goes_on}")
+            then = f"ends after {self.n_returns_} such returns: choose a lower lr"
+        _warn(f"{type(net).__name__}: {what}. Training returns to {best}, and {then}")
 
     def __getstate__(self) -> dict[str, Any]:
         # A net that is pickled during a training holds its present weights.
