@@ -49,8 +49,10 @@ from probav_estimators.files import replace_file
 from probav_estimators.losses import align_best, batch_cpsnr, uncertainty_loss
 from probav_estimators.scenes import align_scene
 from probav_estimators.training import (
-    FusionDataset,
+    AlignedChoice,
+    AlignedReader,
     SampleRequest,
+    SceneDataset,
     collate_frames,
     load_weights,
 )
@@ -216,13 +218,13 @@ class _Pool:
         samples = []
         for number in self.rng.integers(len(self.held), size=self.options.batch_size):
             scene, alignment, psf_sigma = self.held[number]
-            dataset = FusionDataset(
+            dataset = SceneDataset(
                 [scene],
+                AlignedReader(psf_sigma if self.rng.random() < _PSF_GIVEN else None),
                 with_truth=True,
                 patch_size=self.options.patch_size,
                 augment=True,
-                alignments=[alignment],
-                psf_sigma=psf_sigma if self.rng.random() < _PSF_GIVEN else None,
+                choices=[AlignedChoice(alignment)],
             )
             samples.append(dataset[SampleRequest(0, int(self.rng.integers(2**63)))])
         return collate_frames(samples)

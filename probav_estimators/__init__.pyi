@@ -64,6 +64,8 @@ from .scenes import save_scenes as save_scenes
 from .scoring import cpsnr_scorer as cpsnr_scorer
 from .scoring import probav_scorer as probav_scorer
 from .simulation import Sensor as Sensor
+from .training import HistoryCSV as HistoryCSV
+from .training import ModuleNet as ModuleNet
 from .training import SceneNet as SceneNet
 from .training import SceneRegressor as SceneRegressor
 from .version import __version__ as __version__

@@ -114,7 +114,7 @@ class TestCopies:
     def test_the_moments_go_to_the_device_of_the_weights(self):
         loss = AdversarialLoss()
         train(loss, [0])
-        loss._opponent._move_to(torch.device("meta"))
+        loss._adversary._move_to(torch.device("meta"))
         assert loss.get_extra_state()["optimizer"]["param_groups"][0]["lr"] == 2e-4
         moments = loss.get_extra_state()["optimizer"]["state"].values()
         assert {moment["exp_avg"].device.type for moment in moments} == {"meta"}
@@ -199,7 +199,7 @@ class TestLearning:
         assert loss(image, truth).item() == CPSNRLoss(border=3)(image, truth).item()
         assert not differs(start, discriminator_of(loss))
 
-    def test_the_net_does_not_own_its_opponent(self):
+    def test_has_no_parameters_for_the_optimizer_of_the_net(self):
         assert list(AdversarialLoss().parameters()) == []
 
     def test_all_discriminators_begin_alike_and_leave_the_random_state_alone(self):

@@ -30,10 +30,9 @@ from skorch.callbacks import (
 )
 from skorch.helper import predefined_split
 from skorch.history import History
-from tqdm.notebook import tqdm_notebook
 
 from probav_estimators import FusionNet, HighResNet, cpsnr, cpsnr_scorer, probav_scorer
-from probav_estimators.training import PlateauSchedule, _callbacks
+from probav_estimators.training import PlateauSchedule
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +226,7 @@ class TestEpochScoring:
 
 
 def test_callbacks_can_be_switched_off(train):
-    silent = quick_srcnn(verbose=1, callbacks__progress_bar=None).fit(train)
+    silent = quick_srcnn(verbose=1, callbacks__print_log=None).fit(train)
     disabled = quick_srcnn(callbacks="disable").fit(train)
     assert torch.equal(weights_of(silent), weights_of(disabled))
 
@@ -238,79 +237,57 @@ class Terminal(io.StringIO):
 
 
 class TestBar:
-    def test_shows_epoch_loss_score_and_time_left(self, train, valid, capsys):
-        net = quick_srcnn(
-            max_epochs=3, batch_size=2, verbose=1, train_split=predefined_split(valid)
-        )
+    def shown(self, train, **params):
         with redirect_stderr(Terminal()) as terminal:
+            quick_srcnn(batch_size=2, **params).fit(train)
+        return terminal.getvalue()
+
+    def test_shows_the_training_batches_of_an_epoch(self, train, valid):
+        shown = self.shown(train, verbose=1, train_split=predefined_split(valid))
+        assert re.search(r"0%\|.*0/2 ", shown)
+
+    def test_is_hidden_without_verbosity(self, train):
+        assert self.shown(train, verbose=0) == ""
+
+    def test_is_closed_by_an_interruption(self, train):
+        class AtOnce(Callback):
+            def on_batch_end(self, net, **kwargs):
+                raise KeyboardInterrupt
+
+        net = quick_srcnn(verbose=1, callbacks=[AtOnce()])
+        with redirect_stderr(Terminal()) as terminal, pytest.raises(KeyboardInterrupt):
             net.fit(train)
-        shown = terminal.getvalue()
-        last = shown.rstrip().split("\r")[-1]
-        assert re.search(r"SRCNN epoch 3/3: +100%\|.*\d\d:\d\d, 00:00 left", last)
-        assert f"loss={net.history[-1, 'train_loss']:.5f}" in last
-        assert f"valid_score={net.history[-1, 'valid_score']:.5f}" in last
-        assert "SRCNN epoch 1/3" in shown
-        assert capsys.readouterr().out == ""
-
-    def test_does_without_validation(self, train):
-        with redirect_stderr(Terminal()) as terminal:
-            quick_srcnn(verbose=1).fit(train)
-        assert "loss=" in terminal.getvalue()
-        assert "valid_score" not in terminal.getvalue()
-
-    def test_shows_the_score_of_the_weights_that_training_began_with(self, train, valid):
-        net = quick_srcnn(train_split=predefined_split(valid)).fit(train)
-        with redirect_stderr(Terminal()) as terminal:
-            net.set_params(verbose=1).partial_fit(train)
-        assert f"start={net.history[0, 'valid_score']:.5f}" in terminal.getvalue()
-
-    def test_is_a_widget_in_a_notebook(self, train, monkeypatch):
-        class Widget(tqdm_notebook):
-            shown = []
-
-            def __init__(self, total=None, **kwargs):
-                self.shown.append(total)
-
-            def display(self, *args, **kwargs):
-                """Needs a notebook's server."""
-
-            set_description = set_postfix = update = close = display
-            n = 0
-
-        monkeypatch.setattr(_callbacks._progress_bar, "tqdm", Widget)
-        quick_srcnn(verbose=1, max_epochs=2).fit(train)
-        assert Widget.shown == [2]
+        # A bar that is closed is erased.
+        assert re.search(r"\r +\r$", terminal.getvalue())
 
 
-class TestWithoutTerminal:
-    def test_every_epoch_is_a_line(self, train, valid, capsys):
-        net = quick_srcnn(
-            max_epochs=3, batch_size=1, verbose=1, train_split=predefined_split(valid)
-        ).fit(train)
+class TestLog:
+    def test_is_a_table_with_a_line_for_each_epoch(self, train, valid, capsys):
+        net = quick_srcnn(max_epochs=3, verbose=1, train_split=predefined_split(valid)).fit(train)
         captured = capsys.readouterr()
-        lines = captured.err.split("\n")
-        assert len(lines) == 4
-        assert lines[3] == captured.out == ""
-        for number, (line, row) in enumerate(zip(lines, net.history, strict=False), start=1):
-            loss, score = f"{row['train_loss']:.5f}", f"{row['valid_score']:.5f}"
-            assert line.startswith(f"SRCNN epoch {number}/3: loss {loss}, valid_score {score}, ")
-            assert re.search(r", \d+\.\d s$", line)
-        assert "\r" not in captured.err
+        header, rule, *lines = captured.out.splitlines()
+        assert header.split() == ["epoch", "train_loss", "valid_loss", "valid_score", "lr", "dur"]
+        assert set(rule) <= {"-", " "}
+        keys = ["epoch", "train_loss", "valid_loss", "valid_score", "event_lr"]
+        for line, row in zip(lines, net.history, strict=True):
+            expected = [row[key] for key in keys]
+            shown = [float(value) for value in line.split()]
+            np.testing.assert_allclose(shown[:-1], expected, rtol=1e-4)
+        assert captured.err == ""
 
-    def test_the_weights_that_training_began_with_have_a_line(self, train, valid, capsys):
+    def test_of_each_call_has_a_header(self, train, capsys):
+        net = quick_srcnn(verbose=0).fit(train)
+        assert capsys.readouterr().out == ""
+        net.set_params(verbose=1).partial_fit(train)
+        header, _, line = capsys.readouterr().out.splitlines()
+        assert header.split()[0] == "epoch"
+        assert line.split()[0] == "2"
+
+    def test_begins_with_the_score_of_the_initial_weights(self, train, valid, capsys):
         net = quick_srcnn(train_split=predefined_split(valid)).fit(train)
         net.set_params(verbose=1).partial_fit(train)
-        first = capsys.readouterr().err.split("\n")[0]
-        assert first == f"SRCNN before training: score {net.history[0, 'valid_score']:.5f}"
-
-
-def test_the_bar_counts_the_epochs_of_the_present_call(train, capsys):
-    net = quick_srcnn(max_epochs=2).fit(train)
-    net.set_params(verbose=1).partial_fit(train)
-    shown = capsys.readouterr().err
-    assert "epoch 1/2" in shown
-    assert "epoch 2/2" in shown
-    assert "epoch 3" not in shown
+        first = capsys.readouterr().out.splitlines()[0]
+        assert first == f"SRCNN before training: score {net.history[0, 'valid_score']:.5g}"
 
 
 def test_without_verbosity_nothing_is_printed(train, valid, capsys):

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -18,13 +19,14 @@ from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.callbacks import EarlyStopping, LRScheduler, TensorBoard
 from skorch.helper import predefined_split
 
 from probav_estimators import (
     SRCNN,
     CPSNRLoss,
     FusionNet,
+    HistoryCSV,
     MaskedMSELoss,
     Scene,
     SRCNNEx,
@@ -120,7 +122,6 @@ FREE = {
     "micro_batch_size": 1,
     "warm_start": True,
     "iterator_train__num_workers": 0,
-    "history_csv": "history.csv",
 }
 
 
@@ -399,7 +400,7 @@ class TestSchedule:
 
 def test_history_is_a_csv_file_on_demand(scenes, tmp_path):
     path = tmp_path / "runs" / "history.csv"
-    net = quick_srcnn(max_epochs=2, history_csv=path, **RESUMABLE).fit(scenes)
+    net = quick_srcnn(max_epochs=2, callbacks=[HistoryCSV(path)], **RESUMABLE).fit(scenes)
     rows = list(csv.DictReader(path.open()))
     assert [int(row["epoch"]) for row in rows] == [1, 2]
     assert float(rows[-1]["valid_score"]) == net.history[-1, "valid_score"]
@@ -407,7 +408,11 @@ def test_history_is_a_csv_file_on_demand(scenes, tmp_path):
 
 def test_history_goes_to_tensorboard_on_demand(scenes, tmp_path):
     pytest.importorskip("tensorboard")
-    quick_srcnn(max_epochs=2, tensorboard=tmp_path, **RESUMABLE).fit(scenes)
+    from torch.utils.tensorboard import SummaryWriter
+
+    board = TensorBoard(SummaryWriter(tmp_path))
+    net = quick_srcnn(max_epochs=2, callbacks=[board], **RESUMABLE).fit(scenes)
+    assert len(pickle.loads(pickle.dumps(net)).history) == 2
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path)).Reload()

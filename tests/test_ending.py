@@ -117,12 +117,22 @@ class TestEarlyStopping:
         assert epochs.seen_ == net.history[:, "epoch"]
         assert int(np.argmin(scores)) == len(scores) - 3
 
-    def test_of_skorch_ends_in_good_order(self, train, valid):
+    @pytest.mark.parametrize("way", ["fit", "partial_fit"])
+    def test_of_skorch_ends_in_good_order(self, train, valid, way):
         stopping = EarlyStopping(monitor="valid_score", patience=2, threshold=1.0)
-        net = quick_srcnn(
-            max_epochs=9, train_split=predefined_split(valid), callbacks=[stopping]
-        ).fit(train)
+        net = quick_srcnn(max_epochs=9, train_split=predefined_split(valid), callbacks=[stopping])
+        getattr(net, way)(train)
         assert len(net.history) == 3
+
+    def test_may_be_asked_for_by_any_callback(self, train):
+        class AfterTwo(Callback):
+            def on_train_begin(self, net, **kwargs):
+                self.ends_training_ = False
+
+            def on_epoch_end(self, net, **kwargs):
+                self.ends_training_ = len(net.history) == 2
+
+        assert len(quick_srcnn(max_epochs=9, callbacks=[AfterTwo()]).fit(train).history) == 2
 
     def test_is_not_undone_by_resume(self, train, valid, tmp_path):
         net = quick_srcnn(

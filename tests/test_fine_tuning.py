@@ -18,7 +18,7 @@ from probav_estimators.losses import SensorModel
 from probav_estimators.scenes import estimate_psf_sigma
 from probav_estimators.simulation import simulate_scene
 from probav_estimators.simulation._sensor import sample_ground
-from probav_estimators.training import FusionDataset, collate_frames
+from probav_estimators.training import AlignedReader, SceneDataset, collate_frames
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ class TestReprojection:
         image = torch.rand(2, 1, 36, 36, generator=generator)
         fractions = torch.rand(2, 3, 2, generator=generator) - 0.5
         sensor = SensorModel(3)
-        frames = sensor.see(
+        frames = sensor.degrade(
             torch.nn.functional.pixel_unshuffle(image, 3), sensor.kernels(fractions, sigma=0.5)
         )
         return image, {
@@ -120,14 +120,16 @@ class TestReprojection:
         assert exact(image, frames) < 1e-5
 
     def test_a_quarter_of_the_frames_is_left_out(self, bare):
-        dataset = FusionDataset(bare, with_truth=False, left_out=0.25)
+        dataset = SceneDataset(bare, AlignedReader(), with_truth=False, left_out=0.25)
         for number, scene in enumerate(bare):
             images, _ = dataset[number]
             assert images["left_out"].sum() == max(1, round(len(scene) / 4))
 
     def test_left_out_frames_have_no_part_in_the_image(self, bare):
         net = FusionNet.from_pretrained(compute_dtype="float32")
-        images, target = collate_frames([FusionDataset(bare, with_truth=False, left_out=0.25)[0]])
+        images, target = collate_frames(
+            [SceneDataset(bare, AlignedReader(), with_truth=False, left_out=0.25)[0]]
+        )
         changed = dict(images)
         changed["frames"] = images["frames"] + 9 * images["left_out"][..., None, None]
         first, second = (net.evaluation_step((each, target)) for each in (images, changed))

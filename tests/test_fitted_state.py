@@ -238,7 +238,7 @@ class TestCopies:
             FusionNet(weights=weights_file).fit(scenes)
 
     def test_of_another_version_warn(self, stacked, monkeypatch):
-        import probav_estimators.training._scene_net as module
+        import probav_estimators.training._pickling as module
 
         pickled = pickle.dumps(quick_srcnn().fit(stacked))
         monkeypatch.setattr("probav_estimators.version.__version__", "99.0")

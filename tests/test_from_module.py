@@ -16,9 +16,8 @@ from torch.nn.functional import interpolate
 
 from probav_estimators import (
     FrameRegistrar,
-    HighResNet,
+    ModuleNet,
     MSELoss,
-    SceneNet,
     cpsnr_scorer,
     export_onnx,
     onnx_inputs,
@@ -72,7 +71,7 @@ class Returns(nn.Module):
 
 
 def net_of(module, **params):
-    return SceneNet.from_module(module, **{**QUICK, **params})
+    return ModuleNet(module=module, **{**QUICK, **params})
 
 
 def state_of(module):
@@ -146,7 +145,7 @@ class TestTraining:
     def test_weights_that_training_does_not_better_are_kept(self, few_scenes):
         module = MeanAndMore()
         net = net_of(module, lr=1e6, optimizer="SGD", train_split=0.5)
-        with pytest.warns(ConvergenceWarning, match="goes back to the best, .* of epoch 0"):
+        with pytest.warns(ConvergenceWarning, match="returns to the best weights, .* of epoch 0"):
             net.fit(few_scenes)
         assert_same_state(net.module_.layers.module, state_of(module))
 
@@ -228,9 +227,6 @@ class TestCopies:
         # Until the next fit the net predicts what it learned.
         assert net.predict(few_scenes).shape == (4, 48, 48)
         assert net.fit(few_scenes).module_.layers.module.layers[0].in_channels == 2
-
-    def test_every_net_makes_them(self, few_scenes):
-        assert HighResNet.from_module(MeanAndMore(), **QUICK).fit(few_scenes).scale_ == 3
 
     def test_graphs(self, few_scenes, tmp_path):
         onnxruntime = pytest.importorskip("onnxruntime")

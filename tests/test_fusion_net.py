@@ -25,12 +25,13 @@ from probav_estimators import (
 from probav_estimators.architectures._fusion_layers import FusionLayers
 from probav_estimators.imaging import error_map, upscale_bicubic
 from probav_estimators.losses import SensorModel
-from probav_estimators.losses._sensor_model import _back_project_by_product, _see_by_product
+from probav_estimators.losses._sensor_model import _back_project_by_product, _degrade_by_product
 from probav_estimators.scenes import align_scene
 from probav_estimators.simulation._sensor import sample_ground
 from probav_estimators.training import (
-    FusionDataset,
+    AlignedReader,
     SampleRequest,
+    SceneDataset,
     collate_frames,
     read_sample,
     shipped_weights,
@@ -83,7 +84,7 @@ class TestSensorModel:
         sensor = SensorModel(3)
         kernels = sensor.kernels(torch.tensor([[shift]]), sigma=0.4)
         channels = torch.nn.functional.pixel_unshuffle(torch.from_numpy(image)[None, None], 3)
-        seen = sensor.see(channels, kernels)[0, 0].numpy()
+        seen = sensor.degrade(channels, kernels)[0, 0].numpy()
         inside = np.s_[3:-3, 3:-3]
         np.testing.assert_allclose(seen[inside], expected[inside], atol=2e-3)
 
@@ -100,7 +101,7 @@ class TestSensorModel:
         image = torch.randn(2, 9, 12, 14, generator=generator)
         frames = torch.zeros(2, 4, 12, 14)
         frames[..., 2:-2, 2:-2] = torch.randn(2, 4, 8, 10, generator=generator)
-        ours = (sensor.see(image, kernels) * frames).sum()
+        ours = (sensor.degrade(image, kernels) * frames).sum()
         torch.testing.assert_close(ours, (image * sensor.back_project(frames, kernels)).sum())
 
     def test_products_of_matrices_give_what_convolutions_give(self):
@@ -108,9 +109,9 @@ class TestSensorModel:
         sensor = SensorModel(3)
         kernels = sensor.kernels(torch.rand(2, 4, 2, generator=generator) - 0.5, sigma=0.4)
         image = torch.randn(2, 9, 12, 14, generator=generator)
-        frames = sensor.see(image, kernels)
+        frames = sensor.degrade(image, kernels)
         padded = torch.nn.functional.pad(image, (sensor.reach,) * 4, mode="replicate")
-        torch.testing.assert_close(_see_by_product(padded, kernels), frames)
+        torch.testing.assert_close(_degrade_by_product(padded, kernels), frames)
         back = sensor.back_project(frames, kernels)
         torch.testing.assert_close(_back_project_by_product(frames, kernels), back)
 
@@ -288,7 +289,7 @@ class TestSampling:
 
     def test_sample_depends_on_its_seed_alone(self, clouded):
         options = {"with_truth": True, "patch_size": 16, "augment": True}
-        first, second = (FusionDataset(clouded, **options) for _ in range(2))
+        first, second = (SceneDataset(clouded, AlignedReader(), **options) for _ in range(2))
         second[SampleRequest(1, 99)]
         for ours, theirs in zip(
             first[SampleRequest(1, 7)], second[SampleRequest(1, 7)], strict=True

@@ -236,9 +236,9 @@ class TestWhatIsSavedIsLoaded:
         assert loaded.history[-1, "train_loss"] == net.history[-1, "train_loss"]
 
     def test_places_on_this_machine_are_left_out(self, path, tmp_path):
-        net = fsrcnn(history_csv=tmp_path / "h.csv", resume=tmp_path / "c").fit(composed())
+        net = fsrcnn(resume=tmp_path / "c").fit(composed())
         loaded = through_file(net, path)
-        assert (loaded.history_csv, loaded.resume) == (None, None)
+        assert loaded.resume is None
         assert str(tmp_path) not in path.read_bytes().decode("latin1")
 
 
@@ -471,7 +471,7 @@ class TestHostileFiles:
             {"params": {"lr": {"float": "nan"}}},
             {"params": {"verbose": "loud"}},
             {"params": {"resume": "/tmp/elsewhere"}},
-            {"params": {"history_csv": {"path": "/tmp/elsewhere"}}},
+            {"params": {"resume": {"path": "/tmp/elsewhere"}}},
             {"params": {"module": 3}},
             {"params": {"__class__": "x"}},
             {"params": {"iterator_train": "x"}},

@@ -26,7 +26,7 @@ from probav_estimators import (
     save_model,
 )
 from probav_estimators.architectures._frame_layers import with_reference
-from probav_estimators.training import FrameNet, FrameReader, collate_stacks
+from probav_estimators.training import FrameNet, FrameReader, collate_frames
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -134,7 +134,7 @@ class TestFrames:
         net = ready(kind)
         scenes = [small_scene(0, n_frames=2), small_scene(1, n_frames=5)]
         dataset = net.make_dataset(scenes)
-        images, _ = collate_stacks([dataset[0], dataset[1]])
+        images, _ = collate_frames([dataset[0], dataset[1]])
         assert images["present"].tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
         with torch.no_grad():
             together = net.module_.eval()(**images)[:, 0].numpy()

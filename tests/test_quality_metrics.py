@@ -67,7 +67,7 @@ class TestSensor:
         channels = torch.nn.functional.pixel_unshuffle(
             torch.from_numpy(image)[None, None].float(), 3
         )
-        expected = model.see(channels, kernels)[0, 0].numpy()
+        expected = model.degrade(channels, kernels)[0, 0].numpy()
         found, inside = see_frame(image, 3, shift, sigma)
         inner = slice(2, -2)
         assert found[inner, inner] == pytest.approx(expected[inner, inner], abs=2e-4)

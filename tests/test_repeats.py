@@ -13,7 +13,7 @@ from probav_estimators import (
 )
 from probav_estimators import make_scenes as simulate
 from probav_estimators.scenes import align_scene, estimate_psf_sigma
-from probav_estimators.training import FusionDataset
+from probav_estimators.training import AlignedReader, SceneDataset
 
 SELECTOR = ClearanceSelector
 
@@ -69,7 +69,7 @@ class TestChains:
 def test_a_frame_is_not_compared_with_its_own_copy(five_frames):
     """ReprojectionLoss leaves frames out: none of them may be among those that are fused."""
     repeated = SELECTOR(k=13).transform(five_frames)
-    dataset = FusionDataset(repeated, with_truth=False, left_out=0.25)
+    dataset = SceneDataset(repeated, AlignedReader(), with_truth=False, left_out=0.25)
     for _ in range(3):
         images, _ = dataset[0]
         frames = [frame.numpy().tobytes() for frame in images["frames"]]

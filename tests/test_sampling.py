@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from probav_estimators import InputComposer, Scene
-from probav_estimators.training import BatchPlan, SampleRequest, SceneDataset, ViewAverager
+from probav_estimators.training import (
+    BatchPlan,
+    ComposedReader,
+    SampleRequest,
+    SceneDataset,
+    ViewAverager,
+)
 
 
 class Sizes:
@@ -61,7 +67,9 @@ def scene_that_knows_its_pixels(shape=(12, 12)):
 @pytest.mark.parametrize("mode", ["lr", "combine", "concat"])
 def test_a_whole_sample_is_the_upscaled_composition_with_its_mean_and_truth(mode):
     scene = small_scene(0, shape=(16, 20))
-    dataset = SceneDataset(composed([scene], k=3, mode=mode), 3, with_mean=True, with_truth=True)
+    dataset = SceneDataset(
+        composed([scene], k=3, mode=mode), ComposedReader(3, with_mean=True), with_truth=True
+    )
     images, target = dataset[0]
     np.testing.assert_allclose(images["inputs"], upscaled_by_hand(scene, 3, mode), atol=1e-6)
     np.testing.assert_allclose(images["mean"], mean_by_hand(*clearest_frames(scene, 3)), atol=1e-6)
@@ -74,8 +82,7 @@ def test_single_frames_are_samples_of_their_own():
     scenes = small_scenes(2, n_frames=4)
     dataset = SceneDataset(
         composed(scenes, k=None, mode="concat", frames="single"),
-        3,
-        with_mean=True,
+        ComposedReader(3, with_mean=True),
         with_truth=True,
     )
     assert len(dataset) == 8
@@ -104,9 +111,9 @@ def scenes_with_ties():
 def test_a_training_takes_all_frames_and_a_validation_those_that_tie_for_clearest():
     scenes = scenes_with_ties()
     given = InputComposer(frames="single", average="clearest").transform(scenes)
-    options = {"with_mean": False, "with_truth": True}
-    training = SceneDataset(given, 3, training=True, **options)
-    validation = SceneDataset(given, 3, **options)
+    options = {"with_truth": True}
+    training = SceneDataset(given, ComposedReader(3), training=True, **options)
+    validation = SceneDataset(given, ComposedReader(3), **options)
     assert (training.n_views, validation.n_views) == ([4, 5, 6], [2, 3, 4])
     for dataset, first in ((training, 0), (validation, 2)):
         frames = [(n, frame) for n, scene in enumerate(scenes) for frame in scene.lr[first:]]
@@ -121,12 +128,12 @@ def test_a_training_takes_all_frames_and_a_validation_those_that_tie_for_cleares
 def test_all_frames_are_samples_of_both_unless_it_is_said():
     given = InputComposer(frames="single").transform(scenes_with_ties())
     for training in (True, False):
-        dataset = SceneDataset(given, 3, with_mean=False, with_truth=True, training=training)
+        dataset = SceneDataset(given, ComposedReader(3), with_truth=True, training=training)
         assert dataset.n_views == [4, 5, 6]
 
 
 def test_a_sample_has_only_what_is_asked_for():
-    dataset = SceneDataset(composed(small_scenes(1)), 3, with_mean=False, with_truth=False)
+    dataset = SceneDataset(composed(small_scenes(1)), ComposedReader(3), with_truth=False)
     images, target = dataset[0]
     assert set(images) == {"inputs"}
     assert set(target) == {"scene"}
@@ -135,7 +142,10 @@ def test_a_sample_has_only_what_is_asked_for():
 def test_patches_are_cut_at_one_place_from_inputs_mean_and_truth():
     scene = small_scene(0, shape=(11, 13))
     dataset = SceneDataset(
-        composed([scene], mode="concat"), 3, with_mean=True, with_truth=True, patch_size=6
+        composed([scene], mode="concat"),
+        ComposedReader(3, with_mean=True),
+        with_truth=True,
+        patch_size=6,
     )
     inputs = upscaled_by_hand(scene, 3, "concat")
     mean = mean_by_hand(*clearest_frames(scene, 3))
@@ -152,7 +162,7 @@ def test_patches_are_cut_at_one_place_from_inputs_mean_and_truth():
 
 def test_patches_come_from_everywhere_in_the_scene():
     scene = small_scene(0, shape=(9, 10))
-    dataset = SceneDataset(composed([scene]), 3, with_mean=False, with_truth=True, patch_size=8)
+    dataset = SceneDataset(composed([scene]), ComposedReader(3), with_truth=True, patch_size=8)
     truths = (dataset[SampleRequest(0, seed)][1]["truth"][0].numpy() for seed in range(100))
     found = {place for truth in truths for place in places_of(truth, scene.hr)}
     assert found == {(row, column) for row in (0, 3) for column in (0, 3, 6)}
@@ -161,7 +171,7 @@ def test_patches_come_from_everywhere_in_the_scene():
 def test_patches_of_a_net_that_upscales_by_itself_lie_where_their_truth_lies():
     scene = small_scene(0, shape=(11, 13))
     dataset = SceneDataset(
-        composed([scene], scale=None), 3, with_mean=False, with_truth=True, patch_size=5
+        composed([scene], scale=None), ComposedReader(3), with_truth=True, patch_size=5
     )
     lr, _ = clearest_frames(scene, 3)
     for seed in range(10):
@@ -175,7 +185,11 @@ def test_patches_of_a_net_that_upscales_by_itself_lie_where_their_truth_lies():
 def test_augmentation_turns_inputs_mean_and_truth_alike(patch_size):
     scenes = InputComposer().transform([scene_that_knows_its_pixels()])
     dataset = SceneDataset(
-        scenes, 3, with_mean=True, with_truth=True, patch_size=patch_size, augment=True
+        scenes,
+        ComposedReader(3, with_mean=True),
+        with_truth=True,
+        patch_size=patch_size,
+        augment=True,
     )
     for seed in range(40):
         images, target = dataset[SampleRequest(0, seed)]
@@ -187,7 +201,7 @@ def test_augmentation_turns_inputs_mean_and_truth_alike(patch_size):
 def test_augmentation_is_one_of_eight_flips_and_turns():
     scene = scene_that_knows_its_pixels()
     dataset = SceneDataset(
-        InputComposer().transform([scene]), 3, with_mean=False, with_truth=True, augment=True
+        InputComposer().transform([scene]), ComposedReader(3), with_truth=True, augment=True
     )
     expected = dihedral(np.stack([scene.hr, scene.sm]))
     drawn = [dataset[SampleRequest(0, seed)][1]["truth"].numpy() for seed in range(100)]
@@ -199,7 +213,7 @@ def test_augmentation_is_one_of_eight_flips_and_turns():
 def test_an_augmented_rectangle_keeps_its_shape():
     scene = scene_that_knows_its_pixels((8, 12))
     dataset = SceneDataset(
-        InputComposer().transform([scene]), 3, with_mean=False, with_truth=True, augment=True
+        InputComposer().transform([scene]), ComposedReader(3), with_truth=True, augment=True
     )
     expected = [x for x in dihedral(scene.hr) if x.shape == scene.hr.shape]
     drawn = [dataset[SampleRequest(0, seed)][1]["truth"][0].numpy() for seed in range(60)]
@@ -210,7 +224,11 @@ def test_an_augmented_rectangle_keeps_its_shape():
 
 def test_equal_draws_give_equal_samples_and_others_differ():
     dataset = SceneDataset(
-        composed(small_scenes(2)), 3, with_mean=True, with_truth=True, patch_size=8, augment=True
+        composed(small_scenes(2)),
+        ComposedReader(3, with_mean=True),
+        with_truth=True,
+        patch_size=8,
+        augment=True,
     )
     (first, _), (again, _), (other, _) = (dataset[SampleRequest(1, seed)] for seed in (7, 7, 8))
     for key in first:
@@ -220,7 +238,7 @@ def test_equal_draws_give_equal_samples_and_others_differ():
 
 def test_a_patch_larger_than_a_scene_is_an_error_that_names_both():
     dataset = SceneDataset(
-        composed([small_scene(3, shape=(8, 16))]), 3, with_mean=False, with_truth=True, patch_size=9
+        composed([small_scene(3, shape=(8, 16))]), ComposedReader(3), with_truth=True, patch_size=9
     )
     with pytest.raises(ValueError, match=r"patch_size=9 .*imgset0003.*\(8, 16\).*smaller patch"):
         dataset[SampleRequest(0, 0)]
@@ -228,7 +246,11 @@ def test_a_patch_larger_than_a_scene_is_an_error_that_names_both():
 
 def test_worker_processes_make_the_same_samples():
     dataset = SceneDataset(
-        composed(small_scenes(6)), 3, with_mean=True, with_truth=True, patch_size=8, augment=True
+        composed(small_scenes(6)),
+        ComposedReader(3, with_mean=True),
+        with_truth=True,
+        patch_size=8,
+        augment=True,
     )
 
     def epoch(num_workers):
@@ -263,8 +285,7 @@ def test_every_view_of_every_scene_appears_once_an_epoch():
     scenes = [small_scene(n, n_frames=n + 2, shape=(8, 8 + n % 2)) for n in range(4)]
     dataset = SceneDataset(
         composed(scenes, k=None, frames="single", scale=None),
-        3,
-        with_mean=False,
+        ComposedReader(3),
         with_truth=False,
     )
     plan = BatchPlan(dataset, 3, seed=lambda: [0, 0])

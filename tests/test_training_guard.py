@@ -101,7 +101,7 @@ class TestSteps:
     def test_that_are_all_skipped_change_no_weight(self, train):
         watch = Gradients()
         spoiled = SpoiledLoss(steps=range(1, 9), factor=np.nan)
-        with pytest.warns(ConvergenceWarning, match="ends, because this happened 3 times"):
+        with pytest.warns(ConvergenceWarning, match="ends after 3 such returns"):
             net = quick_srcnn(max_epochs=9, batch_size=2, criterion=spoiled, callbacks=[watch]).fit(
                 train
             )
@@ -191,7 +191,7 @@ class TestCollapse:
         assert steps.states_[0] == steps.states_[2] > 0
 
     def test_that_comes_again_and_again_ends_the_training(self, train, valid):
-        with pytest.warns(ConvergenceWarning, match="ends, because this happened 3 times"):
+        with pytest.warns(ConvergenceWarning, match="ends after 3 such returns"):
             net = quick_srcnn(
                 max_epochs=30,
                 train_split=predefined_split(valid),
@@ -224,7 +224,7 @@ class TestCollapse:
                     with torch.no_grad():
                         next(net.module_.parameters()).fill_(float("nan"))
 
-        with pytest.warns(ConvergenceWarning, match="the weights that it began with"):
+        with pytest.warns(ConvergenceWarning, match="returns to the initial weights"):
             net = quick_srcnn(
                 max_epochs=3, train_split=predefined_split(valid), callbacks=[NoNumbers()]
             ).fit(train)

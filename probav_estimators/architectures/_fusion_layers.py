@@ -163,15 +163,15 @@ class _AlignedFrames:
         self.sharp = sensor.kernels(fractions, sigma=_SPLAT_SIGMA, pixel=0)
         self.weights = weights
         guess = self._mean_of(frames, self.sharp, _filled_mean(frames, weights))
-        frames = _undistort(frames, sensor.see(guess, self.sharp), distortion)
+        frames = _undistort(frames, sensor.degrade(guess, self.sharp), distortion)
         guess = self._mean_of(frames, self.blurred, guess)
-        drift = _drift(frames - sensor.see(guess, self.blurred), weights)
+        drift = _drift(frames - sensor.degrade(guess, self.blurred), weights)
         if reference is not None:
             drift = drift - _of_frame(drift, reference)
         self.frames = frames - drift
         for _ in range(1 if reference is None else _REFERENCE_PASSES):
             guess = self._mean_of(self.frames, self.blurred, guess)
-            residual = self.frames - sensor.see(guess, self.blurred)
+            residual = self.frames - sensor.degrade(guess, self.blurred)
             self.weights, scatter = _robust_weights(residual, weights)
             if reference is not None:
                 self.frames = self.frames - _change(residual, weights, scatter, reference)
@@ -202,7 +202,7 @@ class _AlignedFrames:
 
     def features(self, image):
         """Input of a stage: image, back-projected residuals and confidence."""
-        residual = self.weights * (self.frames - self.sensor.see(image, self.blurred))
+        residual = self.weights * (self.frames - self.sensor.degrade(image, self.blurred))
         blurred = self.sensor.back_project(residual, self.blurred) / (self.coverage + 0.01)
         sharp = self.sensor.back_project(residual, self.sharp) / (self.density + 0.1)
         return torch.cat([image, 4 * blurred, 4 * sharp, self.confidence], dim=1)

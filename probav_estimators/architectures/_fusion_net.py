@@ -17,7 +17,7 @@ from ..losses import uncertainty_loss
 from ..scenes import Scene, align_scene, check_scenes
 from ..scoring import calibration_factor, standardized_errors
 from ..training import (
-    FusionDataset,
+    AlignedReader,
     collate_frames,
     show_progress,
 )
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..imaging import Alignment, Block
-    from ..losses import SceneLoss
     from ..training import Port
 
 __all__ = ["FusionNet"]
@@ -330,17 +329,8 @@ class FusionNet(FusionWeights):
     def build_module(self) -> nn.Module:
         return FusionLayers(self.scale_, self.width_, self.depth_)
 
-    def make_dataset(
-        self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
-    ) -> FusionDataset:
-        return FusionDataset(
-            scenes,
-            with_truth=loss is not None and loss.needs_truth,
-            left_out=0.0 if loss is None else loss.left_out,
-            patch_size=self.patch_size if training else None,
-            augment=self.augment and training,
-            psf_sigma=self.psf_sigma,
-        )
+    def make_reader(self) -> AlignedReader:
+        return AlignedReader(self.psf_sigma)
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
         self._take_layout(scenes[0].scale)

@@ -10,7 +10,7 @@ import torch
 from skorch.utils import to_tensor
 
 from ..prediction import stack_images
-from ..training import IMAGE, STD, Port, PretrainedNet
+from ..training import IMAGE, STD, BorderMixin, FileWeightsMixin, Port, SceneNet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["StdNet"]
 
 
-class StdNet(PretrainedNet):
+class StdNet(BorderMixin, FileWeightsMixin, SceneNet):
     """Base of the nets that predict images and the standard deviations of their errors.
 
     {parameters}

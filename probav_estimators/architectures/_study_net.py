@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from ..training import KerasWeights, NetOfFile, SceneRegressor, Weights, read_keras
+from ..training import FileWeightsMixin, KerasWeights, SceneRegressor, Weights, read_keras
 from ._layers import check_odd
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _PARAMETERS = """
 _SCALE = [Interval(Integral, 2, None, closed="left")]
 
 
-class StudyNet(NetOfFile, SceneRegressor):
+class StudyNet(FileWeightsMixin, SceneRegressor):
     """Base of the reference study's nets.
 
     A subclass names the layers of the study's Keras model in `keras`.

@@ -27,7 +27,7 @@ from ..files import replace_file
 from ..persistence import save_model
 from ..prediction import predict_in_turn
 from ..scoring import scene_score
-from ..training import check_device, describe_scenes
+from ..training import HistoryCSV, check_device, describe_scenes
 from ._data_set import DataSet, open_data_set
 from ._row_folder import RowFolder
 from ._rows import Row, RowMaker, choose_rows, n_parameters, slug_of
@@ -347,18 +347,18 @@ class _Run:
         folder.finish(result)
 
     def _train(self, row, folder, micro_batch_size):
-        net = row.net
+        net, callbacks = row.net, row.net.callbacks
         net.set_params(
             resume=folder.checkpoint,
-            history_csv=folder.history,
+            callbacks=[*(callbacks or []), ("history_csv", HistoryCSV(folder.history))],
             micro_batch_size=micro_batch_size,
         )
         row.estimator.fit(self.data.train)
+        best = dict(net.callbacks_)["best_weights"]
         # A model file holds no splitters, and no places and sizes of this machine.
-        net.set_params(resume=None, history_csv=None, micro_batch_size=None)
+        net.set_params(resume=None, callbacks=callbacks, micro_batch_size=None)
         if callable(net.train_split):
             net.set_params(train_split=None)
-        best = dict(net.callbacks_)["best_weights"]
         return {
             "validation_score": float(best.best_score_) if np.isfinite(best.best_score_) else None,
             "epochs": len(net.history),

@@ -112,7 +112,7 @@ def _micro_batch_size(asked, net, sample_bytes):
 
 def _ready(net, scenes):
     """A copy that is ready to train, and that writes nothing."""
-    net = clone(net).set_params(resume=None, history_csv=None, micro_batch_size=None, verbose=0)
+    net = clone(net).set_params(resume=None, micro_batch_size=None, verbose=0)
     net.learn_layout(scenes)
     return net.initialize()
 

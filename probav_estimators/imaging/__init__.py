@@ -30,12 +30,15 @@ from ._pixels import as_mask, as_pixels, check_pixels, to_uint16
 from ._psf import MIN_FRAMES, PsfEstimate, estimate_psf
 from ._radiometry import fit_radiometry
 from ._registration import Registration, register_frames
+from ._response import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
 from ._stretch import grey_limits
 
 __all__ = [
     "BICUBIC_REACH",
+    "LEAST_SIGMA",
     "MAX_CPSNR",
     "MIN_FRAMES",
+    "USUAL_SIGMA",
     "Adjustment",
     "Alignment",
     "Block",
@@ -55,6 +58,7 @@ __all__ = [
     "check_pixels",
     "clearest_mean",
     "cpsnr",
+    "cumulative_response",
     "distortion_nodes",
     "error_map",
     "estimate_distortion",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import fft
 
+from ._response import LEAST_SIGMA, USUAL_SIGMA
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -29,8 +31,6 @@ _RINGS = np.linspace(0, 0.71, 36)
 _EXPECTED, _EXPECTED_ERROR = 0.11, 0.085
 # Standard error of an estimate from 128 x 128 LR pixels, measured on simulated sensors.
 _ERROR, _SIZE = 0.09, 128
-# PSF of an unknown sensor, and the sharpest PSF, in LR pixels.
-_USUAL_SIGMA, _LEAST_SIGMA = 0.4, 0.05
 
 # Prior standard deviations of a frame's relative gain error, and of the difference of its PSF
 # variance from the mean.
@@ -88,8 +88,8 @@ class PsfEstimate(NamedTuple):
         float32 array of shape (t, 2)
             Along the rows' and the columns' axis, in LR pixels, at least 0.05.
         """
-        variances = (_USUAL_SIGMA if given is None else given) ** 2 + self.differences
-        return np.sqrt(np.maximum(variances, np.float32(_LEAST_SIGMA**2)))
+        variances = (USUAL_SIGMA if given is None else given) ** 2 + self.differences
+        return np.sqrt(np.maximum(variances, np.float32(LEAST_SIGMA**2)))
 
     def mean_variance(self, given: float | None = None) -> tuple[float, float]:
         """Most probable mean variance of the frames and its standard error.
@@ -108,12 +108,12 @@ class PsfEstimate(NamedTuple):
             The same; 0 if the variance was given.
         """
         if given is not None:
-            return max(given, _LEAST_SIGMA) ** 2, 0.0
+            return max(given, LEAST_SIGMA) ** 2, 0.0
         if self.variance is None:
             return _EXPECTED, _EXPECTED_ERROR
         trust = _EXPECTED_ERROR**2 / (_EXPECTED_ERROR**2 + self.error**2)
         mean = _EXPECTED + trust * (self.variance - _EXPECTED)
-        return max(mean, _LEAST_SIGMA**2), _EXPECTED_ERROR * sqrt(1 - trust)
+        return max(mean, LEAST_SIGMA**2), _EXPECTED_ERROR * sqrt(1 - trust)
 
 
 def estimate_psf(

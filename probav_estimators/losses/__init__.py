@@ -1,4 +1,4 @@
-"""Training losses, and the model of the sensor that one of them and FusionNet share."""
+"""Training losses, and the sensor model of ReprojectionLoss and FusionNet."""
 
 from ._adversarial import AdversarialLoss
 from ._base import SceneLoss

@@ -12,22 +12,22 @@ from ._scores import CPSNRLoss, check_parameters
 
 __all__ = ["AdversarialLoss"]
 
-# Pixels beyond this many standard deviations tell nothing about texture.
+# Pixels are clipped at this many standard deviations: they are no texture.
 _MAX_VALUE = 5.0
 
-# Fewest pixels along an axis that the discriminator, which halves images twice, can judge.
+# Least size of an image in pixels: the discriminator halves it twice.
 _MIN_SIZE = 4
 
-# Steps of the power iteration that a new layer begins with, as many as torch's own takes.
+# Steps of the power iteration of a new layer, as in torch.
 _FIRST_STEPS = 16
 
 
 class AdversarialLoss(CPSNRLoss):
     """CPSNRLoss with a discriminator and a perceptual term, for images that look sharp.
 
-    A small discriminator learns to tell the nets' images from HR images; the net learns to deceive
-    it (hinge loss) and to give it the same features (perceptual term). Images gain detail that is
-    likely and not certain, so that the challenge score gets worse: use it for pictures, not for
+    A small discriminator is trained to distinguish the net's images from HR images. Its hinge loss
+    and the distance between its features (perceptual term) are added to the loss. Images gain
+    plausible detail and the challenge score gets worse: use it for illustrations, not for
     measurements.
 
     Parameters
@@ -57,11 +57,10 @@ class AdversarialLoss(CPSNRLoss):
 
     Notes
     -----
-    The discriminator [2]_ [3]_ judges overlapping patches in units of the truth's standard
-    deviation. It learns while the loss is computed in training, with an optimizer of its own that
-    the net's does not see; where no gradient is asked for, nothing changes. Both are part of the
-    state dict and of copies and pickles, so that a training can be resumed. All discriminators
-    begin with the same weights.
+    The discriminator [2]_ [3]_ classifies overlapping patches in units of the truth's standard
+    deviation. It is trained by an optimizer of its own, whenever the loss is computed with a
+    gradient. Both are part of the state dict, of copies and of pickles, so that a training can be
+    resumed. All discriminators have the same initial weights.
 
     References
     ----------
@@ -104,7 +103,7 @@ class AdversarialLoss(CPSNRLoss):
             perceptual_weight=[Interval(Real, 0, None, closed="left")],
             lr=[Interval(Real, 0, None, closed="neither")],
         )
-        self._opponent = _Opponent(lr)
+        self._adversary = _TrainedDiscriminator(lr)
 
     def aligned_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         if min(sr.shape[1:]) < _MIN_SIZE:
@@ -114,25 +113,25 @@ class AdversarialLoss(CPSNRLoss):
                 f"{height} x {width} inside border={self.border}: use larger patches"
             )
         loss = super().aligned_loss(sr, hr, clear)
-        seen = clear.flatten(1).mean(dim=1) > 0.5
-        if not seen.any():
+        known = clear.flatten(1).mean(dim=1) > 0.5
+        if not known.any():
             return loss
-        fake, real = _normalised(sr[seen], hr[seen], clear[seen])
-        # Without a gradient the net is only looked at, and its opponent learns nothing.
-        hinge, distance = self._opponent.meet(fake, real, learn=sr.requires_grad)
+        fake, real = _normalised(sr[known], hr[known], clear[known])
+        # Validation does not train the discriminator.
+        hinge, distance = self._adversary.compare(fake, real, learn=sr.requires_grad)
         return loss + self.adversarial_weight * hinge + self.perceptual_weight * distance
 
     def get_extra_state(self) -> dict[str, Any]:
-        return self._opponent.state_dict()
+        return self._adversary.state_dict()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self._opponent.load_state_dict(state)
+        self._adversary.load_state_dict(state)
 
 
-class _Opponent:
+class _TrainedDiscriminator:
     """A discriminator and the optimizer that trains it.
 
-    It is no module: the optimizer of the net must not find the parameters of its opponent.
+    It is no module, so that the optimizer of the net does not find its parameters.
     """
 
     def __init__(self, lr):
@@ -141,7 +140,7 @@ class _Opponent:
             self.discriminator = _Discriminator()
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(0.5, 0.9))
 
-    def meet(self, fake, real, *, learn):
+    def compare(self, fake, real, *, learn):
         """Hinge loss and distance between features of the net's images (n, 1, H, W)."""
         self._move_to(fake.device)
         self.discriminator.train(learn)
@@ -165,7 +164,7 @@ class _Opponent:
         if self.discriminator.verdict.weight.device != device:
             state = self.optimizer.state_dict()
             self.discriminator.to(device)
-            # A new one: moments must be where the weights are now, which may be other tensors.
+            # The moments must be on the device of the weights, which may be other tensors now.
             self.optimizer = torch.optim.Adam(self.discriminator.parameters())
             self.optimizer.load_state_dict(state)
 
@@ -181,7 +180,7 @@ class _Opponent:
 
 
 def _normalised(sr, hr, clear):
-    """Both images in units of the truth, equal where the truth is not known."""
+    """Both images in units of the truth's standard deviation, 0 where the truth is not clear."""
     count = clear.sum(dim=(1, 2), keepdim=True)
     level = (clear * hr).sum(dim=(1, 2), keepdim=True) / count
     std = ((clear * (hr - level).square()).sum(dim=(1, 2), keepdim=True) / count).sqrt()
@@ -195,7 +194,7 @@ def _normalised(sr, hr, clear):
 
 
 class _Discriminator(nn.Module):
-    """Verdicts on overlapping patches of 47 HR pixels, and the features that lead to them."""
+    """Scores of overlapping patches of 47 HR pixels, and the features of each layer."""
 
     def __init__(self, width=32):
         super().__init__()
@@ -217,8 +216,8 @@ class _Discriminator(nn.Module):
 class _SpectralConv2d(nn.Conv2d):
     """Convolution whose weight, as a matrix, is divided by its greatest singular value.
 
-    In training every call takes one step of the power iteration. What is divided is a plain
-    parameter: a module with a parametrization of torch cannot be pickled.
+    In training every call takes one step of the power iteration. The weight is a plain parameter:
+    a module with a parametrization of torch cannot be pickled.
     """
 
     def __init__(self, *args, **kwargs):
@@ -236,7 +235,7 @@ class _SpectralConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def _iterate(self):
-        # New tensors: what the last call was computed with is still needed for its gradient.
+        # New tensors: the gradient of the last call needs the old ones.
         matrix = self.weight.flatten(1)
         self.left = normalize(matrix @ self.right, dim=0)
         self.right = normalize(matrix.mT @ self.left, dim=0)

@@ -17,15 +17,15 @@ __all__ = ["SceneLoss"]
 
 
 class SceneLoss(nn.Module):
-    """Base of losses: a measure of the image and, if the net predicts one, of the clearance map.
+    """Base of losses of the image and, if the net predicts one, of the clearance map.
 
-    A subclass that compares with HR images says what :meth:`image_loss` is. One that compares with
-    something else overrides `needs_truth`, `left_out`, :meth:`prepare` and :meth:`compare`.
+    A subclass that compares with HR images overrides :meth:`image_loss`, another one `needs_truth`,
+    `left_out`, :meth:`prepare` and :meth:`compare`.
 
     Parameters
     ----------
     clearance_weight : float, default=0.5
-        Weight of the binary cross-entropy of the clearance channel, where there is one.
+        Weight of the binary cross-entropy of the clearance channel, if there is one.
 
     Examples
     --------
@@ -38,7 +38,7 @@ class SceneLoss(nn.Module):
     #: Whether it compares with HR images; otherwise scenes need none.
     needs_truth = True
 
-    #: Part of the frames of each sample that it compares with, and that the net is not given.
+    #: Fraction of the frames of each sample that it compares with and the net does not fuse.
     left_out = 0.0
 
     def __init__(self, clearance_weight: float = 0.5) -> None:
@@ -46,12 +46,12 @@ class SceneLoss(nn.Module):
         self.clearance_weight = clearance_weight
 
     def prepare(self, scenes: Sequence[Scene]) -> None:
-        """Learn from the scenes what the loss needs to know; `fit` calls it before it trains.
+        """Learn from the scenes before a training.
 
         Parameters
         ----------
         scenes : list of Scene
-            Those of `fit`, validation scenes among them.
+            Those of `fit`, with the validation scenes.
         """
 
     def compare(
@@ -60,7 +60,7 @@ class SceneLoss(nn.Module):
         target: dict[str, torch.Tensor],
         sample: dict[str, torch.Tensor],
     ) -> torch.Tensor:
-        """Loss of a batch; what a training calls.
+        """Compute the loss of a batch, in a training.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class SceneLoss(nn.Module):
         target : dict of tensors
             With "truth" (n, 2, H, W), HR image and status map, if the loss `needs_truth`.
         sample : dict of tensors
-            What the net was given and, if the loss has frames `left_out`, which they are.
+            Inputs of the net and, if the loss has frames `left_out`, their positions.
 
         Returns
         -------
@@ -78,7 +78,7 @@ class SceneLoss(nn.Module):
         return self(prediction, target["truth"])
 
     def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Loss of a batch with HR images.
+        """Compute the loss of a batch with HR images.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class SceneLoss(nn.Module):
         return loss
 
     def image_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
-        """Loss of the images.
+        """Compute the loss of images.
 
         Parameters
         ----------

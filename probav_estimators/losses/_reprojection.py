@@ -20,24 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = ["ReprojectionLoss"]
 
-# Narrowest point spread function in LR pixels: what is sharper makes the pixel smaller.
+# Narrowest point spread function in LR pixels; for a sharper one the pixel is smaller.
 _MIN_SIGMA = 0.1
 
-# Widest one, in LR pixels: the sensor model reaches no further.
+# Widest one, in LR pixels: the kernels are no larger.
 _MAX_SIGMA = 1.0
 
-# Residuals beyond this many times the median count linearly: clouds, change.
+# Residuals above this many medians count linearly: clouds, change.
 _HUBER_SCALE = 3.0
 
 
 class ReprojectionLoss(SceneLoss):
-    """Compare the image, as the sensor would see it, with frames that were left out of it.
+    """Difference between the degraded image and frames that were left out of the fusion.
 
     For fine-tuning FusionNet on scenes without HR images: ``FusionNet.from_pretrained(...,
     criterion=ReprojectionLoss()).fit(scenes)``. A quarter of the frames of each sample is left
-    out of the fusion; the image is blurred and sampled as each of these was, and the difference is
-    the loss. The noise of a frame that was left out is independent of the image, so that the least
-    loss is that of the best image.
+    out of the fusion and compared with the image, blurred and sampled like them. The noise of a
+    frame that was left out is independent of the image, so that the best image has the least loss.
 
     Parameters
     ----------
@@ -45,20 +44,19 @@ class ReprojectionLoss(SceneLoss):
         Standard deviation of the sensor's Gaussian point spread function, in LR pixels, besides
         the square pixel itself, at most 1. None: `fit` estimates it from the frames.
     placement_error : float, default=0.29
-        Standard deviation of the place of the image along each axis, in HR pixels. A truth that no
-        frame is registered to lies anywhere within a pixel, and the image of least error is a
-        little smoother for it. The default is that of the challenge, whose score forgives whole
-        pixels; 0 asks for the image right in the middle of the frames.
+        Standard deviation of the shift between image and truth along each axis, in HR pixels. No
+        frame is registered to the truth, so that their shift is unknown within a pixel, and the
+        image of least error is slightly smoother. The default is that of the challenge, whose score
+        tolerates shifts by whole pixels; 0: the image at the mean position of the frames.
     image_sigma : float, default=0.5
-        Standard deviation of the Gaussian point spread function of the image that is wanted, in HR
-        pixels, besides the square HR pixel itself: that of the camera that would have taken it.
-        Without this the image would come out sharper than any camera's. None asks for the ground
-        itself.
+        Standard deviation of the Gaussian point spread function of the image, in HR pixels, besides
+        the square HR pixel itself: that of an HR camera. Without it the image would be sharper than
+        that of any camera. None: the image is the scene without blur.
 
     Attributes
     ----------
     psf_sigma_ : float
-        The point spread function that :meth:`prepare` estimated or was given, in LR pixels.
+        Standard deviation of the point spread function, in LR pixels, given or estimated.
 
     Raises
     ------
@@ -67,12 +65,12 @@ class ReprojectionLoss(SceneLoss):
 
     See Also
     --------
-    probav_estimators.scenes.estimate_psf_sigma : How the point spread function is estimated.
+    probav_estimators.scenes.estimate_psf_sigma : Estimate of the point spread function.
 
     Notes
     -----
-    The sensor model reaches two LR pixels: a point spread function that is estimated as wider than
-    1 LR pixel counts as 1.
+    The kernels of the sensor model reach two LR pixels: an estimate above 1 LR pixel is clipped to
+    1.
 
     References
     ----------
@@ -109,7 +107,7 @@ class ReprojectionLoss(SceneLoss):
         self.image_sigma = image_sigma
 
     def prepare(self, scenes: Sequence[Scene]) -> None:
-        """Estimate the point spread function, unless it was given.
+        """Estimate the point spread function, unless it is given.
 
         Parameters
         ----------
@@ -118,7 +116,7 @@ class ReprojectionLoss(SceneLoss):
         Raises
         ------
         ValueError
-            If it was not given and no scene has three clear frames that can be registered.
+            If it is not given and no scene has three clear frames that can be registered.
         """
         given = self.psf_sigma
         self.psf_sigma_ = estimate_psf_sigma(scenes) if given is None else given
@@ -132,14 +130,14 @@ class ReprojectionLoss(SceneLoss):
         return self(prediction, sample)
 
     def forward(self, prediction: torch.Tensor, sample: dict[str, torch.Tensor]) -> torch.Tensor:  # type: ignore[override]
-        """Loss of a batch; without a given point spread function, :meth:`prepare` comes first.
+        """Compute the loss of a batch, after :meth:`prepare` if `psf_sigma` is None.
 
         Parameters
         ----------
         prediction : float tensor of shape (n, 1, H, W)
             Images in pixel values.
         sample : dict of tensors
-            What :class:`~probav_estimators.training.FusionDataset` gives, with "left_out".
+            Of an :class:`~probav_estimators.training.AlignedReader`, with "left_out".
 
         Returns
         -------
@@ -153,20 +151,20 @@ class ReprojectionLoss(SceneLoss):
         sigma = self.psf_sigma_ if self.psf_sigma is None else self.psf_sigma
         response = self._response(sigma, scale)
         weight = sample["weights"] * sample["left_out"][..., None, None]
-        # What the repeated edge of the image reaches is not the sensor's doing.
+        # Pixels that depend on the padding of the image do not count.
         weight = weight * _inside(weight, sensor.reach)
         losses = []
         for offset in self._offsets(scale):
             fractions = sample["fractions"] + offset.to(frames.device)
-            residual = sensor.see(image, sensor.kernels(fractions, **response)) - frames
+            residual = sensor.degrade(image, sensor.kernels(fractions, **response)) - frames
             losses.append(_robust_mean(residual, weight))
         return sum(losses) / len(losses)
 
     def _response(self, sigma, scale):
-        """What a frame's pixel responds to in the image, which is blurred already.
+        """Blur of a frame relative to the image, which is blurred itself; variances add up.
 
-        The image was seen through its own optics and its own square pixels, and the sensor model
-        spreads each of its pixels over its square once more. Variances of blurs add up.
+        The blur of the image is that of its optics and of its square pixels, which the sensor model
+        adds once more.
         """
         variance = min(sigma, _MAX_SIGMA) ** 2
         if self.image_sigma is not None:
@@ -178,7 +176,7 @@ class ReprojectionLoss(SceneLoss):
         }
 
     def _offsets(self, scale):
-        """Places in LR pixels, (n, 2), whose mean is 0 and whose deviation is that of the image."""
+        """Shifts of the image (n, 2) in LR pixels, of mean 0 and the std `placement_error`."""
         if not self.placement_error:
             return torch.zeros(1, 2)
         signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
@@ -186,7 +184,7 @@ class ReprojectionLoss(SceneLoss):
 
 
 def _robust_mean(residual, weight):
-    """Mean Huber loss of the residuals (n, t, h, w), apart from the mean of each frame."""
+    """Mean Huber loss of the residuals (n, t, h, w), without the mean of each frame."""
     count = weight.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     residual = residual - (weight * residual).sum(dim=(2, 3), keepdim=True) / count
     return (weight * _huber(residual, weight)).sum() / weight.sum().clamp_min(1)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CPSNRLoss", "MSELoss", "MaskedMSELoss", "check_parameters"]
 
-# dB below which norm / cPSNR goes on along its tangent: errors of 0.32, a third of the range of
-# pixel values. A net that predicts a constant is far better than that.
+# dB below which the tangent replaces norm / cPSNR: errors of 0.32, a third of the range of pixel
+# values, which even a constant image does not have.
 _FLOOR = 10.0
 
 _WEIGHT = Interval(Real, 0, None, closed="left")
@@ -31,11 +31,11 @@ class CPSNRLoss(SceneLoss):
     norm : float, default=46.5
         Numerator in dB, close to the mean N of the data set; greater than 0.
     clearance_weight : float, default=0.5
-        Weight of the binary cross-entropy of the clearance channel, where there is one; at least 0.
+        Weight of the binary cross-entropy of the clearance channel, if there is one; at least 0.
     border : int, default=0
-        0: the image is compared in place, as in the published loss. Greater: the image, `border`
-        pixels cropped from every side, is compared with every window of its size in the truth, the
-        best counts, and the gradient flows through that one alone.
+        0: the image is compared in place, as in the published loss. Greater: the image, cropped by
+        `border` pixels on every side, is compared with all windows of its size in the truth, and
+        the loss is that of the best window.
 
     Raises
     ------
@@ -48,12 +48,11 @@ class CPSNRLoss(SceneLoss):
 
     Notes
     -----
-    Samples without a clear pixel count nothing.
+    The loss of samples without a clear pixel is 0.
 
-    The quotient has a pole at 0 dB and is negative beyond it, where a training that diverges would
-    be rewarded. Below 10 dB the loss is therefore the tangent ``norm / 10 * (2 - cPSNR / 10)``: a
-    worse image always costs more. An image of 0 dB or less has pixels outside [0, 1] or is the
-    negative of its truth.
+    The quotient has a pole at 0 dB and is negative below it, which would reward divergence. Below
+    10 dB the loss is therefore the tangent ``norm / 10 * (2 - cPSNR / 10)``, which increases with
+    the error. An image of 0 dB or less has pixels outside [0, 1] or is the negative of its truth.
 
     References
     ----------
@@ -87,9 +86,9 @@ class CPSNRLoss(SceneLoss):
         return self.aligned_loss(sr, hr, clear)
 
     def aligned_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
-        """Loss of the images, each of shape (n, H, W), once they lie on their truths."""
-        seen = clear.any(dim=2).any(dim=1)
-        cpsnr = batch_cpsnr(sr[seen], hr[seen], clear[seen])
+        """Loss of images (n, H, W) that are registered to their truths."""
+        known = clear.any(dim=2).any(dim=1)
+        cpsnr = batch_cpsnr(sr[known], hr[known], clear[known])
         return _quotient_or_tangent(self.norm, cpsnr).sum() / len(sr)
 
 
@@ -99,7 +98,7 @@ class MaskedMSELoss(SceneLoss):
     Parameters
     ----------
     clearance_weight : float, default=0.5
-        Weight of the binary cross-entropy of the clearance channel, where there is one; at least 0.
+        Weight of the binary cross-entropy of the clearance channel, if there is one; at least 0.
 
     Raises
     ------
@@ -137,7 +136,7 @@ class MSELoss(SceneLoss):
     Parameters
     ----------
     clearance_weight : float, default=0.5
-        Weight of the binary cross-entropy of the clearance channel, where there is one; at least 0.
+        Weight of the binary cross-entropy of the clearance channel, if there is one; at least 0.
 
     Raises
     ------
@@ -146,7 +145,7 @@ class MSELoss(SceneLoss):
 
     See Also
     --------
-    MaskedMSELoss : Leaves out what the status map hides.
+    MaskedMSELoss : Error of the clear pixels alone.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A model of the sensor: what each frame sees of an image, and its adjoint."""
+"""Forward model of the sensor on torch tensors, and its adjoint."""
 
 import math
 
@@ -6,19 +6,19 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d, fold, pad, unfold
 
+from ..imaging import LEAST_SIGMA, cumulative_response
+
 __all__ = ["SensorModel"]
 
-# Sharpest point spread function, in LR pixels.
-_LEAST_SIGMA = 0.05
-# LR pixels beyond its own that a pixel responds to, for shifts of up to half a pixel.
+# Radius of the kernels in LR pixels, for shifts of up to half a pixel.
 _REACH = 2
 
 
 class SensorModel(nn.Module):
-    """What each frame sees of an image, and back: linear, and exact in the sub-pixel shifts.
+    """Linear forward model from an image to its frames, exact in the sub-pixel shifts.
 
-    Images of HR size are held as ``scale ** 2`` channels of LR size, as
-    `torch.nn.functional.pixel_unshuffle` orders them.
+    Images are tensors of ``scale ** 2`` channels of LR size, in the order of
+    `torch.nn.functional.pixel_unshuffle`.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class SensorModel(nn.Module):
         HR pixels for each LR pixel.
     """
 
-    #: LR pixels beyond its own that a pixel responds to.
+    #: Radius of the kernels in LR pixels.
     reach = _REACH
 
     def __init__(self, scale: int) -> None:
@@ -45,12 +45,12 @@ class SensorModel(nn.Module):
         Parameters
         ----------
         fractions : tensor of shape (n, t, 2)
-            Shifts of the frames' content, in LR pixels, of at most half a pixel.
+            Shifts of the frames in LR pixels, at most half a pixel.
         sigma : float or tensor of shape (n, t, 2)
-            Of the Gaussian point spread function, in LR pixels; that of each frame along each axis.
-            0, as frames have that only fill a batch, counts as 0.05.
+            Standard deviation of the Gaussian point spread function in LR pixels, as a tensor for
+            each frame and axis. Values below 0.05 are clipped: frames that fill a batch have 0.
         pixel : float
-            Side of a pixel that is sensitive to light, in LR pixels.
+            Side of the sensitive area of a pixel, in LR pixels.
 
         Returns
         -------
@@ -59,27 +59,29 @@ class SensorModel(nn.Module):
         """
         n_taps = 2 * _REACH + 1
         edges = torch.arange(n_taps * self.scale + 1, device=fractions.device) / self.scale
-        # The middle of the pixel, seen from the first edge; the content moved, so it sees before.
+        # Position of the pixel's centre from the first edge; shifts are those of the content.
         middle = _REACH + 0.5 - fractions[..., None]
         if isinstance(sigma, torch.Tensor):
-            sigma = sigma.clamp_min(_LEAST_SIGMA)[..., None]
-        covered = _cumulative_response(edges - middle, sigma, pixel).diff(dim=-1)
+            sigma = sigma.clamp_min(LEAST_SIGMA)[..., None]
+        covered = cumulative_response(
+            edges - middle, sigma, pixel, cdf=_normal_cdf, exp=torch.exp
+        ).diff(dim=-1)
         covered = covered / covered.sum(dim=-1, keepdim=True)
         down, right = covered.unflatten(-1, (n_taps, self.scale)).unbind(dim=2)
         weights = torch.einsum("ntai,ntbj->ntijab", down, right)
         return weights.flatten(2, 3)
 
-    def see(self, image: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-        """Frames of an image: (n, s * s, h, w) to (n, t, h, w)."""
+    def degrade(self, image: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+        """Compute the frames of an image: (n, s * s, h, w) to (n, t, h, w)."""
         padded = pad(image, (_REACH,) * 4, mode="replicate")
         if padded.is_cuda:
-            return _see_by_product(padded, kernels)
+            return _degrade_by_product(padded, kernels)
         n, t = kernels.shape[:2]
         frames = conv2d(padded.flatten(0, 1)[None], kernels.flatten(0, 1), groups=n)
         return frames.unflatten(1, (n, t))[0]
 
     def back_project(self, frames: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-        """The adjoint of `see`, without the repeated edge: (n, t, h, w) to (n, s * s, h, w)."""
+        """Apply the adjoint of `degrade` without its padding: (n, t, h, w) to (n, s * s, h, w)."""
         if frames.is_cuda:
             return _back_project_by_product(frames, kernels)
         n = len(kernels)
@@ -89,11 +91,11 @@ class SensorModel(nn.Module):
         return image.unflatten(1, (n, -1))[0]
 
 
-# On CUDA products of matrices take less time than convolutions with kernels of each sample's own,
-# and are computed in full float32.
+# On CUDA, products of matrices are faster than convolutions with a kernel for each sample, and
+# computed in full float32.
 
 
-def _see_by_product(padded, kernels):
+def _degrade_by_product(padded, kernels):
     n_taps = kernels.shape[-1]
     height, width = (length - n_taps + 1 for length in padded.shape[-2:])
     frames = kernels.flatten(2) @ unfold(padded, n_taps)
@@ -105,19 +107,6 @@ def _back_project_by_product(frames, kernels):
     size = [length + n_taps - 1 for length in frames.shape[-2:]]
     image = fold(kernels.flatten(2).mT @ frames.flatten(2), size, n_taps)
     return image[..., _REACH:-_REACH, _REACH:-_REACH]
-
-
-def _cumulative_response(x, sigma, pixel):
-    """Integral, from the left up to `x`, of a box of width `pixel` blurred by a Gaussian."""
-    if pixel == 0:
-        return _normal_cdf(x / sigma)
-
-    def ramp(u):
-        z = u / sigma
-        density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-        return sigma * (z * _normal_cdf(z) + density)
-
-    return (ramp(x + pixel / 2) - ramp(x - pixel / 2)) / pixel
 
 
 def _normal_cdf(z):

@@ -1,4 +1,4 @@
-"""cPSNR of batches, and the shifts at which it is best."""
+"""cPSNR of batches, and the shifts of the best cPSNR."""
 
 import torch
 
@@ -6,24 +6,24 @@ from ..imaging import bias_corrected_mse, shift_moments
 
 __all__ = ["align_best", "batch_cpsnr", "best_shifts"]
 
-# cMSE below which nothing is gained: 100 dB, far under the noise of 16-bit values.
+# Least cMSE: 100 dB, far below the noise of 16-bit values.
 _MIN_CMSE = 1e-10
 
 
 def batch_cpsnr(sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
-    """Measure the cPSNR of each image of a batch in place; a gradient flows through it.
+    """Differentiable cPSNR of each image of a batch, in place.
 
     Parameters
     ----------
     sr, hr : float tensors of shape (n, H, W)
         Pixels whose peak is 1.
     clear : float tensor of shape (n, H, W)
-        1.0 where the truth is known, else 0.0; no image may be 0.0 everywhere.
+        1.0 where the truth is clear, else 0.0; no image may be 0.0 everywhere.
 
     Returns
     -------
     tensor of shape (n,)
-        In dB, at most 100; negative where the errors scatter by more than 1.
+        In dB, at most 100; negative if the standard deviation of the errors exceeds 1.
 
     See Also
     --------
@@ -31,7 +31,7 @@ def batch_cpsnr(sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torc
     """
     count = clear.sum(dim=(1, 2))
     error = hr - sr
-    # cMSE does not feel a constant, and float32 keeps its digits for the rest.
+    # cMSE does not depend on a constant; without it float32 is more accurate.
     level = (clear * error.detach()).sum(dim=(1, 2), keepdim=True) / count[:, None, None]
     error = clear * (error - level)
     cmse = bias_corrected_mse(count, error.sum(dim=(1, 2)), error.square().sum(dim=(1, 2)))
@@ -46,11 +46,11 @@ def align_best(
     Parameters
     ----------
     sr, hr : float tensors of shape (n, H, W)
-        A gradient flows through both.
+        Both are differentiable.
     clear : float tensor of shape (n, H, W)
-        1.0 where the truth is known, else 0.0.
+        1.0 where the truth is clear, else 0.0.
     border : int
-        Greatest shift that is forgiven, in HR pixels.
+        Largest shift in HR pixels.
 
     Returns
     -------
@@ -79,14 +79,14 @@ def align_best(
 def best_shifts(
     sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor, border: int
 ) -> tuple[list[int], list[int]]:
-    """Find where the best window of the truth begins, for each image of a batch.
+    """Find the first row and column of the best window of the truth, for each image.
 
     Parameters
     ----------
     sr, hr, clear : float tensors of shape (n, H, W)
         As for :func:`align_best`.
     border : int
-        Greatest shift that is forgiven, in HR pixels.
+        Largest shift in HR pixels.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def best_shifts(
     find_moments = _moments_on_cpu if sr.device.type == "cpu" else _moments_on_device
     count, total, total_of_squares = find_moments(sr, hr, clear, border)
     cmse = bias_corrected_mse(count, total, total_of_squares)
-    # 0 / 0 where no pixel is clear: such a window is never the best one.
+    # 0 / 0 where no pixel is clear: such a window is never the best.
     cmse = torch.where(count > 0, cmse, torch.inf).reshape(len(sr), -1)
     best = cmse.argmin(dim=1)
     n_shifts = 2 * border + 1

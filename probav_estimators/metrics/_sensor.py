@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
-from scipy.special import ndtr
+
+from ..imaging import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LEAST_SIGMA", "USUAL_SIGMA", "response", "see_frame"]
-
-#: PSF of an unknown sensor, and the sharpest PSF, in LR pixels.
-USUAL_SIGMA = 0.4
-LEAST_SIGMA = 0.05
+__all__ = ["response", "see_frame"]
 
 # Half-width of the kernel in standard deviations of the point spread function.
 _REACH = 5.0
@@ -51,7 +48,7 @@ def response(
     first = np.floor(scale * (middles - reach)).astype(int)
     cells = first[:, None] + np.arange(int(np.ceil(2 * scale * reach)) + 1)
     edges = np.concatenate([cells, cells[:, -1:] + 1], axis=1) / scale - middles[:, None]
-    weights = np.diff(_cumulative_response(edges, sigma), axis=1)
+    weights = np.diff(cumulative_response(edges, sigma), axis=1)
     weights *= (cells >= 0) & (cells < n_cells)
     indptr = np.arange(0, cells.size + 1, cells.shape[1])
     cells = np.clip(cells, 0, n_cells - 1)
@@ -100,13 +97,3 @@ def see_frame(
     seen = (columns @ (rows @ np.asarray(image, np.float64)).T).T
     part = np.multiply.outer(*covered)
     return np.divide(seen, part, out=np.zeros_like(seen), where=part > 0), part > 0.999
-
-
-def _cumulative_response(x, sigma):
-    """Integral, from the left up to `x`, of a box of width 1 blurred by a Gaussian."""
-
-    def ramp(u):
-        z = u / sigma
-        return sigma * (z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
-
-    return ramp(x + 0.5) - ramp(x - 0.5)

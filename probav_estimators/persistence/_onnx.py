@@ -237,7 +237,7 @@ _RANGES = {
 class _PlainSensorModel(SensorModel):
     """The sensor model without convolutions whose kernels are inputs: ONNX fixes their number."""
 
-    def see(self, image, kernels):
+    def degrade(self, image, kernels):
         padded = pad(image, (self.reach,) * 4, mode="replicate")
         return self._weigh(padded, kernels.flatten(2), image)
 

@@ -1,35 +1,35 @@
-"""The skorch nets that all architectures share, and what trains them."""
+"""Skorch nets, their samples, callbacks and weights."""
 
+from ._aligned_reader import AlignedChoice, AlignedReader, read_sample, turn_sample
 from ._callbacks import (
     BestWeights,
     ChallengeScore,
     DivergenceGuard,
     HistoryCSV,
     PlateauSchedule,
-    ProgressBar,
     StartingScore,
-    TensorBoardFolder,
     TimeLimit,
 )
 from ._checkpoint import Checkpoint
+from ._composed_reader import ComposedReader
 from ._device import check_device, resolve_device, resolve_dtype
 from ._frame_net import FrameNet
-from ._frame_sampling import (
-    FrameChoice,
-    FrameDataset,
-    FrameReader,
-    collate_stacks,
-    fill_frames,
-)
-from ._fusion_sampling import FusionDataset, collate_frames, read_sample, turn_sample
+from ._frame_reader import FrameChoice, FrameReader, collate_frames, fill_frames
 from ._keras_files import KerasModel, KerasWeights, read_keras
+from ._mixins import BorderMixin, FileWeightsMixin
 from ._module_net import ModuleNet
 from ._ports import CLEARANCE, IMAGE, STACK, STD, Port
-from ._pretrained_net import NetOfFile, PretrainedNet
 from ._progress import show_progress
 from ._published import PublishedWeights
 from ._reconstruction import Reconstruction
-from ._sampling import BatchPlan, SampleRequest, SceneDataset, ViewAverager, turn_and_flip
+from ._sampling import (
+    BatchPlan,
+    SampleReader,
+    SampleRequest,
+    SceneDataset,
+    ViewAverager,
+    turn_and_flip,
+)
 from ._scene_net import SceneNet
 from ._scene_regressor import SceneRegressor
 from ._settings import describe, describe_scenes, describe_settings
@@ -41,39 +41,38 @@ __all__ = [
     "IMAGE",
     "STACK",
     "STD",
+    "AlignedChoice",
+    "AlignedReader",
     "BatchPlan",
     "BestWeights",
+    "BorderMixin",
     "ChallengeScore",
     "Checkpoint",
+    "ComposedReader",
     "DivergenceGuard",
+    "FileWeightsMixin",
     "FrameChoice",
-    "FrameDataset",
     "FrameNet",
     "FrameReader",
-    "FusionDataset",
     "HistoryCSV",
     "KerasModel",
     "KerasWeights",
     "ModuleNet",
-    "NetOfFile",
     "PlateauSchedule",
     "Port",
-    "PretrainedNet",
-    "ProgressBar",
     "PublishedWeights",
     "Reconstruction",
+    "SampleReader",
     "SampleRequest",
     "SceneDataset",
     "SceneNet",
     "SceneRegressor",
     "StartingScore",
-    "TensorBoardFolder",
     "TimeLimit",
     "ViewAverager",
     "Weights",
     "check_device",
     "collate_frames",
-    "collate_stacks",
     "describe",
     "describe_scenes",
     "describe_settings",

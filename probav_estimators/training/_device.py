@@ -8,7 +8,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def check_device(device: str | torch.device) -> None:
-    """Check that a `device` parameter means a device that this machine has.
+    """Check that a `device` parameter is a device of this machine.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def check_device(device: str | torch.device) -> None:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise ValueError(
-            f'device={device!r} is none that torch knows: give "auto", "cpu" or "cuda"'
+            f'device={device!r} is no device of torch: give "auto", "cpu" or "cuda"'
         ) from error
     there: dict[str, Callable[[], bool]] = {
         "cuda": torch.cuda.is_available,
@@ -39,7 +39,7 @@ def check_device(device: str | torch.device) -> None:
 
 
 def resolve_device(device: str | torch.device) -> str | torch.device:
-    """Device that a `device` parameter means; "auto" is cuda, else mps, else cpu."""
+    """Resolve a `device` parameter; "auto" is cuda, else mps, else cpu."""
     if device != "auto":
         return device
     if torch.cuda.is_available():
@@ -48,9 +48,9 @@ def resolve_device(device: str | torch.device) -> str | torch.device:
 
 
 def resolve_dtype(compute_dtype: str, device: str | torch.device) -> torch.dtype:
-    """Torch dtype that a `compute_dtype` parameter means on a device.
+    """Resolve a `compute_dtype` parameter on a device.
 
-    "auto" is bfloat16 where torch says that the hardware computes in it, else float32.
+    "auto" is bfloat16 where torch reports that the hardware computes in it, else float32.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def resolve_dtype(compute_dtype: str, device: str | torch.device) -> torch.dtype
     if kind == "cuda":
         computes_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
     elif kind == "cpu":
-        # torch before 2.11 cannot tell what the processor computes in
+        # Torch before 2.11 does not know the capabilities of CPUs.
         capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         computes_bfloat16 = any(
             capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16")

@@ -1,4 +1,4 @@
-"""Base of the nets that take the frames of a scene one by one, at LR size."""
+"""Base of the nets on single frames of LR size."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from torch import nn
 from ..imaging import pad_window, plan_blocks
 from ..prediction import stack_images
 from ..scenes import check_scenes
-from ._frame_sampling import FrameDataset, FrameReader, collate_stacks
+from ._frame_reader import FrameReader, collate_frames
+from ._mixins import BorderMixin, FileWeightsMixin
 from ._ports import STACK, Port
-from ._pretrained_net import PretrainedNet
 from ._progress import show_progress
 from ._published import PublishedWeights, band_of_path, read_published
 from ._scene_net import SceneNet
@@ -29,14 +29,13 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from ..imaging import Block
-    from ..losses import SceneLoss
     from ..prediction import Images
     from ..scenes import Scene
-    from ._frame_sampling import FrameChoice
+    from ._frame_reader import FrameChoice
 
 __all__ = ["FrameNet"]
 
-# Scenes whose level and contrast are measured before a net is made.
+# Number of scenes that the mean and the standard deviation are measured on.
 _MEASURED_SCENES = 32
 
 _COUNT = [Interval(Integral, 1, None, closed="left")]
@@ -45,47 +44,45 @@ _PARAMETERS = """
     scale : int, default=None
         HR pixels for each LR pixel. None: that of the weights or of the scenes.
     border : int, default=3
-        HR pixels of shift that training forgives, as the challenge does: what a `criterion` that
-        is a class with such a parameter is made with, unless ``criterion__border`` says otherwise.
-        A `criterion` that is an instance keeps its own.
+        Largest shift in HR pixels that the loss tolerates, as the challenge does: the parameter
+        `border` of a `criterion` that is a class, unless ``criterion__border`` is given. A
+        `criterion` that is an instance keeps its own.
     tile_size : int, default=128
-        Scenes that are larger, in LR pixels along an axis, are predicted in tiles of at most this
-        size, each with what surrounds it. None: as a whole.
+        Larger scenes are predicted in tiles of at most this many LR pixels along each axis, each
+        with a margin. None: as a whole.
     weights : path-like, default=None
         File of the authors' weights to begin with, see :meth:`from_published`. None: random
         weights."""
 
 _ATTRIBUTES = """
     n_frames_ : int
-        How many frames of a scene take part at most.
+        Largest number of frames.
     level_, std_ : float
-        Mean and standard deviation of the training scenes, in pixel values, or what the authors of
-        published weights have in their place: frames are given to the layers as differences from
-        the level in this unit, and so is what they make.
+        Mean and standard deviation of the training scenes in pixel values, or those of the authors
+        of published weights. Inputs and outputs of the layers are standardized with them.
     published_ : bool
-        Whether the weights began as published ones, and images are made as their authors made
-        them.
+        Whether the initial weights are published ones, and predictions follow their authors' code.
     band_ : str or None
-        Spectral band that published weights are of, if the name of their folder says so."""
+        Spectral band of published weights, if the name of their folder contains it."""
 
 
-class FrameNet(PretrainedNet):
-    """Base of all nets that take the frames of a scene one by one, at LR size.
+class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
+    """Base of all nets on single frames of LR size.
 
-    The clearest frames take part, at most `n_frames`; batches of scenes with fewer are filled up
-    with frames that are not present. A subclass overrides :meth:`build_layers`. Where its paper
-    asks for it, it sets `sizes`, `reach` and `published`, and overrides :meth:`make_reader`
-    (choice, order and registration of frames) and :meth:`finish`.
+    The net takes the `n_frames` clearest frames; scenes with fewer are filled up in a batch with
+    frames that are not present. A subclass overrides :meth:`build_layers`. As its paper requires,
+    it sets `sizes`, `reach` and `published`, and overrides :meth:`make_reader` (choice, order and
+    registration of frames) and :meth:`finish`.
 
     {parameters}
     n_frames : int, default=24
-        How many frames at most.
+        Largest number of frames.
 
     {attributes}
 
     See Also
     --------
-    SceneRegressor : Base of the nets that work on what InputComposer makes.
+    SceneRegressor : Base of the nets on composed inputs.
     FrameReader : Chooses and reads frames.
     """
 
@@ -99,18 +96,17 @@ class FrameNet(PretrainedNet):
     )
     _documented_attributes = SceneNet._documented_attributes + _ATTRIBUTES
 
-    collate = staticmethod(collate_stacks)
+    collate = staticmethod(collate_frames)
 
     prediction_parameters = frozenset({"tile_size"})
 
-    #: Names of the parameters that say how large the layers are.
+    #: Names of the parameters that set the sizes of the layers.
     sizes: ClassVar[tuple[str, ...]] = ()
 
-    #: LR pixels around a pixel that its value depends on: tiles are computed with as many; 64 at
-    #: most.
+    #: Radius of the receptive field in LR pixels, at most 64: the margin of tiles.
     reach: ClassVar[int] = 64
 
-    #: Whether the graph of the layers does not depend on the number of frames, for export_onnx.
+    #: Whether one graph of export_onnx takes any number of frames.
     takes_any_number: ClassVar[bool] = False
 
     #: The weights that the authors published, if they did.
@@ -122,7 +118,7 @@ class FrameNet(PretrainedNet):
     published_: bool
     band_: str | None
 
-    _parameter_constraints = PretrainedNet._parameter_constraints | {
+    _parameter_constraints = SceneNet._parameter_constraints | {
         "n_frames": _COUNT,
         "scale": [Interval(Integral, 2, None, closed="left"), None],
         "border": [Interval(Integral, 0, None, closed="left")],
@@ -148,7 +144,7 @@ class FrameNet(PretrainedNet):
         self.tile_size = tile_size
         self.weights = weights
 
-    # What a subclass overrides
+    # Methods that a subclass overrides
 
     @abstractmethod
     def build_layers(self, scale: int) -> nn.Module:
@@ -163,14 +159,14 @@ class FrameNet(PretrainedNet):
         -------
         torch.nn.Module
             Called with "frames" (n, t, h, w), of about zero mean and unit variance, and "present"
-            (n, t), 1 for frames that are there, which come first; with quality maps in the samples
-            "clear" (n, t, h, w) too. It returns (n, c, H, W): the image and, in further channels,
-            standard deviations, both in the unit of the frames. It has no other sizes than those of
-            `sizes`, whose values are attributes of the net with an underscore at their end.
+            (n, t), 1 for frames that are present, which come first; with quality maps in the
+            samples "clear" (n, t, h, w) too. It returns (n, c, H, W): the image and, in further
+            channels, standard deviations, both in the unit of the frames. Its sizes are the
+            attributes of the net that `sizes` lists, with a trailing underscore.
         """
 
     def make_reader(self) -> FrameReader:
-        """Make what chooses and reads the frames of a scene.
+        """Return the reader that chooses and reads the frames of a scene.
 
         Returns
         -------
@@ -179,7 +175,7 @@ class FrameNet(PretrainedNet):
         return FrameReader(self.n_frames_)
 
     def finish(self, images: torch.Tensor) -> torch.Tensor:
-        """Change whole images as the paper does once they are made.
+        """Postprocess whole images as the paper does.
 
         Parameters
         ----------
@@ -192,21 +188,20 @@ class FrameNet(PretrainedNet):
         """
         return images
 
-    # What a user calls
+    # Methods of an estimator
 
     @classmethod
     def from_published(cls, path: str | os.PathLike[str], **params: Any) -> Self:
         """A fitted net with the weights that the authors of the network published.
 
-        Frames are chosen, ordered, registered and scaled, and images are made, as the authors' own
-        code does it when it predicts. `fit` goes on from these weights, and so do clones of the
-        net.
+        Predictions choose, order, register and scale frames as the authors' code does. `fit` starts
+        from these weights, and so do clones of the net.
 
         Parameters
         ----------
         path : path-like
-            A file of yours; it is read as data, no code in it is run. The class says where it is
-            found and under which license.
+            It is read as data; no code in it is run. The documentation of the class states its
+            source and license.
         **params
             Parameters of the net, in place of the authors'.
 
@@ -222,16 +217,16 @@ class FrameNet(PretrainedNet):
             If it holds something else, which is named, or `params` ask for another scale or size
             than it has, or the authors published no weights that can be read.
         """
-        # As the authors computed: bfloat16 would be seen in the third digit.
+        # As the authors computed: bfloat16 would change the third digit.
         settings = {"compute_dtype": "float32", **_published_by(cls).params}
         return cls(weights=path, **settings | params).initialize()
 
     def predict(self, X: Sequence[Scene]) -> Images:
-        # A copy, so that nothing but the image stays.
+        # A copy, so that the other channels are freed.
         return stack_images([channels[0].copy() for channels in self._channels_of(X)])
 
     def _channels_of(self, X):
-        """What is made of each scene, (c, H, W), one after the other."""
+        """Yield the channels (c, H, W) of each scene."""
         self.check_is_fitted()
         scenes = check_scenes(X, type(self).__name__)
         self.check_inputs(scenes)
@@ -246,13 +241,13 @@ class FrameNet(PretrainedNet):
         Parameters
         ----------
         scene : Scene
-            Only windows of its frames are read, if they can be.
+            Windows of its frames are read.
 
         Returns
         -------
         float32 tensor of shape (c, H, W)
-            The finished image, in [0, 1] unless the scene has a `value_range`, and what the net
-            makes beside it.
+            The finished image, in [0, 1] unless the scene has a `value_range`, and the other
+            outputs of the layers.
         """
         choice = self.make_reader().choose(scene)
         size = tuple(self.scale_ * length for length in scene.shape)
@@ -267,14 +262,14 @@ class FrameNet(PretrainedNet):
         return channels
 
     def predict_block(self, scene: Scene, choice: FrameChoice, block: Block) -> torch.Tensor:
-        """Super-resolve a block of a scene, whose image is not finished yet.
+        """Super-resolve a block of a scene, without :meth:`finish`.
 
         Parameters
         ----------
         scene : Scene
             Only the window of the block is read.
         choice : FrameChoice
-            What :meth:`make_reader`'s reader chooses of the whole scene.
+            Of the whole scene.
         block : Block
             Of :func:`probav_estimators.imaging.plan_blocks`.
 
@@ -288,7 +283,7 @@ class FrameNet(PretrainedNet):
         inside = block._replace(window=window).inside(self.scale_)
         return outputs[:, *inside].float().cpu()
 
-    # What SceneNet asks
+    # Methods of SceneNet
 
     def initialize(self) -> Self:
         self._check_parameters()
@@ -299,17 +294,6 @@ class FrameNet(PretrainedNet):
 
     def build_module(self) -> nn.Module:
         return _Standardized(self.build_layers(self.scale_), self.level_, self.std_)
-
-    def make_dataset(
-        self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
-    ) -> FrameDataset:
-        return FrameDataset(
-            scenes,
-            self.make_reader(),
-            with_truth=loss is not None and loss.needs_truth,
-            patch_size=self.patch_size if training else None,
-            augment=self.augment and training,
-        )
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
         self._take_sizes()
@@ -358,7 +342,7 @@ class FrameNet(PretrainedNet):
 
     def get_params_for(self, prefix: str) -> dict[str, Any]:
         params = super().get_params_for(prefix)
-        # The frames of one scene fill the machine.
+        # One scene uses all of the device.
         return {"batch_size": 1, **params} if prefix == "iterator_valid" else params
 
     def get_loss(
@@ -368,7 +352,7 @@ class FrameNet(PretrainedNet):
         X: dict[str, torch.Tensor] | None = None,
         training: bool = False,
     ) -> torch.Tensor:
-        # Further channels are standard deviations, and the status map is no truth of them.
+        # Further channels are standard deviations and no clearance map.
         return super().get_loss(y_pred[:, :1], y_true, X, training)
 
     def run_single_epoch(
@@ -377,7 +361,7 @@ class FrameNet(PretrainedNet):
         if not training:
             super().run_single_epoch(iterator, training, *args, **kwargs)
             return
-        # Layers that leave out a part draw on torch's global generators.
+        # Dropout draws from torch's global generators.
         on_gpu = torch.device(self.device).type == "cuda"
         with torch.random.fork_rng(devices=[torch.device(self.device)] if on_gpu else []):
             seed = int(np.random.SeedSequence(self._epoch_seed()).generate_state(1)[0])
@@ -405,7 +389,7 @@ class FrameNet(PretrainedNet):
                 "none: give scale=3, or scenes with HR images"
             )
 
-    # Published weights stay in memory, so that a net and its clones outlive their file
+    # Published weights are cached, so that a net and its clones do not need the file
 
     def _take_published(self):
         published = _published_by(type(self))
@@ -431,7 +415,7 @@ class FrameNet(PretrainedNet):
 
 
 class _Standardized(nn.Module):
-    """Layers that see frames as differences from a level in units of a standard deviation."""
+    """Layers with standardized inputs and outputs."""
 
     def __init__(self, layers: nn.Module, level: float, std: float) -> None:
         super().__init__()
@@ -447,7 +431,7 @@ class _Standardized(nn.Module):
         frames : float tensor of shape (n, t, h, w)
             In pixel values.
         present : float tensor of shape (n, t)
-            1 for frames that are there, which come first.
+            1 for frames that are present, which come first.
         **maps
             "clear" (n, t, h, w), where the layers take quality maps.
 
@@ -455,8 +439,8 @@ class _Standardized(nn.Module):
         -------
         float32 tensor of shape (n, c, H, W)
         """
-        seen = present[:, :, None, None] * ((frames - self.level) / self.std)
-        outputs = self.std * self.layers(seen, present, **maps).float()
+        inputs = present[:, :, None, None] * ((frames - self.level) / self.std)
+        outputs = self.std * self.layers(inputs, present, **maps).float()
         return torch.cat([outputs[:, :1] + self.level, outputs[:, 1:]], dim=1)
 
 

@@ -1,4 +1,4 @@
-"""A net of any torch module that a user has."""
+"""A net of any torch module."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from ._frame_net import FrameNet
-from ._frame_sampling import FrameReader
-from ._scene_net import SceneNet
+from ._frame_reader import FrameReader
 
 if TYPE_CHECKING:
     from ..scenes import Scene
@@ -22,39 +21,56 @@ __all__ = ["ModuleNet"]
 
 
 class ModuleNet(FrameNet):
-    """Net of a torch module of the user's; what SceneNet.from_module makes.
+    """Net of any torch module, which is trained, searched and scored like all others.
 
     {parameters}
     module : torch.nn.Module or callable
-        Called with "frames" (n, n_frames, h, w), float32: differences from `level_` in units of
-        `std_`, clearest first; and with what `inputs` says. It returns the image in the same unit,
-        (n, 1, scale * h, scale * w) or (n, scale * h, scale * w). A module is copied by `fit`,
-        which begins with its weights, and stays as it is. A class, or another callable without
-        arguments that makes a module, is called by `fit`, with random weights of `random_state`.
+        Called with frames (n, n_frames, h, w), float32: differences from `level_` in units of
+        `std_`, clearest first. It returns the image in the same unit, (n, 1, scale * h, scale * w)
+        or (n, scale * h, scale * w). `fit` copies a module and starts from its weights. A class, or
+        another callable without arguments that returns a module, is called by each `fit`, for
+        random weights of `random_state`.
     inputs : {"frames", "frames, masks"}, default="frames"
-        "frames, masks": the second argument of the module is the quality maps, of the shape of the
-        frames, 1.0 where these are clear and else 0.0.
+        "frames, masks": the second argument of the module are the quality maps, of the shape of the
+        frames, 1.0 where these are clear, else 0.0.
     n_frames : int, default=9
-        How many frames the module is given. If there are fewer, they are repeated in turn.
+        Number of frames. If a scene has fewer, they are repeated in turn.
     level, std : float, default=None
-        What frames are differences from, and the unit of these, in pixel values. None: mean and
-        standard deviation of the training scenes.
+        Offset and unit of the frames, in pixel values. None: mean and standard deviation of the
+        training scenes.
 
     {attributes}
 
     See Also
     --------
-    SceneRegressor : Base of the nets that work on what InputComposer makes.
+    SceneRegressor : Base of the nets on composed inputs.
 
     Notes
     -----
-    Scenes are taken as they are: there is no InputComposer before it. Frames stay where they are
-    unless a FrameRegistrar stands before it. A tile is computed with 64 LR pixels around it; a
-    module that looks farther wants ``tile_size=None``.
+    With `scale`, `level` and `std`, `initialize` makes the net ready to predict with the module's
+    own weights.
 
-    Pickles of the net need the class of the module where they are read. A model file of
-    :func:`probav_estimators.save_model` does not know it and is refused; :func:`export_onnx
-    <probav_estimators.export_onnx>` writes the graph of modules that ONNX has operators for.
+    Scenes need no InputComposer. Frames are not registered unless a FrameRegistrar precedes the
+    net. A tile is computed with a margin of 64 LR pixels; a module with a larger receptive field
+    needs ``tile_size=None``.
+
+    Unpickling the net needs the class of the module. :func:`save_model
+    <probav_estimators.save_model>` refuses the net, because its files hold no modules;
+    :func:`export_onnx <probav_estimators.export_onnx>` writes the graph of modules that ONNX has
+    operators for.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from probav_estimators import ModuleNet, make_scenes
+    >>> scenes = make_scenes(4, size=16, random_state=0)
+    >>> layers = nn.Sequential(nn.Conv2d(9, 9, 3, padding=1), nn.PixelShuffle(3))
+    >>> net = ModuleNet(module=layers, max_epochs=1, random_state=0, verbose=0)
+    >>> net.fit(scenes).predict(scenes).shape
+    (4, 48, 48)
+    >>> net = ModuleNet(module=layers, scale=3, level=0.0, std=1.0, verbose=0)
+    >>> net.initialize().predict(scenes).shape
+    (4, 48, 48)
     """
 
     sizes = ("n_frames", "inputs")
@@ -104,10 +120,10 @@ class ModuleNet(FrameNet):
         return super().set_params(**params)
 
     def _set_module(self, module):
-        # Skorch takes what is set as a module for a part of the net that is initialized.
+        # Skorch would register the attribute as an initialized module of the net.
         vars(self)["module"] = module
 
-    # What SceneNet asks
+    # Methods of SceneNet
 
     def initialize(self) -> Self:
         self._check_parameters()
@@ -126,7 +142,7 @@ class ModuleNet(FrameNet):
 
     def initialize_module(self) -> Self:
         super().initialize_module()
-        # They are scored before a training, and kept if it makes nothing better of them.
+        # Weights of a module are scored as those of epoch 0.
         self.starts_with_weights_ |= isinstance(self.module, nn.Module)
         return self
 
@@ -138,7 +154,7 @@ class ModuleNet(FrameNet):
 
 
 class _Adapter(nn.Module):
-    """A module that is called as FrameNet calls layers, and whose output is checked."""
+    """A module with the arguments of FrameNet's layers and a check of its output."""
 
     def __init__(self, module: nn.Module, scale: int) -> None:
         super().__init__()
@@ -160,7 +176,3 @@ class _Adapter(nn.Module):
                 "frames"
             )
         return image.reshape(n_scenes, 1, *image.shape[-2:])
-
-
-# SceneNet, which is imported above, cannot import it.
-SceneNet._adapter = ModuleNet

@@ -1,27 +1,21 @@
-"""Progress of long work."""
+"""Progress of predictions."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from skorch import NeuralNet
 from tqdm.auto import tqdm
-
-if TYPE_CHECKING:
-    from ._scene_net import SceneNet
 
 __all__ = ["show_progress"]
 
-# Seconds after which work counts as long.
+# Seconds before the bar is shown.
 _DELAY = 5
 
 
-def show_progress(net: SceneNet, n_scenes: int) -> tqdm:
-    """Progress bar of a prediction; it shows up on a terminal, after a few seconds.
+def show_progress(net: NeuralNet, n_scenes: int) -> tqdm:
+    """Progress bar of a prediction, shown on a terminal after a few seconds.
 
     Parameters
     ----------
-    net : SceneNet
-        Whose `verbose` says whether there is a bar at all.
+    net : NeuralNet
+        Shown if it is `verbose`.
     n_scenes : int
 
     Returns

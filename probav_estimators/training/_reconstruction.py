@@ -8,15 +8,15 @@ class Reconstruction(nn.Module):
     """Layers of an architecture, with the output that the estimator's parameters ask for.
 
     A subclass overrides :meth:`activate` if the outputs are no sigmoids, and `image_layer` if the
-    last layer is made of several.
+    last layer is a module of several layers.
 
     Parameters
     ----------
     layers : torch.nn.Sequential
         From (n, c, h', w') inputs to (n, 1 or more, H, W) values without an activation at the end:
-        image, clearance and what else the architecture makes.
+        image, clearance and other outputs.
     n_frames : int
-        How many of the c channels are frames; they come first.
+        Number of the c channels that are frames; they come first.
     std : float, default=None
         None: the image is the activation of the layers' first channel, as published. A number: the
         image is the mean frame plus the layers' first channel, in units of `std`, and frames are
@@ -54,7 +54,7 @@ class Reconstruction(nn.Module):
         return raw.sigmoid()
 
     def forward(self, inputs: torch.Tensor, mean: torch.Tensor | None = None) -> torch.Tensor:
-        """Image and, if the layers have more channels, probability of a clear pixel and others.
+        """Compute the image and the other channels, such as the probability of a clear pixel.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class Reconstruction(nn.Module):
 
     def _apply_layers(self, inputs):
         features = self.features(inputs)
-        # The last layer makes pixels: eight bits of mantissa would show in the score.
+        # The eight bits of bfloat16's mantissa would lower the score of the image.
         with torch.autocast(inputs.device.type, enabled=False):
             return self.head(features.float())
 

@@ -1,4 +1,4 @@
-"""Torch dataset, batches and augmentation of composed scenes."""
+"""Torch dataset of scenes: requests, readers, random patches, augmentation, batches."""
 
 from __future__ import annotations
 
@@ -8,80 +8,190 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler, default_collate
+from torch.utils.data import Dataset, Sampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..scenes import Scene
-    from ._fusion_sampling import FusionDataset
 
-__all__ = ["BatchPlan", "SampleRequest", "SceneDataset"]
+__all__ = ["BatchPlan", "SampleReader", "SampleRequest", "SceneDataset", "ViewAverager"]
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What a data loader asks a :class:`SceneDataset` for.
+    """Index of a :class:`SceneDataset`.
 
     Parameters
     ----------
     sample : int
-        Which sample.
-    seed : int or None
-        Seed of the patch's place and of its augmentation. Because it travels with the request, a
-        sample does not depend on the worker process that makes it.
+    seed : int, default=None
+        Seed of patch and augmentation. It travels with the request, so that a sample does not
+        depend on the worker process that reads it. None: `sample`.
     """
 
     sample: int
     seed: int | None = None
 
 
+class SampleReader:
+    """Base of the readers of a :class:`SceneDataset`.
+
+    A subclass overrides :meth:`read`, and the other methods where it needs to. Readers are sent to
+    worker processes.
+    """
+
+    def views(self, scene: Scene, training: bool) -> Sequence[int]:
+        """Views of a scene, each of which is a sample.
+
+        Parameters
+        ----------
+        scene : Scene
+        training : bool
+            True: all. False: those whose predictions are averaged.
+
+        Returns
+        -------
+        sequence of int
+        """
+        return (0,)
+
+    def choose(self, scene: Scene, view: int = 0) -> Any:
+        """Choose what to read, such as frames and their shifts; the dataset caches it.
+
+        Parameters
+        ----------
+        scene : Scene
+        view : int, default=0
+
+        Returns
+        -------
+        object
+        """
+        return view
+
+    def vary(
+        self,
+        scene: Scene,
+        choice: Any,
+        rng: np.random.Generator,
+        *,
+        left_out: float = 0.0,
+        augment: bool = False,
+    ) -> Any:
+        """Change a choice at random before it is read.
+
+        Parameters
+        ----------
+        scene : Scene
+        choice : object
+            What :meth:`choose` returned.
+        rng : numpy.random.Generator
+        left_out : float, default=0
+            Fraction of the frames that a loss compares with.
+        augment : bool, default=False
+
+        Returns
+        -------
+        object
+        """
+        return choice
+
+    def read(
+        self, scene: Scene, choice: Any, window: tuple[slice, slice] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Read a sample.
+
+        Parameters
+        ----------
+        scene : Scene
+        choice : object
+            What :meth:`choose` or :meth:`vary` returned.
+        window : tuple of two slices, default=None
+            Rows and columns in LR pixels. None: all.
+
+        Returns
+        -------
+        dict of str to tensor
+            Keyword arguments of the module, without the axis of the batch.
+        """
+        raise NotImplementedError
+
+    def perturb(self, sample: dict[str, torch.Tensor], rng: np.random.Generator) -> None:
+        """Augment a sample in place, beside flips and turns.
+
+        Parameters
+        ----------
+        sample : dict of str to tensor
+        rng : numpy.random.Generator
+        """
+
+    def turn(
+        self, sample: dict[str, torch.Tensor], turn: int, flip: int
+    ) -> dict[str, torch.Tensor]:
+        """Turn a sample by quarters, then flip it left to right.
+
+        Parameters
+        ----------
+        sample : dict of str to tensor
+            Those of three axes and more are images.
+        turn, flip : int
+
+        Returns
+        -------
+        dict of str to tensor
+        """
+        return {
+            key: turn_and_flip(x, turn, flip).contiguous() if x.ndim > 2 else x
+            for key, x in sample.items()
+        }
+
+
 class SceneDataset(Dataset):
-    """Samples of scenes: every view of a scene that is used is one.
+    """Samples of scenes: inputs from a reader, truths, random patches and augmentation.
 
     Parameters
     ----------
     scenes : list of Scene
-        Composed by InputComposer.
-    scale : int
-        HR pixels for each LR pixel.
-    with_mean : bool
-        Whether samples hold the upscaled mean frame.
+    reader : SampleReader
     with_truth : bool
-        Whether samples hold HR image and status map.
+        Whether targets hold HR image and status map.
+    left_out : float, default=0
+        Fraction of the frames that a loss compares with instead of the net fusing them.
     patch_size : int, default=None
         Samples are random patches of this many LR pixels along each axis. None: whole frames.
     augment : bool, default=False
-        Whether samples are flipped and turned by quarters at random.
+        Whether samples are flipped and turned by quarters at random, and perturbed by the reader.
     training : bool, default=False
-        True: all views of each scene are used. False: those whose predictions are averaged.
+        True: all views of each scene are samples. False: those whose predictions are averaged.
+    choices : sequence, default=None
+        What the reader chooses of each sample, where it is known.
     """
 
     def __init__(
         self,
         scenes: Sequence[Scene],
-        scale: int,
+        reader: SampleReader,
         *,
-        with_mean: bool,
         with_truth: bool,
+        left_out: float = 0.0,
         patch_size: int | None = None,
         augment: bool = False,
         training: bool = False,
+        choices: Sequence[Any] | None = None,
     ) -> None:
         self.scenes = scenes
-        self.scale = scale
-        self.with_mean = with_mean
+        self.reader = reader
         self.with_truth = with_truth
+        self.left_out = left_out
         self.patch_size = patch_size
         self.augment = augment
-        all_inputs: list[Any] = [scene.inputs for scene in scenes]
-        views: list[Any] = [
-            range(inputs.n_views) if training else inputs.averaged_views for inputs in all_inputs
-        ]
-        #: How many samples each scene gives.
+        views = [reader.views(scene, training) for scene in scenes]
+        #: Number of samples of each scene.
         self.n_views = [len(numbers) for numbers in views]
         self._scene_of = np.repeat(np.arange(len(scenes)), self.n_views)
         self._view_of = np.concatenate(views)
+        self._choices = dict(enumerate(choices or ()))
 
     def __len__(self) -> int:
         return len(self._scene_of)
@@ -94,26 +204,37 @@ class SceneDataset(Dataset):
 
     def __getitem__(self, request: SampleRequest) -> tuple[dict[str, Any], dict[str, Any]]:
         request = request if isinstance(request, SampleRequest) else SampleRequest(request)
-        number, view = int(self._scene_of[request.sample]), int(self._view_of[request.sample])
+        number = int(self._scene_of[request.sample])
         scene = self.scenes[number]
-        rng = np.random.default_rng(request.seed)
+        # Seeded trainings depend on the order of the draws.
+        rng = np.random.default_rng(request.sample if request.seed is None else request.seed)
+        choice = self.reader.vary(
+            scene,
+            self._choice_of(request.sample, scene),
+            rng,
+            left_out=self.left_out,
+            augment=self.augment,
+        )
         window = None
         if self.patch_size is not None:
             window = random_window(scene, self.patch_size, rng)
-        inputs: Any = scene.inputs
-        images: dict[str, Any] = {"inputs": inputs.read_view(view, window)}
-        if self.with_mean:
-            images["mean"] = inputs.read_mean(view, self.scale, window)[None]
-        if self.with_truth:
-            images["truth"] = np.stack(scene.read_truth(window), dtype=np.float32, casting="unsafe")
-        if self.augment:
-            turn, flip = random_symmetry(self.shape_of(request.sample), rng)
-            images = {key: turn_and_flip(image, turn, flip) for key, image in images.items()}
-        images = {key: torch.from_numpy(np.ascontiguousarray(x)) for key, x in images.items()}
+        sample = self.reader.read(scene, choice, window)
         target: dict[str, Any] = {"scene": number}
         if self.with_truth:
-            target["truth"] = images.pop("truth")
-        return images, target
+            truth = np.stack(scene.read_truth(window), dtype=np.float32, casting="unsafe")
+            target["truth"] = torch.from_numpy(truth)
+        if self.augment:
+            self.reader.perturb(sample, rng)
+            turn, flip = random_symmetry(self.shape_of(request.sample), rng)
+            sample = self.reader.turn(sample, turn, flip)
+            if self.with_truth:
+                target["truth"] = turn_and_flip(target["truth"], turn, flip).contiguous()
+        return sample, target
+
+    def _choice_of(self, sample, scene):
+        if sample not in self._choices:
+            self._choices[sample] = self.reader.choose(scene, int(self._view_of[sample]))
+        return self._choices[sample]
 
 
 def random_window(scene: Scene, patch_size: int, rng: np.random.Generator) -> tuple[slice, slice]:
@@ -135,7 +256,7 @@ def random_window(scene: Scene, patch_size: int, rng: np.random.Generator) -> tu
 
 
 def random_symmetry(shape: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-    """Quarter turns and flips that an image of this shape may have: (turn, flip)."""
+    """Draw (turn, flip): quarter turns that keep the shape, and whether to flip."""
     # A rectangle turned by a quarter would no longer fit into its batch.
     turn = rng.integers(4) if shape[0] == shape[1] else 2 * rng.integers(2)
     return int(turn), int(rng.integers(2))
@@ -162,7 +283,7 @@ class BatchPlan(Sampler):
 
     def __init__(
         self,
-        dataset: SceneDataset | FusionDataset,
+        dataset: SceneDataset,
         batch_size: int,
         seed: Callable[[], int | list[int]] | None = None,
     ) -> None:
@@ -196,39 +317,13 @@ class BatchPlan(Sampler):
         ]
 
 
-def collate(
-    samples: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Batch of samples.
-
-    Inputs come channels-last, the order of memory that convolutions are fastest with, right from
-    the samples: to stack them first and to turn them then takes three times as long.
-
-    Parameters
-    ----------
-    samples : list of (dict, dict)
-        Items of a :class:`SceneDataset`.
-
-    Returns
-    -------
-    images : dict of tensors
-    targets : dict of tensors
-    """
-    images, targets = zip(*samples, strict=True)
-    inputs = [image.pop("inputs") for image in images]
-    batch = torch.empty((len(inputs), *inputs[0].shape), memory_format=torch.channels_last)
-    for place, sample in zip(batch, inputs, strict=True):
-        place.copy_(sample)
-    return {"inputs": batch, **default_collate(list(images))}, default_collate(list(targets))
-
-
 class ViewAverager:
-    """Averages the predictions of the views of each scene, as batches of them come in.
+    """Running mean of the predictions of the views of each scene.
 
     Parameters
     ----------
     n_views : sequence of int
-        How many views each scene of the dataset has that the batches come from.
+        Number of views of each scene.
     """
 
     def __init__(self, n_views: Sequence[int]) -> None:
@@ -238,12 +333,12 @@ class ViewAverager:
     def add(
         self, numbers: Sequence[int], images: NDArray[np.float32]
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Take in a batch and yield what it completes.
+        """Add a batch and yield the scenes that it completes.
 
         Parameters
         ----------
         numbers : sequence of int
-            Which scene each prediction belongs to.
+            Scene of each prediction.
         images : array of shape (n, H, W)
 
         Yields

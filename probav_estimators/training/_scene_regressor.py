@@ -1,4 +1,4 @@
-"""Base of the nets that work on the composed inputs of a scene."""
+"""Base of the nets on composed inputs."""
 
 from __future__ import annotations
 
@@ -10,51 +10,50 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 
+from ._composed_reader import ComposedReader, collate_composed
 from ._ports import CLEARANCE, IMAGE, Port
 from ._reconstruction import Reconstruction
-from ._sampling import SceneDataset, collate
 from ._scene_net import SceneNet
 from ._weight_init import WEIGHT_INITS
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..losses import SceneLoss
     from ..scenes import Scene
 
 __all__ = ["SceneRegressor"]
 
-# Scenes whose contrast is measured before a residual net is made.
+# Number of scenes that the standard deviation is measured on.
 _STD_SCENES = 32
 
 _PARAMETERS = """
     residual : bool, default=False
-        False: the image is the sigmoid of the last layer, as published. True: the net predicts
-        what to add to the upscaled mean frame, which it learns in minutes instead of hours.
+        False: the image is the sigmoid of the last layer, as published. True: the net predicts the
+        difference to the upscaled mean frame, which trains in minutes instead of hours.
     predict_clearance : bool, default=True
         Whether a second output channel predicts the status map, and the loss has its term.
     weight_init : {"torch", "glorot_uniform"}, default="torch"
-        Distribution of the initial weights. "torch": normal, scaled for ReLUs, and torch's own for
-        transposed convolutions. "glorot_uniform": the defaults of Keras, uniform kernels and zero
-        biases, where the architecture states nothing else."""
+        Distribution of the initial weights. "torch": normal, scaled for ReLUs, and torch's default
+        for transposed convolutions. "glorot_uniform": the defaults of Keras, uniform kernels and
+        zero biases, unless the architecture sets another."""
 
 _ATTRIBUTES = """
     n_channels_in_ : int
         Channels of the input.
     n_frames_in_ : int
-        How many of them are frames.
+        Number of them that are frames.
     residual_, predict_clearance_ : bool
-        The parameters that the net was made with.
+        The parameters of the fitted layers.
     std_ : float or None
-        If the net is residual: the unit of the layers' output, in pixel values."""
+        Unit of the output of a residual net, in pixel values."""
 
 
 class SceneRegressor(SceneNet):
-    """Base of all nets that make one image from the inputs of a scene.
+    """Base of all nets on inputs of InputComposer.
 
-    A subclass states its layers, in :meth:`build_layers`, whether they upscale by themselves and,
-    where its outputs are no sigmoids, its `reconstruction`. In its docstring, *parameters* and
-    *attributes* in braces stand for what all of them have.
+    A subclass overrides :meth:`build_layers`, sets `upscales` if its layers upscale and, if its
+    outputs are no sigmoids, `reconstruction`. In its docstring, *parameters* and *attributes* in
+    braces are replaced by those of all of them.
 
     {parameters}
 
@@ -67,10 +66,10 @@ class SceneRegressor(SceneNet):
     #: Whether the layers take inputs of LR size.
     upscales = False
 
-    #: Makes image and clearance map of the layers, with the activations at the end.
+    #: Module of the layers with the final activations.
     reconstruction: ClassVar[type[Reconstruction]] = Reconstruction
 
-    collate = staticmethod(collate)
+    collate = staticmethod(collate_composed)
 
     _parameter_constraints = SceneNet._parameter_constraints | {
         "residual": ["boolean"],
@@ -104,35 +103,23 @@ class SceneRegressor(SceneNet):
         Returns
         -------
         torch.nn.Sequential
-            From (n, in_channels, h', w') to (n, out_channels, H, W), without an activation at the
-            end; that is part of `reconstruction`. A layer whose weights ``weight_init=
-            "glorot_uniform"`` must draw otherwise has a function `keras_initializer`, called with
-            the layer.
+            From (n, in_channels, h', w') to (n, out_channels, H, W), without the final activation,
+            which is part of `reconstruction`. A layer with another default in Keras has a function
+            `keras_initializer`, called with the layer.
         """
 
     def build_module(self) -> nn.Module:
         out_channels = 1 + self.predict_clearance_
-        layers = self.build_layers(self.n_channels_in_, out_channels, self.scale_)
+        layers = self.build_layers(self.n_channels_in_, out_channels, self.scale_)  # type: ignore[arg-type]
         WEIGHT_INITS[self.weight_init](layers)
-        return self.reconstruction(layers, self.n_frames_in_, self.std_)
+        return self.reconstruction(layers, self.n_frames_in_, self.std_)  # type: ignore[arg-type]
 
-    def make_dataset(
-        self, scenes: Sequence[Scene], *, loss: SceneLoss | None = None, training: bool = False
-    ) -> SceneDataset:
-        return SceneDataset(
-            scenes,
-            self.scale_,
-            with_mean=self.residual_,
-            with_truth=loss is not None and loss.needs_truth,
-            patch_size=self.patch_size if training else None,
-            augment=self.augment and training,
-            training=training,
-        )
+    def make_reader(self) -> ComposedReader:
+        return ComposedReader(self.scale_, with_mean=self.residual_)
 
     def graph_inputs(self) -> list[Port]:
         size = ("height", "width") if self.upscales else ("hr_height", "hr_width")
-        n_channels: int = self.n_channels_in_  # type: ignore[assignment]
-        n_frames: int = self.n_frames_in_  # type: ignore[assignment]
+        n_channels, n_frames = self.n_channels_in_, self.n_frames_in_
         what = f"{n_frames} frames, pixel values"
         if n_channels > n_frames:
             what += ", then their quality maps, 1 = clear"
@@ -206,7 +193,7 @@ class SceneRegressor(SceneNet):
 
 
 def _mean_std(scenes):
-    """Standard deviation of the pixels within a scene, as most scenes have it."""
+    """Mean over scenes of the standard deviation of their pixels."""
     chosen = scenes[:: -(-len(scenes) // _STD_SCENES)]
     std = np.mean([scene.frames.read_pixels([0]).std() for scene in chosen])
     return max(float(std), 1e-4)

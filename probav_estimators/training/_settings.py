@@ -23,12 +23,10 @@ _FREE = {
     "callbacks",
     "device",
     "early_stopping",
-    "history_csv",
     "max_epochs",
     "max_time",
     "micro_batch_size",
     "resume",
-    "tensorboard",
     "verbose",
     "warm_start",
 }

@@ -22,15 +22,13 @@ __all__ = ["split_scenes"]
 def split_scenes(
     scenes: Sequence[Scene], splitter: Any, seed: int, *, truth: bool
 ) -> tuple[Sequence[Scene], Sequence[Scene] | None]:
-    """Split scenes into those to train on and those to validate with.
-
-    Whole scenes are split: views of one scene must not be on both sides.
+    """Split scenes into training and validation scenes; views of one scene stay together.
 
     Parameters
     ----------
     scenes : list of Scene
     splitter : float, callable or None
-        What the nets' `train_split` may be.
+        The parameter `train_split` of nets.
     seed : int
         Of the split, where `splitter` is a fraction.
     truth : bool
@@ -44,13 +42,13 @@ def split_scenes(
     Raises
     ------
     ValueError
-        If `splitter` gives something else than scenes, or scenes with other steps than `scenes`
-        have.
+        If `splitter` returns something else than scenes, or scenes with other steps than those of
+        `scenes`.
 
     Notes
     -----
-    Scenes that lack steps which have been applied to all of `scenes` get them here, as in
-    ``predefined_split(scenes)`` of a net in a pipeline.
+    Transformers that were applied to all of `scenes` are applied to scenes of
+    ``predefined_split(scenes)`` here, if the net is in a pipeline.
     """
     if isinstance(splitter, Real):
         alone = len(scenes) == 1
@@ -64,7 +62,7 @@ def split_scenes(
 
 
 class _SceneList(Dataset):
-    """Scenes as splitters of skorch want them: a dataset with one item for each."""
+    """Dataset with an item for each scene, for splitters of skorch."""
 
     def __init__(self, scenes):
         self.scenes = scenes
@@ -83,23 +81,23 @@ def _scenes_of(part, steps, truth):
 
 def _items_of(part):
     if isinstance(part, SkorchDataset):
-        # Its length and its items are those of arrays.
+        # Its items are not those of X.
         return part.X
     if hasattr(part, "scenes"):
         return part.scenes
     items = (part[number] for number in range(len(part)))
-    # Datasets have a target beside each scene.
+    # Items of datasets are pairs of scene and target.
     return [item[0] if isinstance(item, tuple) else item for item in items]
 
 
 def _common_steps(scenes):
-    """Steps that all scenes have been through; None if they differ."""
+    """Transformers that were applied to all scenes; None if they differ."""
     steps = scenes[0].steps
     return steps if all(_are_same(scene.steps, steps) for scene in scenes) else None
 
 
 def _apply_missing_steps(scene, steps):
-    """The scene once all steps of the training scenes have been applied to it."""
+    """Apply the steps of the training scenes that were not applied to the scene."""
     done = scene.steps
     if _are_same(done, steps[: len(done)]):
         for step in steps[len(done) :]:
@@ -107,7 +105,7 @@ def _apply_missing_steps(scene, steps):
         return scene.with_steps(steps)
     kinds = iter([type(step) for step in done])
     if all(type(step) in kinds for step in steps):
-        # Transformed by hand, with other parameters or further steps.
+        # Transformed by the user, with other parameters or further steps.
         return scene
     raise ValueError(
         f"train_split has {scene.label}, which was transformed by {_names_of(done)}, and the "

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 # Parameters that a model file never has: folders, processes and devices of one machine.
-OF_THE_MACHINE = {"device", "history_csv", "memory", "n_jobs", "resume", "tensorboard"}
+OF_THE_MACHINE = {"device", "memory", "n_jobs", "resume"}
 
 # Parameters that predictions don't need: a loaded net may have their defaults.
 _OF_TRAINING = {

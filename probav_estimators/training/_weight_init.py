@@ -1,4 +1,4 @@
-"""Initial weights of layers, as torch or as Keras draws them."""
+"""Distributions of random weights: the defaults of torch and of Keras."""
 
 from collections.abc import Callable
 
@@ -16,11 +16,11 @@ def glorot_uniform(layer: nn.Module) -> None:
 
 
 def _as_built(layers):
-    """Leave the weights that the layers were built with."""
+    """Keep the weights of the layers."""
 
 
 def _as_keras(layers):
-    """Draw what Keras draws by default, or what a layer states in `keras_initializer`."""
+    """Draw from the default distribution of Keras, or with `keras_initializer` of a layer."""
     for layer in layers.modules():
         if isinstance(layer, _WITH_KERNEL):
             initializer = getattr(layer, "keras_initializer", glorot_uniform)

@@ -1,10 +1,9 @@
-"""What watches a training: scores, best weights, schedule, divergence, limits, reports."""
+"""Callbacks of a training: scores, best weights, schedule, divergence, time limit, reports."""
 
 from ._best_weights import BestWeights
 from ._divergence import DivergenceGuard
-from ._ending import EndOfTraining, ends_training, was_asked_to_stop
-from ._history import HistoryCSV, TensorBoardFolder
-from ._progress_bar import ProgressBar
+from ._history import HistoryCSV
+from ._reports import EpochBar, EpochLog
 from ._resumable import Resumable
 from ._schedule import PlateauSchedule
 from ._scores import ChallengeScore, StartingScore, check_scorings
@@ -14,15 +13,12 @@ __all__ = [
     "BestWeights",
     "ChallengeScore",
     "DivergenceGuard",
-    "EndOfTraining",
+    "EpochBar",
+    "EpochLog",
     "HistoryCSV",
     "PlateauSchedule",
-    "ProgressBar",
     "Resumable",
     "StartingScore",
-    "TensorBoardFolder",
     "TimeLimit",
     "check_scorings",
-    "ends_training",
-    "was_asked_to_stop",
 ]

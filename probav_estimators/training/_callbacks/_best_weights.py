@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from ._resumable import Resumable
 from ._scores import validation_score
-
-if TYPE_CHECKING:
-    from .._scene_net import SceneNet
 
 __all__ = ["BestWeights"]
 
@@ -20,9 +18,8 @@ __all__ = ["BestWeights"]
 class BestWeights(Resumable, Callback):
     """Keeps the weights of the best validation score, and restores them in the end.
 
-    Where a training has no truth, the validation loss takes the place of the score. Weights that
-    a training begins with, of another training, are an epoch 0 that may win. Without validation
-    scenes nothing is kept.
+    Without HR images the validation loss replaces the score. Initial weights of another training
+    are those of epoch 0. Without validation scenes nothing is kept.
 
     Parameters
     ----------
@@ -41,15 +38,15 @@ class BestWeights(Resumable, Callback):
     def __init__(self, patience: int | None = None) -> None:
         self.patience = patience
 
-    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.best_score_, self.best_epoch_ = np.inf, 0
         self.weights_, self.misses_ = None, 0
 
-    def on_start_scored(self, net: SceneNet, score: float) -> None:
-        """Take the score of the weights that the training begins with as epoch 0."""
+    def on_start_scored(self, net: NeuralNet, score: float) -> None:
+        """Keep the initial weights as those of epoch 0."""
         self._compare(net, score, 0)
 
-    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         name, score = validation_score(net.history[-1])
         if name is not None:
             self._compare(net, score, net.history[-1, "epoch"])
@@ -66,11 +63,11 @@ class BestWeights(Resumable, Callback):
         """Whether the training is to end."""
         return self.patience is not None and self.misses_ >= self.patience
 
-    def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         if self.weights_ is not None:
             net.module_.load_state_dict(self.weights_)
         self.weights_ = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A net that is pickled in the middle of a training has weights of its own.
+        # A net that is pickled during a training holds its present weights.
         return vars(self) | {"weights_": None}

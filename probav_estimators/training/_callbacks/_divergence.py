@@ -1,26 +1,24 @@
-"""Guard against divergence: clipped gradients, skipped steps, and the way back."""
+"""Guard against divergence: gradient clipping, skipped steps, and return to the best weights."""
 
 from __future__ import annotations
 
 import copy
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from ._resumable import Resumable
 from ._scores import monitored_score
 
-if TYPE_CHECKING:
-    from .._scene_net import SceneNet
-
 __all__ = ["DivergenceGuard"]
 
-# How many times the best score an epoch may have. Scores are ratios of dB, losses may be anything.
+# Largest ratio of an epoch's score to the best. Scores are ratios of dB; losses have any scale.
 _TOLERANCE = {"valid_score": 1.5, "valid_loss": 4.0, "train_loss": 4.0}
 
 # Weight of the newest step in the running mean of gradient norms.
@@ -28,30 +26,29 @@ _NEWEST = 0.05
 
 
 class DivergenceGuard(Resumable, Callback):
-    """Clips gradients, skips steps that are not finite, and goes back when a training collapses.
+    """Clips gradients, skips steps that are not finite, and returns to the best weights.
 
-    A gradient whose norm is more than `clip` times the running mean is scaled down to that; with
-    ``clip=None`` none is. A step
-    whose loss or gradient is not finite changes no weight. After an epoch whose score is not
-    finite or far worse than the best, training goes on from the best weights with a new optimizer
-    state and half the learning rate; when that happens `attempts` times without a better score in
-    between, training ends. Far worse is 1.5 times the best challenge score or, without validation
-    or without truth, 4 times the best loss.
+    A step whose loss or gradient is not finite changes no weight. After an epoch whose score is not
+    finite or much worse than the best, training continues from the best weights with a new
+    optimizer state and half the learning rate. Much worse is 1.5 times the best challenge score or,
+    without validation or without truth, 4 times the best loss.
 
     Parameters
     ----------
     clip : float or None, default=10
+        Largest norm of a gradient, in units of the running mean of norms. None: no clipping.
     attempts : int, default=3
+        Returns without a better score in between after which training ends.
 
     Attributes
     ----------
     n_clipped_, n_skipped_ : int
-        Steps that were scaled down or not taken, in this call of `fit` or `partial_fit`.
+        Clipped and skipped steps of this call of `fit` or `partial_fit`.
 
     Warns
     -----
     ConvergenceWarning
-        At the first step that is skipped, and whenever training goes back or ends.
+        At the first step that is skipped, and at each return to the best weights.
     """
 
     _state = (
@@ -69,21 +66,21 @@ class DivergenceGuard(Resumable, Callback):
         self.clip = clip
         self.attempts = attempts
 
-    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.n_clipped_ = self.n_skipped_ = self.n_returns_ = 0
         self.mean_norm_: float | None = None
         self._keep(net, np.inf, 0)
 
-    def on_start_scored(self, net: SceneNet, score: float) -> None:
-        """Take the weights that the training begins with as the best so far."""
+    def on_start_scored(self, net: NeuralNet, score: float) -> None:
+        """Keep the initial weights as the best so far."""
         self._keep(net, score, 0)
 
     def on_grad_computed(
-        self, net: SceneNet, named_parameters: Iterable[tuple[str, Any]], **kwargs: Any
+        self, net: NeuralNet, named_parameters: Iterable[tuple[str, Any]], **kwargs: Any
     ) -> None:
         parameters = [p for _, p in named_parameters if p.grad is not None]
         norm = float(torch.stack([p.grad.norm() for p in parameters]).norm()) if parameters else 0.0
-        # The net drops the gradients of a loss that is not finite.
+        # There are no gradients of a loss that is not finite.
         if not parameters or not np.isfinite(norm):
             self._skip(net, parameters)
             return
@@ -96,7 +93,7 @@ class DivergenceGuard(Resumable, Callback):
         before = norm if self.mean_norm_ is None else self.mean_norm_
         self.mean_norm_ = (1 - _NEWEST) * before + _NEWEST * min(norm, bound)
 
-    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         name, score = monitored_score(net.history[-1])
         epoch = net.history[-1, "epoch"]
         limit = _TOLERANCE[name] * self.best_ if self.best_ > 0 else np.inf
@@ -111,7 +108,7 @@ class DivergenceGuard(Resumable, Callback):
         """Whether the training is to end."""
         return self.n_returns_ >= self.attempts
 
-    def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         self.weights_ = None
 
     def _keep(self, net, score, epoch):
@@ -120,7 +117,7 @@ class DivergenceGuard(Resumable, Callback):
 
     def _skip(self, net, parameters):
         for parameter in parameters:
-            # Optimizers pass over weights without a gradient.
+            # Optimizers skip weights without a gradient.
             parameter.grad = None
         self.n_skipped_ += 1
         if self.n_skipped_ == 1:
@@ -135,21 +132,20 @@ class DivergenceGuard(Resumable, Callback):
         net.module_.load_state_dict(self.weights_)
         net.optimizer_.state.clear()
         groups = net.optimizer_.param_groups
-        # The schedule may have halved the rate for this very epoch.
+        # The schedule may have halved the rate after this epoch.
         if groups[0]["lr"] >= net.history[-1].get("event_lr", 0):
             for group in groups:
                 group["lr"] *= 0.5
-        best = f"the best, {self.best_:.4g} of epoch {self.best_epoch_}"
+        best = f"the best weights, {self.best_:.4g} of epoch {self.best_epoch_}"
         if self.best_ == np.inf:
-            best = "the weights that it began with"
-        rate = float(groups[0]["lr"])
-        goes_on = f"goes on with the learning rate {rate:.3g}"
+            best = "the initial weights"
+        then = f"continues with learning rate {float(groups[0]['lr']):.3g}"
         if self.ends_training_:
-            goes_on = f"ends, because this happened {self.n_returns_} times: choose a lower lr"
-        _warn(f"{type(net).__name__}: {what}. Training goes back to {best}, and {goes_on}")
+            then = f"ends after {self.n_returns_} such returns: choose a lower lr"
+        _warn(f"{type(net).__name__}: {what}. Training returns to {best}, and {then}")
 
     def __getstate__(self) -> dict[str, Any]:
-        # A net that is pickled in the middle of a training has weights of its own.
+        # A net that is pickled during a training holds its present weights.
         return vars(self) | {"weights_": None}
 
 

@@ -6,9 +6,9 @@ __all__ = ["Resumable"]
 
 
 class Resumable:
-    """Mixin of callbacks whose state a training needs to go on as if nothing had happened.
+    """Mixin of callbacks whose state is part of a checkpoint.
 
-    A subclass names the attributes in `_state`: numbers, strings, tensors, and dicts of such.
+    A subclass lists its attributes in `_state`: numbers, strings, tensors, and dicts of such.
     """
 
     _state: tuple[str, ...] = ()

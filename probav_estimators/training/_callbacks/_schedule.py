@@ -1,16 +1,14 @@
-"""The learning rate."""
+"""Learning rate schedule."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
+from skorch import NeuralNet
 from skorch.callbacks import LRScheduler
 
 from ._scores import monitored_score
-
-if TYPE_CHECKING:
-    from .._scene_net import SceneNet
 
 __all__ = ["PlateauSchedule"]
 
@@ -21,15 +19,15 @@ class PlateauSchedule(LRScheduler):
     Epochs are counted as Keras' ReduceLROnPlateau counts them [1]_: the rate halves at the end of
     epoch number `patience` without a better score, one epoch before torch's schedule of that name.
 
-    A training that goes on with the same optimizer goes on with the same schedule. Only its best
-    score is forgotten, because the next scenes may be others.
+    A training with the optimizer of the last one continues its schedule, except for the best score:
+    the scenes may be others.
 
     Parameters
     ----------
     patience : int, default=5
         Epochs without a better validation score (without validation: training loss).
     threshold : float, default=1e-4
-        By how much a score must be lower than the best to be better.
+        Least improvement of a better score.
     threshold_mode : {"rel", "abs"}, default="rel"
         Whether `threshold` is a fraction of the best score or a difference from it. "abs" is
         `min_delta` of Keras.
@@ -54,7 +52,7 @@ class PlateauSchedule(LRScheduler):
             threshold=threshold,
             threshold_mode=threshold_mode,
             min_lr=1e-9,
-            # The last step down to min_lr is a small one.
+            # The last step down to min_lr may be small.
             eps=0,
         )
 
@@ -64,19 +62,19 @@ class PlateauSchedule(LRScheduler):
     def _get_scheduler(self, net, policy, **scheduler_kwargs):
         known = self.lr_scheduler_
         if known is None or known.optimizer is not net.optimizer_:
-            # Torch's schedule waits for one epoch more than its patience.
+            # Torch's schedule waits one epoch longer than its patience.
             scheduler_kwargs["patience"] -= 1
             return super()._get_scheduler(net, policy, **scheduler_kwargs)
         known.best = known.mode_worse
         return known
 
-    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
-        # Not what the schedule set last: DivergenceGuard and users change the rate too.
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        # DivergenceGuard and users change the rate too.
         net.history.record("event_lr", float(net.optimizer_.param_groups[0]["lr"]))
         super().on_epoch_end(net, **kwargs)
 
-    def on_start_scored(self, net: SceneNet, score: float) -> None:
-        """Compare with the score of the weights that the training begins with."""
+    def on_start_scored(self, net: NeuralNet, score: float) -> None:
+        """Take the score of the initial weights as the best so far."""
         self.lr_scheduler_.best = score
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import get_scorer
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.callbacks.scoring import ScoringBase
 
@@ -17,8 +18,6 @@ from ._resumable import Resumable
 if TYPE_CHECKING:
     import torch
 
-    from .._scene_net import SceneNet
-
 __all__ = [
     "ChallengeScore",
     "StartingScore",
@@ -27,7 +26,7 @@ __all__ = [
     "validation_score",
 ]
 
-# What make_scorer makes, and what stands behind the names of scorers.
+# Type of make_scorer's results.
 _SKLEARN_SCORER = type(get_scorer("r2"))
 
 
@@ -35,22 +34,21 @@ class ChallengeScore(Resumable, Callback):
     """Records the mean challenge score of the validation scenes after every epoch.
 
     The history gets `valid_score` (lower is better, 1.0 is the baseline) and `valid_score_best`,
-    whether it is the best among the epochs of this call of `fit` or `partial_fit`. Images are
-    scored as the validation batches come by and then let go.
+    whether it is the best so far in this call of `fit` or `partial_fit`.
     """
 
     _state = ("first_row_",)
 
-    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.first_row_ = len(net.history)
         self.scorer_ = None
 
-    def on_epoch_begin(self, net: SceneNet, dataset_valid: Any = None, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, dataset_valid: Any = None, **kwargs: Any) -> None:
         self.scorer_ = _SceneScorer.of(dataset_valid)
 
     def on_batch_end(
         self,
-        net: SceneNet,
+        net: NeuralNet,
         batch: Any = None,
         training: bool | None = None,
         y_pred: torch.Tensor | None = None,
@@ -59,7 +57,7 @@ class ChallengeScore(Resumable, Callback):
         if not training and self.scorer_ is not None:
             self.scorer_.add(batch, y_pred)
 
-    def on_epoch_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         if self.scorer_ is None:
             return
         score = self.scorer_.mean()
@@ -68,45 +66,47 @@ class ChallengeScore(Resumable, Callback):
         net.history.record("valid_score", score)
         net.history.record("valid_score_best", score < min(earlier, default=np.inf))
 
-    def on_train_end(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         # Scenes may hold pixels, and a fitted net should not.
         self.scorer_ = None
 
 
 class StartingScore(Resumable, Callback):
-    """Scores the weights that a training begins with, where they are not random.
+    """Scores the initial weights of a training, unless they are random.
 
-    The score is that of an epoch 0: callbacks with a method ``on_start_scored(net, score)`` are
-    told it, so that fine-tuning that makes nothing better ends with the weights that it began
-    with. It is no row of the history. Without validation scenes nothing is scored.
+    It is the score of epoch 0, which may be the best: fine-tuning that improves nothing ends with
+    its initial weights. Callbacks with a method ``on_start_scored(net, score)`` get it. It is not
+    in the history. Without validation scenes nothing is scored.
 
     Attributes
     ----------
     start_score_ : float or None
-        The validation scenes' challenge score or, where the loss needs no HR images, their loss;
-        None if nothing was scored.
+        Challenge score of the validation scenes or, without HR images, their loss. None if nothing
+        was scored.
     """
 
     _state = ("start_score_", "pending_")
 
-    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.start_score_ = None
         self.pending_ = net.starts_with_weights_
 
-    def on_epoch_begin(self, net: SceneNet, dataset_valid: Any = None, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, dataset_valid: Any = None, **kwargs: Any) -> None:
         if not self.pending_:
             return
         self.pending_ = False
         if dataset_valid is None:
             return
         self.start_score_ = _score_now(net, dataset_valid)
+        if net.verbose:
+            print(f"{type(net).__name__} before training: score {self.start_score_:.5g}")
         for _, callback in net.callbacks_:
             if hasattr(callback, "on_start_scored"):
                 callback.on_start_scored(net, self.start_score_)
 
 
 class _SceneScorer:
-    """Mean challenge score of scenes, of whose predictions batch after batch comes in."""
+    """Running mean of the challenge scores of validation scenes."""
 
     def __init__(self, dataset):
         self._scenes = dataset.scenes
@@ -115,7 +115,7 @@ class _SceneScorer:
 
     @classmethod
     def of(cls, dataset):
-        """The scorer of a validation dataset; None where it has no HR images."""
+        """The scorer of a validation dataset; None if it has no HR images."""
         return cls(dataset) if dataset is not None and dataset.with_truth else None
 
     def add(self, batch, prediction):
@@ -129,7 +129,7 @@ class _SceneScorer:
 
 
 def _score_now(net, dataset):
-    """What an epoch that changes no weight would end with."""
+    """Validation score of the present weights; their loss, where there is no truth."""
     scorer = _SceneScorer.of(dataset)
     losses, sizes = [], []
     for batch in net.get_iterator(dataset):
@@ -152,7 +152,7 @@ def check_scorings(callbacks: Sequence[tuple[str, Callback]]) -> None:
     Raises
     ------
     ValueError
-        If one has the name of a scorer of scikit-learn, or what `make_scorer` makes.
+        If its scorer is the name of one of scikit-learn or a result of `make_scorer`.
     """
     for name, callback in callbacks:
         if not isinstance(callback, ScoringBase):
@@ -166,19 +166,19 @@ def check_scorings(callbacks: Sequence[tuple[str, Callback]]) -> None:
 
 
 def validation_score(row: Any) -> tuple[str | None, float | None]:
-    """Name and value of what tells in a row of the history how good its weights are.
+    """Name and value of the validation score in a row of the history; lower is better.
 
-    The challenge score of the validation scenes; their loss, where there is no truth. Lower is
-    better. (None, None) where nothing is validated.
+    The challenge score of the validation scenes or, without truth, their loss. (None, None) without
+    validation scenes.
     """
     name = next((name for name in ("valid_score", "valid_loss") if name in row), None)
     return name, None if name is None else float(row[name])
 
 
 def monitored_score(row: Any) -> tuple[str, float]:
-    """As :func:`validation_score`; the training loss where nothing is validated.
+    """As :func:`validation_score`; without validation scenes the mean training loss.
 
-    Steps whose loss is not finite were not taken, and don't count.
+    The mean is that of the steps whose loss is finite: others are skipped.
     """
     name, score = validation_score(row)
     if name is not None:

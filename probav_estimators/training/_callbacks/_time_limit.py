@@ -1,25 +1,23 @@
-"""A limit in time."""
+"""Time limit."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from ._resumable import Resumable
-
-if TYPE_CHECKING:
-    from .._scene_net import SceneNet
 
 __all__ = ["TimeLimit"]
 
 
 class TimeLimit(Resumable, Callback):
-    """Ends a training when its time is up.
+    """Ends a training after a time.
 
-    The net asks it after every step, and cuts the epoch short; that epoch is validated and
-    recorded like any other. Time that a resumed training took before counts.
+    The net cuts the epoch short, validates and records it. The time of a resumed training includes
+    that before the interruption.
 
     Parameters
     ----------
@@ -30,7 +28,7 @@ class TimeLimit(Resumable, Callback):
     def __init__(self, minutes: float | None = None) -> None:
         self.minutes = minutes
 
-    def on_train_begin(self, net: SceneNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.began_, self.earlier_ = _clock(), 0.0
 
     @property
@@ -42,11 +40,11 @@ class TimeLimit(Resumable, Callback):
         return self.earlier_ + _clock() - self.began_
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds that the training took."""
+        """Seconds since the training began."""
         return {"seconds": self._seconds()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from the seconds that the training took before."""
+        """Add the seconds before the interruption."""
         self.began_, self.earlier_ = _clock(), state["seconds"]
 
 

@@ -7,23 +7,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, PassthroughScoring
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
 from skorch.dataset import unpack_data
 
 from ._callbacks import (
     BestWeights,
     ChallengeScore,
     DivergenceGuard,
-    EndOfTraining,
-    HistoryCSV,
+    EpochBar,
+    EpochLog,
     PlateauSchedule,
-    ProgressBar,
     StartingScore,
-    TensorBoardFolder,
     TimeLimit,
     check_scorings,
-    ends_training,
-    was_asked_to_stop,
 )
 from ._checkpoint import Checkpoint
 
@@ -32,18 +28,18 @@ if TYPE_CHECKING:
 
     from ..scenes import Scene
 
-__all__ = ["GuardedNet"]
+__all__ = ["TrainingLoop"]
 
 
-class GuardedNet(NeuralNet):
-    """Base of nets whose trainings are guarded by callbacks.
+class TrainingLoop(NeuralNet):
+    """Skorch's training loop with default callbacks, early termination and micro-batches.
 
-    Callbacks with an attribute `ends_training_` that is true end a training once all others have
-    seen the epoch. Other than those, and than skorch's EarlyStopping, what interrupts a training
-    reaches the caller of `fit`, after the callbacks' `on_train_end`.
+    A training ends after the epoch in which a callback has an attribute `ends_training_` that is
+    true, or skorch's EarlyStopping loses patience. `fit` and `partial_fit` raise any other
+    KeyboardInterrupt again, after the callbacks' `on_train_end`.
     """
 
-    #: What interrupted the training, until it is raised again.
+    # What interrupted the training, until it is raised again.
     interrupt_: KeyboardInterrupt | None = None
 
     @property
@@ -54,14 +50,11 @@ class GuardedNet(NeuralNet):
             ("valid_loss", PassthroughScoring(name="valid_loss")),
             ("valid_score", ChallengeScore()),
             ("starting_score", StartingScore()),
-            ("progress_bar", ProgressBar()),
+            ("progress_bar", EpochBar()),
         ]
         if self.lr_patience is not None:
             callbacks.append(("lr_schedule", PlateauSchedule(self.lr_patience)))
-        if self.history_csv is not None:
-            callbacks.append(("history_csv", HistoryCSV(self.history_csv)))
-        if self.tensorboard is not None:
-            callbacks.append(("tensorboard", TensorBoardFolder(self.tensorboard)))
+        callbacks.append(("print_log", EpochLog()))
         # BestWeights is to see the epoch's own weights, which DivergenceGuard may take back.
         callbacks.append(("best_weights", BestWeights(self.early_stopping)))
         callbacks.append(("divergence", DivergenceGuard()))
@@ -73,15 +66,19 @@ class GuardedNet(NeuralNet):
     def initialize_callbacks(self) -> Self:
         super().initialize_callbacks()
         check_scorings(self.callbacks_)
-        # It saves and restores what the others know, those that a user gave among them.
+        # It saves and restores the state of all others, those of the user among them.
         self.callbacks_.sort(key=lambda item: isinstance(item[1], Checkpoint))
         return self
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
-        super().notify(method_name, **kwargs)
-        # Not before all callbacks have seen the epoch.
-        if method_name == "on_epoch_end" and ends_training(self):
-            raise EndOfTraining
+        try:
+            super().notify(method_name, **kwargs)
+        except KeyboardInterrupt:
+            # That of EarlyStopping is no Ctrl-C.
+            if method_name != "on_epoch_end" or not self._any(_has_lost_patience):
+                raise
+        if method_name == "on_epoch_end" and self._any(_ends_training):
+            raise _EndOfTraining
 
     def fit_loop(
         self,
@@ -95,15 +92,17 @@ class GuardedNet(NeuralNet):
         restored = sum(getattr(callback, "n_restored_", 0) for _, callback in self.callbacks_)
         if epochs is None and _routing_method == "fit":
             epochs = max(0, self.max_epochs - restored)
-        if restored and ends_training(self):
+        if restored and self._any(_ends_training):
             epochs = 0
         try:
-            return super().fit_loop(X, y, epochs, _routing_method=_routing_method, **fit_params)
+            super().fit_loop(X, y, epochs, _routing_method=_routing_method, **fit_params)
+        except _EndOfTraining:
+            pass
         except KeyboardInterrupt as interrupt:
-            # `partial_fit` of skorch takes every one for the wish to end a training.
-            if not was_asked_to_stop(interrupt):
-                self.interrupt_ = interrupt
+            # Skorch's partial_fit drops it.
+            self.interrupt_ = interrupt
             raise
+        return self
 
     def partial_fit(
         self, X: Sequence[Scene], y: object = None, classes: object = None, **fit_params: Any
@@ -133,6 +132,9 @@ class GuardedNet(NeuralNet):
             if any(limit.ends_training_ for limit in limits):
                 return
 
+    def _any(self, condition: Callable[[Callback], bool]) -> bool:
+        return any(condition(callback) for _, callback in self.callbacks_)
+
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute the gradient of a batch, `micro_batch_size` samples at a time.
 
@@ -141,7 +143,7 @@ class GuardedNet(NeuralNet):
         batch : (dict of tensors, dict of tensors)
             Samples and targets.
         **fit_params
-            Handed to the module's `forward`.
+            Passed to the module's `forward`.
 
         Returns
         -------
@@ -156,12 +158,12 @@ class GuardedNet(NeuralNet):
             losses, predictions = zip(*steps, strict=True)
             step = {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(predictions)}
         if not torch.isfinite(step["loss"]):
-            # Optimizers pass over weights without a gradient.
+            # Optimizers skip weights without a gradient.
             self._zero_grad_optimizer(set_to_none=True)
         return step
 
     def _parts_of(self, batch: Any) -> Iterator[tuple[Any, float]]:
-        """Parts of a batch that are computed one after the other, with their share of samples."""
+        """Micro-batches, each with its share of the samples."""
         n_samples = len(batch[1]["scene"])
         size = self.micro_batch_size or n_samples
         for start in range(0, n_samples, size):
@@ -170,10 +172,22 @@ class GuardedNet(NeuralNet):
             yield [{key: x[part] for key, x in side.items()} for side in batch], share
 
     def _accumulate(self, part, share, fit_params):
-        """Add a part's gradients; its loss, weighted by its share, and its predictions."""
+        """Add the gradients of a micro-batch; return its share of the loss and its predictions."""
         self._set_training(True)
         sample, target = unpack_data(part)
         prediction = self.infer(sample, **fit_params)
         loss = share * self.get_loss(prediction, target, X=sample, training=True)
         loss.backward()
         return loss.detach(), prediction.detach()
+
+
+class _EndOfTraining(Exception):  # noqa: N818
+    """Leaves skorch's loop over epochs."""
+
+
+def _has_lost_patience(callback):
+    return isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
+
+
+def _ends_training(callback):
+    return getattr(callback, "ends_training_", False) or _has_lost_patience(callback)

@@ -1,4 +1,4 @@
-"""Torch dataset and batches of the frames of scenes, one by one at LR size."""
+"""Samples of single frames at LR size, and batches of frames."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch.nn.functional import pad
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
 from ..imaging import BICUBIC_REACH, move_bicubic, pad_window, select_clearest
-from ._sampling import SampleRequest, random_symmetry, random_window, turn_and_flip
+from ._sampling import SampleReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..scenes import Scene
 
-__all__ = ["FrameChoice", "FrameDataset", "FrameReader", "collate_stacks", "fill_frames"]
+__all__ = ["FrameChoice", "FrameReader", "collate_frames", "fill_frames"]
 
 
 class FrameChoice(NamedTuple):
-    """Which frames of a scene a net is given, and how they are moved onto each other.
+    """Frames of a scene that a net takes, and their shifts.
 
     Attributes
     ----------
     numbers : int array of shape (t,)
-        Of the frames, in the order in which the net sees them.
+        Indices of the frames, in the order of the net's input.
     shifts : float32 array of shape (t, 2) or None
-        How far their content lies down and to the right, in LR pixels. None: they stay as they
-        are.
+        (down, right) in LR pixels. None: frames are not moved.
     """
 
     numbers: NDArray[np.intp]
@@ -39,11 +38,11 @@ class FrameChoice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FrameReader:
+class FrameReader(SampleReader):
     """Chooses the frames of a scene for a net, and reads them.
 
     A net whose paper chooses or registers frames in another way overrides :meth:`order`,
-    :meth:`find_shifts` or :meth:`read`. Readers are sent to worker processes.
+    :meth:`find_shifts` or :meth:`read`.
 
     Parameters
     ----------
@@ -52,15 +51,15 @@ class FrameReader:
     quality_maps : bool, default=False
         Whether samples hold the frames' quality maps.
     zero_outside : bool, default=False
-        What lies outside of a frame that is moved: True: zeros. False: its edge, repeated.
+        Padding of a frame that is moved. True: zeros. False: its edge, repeated.
     stable : bool, default=True
-        Whether frames that are equally clear keep their order. False: they come as `numpy.argsort`
-        leaves them on this machine, from the end, as in some published code.
+        Whether frames that are equally clear keep their order. False: their order is that of
+        `numpy.argsort` on this machine, from the end, as in some published code.
     repeat : bool, default=False
         Whether fewer than `n_frames` are repeated in turn, so that there are always as many.
     least_clear : float, default=0.0
-        Part of a frame's pixels, more than which must be clear for it to take part. Where no frame
-        is as clear, the clearest take part.
+        Frames with a larger fraction of clear pixels are taken. If there are none, the clearest
+        are.
     """
 
     n_frames: int
@@ -70,12 +69,14 @@ class FrameReader:
     repeat: bool = False
     least_clear: float = 0.0
 
-    def choose(self, scene: Scene) -> FrameChoice:
-        """Choose the frames of a scene; a frame that repeats another is left out.
+    def choose(self, scene: Scene, view: int = 0) -> FrameChoice:
+        """Choose the frames of a scene, without those that repeat another.
 
         Parameters
         ----------
         scene : Scene
+        view : int, default=0
+            Not used.
 
         Returns
         -------
@@ -86,8 +87,8 @@ class FrameReader:
         clearance = np.array([scene.frames.read_clear([int(number)]).sum() for number in once])
         if self.least_clear:
             enough = self.least_clear * np.prod(scene.shape)
-            seen = clearance > min(enough, clearance.max() - 1)
-            once, clearance = once[seen], clearance[seen]
+            taken = clearance > min(enough, clearance.max() - 1)
+            once, clearance = once[taken], clearance[taken]
         numbers = once[self.order(clearance)]
         return FrameChoice(numbers, self.find_shifts(scene, numbers))
 
@@ -108,9 +109,9 @@ class FrameReader:
         return np.resize(ordered, self.n_frames) if self.repeat else ordered[: self.n_frames]
 
     def find_shifts(self, scene: Scene, numbers: NDArray[np.intp]) -> NDArray[np.float32] | None:
-        """Find how far the content of the chosen frames lies from where it is to be.
+        """Find the shifts of the chosen frames.
 
-        Here: what a FrameRegistrar has left in the scene, if it did not resample the frames.
+        Here: those of a FrameRegistrar that did not resample the frames.
 
         Parameters
         ----------
@@ -120,7 +121,7 @@ class FrameReader:
         Returns
         -------
         float32 array of shape (t, 2) or None
-            (down, right) in LR pixels. None: frames stay as they are.
+            (down, right) in LR pixels. None: frames are not moved.
         """
         if scene.frames.aligned or scene.shifts is None:
             return None
@@ -141,8 +142,8 @@ class FrameReader:
         Returns
         -------
         dict of float32 tensors
-            "frames" (t, h', w') in pixel values; "present" (t,), 1 for each of them, as batches
-            are filled up with frames of 0; with `quality_maps` "clear" (t, h', w').
+            "frames" (t, h', w') in pixel values; "present" (t,), 1 for each of them (0 for those
+            that fill up a batch); with `quality_maps` "clear" (t, h', w').
         """
         if window is None:
             window = slice(0, scene.shape[0]), slice(0, scene.shape[1])
@@ -173,80 +174,36 @@ class FrameReader:
         return lr, qm
 
 
-class FrameDataset(Dataset):
-    """Samples of the frames of scenes: every scene is one.
+#: Values of a sample that have an axis of frames.
+_PER_FRAME = {
+    *("frames", "present", "clear", "weights", "fractions", "distortion", "psf", "left_out"),
+}
+
+
+def collate_frames(
+    samples: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Batch of samples; those with fewer frames are filled up with zeros.
 
     Parameters
     ----------
-    scenes : list of Scene
-    reader : FrameReader
-        Says which frames samples hold, and reads them.
-    with_truth : bool
-        Whether samples hold HR image and status map.
-    patch_size : int, default=None
-        Samples are random patches of this many LR pixels along each axis. None: whole frames.
-    augment : bool, default=False
-        Whether samples are flipped and turned by quarters at random.
+    samples : list of (dict, dict)
+        Items of a dataset.
+
+    Returns
+    -------
+    samples : dict of str to tensor
+    targets : dict of str to tensor
     """
-
-    def __init__(
-        self,
-        scenes: Sequence[Scene],
-        reader: FrameReader,
-        *,
-        with_truth: bool,
-        patch_size: int | None = None,
-        augment: bool = False,
-    ) -> None:
-        self.scenes = scenes
-        self.reader = reader
-        self.with_truth = with_truth
-        self.patch_size = patch_size
-        self.augment = augment
-        #: How many samples each scene gives.
-        self.n_views = [1] * len(scenes)
-        # What was chosen of a scene, so that its patches need not read all maps again.
-        self._choices: dict[int, FrameChoice] = {}
-
-    def __len__(self) -> int:
-        return len(self.scenes)
-
-    def shape_of(self, sample: int) -> tuple[int, int]:
-        """(h, w) of a sample in LR pixels."""
-        if self.patch_size is not None:
-            return self.patch_size, self.patch_size
-        return self.scenes[sample].shape
-
-    def __getitem__(self, request: SampleRequest) -> tuple[dict[str, Any], dict[str, Any]]:
-        request = request if isinstance(request, SampleRequest) else SampleRequest(request)
-        scene = self.scenes[request.sample]
-        if request.sample not in self._choices:
-            self._choices[request.sample] = self.reader.choose(scene)
-        rng = np.random.default_rng(request.seed)
-        window = None
-        if self.patch_size is not None:
-            window = random_window(scene, self.patch_size, rng)
-        sample = self.reader.read(scene, self._choices[request.sample], window)
-        target: dict[str, Any] = {"scene": request.sample}
-        if self.with_truth:
-            truth = np.stack(scene.read_truth(window), dtype=np.float32, casting="unsafe")
-            target["truth"] = torch.from_numpy(truth)
-        if self.augment:
-            turn, flip = random_symmetry(self.shape_of(request.sample), rng)
-            for images in (sample, target):
-                for key in ("frames", "clear", "truth"):
-                    if key in images:
-                        images[key] = turn_and_flip(images[key], turn, flip).contiguous()
-        return sample, target
-
-
-def collate_stacks(
-    samples: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Batch of samples; those with fewer frames get frames of 0 that are not present."""
-    stacks, targets = zip(*samples, strict=True)
-    most = max(len(sample["present"]) for sample in stacks)
-    filled = [{key: fill_frames(x, most) for key, x in sample.items()} for sample in stacks]
+    images, targets = zip(*samples, strict=True)
+    if len(images) == 1:
+        # Without a copy: the frames of a large scene are hundreds of megabytes.
+        return {key: x[None] for key, x in images[0].items()}, default_collate(list(targets))
+    most = max(len(sample["frames"]) for sample in images)
+    filled = [
+        {key: fill_frames(x, most) if key in _PER_FRAME else x for key, x in sample.items()}
+        for sample in images
+    ]
     return default_collate(filled), default_collate(list(targets))
 
 
@@ -257,7 +214,7 @@ def fill_frames(values: torch.Tensor, n_frames: int, axis: int = 0) -> torch.Ten
     ----------
     values : tensor of any shape
     n_frames : int
-        Length that the axis is to have at least.
+        Least length of the axis.
     axis : int, default=0
 
     Returns

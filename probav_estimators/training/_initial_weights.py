@@ -1,0 +1,93 @@
+"""Weights that a training starts from: those of another net, of a file, or the present ones."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+import torch
+from sklearn.pipeline import Pipeline
+from skorch import NeuralNet
+
+from ._weights import Weights
+
+__all__ = ["InitialWeightsMixin"]
+
+
+class InitialWeightsMixin(NeuralNet):
+    """Mixin of nets with the parameters `start_from` and `warm_start`."""
+
+    def starting_weights(self) -> Weights | None:
+        """Initial weights.
+
+        Returns
+        -------
+        Weights or None
+            Those that `fit` loads into a new module. None: random weights.
+        """
+        if self.start_from is None:
+            return None
+        net = self._starting_net()
+        return Weights(net.module_.state_dict(), type(net).__name__, net.layout())
+
+    def _starting_net(self):
+        net = _find_net(self.start_from)
+        theirs, ours = ({"class": type(side).__name__, **side.layout()} for side in (net, self))
+        for what, value in ours.items():
+            if theirs.get(what) != value:
+                raise ValueError(
+                    f"start_from has {what} {theirs.get(what)} and this {type(self).__name__} has "
+                    f"{value}: fine-tune with the settings that it was fitted with"
+                )
+        return net
+
+    def _check_same_layers(self, scenes):
+        """Raise a ValueError if the parameters ask for other layers than the module has."""
+        wanted = object.__new__(type(self))
+        vars(wanted).update(vars(self))
+        wanted.learn_layout(scenes)
+        with torch.random.fork_rng(devices=[]):
+            wanted.module_ = wanted.build_module()
+        for ours, theirs in zip_longest(_lines_of(self), _lines_of(wanted)):
+            if ours != theirs:
+                raise ValueError(
+                    "warm_start=True continues with the layers of the last fit, which have "
+                    f"{ours}, and the parameters now ask for {theirs}: set them back, or set "
+                    "warm_start=False"
+                )
+
+
+def _find_net(estimator):
+    """The fitted net that an estimator ends in: a net, a pipeline, a search, a FrozenEstimator."""
+    inner = estimator
+    while not isinstance(inner, InitialWeightsMixin):
+        if isinstance(inner, Pipeline):
+            inner = inner.steps[-1][1]
+        elif hasattr(inner, "best_estimator_"):
+            inner = inner.best_estimator_
+        elif hasattr(inner, "param_grid") or hasattr(inner, "param_distributions"):
+            raise ValueError(
+                f"start_from is a {type(inner).__name__} without a best estimator: fit it, with "
+                "refit, first"
+            )
+        elif hasattr(inner, "estimator") and not hasattr(inner, "estimators_"):
+            inner = inner.estimator
+        else:
+            raise ValueError(
+                f"start_from must end in a fitted net, got a {type(inner).__name__}: give a net, "
+                "or a pipeline or a search that ends in one"
+            )
+    if not inner.__sklearn_is_fitted__():
+        raise ValueError(
+            "start_from is not fitted: fit it, and wrap it in sklearn.frozen.FrozenEstimator "
+            "where it is cloned"
+        )
+    return inner
+
+
+def _lines_of(net):
+    """Layout, layers with their settings, and the shapes of their weights, as text."""
+    layout = (f"{what} {value}" for what, value in net.layout().items())
+    layers = (line.strip() for line in str(net.module_).splitlines())
+    weights = net.module_.state_dict().items()
+    shapes = (f"{name}: {tuple(x.shape)}" for name, x in weights if torch.is_tensor(x))
+    return [*layout, *layers, *shapes]

@@ -1,0 +1,45 @@
+"""Mixins of nets: weights that outlive their file, and losses that tolerate shifts."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Self
+
+from skorch import NeuralNet
+
+__all__ = ["BorderMixin", "FileWeightsMixin"]
+
+
+class FileWeightsMixin(NeuralNet):
+    """Mixin of nets that read their initial weights from a file.
+
+    A subclass caches (path, contents) in `_loaded`. Clones share the cache, so that they can be
+    fitted without the file. The pickle of an initialized net does not hold it.
+    """
+
+    _loaded: tuple[Any, Any] | None = None
+
+    def __sklearn_clone__(self) -> Self:
+        clone = super().__sklearn_clone__()
+        clone._loaded = self._loaded
+        return clone
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if self.initialized_:
+            state.pop("_loaded", None)
+        return state
+
+
+class BorderMixin(NeuralNet):
+    """Mixin of nets with the parameter `border`, which is a parameter of their loss."""
+
+    border: int
+
+    def get_params_for(self, prefix: str) -> dict[str, Any]:
+        params = super().get_params_for(prefix)
+        kind = self.criterion
+        if prefix != "criterion" or not isinstance(kind, type):
+            return params
+        takes_border = "border" in inspect.signature(kind).parameters
+        return {"border": self.border, **params} if takes_border else params
