@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["remove_partial_files", "replace_file"]
+__all__ = ["check_target", "remove_partial_files", "replace_file"]
 
 
 @contextmanager

@@ -13,18 +13,19 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 
-from ..training import SceneNet, Weights
-from ..training._checkpoint import rows_of_epochs
-from ..training._values import (
+from ..training import (
     OF_THE_MACHINE,
+    SceneNet,
     ValueDecoder,
     ValueEncoder,
+    Weights,
+    check_fits,
     known_class,
     of_type,
+    rows_of_epochs,
     shorten,
     unstorable_parameters,
 )
-from ..training._weights import check_fits
 from ._registry import (
     check_fitted,
     check_parameters,

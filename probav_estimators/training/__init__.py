@@ -10,7 +10,7 @@ from ._callbacks import (
     StartingScore,
     TimeLimit,
 )
-from ._checkpoint import Checkpoint
+from ._checkpoint import Checkpoint, rows_of_epochs
 from ._composed_reader import ComposedReader
 from ._device import check_device, resolve_device, resolve_dtype
 from ._frame_net import FrameNet
@@ -34,11 +34,24 @@ from ._scene_net import SceneNet
 from ._scene_regressor import SceneRegressor
 from ._settings import describe, describe_scenes, describe_settings
 from ._splitting import split_scenes
-from ._weights import Weights, load_weights, save_weights, shipped_weights
+from ._state_file import kind_of_file, read_state, write_state
+from ._values import (
+    OF_THE_MACHINE,
+    ValueDecoder,
+    ValueEncoder,
+    is_harmless,
+    known_class,
+    of_type,
+    parameters_of,
+    shorten,
+    unstorable_parameters,
+)
+from ._weights import Weights, check_fits, load_weights, save_weights, shipped_weights
 
 __all__ = [
     "CLEARANCE",
     "IMAGE",
+    "OF_THE_MACHINE",
     "STACK",
     "STD",
     "AlignedChoice",
@@ -69,23 +82,36 @@ __all__ = [
     "SceneRegressor",
     "StartingScore",
     "TimeLimit",
+    "ValueDecoder",
+    "ValueEncoder",
     "ViewAverager",
     "Weights",
     "check_device",
+    "check_fits",
     "collate_frames",
     "describe",
     "describe_scenes",
     "describe_settings",
     "fill_frames",
+    "is_harmless",
+    "kind_of_file",
+    "known_class",
     "load_weights",
+    "of_type",
+    "parameters_of",
     "read_keras",
     "read_sample",
+    "read_state",
     "resolve_device",
     "resolve_dtype",
+    "rows_of_epochs",
     "save_weights",
     "shipped_weights",
+    "shorten",
     "show_progress",
     "split_scenes",
     "turn_and_flip",
     "turn_sample",
+    "unstorable_parameters",
+    "write_state",
 ]
