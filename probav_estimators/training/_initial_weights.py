@@ -20,29 +20,14 @@ class InitialWeightsMixin(NeuralNet):
     _given_weights: Weights | None = None
 
     def starting_weights(self) -> Weights | None:
-        """Initial weights.
-
-        Returns
-        -------
-        Weights or None
-            Those that `fit` loads into a new module. None: random weights.
-        """
+        """Initial weights that `fit` loads into a new module; None: random weights."""
         if self.start_from is None:
             return None
         net = self._starting_net()
         return Weights(net.module_.state_dict(), type(net).__name__, net.layout())
 
     def initialize_with(self, weights: Weights) -> Self:
-        """Initialize the net with weights in place of those of :meth:`starting_weights`.
-
-        Parameters
-        ----------
-        weights : Weights
-
-        Returns
-        -------
-        self
-        """
+        """Initialize the net with weights in place of those of :meth:`starting_weights`."""
         self._given_weights = weights
         try:
             return self.initialize()
@@ -70,7 +55,7 @@ class InitialWeightsMixin(NeuralNet):
         for ours, theirs in zip_longest(_lines_of(self), _lines_of(wanted)):
             if ours != theirs:
                 raise ValueError(
-                    f"warm_start=True continues with the layers of the last fit, which have {ours}, "
+                    f"warm_start=True continues with the layers of the last fit, {ours}, "
                     f"and the parameters now ask for {theirs}: set them back, or set "
                     "warm_start=False"
                 )
