@@ -260,7 +260,19 @@ class ViewAverager:
     def add(
         self, numbers: Sequence[int], images: NDArray[np.float32]
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Add a batch (n, H, W) and yield number and image (H, W) of each scene it completes."""
+        """Add a batch and yield the scenes that it completes.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Scene of each prediction.
+        images : array of shape (n, H, W)
+
+        Yields
+        ------
+        number : int
+        image : array of shape (H, W)
+        """
         for number, image in zip(numbers, images, strict=True):
             total, count = self._sums.pop(number, (0, 0))
             total, count = total + image, count + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,8 @@ class StartingScore(StatefulMixin, Callback):
             return
         self.start_score_ = _score_now(net, dataset_valid)
         if net.verbose:
-            print(f"{type(net).__name__} before training: score {self.start_score_:.5g}")
+            score = f"score {self.start_score_:.5g}"
+            print(f"{type(net).__name__} before training: {score}", file=sys.stderr)
         for _, callback in net.callbacks_:
             if hasattr(callback, "on_start_scored"):
                 callback.on_start_scored(net, self.start_score_)
