@@ -265,7 +265,7 @@ class TestLog:
     def test_is_a_table_with_a_line_for_each_epoch(self, train, valid, capsys):
         net = quick_srcnn(max_epochs=3, verbose=1, train_split=predefined_split(valid)).fit(train)
         captured = capsys.readouterr()
-        header, rule, *lines = captured.out.splitlines()
+        header, rule, *lines = captured.err.splitlines()
         assert header.split() == ["epoch", "train_loss", "valid_loss", "valid_score", "lr", "dur"]
         assert set(rule) <= {"-", " "}
         keys = ["epoch", "train_loss", "valid_loss", "valid_score", "event_lr"]
@@ -273,20 +273,20 @@ class TestLog:
             expected = [row[key] for key in keys]
             shown = [float(value) for value in line.split()]
             np.testing.assert_allclose(shown[:-1], expected, rtol=1e-4)
-        assert captured.err == ""
+        assert captured.out == ""
 
     def test_of_each_call_has_a_header(self, train, capsys):
         net = quick_srcnn(verbose=0).fit(train)
-        assert capsys.readouterr().out == ""
+        assert capsys.readouterr().err == ""
         net.set_params(verbose=1).partial_fit(train)
-        header, _, line = capsys.readouterr().out.splitlines()
+        header, _, line = capsys.readouterr().err.splitlines()
         assert header.split()[0] == "epoch"
         assert line.split()[0] == "2"
 
     def test_begins_with_the_score_of_the_initial_weights(self, train, valid, capsys):
         net = quick_srcnn(train_split=predefined_split(valid)).fit(train)
         net.set_params(verbose=1).partial_fit(train)
-        first = capsys.readouterr().out.splitlines()[0]
+        first = capsys.readouterr().err.splitlines()[0]
         assert first == f"SRCNN before training: score {net.history[0, 'valid_score']:.5g}"
 
 

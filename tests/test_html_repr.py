@@ -8,6 +8,7 @@ from _helpers import small_scenes
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import estimator_html_repr
+from torch.nn import Identity
 
 import probav_estimators
 from probav_estimators import (
@@ -17,6 +18,7 @@ from probav_estimators import (
     ClearanceSelector,
     FusionNet,
     InputComposer,
+    ModuleNet,
     PerBand,
     SceneEnsemble,
 )
@@ -32,8 +34,12 @@ PAGE = "https://probav-estimators.readthedocs.io/en/stable/generated/probav_esti
 
 def made(kind):
     baseline = BicubicBaseline()
-    members = {PerBand: baseline, SceneEnsemble: [("baseline", baseline)]}
-    return kind(members[kind]) if kind in members else kind()
+    required = {
+        PerBand: {"estimator": baseline},
+        SceneEnsemble: {"estimators": [("baseline", baseline)]},
+        ModuleNet: {"module": Identity},
+    }
+    return kind(**required.get(kind, {}))
 
 
 def links_of(text):
@@ -82,7 +88,7 @@ def test_steps_of_a_pipeline_have_their_links():
 
 @pytest.mark.parametrize("kind", ESTIMATORS, ids=lambda kind: kind.__name__)
 def test_nothing_is_marked_in_an_estimator_of_defaults(kind):
-    assert user_set(made(kind)._repr_html_()) <= {"estimator", "estimators"}
+    assert user_set(made(kind)._repr_html_()) <= {"estimator", "estimators", "module"}
 
 
 def test_fitted_or_not_it_is_small_and_shows_what_is_not_the_default():

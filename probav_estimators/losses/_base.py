@@ -46,13 +46,7 @@ class SceneLoss(nn.Module):
         self.clearance_weight = clearance_weight
 
     def prepare(self, scenes: Sequence[Scene]) -> None:
-        """Learn from the scenes before a training.
-
-        Parameters
-        ----------
-        scenes : list of Scene
-            Those of `fit`, with the validation scenes.
-        """
+        """Learn from all scenes of `fit` before the training."""
 
     def compare(
         self,

@@ -15,7 +15,7 @@ from skorch.history import History
 
 from ..files import remove_partial_files
 from ..version import warn_of_other_version
-from ._callbacks import Resumable
+from ._callbacks import StatefulMixin
 from ._settings import describe_scenes, describe_settings
 from ._state_file import read_state, write_state
 from ._values import ValueDecoder, ValueEncoder, unstorable_parameters
@@ -171,7 +171,7 @@ _EARLY_STOPPING = ("misses_", "dynamic_threshold_", "best_epoch_", "best_model_w
 
 
 def _state_of_callback(callback):
-    if isinstance(callback, Resumable):
+    if isinstance(callback, StatefulMixin):
         return callback.state_dict()
     if isinstance(callback, LRScheduler):
         return callback.lr_scheduler_.state_dict()
@@ -181,7 +181,7 @@ def _state_of_callback(callback):
 
 
 def _restore_callback(callback, state):
-    if isinstance(callback, Resumable):
+    if isinstance(callback, StatefulMixin):
         callback.load_state_dict(state)
     elif isinstance(callback, LRScheduler):
         callback.lr_scheduler_.load_state_dict(state)

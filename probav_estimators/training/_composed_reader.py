@@ -50,20 +50,7 @@ class ComposedReader(SampleReader):
 def collate_composed(
     samples: Sequence[tuple[dict[str, Any], dict[str, Any]]],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Batch of samples, whose inputs are in channels-last order, which convolutions prefer.
-
-    To stack the inputs first and reorder them then takes three times as long.
-
-    Parameters
-    ----------
-    samples : list of (dict, dict)
-        Items of a dataset.
-
-    Returns
-    -------
-    samples : dict of str to tensor
-    targets : dict of str to tensor
-    """
+    """Batch of samples with inputs in channels-last order, as convolutions prefer."""
     images, targets = zip(*samples, strict=True)
     inputs = [image.pop("inputs") for image in images]
     batch = torch.empty((len(inputs), *inputs[0].shape), memory_format=torch.channels_last)

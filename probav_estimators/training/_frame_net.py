@@ -166,26 +166,11 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         """
 
     def make_reader(self) -> FrameReader:
-        """Return the reader that chooses and reads the frames of a scene.
-
-        Returns
-        -------
-        FrameReader
-        """
+        """Return the reader that chooses and reads the frames of a scene."""
         return FrameReader(self.n_frames_)
 
     def finish(self, images: torch.Tensor) -> torch.Tensor:
-        """Postprocess whole images as the paper does.
-
-        Parameters
-        ----------
-        images : float tensor of shape (n, H, W)
-            In pixel values.
-
-        Returns
-        -------
-        float tensor of shape (n, H, W)
-        """
+        """Postprocess whole images (n, H, W) in pixel values, as the paper does."""
         return images
 
     # Methods of an estimator
@@ -262,21 +247,7 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         return channels
 
     def predict_block(self, scene: Scene, choice: FrameChoice, block: Block) -> torch.Tensor:
-        """Super-resolve a block of a scene, without :meth:`finish`.
-
-        Parameters
-        ----------
-        scene : Scene
-            Only the window of the block is read.
-        choice : FrameChoice
-            Of the whole scene.
-        block : Block
-            Of :func:`probav_estimators.imaging.plan_blocks`.
-
-        Returns
-        -------
-        float32 tensor of shape (c, H', W')
-        """
+        """Super-resolve a block of a scene, without :meth:`finish`: (c, H', W')."""
         window = pad_window((block.rows, block.columns), scene.shape, self.reach)
         sample = self.make_reader().read(scene, choice, window)
         outputs = self.evaluation_step(self.collate([(sample, {"scene": 0})]))[0]

@@ -70,18 +70,7 @@ class FrameReader(SampleReader):
     least_clear: float = 0.0
 
     def choose(self, scene: Scene, view: int = 0) -> FrameChoice:
-        """Choose the frames of a scene, without those that repeat another.
-
-        Parameters
-        ----------
-        scene : Scene
-        view : int, default=0
-            Not used.
-
-        Returns
-        -------
-        FrameChoice
-        """
+        """Choose the frames of a scene, without those that repeat another."""
         once = np.flatnonzero(~scene.frames.repeats)
         # One map after the other: a large scene has hundreds of megabytes of them.
         clearance = np.array([scene.frames.read_clear([int(number)]).sum() for number in once])
@@ -93,18 +82,7 @@ class FrameReader(SampleReader):
         return FrameChoice(numbers, self.find_shifts(scene, numbers))
 
     def order(self, clearance: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Positions of the frames to take.
-
-        Parameters
-        ----------
-        clearance : int array of shape (t,)
-            Clear pixels of each frame.
-
-        Returns
-        -------
-        int array
-            Clearest first.
-        """
+        """Positions of the frames to take, clearest first, by their numbers of clear pixels."""
         ordered = select_clearest(clearance, None) if self.stable else np.argsort(clearance)[::-1]
         return np.resize(ordered, self.n_frames) if self.repeat else ordered[: self.n_frames]
 
@@ -183,18 +161,7 @@ _PER_FRAME = {
 def collate_frames(
     samples: Sequence[tuple[dict[str, Any], dict[str, Any]]],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Batch of samples; those with fewer frames are filled up with zeros.
-
-    Parameters
-    ----------
-    samples : list of (dict, dict)
-        Items of a dataset.
-
-    Returns
-    -------
-    samples : dict of str to tensor
-    targets : dict of str to tensor
-    """
+    """Batch of samples; those with fewer frames are filled up with zeros."""
     images, targets = zip(*samples, strict=True)
     if len(images) == 1:
         # Without a copy: the frames of a large scene are hundreds of megabytes.
@@ -208,19 +175,7 @@ def collate_frames(
 
 
 def fill_frames(values: torch.Tensor, n_frames: int, axis: int = 0) -> torch.Tensor:
-    """Fill up the axis of frames with zeros.
-
-    Parameters
-    ----------
-    values : tensor of any shape
-    n_frames : int
-        Least length of the axis.
-    axis : int, default=0
-
-    Returns
-    -------
-    tensor
-    """
+    """Fill up an axis of frames with zeros."""
     missing = n_frames - values.shape[axis]
     if missing <= 0:
         return values

@@ -17,13 +17,7 @@ class InitialWeightsMixin(NeuralNet):
     """Mixin of nets with the parameters `start_from` and `warm_start`."""
 
     def starting_weights(self) -> Weights | None:
-        """Initial weights.
-
-        Returns
-        -------
-        Weights or None
-            Those that `fit` loads into a new module. None: random weights.
-        """
+        """Initial weights that `fit` loads into a new module; None: random weights."""
         if self.start_from is None:
             return None
         net = self._starting_net()
@@ -50,8 +44,8 @@ class InitialWeightsMixin(NeuralNet):
         for ours, theirs in zip_longest(_lines_of(self), _lines_of(wanted)):
             if ours != theirs:
                 raise ValueError(
-                    "warm_start=True continues with the layers of the last fit, which have "
-                    f"{ours}, and the parameters now ask for {theirs}: set them back, or set "
+                    f"warm_start=True continues with the layers of the last fit, {ours}, "
+                    f"and the parameters now ask for {theirs}: set them back, or set "
                     "warm_start=False"
                 )
 

@@ -11,12 +11,9 @@ __all__ = ["BorderMixin", "FileWeightsMixin"]
 
 
 class FileWeightsMixin(NeuralNet):
-    """Mixin of nets that read their initial weights from a file.
+    """Mixin of nets that cache the contents of their file of initial weights."""
 
-    A subclass caches (path, contents) in `_loaded`. Clones share the cache, so that they can be
-    fitted without the file. The pickle of an initialized net does not hold it.
-    """
-
+    # (path, contents). Clones share it, so that they can be fitted without the file.
     _loaded: tuple[Any, Any] | None = None
 
     def __sklearn_clone__(self) -> Self:
@@ -26,6 +23,7 @@ class FileWeightsMixin(NeuralNet):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
+        # An initialized net has its weights.
         if self.initialized_:
             state.pop("_loaded", None)
         return state

@@ -10,19 +10,7 @@ _DELAY = 5
 
 
 def show_progress(net: NeuralNet, n_scenes: int) -> tqdm:
-    """Progress bar of a prediction, shown on a terminal after a few seconds.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        Shown if it is `verbose`.
-    n_scenes : int
-
-    Returns
-    -------
-    tqdm.tqdm
-        A context manager with `update()`.
-    """
+    """Progress bar of a verbose net's prediction, shown on a terminal after a few seconds."""
     # None: disabled where the output is no terminal.
     disable = None if net.verbose else True
     description = f"{type(net).__name__} predict"

@@ -42,32 +42,11 @@ class SampleReader:
     """
 
     def views(self, scene: Scene, training: bool) -> Sequence[int]:
-        """Views of a scene, each of which is a sample.
-
-        Parameters
-        ----------
-        scene : Scene
-        training : bool
-            True: all. False: those whose predictions are averaged.
-
-        Returns
-        -------
-        sequence of int
-        """
+        """Return the numbers of the views that are samples: all, or those that are averaged."""
         return (0,)
 
     def choose(self, scene: Scene, view: int = 0) -> Any:
-        """Choose what to read, such as frames and their shifts; the dataset caches it.
-
-        Parameters
-        ----------
-        scene : Scene
-        view : int, default=0
-
-        Returns
-        -------
-        object
-        """
+        """Choose what to read of a view, such as frames and shifts; the dataset caches it."""
         return view
 
     def vary(
@@ -79,68 +58,22 @@ class SampleReader:
         left_out: float = 0.0,
         augment: bool = False,
     ) -> Any:
-        """Change a choice at random before it is read.
-
-        Parameters
-        ----------
-        scene : Scene
-        choice : object
-            What :meth:`choose` returned.
-        rng : numpy.random.Generator
-        left_out : float, default=0
-            Fraction of the frames that a loss compares with.
-        augment : bool, default=False
-
-        Returns
-        -------
-        object
-        """
+        """Change a choice at random, and leave out a fraction of its frames, before reading."""
         return choice
 
     def read(
         self, scene: Scene, choice: Any, window: tuple[slice, slice] | None = None
     ) -> dict[str, torch.Tensor]:
-        """Read a sample.
-
-        Parameters
-        ----------
-        scene : Scene
-        choice : object
-            What :meth:`choose` or :meth:`vary` returned.
-        window : tuple of two slices, default=None
-            Rows and columns in LR pixels. None: all.
-
-        Returns
-        -------
-        dict of str to tensor
-            Keyword arguments of the module, without the axis of the batch.
-        """
+        """Read a sample: keyword arguments of the module, without the axis of the batch."""
         raise NotImplementedError
 
     def perturb(self, sample: dict[str, torch.Tensor], rng: np.random.Generator) -> None:
-        """Augment a sample in place, beside flips and turns.
-
-        Parameters
-        ----------
-        sample : dict of str to tensor
-        rng : numpy.random.Generator
-        """
+        """Augment a sample in place, beside turns and flips."""
 
     def turn(
         self, sample: dict[str, torch.Tensor], turn: int, flip: int
     ) -> dict[str, torch.Tensor]:
-        """Turn a sample by quarters, then flip it left to right.
-
-        Parameters
-        ----------
-        sample : dict of str to tensor
-            Those of three axes and more are images.
-        turn, flip : int
-
-        Returns
-        -------
-        dict of str to tensor
-        """
+        """Turn the images of a sample by quarters, then flip them left to right."""
         return {
             key: turn_and_flip(x, turn, flip).contiguous() if x.ndim > 2 else x
             for key, x in sample.items()
@@ -238,13 +171,7 @@ class SceneDataset(Dataset):
 
 
 def random_window(scene: Scene, patch_size: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a random patch, in LR pixels.
-
-    Raises
-    ------
-    ValueError
-        If the frames of the scene are smaller.
-    """
+    """Draw rows and columns of a patch, in LR pixels."""
     if min(scene.shape) < patch_size:
         raise ValueError(
             f"patch_size={patch_size} is larger than {scene.label}, whose frames have shape "

@@ -196,20 +196,10 @@ class SceneNet(
 
     @abstractmethod
     def make_reader(self) -> SampleReader:
-        """Return the reader of samples.
-
-        Returns
-        -------
-        SampleReader
-        """
+        """Return the reader of samples."""
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
-        """Set the attributes that :meth:`build_module` reads, and check the scenes.
-
-        Parameters
-        ----------
-        scenes : list of Scene
-        """
+        """Set the attributes that :meth:`build_module` reads, and check the scenes."""
         scale = scenes[0].scale
         if scale is None:
             raise ValueError(
@@ -219,13 +209,7 @@ class SceneNet(
         self.scale_ = scale
 
     def layout(self) -> dict[str, Any]:
-        """Settings that must agree for weights to be exchanged.
-
-        Returns
-        -------
-        dict of str to value
-            Keys name the settings in errors; values are of types of JSON.
-        """
+        """Settings that must agree for weights to be exchanged, by their names in errors."""
         return {"scale": self.scale_}
 
     def check_inputs(self, scenes: Sequence[Scene]) -> None:

@@ -136,20 +136,7 @@ class TrainingLoop(NeuralNet):
         return any(condition(callback) for _, callback in self.callbacks_)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Compute the gradient of a batch, `micro_batch_size` samples at a time.
-
-        Parameters
-        ----------
-        batch : (dict of tensors, dict of tensors)
-            Samples and targets.
-        **fit_params
-            Passed to the module's `forward`.
-
-        Returns
-        -------
-        dict
-            "loss", the loss of the batch, and "y_pred", its predictions.
-        """
+        """Compute the gradient of a batch, `micro_batch_size` samples at a time."""
         parts = list(self._parts_of(batch))
         if len(parts) == 1:
             step = super().train_step_single(batch, **fit_params)

@@ -4,9 +4,9 @@ from ._best_weights import BestWeights
 from ._divergence import DivergenceGuard
 from ._history import HistoryCSV
 from ._reports import EpochBar, EpochLog
-from ._resumable import Resumable
 from ._schedule import PlateauSchedule
 from ._scores import ChallengeScore, StartingScore, check_scorings
+from ._state import StatefulMixin
 from ._time_limit import TimeLimit
 
 __all__ = [
@@ -17,8 +17,8 @@ __all__ = [
     "EpochLog",
     "HistoryCSV",
     "PlateauSchedule",
-    "Resumable",
     "StartingScore",
+    "StatefulMixin",
     "TimeLimit",
     "check_scorings",
 ]

@@ -9,13 +9,13 @@ import numpy as np
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
-from ._resumable import Resumable
 from ._scores import validation_score
+from ._state import StatefulMixin
 
 __all__ = ["BestWeights"]
 
 
-class BestWeights(Resumable, Callback):
+class BestWeights(StatefulMixin, Callback):
     """Keeps the weights of the best validation score, and restores them in the end.
 
     Without HR images the validation loss replaces the score. Initial weights of another training

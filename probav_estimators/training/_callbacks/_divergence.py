@@ -13,8 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
-from ._resumable import Resumable
 from ._scores import monitored_score
+from ._state import StatefulMixin
 
 __all__ = ["DivergenceGuard"]
 
@@ -25,7 +25,7 @@ _TOLERANCE = {"valid_score": 1.5, "valid_loss": 4.0, "train_loss": 4.0}
 _NEWEST = 0.05
 
 
-class DivergenceGuard(Resumable, Callback):
+class DivergenceGuard(StatefulMixin, Callback):
     """Clips gradients, skips steps that are not finite, and returns to the best weights.
 
     A step whose loss or gradient is not finite changes no weight. After an epoch whose score is not

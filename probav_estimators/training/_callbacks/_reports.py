@@ -33,10 +33,10 @@ class EpochBar(ProgressBar):
 
 
 class EpochLog(PrintLog):
-    """Table of the history with a line for each epoch, without colours."""
+    """Table of the history on stderr, with a line for each epoch and without colours."""
 
     def __init__(self) -> None:
-        super().__init__(floatfmt=".5g")
+        super().__init__(sink=_print, floatfmt=".5g")
 
     def _get_param_names(self):
         return []
@@ -45,6 +45,14 @@ class EpochLog(PrintLog):
         # Each call of `fit` or `partial_fit` prints the header.
         self.first_iteration_ = True
 
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        if net.verbose:
+            super().on_epoch_end(net)
+
     def table(self, row: dict[str, Any]) -> str:
         # PrintLog colours what is marked as the best.
         return super().table({key: x for key, x in row.items() if not key.endswith("_best")})
+
+
+def _print(text):
+    print(text, file=sys.stderr, flush=True)

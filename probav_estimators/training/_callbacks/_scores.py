@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from skorch.callbacks.scoring import ScoringBase
 
 from ...scoring import scene_score
 from .._sampling import ViewAverager
-from ._resumable import Resumable
+from ._state import StatefulMixin
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ __all__ = [
 _SKLEARN_SCORER = type(get_scorer("r2"))
 
 
-class ChallengeScore(Resumable, Callback):
+class ChallengeScore(StatefulMixin, Callback):
     """Records the mean challenge score of the validation scenes after every epoch.
 
     The history gets `valid_score` (lower is better, 1.0 is the baseline) and `valid_score_best`,
@@ -71,7 +72,7 @@ class ChallengeScore(Resumable, Callback):
         self.scorer_ = None
 
 
-class StartingScore(Resumable, Callback):
+class StartingScore(StatefulMixin, Callback):
     """Scores the initial weights of a training, unless they are random.
 
     It is the score of epoch 0, which may be the best: fine-tuning that improves nothing ends with
@@ -99,7 +100,8 @@ class StartingScore(Resumable, Callback):
             return
         self.start_score_ = _score_now(net, dataset_valid)
         if net.verbose:
-            print(f"{type(net).__name__} before training: score {self.start_score_:.5g}")
+            score = f"score {self.start_score_:.5g}"
+            print(f"{type(net).__name__} before training: {score}", file=sys.stderr)
         for _, callback in net.callbacks_:
             if hasattr(callback, "on_start_scored"):
                 callback.on_start_scored(net, self.start_score_)
@@ -142,18 +144,7 @@ def _score_now(net, dataset):
 
 
 def check_scorings(callbacks: Sequence[tuple[str, Callback]]) -> None:
-    """Check that scoring callbacks of skorch have scorers that need no `y`.
-
-    Parameters
-    ----------
-    callbacks : list of (str, Callback)
-        Initialized.
-
-    Raises
-    ------
-    ValueError
-        If its scorer is the name of one of scikit-learn or a result of `make_scorer`.
-    """
+    """Raise a ValueError if a scoring callback of skorch has a scorer that needs a `y`."""
     for name, callback in callbacks:
         if not isinstance(callback, ScoringBase):
             continue

@@ -8,12 +8,12 @@ from typing import Any
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
-from ._resumable import Resumable
+from ._state import StatefulMixin
 
 __all__ = ["TimeLimit"]
 
 
-class TimeLimit(Resumable, Callback):
+class TimeLimit(StatefulMixin, Callback):
     """Ends a training after a time.
 
     The net cuts the epoch short, validates and records it. The time of a resumed training includes

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-__all__ = ["Resumable"]
+__all__ = ["StatefulMixin"]
 
 
-class Resumable:
+class StatefulMixin:
     """Mixin of callbacks whose state is part of a checkpoint.
 
     A subclass lists its attributes in `_state`: numbers, strings, tensors, and dicts of such.
