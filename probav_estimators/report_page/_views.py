@@ -10,7 +10,7 @@ import numpy as np
 from ..imaging import error_map, upscale_bicubic
 from ..prediction import predict_scene
 from ..report import quality_report
-from ..scenes import ValueScale
+from ..scenes import Values
 from ._charts import cover, spectrum_charts
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
     truth, truth_clear = None, None
     if scene.has_hr:
         truth, truth_clear = scene.read_truth(window)
+    values = Values.of(scene)
     return SceneView(
         "unnamed scene" if scene.name is None else str(scene.name),
         scene.band,
@@ -156,7 +157,8 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
         views,
         frame.shape,
         tuple(scale * length for length in scene.shape),
-        *ValueScale.of(scene),
+        *values.value_range,
+        values.unit,
         spectrum_charts(scene, images),
     )
 

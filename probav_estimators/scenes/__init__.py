@@ -9,12 +9,12 @@ from ._png import PngImage
 from ._psf import estimate_psf_sigma
 from ._saved import load_scenes, save_scenes
 from ._scene import Scene
-from ._stored_values import ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
+from ._stored_values import COUNTS, ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
 from ._validation import check_scenes
-from ._value_scale import ValueScale
 from ._windows import WHOLE, Index, Window, open_ends, within
 
 __all__ = [
+    "COUNTS",
     "LEAST_TO_HALVE",
     "NORMS_NAME",
     "WHOLE",
@@ -31,7 +31,6 @@ __all__ = [
     "StoredFrames",
     "SubsetFrames",
     "ValueFrames",
-    "ValueScale",
     "Values",
     "Window",
     "align_bands",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -14,11 +14,15 @@ from ._windows import WHOLE, open_ends
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._scene import Scene
     from ._windows import Index, PixelsAndClear, Window
 
-__all__ = ["ArrayStack", "MaskStack", "Stack", "ValueFrames", "Values", "is_dask"]
+__all__ = ["COUNTS", "ArrayStack", "MaskStack", "Stack", "ValueFrames", "Values", "is_dask"]
 
-# Frames are looked at in windows of this many LR pixels to tell which are empty.
+#: Range of 16-bit counts.
+COUNTS = (0.0, 65535.0)
+
+# Side of the windows that frames are searched in for anything but 0, in LR pixels.
 _WINDOW = 512
 
 
@@ -85,16 +89,16 @@ def is_dask(values: object) -> bool:
 
 @dataclass(frozen=True)
 class Values:
-    """What stored values mean: physical value = stored * scale + offset.
+    """Meaning of stored values: physical value = stored * scale + offset.
 
     Attributes
     ----------
     value_range : tuple of two floats
-        Physical values that stand for pixels of 0 and 1.
+        Physical values of pixels of 0 and 1.
     scale, offset : float or array of shape (t,)
-        Of all frames, or of each.
+        One for all frames, or one for each.
     nodata : float, default=None
-        Stored value that stands for no data. NaN does in any case.
+        Stored value for no data, besides NaN.
     """
 
     value_range: tuple[float, float] = (0.0, 1.0)
@@ -102,27 +106,46 @@ class Values:
     offset: float | NDArray[np.floating] = 0.0
     nodata: float | None = None
 
-    def to_pixels(self, stored: NDArray[Any], index: Sequence[int]) -> NDArray[np.float32]:
-        """Pixels of some frames' stored values: (t, h, w) float32, around [0, 1]."""
+    @classmethod
+    def of(cls, scene: Scene) -> Self:
+        """Physical values of a scene: those of its `value_range`, else 16-bit counts."""
+        low, high = COUNTS if scene.value_range is None else scene.value_range
+        return cls((float(low), float(high)))
+
+    @property
+    def span(self) -> float:
+        """Physical difference of a pixel difference of 1."""
         low, high = self.value_range
-        scale, offset = (self._of(value, index) for value in (self.scale, self.offset))
-        # In double precision where a single one would lose what the values hold.
+        return high - low
+
+    @property
+    def unit(self) -> str:
+        """Name of the physical unit in labels."""
+        low, high = self.value_range
+        return "16-bit counts" if (low, high) == COUNTS else f"values, range {low:g} to {high:g}"
+
+    def to_physical(self, pixels: Any) -> Any:
+        """Physical values of pixels."""
+        return self.value_range[0] + self.span * np.asarray(pixels)
+
+    def to_pixels(self, stored: NDArray[Any], index: Sequence[int]) -> NDArray[np.float32]:
+        """Pixels of the stored values of frames `index`, (t, h, w) float32."""
+        scale, offset = (_of_frames(value, index) for value in (self.scale, self.offset))
+        # In double precision where single precision would round the values.
         wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
         kind = np.float64 if wide else np.float32
-        gains, offsets = scale / (high - low), (offset - low) / (high - low)
+        gains, offsets = scale / self.span, (offset - self.value_range[0]) / self.span
         return (stored * gains.astype(kind) + offsets.astype(kind)).astype(np.float32, copy=False)
 
     def to_stored(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Stored values of pixels, not rounded; those of the first frame, if frames differ."""
-        low, high = self.value_range
-        scale, offset = (self._of(value, [0]).item() for value in (self.scale, self.offset))
-        return (pixels.astype(np.float64) * (high - low) + low - offset) / scale
+        """Stored values of pixels, not rounded, with the scale and offset of the first frame."""
+        scale, offset = (_of_frames(value, [0]).item() for value in (self.scale, self.offset))
+        return (self.to_physical(pixels.astype(np.float64)) - offset) / scale
 
     @property
     def step(self) -> float:
-        """How many stored values one pixel value is."""
-        low, high = self.value_range
-        return (high - low) / abs(self._of(self.scale, [0]).item())
+        """Stored difference of a pixel difference of 1."""
+        return self.span / abs(_of_frames(self.scale, [0]).item())
 
     def is_valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where stored values are data."""
@@ -131,10 +154,10 @@ class Values:
             valid &= stored != self.nodata
         return valid
 
-    @staticmethod
-    def _of(value, index):
-        values = np.asarray(value, np.float64)
-        return values if values.ndim == 0 else values[list(index)][:, None, None]
+
+def _of_frames(value, index):
+    values = np.asarray(value, np.float64)
+    return values if values.ndim == 0 else values[list(index)][:, None, None]
 
 
 @dataclass(frozen=True)
