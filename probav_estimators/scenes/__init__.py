@@ -1,4 +1,4 @@
-"""Scenes: one place each, seen several times; from arrays and folders, read when asked for."""
+"""Scenes of arrays, folders and other sources, read on demand."""
 
 from ._alignment import align_bands, align_scene, read_aligned
 from ._chosen_frames import LEAST_TO_HALVE, ChosenFrames, halve_frames

@@ -1,4 +1,4 @@
-"""Short hashes that tell whether two runs were given the same data."""
+"""Hashes that identify data."""
 
 import hashlib
 from dataclasses import fields, is_dataclass
@@ -15,8 +15,8 @@ def digest(*parts: object) -> str:
 
     Parameters
     ----------
-    *parts : arrays, bytes, numbers, strings, None, functions, or objects made of such
-        An object counts by its class and its attributes, not by its place in memory.
+    *parts : arrays, bytes, numbers, strings, None, functions, or objects with such attributes
+        An object is hashed by its class and attributes.
 
     Returns
     -------

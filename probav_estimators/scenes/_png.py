@@ -187,7 +187,7 @@ def _decode(path, inode, modified, size):
             _check_rows(content, header)
     except MemoryError:
         raise
-    except Exception as error:  # a decoder may raise anything on what it was not made for
+    except Exception as error:  # decoders may raise anything
         raise _damaged(path, error) from error
     if values.shape != header.shape or values.dtype not in (bool, np.uint8, np.uint16):
         raise _damaged(

@@ -1,4 +1,4 @@
-"""A scene: one place, seen several times, with its truth where that is known."""
+"""Scene: frames of one site, and its HR image where that is known."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = ["Scene"]
 
 
 class Scene:
-    """One place, seen several times.
+    """LR frames of one site with their quality maps, and the HR image where it is known.
 
-    Scenes are lazy. A scene of a folder holds paths and reads pixels whenever an attribute asks
-    for them; a transformer gives back new scenes that know what to do with the pixels once they
-    are read. Keep an array in a variable if you need it twice.
+    Scenes are lazy. A scene of a folder holds paths and reads pixels at each access of an
+    attribute; transformers record what to do with pixels that are read. Keep an array in a variable
+    if you need it twice.
 
     Parameters
     ----------
@@ -46,35 +46,35 @@ class Scene:
     sm : array of shape (H, W), default=None
         Status map, True (or 1 or 255) where `hr` is clear. None: all clear.
     norm : float, default=None
-        N, the baseline's cPSNR of this scene in dB. None: computed when it is asked for.
+        N, the baseline's cPSNR of this scene in dB. None: computed on demand.
     name : str, default=None
         The challenge's names look like "imgset0594".
     band : str, default=None
         Spectral band, such as "RED" or "NIR".
     value_range : tuple of two floats, default=None
-        Values that stand for pixels of 0 and 1, such as (0, 10000) for reflectances in 1/10000.
-        Those of `lr` and `hr` may lie outside of it, as clouds and water do, and pixels then lie
-        outside [0, 1]; NaN is taken as clouded in `lr`, and is allowed in `hr` where `sm` hides it.
-        None: [0, 1], or all values of an unsigned integer.
+        Values of pixels of 0 and 1, such as (0, 10000) for reflectances in 1/10000. Values of `lr`
+        and `hr` outside of it, as of clouds and water, give pixels outside [0, 1]. NaN is clouded
+        in `lr`, and allowed in `hr` where `sm` masks it. None: [0, 1], or all values of an unsigned
+        integer.
 
     Raises
     ------
     ValueError
-        If sizes don't fit together, values are NaN or outside [0, 1], also where a mask hides
-        them, a mask has other values than 0 and 1 or 255, or `sm` is clouded everywhere.
+        If sizes don't fit together, values are NaN or outside [0, 1], masked or not,
+        a mask has other values than 0 and 1 or 255, or `sm` is clouded everywhere.
 
     See Also
     --------
-    Scene.from_dir, Scene.from_frames : Scenes whose pixels are read when they are asked for.
+    Scene.from_dir, Scene.from_frames : Scenes whose pixels are read on demand.
     load_scenes : Scenes from a data set's folder.
     make_scenes : Simulated scenes.
 
     Notes
     -----
-    Arrays are copied, integers in their own type, so that a scene stays what it was. A memory map
-    (``numpy.memmap``) is not: leave its file as it is while the scene is in use. Neither are dask
-    arrays nor any `lr` and `qm` with `value_range`, of which windows are read and checked when they
-    are asked for. A scene of arrays pickles with its pixels, one of a folder as its paths.
+    Arrays are copied, integers in their own type. Memory maps (``numpy.memmap``) are not: leave
+    their files as they are while the scene is in use. Neither are dask arrays, nor `lr` and `qm`
+    with `value_range`, of which windows are read and checked on demand. A scene of arrays pickles
+    with its pixels, one of a folder with its paths.
 
     Examples
     --------
@@ -114,16 +114,16 @@ class Scene:
     def from_dir(cls, path: str | os.PathLike[str], *, norm: float | None = None) -> Self:
         """Scene of one folder: LR000.png, QM000.png, ... and, where known, HR.png and SM.png.
 
-        Only the folder is listed; pixels are read when they are asked for.
+        Only the folder is listed; pixels are read on demand.
 
         Parameters
         ----------
         path : path-like
-            The folder. Its name is the scene's name, and the folder that it lies in names the
-            band if it is written like one (in capitals: "RED", "NIR").
+            The folder. Its name is the scene's name, and that of its parent folder is the band if
+            it is in capitals, as "RED".
         norm : float, default=None
             N in dB. None: looked up in the nearest norm.csv (in the folders above, up to the data
-            set's root), else computed from the baseline when it is asked for.
+            set's root), else computed from the baseline on demand.
 
         Returns
         -------
@@ -134,8 +134,8 @@ class Scene:
         FileNotFoundError
             If the folder does not exist.
         ValueError
-            If it holds no frames, some frames have a quality map and others don't, or an image is
-            there in another format than PNG. Once pixels are read: if a file is damaged, larger
+            If it holds no frames, some frames have a quality map and others don't, or an image has
+            another format than PNG. When pixels are read: if a file is damaged, larger
             than 8192 x 8192 pixels, or of other bits for each value than the first frame.
         """
         path = os.path.abspath(path)
@@ -166,11 +166,11 @@ class Scene:
         Parameters
         ----------
         frames : Frames
-            Asked for its shape if there is a truth, and for pixels once they are needed.
+            Its shape is read if there is a truth, and pixels on demand.
         hr, sm, norm, name, band : arrays, float and str
             As for :class:`Scene`.
         value_range : tuple of two floats, default=None
-            Values of `hr` that stand for pixels of 0 and 1. With it, pixels may lie outside [0, 1].
+            Values of `hr` of pixels of 0 and 1. With it, pixels outside [0, 1] are allowed.
 
         Returns
         -------
@@ -242,31 +242,31 @@ class Scene:
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """Values that stand for pixels of 0 and 1, or None: pixels lie in [0, 1]."""
+        """Values of pixels of 0 and 1, or None: pixels are in [0, 1]."""
         return self._truth.value_range
 
     @property
     def data_range(self) -> float | None:
-        """What :func:`~probav_estimators.cpsnr` is told of the scene: None, or 1 of any range."""
+        """Argument of :func:`~probav_estimators.cpsnr`: None, or 1 with `value_range`."""
         return self._truth.data_range
 
     @property
     def has_hr(self) -> bool:
-        """Whether the truth is known; reads nothing."""
+        """Whether there is an HR image; reads nothing."""
         return self._truth.hr is not None
 
     @property
     def norm(self) -> float | None:
         """N, the baseline's cPSNR of the scene in dB; None without `hr`.
 
-        If it was not given, it is computed from all frames of the scene, once. It is at most
-        107.1 dB, the error of 16-bit rounding, where the baseline is exact.
+        Without a given value, it is computed from all frames of the scene, once, and is at most
+        107.1 dB, the cPSNR of 16-bit rounding.
         """
         return self._truth.norm
 
     @property
     def scale(self) -> int | None:
-        """How many HR pixels go into one LR pixel along each axis.
+        """HR pixels for each LR pixel along each axis.
 
         None if the scene has neither HR image nor status map and was not upscaled.
         """
@@ -281,12 +281,12 @@ class Scene:
 
     @property
     def shifts(self) -> NDArray[np.float32] | None:
-        """Shifts that a registration found, (t, 2) float32 LR pixels (down, right), or None."""
+        """Registered shifts, (t, 2) float32 LR pixels (down, right), or None."""
         return self._frames.shifts
 
     @property
     def placed(self) -> NDArray[np.bool_] | None:
-        """For which frames a registration found the shift, (t,) bool, or None."""
+        """For which frames a shift was estimated, (t,) bool, or None."""
         return self._frames.placed
 
     @property
@@ -305,7 +305,7 @@ class Scene:
     def read_truth(
         self, window: Window | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """HR image and status map, or the part of them that a window of the frames covers.
+        """Read the HR image and status map, or a window of them.
 
         Parameters
         ----------
@@ -321,10 +321,10 @@ class Scene:
         return self._truth.read_hr(window), self._truth.read_sm(window)
 
     def fingerprint(self) -> str:
-        """Hash that changes when anything changes that a training sees of this scene.
+        """Hash of all that a training uses of this scene.
 
-        That is pixels, maps, truth, a norm that was given, and what transformers have recorded:
-        selection, registration, composition, upscaling. Name, band and place on disk don't count.
+        That is pixels, maps, truth, a given norm, and the transformers' selection, registration,
+        composition and upscaling, but not name, band and path.
 
         Returns
         -------
@@ -338,8 +338,8 @@ class Scene:
 
         Notes
         -----
-        Of PNG files the size and the checksums inside are read, not the pixels: a scene on disk
-        and the same pixels in memory have different fingerprints.
+        PNG files are hashed without decoding: a scene on disk and the same pixels in memory have
+        different fingerprints.
 
         Examples
         --------
@@ -361,24 +361,24 @@ class Scene:
         return self._frames
 
     def with_frames(self, frames: Frames) -> Self:
-        """Scene with other frames of the same place, and the same truth and norm."""
+        """Scene with other frames of the same site, and the same truth and norm."""
         inputs = None if self._inputs is None else self._inputs.with_frames(frames)
         return self._changed(_frames=frames, _inputs=inputs)
 
     @property
     def steps(self) -> tuple[Any, ...]:
-        """Transformers that have been applied to the scene, in their order.
+        """Copies of the transformers that were applied to the scene, in their order.
 
-        Copies, which keep the parameters that they had. They are no part of :meth:`fingerprint`.
+        They do not affect :meth:`fingerprint`.
         """
         return self._steps
 
     def with_steps(self, steps: tuple[Any, ...]) -> Self:
-        """Scene that other transformers are recorded for; nothing else changes."""
+        """Scene with other recorded transformers; nothing else changes."""
         return self._changed(_steps=steps)
 
     def without_truth(self) -> Self:
-        """Scene of the same frames, of which nothing else is known."""
+        """Scene of the same frames, without HR image, status map and norm."""
         return self._changed(_truth=Truth(self._frames, value_range=self.value_range))
 
     def with_inputs(self, inputs: Inputs) -> Self:
@@ -386,7 +386,7 @@ class Scene:
         return self._changed(_inputs=inputs)
 
     def crop(self, window: Window) -> Self:
-        """The part of the scene that a window covers, still lazy.
+        """A window of the scene, still lazy.
 
         Parameters
         ----------
@@ -396,7 +396,7 @@ class Scene:
         Returns
         -------
         Scene
-            Without norm, which belongs to the whole.
+            Without the norm, which is that of the whole.
         """
         window = open_ends(window, self.shape)
         scene = self.with_frames(WindowFrames(self._frames, window))
@@ -405,7 +405,7 @@ class Scene:
 
     @property
     def label(self) -> str:
-        """What messages call the scene: "scene imgset0594", or "unnamed scene"."""
+        """Name in messages: "scene imgset0594", or "unnamed scene"."""
         return _label(self.name)
 
     def _changed(self, **attributes):

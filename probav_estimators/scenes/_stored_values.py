@@ -27,7 +27,7 @@ _WINDOW = 512
 
 
 class Stack(Protocol):
-    """Images of one size that are stored somewhere."""
+    """Stored images of one size."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -41,7 +41,7 @@ class Stack(Protocol):
         """Stored values of some images: (t, h', w')."""
 
     def where(self, number: int) -> str:
-        """What messages call an image."""
+        """Name of an image in messages."""
 
 
 class ArrayStack:
@@ -50,9 +50,9 @@ class ArrayStack:
     Parameters
     ----------
     values : array of shape (t, h, w)
-        Is not copied, and read where it is asked for.
+        Not copied; windows are read on demand.
     name : str
-        What messages call it.
+        Its name in messages.
     """
 
     def __init__(self, values: Any, name: str) -> None:
@@ -78,12 +78,12 @@ class ArrayStack:
         return np.stack([np.asarray(self.values[number, *window]) for number in index])
 
     def where(self, number: int) -> str:
-        """What messages call an image."""
+        """Name of an image in messages."""
         return f"{self.name}[{number}]"
 
 
 def is_dask(values: object) -> bool:
-    """Whether this is a dask array, which is not to be read as a whole."""
+    """Whether this is a dask array."""
     return hasattr(values, "__dask_graph__") and hasattr(values, "chunks")
 
 
@@ -162,12 +162,12 @@ def _of_frames(value, index):
 
 @dataclass(frozen=True)
 class MaskStack:
-    """Quality maps that are made of stored values.
+    """Quality maps converted from stored values.
 
     Attributes
     ----------
     stack : Stack
-        What is stored: masks, or classes.
+        Stored masks or classes.
     convert : callable
         ``convert(values, name)`` gives a bool array, True = clear.
     repeat : int, default=1
@@ -198,20 +198,20 @@ class MaskStack:
 
 
 class ValueFrames(Frames):
-    """Frames of stored values: nothing but the windows that are asked for is read or converted.
+    """Frames of stored values, of which windows are read and converted on demand.
 
     Parameters
     ----------
     stack : Stack
         Stored values.
     values : Values
-        What they mean.
+        Their meaning.
     masks : MaskStack, default=None
-        Quality maps. None: all that is data is clear.
+        Quality maps. None: all valid pixels are clear.
 
     Notes
     -----
-    What is no data is 0 and never clear, and neither is a frame that is 0 from border to border.
+    Pixels without data are 0 and never clear, nor is any pixel of a frame that is 0 throughout.
     """
 
     def __init__(self, stack: Stack, values: Values, masks: MaskStack | None = None) -> None:
@@ -229,12 +229,12 @@ class ValueFrames(Frames):
 
     @property
     def shows_all(self) -> bool:
-        """Whether no stored value stands for no data."""
+        """Whether all stored values are data."""
         return self.values.nodata is None and self.stack.dtype.kind != "f"
 
     @property
     def empty(self) -> list[int]:
-        """Numbers of the frames that are 0 from border to border, which stands for no data."""
+        """Numbers of the frames that are 0 throughout, and hold no data."""
         if self._empty is None:
             self._empty = [
                 number
@@ -258,7 +258,7 @@ class ValueFrames(Frames):
         return self._hide(self._read_valid(numbers, part), numbers, part)
 
     def _windows(self):
-        """Parts of the frames, the middle first: it tells most often."""
+        """Windows that cover the frames, from the middle, which is most likely to hold data."""
         parts = []
         for length in self.shape:
             starts = range(0, length, _WINDOW)
@@ -277,7 +277,7 @@ class ValueFrames(Frames):
 
     def _read_valid(self, index, window):
         if self.shows_all:
-            # Pixels need not be read to know that they are there.
+            # Known without reading pixels.
             shape = (len(index), *(part.stop - part.start for part in window))
             return self._without_empty(np.ones(shape, bool), index)
         return self._without_empty(self.values.is_valid(self.stack.read(index, window)), index)

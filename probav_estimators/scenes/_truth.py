@@ -95,7 +95,7 @@ class Truth:
 
     @property
     def data_range(self) -> float | None:
-        """None where pixels lie in [0, 1], else 1."""
+        """None where pixels are in [0, 1], else 1."""
         return None if self.value_range is None else 1.0
 
     @property
