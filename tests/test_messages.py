@@ -164,12 +164,16 @@ class TestNames:
         scene = make_scene(name=None, hr=None, sm=None)
         clouded = make_scene(name=None, qm=np.zeros((4, 6, 8), bool))
         named = make_scene(hr=None, sm=None)
+        doubled = make_scene(name=None, scale=2)
+        net = FusionNet.from_pretrained("simulated-x3")
         for call in (
             lambda: BicubicUpscaler().transform([scene]),
             lambda: BicubicBaseline().predict([scene]),
             lambda: check_scenes([scene], "fit", truth=True),
             lambda: write_submission([np.zeros((18, 24))], [scene], tmp_path / "a.zip"),
-            lambda: FusionNet.from_pretrained("simulated-x3").predict([clouded]),
+            lambda: net.predict([clouded]),
+            lambda: net.predict([doubled]),
+            lambda: net.predict_into(scene, out=np.zeros(3)),
         ):
             message = message_of(call)
             assert "unnamed scene" in message and "None" not in message

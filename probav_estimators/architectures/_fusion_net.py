@@ -269,8 +269,8 @@ class FusionNet(FusionWeights):
         if getattr(out, "shape", None) != shape or out.dtype.kind != "f":
             got = f"{type(out).__name__} of shape {getattr(out, 'shape', None)}"
             raise ValueError(
-                f"predict_into: out must be a float array of shape {shape} for scene "
-                f"{scene.name}, got {got} and type {getattr(out, 'dtype', None)}"
+                f"predict_into: out must be a float array of shape {shape} for "
+                f"{scene.label}, got {got} and type {getattr(out, 'dtype', None)}"
             )
         return out
 

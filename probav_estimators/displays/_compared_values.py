@@ -13,7 +13,7 @@ from ..imaging import MAX_CPSNR, check_norm, error_map, finite_cpsnr, select_cle
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..scenes import Scene, ValueScale
+    from ..scenes import Scene, Values
 
 __all__ = ["error_maps", "frame_values", "named_values", "truth_values", "with_baseline"]
 
@@ -35,21 +35,21 @@ def with_baseline(images: dict[str, NDArray[Any]], scene: Scene) -> dict[str, ND
     return {_BASELINE: baseline} | images
 
 
-def named_values(images: Mapping[str, NDArray[Any]], values: ValueScale) -> dict[str, NDArray[Any]]:
+def named_values(images: Mapping[str, NDArray[Any]], values: Values) -> dict[str, NDArray[Any]]:
     """Values of the pixels of images."""
-    return {name: values.values(image) for name, image in images.items()}
+    return {name: values.to_physical(image) for name, image in images.items()}
 
 
-def frame_values(scene: Scene, values: ValueScale) -> dict[str, Any]:
+def frame_values(scene: Scene, values: Values, unit: str | None) -> dict[str, Any]:
     """Parameters of a display that come from a scene's frames."""
     clear = scene.qm
     (clearest,) = select_clearest(clear.sum(axis=(1, 2)), 1)
     return {
-        "frame": values.values(scene.frames.read_pixels([clearest])[0]),
+        "frame": values.to_physical(scene.frames.read_pixels([clearest])[0]),
         "frame_clear": clear[clearest],
         "n_clear": clear.sum(axis=0),
         "n_frames": len(scene),
-        "unit": values.unit,
+        "unit": unit or values.unit,
     }
 
 
@@ -57,7 +57,7 @@ def truth_values(
     images: Mapping[str, NDArray[Any]],
     hr: NDArray[Any],
     sm: NDArray[np.bool_],
-    values: ValueScale,
+    values: Values,
     *,
     norm: float | None,
     data_range: float | None = None,
@@ -69,14 +69,14 @@ def truth_values(
     for name, image in images.items():
         cpsnr = finite_cpsnr(image, hr, sm, border=_BORDER, data_range=data_range)
         scores[name] = cpsnr, None if norm is None else min(norm, MAX_CPSNR) / cpsnr
-    return {"truth": values.values(hr), "truth_clear": sm, "scores": scores}
+    return {"truth": values.to_physical(hr), "truth_clear": sm, "scores": scores}
 
 
 def error_maps(
     images: Mapping[str, NDArray[Any]],
     hr: NDArray[Any],
     sm: NDArray[np.bool_],
-    values: ValueScale,
+    values: Values,
     *,
     data_range: float | None = None,
 ) -> dict[str, NDArray[Any]]:
@@ -84,5 +84,5 @@ def error_maps(
     errors = {}
     for name, image in images.items():
         error = error_map(image, hr, sm, border=_BORDER, data_range=data_range)
-        errors[name] = values.differences(np.pad(error, _BORDER, constant_values=np.nan))
+        errors[name] = values.span * np.pad(error, _BORDER, constant_values=np.nan)
     return errors

@@ -12,7 +12,7 @@ import numpy as np
 from ..baseline import BicubicBaseline
 from ..imaging import Picture, check_grey_scale, scale_greys
 from ..prediction import last_step, predict_scene
-from ..scenes import ValueScale
+from ..scenes import COUNTS, Values
 from ._compared_values import error_maps, frame_values, named_values, truth_values, with_baseline
 from ._detail import find_detail
 from ._drawing import (
@@ -271,10 +271,12 @@ class ComparisonDisplay:
         given = images_by_name(images, scene)
         if baseline:
             given = with_baseline(given, scene)
-        values = ValueScale.of(scene, unit)
+        values = Values.of(scene)
         about: dict[str, Any] = {"deviations": None}
         if deviations:
-            about["deviations"] = {name: values.differences(x) for name, x in deviations.items()}
+            about["deviations"] = {
+                name: values.span * np.asarray(x) for name, x in deviations.items()
+            }
         if scene.has_hr:
             hr, sm = scene.read_truth()
             about |= truth_values(
@@ -283,7 +285,7 @@ class ComparisonDisplay:
             about["errors"] = error_maps(given, hr, sm, values, data_range=scene.data_range)
         display = cls(
             images=named_values(given, values),
-            **frame_values(scene, values),
+            **frame_values(scene, values, unit),
             **about,
             grey_scale=grey_scale,
             detail=detail,
@@ -350,7 +352,7 @@ class ComparisonDisplay:
         require_matplotlib(f"{cls.__name__}.from_images")
         check_grey_scale(grey_scale, truth=hr is not None)
         given = read_images(images)
-        values = ValueScale(0.0, 65535.0, "16-bit counts")
+        values = Values(COUNTS)
         about: dict[str, Any] = {}
         if hr is not None:
             truth = read_truth(hr, sm, given)

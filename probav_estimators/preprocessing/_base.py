@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 
 
 class SceneTransformer(SceneEstimatorMixin, TransformerMixin, BaseEstimator, ABC):
-    """Takes a list of scenes and gives back a list of scenes that know what to do.
+    """Base of transformers, from a list of scenes to a list of lazy scenes.
 
-    A subclass states its `_parameter_constraints` and, by `transform_scene`, how one scene is
-    changed. It must not read pixels: that is left to whoever asks the new scene for them.
+    A subclass defines `_parameter_constraints` and `transform_scene`, which changes one scene and
+    must not read pixels: they are read from the new scene.
 
     See Also
     --------
-    probav_estimators.scenes.DerivedFrames : Frames that are made of a scene's frames, and how a
-        transformer gives them to it.
+    probav_estimators.scenes.DerivedFrames : Base of frames that are derived from a scene's frames.
     """
 
     def fit(self, X: Sequence[Scene], y: object = None) -> Self:
@@ -56,13 +55,13 @@ class SceneTransformer(SceneEstimatorMixin, TransformerMixin, BaseEstimator, ABC
         Returns
         -------
         list of Scene
-            The scenes of `X` are left as they are. A copy of the transformer is recorded in the
-            `steps` of the new ones, so that it can be applied to validation scenes later.
+            The scenes of `X` do not change. A copy of the transformer is recorded in the `steps`
+            of the new ones, to be applied to validation scenes later.
 
         Raises
         ------
         ValueError
-            If a parameter is not valid, or `X` is empty or holds something else than scenes.
+            If a parameter is not valid, or `X` is empty or holds anything but scenes.
         """
         scenes = self._check(X)
         # One record for all scenes: together they are pickled with one copy of each step.

@@ -27,8 +27,8 @@ class ClearanceSelector(SceneTransformer):
     Parameters
     ----------
     k : int, "max" or None, default=9
-        How many frames. A scene with fewer gives them repeatedly, in turn; what registers or fuses
-        frames takes each of them once. "max": all that tie at the largest clearance. None: all,
+        How many frames. A scene with fewer repeats them in turn; registration and fusion take each
+        of them once. "max": all that tie at the largest clearance. None: all,
         sorted.
     ties : {"first", "last"}, default="first"
         Order of frames with equal clearance. "first": as in the scene. "last": reversed, as
@@ -40,10 +40,10 @@ class ClearanceSelector(SceneTransformer):
 
     Notes
     -----
-    Only quality maps are read, and only once the new scene is asked for something.
+    Only quality maps are read, once pixels or the order of the frames are needed.
 
-    For scenes of more than 16 frames, NumPy leaves the order of ties to the machine unless the sort
-    is stable, as it is here: the study's may have been another.
+    For more than 16 frames, NumPy's order of ties depends on the machine unless the sort is stable,
+    as it is here: that of the study may differ.
 
     References
     ----------
@@ -74,7 +74,7 @@ class ClearanceSelector(SceneTransformer):
 
 
 class _SelectedFrames(ChosenFrames):
-    """The clearest frames, which are found once they are asked for."""
+    """The clearest frames, found on demand."""
 
     def __init__(self, frames, k, ties):
         # The default leaves fingerprints what they were before there were `ties`.

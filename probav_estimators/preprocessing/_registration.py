@@ -22,32 +22,31 @@ __all__ = ["FrameRegistrar"]
 class FrameRegistrar(SceneTransformer):
     """Estimate the sub-pixel shift of every frame against the clearest one, and undo it.
 
-    Quality maps are respected on both sides, and clouds that they miss, gain, offset and slow
-    change don't disturb the result. `shifts` of the new scenes says what was estimated, and
-    `placed` for which frames: one that can't be placed (all clouded, no texture, another place)
-    keeps shift 0 and stays as it is.
+    Clouded pixels of both frames are masked, and the estimate is robust against clouds that the
+    quality maps miss, gain, offset and slow change. The new scenes have the estimated `shifts`, and
+    `placed` for which frames there is one: a frame that can't be registered (all clouded, no
+    texture, another site) keeps shift 0 and is not resampled.
 
     Parameters
     ----------
     apply : bool, default=True
-        True: frames are resampled by bicubic interpolation so that they lie on the clearest one,
-        and a pixel stays clear if all pixels that it is made of are. False: frames stay as they
-        are and only the shifts are recorded, for a net that uses them.
+        True: frames are resampled on the clearest one by bicubic interpolation, and a pixel stays
+        clear if all pixels that it is interpolated from are. False: only the shifts are recorded,
+        for a net that uses them.
     max_shift : float, default=8.0
-        Greatest shift that is looked for along each axis, in LR pixels.
+        Greatest shift along each axis that is searched, in LR pixels.
 
     See Also
     --------
-    probav_estimators.imaging.register_frames : The same for arrays, and how it is done.
-    FusionNet : Registers by itself, and uses the shifts exactly instead of resampling.
+    probav_estimators.imaging.register_frames : The same for arrays, with the method.
+    FusionNet : Registers by itself, and uses sub-pixel shifts without resampling.
 
     Notes
     -----
     A frame that a ClearanceSelector repeats is registered once, and its copies have its shift.
 
-    The clearest frame is the first with the most clear pixels, as `ClearanceSelector` has it, of
-    those that can be placed: not one under a cover of haze that its map misses.
-    Frames are read and compared once the new scene is asked for something.
+    The reference is the first of the frames with the most clear pixels that can be registered: not
+    one under haze that its map misses. Frames are read and registered on demand.
 
     Examples
     --------

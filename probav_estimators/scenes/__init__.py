@@ -1,4 +1,4 @@
-"""Scenes: one place each, seen several times; from arrays and folders, read when asked for."""
+"""Scenes of arrays, folders and other sources, read on demand."""
 
 from ._alignment import align_bands, align_scene, read_aligned
 from ._chosen_frames import LEAST_TO_HALVE, ChosenFrames, halve_frames
@@ -10,12 +10,12 @@ from ._png import PngImage
 from ._psf import estimate_psf_sigma
 from ._saved import load_scenes, save_scenes
 from ._scene import Scene
-from ._stored_values import ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
+from ._stored_values import COUNTS, ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
 from ._validation import check_scenes
-from ._value_scale import ValueScale
 from ._windows import WHOLE, Index, Window, open_ends, within
 
 __all__ = [
+    "COUNTS",
     "LEAST_TO_HALVE",
     "NORMS_NAME",
     "WHOLE",
@@ -32,7 +32,6 @@ __all__ = [
     "StoredFrames",
     "SubsetFrames",
     "ValueFrames",
-    "ValueScale",
     "Values",
     "Window",
     "align_bands",

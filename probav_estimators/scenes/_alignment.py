@@ -1,4 +1,4 @@
-"""Alignment of the frames of a scene, and reading them aligned."""
+"""Alignment of the frames of scenes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..imaging import (
     estimate_psf,
     normalize_frames,
 )
-from ._survey import Survey, place_frames
+from ._survey import Survey, register_bands
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Alignment
     from ._scene import Scene
-    from ._survey import Placement
+    from ._survey import BandShifts
 
 __all__ = ["align_bands", "align_scene", "read_aligned"]
 
@@ -33,16 +33,15 @@ class NothingClearError(ValueError):
 
 
 def align_scene(scene: Scene) -> Alignment:
-    """Estimate how the frames of a scene are brought together, their blur and their distortion.
+    """Estimate the shifts, gains, blur and distortion of the frames of a scene.
 
-    Shifts are those that a FrameRegistrar left in the scene, else they are estimated. The image is
-    placed in the middle of all frames: the best guess of where a truth lies. A frame that a
-    ClearanceSelector repeats takes part once.
+    Shifts of a FrameRegistrar are kept, else they are estimated. The image is registered to the
+    middle of all frames, the expected position of the truth. Repeated frames count once.
 
     Parameters
     ----------
     scene : Scene
-        One of more than 512 LR pixels along an axis is surveyed in windows from border to border.
+        One of more than 512 LR pixels along an axis is registered in windows.
 
     Returns
     -------
@@ -57,18 +56,17 @@ def align_scene(scene: Scene) -> Alignment:
 
 
 def align_bands(scenes: Sequence[Scene]) -> list[Alignment]:
-    """Estimate how the frames of bands that were taken together are brought to one grid.
+    """Estimate the alignment of bands that were taken together, on one grid.
 
     Parameters
     ----------
     scenes : list of Scene
-        The bands of one place. Frames of one number were taken at one time and have one shift,
-        which the band with most texture tells.
+        The bands of one site. Frames of one number were taken at one time and have one shift.
 
     Returns
     -------
     list of Alignment
-        One a band. Each lies in the middle of the frames of all bands.
+        One for each band, registered to the middle of the frames of all bands.
 
     Raises
     ------
@@ -76,31 +74,31 @@ def align_bands(scenes: Sequence[Scene]) -> list[Alignment]:
         If the quality maps of a band call every pixel clouded; a ValueError.
     """
     surveys = [Survey(scene.frames, scene.value_range) for scene in scenes]
-    # The frames of a large place are read by this once: what is clear is counted on the way.
-    placement = place_frames(surveys)
+    # This reads the frames of a large site once, and counts clear pixels.
+    shifts = register_bands(surveys)
     for scene, survey in zip(scenes, surveys, strict=True):
-        if not survey.seen.any():
+        if not survey.n_clear.any():
             raise NothingClearError(
                 f"{scene.label}: the quality maps call every pixel of every frame clouded, so "
                 "there is nothing to fuse: remove the scene, or give better maps"
             )
-    return [_align_band(survey, placement) for survey in surveys]
+    return [_align_band(survey, shifts) for survey in surveys]
 
 
-def _align_band(survey: Survey, placement: Placement) -> Alignment:
-    seen = survey.seen.any(axis=0)
-    placed = placement.placed[survey.numbers] & seen
-    index = np.flatnonzero(placed if placed.any() else seen)
+def _align_band(survey: Survey, shifts: BandShifts) -> Alignment:
+    clear_somewhere = survey.n_clear.any(axis=0)
+    placed = shifts.placed[survey.numbers] & clear_somewhere
+    index = np.flatnonzero(placed if placed.any() else clear_somewhere)
     numbers = survey.numbers[index]
     parts = [
         (lr[index], qm[index]) for lr, qm in (survey.read(number) for number in survey.clearest())
     ]
-    alignment = align_frames(parts, placement.shifts[numbers])
+    alignment = align_frames(parts, shifts.shifts[numbers])
     alignment = replace(
         alignment,
         index=survey.once[index],
-        distortion=placement.distortion[numbers],
-        nodes=placement.nodes,
+        distortion=shifts.distortion[numbers],
+        nodes=shifts.nodes,
     )
     if not placed.any():
         return alignment
@@ -123,7 +121,7 @@ def read_aligned(
     *,
     psf_sigma: float | None = None,
 ) -> dict[str, NDArray[np.float32]]:
-    """Read the frames of a scene, brought together.
+    """Read the aligned frames of a scene.
 
     Parameters
     ----------
@@ -138,10 +136,10 @@ def read_aligned(
     -------
     dict of float32 arrays
         "frames" (t, h', w'), in standard deviations of the scene around its level; "weights"
-        (t, h', w'), 1 where a frame is clear, else 0; "fractions" (t, 2), what is left of the
-        shifts in LR pixels, and "distortion" (t, 2, h', w'), how much more that is at each pixel;
-        "level" and "std" (1,), in pixel values; "psf" (t, 2) and "blur"
-        (2,), what :meth:`PsfEstimate.sigma` and :meth:`PsfEstimate.mean_variance` say.
+        (t, h', w'), 1 where a frame is clear, else 0; "fractions" (t, 2), sub-pixel parts of the
+        shifts in LR pixels; "distortion" (t, 2, h', w'), additional shift of each pixel; "level"
+        and "std" (1,), in pixel values; "psf" (t, 2) and "blur" (2,), of
+        :meth:`PsfEstimate.sigma` and :meth:`PsfEstimate.mean_variance`.
     """
     if window is None:
         height, width = scene.shape
@@ -168,11 +166,11 @@ def read_aligned(
 
 
 def _at_pixels(field, nodes, window):
-    """Values at the pixels of a window, (..., h, w), of a field that is linear between nodes."""
+    """Values in a window, (..., h, w), of a field that is linear between nodes."""
     along = []
     for part, places in zip(window, nodes, strict=True):
         at = np.arange(part.start, part.stop) + 0.5
-        # What each node has to say, one after the other.
+        # Weights of each node.
         weights = [np.interp(at, places, unit) for unit in np.eye(len(places))]
         along.append(np.stack(weights, axis=1).astype(np.float32))
     rows, columns = along

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEAST_TO_HALVE", "ChosenFrames", "halve_frames"]
 
-#: Frames that two halves are made of, at least: more than one each.
+#: Least number of frames to halve, two for each half.
 LEAST_TO_HALVE = 4
 
 
@@ -72,15 +72,15 @@ def halve_frames(
     index: NDArray[np.integer] | None = None,
     clearance: NDArray[np.integer] | None = None,
 ) -> tuple[Scene, Scene]:
-    """Two scenes that share the frames of one, each about as clear as the other.
+    """Split the frames of a scene into two scenes that are about equally clear.
 
     Parameters
     ----------
     scene : Scene
     index : int array of shape (t,), default=None
-        Which frames to share. None: all, but those that repeat another.
+        Numbers of the frames to split. None: all, without repeats.
     clearance : int array of shape (t,), default=None
-        Clear pixels of each of them. None: they are counted.
+        Clear pixels of each of them. None: counted.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def halve_frames(
     if clearance is None:
         clearance = scene.frames.read_clear(index).sum(axis=(1, 2))
     order = np.asarray(index)[np.argsort(-np.asarray(clearance), kind="stable")]
-    # Dealt to and fro: the first gets the clearest, the second the next two, and so on.
+    # The first half gets the clearest, the second the next two, the first the next two, and so on.
     first = np.isin(np.arange(len(order)) % 4, [0, 3])
     one, other = (
         scene.with_frames(ChosenFrames(scene.frames, np.sort(order[part])))

@@ -153,7 +153,7 @@ class Frames(ABC):
         """Hash that changes when the frames change.
 
         By default, that of all pixels and maps, read one frame at a time. Override it where
-        something cheaper identifies them, such as the checksums in files.
+        something cheaper identifies them, such as the bytes of compressed files.
 
         Returns
         -------
@@ -345,7 +345,7 @@ class StoredFrames(Frames):
         return StoredFrames(self._lr, self._qm, np.array(true_shifts, np.float32))
 
     def fingerprint(self) -> str:
-        """Hash of the values of arrays, and of the checksums in files."""
+        """Hash of the values of arrays and the bytes of files."""
         lr, qm = ([image.fingerprint() for image in images] for images in (self._lr, self._qm))
         return digest(lr, qm, self._true_shifts)
 

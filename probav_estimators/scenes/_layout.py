@@ -12,7 +12,7 @@ __all__ = ["SceneFiles", "list_scene_files"]
 HR_NAME, SM_NAME = "HR.png", "SM.png"
 NORMS_NAME = "norm.csv"
 
-# norm.csv lies at the data set's root, scenes three folders below: root/train/RED/imgset0000.
+# norm.csv is in the data set's root, scenes are three folders below: root/train/RED/imgset0000.
 DEPTH = 3
 
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
@@ -166,6 +166,6 @@ def _split_then_name(folder, root):
 
 
 def band_of(folder: Path, root: Path) -> str | None:
-    """Band that the place of a scene's folder below `root` tells, or None."""
+    """Band by the folders between `root` and a scene's folder, or None."""
     parents = folder.relative_to(root).parts[:-1]
     return parents[-1] if parents and parents[-1] not in _SPLIT_ORDER else None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import struct
+import zlib
 from io import BytesIO
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from cachetools import LRUCache, cached
@@ -13,23 +16,40 @@ from PIL import Image
 
 from ..files import replace_file
 from ._fingerprint import digest
-from ._png_checks import (
-    MAX_PIXELS,
-    START_BYTES,
-    check_rows,
-    damaged,
-    list_checksums,
-    missing,
-    open_png,
-    parse_start,
-    read_checked,
-)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Decoded files that this process keeps: small data sets are decoded once, large ones stay on disk.
 _CACHE_BYTES = 96 * 2**20
+
+# Largest image, 8192 x 8192: it is decoded as a whole, in some 600 MiB.
+MAX_PIXELS = 2**26
+
+# A 16-bit image of that size that does not compress, and room for metadata.
+_MAX_FILE_BYTES = 2 * MAX_PIXELS + 2**25
+
+# DEFLATE expands a byte to at most so many.
+_MAX_EXPANSION = 1032
+
+# Signature, length and type of the first chunk, width, height, bits of a value, colour type,
+# compression, filters, whether it is interlaced, checksum.
+_HEADER = struct.Struct(">8sI4sIIBBxxBI")
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY_BITS = (1, 2, 4, 8, 16)
+_COLOURS = {0: "grey", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
+
+# First row and column of each pass of an interlaced image, and its steps.
+_WHOLE = ((0, 0, 1, 1),)
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (0, 4, 8, 8),
+    (4, 0, 8, 4),
+    (0, 2, 4, 4),
+    (2, 0, 4, 2),
+    (0, 1, 2, 2),
+    (1, 0, 2, 1),
+)
 
 
 class ArrayImage:
@@ -58,7 +78,7 @@ class ArrayImage:
 
 
 class PngImage:
-    """One image that stays on disk until its values are asked for.
+    """One image on disk, decoded when its values are read.
 
     Parameters
     ----------
@@ -74,33 +94,33 @@ class PngImage:
     @property
     def shape(self) -> tuple[int, int]:
         """(h, w), from the file's header."""
-        return self._read_start().shape
+        return self._read_header().shape
 
     @property
     def bits(self) -> int:
         """Bits of each value, from the file's header."""
-        return self._read_start().bits
+        return self._read_header().bits
 
-    def _read_start(self):
-        with open_png(self.where) as stream:
-            return parse_start(stream.read(START_BYTES), self.where)
+    def _read_header(self):
+        with _open(self.where) as stream:
+            return _parse_header(stream.read(_HEADER.size), self.where)
 
     def read(self) -> NDArray[Any]:
         """Values of the file: a read-only (h, w) array of uint8, uint16 or bool."""
-        path = self.where
         try:
-            status = os.stat(path)
+            status = os.stat(self.where)
         except (FileNotFoundError, NotADirectoryError):
-            raise missing(path) from None
-        return _decode(path, status.st_ino, status.st_mtime_ns, status.st_size)
+            raise _missing(self.where) from None
+        return _decode(self.where, status.st_ino, status.st_mtime_ns, status.st_size)
 
     def fingerprint(self) -> str:
-        """Hash of the file's size and the checksums of its chunks; no pixel is decoded."""
-        return digest(*list_checksums(self.where))
+        """Hash of the file's bytes, which are not decoded."""
+        with _open(self.where) as stream:
+            return hashlib.file_digest(stream, "blake2b").hexdigest()
 
 
 class ClearMask:
-    """Quality or status map of an image that came without one: everything is clear."""
+    """Mask of an image that came without one: everything is clear."""
 
     __slots__ = ("_image",)
 
@@ -144,22 +164,104 @@ def write_png(path: str | os.PathLike[str], values: NDArray[Any]) -> None:
 
 
 @cached(LRUCache(_CACHE_BYTES, getsizeof=lambda values: values.nbytes), lock=Lock())
-def _decode(path, number, modified, size):
-    # What tells two files of one path apart belongs to the key: a file written anew is read anew.
-    del number, modified
-    content, start = read_checked(path, size)
+def _decode(path, inode, modified, size):
+    # The key tells apart two files of one path: a file that was replaced is read again.
+    del inode, modified
+    if size > _MAX_FILE_BYTES:
+        raise ValueError(
+            f"{path} has {size:,} bytes, more than any image of {MAX_PIXELS:,} pixels: restore "
+            "it, or make the scene of arrays or memory maps"
+        )
+    with _open(path) as stream:
+        content = stream.read()
+    header = _parse_header(content, path)
+    if header.n_bytes > _MAX_EXPANSION * len(content):
+        raise _damaged(path, f"{len(content):,} bytes cannot hold an image of {header.shape}")
     try:
+        # Pillow verifies the checksums of all chunks, and closes the image after that.
+        Image.open(BytesIO(content), formats=["PNG"]).verify()
         with Image.open(BytesIO(content), formats=["PNG"]) as image:
             values = np.asarray(image)
+        # Missing rows are decoded as 0.
+        if header.interlaced or not values[-1].any():
+            _check_rows(content, header)
     except MemoryError:
         raise
-    except Exception as error:  # a decoder may raise anything on what it was not made for
-        raise damaged(path, error) from error
-    if values.shape != start.shape or values.dtype not in (bool, np.uint8, np.uint16):
-        raise damaged(
-            path, f"{start.shape} of {start.bits} bits came out as {values.dtype} {values.shape}"
+    except Exception as error:  # decoders may raise anything
+        raise _damaged(path, error) from error
+    if values.shape != header.shape or values.dtype not in (bool, np.uint8, np.uint16):
+        raise _damaged(
+            path, f"{header.shape} of {header.bits} bits decoded as {values.dtype} {values.shape}"
         )
-    if start.interlaced or not values[-1].any():
-        check_rows(content, start, path)
     values.flags.writeable = False
     return values
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, int]
+    bits: int
+    interlaced: bool
+
+    @property
+    def n_bytes(self):
+        """Bytes of the rows before compression; each row has one for its filter."""
+        height, width = self.shape
+        n_bytes = 0
+        for top, left, down, right in _ADAM7 if self.interlaced else _WHOLE:
+            if columns := len(range(left, width, right)):
+                n_bytes += len(range(top, height, down)) * (1 + -(-columns * self.bits // 8))
+        return n_bytes
+
+
+def _parse_header(content, path):
+    """Header of a file that is a grey PNG of a size that is read, from its first bytes."""
+    if not content.startswith(_SIGNATURE):
+        raise ValueError(f"{path} is no PNG file or is empty: restore it, or leave it out")
+    if len(content) < _HEADER.size:
+        raise _damaged(path, "it ends within its header")
+    _, length, kind, width, height, bits, colour, interlaced, checksum = _HEADER.unpack_from(
+        content
+    )
+    if (length, kind) != (13, b"IHDR") or checksum != zlib.crc32(content[12 : _HEADER.size - 4]):
+        raise _damaged(path, "the checksum of its header does not fit")
+    if colour != 0 or bits not in _GREY_BITS:
+        raise ValueError(
+            f"{path} holds a {_COLOURS.get(colour, colour)} image of {bits} bits with shape "
+            f"{(height, width)}: images and maps are grey 8-bit or 16-bit PNGs, save it as one"
+        )
+    if not 0 < height * width <= MAX_PIXELS:
+        raise ValueError(
+            f"{path} says that its shape is {(height, width)}: images have 1 to {MAX_PIXELS:,} "
+            "pixels, restore it, or make the scene of arrays or memory maps"
+        )
+    return _Header((height, width), bits, bool(interlaced))
+
+
+def _check_rows(content, header):
+    expand, count, place, kind = zlib.decompressobj(), 0, len(_SIGNATURE), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", content, place)
+        part = content[place + 8 : place + 8 + length] if kind == b"IDAT" else b""
+        while part and not expand.eof:
+            count += len(expand.decompress(part, 2**20))
+            part = expand.unconsumed_tail
+        place += 12 + length
+    if count < header.n_bytes:
+        raise ValueError(f"{count:,} of {header.n_bytes:,} bytes of pixels are there")
+
+
+def _open(path):
+    try:
+        return open(path, "rb", buffering=0)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(path) from None
+    except IsADirectoryError:
+        raise ValueError(f"{path} is a folder: give the path of a PNG file") from None
+
+
+def _missing(path):
+    return FileNotFoundError(f"{path} does not exist: restore it, or correct the path")
+
+
+def _damaged(path, why):
+    return ValueError(f"{path} is damaged ({why}): restore it, or leave it out")

@@ -67,7 +67,7 @@ def load_scenes(
     Notes
     -----
     Images are grey PNGs of 16 or 8 bits, the frames of one scene of either, with at most 8192 x
-    8192 pixels: they are decoded as a whole. What is larger makes a Scene of arrays or memory maps.
+    8192 pixels: they are decoded as a whole. Make larger scenes from arrays or memory maps.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def save_scenes(
     ----------
     scenes : list of Scene
         Frames and maps are written as they are after selection and registration. A scene without
-        a name gets the next free "imgsetNNNN"; one without a band lies right in the split.
+        a name gets the next free "imgsetNNNN"; one without a band is saved directly in the split.
     root : path-like
         Folder of the data set; made if it does not exist. Scenes that are there stay.
     split : str, default="train"

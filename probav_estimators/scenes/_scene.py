@@ -1,4 +1,4 @@
-"""A scene: one place, seen several times, with its truth where that is known."""
+"""Scene: frames of one site, and its HR image where that is known."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..imaging import (
-    as_mask,
-    as_pixels,
-    check_pixels,
-    clearest_mean,
-    finite_cpsnr,
-)
+from ._array_frames import frames_of_arrays
 from ._fingerprint import digest
 from ._frames import Frames, StoredFrames, WindowFrames
 from ._layout import band_by_name, list_scene_files
 from ._norms import find_norms
-from ._png import ArrayImage, ClearMask, PngImage
-from ._snapshots import keep_mask, keep_pixels
-from ._stored_values import ArrayStack, MaskStack, ValueFrames, Values, is_dask
+from ._png import ClearMask, PngImage
+from ._truth import Truth
 from ._windows import WHOLE, open_ends
 
 if TYPE_CHECKING:
@@ -35,11 +28,11 @@ __all__ = ["Scene"]
 
 
 class Scene:
-    """One place, seen several times.
+    """LR frames of one site with their quality maps, and the HR image where it is known.
 
-    Scenes are lazy. A scene of a folder holds paths and reads pixels whenever an attribute asks
-    for them; a transformer gives back new scenes that know what to do with the pixels once they
-    are read. Keep an array in a variable if you need it twice.
+    Scenes are lazy. A scene of a folder holds paths and reads pixels at each access of an
+    attribute; transformers record what to do with pixels that are read. Keep an array in a variable
+    if you need it twice.
 
     Parameters
     ----------
@@ -53,35 +46,35 @@ class Scene:
     sm : array of shape (H, W), default=None
         Status map, True (or 1 or 255) where `hr` is clear. None: all clear.
     norm : float, default=None
-        N, the baseline's cPSNR of this scene in dB. None: computed when it is asked for.
+        N, the baseline's cPSNR of this scene in dB. None: computed on demand.
     name : str, default=None
         The challenge's names look like "imgset0594".
     band : str, default=None
         Spectral band, such as "RED" or "NIR".
     value_range : tuple of two floats, default=None
-        Values that stand for pixels of 0 and 1, such as (0, 10000) for reflectances in 1/10000.
-        Those of `lr` and `hr` may lie outside of it, as clouds and water do, and pixels then lie
-        outside [0, 1]; NaN is taken as clouded in `lr`, and is allowed in `hr` where `sm` hides it.
-        None: [0, 1], or all values of an unsigned integer.
+        Values of pixels of 0 and 1, such as (0, 10000) for reflectances in 1/10000. Values of `lr`
+        and `hr` outside of it, as of clouds and water, give pixels outside [0, 1]. NaN is clouded
+        in `lr`, and allowed in `hr` where `sm` masks it. None: [0, 1], or all values of an unsigned
+        integer.
 
     Raises
     ------
     ValueError
-        If sizes don't fit together, values are NaN or outside [0, 1], also where a mask hides
-        them, a mask has other values than 0 and 1 or 255, or `sm` is clouded everywhere.
+        If sizes don't fit together, values are NaN or outside [0, 1], masked or not,
+        a mask has other values than 0 and 1 or 255, or `sm` is clouded everywhere.
 
     See Also
     --------
-    Scene.from_dir, Scene.from_frames : Scenes whose pixels are read when they are asked for.
+    Scene.from_dir, Scene.from_frames : Scenes whose pixels are read on demand.
     load_scenes : Scenes from a data set's folder.
     make_scenes : Simulated scenes.
 
     Notes
     -----
-    Arrays are copied, integers in their own type, so that a scene stays what it was. A memory map
-    (``numpy.memmap``) is not: leave its file as it is while the scene is in use. Neither are dask
-    arrays nor any `lr` and `qm` with `value_range`, of which windows are read and checked when they
-    are asked for. A scene of arrays pickles with its pixels, one of a folder as its paths.
+    Arrays are copied, integers in their own type. Memory maps (``numpy.memmap``) are not: leave
+    their files as they are while the scene is in use. Neither are dask arrays, nor `lr` and `qm`
+    with `value_range`, of which windows are read and checked on demand. A scene of arrays pickles
+    with its pixels, one of a folder with its paths.
 
     Examples
     --------
@@ -105,53 +98,15 @@ class Scene:
         band: str | None = None,
         value_range: tuple[float, float] | None = None,
     ) -> None:
-        label = _label(name)
-        if value_range is not None or is_dask(lr):
-            frames = _value_frames(lr, qm, value_range, label)
-            self._set_up_checked(frames, hr, sm, norm, name, band, value_range)
-            return
-        lr, clear = _as_stack(lr, f"{label}: lr"), None
-        maps: list[ArrayImage] | list[ClearMask] | None = None
-        if qm is not None:
-            qm = _as_stack(qm, f"{label}: qm")
-            if qm.shape != lr.shape:
-                raise ValueError(
-                    f"{label}: qm has shape {qm.shape} and lr has {lr.shape}: give one quality "
-                    "map for each frame, of its size"
-                )
-            qm = keep_mask(qm, f"{label}: qm")
-            maps = [ArrayImage(mask, f"{label}: qm[{i}]") for i, mask in enumerate(qm)]
-            clear = qm if qm.dtype == bool else None
-        lr = keep_pixels(lr, f"{label}: lr", clear)
-        images = [ArrayImage(frame, f"{label}: lr[{i}]") for i, frame in enumerate(lr)]
-        if maps is None:
-            warnings.warn(
-                f"{label} has no quality maps: every pixel is taken as clear; pass qm to say "
-                "which are",
-                stacklevel=2,
-            )
-            maps = [ClearMask(image) for image in images]
-        self._set_up_checked(StoredFrames(images, maps), hr, sm, norm, name, band)
+        frames = frames_of_arrays(lr, qm, value_range, _label(name))
+        truth = Truth.of_arrays(frames, hr, sm, _check_norm(norm, name), value_range, _label(name))
+        self._set_up(frames, truth, name, band)
 
-    def _set_up_checked(self, frames, hr, sm, norm, name, band, value_range=None):
-        hr, sm = _keep_truth(hr, sm, _label(name), value_range)
-        self._set_up(frames, hr, sm, norm, name, band, value_range)
-        if self._truth.shape is not None:
-            self._truth.check_scale()
-        if sm is not None:
-            self._truth.read_sm()
-
-    def _set_up(self, frames, hr, sm, norm, name, band, value_range=None):
-        if norm is not None and not (np.isfinite(norm) and norm > 0):
-            raise ValueError(
-                f"{_label(name)}: norm must be a positive number of dB, got {norm!r}: give the N "
-                "of norm.csv, or None to compute it"
-            )
+    def _set_up(self, frames, truth, name, band):
         self.name = name
         self.band = band
         self._frames = frames
-        self._value_range = value_range
-        self._truth = _Truth(frames, hr, sm, norm, value_range)
+        self._truth = truth
         self._inputs: Inputs | None = None
         self._steps: tuple[Any, ...] = ()
 
@@ -159,16 +114,16 @@ class Scene:
     def from_dir(cls, path: str | os.PathLike[str], *, norm: float | None = None) -> Self:
         """Scene of one folder: LR000.png, QM000.png, ... and, where known, HR.png and SM.png.
 
-        Only the folder is listed; pixels are read when they are asked for.
+        Only the folder is listed; pixels are read on demand.
 
         Parameters
         ----------
         path : path-like
-            The folder. Its name is the scene's name, and the folder that it lies in names the
-            band if it is written like one (in capitals: "RED", "NIR").
+            The folder. Its name is the scene's name, and that of its parent folder is the band if
+            it is in capitals, as "RED".
         norm : float, default=None
             N in dB. None: looked up in the nearest norm.csv (in the folders above, up to the data
-            set's root), else computed from the baseline when it is asked for.
+            set's root), else computed from the baseline on demand.
 
         Returns
         -------
@@ -179,8 +134,8 @@ class Scene:
         FileNotFoundError
             If the folder does not exist.
         ValueError
-            If it holds no frames, some frames have a quality map and others don't, or an image is
-            there in another format than PNG. Once pixels are read: if a file is damaged, larger
+            If it holds no frames, some frames have a quality map and others don't, or an image has
+            another format than PNG. When pixels are read: if a file is damaged, larger
             than 8192 x 8192 pixels, or of other bits for each value than the first frame.
         """
         path = os.path.abspath(path)
@@ -211,11 +166,11 @@ class Scene:
         Parameters
         ----------
         frames : Frames
-            Asked for its shape if there is a truth, and for pixels once they are needed.
+            Its shape is read if there is a truth, and pixels on demand.
         hr, sm, norm, name, band : arrays, float and str
             As for :class:`Scene`.
         value_range : tuple of two floats, default=None
-            Values of `hr` that stand for pixels of 0 and 1. With it, pixels may lie outside [0, 1].
+            Values of `hr` of pixels of 0 and 1. With it, pixels outside [0, 1] are allowed.
 
         Returns
         -------
@@ -237,7 +192,8 @@ class Scene:
                 "Frames, or pass arrays to Scene"
             )
         scene = cls.__new__(cls)
-        scene._set_up_checked(frames, hr, sm, norm, name, band, value_range)
+        truth = Truth.of_arrays(frames, hr, sm, _check_norm(norm, name), value_range, _label(name))
+        scene._set_up(frames, truth, name, band)
         return scene
 
     @classmethod
@@ -246,11 +202,12 @@ class Scene:
         files = list_scene_files(path)
         lr = [PngImage(file) for file in files.frames]
         qm = [PngImage(file) for file in files.maps] or [ClearMask(image) for image in lr]
+        frames = StoredFrames(lr, qm)
         hr, sm = (None if file is None else PngImage(file) for file in (files.hr, files.sm))
         parent, name = os.path.split(path)
         scene = cls.__new__(cls)
-        band = band_by_name(os.path.basename(parent))
-        scene._set_up(StoredFrames(lr, qm), hr, sm, norm, name, band)
+        truth = Truth(frames, hr, sm, _check_norm(norm, name))
+        scene._set_up(frames, truth, name, band_by_name(os.path.basename(parent)))
         return scene, len(files.maps)
 
     def __len__(self) -> int:
@@ -285,36 +242,36 @@ class Scene:
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """Values that stand for pixels of 0 and 1, or None: pixels lie in [0, 1]."""
-        return self._value_range
+        """Values of pixels of 0 and 1, or None: pixels are in [0, 1]."""
+        return self._truth.value_range
 
     @property
     def data_range(self) -> float | None:
-        """What :func:`~probav_estimators.cpsnr` is told of the scene: None, or 1 of any range."""
+        """Argument of :func:`~probav_estimators.cpsnr`: None, or 1 with `value_range`."""
         return self._truth.data_range
 
     @property
     def has_hr(self) -> bool:
-        """Whether the truth is known; reads nothing."""
+        """Whether there is an HR image; reads nothing."""
         return self._truth.hr is not None
 
     @property
     def norm(self) -> float | None:
         """N, the baseline's cPSNR of the scene in dB; None without `hr`.
 
-        If it was not given, it is computed from all frames of the scene, once. It is at most
-        107.1 dB, the error of 16-bit rounding, where the baseline is exact.
+        Without a given value, it is computed from all frames of the scene, once, and is at most
+        107.1 dB, the cPSNR of 16-bit rounding.
         """
         return self._truth.norm
 
     @property
     def scale(self) -> int | None:
-        """How many HR pixels go into one LR pixel along each axis.
+        """HR pixels for each LR pixel along each axis.
 
         None if the scene has neither HR image nor status map and was not upscaled.
         """
         if self._truth.shape is not None:
-            return self._truth.check_scale()
+            return self._truth.scale
         return None if self._inputs is None or self._inputs.scale == 1 else self._inputs.scale
 
     @property
@@ -324,12 +281,12 @@ class Scene:
 
     @property
     def shifts(self) -> NDArray[np.float32] | None:
-        """Shifts that a registration found, (t, 2) float32 LR pixels (down, right), or None."""
+        """Registered shifts, (t, 2) float32 LR pixels (down, right), or None."""
         return self._frames.shifts
 
     @property
     def placed(self) -> NDArray[np.bool_] | None:
-        """For which frames a registration found the shift, (t,) bool, or None."""
+        """For which frames a shift was estimated, (t,) bool, or None."""
         return self._frames.placed
 
     @property
@@ -348,7 +305,7 @@ class Scene:
     def read_truth(
         self, window: Window | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """HR image and status map, or the part of them that a window of the frames covers.
+        """Read the HR image and status map, or a window of them.
 
         Parameters
         ----------
@@ -360,17 +317,14 @@ class Scene:
         hr : float32 array of shape (H', W')
         sm : bool array of shape (H', W')
         """
-        if window is not None:
-            scale = self.scale
-            rows, columns = (slice(scale * part.start, scale * part.stop) for part in window)
-            window = rows, columns
-        return self._truth.read_hr(window or WHOLE), self._truth.read_sm(window or WHOLE)
+        window = WHOLE if window is None else self._truth.enlarge(window)
+        return self._truth.read_hr(window), self._truth.read_sm(window)
 
     def fingerprint(self) -> str:
-        """Hash that changes when anything changes that a training sees of this scene.
+        """Hash of all that a training uses of this scene.
 
-        That is pixels, maps, truth, a norm that was given, and what transformers have recorded:
-        selection, registration, composition, upscaling. Name, band and place on disk don't count.
+        That is pixels, maps, truth, a given norm, and the transformers' selection, registration,
+        composition and upscaling, but not name, band and path.
 
         Returns
         -------
@@ -384,8 +338,8 @@ class Scene:
 
         Notes
         -----
-        Of PNG files the size and the checksums inside are read, not the pixels: a scene on disk
-        and the same pixels in memory have different fingerprints.
+        PNG files are hashed without decoding: a scene on disk and the same pixels in memory have
+        different fingerprints.
 
         Examples
         --------
@@ -407,32 +361,32 @@ class Scene:
         return self._frames
 
     def with_frames(self, frames: Frames) -> Self:
-        """Scene with other frames of the same place, and the same truth and norm."""
+        """Scene with other frames of the same site, and the same truth and norm."""
         inputs = None if self._inputs is None else self._inputs.with_frames(frames)
         return self._changed(_frames=frames, _inputs=inputs)
 
     @property
     def steps(self) -> tuple[Any, ...]:
-        """Transformers that have been applied to the scene, in their order.
+        """Copies of the transformers that were applied to the scene, in their order.
 
-        Copies, which keep the parameters that they had. They are no part of :meth:`fingerprint`.
+        They do not affect :meth:`fingerprint`.
         """
         return self._steps
 
     def with_steps(self, steps: tuple[Any, ...]) -> Self:
-        """Scene that other transformers are recorded for; nothing else changes."""
+        """Scene with other recorded transformers; nothing else changes."""
         return self._changed(_steps=steps)
 
     def without_truth(self) -> Self:
-        """Scene of the same frames, of which nothing else is known."""
-        return self._changed(_truth=_Truth(self._frames, None, None, None, self._value_range))
+        """Scene of the same frames, without HR image, status map and norm."""
+        return self._changed(_truth=Truth(self._frames, value_range=self.value_range))
 
     def with_inputs(self, inputs: Inputs) -> Self:
         """Scene with composed inputs of its frames."""
         return self._changed(_inputs=inputs)
 
     def crop(self, window: Window) -> Self:
-        """The part of the scene that a window covers, still lazy.
+        """A window of the scene, still lazy.
 
         Parameters
         ----------
@@ -442,7 +396,7 @@ class Scene:
         Returns
         -------
         Scene
-            Without norm, which belongs to the whole.
+            Without the norm, which is that of the whole.
         """
         window = open_ends(window, self.shape)
         scene = self.with_frames(WindowFrames(self._frames, window))
@@ -451,7 +405,7 @@ class Scene:
 
     @property
     def label(self) -> str:
-        """What messages call the scene: "scene imgset0594", or "unnamed scene"."""
+        """Name in messages: "scene imgset0594", or "unnamed scene"."""
         return _label(self.name)
 
     def _changed(self, **attributes):
@@ -460,171 +414,14 @@ class Scene:
         return scene
 
 
-class _Truth:
-    """HR image, status map and norm of a place, shared by all scenes that show it."""
-
-    def __init__(self, frames, hr, sm, norm, value_range):
-        self.hr = hr
-        self._value_range = value_range
-        self._frames = frames
-        self._sm = ClearMask(hr) if sm is None and hr is not None else sm
-        self._norm = self._given_norm = norm
-        self._scale = None
-        self._shape = None
-
-    @property
-    def shape(self):
-        """(H, W), or None if neither HR nor SM is known."""
-        if self._shape is None and (self.hr or self._sm) is not None:
-            self._shape = (self.hr or self._sm).shape
-        return self._shape
-
-    @property
-    def norm(self):
-        if self._norm is None and self.hr is not None:
-            baseline = clearest_mean(*self._frames.read(), self.check_scale())
-            self._norm = finite_cpsnr(
-                baseline, self.read_hr(), self.read_sm(), data_range=self.data_range
-            )
-        return self._norm
-
-    @property
-    def data_range(self):
-        """None where pixels lie in [0, 1], else 1."""
-        return None if self._value_range is None else 1.0
-
-    def crop(self, frames, window):
-        """The truth of a window of the frames."""
-        if self.shape is None:
-            return _Truth(frames, None, None, None, self._value_range)
-        scale = self.check_scale()
-        large = tuple(slice(scale * part.start, scale * part.stop) for part in window)
-        hr, sm = (x and ArrayImage(x.read()[large], x.where) for x in (self.hr, self._sm))
-        return _Truth(frames, hr, sm, None, self._value_range)
-
-    def fingerprint(self):
-        """Hash of the images and of the norm, where it was given and not computed."""
-        images = (None if image is None else image.fingerprint() for image in (self.hr, self._sm))
-        norm = None if self._given_norm is None else float(self._given_norm)
-        return digest(*images, norm)
-
-    def check_scale(self):
-        """Return the scale, once the sizes have been found to fit together."""
-        if self._scale is not None:
-            return self._scale
-        height, width = self._frames.shape
-        scale, rest = divmod(self.shape[0], height)
-        if rest or scale < 2 or self.shape != (scale * height, scale * width):
-            image = self.hr or self._sm
-            raise ValueError(
-                f"{image.where} has shape {self.shape} and the frames have "
-                f"{(height, width)}: it must be 2 or more times as large, by the same integer "
-                "along both axes"
-            )
-        self._scale = scale
-        return scale
-
-    def read_hr(self, window=WHOLE):
-        self.check_scale()
-        if self._value_range is not None:
-            return self.hr.read()[window].copy()
-        pixels = as_pixels(self.hr.read()[window], self.hr.where)
-        return pixels if pixels.base is None else pixels.copy()
-
-    def read_sm(self, window=WHOLE):
-        values = as_mask(self._sm.read(), self._sm.where)
-        if self.hr is not None and values.shape != self.shape:
-            raise ValueError(
-                f"{self._sm.where} has shape {values.shape} and its image has "
-                f"{self.shape}: give a status map of its image's size"
-            )
-        if not values.any():
-            raise ValueError(
-                f"{self._sm.where} calls every pixel clouded, so nothing can be "
-                "learned from this scene or scored: remove it"
-            )
-        return values[window].copy()
+def _check_norm(norm, name):
+    if norm is not None and not (np.isfinite(norm) and norm > 0):
+        raise ValueError(
+            f"{_label(name)}: norm must be a positive number of dB, got {norm!r}: give the N of "
+            "norm.csv, or None to compute it"
+        )
+    return norm
 
 
 def _label(name):
     return "unnamed scene" if name is None else f"scene {name}"
-
-
-def _as_stack(values, name):
-    try:
-        stack = np.asarray(values)
-    except ValueError:
-        raise ValueError(f"{name} has images of different sizes: all must be (h, w)") from None
-    _check_stack(stack, name)
-    return stack
-
-
-def _check_stack(stack, name):
-    if len(stack.shape) != 3 or 0 in stack.shape:
-        raise ValueError(f"{name} has shape {stack.shape}: it must be (t, h, w), none of them 0")
-
-
-def _as_image(values, name):
-    image = np.asarray(values)
-    if image.ndim != 2 or 0 in image.shape:
-        raise ValueError(f"{name} has shape {image.shape}: it must be (H, W), none of them 0")
-    return image
-
-
-def _value_frames(lr, qm, value_range, label):
-    """Frames of arrays that are not read as a whole, which `value_range` gives a meaning."""
-    lr = lr if hasattr(lr, "shape") and hasattr(lr, "dtype") else np.asarray(lr)
-    _check_stack(lr, f"{label}: lr")
-    if lr.dtype.kind not in "uif":
-        raise ValueError(
-            f"{label}: lr has values of type {lr.dtype}: give integers or floats, of one band"
-        )
-    if value_range is None:
-        if lr.dtype.kind == "i":
-            check_pixels(np.empty(0, lr.dtype), f"{label}: lr")
-        value_range = (0, np.iinfo(lr.dtype).max) if lr.dtype.kind == "u" else (0, 1)
-    low, high = value_range
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise ValueError(
-            f"{label}: value_range must be two finite numbers, the lower first, got {value_range!r}"
-        )
-    masks = None
-    if qm is not None:
-        qm = qm if hasattr(qm, "shape") and hasattr(qm, "dtype") else np.asarray(qm)
-        _check_stack(qm, f"{label}: qm")
-        if qm.shape != lr.shape:
-            raise ValueError(
-                f"{label}: qm has shape {qm.shape} and lr has {lr.shape}: give one quality "
-                "map for each frame, of its size"
-            )
-        masks = MaskStack(ArrayStack(qm, f"{label}: qm"), as_mask)
-    values = Values((float(low), float(high)))
-    return ValueFrames(ArrayStack(lr, f"{label}: lr"), values, masks)
-
-
-def _keep_truth(hr, sm, label, value_range=None):
-    clear = None
-    if sm is not None:
-        sm = ArrayImage(keep_mask(_as_image(sm, f"{label}: sm"), f"{label}: sm"), f"{label}: sm")
-        clear = sm.read()
-    if hr is not None:
-        hr = _as_image(hr, f"{label}: hr")
-        fits = clear is not None and clear.dtype == bool and clear.shape == hr.shape
-        if value_range is not None:
-            hr = _convert_truth(hr, clear if fits else None, value_range, f"{label}: hr")
-            return ArrayImage(hr, f"{label}: hr"), sm
-        hr = ArrayImage(keep_pixels(hr, f"{label}: hr", clear if fits else None), f"{label}: hr")
-    return hr, sm
-
-
-def _convert_truth(hr, clear, value_range, name):
-    """Pixels of an image of any range; 0 where there is no data, which a mask must hide."""
-    valid = Values(value_range).is_valid(hr)
-    shown = ~valid if clear is None else ~valid & clear
-    if shown.any():
-        raise ValueError(
-            f"{name} has NaN or infinite values in {np.count_nonzero(shown):,} of {hr.size:,} "
-            "pixels that are clear: hide them by sm"
-        )
-    pixels = Values(tuple(map(float, value_range))).to_pixels(hr[None], [0])[0]
-    return np.where(valid, pixels, np.float32(0))

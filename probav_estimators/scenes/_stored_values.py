@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -14,16 +14,20 @@ from ._windows import WHOLE, open_ends
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._scene import Scene
     from ._windows import Index, PixelsAndClear, Window
 
-__all__ = ["ArrayStack", "MaskStack", "Stack", "ValueFrames", "Values", "is_dask"]
+__all__ = ["COUNTS", "ArrayStack", "MaskStack", "Stack", "ValueFrames", "Values", "is_dask"]
 
-# Frames are looked at in windows of this many LR pixels to tell which are empty.
+#: Range of 16-bit counts.
+COUNTS = (0.0, 65535.0)
+
+# Side of the windows that frames are searched in for anything but 0, in LR pixels.
 _WINDOW = 512
 
 
 class Stack(Protocol):
-    """Images of one size that are stored somewhere."""
+    """Stored images of one size."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -37,7 +41,7 @@ class Stack(Protocol):
         """Stored values of some images: (t, h', w')."""
 
     def where(self, number: int) -> str:
-        """What messages call an image."""
+        """Name of an image in messages."""
 
 
 class ArrayStack:
@@ -46,9 +50,9 @@ class ArrayStack:
     Parameters
     ----------
     values : array of shape (t, h, w)
-        Is not copied, and read where it is asked for.
+        Not copied; windows are read on demand.
     name : str
-        What messages call it.
+        Its name in messages.
     """
 
     def __init__(self, values: Any, name: str) -> None:
@@ -74,27 +78,27 @@ class ArrayStack:
         return np.stack([np.asarray(self.values[number, *window]) for number in index])
 
     def where(self, number: int) -> str:
-        """What messages call an image."""
+        """Name of an image in messages."""
         return f"{self.name}[{number}]"
 
 
 def is_dask(values: object) -> bool:
-    """Whether this is a dask array, which is not to be read as a whole."""
+    """Whether this is a dask array."""
     return hasattr(values, "__dask_graph__") and hasattr(values, "chunks")
 
 
 @dataclass(frozen=True)
 class Values:
-    """What stored values mean: physical value = stored * scale + offset.
+    """Meaning of stored values: physical value = stored * scale + offset.
 
     Attributes
     ----------
     value_range : tuple of two floats
-        Physical values that stand for pixels of 0 and 1.
+        Physical values of pixels of 0 and 1.
     scale, offset : float or array of shape (t,)
-        Of all frames, or of each.
+        One for all frames, or one for each.
     nodata : float, default=None
-        Stored value that stands for no data. NaN does in any case.
+        Stored value for no data, besides NaN.
     """
 
     value_range: tuple[float, float] = (0.0, 1.0)
@@ -102,27 +106,46 @@ class Values:
     offset: float | NDArray[np.floating] = 0.0
     nodata: float | None = None
 
-    def to_pixels(self, stored: NDArray[Any], index: Sequence[int]) -> NDArray[np.float32]:
-        """Pixels of some frames' stored values: (t, h, w) float32, around [0, 1]."""
+    @classmethod
+    def of(cls, scene: Scene) -> Self:
+        """Physical values of a scene: those of its `value_range`, else 16-bit counts."""
+        low, high = COUNTS if scene.value_range is None else scene.value_range
+        return cls((float(low), float(high)))
+
+    @property
+    def span(self) -> float:
+        """Physical difference of a pixel difference of 1."""
         low, high = self.value_range
-        scale, offset = (self._of(value, index) for value in (self.scale, self.offset))
-        # In double precision where a single one would lose what the values hold.
+        return high - low
+
+    @property
+    def unit(self) -> str:
+        """Name of the physical unit in labels."""
+        low, high = self.value_range
+        return "16-bit counts" if (low, high) == COUNTS else f"values, range {low:g} to {high:g}"
+
+    def to_physical(self, pixels: Any) -> Any:
+        """Physical values of pixels."""
+        return self.value_range[0] + self.span * np.asarray(pixels)
+
+    def to_pixels(self, stored: NDArray[Any], index: Sequence[int]) -> NDArray[np.float32]:
+        """Pixels of the stored values of frames `index`, (t, h, w) float32."""
+        scale, offset = (_of_frames(value, index) for value in (self.scale, self.offset))
+        # In double precision where single precision would round the values.
         wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
         kind = np.float64 if wide else np.float32
-        gains, offsets = scale / (high - low), (offset - low) / (high - low)
+        gains, offsets = scale / self.span, (offset - self.value_range[0]) / self.span
         return (stored * gains.astype(kind) + offsets.astype(kind)).astype(np.float32, copy=False)
 
     def to_stored(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Stored values of pixels, not rounded; those of the first frame, if frames differ."""
-        low, high = self.value_range
-        scale, offset = (self._of(value, [0]).item() for value in (self.scale, self.offset))
-        return (pixels.astype(np.float64) * (high - low) + low - offset) / scale
+        """Stored values of pixels, not rounded, with the scale and offset of the first frame."""
+        scale, offset = (_of_frames(value, [0]).item() for value in (self.scale, self.offset))
+        return (self.to_physical(pixels.astype(np.float64)) - offset) / scale
 
     @property
     def step(self) -> float:
-        """How many stored values one pixel value is."""
-        low, high = self.value_range
-        return (high - low) / abs(self._of(self.scale, [0]).item())
+        """Stored difference of a pixel difference of 1."""
+        return self.span / abs(_of_frames(self.scale, [0]).item())
 
     def is_valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where stored values are data."""
@@ -131,20 +154,20 @@ class Values:
             valid &= stored != self.nodata
         return valid
 
-    @staticmethod
-    def _of(value, index):
-        values = np.asarray(value, np.float64)
-        return values if values.ndim == 0 else values[list(index)][:, None, None]
+
+def _of_frames(value, index):
+    values = np.asarray(value, np.float64)
+    return values if values.ndim == 0 else values[list(index)][:, None, None]
 
 
 @dataclass(frozen=True)
 class MaskStack:
-    """Quality maps that are made of stored values.
+    """Quality maps converted from stored values.
 
     Attributes
     ----------
     stack : Stack
-        What is stored: masks, or classes.
+        Stored masks or classes.
     convert : callable
         ``convert(values, name)`` gives a bool array, True = clear.
     repeat : int, default=1
@@ -175,20 +198,20 @@ class MaskStack:
 
 
 class ValueFrames(Frames):
-    """Frames of stored values: nothing but the windows that are asked for is read or converted.
+    """Frames of stored values, of which windows are read and converted on demand.
 
     Parameters
     ----------
     stack : Stack
         Stored values.
     values : Values
-        What they mean.
+        Their meaning.
     masks : MaskStack, default=None
-        Quality maps. None: all that is data is clear.
+        Quality maps. None: all valid pixels are clear.
 
     Notes
     -----
-    What is no data is 0 and never clear, and neither is a frame that is 0 from border to border.
+    Pixels without data are 0 and never clear, nor is any pixel of a frame that is 0 throughout.
     """
 
     def __init__(self, stack: Stack, values: Values, masks: MaskStack | None = None) -> None:
@@ -206,12 +229,12 @@ class ValueFrames(Frames):
 
     @property
     def shows_all(self) -> bool:
-        """Whether no stored value stands for no data."""
+        """Whether all stored values are data."""
         return self.values.nodata is None and self.stack.dtype.kind != "f"
 
     @property
     def empty(self) -> list[int]:
-        """Numbers of the frames that are 0 from border to border, which stands for no data."""
+        """Numbers of the frames that are 0 throughout, and hold no data."""
         if self._empty is None:
             self._empty = [
                 number
@@ -235,7 +258,7 @@ class ValueFrames(Frames):
         return self._hide(self._read_valid(numbers, part), numbers, part)
 
     def _windows(self):
-        """Parts of the frames, the middle first: it tells most often."""
+        """Windows that cover the frames, from the middle, which is most likely to hold data."""
         parts = []
         for length in self.shape:
             starts = range(0, length, _WINDOW)
@@ -254,7 +277,7 @@ class ValueFrames(Frames):
 
     def _read_valid(self, index, window):
         if self.shows_all:
-            # Pixels need not be read to know that they are there.
+            # Known without reading pixels.
             shape = (len(index), *(part.stop - part.start for part in window))
             return self._without_empty(np.ones(shape, bool), index)
         return self._without_empty(self.values.is_valid(self.stack.read(index, window)), index)

@@ -1,4 +1,4 @@
-"""Survey of the bands of a place: where their frames lie, all of them on one grid."""
+"""Registration of the bands of a site on one grid, from windows of their frames."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
 
     from ._frames import Frames
 
-__all__ = ["Placement", "Survey", "place_frames"]
+__all__ = ["BandShifts", "Survey", "register_bands"]
 
-# A place of at most this many LR pixels along each axis is surveyed as a whole, a larger one in
-# windows of that size, from border to border.
+# Sites of at most _WHOLE LR pixels along each axis are registered as a whole, larger ones in
+# windows of _WINDOW, about _DISTANCE apart and at most _MAX_WINDOWS along each axis.
 _WHOLE = 512
 _WINDOW = 256
 _DISTANCE = 1024
 _MAX_WINDOWS = 5
 
-# Bytes of pixels that gains and texture are measured in.
+# Pixels that gains and texture are measured in.
 _MAX_BYTES = 64 * 2**20
 _MAX_PARTS = 9
 
-# What tells a band's texture lies between these sizes, in LR pixels.
+# Range of sizes of a band's texture, in LR pixels.
 _FINE_SIGMA = 1.0
 _COARSE_WIDTH = 15
 
 
-class Placement(NamedTuple):
-    """Where the frames of a place lie, by their numbers.
+class BandShifts(NamedTuple):
+    """Shifts and distortion of the frames of a site, by their numbers.
 
     Attributes
     ----------
     shifts : float32 array of shape (t, 2)
-        How far the content of each lies down and to the right of the middle of all, in LR pixels.
+        Against the middle of all frames, (down, right) in LR pixels.
     placed : bool array of shape (t,)
-        Whether that is known.
+        Whether the shift is known.
     distortion : float32 array of shape (t, 2, h', w')
-        How much more that is at each node.
+        What each node adds to the shift.
     nodes : tuple of two float arrays of shapes (h',) and (w',)
         Rows and columns of the nodes, in LR pixels.
     """
@@ -56,21 +56,21 @@ class Placement(NamedTuple):
 
 
 class Survey:
-    """Windows of the frames of one band, read when they are asked for.
+    """Windows of the frames of one band, read on demand.
 
     Parameters
     ----------
     frames : Frames
-        One that repeats another is left out.
+        Repeated frames are left out.
     value_range : tuple of two floats, default=None
-        Values that stand for pixels of 0 and 1, in units that all bands of a place share.
+        Physical values of pixels of 0 and 1, in one unit for all bands.
     """
 
     def __init__(self, frames: Frames, value_range: tuple[float, float] | None = None) -> None:
         self.frames = frames
         self._unit = 1.0 if value_range is None else value_range[1] - value_range[0]
         self.once = np.flatnonzero(~frames.repeats)
-        #: Numbers that tell frames apart, also between bands.
+        #: Numbers that identify frames, also across bands.
         self.numbers = frames.origins[self.once]
         self._starts = [_starts(length) for length in frames.shape]
         self._size = [
@@ -86,12 +86,12 @@ class Survey:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the place is surveyed as a whole."""
+        """Whether the only window is the whole site."""
         return len(self.windows) == 1
 
     @property
     def nodes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rows and columns of the middles of the windows."""
+        """Rows and columns of the window centres."""
         rows, columns = (
             np.array(starts) + size / 2
             for starts, size in zip(self._starts, self._size, strict=True)
@@ -99,7 +99,7 @@ class Survey:
         return rows, columns
 
     def read(self, window: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Frames and quality maps of a window, (t, h, w); of many windows, none is kept."""
+        """Pixels and quality maps of a window, (t, h, w); kept if it is the whole site."""
         if window not in self._read:
             pixels = self.frames.read(self.once, self.windows[window])
             self._counts[window] = pixels[1].sum(axis=(1, 2))
@@ -109,7 +109,7 @@ class Survey:
         return self._read[window]
 
     @property
-    def seen(self) -> NDArray[np.int64]:
+    def n_clear(self) -> NDArray[np.int64]:
         """Clear pixels of each frame in each window, (n, t)."""
         for number, window in enumerate(self.windows):
             if number not in self._counts:
@@ -118,14 +118,14 @@ class Survey:
         return np.array([self._counts[number] for number in range(len(self.windows))])
 
     def clearest(self) -> list[int]:
-        """The windows with most clear pixels, as many as gains and texture take."""
+        """Windows with most clear pixels, for gains and texture."""
         pixels = len(self.once) * self._size[0] * self._size[1]
         n_parts = int(np.clip(_MAX_BYTES // (4 * pixels), 1, _MAX_PARTS))
-        order = np.argsort(-self.seen.sum(axis=1), kind="stable")
+        order = np.argsort(-self.n_clear.sum(axis=1), kind="stable")
         return sorted(order[:n_parts].tolist())
 
     def texture(self) -> float:
-        """Standard deviation of what registration goes by, in the units of the values."""
+        """Standard deviation of the band-passed clearest frame, in the units of the values."""
         lr, qm = self.read(self.clearest()[0])
         clearest = qm.sum(axis=(1, 2)).argmax()
         frame, clear = lr[clearest], qm[clearest]
@@ -144,21 +144,20 @@ def _starts(length):
     return np.linspace(0, length - _WINDOW, n_windows).astype(int).tolist()
 
 
-def place_frames(surveys: Sequence[Survey]) -> Placement:
-    """Where the frames of a place lie, from all of its bands.
+def register_bands(surveys: Sequence[Survey]) -> BandShifts:
+    """Register the frames of all bands of a site.
 
-    The band with most texture tells. Others are asked for what it cannot: frames that are clouded
-    in that band alone.
+    Shifts are estimated in the band with most texture, and in others for the frames that are
+    clouded in that band alone.
 
     Parameters
     ----------
     surveys : list of Survey
-        Of bands that were taken together: their frames of one number have one place.
+        Of bands that were taken together: frames of one number have one shift.
 
     Returns
     -------
-    Placement
-        By the numbers of the frames.
+    BandShifts
     """
     size = 1 + max(int(survey.numbers.max()) for survey in surveys)
     shifts, placed = np.zeros((0, size, 2)), np.zeros((0, size), bool)
@@ -168,7 +167,7 @@ def place_frames(surveys: Sequence[Survey]) -> Placement:
         ordered = sorted(surveys, key=lambda survey: -survey.texture())
     for survey in ordered:
         missing = ~np.asarray(placed.any(axis=0))[survey.numbers]
-        if len(placed) and not (missing & survey.seen.any(axis=0)).any():
+        if len(placed) and not (missing & survey.n_clear.any(axis=0)).any():
             continue
         found = [_shifts_in(survey, number, size) for number in range(len(survey.windows))]
         shifts = np.concatenate([shifts, [one for one, _ in found]])
@@ -179,8 +178,8 @@ def place_frames(surveys: Sequence[Survey]) -> Placement:
     field = np.zeros((size, 2, *grid), np.float32)
     if not surveys[0].is_whole:
         n_places = grid[0] * grid[1]
-        field = _field(adjusted.residuals[:n_places], placed[:n_places], nodes)
-    return Placement(adjusted.shifts, adjusted.placed, field, nodes)
+        field = _distortion_field(adjusted.residuals[:n_places], placed[:n_places], nodes)
+    return BandShifts(adjusted.shifts, adjusted.placed, field, nodes)
 
 
 def _shifts_in(survey, window, size):
@@ -189,7 +188,7 @@ def _shifts_in(survey, window, size):
     if frames.aligned or frames.shifts is not None:
         known = np.ones(len(frames), bool) if frames.placed is None else frames.placed
         given = np.zeros((len(frames), 2), np.float32) if frames.aligned else frames.shifts
-        found, known = given[once], known[once] & survey.seen.any(axis=0)
+        found, known = given[once], known[once] & survey.n_clear.any(axis=0)
     else:
         lr, qm = survey.read(window)
         found, known = register_frames(lr, qm)
@@ -199,8 +198,8 @@ def _shifts_in(survey, window, size):
     return shifts, placed
 
 
-def _field(residuals, placed, nodes):
-    """Distortion at the nodes; where a frame is clouded, it is that of the nodes around."""
+def _distortion_field(residuals, placed, nodes):
+    """Distortion at the nodes; where a frame is clouded, interpolated from other nodes."""
     rows, columns = (x.ravel() for x in np.meshgrid(*nodes, indexing="ij"))
     squares = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2
     nearness = 1 / (squares + 1)

@@ -10,13 +10,13 @@ from ._scene import Scene
 
 
 def check_scenes(scenes: Sequence[Scene], caller: str, *, truth: bool = False) -> Sequence[Scene]:
-    """Return `scenes` as a list, or say what is wrong with it.
+    """Return `scenes` as a list, or raise an error.
 
     Parameters
     ----------
     scenes : sequence of Scene, or a dataset whose attribute `scenes` is one
     caller : str
-        Who asks, for the error.
+        Name of the caller, for the error.
     truth : bool, default=False
         Whether every scene must have an HR image.
 
@@ -27,8 +27,8 @@ def check_scenes(scenes: Sequence[Scene], caller: str, *, truth: bool = False) -
     Raises
     ------
     ValueError
-        If there are none, if something else is among them, if they are a table, a generator or
-        columns that were joined, or if truth is missing.
+        If the list is empty or holds anything else, if it is a table, a generator or joined
+        columns, or if truth is missing.
     """
     scenes = _as_list(scenes, caller)
     if not scenes:
@@ -76,7 +76,7 @@ def _as_list(scenes, caller):
 
 
 def _is_joined(scenes):
-    """Whether an array is what FeatureUnion makes of the lists of several transformers."""
+    """Whether FeatureUnion concatenated the outputs of several transformers."""
     if not isinstance(scenes, np.ndarray) or scenes.dtype != object or scenes.ndim != 1:
         return False
     truths = [id(getattr(scene, "_truth", scene)) for scene in scenes]
@@ -84,12 +84,12 @@ def _is_joined(scenes):
         return False
     period = truths.index(truths[0], 1)
     repeats = truths == truths[:period] * (len(truths) // period)
-    # A bootstrap sample repeats the very scenes.
+    # A bootstrap sample repeats the same objects.
     return repeats and any(scene is not scenes[i % period] for i, scene in enumerate(scenes))
 
 
 def _without_truth(caller):
-    # Scores have no other way.
+    # Scores always need HR images.
     if caller == "scoring":
         return ""
     return "; FusionNet(criterion=ReprojectionLoss()) is trained without HR images"

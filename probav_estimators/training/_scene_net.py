@@ -228,7 +228,7 @@ class SceneNet(
             if scene.scale not in (None, self.scale_):
                 raise ValueError(
                     f"{type(self).__name__} makes images {self.scale_} times as large as the "
-                    f"frames, and those of scene {scene.name} are {scene.scale} times as large: "
+                    f"frames, and those of {scene.label} are {scene.scale} times as large: "
                     "fit one net for each scale"
                 )
 

@@ -1,0 +1,180 @@
+"""HR image, status map and norm of a scene."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ..imaging import as_mask, as_pixels, clearest_mean, finite_cpsnr
+from ._fingerprint import digest
+from ._png import ArrayImage, ClearMask
+from ._snapshots import keep_mask, keep_pixels
+from ._stored_values import Values
+from ._windows import WHOLE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ._frames import Frames
+    from ._windows import Window
+
+
+class Truth:
+    """HR image, status map and norm, shared by all scenes of the same truth.
+
+    Parameters
+    ----------
+    frames : Frames
+        All frames of the scene, for its scale and the baseline's cPSNR.
+    hr, sm : images or None
+    norm : float or None
+    value_range : tuple of two floats or None
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        hr: Any = None,
+        sm: Any = None,
+        norm: float | None = None,
+        value_range: tuple[float, float] | None = None,
+    ) -> None:
+        self.hr = hr
+        self.value_range = value_range
+        self._frames = frames
+        self._sm = ClearMask(hr) if sm is None and hr is not None else sm
+        self._norm = self._given_norm = norm
+        self._scale: int | None = None
+        self._shape: tuple[int, int] | None = None
+
+    @classmethod
+    def of_arrays(
+        cls,
+        frames: Frames,
+        hr: Any,
+        sm: Any,
+        norm: float | None,
+        value_range: tuple[float, float] | None,
+        label: str,
+    ) -> Self:
+        """Truth of arrays, copied and checked."""
+        clear = None
+        if sm is not None:
+            clear = keep_mask(_as_image(sm, f"{label}: sm"), f"{label}: sm")
+            sm = ArrayImage(clear, f"{label}: sm")
+        if hr is not None:
+            hr = _as_image(hr, f"{label}: hr")
+            if clear is not None and (clear.dtype != bool or clear.shape != hr.shape):
+                clear = None
+            keep = keep_pixels if value_range is None else _convert(value_range)
+            hr = ArrayImage(keep(hr, f"{label}: hr", clear), f"{label}: hr")
+        truth = cls(frames, hr, sm, norm, value_range)
+        if truth.shape is not None:
+            _ = truth.scale
+        if sm is not None:
+            truth.read_sm()
+        return truth
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """(H, W), or None if neither HR nor SM is known."""
+        if self._shape is None and (self.hr or self._sm) is not None:
+            self._shape = (self.hr or self._sm).shape
+        return self._shape
+
+    @property
+    def norm(self) -> float | None:
+        """N in dB, given or computed once; None without HR."""
+        if self._norm is None and self.hr is not None:
+            baseline = clearest_mean(*self._frames.read(), self.scale)
+            self._norm = finite_cpsnr(
+                baseline, self.read_hr(), self.read_sm(), data_range=self.data_range
+            )
+        return self._norm
+
+    @property
+    def data_range(self) -> float | None:
+        """None where pixels are in [0, 1], else 1."""
+        return None if self.value_range is None else 1.0
+
+    @property
+    def scale(self) -> int:
+        """HR pixels for each LR pixel; checks that the sizes fit together."""
+        if self._scale is None:
+            height, width = self._frames.shape
+            scale, rest = divmod(self.shape[0], height)  # type: ignore[index]
+            if rest or scale < 2 or self.shape != (scale * height, scale * width):
+                raise ValueError(
+                    f"{(self.hr or self._sm).where} has shape {self.shape} and the frames have "
+                    f"{(height, width)}: it must be 2 or more times as large, by the same integer "
+                    "along both axes"
+                )
+            self._scale = scale
+        return self._scale
+
+    def crop(self, frames: Frames, window: Window) -> Truth:
+        """Truth of a window of the frames, without norm."""
+        if self.shape is None:
+            return Truth(frames, value_range=self.value_range)
+        large = self.enlarge(window)
+        hr, sm = (x and ArrayImage(x.read()[large], x.where) for x in (self.hr, self._sm))
+        return Truth(frames, hr, sm, value_range=self.value_range)
+
+    def enlarge(self, window: Window) -> Window:
+        """The HR pixels of a window of LR pixels."""
+        scale = self.scale
+        rows, columns = (slice(scale * part.start, scale * part.stop) for part in window)
+        return rows, columns
+
+    def fingerprint(self) -> str:
+        """Hash of the images and of a norm that was given, not computed."""
+        images = (None if image is None else image.fingerprint() for image in (self.hr, self._sm))
+        norm = None if self._given_norm is None else float(self._given_norm)
+        return digest(*images, norm)
+
+    def read_hr(self, window: Window = WHOLE) -> NDArray[np.float32]:
+        """HR image, or a window of HR pixels."""
+        _ = self.scale
+        values = self.hr.read()[window]
+        pixels = values if self.value_range is not None else as_pixels(values, self.hr.where)
+        return pixels if pixels.base is None else pixels.copy()
+
+    def read_sm(self, window: Window = WHOLE) -> NDArray[np.bool_]:
+        """Status map, or a window of HR pixels."""
+        values = as_mask(self._sm.read(), self._sm.where)
+        if self.hr is not None and values.shape != self.shape:
+            raise ValueError(
+                f"{self._sm.where} has shape {values.shape} and its image has "
+                f"{self.shape}: give a status map of its image's size"
+            )
+        if not values.any():
+            raise ValueError(
+                f"{self._sm.where} calls every pixel clouded, so nothing can be "
+                "learned from this scene or scored: remove it"
+            )
+        return values[window].copy()
+
+
+def _as_image(values, name):
+    image = np.asarray(values)
+    if image.ndim != 2 or 0 in image.shape:
+        raise ValueError(f"{name} has shape {image.shape}: it must be (H, W), none of them 0")
+    return image
+
+
+def _convert(value_range):
+    """Conversion to pixels of an image of any range; invalid values, which a mask hides, to 0."""
+    values = Values((float(value_range[0]), float(value_range[1])))
+
+    def convert(hr, name, clear):
+        valid = values.is_valid(hr)
+        shown = ~valid if clear is None else ~valid & clear
+        if shown.any():
+            raise ValueError(
+                f"{name} has NaN or infinite values in {np.count_nonzero(shown):,} of "
+                f"{hr.size:,} pixels that are clear: hide them by sm"
+            )
+        return np.where(valid, values.to_pixels(hr[None], [0])[0], np.float32(0))
+
+    return convert
