@@ -68,7 +68,7 @@ def write_report(
 
     See Also
     --------
-    probav_estimators.quality_report : The figures, and what they do not prove.
+    probav_estimators.quality_report : The figures and their limits.
 
     Notes
     -----
@@ -101,10 +101,7 @@ def report_in_turn(
     max_scenes: int | None = None,
     title: str | None = None,
 ) -> Iterator[Scene]:
-    """Write the page of :func:`write_report`, and yield each scene once it is measured.
-
-    The page is written after the last scene, when the iterator ends.
-    """
+    """Write the page of :func:`write_report`, and yield each scene once it is measured."""
     named = _by_name(estimators)
     scenes = check_scenes(scenes, "write_report")
     check_max_scenes(max_scenes)
