@@ -107,14 +107,17 @@ def report_in_turn(
     check_max_scenes(max_scenes)
     path = Path(path)
     check_target(path)
-    scenes = scenes[:max_scenes]
+    return _write(named, scenes[:max_scenes], path, title or f"Quality of {', '.join(named)}")
+
+
+def _write(named, scenes, path, title):
     side = side_of_pictures(
         len(scenes),
         len(named),
         n_stds=sum(map(takes_return_std, named.values())),
         truth=any(scene.has_hr for scene in scenes),
     )
-    page = Page(title or f"Quality of {', '.join(named)}", named)
+    page = Page(title, named)
     with (
         replace_file(path) as partial_file,
         # Sections wait here for the tables above them, which need the figures of all scenes.
