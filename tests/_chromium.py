@@ -101,13 +101,13 @@ class Tab:
         return self._browser.call(method, self._session, **params)
 
     def value(self, expression):
-        """What an expression of JavaScript is."""
+        """Value of a JavaScript expression."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     def happened(self, *methods):
-        """What the browser told of this page by events of these names."""
+        """Events of these names on this page."""
         mine = (e for e in self._browser.events if e.get("sessionId") == self._session)
         return [event["params"] for event in mine if event["method"] in methods]
 

@@ -1,4 +1,4 @@
-"""Quality reports: what they say of images whose quality is known, and of what cannot be had."""
+"""Quality reports of images of known quality, and missing figures."""
 
 import numpy as np
 import pytest
@@ -36,15 +36,15 @@ NEED_TRUTH |= {"resolution_truth", "mtf"}
 NEED_DEVIATIONS = {"coverage_68", "coverage_95", "sharpness", "error_retention"}
 
 
-class Told:
-    """An estimator that is told the truth, and what to make of it."""
+class Oracle:
+    """Predicts the HR image, or a modified one, and records the scenes."""
 
     def __init__(self, spoil=lambda image: image):
         self.spoil = spoil
-        self.asked = []
+        self.scenes_seen = []
 
     def predict(self, X):
-        self.asked.append(X)
+        self.scenes_seen.append(X)
         return [self.spoil(scene.hr) for scene in X]
 
 
@@ -69,7 +69,7 @@ def known(record):
 
 
 def test_the_truth_is_found_to_be_true(plain):
-    mean = quality_report(Told(), plain).mean
+    mean = quality_report(Oracle(), plain).mean
     assert mean["cpsnr"] == pytest.approx(107.1, abs=0.1)
     assert mean["cssim"] == pytest.approx(1) and mean["mtf"] == pytest.approx(1)
     assert mean["resolution_truth"] == mean["resolution_halves"] == 2
@@ -81,7 +81,7 @@ def test_the_truth_is_found_to_be_true(plain):
 
 def test_a_blurred_image_is_found_to_be_blurred(plain):
     exact, blurred = (
-        quality_report(Told(spoil), plain).mean
+        quality_report(Oracle(spoil), plain).mean
         for spoil in (lambda image: image, lambda image: gaussian_filter(image, 2.5))
     )
     assert blurred["mtf"] < 0.4
@@ -91,7 +91,7 @@ def test_a_blurred_image_is_found_to_be_blurred(plain):
 
 
 def test_a_moved_image_is_found_to_be_moved_and_consistent(plain):
-    mean = quality_report(Told(lambda image: move_image(image, (-1.2, 0.6))), plain).mean
+    mean = quality_report(Oracle(lambda image: move_image(image, (-1.2, 0.6))), plain).mean
     assert mean["shift_down"] == pytest.approx(-0.4, abs=0.05)
     assert mean["shift_right"] == pytest.approx(0.2, abs=0.05)
     assert mean["consistency"] < 1.15
@@ -99,9 +99,9 @@ def test_a_moved_image_is_found_to_be_moved_and_consistent(plain):
 
 
 def test_a_texture_that_is_always_drawn_is_taken_for_resolution(plain):
-    """What the docstrings warn of; the truth is not taken in."""
+    """As the docstrings warn; figures against the truth are not affected."""
     texture = 0.02 * np.random.default_rng(7).standard_normal(plain[0].hr.shape)
-    mean = quality_report(Told(lambda image: gaussian_filter(image, 3) + texture), plain).mean
+    mean = quality_report(Oracle(lambda image: gaussian_filter(image, 3) + texture), plain).mean
     assert mean["resolution_halves"] == 2
     assert mean["resolution_truth"] > 4
     assert mean["hallucination"] > 0.5
@@ -147,7 +147,7 @@ def test_scenes_that_are_composed_have_no_halves(plain):
     net = quick_srcnn().fit(scenes)
     record = quality_report(net, scenes[:1]).scenes[0]
     missing = NEED_DEVIATIONS | {"resolution_halves", "consistency_left_out"}
-    # Of an image that is hardly trained, no shift can be told.
+    # The shift of the image of an untrained net may be undefined.
     missing |= {"shift_down", "shift_right"} - known(record)
     assert known(record) == FIGURES.keys() - missing
     with pytest.raises(ValueError, match="imgset0000 cannot be halved"):
@@ -165,18 +165,18 @@ def test_without_truth_the_frames_still_tell(plain, fusion):
 
 def test_few_frames_have_no_halves(plain):
     (scene,) = small_scenes(1, n_frames=3, shape=(20, 24))
-    record = quality_report(Told(), [scene]).scenes[0]
+    record = quality_report(Oracle(), [scene]).scenes[0]
     assert np.isnan(record["resolution_halves"]) and np.isnan(record["consistency_left_out"])
     assert np.isfinite(record["consistency"])
     with pytest.raises(ValueError, match="4 frames or more"):
-        resolution_scorer(Told(), [scene])
+        resolution_scorer(Oracle(), [scene])
 
 
 def test_halves_share_no_frame_and_are_about_equally_clear(plain):
     for scene in [*plain, *ClearanceSelector(k=20).transform(plain)]:
-        told = Told()
-        quality_report(told, [scene])
-        first, second = (half.frames.index for (half,) in told.asked[1:])
+        oracle = Oracle()
+        quality_report(oracle, [scene])
+        first, second = (half.frames.index for (half,) in oracle.scenes_seen[1:])
         assert len(first) == len(second) == 4 and not set(first) & set(second)
         origins = [scene.frames.origins[half].tolist() for half in (first, second)]
         assert sorted(origins[0] + origins[1]) == list(range(8))
@@ -198,14 +198,15 @@ def test_a_half_is_the_chosen_frames(simulated):
 
 
 def test_one_scene_is_predicted_at_a_time(plain):
-    told = Told()
-    quality_report(told, plain * 2)
-    assert [len(scenes) for scenes in told.asked] == [1] * 3 * 4
+    oracle = Oracle()
+    quality_report(oracle, plain * 2)
+    assert [len(scenes) for scenes in oracle.scenes_seen] == [1] * 3 * 4
 
 
 def test_a_known_point_spread_function_is_held_to(plain):
     right, wrong = (
-        quality_report(Told(), plain, psf_sigma=sigma).mean["consistency"] for sigma in (0.05, 0.9)
+        quality_report(Oracle(), plain, psf_sigma=sigma).mean["consistency"]
+        for sigma in (0.05, 0.9)
     )
     assert right == pytest.approx(1, abs=0.06)
     assert wrong > 1.2
@@ -217,7 +218,7 @@ def test_truth_may_be_clouded(plain):
     clouded = Scene(
         scene.lr, scene.qm, np.where(scene.sm, scene.hr, 0.9), scene.sm, name="imgset0001"
     )
-    spoil = Told(lambda image: np.where(scene.sm, image, 0.3))
+    spoil = Oracle(lambda image: np.where(scene.sm, image, 0.3))
     mean = quality_report(spoil, [clouded]).mean
     assert mean["cssim"] == pytest.approx(1, abs=1e-3)
     assert mean["mtf"] == pytest.approx(1, abs=0.08)
@@ -234,7 +235,7 @@ def test_values_of_any_range_are_reported():
         name="wide",
         value_range=(0, 10000),
     )
-    record = quality_report(Told(), [wide]).scenes[0]
+    record = quality_report(Oracle(), [wide]).scenes[0]
     assert known(record) == FIGURES.keys() - NEED_DEVIATIONS
     assert record["consistency"] == pytest.approx(1, abs=0.1)
 
@@ -280,28 +281,28 @@ class TestScorers:
             assert np.isfinite(found).all()
 
     def test_greater_is_better(self, plain):
-        blurred = Told(lambda image: gaussian_filter(image, 2.5))
-        assert consistency_scorer(Told(), plain) > consistency_scorer(blurred, plain)
-        assert cssim_scorer(Told(), plain) > cssim_scorer(blurred, plain)
+        blurred = Oracle(lambda image: gaussian_filter(image, 2.5))
+        assert consistency_scorer(Oracle(), plain) > consistency_scorer(blurred, plain)
+        assert cssim_scorer(Oracle(), plain) > cssim_scorer(blurred, plain)
 
     def test_following_the_noise_is_no_gain(self, plain, monkeypatch):
         monkeypatch.setattr(_measuring, "consistency", lambda *args, **options: 0.5)
-        assert consistency_scorer(Told(), plain) == -1
+        assert consistency_scorer(Oracle(), plain) == -1
 
-    def test_truth_is_asked_for_where_it_is_needed(self, plain):
+    def test_truth_is_scenes_seen_for_where_it_is_needed(self, plain):
         with pytest.raises(ValueError, match="has no HR image"):
-            cssim_scorer(Told(), [scene.without_truth() for scene in plain])
+            cssim_scorer(Oracle(), [scene.without_truth() for scene in plain])
 
 
 def test_max_scenes_limits_the_work(plain):
-    assert len(quality_report(Told(), plain, max_scenes=1).scenes) == 1
+    assert len(quality_report(Oracle(), plain, max_scenes=1).scenes) == 1
     with pytest.raises(ValueError, match="max_scenes must be at least 1"):
-        quality_report(Told(), plain, max_scenes=0)
+        quality_report(Oracle(), plain, max_scenes=0)
 
 
 def test_wrong_input_is_said(plain):
     with pytest.raises(ValueError, match="empty list"):
-        quality_report(Told(), [])
+        quality_report(Oracle(), [])
 
     class Silent:
         def predict(self, X):

@@ -1,4 +1,4 @@
-"""Reports as pages: what they tell, that they ask for nothing else, and that all can use them."""
+"""Reports as pages: content, independence of the network, accessibility."""
 
 import base64
 import hashlib
@@ -124,8 +124,8 @@ def shown(value, key):
     return f"{value:.{FIGURES[key].digits}f}" if np.isfinite(value) else "–"  # noqa: RUF001
 
 
-class Told:
-    """An estimator that is told the truth, notes what it is asked, and may fail."""
+class Oracle:
+    """Predicts the HR image, records the scenes, and may fail."""
 
     def __init__(self, fails_at=None):
         self.fails_at = fails_at
@@ -255,7 +255,7 @@ class TestFigures:
             compute=lambda measurement: measurement.image.mean(),
         )
         monkeypatch.setitem(FIGURES, "mean", figure)
-        page = page_of(Told(), scenes[:1], tmp_path)
+        page = page_of(Oracle(), scenes[:1], tmp_path)
         head, row = rows_of(page.one("table", id="summary-table"))
         assert (head[-1], row[-1]) == ("mean ↑", f"{scenes[0].hr.mean():.4f}")
         assert "anything." in page.one("div", id="figure-mean").text
@@ -293,8 +293,8 @@ class TestPictures:
             for name, image in images.items():
                 expected = np.clip((image - low) / (high - low), 0, 1) * 255
                 assert np.abs(picture(section, name) - expected).max() < 0.51
-            told = section.one("ul", class_="scales").text
-            black, white = map(float, re.findall(r"(?:black|white) (\d+)", told))
+            text = section.one("ul", class_="scales").text
+            black, white = map(float, re.findall(r"(?:black|white) (\d+)", text))
             assert (black, white) == pytest.approx((65535 * low, 65535 * high), rel=1e-3, abs=1)
 
     def test_errors_are_blue_and_red_about_white(self, tmp_path):
@@ -327,7 +327,7 @@ class TestPictures:
 
     def test_large_scenes_show_their_middle_pixel_by_pixel(self, scenes, monkeypatch, tmp_path):
         monkeypatch.setattr(_scene_view, "_MAX_SIDE", 30)
-        page = page_of(Told(), scenes[:1], tmp_path)
+        page = page_of(Oracle(), scenes[:1], tmp_path)
         middle = scenes[0].hr[21:51, 33:63]
         assert "the middle 30 × 30 of 72 × 96 pixels" in page.one("section", id="scene-1").text  # noqa: RUF001
         views = page.one("section", id="scene-1").one("div", class_="views")
@@ -342,7 +342,7 @@ class TestPictures:
         for section, scene in zip(page.all("section", class_="scene"), mixed_scenes, strict=True):
             assert picture(section, "Truth").shape == scene.hr.shape
 
-    def test_values_are_told_in_their_range(self, tmp_path):
+    def test_values_are_given_in_their_range(self, tmp_path):
         (scene,) = small_scenes(1, n_frames=4, shape=(20, 24))
         wide = Scene(
             10000 * scene.lr - 500,
@@ -352,15 +352,15 @@ class TestPictures:
             value_range=(0, 10000),
         )
         section = page_of(BicubicBaseline(), [wide], tmp_path).one("section", id="scene-1")
-        told = section.one("ul", class_="scales").text
-        black = float(re.search(r"black (\S+),", told)[1])
+        text = section.one("ul", class_="scales").text
+        black = float(re.search(r"black (\S+),", text)[1])
         truth = 10000 * scene.hr[scene.sm] - 500
         assert black == pytest.approx(np.percentile(truth, 1), rel=0.2)
-        assert "values, range 0 to 10000" in told
+        assert "values, range 0 to 10000" in text
         assert section.one("h3").text == "unnamed scene 4 frames"
 
     def test_images_of_another_level_are_shown_at_that_of_the_truth(self, scenes, tmp_path):
-        class Bright(Told):
+        class Bright(Oracle):
             def predict(self, X):
                 return [image + 0.5 for image in super().predict(X)]
 
@@ -386,7 +386,7 @@ class TestPictures:
             assert picture(section, name).std() > 40
 
     def test_an_exact_image_has_maps_too(self, scenes, tmp_path):
-        colours = picture(page_of(Told(), scenes[:1], tmp_path), "Told, error")
+        colours = picture(page_of(Oracle(), scenes[:1], tmp_path), "Oracle, error")
         assert colours[30:40, 30:40].min() > 200
 
 
@@ -423,8 +423,8 @@ class TestCharts:
             for (image, deviation), scene in zip(pairs, scenes, strict=False)
         ]
         covered = 100 * np.mean(np.abs(np.concatenate(errors)) < 1.6449)
-        told = float(re.search(r"fusion covers (\d+) %", coverage["alt"])[1])
-        assert told == pytest.approx(covered, abs=0.6)
+        percent = float(re.search(r"fusion covers (\d+) %", coverage["alt"])[1])
+        assert percent == pytest.approx(covered, abs=0.6)
 
     def test_points_are_those_of_the_scenes(self, page):
         """A marker for each scene, higher up the greater its score is."""
@@ -458,7 +458,7 @@ class TestCharts:
         assert "fill: #ffffff" in svg_of(next(other.all("figure", class_="chart")))
 
     def test_same_report_has_the_same_charts(self, scenes, tmp_path):
-        first, second = (page_of(Told(), scenes[:1], tmp_path) for _ in range(2))
+        first, second = (page_of(Oracle(), scenes[:1], tmp_path) for _ in range(2))
         charts = [
             [svg_of(f) for f in page.all("figure", class_="chart")] for page in (first, second)
         ]
@@ -466,7 +466,7 @@ class TestCharts:
 
     def test_without_matplotlib_a_line_says_so(self, scenes, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-        page = page_of(Told(), scenes[:1], tmp_path)
+        page = page_of(Oracle(), scenes[:1], tmp_path)
         assert not list(page.all("figure", class_="chart"))
         assert "pip install probav_estimators[plot]" in page.one("section", id="charts").text
 
@@ -479,7 +479,7 @@ class TestEscaping:
     def test_names_are_text(self, scenes, tmp_path):
         scene = small_scenes(1, n_frames=4, shape=(20, 24))[0]
         hostile = Scene(scene.lr, scene.qm, scene.hr, scene.sm, name=HOSTILE, band=HOSTILE)
-        page = page_of({HOSTILE: BicubicBaseline(), "$title": Told()}, [hostile], tmp_path)
+        page = page_of({HOSTILE: BicubicBaseline(), "$title": Oracle()}, [hostile], tmp_path)
         assert len(list(page.all("script"))) == 1
         assert page.one("title").text == page.one("h1").text == f"Quality of {HOSTILE}, $title"
         assert rows_of(page.one("table", id="scene-table"))[1][:2] == [HOSTILE, HOSTILE]
@@ -497,7 +497,7 @@ class TestEscaping:
             for scene, name in ((first, "$x^$"), (second, r"$\frac$"))
         ]
         net = FusionNet.from_pretrained("simulated-x3", device="cpu", verbose=0)
-        page = page_of({"$x^$": net, r"$\frac$": Told()}, named, tmp_path)
+        page = page_of({"$x^$": net, r"$\frac$": Oracle()}, named, tmp_path)
         assert "$x^$, scores" in titles_of(page.one("section", id="charts"))
         assert page.one("section", id="scene-2").one("h3").text.startswith(r"$\frac$")
 
@@ -517,27 +517,27 @@ class TestEstimators:
         assert names == ["BicubicBaseline", "FusionNet", "BicubicBaseline 2"]
 
     def test_each_scene_is_predicted_once_and_from_two_halves(self, scenes, tmp_path):
-        told, other = Told(), Told()
-        page_of([told, other], scenes[:2], tmp_path)
-        for one in (told, other):
+        oracle, other = Oracle(), Oracle()
+        page_of([oracle, other], scenes[:2], tmp_path)
+        for one in (oracle, other):
             assert [len(X) for X in one.asked] == 6 * [1]
             assert [len(X[0]) for X in one.asked[::3]] == [5, 5]
 
     def test_title_and_number_of_scenes_can_be_chosen(self, scenes, tmp_path):
-        page = page_of(Told(), scenes, tmp_path, max_scenes=1, title="For my <boss>")
+        page = page_of(Oracle(), scenes, tmp_path, max_scenes=1, title="For my <boss>")
         assert page.one("title").text == page.one("h1").text == "For my <boss>"
         assert len(list(page.all("section", class_="scene"))) == 1
 
     @pytest.mark.parametrize(
-        ("estimators", "told"),
+        ("estimators", "message"),
         [
             ({}, "no estimator"),
             ([], "no estimator"),
             ({"x": 3}, "'x' is a int, which has no predict"),
         ],
     )
-    def test_what_is_none_is_refused(self, scenes, tmp_path, estimators, told):
-        with pytest.raises(ValueError, match=told):
+    def test_what_is_none_is_refused(self, scenes, tmp_path, estimators, message):
+        with pytest.raises(ValueError, match=message):
             write_report(estimators, scenes, tmp_path / "report.html")
 
     def test_images_of_a_wrong_number_or_size_are_refused(self, scenes, tmp_path):
@@ -548,40 +548,43 @@ class TestEstimators:
             def predict(self, X):
                 return self.images
 
-        for images, told in (([], "0 images for scene imgset0000"), ([np.zeros((72, 95))], "95")):
-            with pytest.raises(ValueError, match=told):
+        for images, message in (
+            ([], "0 images for scene imgset0000"),
+            ([np.zeros((72, 95))], "95"),
+        ):
+            with pytest.raises(ValueError, match=message):
                 write_report(Wrong(images), scenes, tmp_path / "report.html")
 
 
 class TestWholeOrNotAtAll:
     def test_a_failure_leaves_nothing(self, scenes, tmp_path):
-        told = Told(fails_at=scenes[1].name)
+        oracle = Oracle(fails_at=scenes[1].name)
         with pytest.raises(ValueError, match="cannot"):
-            write_report(told, scenes[:2], tmp_path / "report.html")
-        assert len(told.asked) == 4
+            write_report(oracle, scenes[:2], tmp_path / "report.html")
+        assert len(oracle.asked) == 4
         assert list(tmp_path.iterdir()) == []
 
     def test_a_failure_leaves_what_was_there(self, scenes, tmp_path):
         path = tmp_path / "report.html"
         path.write_text("mine")
         with pytest.raises(ValueError, match="cannot"):
-            write_report(Told(fails_at=scenes[0].name), scenes[:1], path)
+            write_report(Oracle(fails_at=scenes[0].name), scenes[:1], path)
         assert path.read_text() == "mine"
-        write_report(Told(), scenes[:1], path)
+        write_report(Oracle(), scenes[:1], path)
         assert path.read_text(encoding="utf-8").endswith("</html>\n")
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_wrong_arguments_are_told_before_the_work(self, scenes, tmp_path):
-        told = Told()
+    def test_wrong_arguments_are_refused_before_the_work(self, scenes, tmp_path):
+        oracle = Oracle()
         with pytest.raises(ValueError, match="max_scenes must be at least 1"):
-            write_report(told, scenes, tmp_path / "report.html", max_scenes=0)
+            write_report(oracle, scenes, tmp_path / "report.html", max_scenes=0)
         with pytest.raises(ValueError, match="empty list"):
-            write_report(told, [], tmp_path / "report.html")
+            write_report(oracle, [], tmp_path / "report.html")
         with pytest.raises(IsADirectoryError, match="is a folder"):
-            write_report(told, scenes, tmp_path)
+            write_report(oracle, scenes, tmp_path)
         with pytest.raises(FileNotFoundError, match="none is no folder"):
-            write_report(told, scenes, tmp_path / "none" / "report.html")
-        assert told.asked == []
+            write_report(oracle, scenes, tmp_path / "none" / "report.html")
+        assert oracle.asked == []
 
 
 class TestAccessible:
@@ -753,11 +756,11 @@ class TestInBrowser:
         return browser.open(path)
 
     def at(self, tab):
-        """Where the first divider is: what it says, and where it is drawn, in percent."""
-        told = tab.value("document.querySelector('.handle').getAttribute('aria-valuenow')")
+        """Position of the first divider in percent, as announced and as drawn."""
+        announced = tab.value("document.querySelector('.handle').getAttribute('aria-valuenow')")
         x, _, width = tab.middle_of(".stage img")
         handle = tab.middle_of(".handle")[0]
-        return int(told), 50 + 100 * (handle - x) / width
+        return int(announced), 50 + 100 * (handle - x) / width
 
     def test_mouse_moves_the_divider(self, tab):
         x, y, width = tab.middle_of(".stage img")

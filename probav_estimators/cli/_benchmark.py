@@ -12,6 +12,7 @@ from ._options import (
     debug_option,
     device_option,
     json_option,
+    output_option,
     overwrite_option,
     quiet_option,
     seed_option,
@@ -27,13 +28,9 @@ def _split_names(ctx: click.Context, param: click.Parameter, values: tuple[str, 
 
 @click.command()
 @click.argument("root", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FOLDER",
-    help="Folder for the table, and for weights, history, submission and picture of each row.",
+@output_option(
+    "FOLDER",
+    "Folder for the table, and for weights, history, submission and picture of each row.",
 )
 @click.option(
     "--configurations",

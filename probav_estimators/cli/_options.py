@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ __all__ = [
     "bands_option",
     "debug_option",
     "device_option",
+    "estimators_option",
     "folder_argument",
     "json_option",
+    "output_option",
     "overwrite_option",
     "quiet_option",
     "seed_option",
@@ -56,3 +59,21 @@ overwrite_option = click.option(
 )
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+
+
+def output_option(metavar: str, text: str) -> Callable[[Any], Any]:
+    """Option for the path of the output."""
+    kind = click.Path(path_type=Path)
+    return click.option("-o", "--output", type=kind, required=True, metavar=metavar, help=text)
+
+
+def estimators_option(default: str) -> Callable[[Any], Any]:
+    """Option for names of several estimators."""
+    return click.option(
+        "--estimator",
+        "names",
+        multiple=True,
+        metavar="NAME|FILE",
+        help="baseline, the name of shipped weights, or a file of weights or of a model; may be "
+        f"given several times.  [default: {default}]",
+    )

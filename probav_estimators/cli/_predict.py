@@ -21,6 +21,7 @@ from ._options import (
     device_option,
     folder_argument,
     json_option,
+    output_option,
     overwrite_option,
     quiet_option,
 )
@@ -36,14 +37,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @folder_argument
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="OUT",
-    help="Folder for the images; with --submission, a .zip file.",
-)
+@output_option("OUT", "Folder for the images; with --submission, a .zip file.")
 @click.option(
     "--weights",
     metavar="NAME|FILE",

@@ -15,8 +15,10 @@ from ._options import (
     bands_option,
     debug_option,
     device_option,
+    estimators_option,
     folder_argument,
     json_option,
+    output_option,
     overwrite_option,
     quiet_option,
 )
@@ -26,22 +28,8 @@ from ._scenes import BASELINE, load_estimators, load_net, scene_errors
 
 @click.command()
 @folder_argument
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="HTML",
-    help="Page to write, such as report.html.",
-)
-@click.option(
-    "--estimator",
-    "names",
-    multiple=True,
-    metavar="NAME|FILE",
-    help="baseline, the name of shipped weights, or a file of weights or of a model; may be given "
-    "several times.  [default: baseline and the shipped weights of the scenes' scale]",
-)
+@output_option("HTML", "Page to write, such as report.html.")
+@estimators_option("baseline and the shipped weights of the scenes' scale")
 @bands_option
 @click.option("--max-scenes", type=click.IntRange(min=1), help="Only the first scenes.")
 @device_option

@@ -17,6 +17,7 @@ from ._options import (
     bands_option,
     debug_option,
     device_option,
+    estimators_option,
     folder_argument,
     json_option,
     quiet_option,
@@ -32,14 +33,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @folder_argument
-@click.option(
-    "--estimator",
-    "names",
-    multiple=True,
-    metavar="NAME|FILE",
-    help="baseline, the name of shipped weights, or a file of weights or of a model; may be given "
-    "several times.  [default: shipped weights of the scenes' scale]",
-)
+@estimators_option("shipped weights of the scenes' scale")
 @click.option(
     "--images",
     type=click.Path(path_type=Path),

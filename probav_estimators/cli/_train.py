@@ -26,6 +26,7 @@ from ._options import (
     device_option,
     folder_argument,
     json_option,
+    output_option,
     overwrite_option,
     quiet_option,
     seed_option,
@@ -118,13 +119,9 @@ _RECIPES = {
 
 @click.command()
 @folder_argument
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FILE.safetensors",
-    help="File to write: weights of FusionNet, for --weights and FusionNet.from_pretrained; a "
+@output_option(
+    "FILE.safetensors",
+    "File to write: weights of FusionNet, for --weights and FusionNet.from_pretrained; a "
     "model of other estimators, for --weights, --estimator and load_model.",
 )
 @click.option(

@@ -41,7 +41,7 @@ def consistency_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object 
 
     See Also
     --------
-    probav_estimators.metrics.consistency : What it does not prove.
+    probav_estimators.metrics.consistency : Its limits.
     """
     scenes = check_scenes(scenes, "scoring")
     return -finite_mean(max(_figure_of("consistency", estimator, s), 1.0) for s in scenes)
@@ -99,7 +99,7 @@ def resolution_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object =
 
     See Also
     --------
-    probav_estimators.metrics.resolution : What it does not prove.
+    probav_estimators.metrics.resolution : Its limits.
     """
     values = []
     for scene in check_scenes(scenes, "scoring"):

@@ -68,7 +68,7 @@ def write_report(
 
     See Also
     --------
-    probav_estimators.quality_report : The figures, and what they do not prove.
+    probav_estimators.quality_report : The figures and their limits.
 
     Notes
     -----
@@ -101,23 +101,23 @@ def report_in_turn(
     max_scenes: int | None = None,
     title: str | None = None,
 ) -> Iterator[Scene]:
-    """Write the page of :func:`write_report`, and yield each scene once it is measured.
-
-    The page is written after the last scene, when the iterator ends.
-    """
+    """Write the page of :func:`write_report`, and yield each scene once it is measured."""
     named = _by_name(estimators)
     scenes = check_scenes(scenes, "write_report")
     check_max_scenes(max_scenes)
     path = Path(path)
     check_target(path)
-    scenes = scenes[:max_scenes]
+    return _write(named, scenes[:max_scenes], path, title or f"Quality of {', '.join(named)}")
+
+
+def _write(named, scenes, path, title):
     side = side_of_pictures(
         len(scenes),
         len(named),
         n_stds=sum(map(takes_return_std, named.values())),
         truth=any(scene.has_hr for scene in scenes),
     )
-    page = Page(title or f"Quality of {', '.join(named)}", named)
+    page = Page(title, named)
     with (
         replace_file(path) as partial_file,
         # Sections wait here for the tables above them, which need the figures of all scenes.
