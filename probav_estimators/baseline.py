@@ -68,6 +68,10 @@ class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
     (2, 96, 96)
     """
 
+    #: Images are of the clearest frames alone: :func:`super_resolve` selects these once for a whole
+    #: site, and fills their clouded pixels from the others.
+    averages_clearest = True
+
     _parameter_constraints = {
         "scale": [Interval(Integral, 2, None, closed="left"), None],
         "kernel": [StrOptions(set(_KERNELS))],

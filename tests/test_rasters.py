@@ -356,9 +356,10 @@ class TestScenes:
 
     def test_arguments_override_tags(self, rasters):
         scales = [1e-4, 1e-4, 2e-4]
-        scene, values = scene_of_band(
+        scene = scene_of_band(
             rasters, 1, None, scale_factor=scales, add_offset=-0.1, nodata=noise(0)[3, 4]
         )
+        values = scene.frames.values
         assert (values.offset, values.scale.tolist()) == (-0.1, scales)
         assert values.value_range == scene.value_range == pytest.approx((-0.1, 6.4535))
         assert not scene.qm[0, 3, 4]

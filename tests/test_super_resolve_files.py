@@ -479,7 +479,7 @@ class TestGoingOn:
         assert ended.returncode == 130
         assert ended.stdout == ""
         assert ended.stderr.split("\n")[0] == (
-            "what is made lies in out.tif.parts: the same call goes on"
+            "blocks are kept in out.tif.parts: the same call resumes"
         )
         assert ended.stderr.strip().endswith("Interrupted")
         assert len(states(Path("out.tif.parts"))) == 2

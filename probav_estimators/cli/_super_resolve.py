@@ -120,7 +120,7 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     "--resume/--no-resume",
     default=True,
     show_default=True,
-    help="Go on with the blocks in OUT.tif.parts, or make all anew.",
+    help="Keep the blocks in OUT.tif.parts, or make all again.",
 )
 @device_option
 @overwrite_option
@@ -150,7 +150,7 @@ def super_resolve(
     FILES are of one place on one grid, one a date, or a pattern in quotes. Several patterns are of
     several bands, which are registered together: 'dates/*_B04.tif' 'dates/*_B08.tif'.
 
-    The work goes on where it was stopped if the same call is made again.
+    The same call resumes an interrupted one.
     """
     outputs = Outputs(output, std, n_clear, preview, cog, made_by="probav super-resolve")
     for path in outputs.all:
@@ -176,20 +176,20 @@ def super_resolve(
             )
     except OtherBlocksError as error:
         raise ValueError(
-            f"{error.reason}: repeat the call as it was, or begin anew with --no-resume"
+            f"{error.reason}: repeat the call as it was, or make all blocks again with --no-resume"
         ) from error
     except KeyboardInterrupt:
         if outputs.parts.exists():
-            click.echo(f"what is made lies in {outputs.parts}: the same call goes on", err=True)
+            click.echo(f"blocks are kept in {outputs.parts}: the same call resumes", err=True)
         raise
-    _tell(result, outputs, as_json)
+    _report(result, outputs, as_json)
 
 
 def _slices(row: int, column: int, height: int, width: int) -> tuple[slice, slice]:
     return slice(row, row + height), slice(column, column + width)
 
 
-def _tell(result: FilesResult, outputs: Outputs, as_json: bool) -> None:
+def _report(result: FilesResult, outputs: Outputs, as_json: bool) -> None:
     for failure in result.failures:
         click.echo(f"block {failure.number}: {' '.join(failure.message.split())}", err=True)
     if as_json:
@@ -213,5 +213,5 @@ def _tell(result: FilesResult, outputs: Outputs, as_json: bool) -> None:
     if result.failures:
         raise click.ClickException(
             f"{len(result.failures)} of {result.n_blocks} blocks failed, see above; the others "
-            f"are kept in {outputs.parts}: mend the files and repeat the call"
+            f"are kept in {outputs.parts}: replace the files and repeat the call"
         )

@@ -1,7 +1,8 @@
 """Georeferenced imagery in and out: cubes of xarray and raster files."""
 
 from ._block_store import OtherBlocksError
-from ._cube import Cube, Encoding, read_cube, rebuild
+from ._cube import Cube, read_cube, rebuild
+from ._encoding import Encoding
 from ._files import FilesResult, Outputs, super_resolve_files
 from ._grid import Grid, grid_of_cube, with_grid
 from ._masks import MASK_KINDS, MASK_TYPES, MaskKind, clear_of, match_mask

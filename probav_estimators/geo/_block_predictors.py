@@ -1,4 +1,4 @@
-"""What makes blocks of images: an estimator, and what it finds out once of a place."""
+"""Prediction of blocks of a site by any estimator, after registration of the whole site."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 
 from ..architectures import FusedBlock, FusionNet
-from ..baseline import BicubicBaseline
 from ..meta import PerBand
 from ..persistence import is_model_file, load_model
 from ..prediction import takes_return_std
 from ..preprocessing import ClearanceSelector
 from ..scenes import WHOLE, DerivedFrames, Frames, align_bands
-from ..training import FrameNet, SceneNet, describe
+from ..training import SceneNet, describe
 
 if TYPE_CHECKING:
     from ..imaging import Alignment, Block
@@ -45,24 +44,24 @@ _TRAINING_PARAMETERS = {
 # Types of learned attributes besides layers; others belong to skorch.
 _SIMPLE = Number | str | tuple | np.ndarray | None
 
-# Rows of quality maps that are looked at together.
+# Rows of quality maps that are read at a time.
 _STRIP = 256
 
 
 @dataclass(frozen=True)
 class BandPlan:
-    """What was found out once of a band: its blocks depend on this and on its frames alone.
+    """Registration of a band: each block depends on this and on its frames alone.
 
     Attributes
     ----------
     scene : Scene
-        The band, as the estimator's own steps prepare it.
+        The band, transformed by the estimator's own steps.
     alignment : Alignment or None
-        How its frames lie, if the estimator aligns them.
+        Of its frames, if the estimator registers them.
     reference : int or None
-        Number of the frame that the image is to look like; None: the mean of all.
+        Number of the reference frame; None: the mean of all.
     choice : FrameChoice or None
-        Which of its frames take part, if the estimator chooses some.
+        Selected frames, if the estimator selects some.
     """
 
     scene: Scene
@@ -72,7 +71,7 @@ class BandPlan:
 
     @property
     def reach(self) -> int:
-        """LR pixels that the content of a frame lies off at most."""
+        """Largest shift of a frame in LR pixels, rounded."""
         if self.alignment is not None:
             return int(np.abs(self.alignment.pixels).max(initial=0))
         moved = [self.scene.frames.shifts]
@@ -82,13 +81,13 @@ class BandPlan:
         return int(np.ceil(max(farthest, default=0)))
 
     def on(self, frames: Frames) -> BandPlan:
-        """The same plan of other frames of the band, such as a part of them."""
+        """Return the plan with other frames of the band, such as a window of them."""
         scene = self.scene.with_frames(rebased(self.scene.frames, frames))
         return replace(self, scene=scene.without_truth())
 
 
 def rebased(frames: Frames, base: Frames) -> Frames:
-    """Derived frames as they are, made of others; what they have found out they keep."""
+    """Return derived frames with another source; what they have cached is kept."""
     if not isinstance(frames, DerivedFrames):
         return base
     again = copy.copy(frames)
@@ -97,7 +96,7 @@ def rebased(frames: Frames, base: Frames) -> Frames:
 
 
 class BlockPredictor(ABC):
-    """Makes blocks of the images of a place.
+    """Predicts blocks of the images of a site.
 
     Attributes
     ----------
@@ -106,15 +105,18 @@ class BlockPredictor(ABC):
     scale : int
         HR pixels for each LR pixel.
     gives_std : bool
-        Whether it tells standard deviations.
+        Whether it predicts standard deviations.
     takes_scenes_as_they_are : bool
         Whether no step before it prepares them.
+    registers_bands : bool
+        Whether all bands are registered together.
     """
 
     name: str
     scale: int
     gives_std: bool
     takes_scenes_as_they_are = False
+    registers_bands = False
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -122,17 +124,18 @@ class BlockPredictor(ABC):
 
     @abstractmethod
     def plan(self, scenes: Mapping[str, Scene], reference: Reference) -> dict[str, BandPlan]:
-        """Find out what is to be known of the bands of a place, by their names."""
+        """Register the bands of a site, by name."""
 
     @abstractmethod
     def fuse(self, plan: BandPlan, band: str, blocks: Sequence[Block]) -> list[FusedBlock]:
-        """Make blocks of a band; without standard deviations, they are NaN."""
+        """Predict blocks of a band; standard deviations are NaN if it has none."""
 
 
 class _FusionPredictor(BlockPredictor):
-    """FusionNet, after the steps that stand before it."""
+    """FusionNet, after the steps of its pipeline."""
 
     gives_std = True
+    registers_bands = True
 
     def __init__(self, net, steps, name):
         if not getattr(net, "initialized_", False):
@@ -153,7 +156,7 @@ class _FusionPredictor(BlockPredictor):
 
 
 class _ScenePredictor(BlockPredictor):
-    """Any other estimator, which predicts windows of the scenes that its steps have prepared."""
+    """Any other estimator, which predicts windows of transformed scenes."""
 
     gives_std = False
 
@@ -162,8 +165,8 @@ class _ScenePredictor(BlockPredictor):
         scale = getattr(estimator, "scale_", None) or getattr(estimator, "scale", None)
         if scale is None:
             raise ValueError(
-                f"{name} does not tell by how much it makes images larger: fit it on scenes with "
-                "HR images, or pass its scale, such as BicubicBaseline(scale=3)"
+                f"{name} has no scale: fit it on scenes with HR images, or pass its scale, such as "
+                "BicubicBaseline(scale=3)"
             )
         self.scale = scale
 
@@ -183,8 +186,7 @@ class _ScenePredictor(BlockPredictor):
             self.estimator.check_inputs(prepared)
         for scene in prepared:
             frames = scene.frames
-            # Once asked, they know of the whole which are selected and how they lie, which parts
-            # of them do not tell.
+            # Cached here for the whole scene: a window alone gives other ones.
             _ = frames.origins, frames.shifts, scene.inputs and scene.inputs.averaged_views
         return {band: BandPlan(scene) for band, scene in zip(scenes, prepared, strict=True)}
 
@@ -201,7 +203,7 @@ class _ScenePredictor(BlockPredictor):
         return fused
 
     def frames_of(self, plan):
-        """The frames whose clear pixels are counted."""
+        """Frames whose clear pixels are counted."""
         return plan.scene.frames
 
     def predict_block(self, plan, block):
@@ -211,7 +213,7 @@ class _ScenePredictor(BlockPredictor):
 
 
 class _FrameNetPredictor(_ScenePredictor):
-    """A net that chooses its frames, once for the whole place."""
+    """A net of frames, which are selected once for the whole site."""
 
     def __init__(self, estimator, steps, name):
         estimator.check_is_fitted()
@@ -231,7 +233,7 @@ class _FrameNetPredictor(_ScenePredictor):
 
 
 class _BaselinePredictor(_ScenePredictor):
-    """The baseline, whose clearest frames are those of the whole place."""
+    """A mean of the clearest frames of the whole site."""
 
     def __init__(self, estimator, steps, name):
         super().__init__(estimator, [*steps, _ClearestFiller()], name)
@@ -241,7 +243,7 @@ class _BaselinePredictor(_ScenePredictor):
 
 
 class _ClearestFiller(ClearanceSelector):
-    """The clearest frames, filled from the others where they are clouded."""
+    """Selects the clearest frames, and fills clouded pixels from the others."""
 
     def __init__(self):
         super().__init__(k="max")
@@ -255,7 +257,7 @@ class _FilledFrames(DerivedFrames):
 
     @property
     def others(self):
-        """The frames that these were selected from."""
+        """All frames, before selection."""
         return self.source.source
 
     def read(self, index=None, window=WHOLE):
@@ -288,7 +290,7 @@ class _PerBandPredictor(BlockPredictor):
                 f"not on {', '.join(unknown)}: name those that it knows, bands=[...]"
             )
         chosen = {band: (scene, self.predictors[band]) for band, scene in scenes.items()}
-        if all(isinstance(predictor, _FusionPredictor) for _, predictor in chosen.values()):
+        if all(predictor.registers_bands for _, predictor in chosen.values()):
             return _align_together(chosen, reference)
         plans = {}
         for band, (scene, predictor) in chosen.items():
@@ -304,7 +306,7 @@ def _fingerprint(*parts):
 
 
 def _state_of(value):
-    """Replace each estimator by what its predictions depend on, also inside of others."""
+    """Replace each estimator, also a nested one, by the attributes that predictions depend on."""
     if isinstance(value, list | tuple):
         return [_state_of(part) for part in value]
     if isinstance(value, dict):
@@ -324,14 +326,14 @@ def _state_of(value):
 
 
 def _align_together(bands, reference):
-    """Plans of bands that FusionNets make, on one grid."""
+    """Register bands of FusionNets on one grid."""
     prepared = []
     for scene, predictor in bands.values():
         prepared += _prepare(predictor.steps, [scene])
         predictor.net.check_inputs(prepared[-1:])
     plans = {}
     for band, scene, alignment in zip(bands, prepared, align_bands(prepared), strict=True):
-        # The parameter of the net is meant where nothing else is asked for.
+        # "middle" is the default, which the net's own parameter may change.
         asked = None if reference == "middle" else reference
         frame = bands[band][1].net.reference_frame(scene, alignment, asked)
         plans[band] = BandPlan(scene, alignment, frame)
@@ -355,7 +357,7 @@ def _check_clear(scene):
 
 
 def as_block_predictor(estimator: Any, device: str | None = None) -> BlockPredictor:
-    """What makes blocks by an estimator.
+    """Return the predictor of blocks of an estimator.
 
     Parameters
     ----------
@@ -363,12 +365,12 @@ def as_block_predictor(estimator: Any, device: str | None = None) -> BlockPredic
         Name of shipped weights, a file of weights or of a model, a net, a baseline, a pipeline or a
         search.
     device : str, default=None
-        Where weights that are named compute. None: "auto".
+        Device of named weights. None: "auto".
 
     Raises
     ------
     ValueError
-        If it is none of these, or does not tell its scale.
+        If it is none of these, not fitted, or has no scale.
     FileNotFoundError
         If there are no such weights.
     """
@@ -392,12 +394,12 @@ def as_block_predictor(estimator: Any, device: str | None = None) -> BlockPredic
         name = type(estimator).__name__
     if isinstance(estimator, PerBand):
         return _PerBandPredictor(_predictors_by_band(estimator, steps, name), name)
-    kinds: dict[type, type[Any]] = {
-        FusionNet: _FusionPredictor,
-        BicubicBaseline: _BaselinePredictor,
-        FrameNet: _FrameNetPredictor,
+    kinds: dict[str, type[Any]] = {
+        "fuse_blocks": _FusionPredictor,
+        "predict_block": _FrameNetPredictor,
+        "averages_clearest": _BaselinePredictor,
     }
-    kind = next((kinds[one] for one in kinds if isinstance(estimator, one)), _ScenePredictor)
+    kind = next((kinds[one] for one in kinds if hasattr(estimator, one)), _ScenePredictor)
     return kind(estimator, steps, name)
 
 

@@ -17,7 +17,7 @@ from joblib import Parallel, cpu_count, delayed
 from ..files import replace_file
 from ..imaging import Alignment, PsfEstimate
 from ._block_predictors import BandPlan
-from ._images import ImageBlock
+from ._encoding import ImageBlock
 from ._site import make_blocks
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class BlockStore:
         Parameters
         ----------
         resume : bool
-            False: what is there is removed.
+            False: all blocks are removed.
 
         Raises
         ------
@@ -379,6 +379,6 @@ def _try_blocks(site, plan, predictor, store, numbers):
 
 def _make_together(site, plan, predictor, store, numbers):
     blocks = [plan.blocks[number] for number in numbers]
-    made = make_blocks(predictor, plan.bands, site.types, blocks)
+    made = make_blocks(predictor, plan.bands, site.encodings, blocks)
     for number, block in zip(numbers, made, strict=True):
         store.save(number, block)

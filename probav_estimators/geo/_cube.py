@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ._encoding import Encoding
 from ._grid import STALE_ATTRS, Grid, grid_of_cube
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     #: A number, one for each frame, or one of both by the name of the band.
     Factor = float | Sequence[float] | NDArray[Any] | Mapping[str, Any] | None
 
-__all__ = ["Cube", "Encoding", "read_cube", "rebuild"]
+__all__ = ["Cube", "read_cube", "rebuild"]
 
 _FRAME_DIMS = ("time", "t")
 _BAND_DIMS = ("band", "bands")
 
-# What other libraries call y and x.
+# Other names of y and x.
 _OTHER_NAMES = {"latitude": "y", "lat": "y", "longitude": "x", "lon": "x", "Y": "y", "X": "x"}
 
 # Attributes of one array, and rioxarray's when they differ from band to band.
@@ -33,29 +34,9 @@ _ONE_OF_MANY = {"scales": "scale_factor", "offsets": "add_offset", "nodatavals":
 _STAC_NAMES = {"scale_factor": "scale", "add_offset": "offset", "nodata": "nodata"}
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """What the stored values of a band mean: value = stored * scale + offset.
-
-    Parameters
-    ----------
-    scale, offset : float or float64 array of shape (t,)
-        One for all frames, or one for each.
-    nodata : float or None
-        Stored value that stands for no data, besides NaN.
-    dtype : numpy dtype
-        Type of the stored values.
-    """
-
-    scale: float | NDArray[np.float64]
-    offset: float | NDArray[np.float64]
-    nodata: float | None
-    dtype: np.dtype[Any]
-
-
 @dataclass
 class Cube:
-    """Frames of each band of one place, on one grid; see :func:`read_cube`.
+    """Frames of each band of one site, on one grid; see :func:`read_cube`.
 
     Parameters
     ----------
@@ -69,7 +50,7 @@ class Cube:
     band_dim : str or None
         Name of the dim that bands had, "band" or "bands".
     kind : {"dataarray", "dataset"}
-        What the cube was.
+        Type of the cube.
     name : str or None
         The DataArray's own name.
     attrs : dict
@@ -97,12 +78,12 @@ def read_cube(
     add_offset: Factor = None,
     nodata: float | Mapping[str, float] | None = None,
 ) -> Cube:
-    """Return what an xarray cube holds; nothing is loaded.
+    """Read the bands, grid and encodings of an xarray cube; nothing is loaded.
 
     Parameters
     ----------
     cube : DataArray or Dataset
-        With the dims y, x, and time or t, in any order. Bands lie along a dim band or bands, or are
+        With the dims y, x, and time or t, in any order. Bands are along a dim band or bands, or are
         the variables of a Dataset that have these three dims.
     bands : sequence of names, default=None
         Which, in which order. None: all.
@@ -110,7 +91,7 @@ def read_cube(
         Values are stored * scale_factor + add_offset. None: as the attributes say; 1 and 0 where
         they say nothing, and where xarray has decoded the values already.
     nodata : float or dict of float by band, default=None
-        Stored value that stands for no data. None: as the attributes say.
+        Stored value of no data. None: as the attributes say.
 
     Returns
     -------
@@ -119,7 +100,7 @@ def read_cube(
     Raises
     ------
     ValueError
-        For what is no such cube, with what is there and the remedy.
+        If the cube has other dims, or an argument does not fit it.
     """
     frames = _check_dims(cube)
     kind: Literal["dataarray", "dataset"] = "dataset" if _is_dataset(cube) else "dataarray"
@@ -283,7 +264,7 @@ def _encoding(array, name, options):
         else value
         for option, value in options.items()
     }
-    # Of what xarray has decoded, `encoding` says how it was stored, and NaN stands for no data.
+    # `encoding` of decoded values describes the stored ones, and NaN is no data.
     integer = array.dtype.kind in "iu"
     stac = _stac_metadata(array) if integer else {}
     stored = {**array.encoding, **array.attrs} if integer else array.attrs
@@ -342,7 +323,7 @@ def rebuild(
     images : mapping of DataArray with the dims y and x
         One for each band; their type is kept, dask arrays are not computed.
     attrs : mapping
-        Attributes of the whole; those that tell another grid are left out.
+        Attributes of the whole; those of another grid are left out.
 
     Returns
     -------

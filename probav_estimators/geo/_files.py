@@ -1,4 +1,4 @@
-"""Super-resolution of raster files: from GeoTIFFs to a GeoTIFF, of any size."""
+"""Super-resolution of raster files of any size to GeoTIFFs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..files import replace_file
 from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, BlockStoreError, compute_blocks
-from ._images import ImageType
+from ._encoding import encoding_of
 from ._masks import warn_of_no_mask
 from ._rasters import _BAND, mask_stack, open_rasters, scene_of_band
 from ._site import Site, describe, plan_site
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FilesResult", "Outputs", "super_resolve_files"]
 
-# Bytes that a file takes at most, of those of its values; blocks are kept as they are.
+# Size of a file against that of its values, at most.
 _OVERHEAD = 1.1
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Files that are to be written.
+    """Files to write.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Outputs:
 
     @property
     def geotiffs(self) -> dict[str, Path]:
-        """Paths of the GeoTIFFs, by what is in them."""
+        """Paths of the GeoTIFFs by content."""
         paths = {"image": self.image, "std": self.std, "n_clear": self.n_clear}
         return {part: path for part, path in paths.items() if path is not None}
 
@@ -77,18 +77,18 @@ class Outputs:
 
 @dataclass
 class FilesResult:
-    """What was done.
+    """Outcome of a call.
 
     Attributes
     ----------
     written : list of Path
-        Files that are there now; none while blocks are missing.
+        Files that were written; none while blocks are missing.
     n_blocks, n_made, n_missing : int
-        Of the whole, made in this call, and not made yet.
+        Of the whole site, made in this call, and still to be made.
     failures : list of Failure
         Blocks that failed twice.
     attrs : dict
-        What the tags of the files say.
+        Tags of the files.
     """
 
     written: list[Path]
@@ -125,8 +125,8 @@ def super_resolve_files(
 ) -> FilesResult:
     """Fuse raster files into one georeferenced image of each band.
 
-    Blocks are written to a folder beside the image. The same call goes on there, also after it was
-    killed, and puts them together once all are made.
+    Blocks are written to a folder beside the image. If the call is repeated, also after it was
+    killed, it makes those that are missing, and writes the image once all are made.
 
     Parameters
     ----------
@@ -137,13 +137,13 @@ def super_resolve_files(
     mask : str or list of str, default=None
         Files of masks, or a pattern of them.
     mask_type : str or callable, default=None
-        What they hold, see :func:`clear_of`. None: as their names say.
+        Kind of masks, see :func:`clear_of`. None: by their names.
     bands : list of int or str, default=None
         Which bands of the files. None: all.
     window : tuple of two slices, default=None
         Rows and columns of the files that are used. None: all.
     bbox : tuple of four floats, default=None
-        Left, bottom, right and top of what is used, in units of the CRS.
+        Left, bottom, right and top of the area to use, in units of the CRS.
     scale_factor, add_offset : float or one for each frame, default=None
         None: as the files' tags say.
     nodata : float, default=None
@@ -154,19 +154,19 @@ def super_resolve_files(
     tile_size : int, default=None
         LR pixels of a block along each axis. None: 320.
     batch_size : int, default=1
-        Blocks that are computed together.
+        Blocks in a batch.
     workers : int, default=1
         Processes, which share the cores.
     device : str, default=None
-        Where weights that are named compute.
+        Device of named weights.
     share : tuple of two ints, default=None
-        (i, n): make the blocks of the i-th of n machines, from 1 to n, and put nothing together.
+        (i, n): make the blocks of the i-th of n machines, from 1 to n, and write no image.
     resume : bool, default=True
         Whether blocks of an earlier call are kept.
     overwrite : bool, default=False
-        Whether files that are there are replaced.
+        Whether existing files are replaced.
     started : callable
-        Is told the number of blocks to make and returns what to call after each.
+        Takes the number of blocks to make, and returns a function to call after each.
 
     Returns
     -------
@@ -177,7 +177,7 @@ def super_resolve_files(
     ValueError
         If files, masks or arguments do not fit.
     FileExistsError
-        If an output is there and is not to be replaced.
+        If an output exists and `overwrite` is False.
     OSError
         If the disk is too small, or a file cannot be read or written.
     """
@@ -238,7 +238,7 @@ def super_resolve_files(
 
 
 def group_paths(paths: Sequence[str | os.PathLike[str]]) -> list[Any]:
-    """Files of each band: each pattern has those of one, plain paths are all of one."""
+    """Group files by band: each pattern is a band, plain paths are all of one."""
     texts = [os.fspath(path) for path in paths]
     if len(texts) == 1:
         return texts
@@ -289,9 +289,8 @@ def _site_of(groups, masks, bands, given, dtype):
             "themselves hold more",
             stacklevel=3,
         )
-    scenes, types = {}, {}
-    for rasters, number, name in _bands_of(groups, bands):
-        scene, values = scene_of_band(
+    scenes = {
+        name: scene_of_band(
             rasters,
             number,
             masks,
@@ -299,16 +298,18 @@ def _site_of(groups, masks, bands, given, dtype):
             add_offset=add_offset,
             nodata=nodata,
         )
-        scenes[name] = scene
-        types[name] = ImageType.like(values, rasters.dtype, dtype, nodata)
-    known = [kind.nodata for kind in types.values() if kind.values.nodata is not None]
+        for rasters, number, name in _bands_of(groups, bands)
+    }
+    frames = {name: encoding_of(scene) for name, scene in scenes.items()}
+    encodings = {name: one.of_image(dtype, nodata) for name, one in frames.items()}
+    # A GeoTIFF has one nodata value.
+    known = [encodings[name].nodata for name, one in frames.items() if one.nodata is not None]
+    if known:
+        encodings = {name: replace(one, nodata=known[0]) for name, one in encodings.items()}
     warn_of_no_mask(
         (scene.frames for scene in scenes.values()), f"the first of the frames, {first.paths[0]},"
     )
-    # A GeoTIFF has one nodata value.
-    for name, kind in types.items():
-        types[name] = replace(kind, nodata=known[0] if known else kind.nodata)
-    return Site(scenes, types, first.grid, first.times, first.paths[0])
+    return Site(scenes, encodings, first.grid, first.times, first.paths[0])
 
 
 def _bands_of(groups: Sequence[Rasters], bands: Any) -> list[tuple[Rasters, int, str]]:
@@ -334,7 +335,7 @@ def _bands_of(groups: Sequence[Rasters], bands: Any) -> list[tuple[Rasters, int,
 
 
 def _names_of(groups):
-    """What tells the files of each band from those of the others: parts of their names."""
+    """Names of bands: the words by which the paths of their files differ."""
     paths = [one.paths[0] for one in groups]
     for number, path in enumerate(paths):
         if path in paths[:number]:
@@ -350,7 +351,7 @@ def _names_of(groups):
 
 
 def _n_common(texts):
-    """How many words all begin with."""
+    """Number of words that all begin with."""
     same = [len(set(words)) == 1 for words in zip(*texts, strict=False)]
     return [*same, False].index(False)
 
@@ -394,7 +395,7 @@ def _check_outputs(outputs, overwrite, inputs):
 
 
 def _state_of(path):
-    """A file, and what changes if it does; nothing is known of files that lie elsewhere."""
+    """Path of a file, its size and modification time; of a remote file, the path."""
     if not os.path.exists(path):
         return [path]
     stat = os.stat(path)
@@ -402,13 +403,14 @@ def _state_of(path):
 
 
 def _settings(site, outputs):
-    """What the blocks depend on, besides files and parameters."""
+    """Settings that blocks depend on, besides files and parameters."""
     return {
         "part": [list(site.grid.transform), list(site.grid.shape)],
-        # In order: blocks tell their bands by it.
-        "bands": list(site.types),
+        # Blocks hold bands in this order.
+        "bands": list(site.encodings),
         "values": [
-            [kind.dtype.name, str(kind.nodata), str(kind.values)] for kind in site.types.values()
+            [str(encoding_of(scene)), str(site.encodings[band])]
+            for band, scene in site.scenes.items()
         ],
         "outputs": ", ".join(outputs.geotiffs),
         "version": __version__,
@@ -416,14 +418,14 @@ def _settings(site, outputs):
 
 
 def _check_room(outputs: Outputs, site: Site, scale: int, store: BlockStore) -> None:
-    """See that the blocks and the files fit on the disk, before hours of work."""
+    """Raise an OSError if the blocks and the files do not fit on the disk."""
     h, w = site.grid.finer(scale).shape
-    itemsize = next(iter(site.types.values())).dtype.itemsize
+    itemsize = next(iter(site.encodings.values())).dtype.itemsize
     sizes = {"image": itemsize, "std": 4, "n_clear": 2}
     wanted = [sizes[part] for part in outputs.geotiffs]
-    # All blocks, all files, and the largest once more before it is cloud-optimised.
+    # All blocks, all files, and a copy of the largest before it is cloud-optimised.
     copies = 2 * sum(wanted) + (max(wanted) if outputs.cog else 0)
-    needed = _OVERHEAD * copies * h * w * len(site.types) - store.size()
+    needed = _OVERHEAD * copies * h * w * len(site.encodings) - store.size()
     free = shutil.disk_usage(outputs.image.absolute().parent).free
     if free < needed:
         raise OSError(
@@ -441,7 +443,7 @@ def _put_together(
 
     _remove_leftovers(outputs)
     try:
-        # All appear once all are whole, the image as the last.
+        # All files appear once all are complete.
         with ExitStack() as stack:
             partials = {
                 part: stack.enter_context(replace_file(path))
@@ -465,7 +467,7 @@ def _put_together(
 
 
 def _remove_leftovers(outputs):
-    """Remove what a process left beside the outputs that was killed while it wrote them."""
+    """Remove partial outputs of a process that was killed."""
     for path in outputs.all:
         for leftover in path.absolute().parent.glob(f".{glob.escape(path.name)}.*.partial*"):
             leftover.unlink(missing_ok=True)

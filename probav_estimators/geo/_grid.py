@@ -1,4 +1,4 @@
-"""Grids of georeferenced images: where their pixels lie, read from cubes and written to them."""
+"""Grids of georeferenced images, read from cubes and written to them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 __all__ = ["STALE_ATTRS", "Grid", "grid_of_cube", "with_grid"]
 
-# Rows and columns themselves: a grid that lies nowhere.
+# Transform of images without georeference.
 _PIXELS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 # Parts of a pixel by which grids that are the same may differ, and coordinates from regular ones.
 _SAME = 0.01
 _REGULAR = 1e-3
 
-# Sides of square pixels differ by this part: coordinates in float32 degrees do not tell it better.
+# Relative difference of the sides of square pixels: the rounding of float32 degrees.
 _SQUARE = 1e-3
 
-# Coordinates lie this near to a corner or a centre of the pixels that they are of.
+# Largest distance of coordinates from a corner or centre of their pixels.
 _NEAR = 0.1
 
 # The attributes that make a variable without dimensions CF's grid mapping.
 _MAPPING_ATTRS = ("crs_wkt", "spatial_ref", "GeoTransform", "grid_mapping_name")
 
-#: Attributes that tell the place or the pixels of an array, and are wrong of another.
+#: Attributes of the grid of an array, which are wrong for another grid.
 STALE_ATTRS = (
     "crs",
     "edge_size",
@@ -53,12 +53,12 @@ _MAKE_CENTRES = (
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the pixels of an image lie.
+    """Transform, shape and CRS of an image.
 
     Parameters
     ----------
     transform : tuple of six floats
-        The a, b, c, d, e, f of rasterio's ``Affine``: the corner of column `i` and row `j` lies at
+        The a, b, c, d, e, f of rasterio's ``Affine``: the corner of column `i` and row `j` is at
         x = a i + b j + c, y = d i + e j + f. The sign of e is kept: below 0 north is up, above 0
         y ascends.
     shape : tuple of two ints
@@ -73,7 +73,7 @@ class Grid:
 
     @property
     def placed(self) -> bool:
-        """Whether the grid lies anywhere, and is not that of bare rows and columns."""
+        """Whether the grid is georeferenced, and not that of bare rows and columns."""
         return self.crs is not None or self.transform != _PIXELS
 
     @property
@@ -188,16 +188,16 @@ def grid_of_cube(cube: DataArray | Dataset, name: str = "cube") -> Grid:
     Raises
     ------
     ValueError
-        If the coordinates are not regular, or too few to tell the size of a pixel.
+        If the coordinates are not regular, or too few for the size of a pixel.
 
     Notes
     -----
-    The first of these that is there tells the size of a pixel: GeoTransform of CF's grid mapping
-    (rioxarray, odc-geo), ``attrs["transform"]`` (stackstac), the coordinates. The coordinates, if
-    there are any, tell where the first pixel lies: what is stored stays as it was when a cube is
-    sliced. They are pixel centres, but those of stackstac and cubo, which are by default the
-    pixels' upper left corners; which of both is told by where they lie in the stored grid, or,
-    where none is left, in the multiples of the pixel size that both libraries snap to.
+    The size of a pixel is that of the first that is found: GeoTransform of CF's grid mapping
+    (rioxarray, odc-geo), ``attrs["transform"]`` (stackstac), the coordinates. The origin is that of
+    the coordinates, if there are any, as slicing a cube does not change the stored transform.
+    Coordinates are pixel centres, except for those of stackstac and cubo, which are upper left
+    corners by default; their position in the stored grid, or in multiples of the pixel size,
+    decides which.
     """
     h, w = cube.sizes["y"], cube.sizes["x"]
     mapping = _mapping_attrs(cube)
@@ -239,7 +239,7 @@ def _stored_transform(cube, mapping):
 
 
 def _attrs_of(cube):
-    """Attributes of a cube; those of a Dataset may stand with its variables."""
+    """Attributes of a cube, and of its variables if it is a Dataset."""
     attrs = {}
     for variable in getattr(cube, "data_vars", {}).values():
         attrs = {**variable.attrs, **attrs}
@@ -304,12 +304,12 @@ def _numbers(cube, axis, name):
 
 
 def _rounding(coords):
-    """What coordinates are off by; in float32, northings are by half a metre."""
+    """Rounding error of coordinates; half a metre for northings in float32."""
     return float(np.spacing(np.abs(coords).max()))
 
 
 def _step(coords, axis, name):
-    """Distance between coordinates that lie apart alike."""
+    """Spacing of regular coordinates."""
     regular = np.linspace(float(coords[0]), float(coords[-1]), len(coords))
     step = float(regular[1] - regular[0])
     off = np.abs(coords - regular).max()

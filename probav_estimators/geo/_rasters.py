@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..scenes import MaskStack, Scene, ValueFrames, Values
+from ..scenes import MaskStack, Scene
+from ._encoding import Encoding, scene_of_stack
 from ._grid import Grid
 from ._masks import clear_of, mask_type_of_name, match_mask, warn_of_no_mask
-from ._value_ranges import value_range_of, warn_of_fill
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,14 +32,14 @@ __all__ = ["RasterStack", "Rasters", "mask_stack", "open_rasters", "open_scene",
 
 _SUFFIXES = (".tif", ".tiff", ".jp2", ".img", ".vrt")
 
-# What lies beside a raster, and a pattern finds as well.
+# Files beside a raster that a pattern finds as well.
 _SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".wld", ".prj")
 
-# Files a thread keeps open, as a block of JPEG 2000 takes 0.1 s to be decoded and serves many
-# windows; and bytes of such blocks that are kept by all threads together.
+# Files that a thread keeps open, and bytes of decoded blocks of all threads: decoding a block of
+# JPEG 2000 takes 0.1 s, and many windows share it.
 _MAX_OPEN, _CACHE_BYTES = 64, 128 << 20
 
-# Tags that say when an image was taken. The last may say when the file was made.
+# Tags of the acquisition time. The last may be the time when the file was written.
 _TIME_TAGS = (
     "ACQUISITIONDATETIME",
     "ACQUISITION_DATE",
@@ -67,7 +67,7 @@ def _import_rasterio():
 
 
 class _OpenFiles(threading.local):
-    """Datasets that a thread has open, the last used at the end."""
+    """Open datasets of a thread, the last used at the end."""
 
     def __init__(self):
         self.process = os.getpid()
@@ -75,7 +75,7 @@ class _OpenFiles(threading.local):
 
     def get(self, path):
         if self.process != os.getpid():
-            # After a fork both processes would move one position in the file.
+            # After a fork both processes would share the position in the file.
             self.__init__()
         stat = os.stat(path) if os.path.exists(path) else None
         key = path, stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino)
@@ -89,7 +89,7 @@ class _OpenFiles(threading.local):
 
 _open_files = _OpenFiles()
 
-# What warnings are shown is told to all threads at once.
+# `warnings.catch_warnings` is not thread-safe.
 _opening = threading.Lock()
 
 
@@ -101,19 +101,20 @@ def _open(path):
 
 
 @contextmanager
-def _told(path):
-    """Say of a file that turns out damaged what to do."""
+def _reading(path):
+    """Re-raise read errors with the path and a remedy."""
     rasterio = _import_rasterio()
     try:
         with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
             yield
     except rasterio.errors.RasterioError as error:
         raise OSError(
-            f"{path} cannot be read, it may be cut short or damaged: fetch it again ({_why(error)})"
+            f"{path} cannot be read, it may be cut short or damaged: fetch it again "
+            f"({_reason(error)})"
         ) from error
 
 
-def _why(error):
+def _reason(error):
     return str(error.__cause__ or error).strip().rstrip(".")
 
 
@@ -152,7 +153,7 @@ class RasterStack:
         stored = np.empty((len(index), *sizes), self.dtype)
         for position, number in enumerate(index):
             path = self.paths[number]
-            with _told(path):
+            with _reading(path):
                 stored[position] = _open_files.get(path).read(self.band, window=part)
         return stored
 
@@ -163,7 +164,7 @@ class RasterStack:
 
 @dataclass(frozen=True)
 class _RepeatedStack:
-    """Images with larger pixels, on the grid of a part of finer ones.
+    """Images of larger pixels, repeated on a window of a finer grid.
 
     Parameters
     ----------
@@ -206,7 +207,7 @@ class _RepeatedStack:
 
 
 class _Header(NamedTuple):
-    """What a file says without its pixels."""
+    """Metadata of a file."""
 
     grid: Grid
     dtypes: tuple[str, ...]
@@ -235,9 +236,9 @@ class Rasters:
     scales, offsets : float64 array of shape (t, bands)
         value = stored * scale + offset, of each file and band.
     nodata : float or None
-        Stored value that stands for no data, by the files' tags.
+        Stored value of no data, by the files' tags.
     times : datetime64 array of shape (t,) or None
-        None: not every file says when it was taken.
+        None: the time of a file is not known.
     is_rgb_picture : bool
         Whether the files are pictures of 8 bits in red, green and blue.
     described : bool
@@ -293,21 +294,21 @@ def open_rasters(
     bbox: tuple[float, float, float, float] | None = None,
     name: str = "paths",
 ) -> Rasters:
-    """Return what raster files of one site hold; headers are read, pixels are not.
+    """Read the headers of raster files of one site.
 
     Parameters
     ----------
     paths : path-like or sequence of path-likes
         Files, glob patterns (``**`` for folders at any depth) or folders, of which the ``.tif``,
-        ``.tiff``, ``.jp2``, ``.img`` and ``.vrt`` are taken. What a pattern finds is sorted by
-        name.
+        ``.tiff``, ``.jp2``, ``.img`` and ``.vrt`` are taken. Matches of a pattern are
+        sorted by name.
     window : tuple of two slices, default=None
         Rows and columns to use.
     bbox : tuple of four floats, default=None
         In place of `window`: left, bottom, right, top in units of the CRS. All pixels that it
         touches are used.
     name : str
-        What messages call `paths`.
+        Name of `paths` in messages.
 
     Returns
     -------
@@ -391,7 +392,7 @@ def _read_header(path):
             raise FileNotFoundError(f"{path} does not exist: check the name") from error
         raise ValueError(
             f"{path} is no raster, or is cut short: give GeoTIFFs or other rasters that GDAL "
-            f"reads, or fetch it again ({_why(error)})"
+            f"reads, or fetch it again ({_reason(error)})"
         ) from error
     _check_header(header, path)
     return header
@@ -504,7 +505,7 @@ def _window_of_bbox(grid, bbox, path):
         ((left, right), a, c, grid.shape[1]),
     ]:
         low, high = sorted((end - start) / size for end in ends)
-        # What rounding makes of an end between two pixels is no part of the next one.
+        # An end between two pixels, with its rounding error, does not reach the next pixel.
         first, last = int(np.floor(low + 1e-6)), int(np.ceil(high - 1e-6))
         parts.append(slice(max(0, first), min(length, last)))
     if any(part.start >= part.stop for part in parts):
@@ -516,11 +517,11 @@ def _window_of_bbox(grid, bbox, path):
 
 
 def _times(files, headers):
-    """When the files were taken, by their own tags and names or by those of their folders."""
+    """Acquisition times, by tags and names of the files or by names of their folders."""
     times = [header.time for header in headers]
     if None in times:
         times = [_time_in(os.path.basename(os.path.dirname(path))) for path in files]
-        # One folder of all files says when it was made.
+        # A date of the folder of all files is not one of a frame.
         if None in times or len(set(times)) == 1:
             return None
     return np.array(times, "datetime64[s]")
@@ -529,7 +530,7 @@ def _times(files, headers):
 def _time_of(tags, path):
     named = _time_in(os.path.basename(path))
     tagged = next((time for tag in _TIME_TAGS if (time := _time_in(tags.get(tag, "")))), None)
-    # Programs write into tags when they made the file.
+    # Tags may hold the time when the file was written.
     if tagged is None or (named is not None and abs(tagged - named) >= timedelta(days=2)):
         return named
     return tagged
@@ -557,7 +558,7 @@ def _time_in(text):
 
 @dataclass(frozen=True)
 class _Converter:
-    """Makes quality maps of a kind of mask; pickles if a function does that is given as kind."""
+    """Converts masks of a kind to quality maps; picklable, unlike a lambda."""
 
     mask_type: Any
 
@@ -568,7 +569,7 @@ class _Converter:
 def mask_stack(
     mask_paths: Paths, mask_type: MaskType, rasters: Rasters, *, name: str = "mask"
 ) -> MaskStack:
-    """Return the quality maps of frames, made of raster files.
+    """Return the quality maps of frames from raster files of masks.
 
     Parameters
     ----------
@@ -581,7 +582,7 @@ def mask_stack(
     rasters : Rasters
         The frames.
     name : str
-        What messages call the masks.
+        Name of the masks in messages.
 
     Returns
     -------
@@ -682,8 +683,8 @@ def scene_of_band(
     scale_factor: Factor = None,
     add_offset: Factor = None,
     nodata: float | None = None,
-) -> tuple[Scene, Values]:
-    """Return the scene of one band, and what its stored values mean.
+) -> Scene:
+    """Return the scene of one band.
 
     Parameters
     ----------
@@ -691,17 +692,16 @@ def scene_of_band(
     band_number : int
         The first is 1.
     masks : MaskStack or None
-        None: all that is data is clear.
+        None: all data are clear.
     scale_factor, add_offset : float or one for each frame, default=None
         Values are stored * scale_factor + add_offset. None: as the files' tags say.
     nodata : float, default=None
-        Stored value that stands for no data. None: as the files' tags say.
+        Stored value of no data. None: as the files' tags say.
 
     Returns
     -------
-    scene : Scene
+    Scene
         Lazy; its value range depends on the type of the values, see :func:`value_range_of`.
-    values : Values
 
     Raises
     ------
@@ -713,20 +713,16 @@ def scene_of_band(
     offset = _factor(add_offset, rasters.offsets[:, band_number - 1], "add_offset")
     if not np.all(scale):
         raise ValueError("scale_factor is 0, and every value would be the same: leave it out")
-    values = Values(
-        scale=scale, offset=offset, nodata=rasters.nodata if nodata is None else float(nodata)
+    encoding = Encoding(
+        scale=scale,
+        offset=offset,
+        nodata=rasters.nodata if nodata is None else float(nodata),
+        dtype=rasters.dtype,
     )
-    name, band = _scene_name(rasters.paths), rasters.band_names[band_number - 1]
-    label = f"{rasters.paths[0]}, band {band}" if len(rasters.band_names) > 1 else rasters.paths[0]
-    warn_of_fill(stack, values, masks, label)
-    values = replace(values, value_range=value_range_of(stack, values, masks))
-    scene = Scene.from_frames(
-        ValueFrames(stack, values, masks),
-        name=name,
-        band=band if rasters.described else None,
-        value_range=values.value_range,
-    )
-    return scene, values
+    name = rasters.band_names[band_number - 1]
+    label = f"{rasters.paths[0]}, band {name}" if len(rasters.band_names) > 1 else rasters.paths[0]
+    band = name if rasters.described else None
+    return scene_of_stack(stack, encoding, masks, label, name=_scene_name(rasters.paths), band=band)
 
 
 def _factor(given, tags, name):
@@ -740,7 +736,7 @@ def _factor(given, tags, name):
 
 
 def _scene_name(paths):
-    """What the files' names begin with, without a part of a date, or the name of their folder."""
+    """Common start of the files' names, without a part of a date, or the name of their folder."""
     stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
     if len(stems) == 1:
         return stems[0]
@@ -775,8 +771,8 @@ def open_scene(
         Files on one grid, a glob pattern such as ``"dates/*_B04.tif"``, or a folder.
     mask : path-like or sequence of path-likes, default=None
         Masks of clear pixels: one file for each of `paths`, matched by date or order, or one for
-        all. Their pixels may cover a whole number of the frames'. None: all that is data is clear,
-        with a warning if nothing says what is data.
+        all. Their pixels may cover a whole number of the frames'. None: all data are clear, with
+        a warning if there is no nodata value either.
     mask_type : str or callable, default=None
         Name of one of `geo.MASK_KINDS`, or a function that takes the values of a mask and returns
         True where it is clear. None: by the masks' names (SCL, QA_PIXEL, ...), else a mask,
@@ -790,13 +786,13 @@ def open_scene(
     scale_factor, add_offset : float or one for each frame, default=None
         Values are stored * scale_factor + add_offset. None: as the files' tags say.
     nodata : float, default=None
-        Stored value that stands for no data, besides NaN. None: as the files' tags say.
+        Stored value of no data, besides NaN. None: as the files' tags say.
 
     Returns
     -------
     Scene
-        Its `value_range` are the values that stand for pixels of 0 and 1: those of all stored
-        values of 8 or 16 bits, (0, 1) for reflectances in floats, else what the values span.
+        Its `value_range`, the values of pixels of 0 and 1, is that of the type for 8 and 16 bits,
+        (0, 1) for reflectances in floats, else the span of the values.
 
     Raises
     ------
@@ -835,7 +831,7 @@ def open_scene(
     rasters = open_rasters(paths, window=window, bbox=bbox)
     number = rasters.band_number(band)
     masks = None if mask is None else mask_stack(mask, mask_type, rasters)
-    scene, _ = scene_of_band(
+    scene = scene_of_band(
         rasters,
         number,
         masks,

@@ -1,4 +1,4 @@
-"""A place: the bands of its frames on one grid, and the images that are made of them."""
+"""A site: bands of frames on one grid, their registration, and prediction block by block."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
     from ..imaging import Block
     from ..scenes import Scene
     from ._block_predictors import BandPlan, BlockPredictor, Reference
+    from ._encoding import Encoding, ImageBlock
     from ._grid import Grid
-    from ._images import ImageBlock, ImageType
 
 __all__ = ["BLOCK_SIZE", "Site", "SitePlan", "describe", "make_blocks", "plan_site"]
 
-#: LR pixels of a block along each axis, if nothing else is asked for: the larger, the less is
-#: computed twice. With 24 frames a process takes up to 1.4 GiB.
+#: Default size of a block along each axis, in LR pixels: the larger, the smaller the share of the
+#: halo. With 24 frames a process takes up to 1.4 GiB.
 BLOCK_SIZE = 320
 
 
 @dataclass
 class Site:
-    """Bands of one place.
+    """Bands of one site.
 
     Attributes
     ----------
     scenes : dict of Scene
         By the names of the bands; they have the same frames.
-    types : dict of ImageType
-        What their images are to be.
+    encodings : dict of Encoding
+        Of their images.
     grid : Grid
         Of the frames.
     times : datetime64 array of shape (t,) or None
     label : str
-        What messages call it.
+        Name of the site in messages.
     """
 
     scenes: dict[str, Scene]
-    types: dict[str, ImageType]
+    encodings: dict[str, Encoding]
     grid: Grid
     times: NDArray[np.datetime64] | None
     label: str
@@ -55,7 +55,7 @@ class Site:
 
 @dataclass(frozen=True)
 class SitePlan:
-    """What is found out once of a place; each block depends on this and on its frames alone.
+    """Registration and blocks of a site; each block depends on this and on its frames alone.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ def plan_site(
     reference: Reference,
     known: Mapping[str, BandPlan] | None = None,
 ) -> SitePlan:
-    """Register the frames of a place and divide it into blocks.
+    """Register the frames of a site and divide it into blocks.
 
     Parameters
     ----------
@@ -86,9 +86,9 @@ def plan_site(
     tile_size : int or None
         LR pixels of a block along each axis. None: 320.
     reference : {"middle", "clearest"} or int
-        Which date the images show where the land changes.
+        Frame that the images show where the land changes.
     known : dict of BandPlan, default=None
-        What an earlier call found out. None: it is found out.
+        Registration by an earlier call.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def plan_site(
     Raises
     ------
     ValueError
-        If nothing is clear, or the estimator cannot take the frames.
+        If no pixel is clear, or the frames do not fit the estimator.
     """
     if tile_size is not None and not (isinstance(tile_size, int | np.integer) and tile_size >= 16):
         raise ValueError(f"tile_size is {tile_size!r}: give 16 LR pixels or more, or None")
@@ -113,20 +113,20 @@ def plan_site(
 def make_blocks(
     predictor: BlockPredictor,
     plans: Mapping[str, BandPlan],
-    types: Mapping[str, ImageType],
+    encodings: Mapping[str, Encoding],
     blocks: Sequence[Block],
 ) -> list[dict[str, ImageBlock]]:
-    """Make some blocks of the images of a place, of all of its bands."""
+    """Predict blocks of the images of all bands of a site."""
     made: list[dict[str, ImageBlock]] = [{} for _ in blocks]
     for band, plan in plans.items():
         release_memory()
         for number, fused in enumerate(predictor.fuse(plan, band, blocks)):
-            made[number][band] = types[band].encode(fused, predictor.scale)
+            made[number][band] = encodings[band].encode(fused, predictor.scale)
     return made
 
 
 def describe(site: Site, plan: SitePlan, predictor: BlockPredictor, call: str) -> dict[str, Any]:
-    """Attributes of the images: when the frames were taken, how they lie, and what made this.
+    """Return attributes of the images: times and shifts of the frames, model and history.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def describe(site: Site, plan: SitePlan, predictor: BlockPredictor, call: str) -
     plan : SitePlan
     predictor : BlockPredictor
     call : str
-        What was called, for the history.
+        Name of the call, for the history.
 
     Returns
     -------

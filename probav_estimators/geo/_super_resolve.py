@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..scenes import ArrayStack, MaskStack, Scene, ValueFrames, Values, is_dask
+from ..scenes import ArrayStack, MaskStack, is_dask
 from ._block_predictors import as_block_predictor
 from ._cube import read_cube, rebuild
+from ._encoding import ImageBlock, encoding_of, scene_of_stack
 from ._grid import STALE_ATTRS, with_grid
-from ._images import ImageBlock, ImageType
 from ._masks import MASK_TYPES, clear_of, mask_type_of_name, match_mask, warn_of_no_mask
 from ._site import Site, describe, make_blocks, plan_site
 from ._tasks import image_tasks
-from ._value_ranges import value_range_of, warn_of_fill
 
 if TYPE_CHECKING:
     import os
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["super_resolve"]
 
-# Attributes that tell what stored values mean, and nothing else does.
+# Attributes of the encoding of frames, which are written again for the image.
 _ENCODING_ATTRS = (
     "scale_factor",
     "add_offset",
@@ -45,7 +44,7 @@ _ENCODING_ATTRS = (
     "nodatavals",
 )
 
-# Blocks on a GPU that are computed together, if nothing else is asked for.
+# Default batch of blocks on a GPU.
 _GPU_BATCH = 8
 
 
@@ -74,7 +73,7 @@ def super_resolve(
     Parameters
     ----------
     cube : DataArray or Dataset
-        With the dims y, x and time or t. Bands lie along a dim band or bands, or are the variables
+        With the dims y, x and time or t. Bands are along a dim band or bands, or the variables
         of a Dataset. Values may be of any integer or float type and range; NaN and `nodata` are
         never used, and neither is a frame that is 0 everywhere.
     estimator : str, path-like or estimator, default="simulated-x3"
@@ -83,7 +82,7 @@ def super_resolve(
     mask : array of shape (t, h, w) or str, default=None
         Where frames are clear: a cube of bool, True = clear, or of the classes of `mask_type`. It
         may be coarser by an integer, such as 20 m for frames of 10 m. A str names a band of the
-        cube. None: all that is data is clear.
+        cube. None: all data are clear.
     mask_type : str or callable, default=None
         Name of one of `geo.MASK_KINDS`, or a function that takes the values of `mask` and returns
         True where it is clear. None: by the name of the band, else a mask of bool.
@@ -92,13 +91,13 @@ def super_resolve(
     scale_factor, add_offset : float, one for each frame, or a dict of these by band, default=None
         Values are stored * scale_factor + add_offset. None: as the attributes of the cube say.
     nodata : float or dict of float by band, default=None
-        Stored value that stands for no data. None: as the attributes of the cube say.
+        Stored value of no data. None: as the attributes of the cube say.
     return_std : bool, default=False
         Whether to give the standard deviation of each pixel's error too.
     tile_size : int, default=None
         Pixels of the cube along each axis that a block has. None: 320. The image is the same.
     batch_size : int or "auto", default="auto"
-        Blocks that are computed together. "auto": 8 on a GPU, else 1.
+        Blocks in a batch. "auto": 8 on a GPU, else 1.
     reference : {"middle", "clearest"} or int, default="middle"
         Which date the image shows where the land changes, as of FusionNet.
     keep_attrs : bool, default=True
@@ -107,18 +106,17 @@ def super_resolve(
     Returns
     -------
     DataArray or Dataset, as the cube is one
-        In the type and the units of the cube, on its grid with smaller pixels: the corners are
-        the same. Where no frame is clear it is NaN, or no data. Bands lie on one grid. With the
-        coordinate ``n_clear``, the number of clear frames at each pixel, each counted where it was
-        placed (of a Dataset, the least of all bands); with `return_std` also the coordinate ``std``
-        of a DataArray, or a variable ``B04_std`` for each variable ``B04`` of a Dataset. Attributes
-        tell the dates, the number of frames, their shifts (NaN: it could not be placed and was not
-        used), and the model.
+        In the type and the units of the cube, on its grid with smaller pixels and the same corners.
+        Where no frame is clear it is NaN, or no data. The coordinate ``n_clear`` is the number of
+        clear frames at each pixel (of a Dataset, the least of all bands). With `return_std`, a
+        DataArray has the coordinate ``std``, and a Dataset a variable ``B04_std`` for each variable
+        ``B04``. Attributes hold the dates, the number of frames, their shifts (NaN: not registered
+        and not used), and the model.
 
     Raises
     ------
     ValueError
-        If the cube, its mask or an argument is none of these, if frames lie on a rotated grid or
+        If the cube, its mask or an argument is none of these, if frames are on a rotated grid or
         one of pixels that are not square, or if nothing is clear.
     ImportError
         Without the libraries of ``probav_estimators[geo]``.
@@ -218,7 +216,7 @@ def _mask_band(cube, mask):
 
 
 def _band_of(cube, name):
-    """Values of a band of a cube, whose grid and dates need not be told again."""
+    """Values of a band of a cube."""
     if hasattr(cube, "data_vars"):
         array = next(array for key, array in cube.data_vars.items() if str(key) == name)
     else:
@@ -257,7 +255,7 @@ def _mask_stack(mask, mask_type, cube):
             f"they mean by mask_type, one of {', '.join(MASK_TYPES)}, or a function"
         )
     repeat, _ = match_mask(values.shape[1:], shape[1:], "mask")
-    # An unknown kind is told at once, not by the first block.
+    # Fail for an unknown kind now rather than in the first block.
     clear_of(np.zeros((1, 1), np.uint8), None if callable(mask_type) else mask_type, "mask")
     return MaskStack(ArrayStack(values, "mask"), partial(_clear, mask_type=mask_type), repeat)
 
@@ -291,21 +289,16 @@ def _check_dates(masks, cube):
 
 
 def _site_of(cube: Cube, masks: MaskStack | None) -> Site:
-    scenes, types = {}, {}
+    name = cube.name or "cube"
+    scenes = {}
     for band, array in cube.bands.items():
         label = "cube" if [*cube.bands] == ["band"] else f"cube, band {band}"
         stack = ArrayStack(array.data, f"{label}, frame")
-        encoding = cube.encodings[band]
-        values = Values(scale=encoding.scale, offset=encoding.offset, nodata=encoding.nodata)
-        warn_of_fill(stack, values, masks, label)
-        value_range = value_range_of(stack, values, masks)
-        values = Values(value_range, values.scale, values.offset, values.nodata)
-        frames = ValueFrames(stack, values, masks)
-        scenes[band] = Scene.from_frames(
-            frames, name=cube.name or "cube", band=band, value_range=value_range
+        scenes[band] = scene_of_stack(
+            stack, cube.encodings[band], masks, label, name=name, band=band
         )
-        types[band] = ImageType.like(values, encoding.dtype)
-    return Site(scenes, types, cube.grid, cube.times, cube.name or "cube")
+    encodings = {band: encoding_of(scene).of_image() for band, scene in scenes.items()}
+    return Site(scenes, encodings, cube.grid, cube.times, name)
 
 
 def _batch_size(batch_size, predictor):
@@ -325,12 +318,12 @@ def _compute_now(
         band: ImageBlock(
             np.empty((h, w), kind.dtype), np.empty((h, w), "f4"), np.empty((h, w), "u2")
         )
-        for band, kind in site.types.items()
+        for band, kind in site.encodings.items()
     }
     for start in range(0, len(plan.blocks), batch):
         blocks = plan.blocks[start : start + batch]
         for block, made in zip(
-            blocks, make_blocks(predictor, plan.bands, site.types, blocks), strict=True
+            blocks, make_blocks(predictor, plan.bands, site.encodings, blocks), strict=True
         ):
             for band, parts in made.items():
                 for whole, part in zip(images[band], parts, strict=True):
@@ -349,8 +342,8 @@ def _assemble(cube, site, plan, images, about, return_std, keep_attrs):
             array = xarray.DataArray(image[part], dims=("y", "x"), name=band)
             own = cube.bands[band].attrs if keep_attrs else {}
             array.attrs = (
-                _attrs_of_image(own, [site.types[band]]),
-                _attrs_of_std(own, [site.types[band]]),
+                _attrs_of_image(own, [site.encodings[band]]),
+                _attrs_of_std(own, [site.encodings[band]]),
                 {},
             )[part]
             arrays[band] = with_grid(array, grid)
@@ -369,7 +362,7 @@ def _assemble(cube, site, plan, images, about, return_std, keep_attrs):
         out = out.assign_coords(n_clear=put_together(2).variable)
         if return_std:
             std = put_together(1).variable
-            std.attrs = _attrs_of_std(cube.attrs if keep_attrs else {}, [*site.types.values()])
+            std.attrs = _attrs_of_std(cube.attrs if keep_attrs else {}, [*site.encodings.values()])
             out = out.assign_coords(std=std)
     out.attrs = _attrs_of_whole(cube, site, about, keep_attrs)
     return out
@@ -396,12 +389,12 @@ def _attrs_of_std(attrs, types):
 
 
 def _factors(types, name):
-    """What makes physical values of stored ones; one for each band if they differ."""
+    """Scale or offset as an attribute; one for each band if they differ."""
     found, plain, many = [], 1.0, "scales"
     if name == "add_offset":
         plain, many = 0.0, "offsets"
     for kind in types:
-        factor = kind.values.scale if name == "scale_factor" else kind.values.offset
+        factor = kind.scale if name == "scale_factor" else kind.offset
         found.append(float(np.ravel(factor)[0]))
     if set(found) == {plain}:
         return {}
@@ -412,7 +405,7 @@ def _attrs_of_whole(cube, site, about, keep):
     attrs = dict(cube.attrs) if keep else {}
     attrs = {key: value for key, value in attrs.items() if key not in STALE_ATTRS}
     if cube.kind == "dataarray":
-        attrs = _attrs_of_image(attrs, [*site.types.values()])
+        attrs = _attrs_of_image(attrs, [*site.encodings.values()])
     earlier = attrs.get("history")
     history = about["history"] if not earlier else f"{earlier}\n{about['history']}"
     return attrs | about | {"history": history}

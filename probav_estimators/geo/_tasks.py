@@ -1,4 +1,4 @@
-"""Images of dask cubes: a task for each block, which has the frames of its window alone."""
+"""Images of dask cubes: a task for each block, with the frames of its window alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..scenes import ValueFrames, is_dask
-from ._images import ImageBlock
+from ._encoding import ImageBlock
 from ._site import make_blocks
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def image_tasks(site: Site, plan: SitePlan, predictor: BlockPredictor) -> dict[s
     import dask.array as da
     from dask.delayed import delayed
 
-    # Once to each worker.
+    # Sent once to each worker.
     sent = delayed(predictor, pure=True, traverse=False)
     images = {}
     for band, whole in plan.bands.items():
         frames: Any = site.scenes[band].frames
-        known: Any = _Known(frames)
+        known: Any = _FramesMetadata(frames)
         template = delayed(whole.on(known), pure=True, traverse=False)
         reach = _MARGIN + whole.reach
         masks = None if frames.masks is None else _as_dask(frames.masks.stack.values)
@@ -60,10 +60,10 @@ def image_tasks(site: Site, plan: SitePlan, predictor: BlockPredictor) -> dict[s
         for block in plan.blocks:
             lr, mask = _cut(frames, masks, block, reach)
             made = delayed(_make_block, nout=3, pure=True)(
-                sent, template, band, site.types[band], block, lr, mask
+                sent, template, band, site.encodings[band], block, lr, mask
             )
             shape = tuple(part.stop - part.start for part in block.place(plan.scale))
-            kinds = (site.types[band].dtype, np.dtype("f4"), np.dtype("u2"))
+            kinds = (site.encodings[band].dtype, np.dtype("f4"), np.dtype("u2"))
             arrays = [
                 da.from_delayed(one, shape, kind) for one, kind in zip(made, kinds, strict=True)
             ]
@@ -74,8 +74,8 @@ def image_tasks(site: Site, plan: SitePlan, predictor: BlockPredictor) -> dict[s
     return images
 
 
-class _Known:
-    """What a task knows of the frames of a band besides those of its window."""
+class _FramesMetadata:
+    """Metadata of the frames of a band, without their pixels."""
 
     def __init__(self, frames: ValueFrames) -> None:
         self.shape = frames.stack.shape
@@ -83,63 +83,63 @@ class _Known:
         self.empty = frames.empty
         self.masks = frames.masks
         if frames.masks is not None:
-            self.masks = replace(frames.masks, stack=_PartStack(None, self.shape, "mask"))
+            self.masks = replace(frames.masks, stack=_WindowStack(None, self.shape, "mask"))
 
-    def frames(self, lr: _Part, mask: _Part | None) -> ValueFrames:
-        """Frames of which a part is there."""
+    def frames(self, lr: _WindowValues, mask: _WindowValues | None) -> ValueFrames:
+        """Return frames that have the pixels of a window."""
         masks = None
         if self.masks is not None and mask is not None:
-            masks = replace(self.masks, stack=_PartStack(mask, self.shape, "mask"))
-        frames = ValueFrames(_PartStack(lr, self.shape, "frame"), self.values, masks)
+            masks = replace(self.masks, stack=_WindowStack(mask, self.shape, "mask"))
+        frames = ValueFrames(_WindowStack(lr, self.shape, "frame"), self.values, masks)
         frames._empty = self.empty
         return frames
 
 
-class _Part:
-    """Values of a window, and where it lies."""
+class _WindowValues:
+    """Values of a window, and its origin."""
 
     def __init__(self, values: Any, origin: tuple[int, int]) -> None:
         self.values = values
         self.origin = origin
 
 
-class _PartStack:
-    """Stack of which a part is there."""
+class _WindowStack:
+    """Stack that has the values of a window."""
 
-    def __init__(self, part: _Part | None, shape: tuple[int, int, int], name: str) -> None:
+    def __init__(self, part: _WindowValues | None, shape: tuple[int, int, int], name: str) -> None:
         self.part = part
         self.shape = shape
         self.name = name
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._there.values.dtype
+        return self._values.values.dtype
 
     @property
-    def _there(self) -> _Part:
+    def _values(self) -> _WindowValues:
         assert self.part is not None, "a task has the frames of its window"
         return self.part
 
     def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[Any]:
         rows, columns = (
             slice(part.start - start, part.stop - start)
-            for part, start in zip(window, self._there.origin, strict=True)
+            for part, start in zip(window, self._values.origin, strict=True)
         )
-        return self._there.values[list(index), rows, columns]
+        return self._values.values[list(index), rows, columns]
 
     def where(self, number: int) -> str:
         return f"{self.name} {number} of the cube"
 
 
 def _as_dask(values: Any) -> Any:
-    """Masks of numpy as chunks, which a graph holds once."""
+    """Masks as a dask array; a graph holds its chunks once."""
     import dask.array as da
 
     return values if is_dask(values) else da.from_array(values, chunks=(-1, _CHUNK, _CHUNK))
 
 
 def _cut(frames: Any, masks: Any, block: Block, reach: int) -> tuple[Any, Any]:
-    """The parts of the frames and masks of a band that a block takes, as dask arrays."""
+    """Frames and masks in the window of a block, as dask arrays."""
     rows, columns = (
         slice(max(part.start - reach, 0), min(part.stop + reach, length))
         for part, length in zip(block.window, frames.shape, strict=True)
@@ -153,27 +153,27 @@ def _cut(frames: Any, masks: Any, block: Block, reach: int) -> tuple[Any, Any]:
 
 
 def _make_block(predictor, template, band, kind, block, lr, mask):
-    """A block of a band, in a task."""
+    """Predict a block of a band, in a task."""
     known = template.scene.frames
-    while not isinstance(known, _Known):
+    while not isinstance(known, _FramesMetadata):
         known = known.source
-    frames = known.frames(_Part(*lr), None if mask is None else _Part(*mask))
-    with _turns():
+    frames = known.frames(_WindowValues(*lr), None if mask is None else _WindowValues(*mask))
+    with _slots():
         (made,) = make_blocks(predictor, {band: template.on(frames)}, {band: kind}, [block])
     return tuple(made[band])
 
 
-_TURNS: threading.Semaphore | None = None
+_SLOTS: threading.Semaphore | None = None
 _LOCK = threading.Lock()
 
 
-def _turns() -> threading.Semaphore:
-    """As many blocks at a time in this process as its cores compute."""
-    global _TURNS
+def _slots() -> threading.Semaphore:
+    """Limit of the blocks that this process computes at a time."""
+    global _SLOTS
     import torch
     from joblib import cpu_count
 
     with _LOCK:
-        if _TURNS is None:
-            _TURNS = threading.Semaphore(max(1, cpu_count() // torch.get_num_threads()))
-    return _TURNS
+        if _SLOTS is None:
+            _SLOTS = threading.Semaphore(max(1, cpu_count() // torch.get_num_threads()))
+    return _SLOTS

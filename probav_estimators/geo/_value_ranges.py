@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["value_range_of", "warn_of_fill"]
 
-# Stored values that stand for 0 and 1 where the type alone tells, whatever the images hold.
+# Stored values of pixels of 0 and 1 for types of 8 and 16 bits.
 _RANGES = {"uint8": (0, 255), "uint16": (0, 65535), "int16": (0, 32767)}
 
 # Sample of a stack: frames, and pixels along each side of a window.
@@ -74,7 +74,7 @@ def warn_of_fill(stack: Stack, values: Values, masks: MaskStack | None, name: st
     values : Values
     masks : MaskStack or None
     name : str
-        What the images are, for the warning.
+        Name of the images in the warning.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""GeoTIFFs of blocks, and pictures of them."""
+"""GeoTIFFs of blocks, and previews."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["write_geotiff", "write_preview"]
 
-# Pixels along each axis of a picture, and the parts of the values that are black and white in it.
+# Pixels of a preview along each axis, and its percentiles of black and white.
 _PREVIEW = 1024
 _DARK_AND_BRIGHT = 2, 98
 
-# Sides of a GeoTIFF's tiles.
+# Sizes of the tiles of a GeoTIFF.
 _LARGEST_TILE, _SMALLEST_TILE = 512, 128
 
 
@@ -39,12 +39,12 @@ def write_geotiff(
     *,
     cog: bool = False,
 ) -> None:
-    """Put blocks together in one GeoTIFF.
+    """Write blocks to one GeoTIFF.
 
     Parameters
     ----------
     path : path-like
-        Is written to step by step.
+        File to write.
     site : Site
     plan : SitePlan
     store : BlockStore
@@ -92,7 +92,7 @@ def _copy_to_cog(plain, path):
 def _write_plain(rasterio, path, site, plan, store, part, attrs):
     """Write a GeoTIFF; returns checksums of its strips, by their rows and bands."""
     grid = site.grid.finer(plan.scale)
-    types = list(site.types.values())
+    types = list(site.encodings.values())
     dtype, nodata = {
         "image": (types[0].dtype, types[0].nodata),
         "std": (np.dtype(np.float32), np.nan),
@@ -119,14 +119,14 @@ def _write_plain(rasterio, path, site, plan, store, part, attrs):
     }
     sums = {}
     with _open_quietly(rasterio, path, "w", **profile) as file:
-        file.descriptions = list(site.types)
+        file.descriptions = list(site.encodings)
         file.update_tags(**_tags(attrs))
         if part != "n_clear":
             # Standard deviations are in the same units, and have no offset.
             is_image = part == "image"
-            scales = [_first(kind.values.scale) for kind in types]
+            scales = [_first(kind.scale) for kind in types]
             file.scales = scales if is_image else np.abs(scales).tolist()
-            file.offsets = [_first(kind.values.offset) * is_image for kind in types]
+            file.offsets = [_first(kind.offset) * is_image for kind in types]
         for band in range(len(types)):
             for row, values in _strips(plan, store, band, part, tile):
                 window = rasterio.windows.Window(0, row, grid.shape[1], len(values))
@@ -150,7 +150,7 @@ def _strips(plan, store, band, part, tile):
 
 
 def _check_sums(rasterio, path, sums):
-    """See that a file holds what was written: a full disk may show when it is closed, or never."""
+    """Compare a file with the values written: GDAL may lose errors of a full disk on closing."""
     with _open_quietly(rasterio, path) as file:
         for (row, height, band), expected in sums.items():
             window = rasterio.windows.Window(0, row, file.width, height)
@@ -160,7 +160,7 @@ def _check_sums(rasterio, path, sums):
 
 def _open_quietly(rasterio, path, mode="r", **profile):
     with warnings.catch_warnings():
-        # Frames that lie nowhere give an image that lies nowhere.
+        # Frames without georeference give an image without one.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         return rasterio.open(path, mode, **profile)
 
@@ -170,7 +170,7 @@ def _first(values):
 
 
 def _tile_size(plan):
-    """A size of which blocks are multiples, so that no tile is written twice."""
+    """Size of tiles that divides blocks, so that each tile is written once."""
     side = plan.scale * (plan.blocks[0].rows.stop - plan.blocks[0].rows.start)
     tile = _LARGEST_TILE
     while side % tile and tile > _SMALLEST_TILE:

@@ -1,0 +1,127 @@
+"""Encodings of stored values, and blocks of images in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..scenes import Scene, ValueFrames, Values
+from ._value_ranges import value_range_of, warn_of_fill
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..architectures import FusedBlock
+    from ..scenes import MaskStack, Stack
+
+__all__ = ["Encoding", "ImageBlock", "encoding_of", "scene_of_stack"]
+
+
+class ImageBlock(NamedTuple):
+    """Part of an image, as it is written.
+
+    Attributes
+    ----------
+    image : array of shape (H, W)
+        Stored values.
+    std : float32 array of shape (H, W)
+        Standard deviation of the error of each, in the same units.
+    n_clear : uint16 array of shape (H, W)
+        Clear frames at each pixel.
+    """
+
+    image: NDArray[Any]
+    std: NDArray[np.float32]
+    n_clear: NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Encoding(Values):
+    """Type and meaning of the stored values of a band: value = stored * scale + offset.
+
+    Parameters
+    ----------
+    value_range : tuple of two floats, default=(0, 1)
+        Values of pixels of 0 and 1.
+    scale, offset : float or float64 array of shape (t,)
+        One for all frames, or one for each.
+    nodata : float, default=None
+        Stored value that stands for no data, besides NaN.
+    dtype : numpy dtype, default=float32
+        Of the stored values.
+    """
+
+    dtype: np.dtype[Any] = np.dtype(np.float32)  # noqa: RUF009 - dtypes are immutable
+
+    def of_image(self, dtype: Any = None, nodata: float | None = None) -> Encoding:
+        """Return the encoding of an image of frames that have this one.
+
+        Parameters
+        ----------
+        dtype : dtype, default=None
+            None: that of the frames.
+        nodata : float, default=None
+            Stored where no frame is clear. None: NaN for floats, else that of the frames, else 0
+            of an unsigned type and the least value of a signed one.
+
+        Raises
+        ------
+        ValueError
+            If the type is none of an image, or does not hold `nodata`.
+        """
+        kind = np.dtype(self.dtype if dtype is None else dtype)
+        if kind.kind not in "iuf":
+            raise ValueError(f"dtype is {kind}: give a type of integers or floats")
+        if kind.kind == "f":
+            return replace(self, dtype=kind, nodata=float(np.nan if nodata is None else nodata))
+        if nodata is not None and not _holds(kind, nodata):
+            raise ValueError(
+                f"nodata is {nodata:g}, which {kind} does not hold: give another, or another dtype"
+            )
+        nodata = self.nodata if nodata is None else nodata
+        if nodata is None or not _holds(kind, nodata):
+            nodata = np.iinfo(kind).min
+        return replace(self, dtype=kind, nodata=float(nodata))
+
+    def encode(self, fused: FusedBlock, scale: int) -> ImageBlock:
+        """Return a block in stored values, rounded and clipped for integers."""
+        n_clear = fused.n_clear.repeat(scale, axis=0).repeat(scale, axis=1)
+        image = self.to_stored(fused.image)
+        if self.dtype.kind != "f":
+            limits = np.iinfo(self.dtype)
+            image = np.rint(image).clip(limits.min, limits.max)
+            # Data must not be read as no data.
+            next_value = self.nodata + (1 if self.nodata < limits.max else -1)
+            image = np.where(image == self.nodata, next_value, image)
+        image = np.where(n_clear > 0, image, self.nodata).astype(self.dtype)
+        std = np.where(n_clear > 0, fused.deviation * self.step, np.nan)
+        return ImageBlock(image, std.astype(np.float32), n_clear)
+
+
+def scene_of_stack(
+    stack: Stack,
+    encoding: Encoding,
+    masks: MaskStack | None,
+    label: str,
+    *,
+    name: str | None,
+    band: str | None,
+) -> Scene:
+    """Return the lazy scene of a band, whose frames have a value range; warn of likely fill."""
+    warn_of_fill(stack, encoding, masks, label)
+    value_range = value_range_of(stack, encoding, masks)
+    frames = ValueFrames(stack, replace(encoding, value_range=value_range), masks)
+    return Scene.from_frames(frames, name=name, band=band, value_range=value_range)
+
+
+def encoding_of(scene: Scene) -> Encoding:
+    """Return the encoding of the frames of a scene of stored values."""
+    frames: Any = scene.frames
+    return frames.values
+
+
+def _holds(kind, value):
+    limits = np.iinfo(kind)
+    return limits.min <= value <= limits.max and float(value).is_integer()
