@@ -664,11 +664,12 @@ def test_points_are_scores_over_the_baseline_by_band(made, scenes):
 def test_worst_scenes_are_named():
     scores = np.array([0.9, 1.2, 0.8, 1.1])
     display = ScoreDisplay(scores=scores, norms=np.arange(4) + 40.0, names=list("abcd"))
-    assert [text.get_text() for text in display.plot(n_named=2).texts_] == ["b", "d"]
-    assert [text.xy for text in display.texts_] == [(41, 1.2), (43, 1.1)]
+    assert [text.get_text() for text in display.plot(n_named=2).texts_] == ["1: b", "2: d"]
+    numbers = {text.get_text(): text.xy for text in display.ax_.texts}
+    assert numbers == {"1": (41, 1.2), "2": (43, 1.1)}
     assert display.plot(n_named=0).texts_ == []
     unnamed = ScoreDisplay(scores=scores, norms=scores).plot(n_named=1)
-    assert unnamed.texts_[0].get_text() == "scene 1" and list(unnamed.points_) == [""]
+    assert unnamed.texts_[0].get_text() == "1: scene 1" and list(unnamed.points_) == [""]
 
 
 def test_names_of_points_that_lie_close_do_not_overprint():
@@ -819,12 +820,13 @@ def test_points_are_scores_over_costs(made):
     np.testing.assert_array_equal(display.front_line_.get_xdata(), [1, 3, 4])
     assert "1 candidates failed" in display.ax_.get_xlabel()
     # The best first; what all have in common is not said.
-    assert [text.get_text() for text in display.texts_] == ["lr=0.0001", "lr=0.1", "lr=0.001"]
+    labels = ["1: lr=0.0001", "2: lr=0.1", "3: lr=0.001"]
+    assert [text.get_text() for text in display.texts_] == labels
 
 
 def test_all_candidates_can_be_named():
     display = SearchDisplay.from_cv_results(CV_RESULTS, name_all=True)
-    labels = ["lr=0.0001", "lr=0.1", "lr=0.001", "lr=0.01"]
+    labels = ["1: lr=0.0001", "2: lr=0.1", "3: lr=0.001", "4: lr=0.01"]
     assert [text.get_text() for text in display.texts_] == labels
     few = display.plot(name_all=True, max_named=2)
     assert [text.get_text() for text in few.texts_] == labels[:2]

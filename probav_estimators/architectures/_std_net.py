@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
@@ -32,7 +32,7 @@ class StdNet(BorderMixin, FileWeightsMixin, SceneNet):
     uncertainty_weight: float
 
     #: Negative log-likelihood of (prediction, truth, border) that trains the standard deviations.
-    likelihood: ClassVar[Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]]
+    likelihood: ClassVar[staticmethod[[torch.Tensor, torch.Tensor, int], torch.Tensor]]
 
     if TYPE_CHECKING:
 

@@ -11,6 +11,7 @@ import click
 
 from ..datasets import make_scenes
 from ..scenes import find_scene_folders, save_scenes
+from ..simulation import PRESETS
 from ._options import (
     debug_option,
     folder_argument,
@@ -21,7 +22,7 @@ from ._options import (
 )
 from ._output import print_json, show_progress
 
-_SENSORS = ["static", "any", "plain", "proba-v", "probav-challenge", "sentinel-2", "landsat-8"]
+_SENSORS = ["static", *PRESETS]
 
 
 @click.command()

@@ -27,11 +27,11 @@ def make_scenes(
     random_state: int | np.random.RandomState | None = None,
     n_jobs: int | None = None,
 ) -> list[Scene]:
-    """Simulate scenes that follow the rules and the statistics of the PROBA-V data set.
+    """Simulate scenes with the rules and statistics of the PROBA-V data set.
 
-    Landscapes are rendered at high resolution, seen through a sensor with a point spread function,
-    area sampling, sub-pixel shifts, gain, offset and noise, and partly hidden by clouds that the
-    quality maps know almost exactly; see :mod:`probav_estimators.simulation`.
+    Landscapes are rendered at high resolution and degraded by a point spread function, area
+    sampling, sub-pixel shifts, gain, offset, noise, and clouds with quality maps; see
+    :mod:`probav_estimators.simulation`.
 
     Parameters
     ----------
@@ -41,23 +41,22 @@ def make_scenes(
     scale : int, default=3
         HR pixels for each LR pixel, 2 or more.
     n_frames : int or tuple of int, default=(9, 30)
-        Number of frames, or the least and the greatest. If it is not given, the sensor
-        "probav-challenge" draws 9 to 35, 19 on average.
+        Number of frames, or the least and the greatest. By default the sensor "probav-challenge"
+        draws 9 to 35, 19 on average.
     bands : sequence of str, default=("RED", "NIR")
         Bands that scenes take in turn.
     sensor : str or Sensor, default=None
-        None or "static": a sensor that does not resample, over land that hardly changes. Or
-        "plain", "proba-v", "probav-challenge" (PROBA-V with as many and as clear frames as in the
-        data set), "sentinel-2", "landsat-8" (see `Sensor.preset`), "any" (a wide range, for
-        training) or a `Sensor` of your own.
+        None or "static": no resampling, and land that hardly changes. Else a `Sensor` or a preset,
+        see `Sensor.preset`: "plain", "proba-v", "probav-challenge" (number and clearance of frames
+        as in the data set), "sentinel-2", "landsat-8", "any" (a wide range, for training).
     texture : float or (float, float), default=0
-        How much grain, clumps, specks and creases of random size lie over the land: the greatest
-        standard deviation of a layer relative to the radiance, at most 1, or a range to draw it
-        from for each scene. For training: real land has more than the simulator can draw.
+        Strength of added grain, clumps, specks and creases of random size, for training: greatest
+        standard deviation relative to the radiance, at most 1, or a range to draw it from for each
+        scene.
     random_state : int, RandomState instance or None, default=None
         The first n scenes of a larger call with the same int are the same scenes.
     n_jobs : int, default=None
-        Processes that simulate side by side, as in joblib.
+        Parallel processes, as in joblib.
 
     Returns
     -------
@@ -71,7 +70,7 @@ def make_scenes(
 
     See Also
     --------
-    Sensor : What each of the sensors does, field by field.
+    Sensor : Properties of the sensors.
 
     Examples
     --------
@@ -88,7 +87,7 @@ def make_scenes(
         raise ValueError("bands is empty: name at least one")
     entropy = check_random_state(random_state).randint(2**31, size=4)
     seeds = np.random.SeedSequence(entropy.tolist()).spawn(n_scenes)
-    # Left out where the caller did: processes of joblib get a copy, which is another tuple.
+    # The default is recognised by identity, which is lost in processes of joblib.
     given = {} if n_frames is DEFAULT_N_FRAMES else {"n_frames": n_frames}
     return Parallel(n_jobs=n_jobs)(
         delayed(_make_scene)(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = ["CalibrationDisplay"]
 _LEVELS = (*np.arange(0.05, 1, 0.05).round(2).tolist(), 0.9973)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CalibrationDisplay:
     """Part of the errors that standard deviations cover, against what they should cover.
 
@@ -71,18 +73,10 @@ class CalibrationDisplay:
     #: Nominal coverages that are drawn by default.
     default_levels: ClassVar[tuple[float, ...]] = _LEVELS
 
-    def __init__(
-        self,
-        *,
-        nominal: NDArray[np.floating],
-        observed: NDArray[np.floating],
-        observed_by_scene: NDArray[np.floating] | None = None,
-        estimator_name: str | None = None,
-    ) -> None:
-        self.nominal = nominal
-        self.observed = observed
-        self.observed_by_scene = observed_by_scene
-        self.estimator_name = estimator_name
+    nominal: NDArray[np.floating]
+    observed: NDArray[np.floating]
+    observed_by_scene: NDArray[np.floating] | None = None
+    estimator_name: str | None = None
 
     @classmethod
     def from_estimator(
@@ -90,9 +84,7 @@ class CalibrationDisplay:
         estimator: Any,
         X: Sequence[Scene],
         *,
-        levels: Sequence[float] = _LEVELS,
         name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Predict scenes and draw the coverage of their standard deviations.
@@ -103,14 +95,10 @@ class CalibrationDisplay:
             Whose `predict` takes `return_std`, as FusionNet's does, or a pipeline that ends in it.
         X : list of Scene
             With HR images; none that the estimator was trained or calibrated on.
-        levels : sequence of float, default=0.05 to 0.95, and 0.9973
-            Parts that should be covered, between 0 and 1.
         name : str, default=None
             Of the estimator. None: its class.
-        ax : Axes, default=None
-            Axes to draw in. None: a new figure.
         **kwargs : dict
-            Handed on to matplotlib's `plot`.
+            Passed to :meth:`from_predictions`.
 
         Returns
         -------
@@ -128,12 +116,10 @@ class CalibrationDisplay:
                 f"{class_name(estimator)} gives no standard deviations (its predict takes no "
                 "return_std): use FusionNet"
             )
-        errors = [
-            standardized_errors(*predict_scene(estimator, scene, return_std=True), scene)  # type: ignore[arg-type]
-            for scene in scenes
-        ]
+        predictions: Any = [predict_scene(estimator, scene, return_std=True) for scene in scenes]
+        images, stds = zip(*predictions, strict=True)
         name = class_name(estimator) if name is None else name
-        return cls._of(errors, levels, name).plot(ax=ax, **kwargs)
+        return cls.from_predictions(scenes, images, stds, name=name, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -144,7 +130,6 @@ class CalibrationDisplay:
         *,
         levels: Sequence[float] = _LEVELS,
         name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw the coverage of the standard deviations of images.
@@ -161,10 +146,8 @@ class CalibrationDisplay:
             Parts that should be covered, between 0 and 1.
         name : str, default=None
             Of the estimator.
-        ax : Axes, default=None
-            Axes to draw in. None: a new figure.
         **kwargs : dict
-            Handed on to matplotlib's `plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -184,21 +167,17 @@ class CalibrationDisplay:
             )
         triples = zip(images, deviations, scenes, strict=True)
         errors = [standardized_errors(*triple) for triple in triples]
-        return cls._of(errors, levels, name).plot(ax=ax, **kwargs)
-
-    @classmethod
-    def _of(cls, errors, levels, name):
-        """Display of the errors of each scene, in standard deviations."""
 
         def covered(values):
             return coverage(values, np.ones_like(values), levels)
 
-        return cls(
+        display = cls(
             nominal=np.asarray(levels, np.float64),
             observed=covered(np.concatenate(errors)),
             observed_by_scene=np.stack([covered(values) for values in errors]),
             estimator_name=name,
         )
+        return display.plot(**kwargs)
 
     def plot(
         self, *, ax: Any = None, name: str | None = None, ref_line: bool = True, **kwargs: Any
@@ -214,7 +193,7 @@ class CalibrationDisplay:
         ref_line : bool, default=True
             Whether to draw the diagonal.
         **kwargs : dict
-            Handed on to matplotlib's `plot`.
+            Passed to matplotlib's `plot`.
 
         Returns
         -------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
@@ -58,6 +59,7 @@ _MAP_TITLES = {
 }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ComparisonDisplay:
     """Images of a scene beside its clearest frame and its HR image, with errors of the images.
 
@@ -131,38 +133,20 @@ class ComparisonDisplay:
     (3, 3)
     """
 
-    def __init__(
-        self,
-        *,
-        images: Mapping[str, NDArray[Any]],
-        frame: NDArray[Any] | None = None,
-        frame_clear: NDArray[np.bool_] | None = None,
-        n_clear: NDArray[np.integer] | None = None,
-        n_frames: int | None = None,
-        truth: NDArray[Any] | None = None,
-        truth_clear: NDArray[np.bool_] | None = None,
-        errors: Mapping[str, NDArray[Any]] | None = None,
-        deviations: Mapping[str, NDArray[Any]] | None = None,
-        scores: Mapping[str, tuple[float, float | None]] | None = None,
-        grey_scale: str = "auto",
-        detail: tuple[slice, slice] | None = None,
-        unit: str = "16-bit counts",
-        title: str | None = None,
-    ) -> None:
-        self.images = images
-        self.frame = frame
-        self.frame_clear = frame_clear
-        self.n_clear = n_clear
-        self.n_frames = n_frames
-        self.truth = truth
-        self.truth_clear = truth_clear
-        self.errors = errors
-        self.deviations = deviations
-        self.scores = scores
-        self.grey_scale = grey_scale
-        self.detail = detail
-        self.unit = unit
-        self.title = title
+    images: Mapping[str, NDArray[Any]]
+    frame: NDArray[Any] | None = None
+    frame_clear: NDArray[np.bool_] | None = None
+    n_clear: NDArray[np.integer] | None = None
+    n_frames: int | None = None
+    truth: NDArray[Any] | None = None
+    truth_clear: NDArray[np.bool_] | None = None
+    errors: Mapping[str, NDArray[Any]] | None = None
+    deviations: Mapping[str, NDArray[Any]] | None = None
+    scores: Mapping[str, tuple[float, float | None]] | None = None
+    grey_scale: str = "auto"
+    detail: tuple[slice, slice] | None = None
+    unit: str = "16-bit counts"
+    title: str | None = None
 
     @classmethod
     def from_estimator(
@@ -172,9 +156,7 @@ class ComparisonDisplay:
         *,
         baseline: bool = True,
         grey_scale: str = "auto",
-        detail: tuple[slice, slice] | None = None,
-        unit: str | None = None,
-        ax: Any = None,
+        **kwargs: Any,
     ) -> Self:
         """Predict a scene and draw the images.
 
@@ -190,12 +172,8 @@ class ComparisonDisplay:
             `BicubicBaseline`, or a pipeline that ends in one.
         grey_scale : {"auto", "common", "own", "truth"}, default="auto"
             See the parameters of the class.
-        detail : tuple of two slices, default=None
-            Rows and columns in HR pixels to enlarge. None: those with most detail.
-        unit : str, default=None
-            Of the scene's values. None: 16-bit counts, or the scene's `value_range`.
-        ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel. None: a new figure.
+        **kwargs : dict
+            Passed to :meth:`from_predictions`.
 
         Returns
         -------
@@ -217,10 +195,8 @@ class ComparisonDisplay:
                 deviations[name] = deviation
         if any(isinstance(last_step(one), BicubicBaseline) for one in estimators.values()):
             baseline = False
-        options: dict[str, Any] = {"grey_scale": grey_scale, "detail": detail, "unit": unit}
-        return cls.from_predictions(
-            scene, images, deviations=deviations, baseline=baseline, **options, ax=ax
-        )
+        options = {"deviations": deviations, "baseline": baseline, "grey_scale": grey_scale}
+        return cls.from_predictions(scene, images, **options, **kwargs)
 
     @classmethod
     def from_predictions(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,6 @@ __all__ = [
     "CLOUD",
     "COLOURS",
     "MARKERS",
-    "cloud_patch",
     "colour_bar",
     "grey_scale",
     "label_points",
@@ -52,8 +51,8 @@ _MAX_LINES = 3
 # Colour bar, in points: distance from its panel to its far side, and thickness.
 _BAR_DISTANCE = 12
 _BAR_THICKNESS = 7
-# Characters after which a word may be broken.
-_BREAKS = "_-=,(/|."
+# Width of a letter relative to the size of the font.
+_LETTER_WIDTH = 0.62
 
 
 def require_matplotlib(caller: str) -> None:
@@ -164,13 +163,6 @@ def shade_clouds(ax: Any, clear: NDArray[np.bool_], shape: tuple[int, ...]) -> A
     return show_image(ax, overlay, shape)
 
 
-def cloud_patch(label: str = "clouded") -> Any:
-    """Legend patch for clouded pixels."""
-    from matplotlib.patches import Patch
-
-    return Patch(facecolor=CLOUD, alpha=_CLOUD_ALPHA, label=label)
-
-
 def unknown_patch(label: str) -> Any:
     """Legend patch for pixels without a value."""
     from matplotlib.patches import Patch
@@ -253,140 +245,31 @@ def size_in_points(ax: Any) -> tuple[float, float]:
 
 
 def wrap_text(text: str, width: float, fontsize: float) -> str:
-    """Wrap a text to lines of at most `width` points; too long a text ends in an ellipsis."""
-    lines, line = [], ""
-    for piece in _pieces(text):
-        if line and _width(line + piece.rstrip(), fontsize) > width:
-            lines.append(line.rstrip())
-            line = ""
-        while _width(piece.rstrip(), fontsize) > width and len(piece) > 1:
-            # A word without a suitable break is broken anywhere.
-            fitting = max(
-                (n for n in range(1, len(piece)) if _width(piece[:n], fontsize) <= width),
-                default=1,
-            )
-            lines.append(piece[:fitting])
-            piece = piece[fitting:]
-        line += piece
-    lines.append(line.rstrip())
-    if len(lines) > _MAX_LINES:
-        last = lines[_MAX_LINES - 1]
-        while last and _width(f"{last}…", fontsize) > width:
-            last = last[:-1]
-        lines = [*lines[: _MAX_LINES - 1], f"{last}…"]
-    return "\n".join(lines)
-
-
-def _pieces(text):
-    """Split a text where a line may end; numbers are not split."""
-    piece = ""
-    for letter, following in zip(text, f"{text[1:]} ", strict=True):
-        piece += letter
-        if letter.isspace() or (letter in _BREAKS and not following.isdigit()):
-            yield piece
-            piece = ""
-    if piece:
-        yield piece
-
-
-def _width(text, fontsize):
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    # Names may contain "$", which must not start a formula.
-    return text_to_path.get_text_width_height_descent(
-        text, FontProperties(size=fontsize), ismath=False
-    )[0]
+    """Wrap a text to lines of about `width` points; too long a text ends in an ellipsis."""
+    n_letters = max(int(width / (_LETTER_WIDTH * fontsize)), 2)
+    return "\n".join(textwrap.wrap(text, n_letters, max_lines=_MAX_LINES, placeholder="…"))
 
 
 def label_points(
     ax: Any, points: Sequence[tuple[float, float]], labels: Sequence[str], *, fontsize: float = 8
 ) -> list[Any]:
-    """Write a label beside each point, clear of other labels and points if possible.
+    """Number points and list their labels in a legend beside the axes; return its texts."""
+    from matplotlib.lines import Line2D
 
-    Otherwise the label is put where it covers least.
-    """
-    figure = ax.figure
-    # Positions follow from the layout.
-    getattr(figure, "get_figure", lambda **_: figure)(root=True).draw_without_rendering()
-    renderer = figure.canvas.get_renderer()
-    frame = ax.get_window_extent(renderer)
-    width = 0.4 * frame.width * 72 / figure.dpi
-    dots = [ax.transData.transform(point) for point in _all_points(ax)]
-    legend = ax.get_legend()
-    taken: list[Any] = [] if legend is None else [legend.get_window_extent(renderer)]
-    texts: list[Any] = []
-    for point, label in zip(points, labels, strict=True):
-        text = ax.annotate(
-            wrap_text(label, width, fontsize),
-            point,
-            xytext=(0, 0),
-            textcoords="offset points",
-            fontsize=fontsize,
-            # Labels may cross lines from border to border.
-            bbox={"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
-            arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6, "shrinkB": 3},
-        )
-        # If the layout made room for a label, the points would move.
-        text.set_in_layout(False)
-        best = min(_offsets(), key=lambda offset: _cost(text, offset, renderer, frame, taken, dots))
-        _set_offset(text, best)
-        taken.append(_extent(text, renderer))
-        texts.append(text)
-    return texts
-
-
-def _all_points(ax):
-    """Points, and positions along lines, in data coordinates."""
-    from matplotlib.cbook import pts_to_poststep
-
-    for collection in ax.collections:
-        yield from np.ma.filled(collection.get_offsets().astype(float), np.nan)
-    for line in ax.lines:
-        # Lines from border to border have other coordinates.
-        if line.get_transform() == ax.transData:
-            x, y = (np.asarray(values, float) for values in line.get_data())
-            if line.get_drawstyle() == "steps-post":
-                x, y = pts_to_poststep(x, y)
-            yield from _along(ax, np.column_stack([x, y]))
-
-
-def _along(ax, corners):
-    """Positions along a line, evenly spaced on the screen, also on logarithmic axes."""
-    part = np.linspace(0, 1, 30)[:, None]
-    seen = ax.transData.transform(corners)
-    for start, end in pairwise(seen):
-        yield from ax.transData.inverted().transform(start + part * (end - start))
-
-
-def _offsets():
-    """Offsets of a label from its point, in typographic points, the nearest first."""
-    for distance in (6, 14, 26, 42, 62, 90, 125, 165, 210):
-        for across, up in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1)):
-            yield across * distance, up * distance
-
-
-def _set_offset(text, offset):
-    across, up = offset
-    text.set_position(offset)
-    text.set_ha({1: "left", -1: "right", 0: "center"}[np.sign(across)])
-    text.set_va({1: "bottom", -1: "top", 0: "center"}[np.sign(up)])
-
-
-def _cost(text, offset, renderer, frame, taken, dots):
-    """Cost of the labels and points that a label would cover; ties go to the nearest offset."""
-    _set_offset(text, offset)
-    box = _extent(text, renderer)
-    covered = 100 * sum(box.overlaps(other) for other in taken)
-    # A figure that is saved with other dots per inch has its axes a few pixels elsewhere.
-    inside = frame.padded(-12)
-    outside = 1000 * (not (inside.contains(*box.min) and inside.contains(*box.max)))
-    return covered + outside + sum(bool(box.contains(*dot)) for dot in dots)
-
-
-def _extent(text, renderer):
-    """Extent of the letters, without the line to the point."""
-    from matplotlib.text import Text
-
-    text.update_positions(renderer)
-    return Text.get_window_extent(text, renderer).padded(1)
+    if not points:
+        return []
+    texts = [f"{i}: {wrap_text(label, 150, fontsize)}" for i, label in enumerate(labels, 1)]
+    for number, point in enumerate(points, 1):
+        ax.annotate(f"{number}", point, (4, 4), textcoords="offset points", fontsize=fontsize)
+    legend = ax.legend(
+        handles=[Line2D([], [], ls="", label=text) for text in texts],
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        frameon=False,
+        handlelength=0,
+        handletextpad=0,
+        fontsize=fontsize,
+    )
+    # Keep it beside the main legend, and let the layout make room for it.
+    ax.add_artist(legend).set_clip_on(False)
+    return legend.get_texts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ _LOSSES = {"train_loss": "training loss", "valid_loss": "validation loss"}
 _SCORES = {"train_score": "training score", "valid_score": "validation score"}
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class HistoryDisplay:
     """Losses and scores of a net's training and validation scenes by epoch, and its learning rate.
 
@@ -57,20 +59,11 @@ class HistoryDisplay:
     (1,)
     """
 
-    def __init__(
-        self,
-        *,
-        epochs: NDArray[np.integer],
-        losses: Mapping[str, NDArray[np.floating]],
-        scores: Mapping[str, NDArray[np.floating]] | None = None,
-        learning_rates: NDArray[np.floating] | None = None,
-        estimator_name: str | None = None,
-    ) -> None:
-        self.epochs = epochs
-        self.losses = losses
-        self.scores = scores
-        self.learning_rates = learning_rates
-        self.estimator_name = estimator_name
+    epochs: NDArray[np.integer]
+    losses: Mapping[str, NDArray[np.floating]]
+    scores: Mapping[str, NDArray[np.floating]] | None = None
+    learning_rates: NDArray[np.floating] | None = None
+    estimator_name: str | None = None
 
     @classmethod
     def from_net(cls, net: Any, *, name: str | None = None, ax: Any = None) -> Self:

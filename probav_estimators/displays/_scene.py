@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["SceneDisplay"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SceneDisplay:
     """Frames of a scene with their masks, the clearance of all of them, and their shifts.
 
@@ -77,22 +79,12 @@ class SceneDisplay:
     (6,)
     """
 
-    def __init__(
-        self,
-        *,
-        frames: NDArray[Any],
-        clear: NDArray[np.bool_],
-        numbers: NDArray[np.integer],
-        clearance: NDArray[np.floating],
-        shifts: NDArray[np.floating] | None = None,
-        title: str | None = None,
-    ) -> None:
-        self.frames = frames
-        self.clear = clear
-        self.numbers = numbers
-        self.clearance = clearance
-        self.shifts = shifts
-        self.title = title
+    frames: NDArray[Any]
+    clear: NDArray[np.bool_]
+    numbers: NDArray[np.integer]
+    clearance: NDArray[np.floating]
+    shifts: NDArray[np.floating] | None = None
+    title: str | None = None
 
     @classmethod
     def from_scene(cls, scene: Scene, *, max_frames: int | None = 12, ax: Any = None) -> Self:
@@ -105,8 +97,7 @@ class SceneDisplay:
         max_frames : int, default=12
             How many frames to draw, clearest first. None: all.
         ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel: the frames, clearance, shifts.
-            None: a new figure.
+            Axes to draw in the bounds of, or one for each panel. None: a new figure.
 
         Returns
         -------
@@ -140,8 +131,7 @@ class SceneDisplay:
         Parameters
         ----------
         ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel: the frames, clearance, shifts.
-            None: a new figure.
+            Axes to draw in the bounds of, or one for each panel. None: a new figure.
 
         Returns
         -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ScoreDisplay"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ScoreDisplay:
     """Challenge score of every scene, over the baseline's cPSNR, by band; the worst are named.
 
@@ -43,8 +45,8 @@ class ScoreDisplay:
     ----------
     points_ : dict of str to matplotlib PathCollection
         Points by band; "" where there is none.
-    texts_ : list of matplotlib Annotation
-        Names of the worst scenes, worst first.
+    texts_ : list of matplotlib Text
+        Numbers and names of the worst scenes in a legend, worst first.
     ax_ : Axes
         Axes with the points.
     figure_ : Figure
@@ -64,20 +66,11 @@ class ScoreDisplay:
     ['NIR', 'RED']
     """
 
-    def __init__(
-        self,
-        *,
-        scores: NDArray[np.floating],
-        norms: NDArray[np.floating],
-        bands: Sequence[str | None] | None = None,
-        names: Sequence[str | None] | None = None,
-        estimator_name: str | None = None,
-    ) -> None:
-        self.scores = scores
-        self.norms = norms
-        self.bands = bands
-        self.names = names
-        self.estimator_name = estimator_name
+    scores: NDArray[np.floating]
+    norms: NDArray[np.floating]
+    bands: Sequence[str | None] | None = None
+    names: Sequence[str | None] | None = None
+    estimator_name: str | None = None
 
     @classmethod
     def from_estimator(
@@ -85,9 +78,7 @@ class ScoreDisplay:
         estimator: Any,
         X: Sequence[Scene],
         *,
-        n_named: int = 3,
         name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Predict scenes and draw their scores.
@@ -98,14 +89,10 @@ class ScoreDisplay:
             A net, a baseline, a pipeline or a search over such.
         X : list of Scene
             With HR images.
-        n_named : int, default=3
-            How many of the worst scenes to name.
         name : str, default=None
             Of the estimator. None: its class.
-        ax : Axes, default=None
-            Axes to draw in. None: a new figure.
         **kwargs : dict
-            Handed on to matplotlib's `scatter`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -120,7 +107,7 @@ class ScoreDisplay:
         scenes = check_scenes(X, "scoring", truth=True)
         images = predict_in_turn(estimator, scenes)
         name = class_name(estimator) if name is None else name
-        return cls._of(scenes, images, name).plot(ax=ax, n_named=n_named, **kwargs)
+        return cls.from_predictions(scenes, list(images), name=name, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -128,9 +115,7 @@ class ScoreDisplay:
         X: Sequence[Scene],
         images: NDArray[Any] | Sequence[NDArray[Any]],
         *,
-        n_named: int = 3,
         name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw the scores of images of scenes.
@@ -141,14 +126,10 @@ class ScoreDisplay:
             With HR images.
         images : array of shape (n, H, W) or list of arrays
             One image for each scene, in [0, 1].
-        n_named : int, default=3
-            How many of the worst scenes to name.
         name : str, default=None
             Of the estimator.
-        ax : Axes, default=None
-            Axes to draw in. None: a new figure.
         **kwargs : dict
-            Handed on to matplotlib's `scatter`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -163,18 +144,15 @@ class ScoreDisplay:
         scenes = check_scenes(X, "scoring", truth=True)
         if len(images) != len(scenes):
             raise ValueError(f"got {len(images)} images of {len(scenes)} scenes: give one for each")
-        return cls._of(scenes, images, name).plot(ax=ax, n_named=n_named, **kwargs)
-
-    @classmethod
-    def _of(cls, scenes, images, name):
         scores = [scene_score(*pair) for pair in zip(images, scenes, strict=True)]
-        return cls(
+        display = cls(
             scores=np.array(scores),
             norms=np.array([min(scene.norm, MAX_CPSNR) for scene in scenes]),
             bands=[scene.band for scene in scenes],
             names=[scene.name for scene in scenes],
             estimator_name=name,
         )
+        return display.plot(**kwargs)
 
     def plot(
         self, *, ax: Any = None, n_named: int = 3, name: str | None = None, **kwargs: Any
@@ -190,7 +168,7 @@ class ScoreDisplay:
         name : str, default=None
             Of the estimator. None: `estimator_name`.
         **kwargs : dict
-            Handed on to matplotlib's `scatter`.
+            Passed to matplotlib's `scatter`.
 
         Returns
         -------
@@ -210,8 +188,8 @@ class ScoreDisplay:
         name = self.estimator_name if name is None else name
         self.ax_.set_title(f"{name or 'score'}: mean {np.mean(self.scores):.4f}", fontsize=10)
         self.ax_.margins(0.12)
-        self.ax_.legend(fontsize=8)
         self.texts_ = self._name_worst(n_named)
+        self.ax_.legend(fontsize=8)
         return self
 
     def _draw_band(self, band, chosen, number, kwargs):

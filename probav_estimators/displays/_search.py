@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["SearchDisplay"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SearchDisplay:
     """Score against cost of the candidates of a search; those that no cheaper one beats are named.
 
@@ -45,8 +47,8 @@ class SearchDisplay:
         The line through them.
     errorbars_ : matplotlib ErrorbarContainer or None
         One standard deviation of the folds to either side.
-    texts_ : list of matplotlib Annotation
-        Names of candidates, those that no cheaper one beats first.
+    texts_ : list of matplotlib Text
+        Numbers and labels of candidates in a legend, those that no cheaper one beats first.
     ax_ : Axes
         Axes with the points.
     figure_ : Figure
@@ -64,22 +66,12 @@ class SearchDisplay:
     2
     """
 
-    def __init__(
-        self,
-        *,
-        costs: NDArray[np.floating],
-        scores: NDArray[np.floating],
-        score_deviations: NDArray[np.floating] | None = None,
-        labels: Sequence[str] | None = None,
-        score_name: str = "score",
-        cost_name: str = "cost (s)",
-    ) -> None:
-        self.costs = costs
-        self.scores = scores
-        self.score_deviations = score_deviations
-        self.labels = labels
-        self.score_name = score_name
-        self.cost_name = cost_name
+    costs: NDArray[np.floating]
+    scores: NDArray[np.floating]
+    score_deviations: NDArray[np.floating] | None = None
+    labels: Sequence[str] | None = None
+    score_name: str = "score"
+    cost_name: str = "cost (s)"
 
     @classmethod
     def from_cv_results(
@@ -89,8 +81,6 @@ class SearchDisplay:
         metric: str = "score",
         cost: Literal["fit", "score"] = "fit",
         score_name: str | None = None,
-        name_all: bool = False,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw the results of a search.
@@ -104,13 +94,9 @@ class SearchDisplay:
         cost : {"fit", "score"}, default="fit"
             Seconds to fit a candidate, or to predict and score.
         score_name : str, default=None
-            What to call the score. None: `metric`.
-        name_all : bool, default=False
-            Whether to name candidates that a cheaper one beats too.
-        ax : Axes, default=None
-            Axes to draw in. None: a new figure.
+            Name of the score. None: `metric`.
         **kwargs : dict
-            Handed on to matplotlib's `scatter`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -137,7 +123,7 @@ class SearchDisplay:
             score_name=score_name or metric,
             cost_name={"fit": "time to fit (s)", "score": "time to score (s)"}[cost],
         )
-        return display.plot(ax=ax, name_all=name_all, **kwargs)
+        return display.plot(**kwargs)
 
     def plot(
         self, *, ax: Any = None, max_named: int = 8, name_all: bool = False, **kwargs: Any
@@ -153,7 +139,7 @@ class SearchDisplay:
         name_all : bool, default=False
             Whether to name, after them, candidates that a cheaper one beats too.
         **kwargs : dict
-            Handed on to matplotlib's `scatter`.
+            Passed to matplotlib's `scatter`.
 
         Returns
         -------
@@ -177,7 +163,6 @@ class SearchDisplay:
         self.ax_.set_xlabel(self.cost_name + (f"; {failed} candidates failed" if failed else ""))
         self.ax_.set_ylabel(f"{self.score_name} (greater is better)")
         self.ax_.margins(0.15)
-        self.ax_.legend(fontsize=8)
         named = list(self.front_[::-1])
         if name_all:
             rest = np.setdiff1d(known, self.front_)
@@ -185,6 +170,7 @@ class SearchDisplay:
         named = named[:max_named] if self.labels is not None else []
         points = [(self.costs[number], self.scores[number]) for number in named]
         self.texts_ = label_points(self.ax_, points, [self.labels[n] for n in named])  # type: ignore[index]
+        self.ax_.legend(fontsize=8)
         return self
 
     def _draw_points(self, known, kwargs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -33,6 +34,7 @@ _BASELINE = "BicubicBaseline"
 _MAX_DECIBELS = 30
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SpectrumDisplay:
     """Power of images relative to a reference by frequency, and their coherence with it.
 
@@ -87,22 +89,12 @@ class SpectrumDisplay:
     3
     """
 
-    def __init__(
-        self,
-        *,
-        frequencies: NDArray[np.floating],
-        power: Mapping[str, NDArray[np.floating]],
-        coherence: Mapping[str, NDArray[np.floating]] | None = None,
-        scale: int,
-        reference: str = "HR image",
-        has_truth: bool = True,
-    ) -> None:
-        self.frequencies = frequencies
-        self.power = power
-        self.coherence = coherence
-        self.scale = scale
-        self.reference = reference
-        self.has_truth = has_truth
+    frequencies: NDArray[np.floating]
+    power: Mapping[str, NDArray[np.floating]]
+    coherence: Mapping[str, NDArray[np.floating]] | None = None
+    scale: int
+    reference: str = "HR image"
+    has_truth: bool = True
 
     @classmethod
     def from_estimator(
@@ -120,7 +112,7 @@ class SpectrumDisplay:
         baseline : bool, default=True
             Whether to draw the challenge's baseline too.
         ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or two of them. None: a new figure.
+            Axes to draw in the bounds of, or one for each panel. None: a new figure.
 
         Returns
         -------
@@ -170,7 +162,7 @@ class SpectrumDisplay:
         baseline : bool, default=True
             Whether to draw the challenge's baseline too.
         ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or two of them. None: a new figure.
+            Axes to draw in the bounds of, or one for each panel. None: a new figure.
 
         Returns
         -------
@@ -211,7 +203,7 @@ class SpectrumDisplay:
         Parameters
         ----------
         ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or two of them. None: a new figure.
+            Axes to draw in the bounds of, or one for each panel. None: a new figure.
 
         Returns
         -------

@@ -2,7 +2,7 @@
 
 from ..imaging import cpsnr, probav_score
 from ._consistency import consistency, estimate_noise
-from ._correctness import Correctness, correctness, correctness_maps, reflectance_error
+from ._correctness import Correctness, correctness, correctness_maps
 from ._deviations import coverage, error_retention, sharpness
 from ._placement import align_image, image_shift, move_image, spatial_shift
 from ._sensor import see_frame
@@ -34,7 +34,6 @@ __all__ = [
     "image_shift",
     "move_image",
     "probav_score",
-    "reflectance_error",
     "resolution",
     "see_frame",
     "sharpness",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -13,7 +13,11 @@ from ._placement import align_image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Correctness", "correctness", "correctness_maps", "reflectance_error"]
+__all__ = ["Correctness", "correctness", "correctness_maps"]
+
+# Decay of the distances from the three cases, and temperature of their softmin, as in opensr-test.
+_DECAY = 0.05
+_TEMPERATURE = 0.25
 
 # Differences below this count as none.
 _LEAST_DISTANCE = 1e-8
@@ -47,9 +51,6 @@ def correctness(
     truth: NDArray[Any],
     clear: NDArray[Any] | None = None,
     *,
-    distance: Literal["nd", "l1"] = "nd",
-    decays: tuple[float, float, float] = (0.05, 0.05, 0.05),
-    temperature: float | None = 0.25,
     border: int = 16,
 ) -> Correctness:
     """Improvement, omission and hallucination of an image, as opensr-test defines them.
@@ -58,12 +59,12 @@ def correctness(
     frame, both over the distance of the frame from the truth, and ``h = i + o - 1``. Then the
     distances from the three cases [1]_ are
 
-    - improvement: ``i + o * (1 - exp(-decay * h))``,
-    - omission: ``o + i * (1 - exp(-decay * h))``,
-    - hallucination: ``exp(-decay * i * o)``,
+    - improvement: ``i + o * (1 - exp(-h / 20))``,
+    - omission: ``o + i * (1 - exp(-h / 20))``,
+    - hallucination: ``exp(-i * o / 20)``,
 
-    and the shares are the softmin of the three, or count the least of them, averaged over the
-    pixels that differ enough.
+    and the shares are the softmin of the three at a temperature of 1/4, averaged over the pixels
+    that differ enough. The distance of two pixels is their difference over their sum.
 
     Parameters
     ----------
@@ -75,12 +76,6 @@ def correctness(
         True image.
     clear : bool array of shape (scale * h, scale * w), default=None
         Where the truth and the frame are clear. None: everywhere.
-    distance : {"nd", "l1"}, default="nd"
-        Distance of two pixels: their difference over their sum, or their difference.
-    decays : tuple of three floats, default=(0.05, 0.05, 0.05)
-        Decays of improvement, omission and hallucination.
-    temperature : float, default=0.25
-        Temperature of the softmin. None: each pixel counts for the nearest case alone.
     border : int, default=16
         HR pixels to leave out along each edge.
 
@@ -101,14 +96,12 @@ def correctness(
 
     Notes
     -----
-    Defaults are those of opensr-test 1.2 and later; those of the paper are ``distance="l1"``,
-    ``decays=(0.8, 0.8, 0.4)`` and ``temperature=None``. As there, the frame is upscaled linearly,
-    the image is matched to the truth's histogram and registered to it, and a pixel counts if one of
-    the three distances exceeds the 75 % quantile of that between frame and truth. Differences: one
-    band; the frame too is matched and registered to the truth, as frames of PROBA-V are of other
-    dates; the shift is estimated with masks and undone without blurring; pixels that are not clear
-    are ignored; "nd" divides by the sum of absolute values, which matters for negative pixels
-    alone.
+    Constants are those of opensr-test 1.2 and later, not of the paper. As there, the frame is
+    upscaled linearly, the image is matched to the truth's histogram and registered to it, and a
+    pixel counts if one of the three distances exceeds the 75 % quantile of that between frame and
+    truth. Differences: one band; the frame too is matched and registered to the truth, as frames of
+    PROBA-V are of other dates; the shift is estimated with masks and undone without blurring;
+    pixels that are not clear are ignored; distances divide by the sum of absolute values.
 
     Histogram matching hides a wrong gain, and counts noise of frame and truth as detail: an image
     with less noise than its truth has omissions. Values depend on the frame, so compare those of
@@ -120,16 +113,7 @@ def correctness(
        for optical remote sensing image super-resolution", IEEE Geoscience and Remote Sensing
        Letters 21, 1-5, 2024.
     """
-    maps = correctness_maps(
-        image,
-        frame,
-        truth,
-        clear,
-        distance=distance,
-        decays=decays,
-        temperature=temperature,
-        border=border,
-    )
+    maps = correctness_maps(image, frame, truth, clear, border=border)
     return Correctness(*(float(np.nanmean(share)) for share in maps))
 
 
@@ -139,16 +123,13 @@ def correctness_maps(
     truth: NDArray[Any],
     clear: NDArray[Any] | None = None,
     *,
-    distance: Literal["nd", "l1"] = "nd",
-    decays: tuple[float, float, float] = (0.05, 0.05, 0.05),
-    temperature: float | None = 0.25,
     border: int = 16,
 ) -> Correctness:
     """Compute the shares of :func:`correctness` at each pixel.
 
     Parameters
     ----------
-    image, frame, truth, clear, distance, decays, temperature, border : arrays and options
+    image, frame, truth, clear, border : arrays and int
         As for :func:`correctness`.
 
     Returns
@@ -162,69 +143,26 @@ def correctness_maps(
     ValueError
         For the reasons that :func:`correctness` has.
     """
-    if distance not in _DISTANCES:
-        raise ValueError(f"distance must be 'nd' or 'l1', got {distance!r}")
     image, frame, truth, clear = _harmonized(image, frame, truth, clear, border)
-    measure = _DISTANCES[distance]
-    before, wrong, added = measure(frame, truth), measure(image, truth), measure(image, frame)
+    before, wrong, added = (
+        _distance(*pair) for pair in ((frame, truth), (image, truth), (image, frame))
+    )
     threshold = np.quantile(before[clear], _EVEN_PART)
     counted = clear & ((before > threshold) | (wrong > threshold) | (added > threshold))
     if not counted.any():
         # Without any difference, all pixels count alike.
         counted = clear
     before = np.maximum(before[counted], _LEAST_DISTANCE)
-    distances = case_distances(wrong[counted] / before, added[counted] / before, decays)
+    distances = case_distances(wrong[counted] / before, added[counted] / before)
     shares = np.full((3, *clear.shape), np.nan)
-    shares[:, counted] = _shares(distances, temperature)
+    shares[:, counted] = _shares(distances)
     return Correctness(*shares)
 
 
-def case_distances(
-    i: NDArray[Any], o: NDArray[Any], decays: tuple[float, float, float]
-) -> NDArray[np.float64]:
+def case_distances(i: NDArray[Any], o: NDArray[Any]) -> NDArray[np.float64]:
     """Distances from improvement, omission and hallucination: (3, ...)."""
-    excess = i + o - 1
-    improvement = i + o * (1 - np.exp(-decays[0] * excess))
-    omission = o + i * (1 - np.exp(-decays[1] * excess))
-    return np.stack([improvement, omission, np.exp(-decays[2] * i * o)])
-
-
-def reflectance_error(
-    image: NDArray[Any], frame: NDArray[Any], clear: NDArray[Any] | None = None
-) -> float:
-    """Mean absolute difference of a frame and the downsampled image.
-
-    The reflectance consistency of opensr-test [1]_, for one band. Its spectral one, an angle
-    between bands, takes several; its spatial one is :func:`spatial_shift` here.
-
-    Parameters
-    ----------
-    image : array of shape (scale * h, scale * w)
-    frame : array of shape (h, w)
-    clear : bool array of shape (h, w), default=None
-        Where the frame is clear. None: everywhere.
-
-    Returns
-    -------
-    float
-        In the unit of the images. Seasons and haze count: a difference is no error where the image
-        is of another date than the frame.
-
-    Raises
-    ------
-    ValueError
-        If shapes don't fit together, values are NaN, or no pixel is clear.
-
-    References
-    ----------
-    .. [1] C. Aybar, D. Montero, S. Donike, F. Kalaitzis, L. Gómez-Chova, "A comprehensive benchmark
-       for optical remote sensing image super-resolution", IEEE Geoscience and Remote Sensing
-       Letters 21, 1-5, 2024.
-    """
-    image = as_finite(image, "image")
-    scale = _scale(image, np.asarray(frame))
-    small, frame, clear = check_pair(_shrunk(image, scale), frame, clear)
-    return float(np.abs(small - frame)[clear].mean())
+    decay = 1 - np.exp(-_DECAY * (i + o - 1))
+    return np.stack([i + o * decay, o + i * decay, np.exp(-_DECAY * i * o)])
 
 
 def _harmonized(image, frame, truth, clear, border):
@@ -255,23 +193,8 @@ def _match_histogram(image, truth, clear):
     return result
 
 
-def _shrunk(image, scale):
-    """Means over LR pixels with triangular weights, two LR pixels wide: linear, antialiased."""
-    # Distances from the centre of an LR pixel, over it and one LR pixel on either side.
-    distances = np.abs(np.arange(-scale, 2 * scale) + 0.5 - scale / 2)
-    weights = np.maximum(0, 1 - distances / scale)
-    image = np.pad(image, scale, mode="edge")
-    for axis in (0, 1):
-        windows = np.lib.stride_tricks.sliding_window_view(image, len(weights), axis=axis)
-        starts = np.arange(0, windows.shape[axis], scale)
-        image = np.take(windows, starts, axis=axis) @ (weights / weights.sum())
-    return image
-
-
-def _shares(distances, temperature):
-    if temperature is None:
-        return distances.argmin(axis=0) == np.arange(3).reshape(3, *[1] * (distances.ndim - 1))
-    weights = np.exp(-(distances - distances.min(axis=0)) / temperature)
+def _shares(distances):
+    weights = np.exp(-(distances - distances.min(axis=0)) / _TEMPERATURE)
     return weights / weights.sum(axis=0)
 
 
@@ -285,12 +208,5 @@ def _scale(image, frame):
     return scale
 
 
-def _normalized_difference(first, second):
+def _distance(first, second):
     return np.abs(first - second) / (np.abs(first) + np.abs(second) + _LEAST_DISTANCE)
-
-
-def _difference(first, second):
-    return np.abs(first - second)
-
-
-_DISTANCES = {"nd": _normalized_difference, "l1": _difference}

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..imaging import Picture, error_map, scale_greys, upscale_bicubic
 from ..prediction import predict_scene
-from ..scenes import ValueScale
+from ..scenes import Values
 from ._charts import coverage_of, spectrum_charts
 from ._figures import FIGURES
 from ._measuring import measure_scene, predict_image
@@ -174,7 +174,7 @@ class _Drawing:
 
     def __init__(self, name, scene, scale, window):
         self.name, self.scene, self.scale, self.window = name, scene, scale, window
-        self.values = ValueScale.of(scene)
+        self.values = Values.of(scene)
         self.shape = tuple(scale * (part.stop - part.start) for part in window)
 
     def greys(self, images, records):
@@ -201,9 +201,7 @@ class _Drawing:
 
     def maps(self, kind, arrays):
         """Common colour scale and panels of maps by name of the estimator."""
-        arrays = {
-            name: self.values.differences(self._crop(array)) for name, array in arrays.items()
-        }
+        arrays = {name: self.values.span * self._crop(array) for name, array in arrays.items()}
         limit = map_limit(arrays.values())
         high = _rounded(limit)
         low = f"\N{MINUS SIGN}{high}" if kind.signed else "0"
@@ -231,7 +229,7 @@ class _Drawing:
     def _picture(self, image, clear=None):
         """Values of an image; a mask without a clear pixel is ignored."""
         known = clear is not None and clear.any()
-        return Picture(self.values.values(image), clear if known else None)
+        return Picture(self.values.to_physical(image), clear if known else None)
 
     def _crop(self, array):
         """The window of an array that covers the scene at any scale."""

@@ -1,7 +1,7 @@
-"""A simulator of PROBA-V scenes and of other sensors', on plain arrays."""
+"""Simulator of scenes of PROBA-V and other sensors, on plain arrays."""
 
 from ._clearance import DEFAULT_N_FRAMES
 from ._scene import SimulatedScene, simulate_scene
-from ._settings import Sensor
+from ._settings import PRESETS, Sensor
 
-__all__ = ["DEFAULT_N_FRAMES", "Sensor", "SimulatedScene", "simulate_scene"]
+__all__ = ["DEFAULT_N_FRAMES", "PRESETS", "Sensor", "SimulatedScene", "simulate_scene"]

@@ -1,4 +1,4 @@
-"""Numbers of frames of scenes, and clear parts of their frames."""
+"""Distributions of the number of frames and of their clearance."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from ._clouds import clouds_over, observed_sky, overlook
 
-#: Part of a frame that its quality map calls clear, at least.
+#: Least clear fraction of a frame.
 MIN_CLEAR = 0.60
 
-#: Least and greatest number of frames where neither the caller nor the data set has its own.
+#: Default least and greatest number of frames.
 DEFAULT_N_FRAMES = (9, 30)
 
 
 class HalfClear:
-    """Half of the frames fully clear; in the others, uniform cloud cover up to the limit."""
+    """Half of the frames fully clear, the others with uniform cloud cover up to the limit."""
 
     def n_frames(self, rng):
         """Number of frames of a scene."""
@@ -31,7 +31,7 @@ class HalfClear:
         shape : (int, int)
         n_frames : int
         missed : float
-            Part of the cloudy frames in which the quality map misses something.
+            Fraction of the cloudy frames whose quality map misses something.
 
         Yields
         ------
@@ -47,11 +47,10 @@ class HalfClear:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedClearance:
-    """Frames in number and clearance like those of a published data set.
+    """Number and clearance of frames fitted to a published data set.
 
-    A scene is one of two kinds. In most of them, some frames are fully clear; in the others every
-    map hides a part of the frame, of about the same size in the clearest frames. The other frames
-    of both have clouds on top.
+    In most scenes some frames are fully clear. In the others every quality map hides a similar
+    fraction even of the clearest frames. The remaining frames of both kinds are cloudy.
 
     Attributes
     ----------
@@ -60,18 +59,18 @@ class FittedClearance:
     frame_shape : (float, float)
         Parameters of the beta-binomial distribution of the number of frames between these limits.
     hidden_scenes : float
-        Part of the scenes of which no frame is fully clear.
+        Fraction of scenes without fully clear frames.
     hidden_part : (float, float)
-        Median, and standard deviation of the logarithm, of the part that is hidden in all frames of
+        Median, and standard deviation of the logarithm, of the fraction hidden in all frames of
         such a scene.
     hidden_spread : float
-        Mean of the additional part that the clearest frames of such a scene hide, relative to the
-        part that all hide.
+        Mean additional fraction hidden in the clearest frames of such a scene, relative to
+        `hidden_part`.
     clearest_frames : (float, float)
-        Parameters of the beta distribution of a scene's part of frames without other clouds.
+        Parameters of the beta distribution of the fraction of frames without other clouds.
     cloud_cover : (float, float)
-        Parameters of the beta distribution of the part that the other frames hide, relative to the
-        greatest part that a frame may hide.
+        Parameters of the beta distribution of the fraction hidden in the other frames, relative to
+        the greatest that is allowed.
     """
 
     frame_limits: tuple[int, int]
@@ -90,7 +89,7 @@ class FittedClearance:
     def skies(self, rng, shape, n_frames, missed):
         """Sky (None: clear) and quality map of each frame of a scene; see `HalfClear.skies`.
 
-        Quality maps miss haze only: a missed cloud would make a frame clearer than the data set's.
+        Quality maps miss haze only, as missed clouds would change the distribution of clearance.
         """
         for n_hidden in self.hidden_pixels(rng, n_frames, shape[0] * shape[1]):
             sky, clear = None, np.ones(shape, bool)
@@ -99,7 +98,7 @@ class FittedClearance:
             yield _missing_some(rng, sky, clear, missed, kinds=("haze",))
 
     def hidden_pixels(self, rng, n_frames, n_pixels):
-        """Numbers of pixels that the quality maps of a scene hide, frame by frame; int array."""
+        """Number of hidden pixels of each frame; int array."""
         always = 0.0
         if rng.uniform() < self.hidden_scenes:
             median, spread = self.hidden_part
@@ -108,7 +107,7 @@ class FittedClearance:
         little = self.hidden_spread * always * rng.exponential(size=n_frames)
         clouds = (1 - MIN_CLEAR) * rng.beta(*self.cloud_cover, n_frames)
         pixels = np.rint(n_pixels * (always + np.where(clearest, little, clouds)))
-        # Whatever the size of the frames: a cloud covers a pixel, and a fully clear frame none.
+        # At least one pixel, unless the frame is fully clear.
         hides = (always > 0) | ~clearest
         return np.clip(pixels, hides, np.floor((1 - MIN_CLEAR) * n_pixels)).astype(int)
 
@@ -116,7 +115,7 @@ class FittedClearance:
 #: Values of `Sensor.clearance`.
 CLEARANCES: dict[str, HalfClear | FittedClearance] = {
     "half": HalfClear(),
-    # Fitted to the published figures of the data set; docs/simulator.md has both side by side.
+    # Fitted to published figures of the data set; see docs/simulator.md.
     "probav-challenge": FittedClearance(
         frame_limits=(9, 35),
         frame_shape=(3.0, 4.8),
@@ -130,12 +129,12 @@ CLEARANCES: dict[str, HalfClear | FittedClearance] = {
 
 
 def draw_n_frames(rng, limits):
-    """A number of frames, each between the limits alike."""
+    """Uniform number of frames within limits."""
     least, most = limits
     return int(rng.integers(least, most + 1))
 
 
 def _missing_some(rng, sky, clear, missed, **kinds):
-    """A sky and its quality map, once the map may have missed something."""
+    """Sky and quality map, with a chance of misses in the map."""
     fails, failure = rng.uniform() < missed, np.random.default_rng(rng.integers(0, 2**63))
     return overlook(failure, sky, clear, **kinds) if fails and not clear.all() else (sky, clear)

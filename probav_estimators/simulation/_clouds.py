@@ -1,4 +1,4 @@
-"""Clouds, their shadows, and the imperfect masks that a ground segment makes of them."""
+"""Clouds, shadows, and imperfect cloud masks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from scipy import ndimage
 
 from ._noise import fractal_field, smooth_field
 
-# Steps of the search for the cover at which a map hides a given number of pixels.
+# Steps of the search for the cover that hides a given number of pixels.
 _BISECTIONS = 6
 
 
 @dataclass(frozen=True)
 class Sky:
-    """What stands between ground and sensor in one image.
+    """Clouds between ground and sensor in one image.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class Sky:
     brightness : ndarray of shape (h, w)
         Radiance of the clouds.
     shade : ndarray of shape (h, w)
-        Fraction of the sunlight that clouds keep from the ground, 0 to 1.
+        Fraction of the sunlight that cloud shadows block, 0 to 1.
     """
 
     opacity: np.ndarray
@@ -57,7 +57,7 @@ def cloudy_sky(rng, shape, cover, *, pixel=1.0):
 
 
 def _cloud_field(rng, shape, pixel):
-    """Random clouds, as a function that makes a `Sky` of the part of the image under them."""
+    """Random clouds, as a function from cloud cover to a `Sky`."""
     reach = max(2, round(16 / pixel))
     beta, outer = rng.uniform(3.0, 4.4), np.exp(rng.uniform(3.0, 5.0)) / pixel
     padded = tuple(n + 2 * reach for n in shape)
@@ -84,10 +84,7 @@ def _cloud_field(rng, shape, pixel):
 
 
 def detect_clouds(rng, sky, *, pixel=1.0, tolerance=0.12, false_alarms=True):
-    """A clear mask that is good, not perfect.
-
-    Thin cloud near the detector's limit is missed in places, what is found is widened by a pixel,
-    and now and then a clear spot is called cloudy.
+    """Imperfect clear mask: thin cloud is partly missed, detections are dilated by a pixel.
 
     Parameters
     ----------
@@ -96,8 +93,9 @@ def detect_clouds(rng, sky, *, pixel=1.0, tolerance=0.12, false_alarms=True):
     pixel : float
         Side of a pixel, in LR pixels.
     tolerance : float
-        Opacity at which half of the cloud is found.
+        Opacity with a detection probability of one half.
     false_alarms : bool
+        Whether to mark occasional clear spots.
 
     Returns
     -------
@@ -121,14 +119,14 @@ def _mark_blob(rng, mask, radius):
 
 
 def observed_sky(rng, shape, least_clear, *, pixel=1.0, tolerance=0.12):
-    """A cloudy sky and its mask, in the cloudiest version that the data set would have kept.
+    """Cloudy sky and its mask, with the cover reduced until enough pixels are clear.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     shape : (int, int)
     least_clear : float
-        Fraction of pixels that the mask has to call clear.
+        Least fraction of clear pixels in the mask.
     pixel, tolerance : float
         See `detect_clouds`.
 
@@ -149,10 +147,10 @@ def observed_sky(rng, shape, least_clear, *, pixel=1.0, tolerance=0.12):
 
 
 def clouds_over(rng, shape, n_hidden, *, tolerance=0.12):
-    """A cloudy sky of which the quality map hides a given number of pixels.
+    """Cloudy sky and a quality map that hides an exact number of pixels.
 
-    The cover is found by bisection, so that `detect_clouds` would hide about as many pixels; the
-    map then hides exactly `n_hidden`, those with the most cloud or shadow within a pixel.
+    The cover is found by bisection for a detection as in `detect_clouds`; the map then hides the
+    `n_hidden` pixels with the most cloud or shadow within a pixel.
 
     Parameters
     ----------
@@ -185,28 +183,26 @@ def clouds_over(rng, shape, n_hidden, *, tolerance=0.12):
 
 
 def _cloud_evidence(sky, limit):
-    """Greatest opacity and shade around each pixel, over what `detect_clouds` finds."""
+    """Greatest opacity and shade around each pixel, relative to the detection limits."""
     return ndimage.maximum_filter(np.maximum(sky.opacity, sky.shade / 1.3) / limit, 3)
 
 
 def overlook(rng, sky, clear, kinds=("cloud", "haze", "shadow")):
-    """What a quality map that fails makes of a cloudy sky.
-
-    It misses patches of the cloud, or a thin haze that lies around it, or the shadows.
+    """Let a quality map miss patches of cloud, a thin haze around it, or shadows.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     sky : Sky
     clear : ndarray of shape (h, w), bool
-        What a good map calls clear.
+        Quality map without misses.
     kinds : tuple of {"cloud", "haze", "shadow"}
-        What can be missed.
+        Kinds to draw from.
 
     Returns
     -------
     sky : Sky
-        With the haze, if that is missed.
+        With the haze, if drawn.
     clear : ndarray of shape (h, w), bool
     """
     kind = rng.choice(kinds)

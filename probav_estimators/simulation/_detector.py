@@ -1,4 +1,4 @@
-"""What detectors make of light: noise, stripes, dead pixels, saturation, rounding."""
+"""Detector model: noise, stripes, dead pixels, saturation, quantisation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ._sensor import MAX_VALUE
 
 @dataclass(frozen=True)
 class Detector:
-    """The detectors of one scene's frames; counts are of 14 bits.
+    """Detectors of one scene; counts are of 14 bits.
 
     Attributes
     ----------
     noise : float
         Standard deviation of the read noise in counts.
     shot_noise : float
-        Standard deviation of the shot noise in counts where the signal is 1000.
+        Standard deviation of the shot noise in counts at a signal of 1000.
     stripes : float
         Standard deviation of the columns' relative gains.
     dead_pixels : float
-        Part of the pixels that hold a number of their own.
+        Fraction of the pixels with a fixed random value.
     saturation : float
         Greatest count.
     bits : int
@@ -37,7 +37,7 @@ class Detector:
     bits: int = 14
 
     def read(self, rng, signal):
-        """The numbers of raw pixels; float32 counts of 14 bits in steps of the detector's bits."""
+        """Read out raw pixels: float32 counts of 14 bits, quantised to the detector's bits."""
         variance = self.noise**2 + self.shot_noise**2 / 1000 * np.maximum(signal, 0)
         read = signal + np.sqrt(variance, dtype=np.float32) * rng.standard_normal(
             signal.shape, dtype=np.float32
@@ -46,12 +46,12 @@ class Detector:
             read *= 1 + np.float32(self.stripes) * rng.standard_normal(
                 signal.shape[1], dtype=np.float32
             )
-        self._spoil(rng, read)
+        self._set_dead_pixels(rng, read)
         step = 2 ** (14 - self.bits)
         numbers = np.rint(read / np.float32(step)) * np.float32(step)
         return np.clip(numbers, 0, self.saturation, dtype=np.float32)
 
-    def _spoil(self, rng, read):
+    def _set_dead_pixels(self, rng, read):
         count = rng.binomial(read.size, self.dead_pixels)
         where = rng.integers(0, read.size, count)
         read.ravel()[where] = rng.uniform(0, self.saturation, count)

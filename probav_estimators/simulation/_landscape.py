@@ -1,9 +1,8 @@
-"""Landscapes: a random composition of what is seen from orbit, each in random strength and size.
+"""Landscapes: random compositions of land forms of random strength and size.
 
-Every painter takes the random generator, the `Land` so far and the scene's `Palette`, and works on
-the land in place. What changes with the season is asked of the land's `Season`, which has a
-generator of its own: a land that changes is the same land. Lengths named in the code are cells,
-`CELLS` of which make the side of an HR pixel.
+Every painter takes the random generator, the `Land` so far and the scene's `Palette`, and changes
+the land in place. Seasonal change is drawn by the land's `Season` with its own generator, so that
+it does not alter the initial land. Lengths are in cells.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from ._shapes import (
     wandering_path,
 )
 
-#: Cells per side of an HR pixel: finer than any image, so that edges are anti-aliased.
+#: Cells per side of an HR pixel; finer than any image, to anti-alias edges.
 CELLS = 2
 
-# How bright vegetation is: 0 as in visible red, 1 as in the near infrared.
+# Response to vegetation: 0 as in visible red, 1 as in the near infrared.
 _VEGETATION_RESPONSE = {"BLUE": 0.0, "RED": 0.0, "NIR": 1.0, "SWIR": 0.6}
 
 
@@ -46,7 +45,7 @@ class Palette:
 
     @classmethod
     def draw(cls, rng, band):
-        """Radiances of a random place; a band without a known response lies between RED and NIR."""
+        """Draw the radiances of a scene; unknown bands are between RED and NIR."""
         response = _VEGETATION_RESPONSE.get(str(band).upper(), 0.5)
         ranges = {
             "vegetation": ((600, 1400), (2600, 4600)),
@@ -66,19 +65,19 @@ class Palette:
 
 
 class Land:
-    """The ground so far.
+    """Radiance of the ground, now and after seasonal change.
 
     Attributes
     ----------
     states : ndarray of shape (n, H, W), float32
-        Radiance on the 14-bit scale: of the land as it is and, if it changes, as it will be.
+        Radiance on the 14-bit scale: initial and, with a season, final state.
     season : Season or None
-        What changes; None: nothing.
+        Seasonal change; None: none.
     courses : ndarray of shape (H, W), uint8
-        Which of the season's courses takes a cell from the first state to the second; 0: none.
+        Time course of each cell from the first state to the second; 0: constant.
     shading : ndarray of shape (H, W), float32
-        Relative radiance that slopes and shadows add in the first state; it goes with the
-        cotangent of the sun's height.
+        Relative radiance of slopes and shadows in the first state, proportional to the cotangent of
+        the sun's elevation.
     """
 
     def __init__(self, image, season=None):
@@ -91,12 +90,12 @@ class Land:
 
     @property
     def change(self):
-        """What the second state has in addition."""
+        """Difference of the states."""
         return self.states[1] - self.states[0]
 
 
 def draw_landscape(rng, shape, band, texture=0.0):
-    """The ground of one scene.
+    """Draw the ground of one scene.
 
     Parameters
     ----------
@@ -116,9 +115,9 @@ def draw_landscape(rng, shape, band, texture=0.0):
 
 
 def draw_land(rng, shape, band, season=None, texture=0.0):
-    """The ground of one scene and what becomes of it; see `draw_landscape` and `Land`.
+    """Draw the ground of one scene and its change; see `draw_landscape` and `Land`.
 
-    The first state does not depend on `season`, and what lies below the texture not on `texture`.
+    The first state does not depend on `season`, and the land forms not on `texture`.
     """
     palette = Palette.draw(rng, band)
     humid = rng.uniform()
@@ -139,7 +138,7 @@ def draw_land(rng, shape, band, season=None, texture=0.0):
         if rng.uniform() < probability:
             paint(rng, land, palette)
     _through_the_air(rng, land)
-    # With numbers of its own, so that the stream is what it is without.
+    # Its own stream keeps the others unchanged.
     (of_texture,) = rng.spawn(1)
     strength = draw(of_texture, texture)
     if strength:
@@ -148,15 +147,15 @@ def draw_land(rng, shape, band, season=None, texture=0.0):
 
 
 def add_texture(rng, land, strength):
-    """Grain, clumps, specks and creases of every size, which the painters do not know.
+    """Add grain, clumps, specks and creases of random size.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     land : Land
-        Is changed in place.
+        Changed in place.
     strength : float
-        Greatest standard deviation of a layer relative to the radiance; there are one to three.
+        Greatest standard deviation of each of one to three layers, relative to the radiance.
     """
     for _ in range(rng.integers(1, 4)):
         layer = fractal_field(
@@ -172,8 +171,8 @@ def add_texture(rng, land, strength):
         land.states *= np.maximum(1 + layer, np.float32(0.25))
 
 
-# What becomes of a Gaussian field: grain, clumps with soft and with sharp edges, bright and dark
-# specks, creases.
+# Maps of a Gaussian field to grain, clumps with soft and with sharp edges, bright and dark specks,
+# and creases.
 _TEXTURES = (
     lambda field: field,
     lambda field: np.tanh(2 * field),
@@ -185,8 +184,8 @@ _TEXTURES = (
 
 
 def _through_the_air(rng, land):
-    """Uneven light, and haze that takes contrast away; more in some scenes than in others."""
-    # What changes keeps its relative size: haze of the day is in the frames' gains and offsets.
+    """Apply uneven light, and haze that reduces contrast."""
+    # Change keeps its relative size: daily haze is in the frames' gains and offsets.
     growth = land.change / np.maximum(land.states[0], 1) if land.season else None
     image = land.states[0]
     image *= 1 + np.float32(rng.uniform(0, 0.06)) * smooth_field(rng, land.shape, 300 * CELLS)
@@ -203,7 +202,7 @@ def _blend(image, layer, weight):
 
 
 def _extent(rng, shape, low=0.15, high=1.0):
-    """Where a kind of land lies: patches that fill a random part of the scene, or all of it."""
+    """Coverage by a land form: patches over a random fraction of the scene, or all of it."""
     fraction = rng.uniform(low, high + 0.3)
     if fraction >= high:
         return np.float32(1)
@@ -226,7 +225,7 @@ def _open_country(rng, shape, palette, humid):
     )
     mixture = 1 / (1 + np.exp(-rng.uniform(0.4, 1.6) * field - 2 * (humid - 0.5)))
     tone = palette.soil + (palette.vegetation - palette.soil) * mixture
-    # Soil, stones and plants vary on every scale, however uniform the land is otherwise.
+    # Soil, stones and plants vary on every scale.
     fine = fractal_field(rng, shape, rng.uniform(1.6, 2.8), outer=CELLS * rng.uniform(4, 60))
     strengths = rng.uniform(0.05, 0.13, 2).astype(np.float32)
     return tone * (1 + strengths[0] * field + strengths[1] * fine)
@@ -244,7 +243,7 @@ def _ridges(rng, shape):
 
 
 def _mountains(rng, land, palette):
-    """Ridges and valleys lit from one side, greener or barer with height."""
+    """Ridges and valleys lit from one side, with a cover that depends on height."""
     height = _ridges(rng, land.shape)
     sun = rng.uniform(0, 2 * np.pi)
     slope = np.zeros_like(height)
@@ -295,7 +294,7 @@ def _drainage(rng, land, palette):
 
 
 def _fields(rng, land, palette):
-    """Parcels, in up to three districts that were divided in their own ways."""
+    """Parcels in up to three districts of different divisions."""
     for _ in range(rng.choice([1, 2, 3], p=[0.45, 0.35, 0.2])):
         district = copy(land)
         district.states = land.states.copy()
@@ -325,7 +324,7 @@ def _paint_parcels(rng, land, palette):
     corners = frame.to_ground(outlines)
     corners = corners[_touches(corners, land.shape)]
     n = len(corners)
-    # Most parcels are alike and some stand out, or all differ: the shape of a beta distribution.
+    # The beta distribution varies from few outlying parcels to all different ones.
     bare = rng.beta(rng.uniform(0.4, 2), rng.uniform(0.6, 4), n)
     tones = palette.vegetation + (palette.soil - palette.vegetation) * bare
     tones = tones * rng.lognormal(0, rng.uniform(0.05, 0.3), n)
@@ -403,14 +402,14 @@ def _paint_pivot(rng, land, palette, centre, radius):
     angle = rng.uniform(0, 2 * np.pi)
     half = np.clip(0.5 + np.sin(angle) * rows + np.cos(angle) * columns, 0, 1)
     tone = tones[0] + (tones[1] - tones[0]) * half if rng.uniform() < 0.3 else tones[0]
-    _lay(land.states[0][window], tone, inside)
+    _blend_window(land.states[0][window], tone, inside)
     if land.season:
         (growth,), (course,) = land.season.plan_fields(1, palette)
-        _lay(land.states[1][window], tone * growth, inside)
+        _blend_window(land.states[1][window], tone * growth, inside)
         land.courses[window][inside > 0] = course
 
 
-def _lay(window, tone, inside):
+def _blend_window(window, tone, inside):
     window += (inside * (tone - window)).astype(np.float32)
 
 
@@ -460,7 +459,7 @@ def _settlement(rng, land, palette):
 
 
 def _paint_blocks(rng, layers, palette, frame, blocks):
-    """Built-up blocks and parks, each of one tone, with streets of bare ground between them."""
+    """Built-up blocks and parks of uniform tone, separated by streets."""
     corners = frame.to_ground(corners_of(blocks))
     n = len(corners)
     tones = palette.built * rng.lognormal(-0.15, rng.uniform(0.1, 0.35), n)
@@ -584,7 +583,7 @@ def _lakes_or_coast(rng, land, palette):
 
 
 def _flood(land, water, cover, later):
-    """Water where it is in the first state and where it is in the second."""
+    """Add water to both states."""
     _blend(land.states[0], water, cover)
     if land.season:
         _blend(land.states[1], water, later)

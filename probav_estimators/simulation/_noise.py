@@ -1,4 +1,4 @@
-"""Random fields on a regular grid: the raw material of landscapes, clouds and slow change."""
+"""Random fields on a regular grid, for landscapes, clouds and slow change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy import fft
 
 
 def fractal_field(rng, shape, beta, *, outer=np.inf, stretch=1.0, angle=0.0):
-    """A Gaussian field with a power-law spectrum.
+    """Draw a Gaussian field with a power-law spectrum.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def standardize(field):
 
 
 class SplineField:
-    """A smooth random surface that can be sampled on any grid over the same ground.
+    """Smooth random surface that can be sampled on any grid over the same ground.
 
     Parameters
     ----------
@@ -77,12 +77,12 @@ class SplineField:
         rows, columns = (
             _cubic_basis(n, knots) for n, knots in zip(shape, self.coefficients.shape, strict=True)
         )
-        # A cubic B-spline surface of white coefficients has about 0.48 of their deviation per axis.
+        # Cubic B-splines reduce the standard deviation of white coefficients to 0.48 per axis.
         return (rows @ self.coefficients @ columns.T) * np.float32(1 / 0.48)
 
 
 def smooth_field(rng, shape, length):
-    """A smooth field whose structures are about `length` cells wide; float32, unit variance."""
+    """Draw a smooth field with structures about `length` cells wide; float32, unit variance."""
     knots = tuple(4 + int(n / length) for n in shape)
     return SplineField(rng, knots).sample(shape)
 
@@ -97,10 +97,7 @@ def _cubic_basis(n, n_knots):
 
 
 def soft_threshold(field, fraction):
-    """Coverage in [0, 1] of the largest values that fill `fraction` of the grid.
-
-    The ramp is about one cell wide, so that the edge is anti-aliased.
-    """
+    """Coverage in [0, 1] by the largest values of `fraction` of the grid, anti-aliased."""
     level = np.quantile(field[::4, ::4], 1 - fraction)
     slope = np.abs(np.diff(field[::4], axis=1)).mean() * 2 + np.float32(1e-6)
     return np.clip(0.5 + (field - np.float32(level)) / slope, 0, 1, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Scenes as products show them: raw grids, resampling, faults, and land that changes."""
+"""Scenes of a `Sensor`: changing land, raw grids, detectors and resampling."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from ._truth import see_truth
 # LR pixels of ground around a frame: shift, distortion, resampling, pixel and optics.
 _MARGIN = 8
 _GREATEST_SHIFT = 2.5
-# Coefficients along each axis of a slow distortion: two spans of a cubic spline.
+# Spline coefficients of a smooth distortion along each axis.
 _DISTORTION_KNOTS = (5, 5)
 
 
 def see_product(rng, shape, scale, t, band, sensor, texture=0.0):
-    """One scene seen by a `Sensor`; see `simulate_scene`.
+    """Simulate one scene of a `Sensor`; see `simulate_scene`.
 
-    What the streams of random numbers are used for does not depend on the sensor: different sensors
-    look at the same land on the same days, and through the same clouds if their `clearance` is the
-    same.
+    Random streams do not depend on the sensor: different sensors observe the same land on the same
+    days and, with the same `clearance`, the same clouds.
 
     Returns
     -------
@@ -82,7 +81,7 @@ def see_product(rng, shape, scale, t, band, sensor, texture=0.0):
 
 @dataclass(frozen=True)
 class _Look:
-    """What all frames of a scene have in common."""
+    """Properties shared by all frames of a scene."""
 
     psf_sigma: float
     psf_variation: float
@@ -148,7 +147,7 @@ class _Pass:
 
 
 def _draw_distortion(rng, shape, greatest):
-    """A slow field of shifts, (2, h, w) float32 LR pixels, of mean 0; None: none."""
+    """Smooth distortion (2, h, w) in LR pixels, float32 of mean 0; None: none."""
     surfaces = [SplineField(rng, _DISTORTION_KNOTS) for _ in range(2)]
     if greatest == 0:
         return None
@@ -168,7 +167,7 @@ def _draw_season(rng, sensor):
 
 
 def _through_the_sky(radiance, grid, drift, sky):
-    """The light that comes to the raw pixels."""
+    """Radiance at the raw pixels, with drift and clouds."""
     fields = [drift] if sky is None else [drift, sky.opacity, sky.brightness, sky.shade]
     drift, *cloud = at_raw_pixels(np.stack(fields), grid)
     radiance = radiance * drift

@@ -1,4 +1,4 @@
-"""From the ground to a product: a sensor's own grid of pixels, and its way to the map grid.
+"""Sampling of the ground by a sensor's raw grid, and resampling to the map grid.
 
 Positions in the product are in LR pixels from the frame's upper left corner, (down, right): pixel i
 spans i to i + 1. Positions on the ground are in fine cells.
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-#: How frames can come to the map grid; "none": the sensor's grid is the map grid.
+#: Methods of resampling to the map grid; "none": the raw grid is the map grid.
 RESAMPLINGS = ("none", "nearest", "bicubic", "area")
 
-# Kernels are tabulated at this many places in a cell, 1/768 LR pixel apart at scale 3.
+# Tabulated positions of kernels per cell, 1/768 LR pixel apart at scale 3.
 _PHASES = 128
-# Raw pixels around a frame that its resampling may ask for.
+# Margin of raw pixels around a frame, for resampling.
 _REACH = 3
 
 
 @dataclass(frozen=True)
 class RawGrid:
-    """Where the pixels of the sensor lie in the product.
+    """Position of the raw pixels in the product.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class RawGrid:
     pixel : (float, float)
         Height and width of a raw pixel in LR pixels.
     rotation : float
-        Radians by which raw rows are turned against those of the product, from right to up.
+        Rotation in radians of raw rows against those of the product, from right to up.
     origin : (float, float)
         Middle of the first raw pixel, in LR pixels.
     """
@@ -43,12 +43,12 @@ class RawGrid:
 
     @classmethod
     def of_map(cls, shape):
-        """The grid of a frame that is not resampled."""
+        """Grid of a frame that is not resampled."""
         return cls(tuple(shape), (1.0, 1.0), 0.0, (0.5, 0.5))
 
     @classmethod
     def around(cls, shape, pixel, rotation, phase):
-        """The least grid that covers a frame.
+        """Smallest grid that covers a frame.
 
         Parameters
         ----------
@@ -57,7 +57,7 @@ class RawGrid:
         pixel, rotation
             See the attributes.
         phase : (float, float)
-            Place of the frame's corner in its raw pixel, 0 to 1.
+            Position of the frame's corner in its raw pixel, 0 to 1.
         """
         corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]) * np.array(shape)
         cos, sin = np.cos(rotation), np.sin(rotation)
@@ -70,7 +70,7 @@ class RawGrid:
 
     @property
     def halved(self):
-        """The grid with two rows for each."""
+        """Grid with twice the number of rows."""
         (row, column), (height, width) = self.origin, self.pixel
         quarter = height / 4
         origin = (row - quarter * np.cos(self.rotation), column - quarter * np.sin(self.rotation))
@@ -80,7 +80,7 @@ class RawGrid:
 
     @property
     def numbers(self):
-        """What the compiled loops need: origin, steps along a raw column and along a raw row."""
+        """Origin and steps along a raw column and along a raw row, for compiled loops."""
         cos, sin = np.cos(self.rotation), np.sin(self.rotation)
         height, width = self.pixel
         return (*self.origin, cos * height, sin * height, -sin * width, cos * width)
@@ -88,7 +88,7 @@ class RawGrid:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where on the ground a product's pixel lies.
+    """Geolocation of a product on the ground.
 
     Attributes
     ----------
@@ -97,9 +97,9 @@ class Placement:
     margin : float
         Cells of ground above and left of the unshifted frame.
     shift : (float, float)
-        How far the content lies down and to the right, in LR pixels.
+        Shift (down, right) of the content, in LR pixels.
     distortion : ndarray of shape (2, h, w), float32, or None
-        What to add to `shift` at each LR pixel.
+        Additional shift at each LR pixel.
     """
 
     cells: float
@@ -116,7 +116,7 @@ def blur(image, variance):
 
 
 def _gaussian_taps(variance):
-    """Half of a symmetric kernel whose variance is right even where it is narrower than a cell."""
+    """Half of a symmetric kernel of exact variance, even below one cell."""
     if variance < 0.36:
         return np.array([1 - variance, variance / 2], np.float32)
     offsets = np.arange(int(np.ceil(4 * np.sqrt(variance))) + 1)
@@ -153,13 +153,13 @@ def _convolve(image, taps):
 
 
 def sample_raw(ground, grid, placement, height):
-    """What the raw pixels see of a ground that the optics have blurred.
+    """Sample a blurred ground at the raw pixels.
 
     Parameters
     ----------
     ground : ndarray of shape (W, H), float32
-        Radiance in fine cells, *transposed*: the first pass runs along its columns. A cell is a
-        square of even radiance, whose own variance of 1/12 belongs to the point spread function.
+        Radiance in fine cells, *transposed*: the first pass runs along its columns. The variance of
+        a square cell, 1/12, is part of the point spread function.
     grid : RawGrid
     placement : Placement
     height : int
@@ -168,14 +168,13 @@ def sample_raw(ground, grid, placement, height):
     Returns
     -------
     ndarray of shape `grid.shape`, float32
-        0 in the corners of the grid that no resampling of the frame asks for.
+        0 in corners of the grid that are not needed.
 
     Notes
     -----
-    Two passes of one dimension, as Catmull and Smith (1980) turn an image: down the ground's
-    columns to the slanting lines of the raw rows, then along these lines. Places are exact. A
-    turned pixel is the mean of two parallelograms, one behind the other along the flight, whose
-    flanks are upright; up to 15 degrees the response below LR Nyquist is right within 3 %.
+    Rotation by two one-dimensional passes (Catmull and Smith 1980): down the ground's columns to
+    the slanted raw rows, then along these. Positions are exact. A rotated pixel is approximated by
+    two parallelograms; up to 15 degrees the response below LR Nyquist is accurate within 3 %.
     """
     reach = 1 + 2 * sum(grid.pixel)
     extent = (-reach, height + reach)
@@ -201,7 +200,7 @@ def _sample(ground, grid, placement, extent):
 
 
 def _kernel_bank(width):
-    """Weights of cells for each phase, how much of each a pixel covers; (phases + 1, taps)."""
+    """Coverage of cells by a pixel for each phase, (phases + 1, taps)."""
     reach = int(np.ceil((width + 1) / 2))
     phases = np.arange(_PHASES + 1)[:, None] / _PHASES
     edges = np.arange(-reach, reach + 2) - phases
@@ -211,7 +210,7 @@ def _kernel_bank(width):
 
 @njit(cache=True, inline="always")
 def _bilinear(field, row, column):
-    """A field at a position in pixels, pixel i spanning i to i + 1; edges are repeated."""
+    """Interpolate a field at a position; pixel i spans i to i + 1, edges are repeated."""
     height, width = field.shape
     y = min(max(row - 0.5, 0.0), height - 1.0)
     x = min(max(column - 0.5, 0.0), width - 1.0)
@@ -224,7 +223,7 @@ def _bilinear(field, row, column):
 
 @njit(cache=True, inline="always")
 def _weigh(line, position, bank):
-    """The kernel's mean of a line of cells around a position."""
+    """Kernel-weighted mean of a line of cells around a position."""
     taps = bank.shape[1]
     cell = int(np.floor(position))
     weights = bank[int((position - cell) * _PHASES + 0.5)]
@@ -292,7 +291,7 @@ def _pass_along(lines, n_columns, grid, where, distortion, bank, extent):
 
 
 def at_raw_pixels(fields, grid):
-    """Smooth fields of the product, (n, h, w), at the middle of each raw pixel; float32."""
+    """Interpolate smooth fields of the product, (n, h, w), at raw pixels; float32."""
     return _sample_fields(np.ascontiguousarray(fields, np.float32), *grid.shape, grid.numbers)
 
 
@@ -310,7 +309,7 @@ def _sample_fields(fields, n_rows, n_columns, grid):
 
 
 def resample(raw, grid, shape, method):
-    """Bring raw pixels to the map grid.
+    """Resample raw pixels to the map grid.
 
     Parameters
     ----------
@@ -319,8 +318,7 @@ def resample(raw, grid, shape, method):
     shape : (int, int)
         LR pixels of the frame.
     method : {"none", "nearest", "bicubic", "area"}
-        "bicubic": Keys' cubic convolution, a = -0.5. "area": the mean of the raw pixels that the LR
-        pixel covers, by their share.
+        "bicubic": Keys' cubic convolution, a = -0.5. "area": mean of raw pixels by overlap.
 
     Returns
     -------
@@ -344,7 +342,7 @@ def _keys(distance):
 
 @njit(cache=True)
 def _share(middle, reach, pixel):
-    """How much of a raw pixel an LR pixel covers along one axis."""
+    """Overlap of a raw pixel with an LR pixel along one axis."""
     return max(min(middle + reach, pixel + 0.5) - max(middle - reach, pixel - 0.5), 0.0)
 
 

@@ -1,4 +1,4 @@
-"""One simulated scene: a landscape, seen by the sensor through changing skies."""
+"""Simulation of one scene."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SimulatedScene(NamedTuple):
     sm : ndarray of shape (H, W), bool
         Status map, True = clear.
     true_shifts : ndarray of shape (t, 2), float32
-        How far each frame's content lies down and to the right of the HR grid, in LR pixels.
+        Shift (down, right) of each frame's content against the HR grid, in LR pixels.
     """
 
     lr: np.ndarray
@@ -54,35 +54,35 @@ def simulate_scene(
 ) -> SimulatedScene:
     """Simulate one scene by the rules of the PROBA-V super-resolution data set.
 
-    A random landscape is drawn on a grid finer than the HR image. Each frame sees it through a
-    point spread function, moved by a sub-pixel shift, averaged over LR pixels, with a gain, an
-    offset and noise of its own, while the land changes slowly over 30 days. About half of the
-    frames have clouds with shadows. The HR image is seen by a sharper and less noisy sensor.
+    A random landscape is drawn on a grid finer than the HR image. Each frame is blurred, shifted by
+    a sub-pixel distance, sampled and given a gain, an offset and noise, while the land changes
+    slowly over 30 days. About half of the frames have clouds with shadows. The HR image is from a
+    sharper and less noisy sensor.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        The only source of randomness: the same state gives the same scene.
+        The same state gives the same scene.
     size : int or (int, int), default=128
         Height and width of a frame in LR pixels, at least 8.
     scale : int, default=3
         LR pixel over HR pixel, at least 2.
     n_frames : int or (int, int), default=(9, 30)
-        Number of frames, or the least and the greatest number. If it is not given, the sensor
-        "probav-challenge" draws 9 to 35, 19 on average.
+        Number of frames, or the least and the greatest. By default the sensor "probav-challenge"
+        draws 9 to 35, 19 on average.
     band : str, default="RED"
-        "NIR" has brighter vegetation; unknown bands lie between "RED" and "NIR".
+        "NIR" has brighter vegetation; unknown bands are between "RED" and "NIR".
     psf_sigma : (float, float), default=None
         Least and greatest standard deviation of the frames' point spread function, in HR pixels.
         None: the sensor's, (0.9, 1.5) where it is "static".
     sensor : str or Sensor, default=None
-        None or "static": as described above. Else a preset or a `Sensor`, whose frames can be
-        resampled, distorted, striped and badly masked, of a land that changes. The same state of
-        `rng` gives the same land, skies and days to all of these that have the same `clearance`.
+        None or "static": as described above. Else a preset or a `Sensor`, with resampling,
+        distortion, stripes, missed clouds and seasonal change. For the same state of `rng`, all
+        sensors of one `clearance` have the same land, clouds and days.
     texture : float or (float, float), default=0
-        How much grain, clumps, specks and creases of random size lie over the land: the greatest
-        standard deviation of a layer relative to the radiance, at most 1, or a range to draw it
-        from. It is an assumption, for training: real land has more than the simulator can draw.
+        Strength of added grain, clumps, specks and creases of random size: greatest standard
+        deviation relative to the radiance, at most 1, or a range to draw it from. An assumption,
+        for training.
 
     Returns
     -------
@@ -133,9 +133,9 @@ def simulate_scene(
 
 
 def _see_static(rng, shape, scale, t, band, psf_sigma, texture):
-    """One scene of land that hardly changes, on grids that are not resampled."""
+    """Simulate a "static" scene: slow drift only, and no resampling."""
     hr_shape = tuple(scale * n for n in shape)
-    # 1.6 HR pixels where the scale is 3, and the same part of an LR pixel at any other scale.
+    # 1.6 HR pixels at scale 3, and the same in LR pixels at other scales.
     true_shifts = rng.normal(0, 1.6 / 3, (t, 2)).clip(-2.5, 2.5).astype(np.float32)
     margin = CELLS * (int(np.ceil(2.5 * scale)) + 6)
     cells = tuple(CELLS * n + 2 * margin for n in hr_shape)

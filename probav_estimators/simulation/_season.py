@@ -1,4 +1,4 @@
-"""What happens to the land in the 30 days of a scene, by courses of time that it shares."""
+"""Change of the land in the 30 days of a scene."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAYS = 30
 
 
 class SlowChange:
-    """Growth, drought and light over the month: smooth in space and time, up to 2 %."""
+    """Radiance drift of up to 2 %, smooth in space and time."""
 
     def __init__(self, rng):
         self._strength = rng.uniform(0.004, 0.02)
@@ -22,7 +22,7 @@ class SlowChange:
         self._turn = rng.uniform(0.5, 1.0) * np.pi / DAYS
 
     def at(self, day, shape):
-        """The factor on the land's radiance; float32."""
+        """Factor on the radiance; float32."""
         angle = self._phase + self._turn * day
         weights = np.cos(angle), np.sin(angle)
         drift = sum(w * f.sample(shape) for w, f in zip(weights, self._fields, strict=True))
@@ -30,7 +30,7 @@ class SlowChange:
 
 
 class Season:
-    """What changes in one scene, and when; with a random generator of its own.
+    """Seasonal change of one scene.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ class Season:
     change : float
         Greatest relative change of a field's radiance.
     changing_fields : float
-        Part of the fields that change.
+        Fraction of the fields that change.
     water_change : float
-        Relative change of lakes' extent and rivers' width: risen or fallen by that at most.
+        Greatest relative change of lakes' extent and rivers' width, up or down.
     shadow_change : float
-        Relative change of the cotangent of the sun's height from the first day to the last.
+        Relative change of the cotangent of the sun's elevation from the first day to the last.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Season:
         Extent of the water in the second state, relative to the first.
     """
 
-    #: Courses of time: two days of harvest, greening day by day, and the level of water.
+    #: Time courses: two harvest days, gradual greening, water level.
     HARVESTS, GREENING, WATER = (1, 2), 3, 4
 
     def __init__(self, rng, change, changing_fields, water_change, shadow_change):
@@ -63,7 +63,7 @@ class Season:
         self._length, self._direction = rng.uniform(1, 8), rng.uniform(0, 2 * np.pi)
 
     def plan_fields(self, n, palette):
-        """What becomes of n fields.
+        """Draw the change of n fields.
 
         Returns
         -------
@@ -73,30 +73,30 @@ class Season:
         """
         changes = self._rng.uniform(size=n) < self._part
         courses = self._rng.choice([*self.HARVESTS, self.GREENING], n) * changes
-        # Harvest lays soil bare, greening covers it: which is brighter depends on the band.
+        # Harvest bares soil, greening covers it; the brighter one depends on the band.
         bare = 1 if palette.soil > palette.vegetation else -1
         direction = np.where(courses == self.GREENING, -bare, bare)
         growth = 1 + direction * self._change * self._rng.uniform(0.4, 1, n) * changes
         return growth, courses.astype(np.uint8)
 
     def cast_shadows(self, height):
-        """Relative darkness on the far side of what stands up; `height` is 0 to 1."""
+        """Relative darkness by shadows of objects of `height` 0 to 1."""
         move = self._length * np.array([np.sin(self._direction), np.cos(self._direction)])
         lit_from = np.roll(height, np.rint(move).astype(int), (0, 1))
         return np.float32(0.5) * np.clip(lit_from - height, 0, 1)
 
     def weights(self, day):
-        """How far the courses of fields and water have come on a day; (4,), 0 to 1."""
+        """Progress of the time courses on a day; (4,), 0 to 1."""
         steps = 1 / (1 + np.exp(-4 * (day - self._harvest_days)))
         return np.array([*steps, day / DAYS, day / DAYS])
 
     def sun(self, day):
-        """Relative change of the cotangent of the sun's height since the middle of the season."""
+        """Relative change of the cotangent of the sun's elevation since mid-season."""
         return self._shadows * (day / DAYS - 0.5)
 
 
 class ChangingGround:
-    """The ground of a scene on any day.
+    """Ground of a scene on any day.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class ChangingGround:
 
 
 class BlurredGround(ChangingGround):
-    """A changing ground through optics whose width differs a little from frame to frame.
+    """Changing ground blurred by optics that vary slightly between frames.
 
     Parameters
     ----------
@@ -143,13 +143,13 @@ class BlurredGround(ChangingGround):
 
     Notes
     -----
-    Blurred for a few widths; a frame takes the mixture of two that has its variance. Widths are at
-    most a quarter apart, which makes an error of 5 % of the response at LR Nyquist at most. What
-    changes is a part of the radiance: it is blurred by the middle width alone.
+    The ground is blurred by a few widths at most 25 % apart; a frame interpolates two of them by
+    variance, with an error of at most 5 % of the response at LR Nyquist. Changes, a part of the
+    radiance, are blurred by the mean variance only.
     """
 
     def __init__(self, ground, variances):
-        # A cell is a box of its own.
+        # 1/12 is the variance of a cell.
         least, greatest = np.maximum([np.min(variances) - 1 / 12, np.max(variances) - 1 / 12], 0)
         ratio = np.sqrt((greatest + 1 / 12) / (least + 1 / 12))
         n_levels = 1 + int(np.ceil(np.log(ratio) / np.log(1.25)))
@@ -161,9 +161,9 @@ class BlurredGround(ChangingGround):
         self._parts = np.stack(parts) if parts else np.zeros((0, 1, 1), np.float32)
 
     def on(self, day, variance):
-        """Radiance on a day, *transposed*, through optics of this variance; float32."""
-        place = np.searchsorted(self._levels, variance - 1 / 12)
-        upper = min(max(place, 1), len(self._levels) - 1)
+        """Radiance on a day, *transposed*, blurred to this variance; float32."""
+        index = np.searchsorted(self._levels, variance - 1 / 12)
+        upper = min(max(index, 1), len(self._levels) - 1)
         lower = max(upper - 1, 0)
         step = self._levels[upper] - self._levels[lower]
         share = np.clip((variance - 1 / 12 - self._levels[lower]) / step, 0, 1) if step else 0

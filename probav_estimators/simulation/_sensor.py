@@ -1,4 +1,4 @@
-"""The imaging sensor: blur, sampling, radiometry and noise."""
+"""Forward model of "static" frames and HR images: blur, sampling, radiometry and noise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_VALUE = 2**14 - 1
 
 
 def sample_ground(ground, shape, *, pixel, sigma, shift=(0.0, 0.0), margin=0.0):
-    """See the ground through a Gaussian point spread function and square pixels.
+    """Sample the ground with a Gaussian point spread function and square pixels.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def sample_ground(ground, shape, *, pixel, sigma, shift=(0.0, 0.0), margin=0.0):
     sigma : float
         Standard deviation of the point spread function, in cells.
     shift : (float, float)
-        How far the content lies down and to the right in the image, in pixels.
+        Shift (down, right) of the content in the image, in pixels.
     margin : float
         Cells of ground above and left of the unshifted image.
 
@@ -41,7 +41,7 @@ def sample_ground(ground, shape, *, pixel, sigma, shift=(0.0, 0.0), margin=0.0):
 
 
 def _response(n_pixels, n_cells, pixel, sigma, start):
-    """Weights of the cells in each pixel, (n_pixels, n_cells), sparse float32, rows sum to 1."""
+    """Weights of cells in pixels: sparse float32 (n_pixels, n_cells), rows sum to 1."""
     first_edges = start + pixel * np.arange(n_pixels)
     reach = int(np.ceil(4 * sigma))
     first_cells = np.floor(first_edges).astype(int) - reach
@@ -50,7 +50,7 @@ def _response(n_pixels, n_cells, pixel, sigma, start):
     # The box of a pixel convolved with the Gaussian, at the middle of each cell.
     weights = ndtr(centres / sigma) - ndtr((centres - pixel) / sigma)
     weights /= weights.sum(1, keepdims=True)
-    # What lies beyond the ground is taken from its edge.
+    # Edges are repeated.
     cells = np.clip(cells, 0, n_cells - 1)
     indptr = np.arange(0, cells.size + 1, cells.shape[1])
     matrix = sparse.csr_array(
@@ -61,7 +61,7 @@ def _response(n_pixels, n_cells, pixel, sigma, start):
 
 
 def digitize(rng, radiance, noise, *, gain=1.0, offset=0.0):
-    """Radiance to 14-bit numbers in uint16: gain and offset, white noise, rounding, clipping."""
+    """Convert radiance to 14-bit uint16: gain, offset, white noise, rounding, clipping."""
     signal = radiance * np.float32(gain) + np.float32(offset)
     signal += np.float32(noise) * rng.standard_normal(signal.shape, dtype=np.float32)
     return np.clip(np.rint(signal), 0, MAX_VALUE).astype(np.uint16)

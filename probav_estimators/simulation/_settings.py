@@ -1,4 +1,4 @@
-"""What a sensor and its products are like, in numbers: `Sensor` and its presets."""
+"""Properties of sensors and their products, and presets."""
 
 from __future__ import annotations
 
@@ -41,105 +41,99 @@ _LIMITS = {
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Sensor:
-    """A sensor, its ground segment and what happens to the land while it looks.
+    """Properties of a sensor, its products, and changes of the land.
 
     Fields are numbers or ranges (least, greatest), except for `resampling` and `clearance`. The
-    defaults together are the preset "any": as wide as what optical products do, for training. Use
-    `Sensor.preset` to start from a named product.
+    defaults are the preset "any", which covers optical products, for training. Use `Sensor.preset`
+    to start from a named product.
 
     Parameters
     ----------
     psf_sigma : float or (float, float), default=(0.1, 1.6)
-        Standard deviation of the optics' Gaussian point spread function in HR pixels, drawn for
-        each scene; the pixel's own box comes on top. At scale 3 the range means a response of 0.63
-        to 0.16 at Nyquist, the box included. Sentinel-2 was designed for 0.15 to 0.30 [1]_. Cells
-        of the ground are half an HR pixel wide, so that nothing below 0.15 is sharper than 0.15.
+        Standard deviation of the optics' Gaussian point spread function in HR pixels, without the
+        pixel's box; drawn for each scene. At scale 3 the range is a response at Nyquist, with the
+        box, of 0.63 to 0.16. Sentinel-2 was designed for 0.15 to 0.30 [1]_. Values below 0.15 have
+        no effect, as cells of the ground are half an HR pixel wide.
     psf_variation : float or (float, float), default=(0, 0.05)
-        Standard deviation of a frame's `psf_sigma` around that of its scene, relative: air,
-        defocus, place in the swath. An assumption.
+        Relative standard deviation of `psf_sigma` between frames: air, defocus, position in the
+        swath. An assumption.
     raw_pixel : float or (float, float), default=(0.6, 1.2)
-        Side of the sensor's own pixel in LR pixels, drawn for each frame and axis. It matters only
-        where frames are resampled. PROBA-V's visible and near infrared pixels grow from 100 m at
-        nadir to 350 m at the edge of the swath [2]_, up to 1.17 pixels of its 300 m product; that
-        pixels finer than 180 m are left out is an assumption.
+        Side of a raw pixel in LR pixels, drawn for each frame and axis; used if frames are
+        resampled. PROBA-V's visible and near infrared pixels grow from 100 m at nadir to 350 m at
+        the edge of the swath [2]_, up to 1.17 pixels of its 300 m product; the lower limit of 180 m
+        is an assumption.
     raw_rotation : float or (float, float), default=(-10, 10)
-        Degrees by which the raw rows are turned against the map, drawn for each frame. With
-        PROBA-V's inclination of 98.7 degrees [2]_ the track leaves the meridian by 9 degrees at
-        the equator and by more towards the poles.
+        Rotation of the raw rows against the map in degrees, drawn for each frame. With PROBA-V's
+        inclination of 98.7 degrees [2]_ the track deviates from the meridian by 9 degrees at the
+        equator and by more towards the poles.
     resampling : str or tuple of str, default=("none", "nearest", "bicubic", "area")
-        How raw pixels come to the map grid, drawn for each scene. "none": the sensor's grid is the
-        map grid. "bicubic": cubic convolution with a = -0.5 [3]_. "area": the mean of the raw
-        pixels below the LR pixel.
+        Resampling from raw pixels to the map grid, drawn for each scene. "none": the raw grid is
+        the map grid. "bicubic": cubic convolution with a = -0.5 [3]_. "area": area-weighted mean.
     geolocation_error : float or (float, float), default=(0.3, 0.6)
-        Standard deviation of the frames' shifts along each axis in LR pixels; drawn for each
-        scene. All of it is in `true_shifts`. 0.53 are the 1.6 HR pixels of the "static" scenes.
-        Sentinel-2's mean misregistration between dates was 0.4 pixels [4]_.
+        Standard deviation of the frames' shifts along each axis in LR pixels, drawn for each
+        scene; included in `true_shifts`. "static" scenes have 0.53, 1.6 HR pixels. Sentinel-2's
+        mean misregistration between dates was 0.4 pixels [4]_.
     distortion : float or (float, float), default=(0, 0.3)
-        Greatest length along an axis, in LR pixels, of a slow distortion across the frame, drawn
-        for each frame: attitude and terrain that the ground segment did not know. Its mean over
-        the frame is 0, so `true_shifts` is the mean shift. An assumption.
+        Amplitude along an axis, in LR pixels, of a smooth distortion by residual attitude and
+        terrain, drawn for each frame. Its mean is 0, so `true_shifts` is the mean shift. An
+        assumption.
     noise : float or (float, float), default=(8, 35)
-        Standard deviation of the read noise in counts of 14 bits, before resampling; drawn for
-        each scene, half as much in the HR image. 12 to 35 are the "static" scenes, whose
-        baseline scores agree with the real data set's.
+        Standard deviation of the read noise in counts of 14 bits, before resampling, drawn for each
+        scene; half in the HR image. "static" scenes have 12 to 35, with baseline scores as in the
+        real data set.
     shot_noise : float or (float, float), default=(0, 12)
-        Standard deviation of the shot noise in counts where the signal is 1000; it grows with the
-        square root of the signal, as photons come at random. The range is an assumption.
+        Standard deviation of the shot noise in counts at a signal of 1000, proportional to the
+        square root of the signal. The range is an assumption.
     stripes : float or (float, float), default=(0, 0.004)
-        Standard deviation of the detectors' gains after calibration, relative; each detector is
-        a column of the raw grid. OLI shows little residual striping [5]_; the range is an
-        assumption.
+        Relative standard deviation of the detectors' calibrated gains; a detector is a column of
+        the raw grid. OLI shows little residual striping [5]_; the range is an assumption.
     dead_pixels : float or (float, float), default=(0, 0.0003)
-        Part of the raw pixels that hold a number of their own, whatever they see; no quality map
-        knows them. All of OLI's detectors worked [5]_; the range is an assumption.
+        Fraction of raw pixels with a constant random value, not masked by quality maps. All of
+        OLI's detectors worked [5]_; the range is an assumption.
     saturation : float or (float, float), default=(8000, 16383)
-        Greatest count of 14 bits that a detector holds: clouds, snow and sand are cut. An
-        assumption.
+        Greatest count of 14 bits; clouds, snow and sand may be clipped. An assumption.
     bits : int or (int, int), default=(12, 14)
-        Bits of the detector's numbers, before resampling. OLI [5]_ and Sentinel-2's MSI [1]_ have
-        12.
+        Quantisation before resampling. OLI [5]_ and Sentinel-2's MSI [1]_ have 12.
     gain : float or (float, float), default=0.04
-        Standard deviation of the frames' gains: light and air of the day. As in "static".
+        Standard deviation of the frames' gains. As in "static".
     offset : float or (float, float), default=80
-        Standard deviation of the frames' offsets in counts: haze of the day. As in "static".
+        Standard deviation of the frames' offsets in counts. As in "static".
     change : float or (float, float), default=(0, 0.3)
-        Greatest relative change of a field's radiance in the 30 days: harvest at once, to the side
-        of bare soil, or greening day by day, to the side of vegetation. An assumption.
+        Greatest relative change of a field's radiance in the 30 days, by sudden harvest or gradual
+        greening. An assumption.
     changing_fields : float or (float, float), default=(0.1, 0.6)
-        Part of the fields that change. An assumption.
+        Fraction of fields that change. An assumption.
     water_change : float or (float, float), default=(0, 0.3)
         Greatest relative change of lakes' extent and rivers' width in the 30 days. An assumption.
     shadow_change : float or (float, float), default=(0, 0.3)
-        Relative change of slopes' shading and of shadows' lengths in the 30 days, which go with
-        the cotangent of the sun's height: 0.2 is a sun that sinks from 50 to 45 degrees.
+        Relative change of shading and shadow lengths in the 30 days, that of the cotangent of the
+        sun's elevation: 0.2 is from 50 to 45 degrees.
     missed_clouds : float or (float, float), default=(0, 0.33)
-        Part of the cloudy frames in which the quality map misses a cloud, a haze or a shadow. That
-        detection is imperfect was shown for PROBA-V [6]_; the range is an assumption.
+        Fraction of the cloudy frames whose quality map misses a cloud, haze or shadow. Detection is
+        imperfect for PROBA-V [6]_; the range is an assumption.
     hr_psf_sigma : float or (float, float), default=(0.15, 0.6)
-        Standard deviation of the point spread function of the sensor that sees the HR image, in HR
-        pixels, drawn for each scene. 0.4 to 0.6 are the "static" scenes. The spectrum of a real HR
-        image of PROBA-V, that of imgset0594, agrees with 0.25 to 0.45 (an estimate by this project,
-        ``python -m benchmarks realism``).
+        Standard deviation of the HR image's point spread function in HR pixels, drawn for each
+        scene. "static" scenes have 0.4 to 0.6. The spectrum of the HR image of PROBA-V's imgset0594
+        agrees with 0.25 to 0.45 (``python -m benchmarks realism``).
     clearance : {"half", "probav-challenge"}, default="half"
-        How many frames scenes have, unless the caller says, and how much of each its quality map
-        calls clear. "half": 9 to 30 frames, every other fully clear, the others anything from 60 %
-        on. "probav-challenge": like the PROBA-V challenge's data set. 9 to 35 frames, 19 on average
-        [7]_; in 6 of 10 scenes some frames are fully clear, in the others none is [8]_.
+        Default number of frames, and their clearance. "half": 9 to 30 frames, half of them fully
+        clear, the others at least 60 %. "probav-challenge", as the challenge's data set: 9 to 35
+        frames, 19 on average [7]_; in 6 of 10 scenes some frames are fully clear, in the others
+        none [8]_.
 
     Raises
     ------
     ValueError
-        If a field is no number, no range or outside of its limits.
+        If a field is no number or range, or outside its limits.
 
     See Also
     --------
-    make_scenes : Scenes that such a sensor sees.
+    make_scenes : Scenes of such a sensor.
 
     Notes
     -----
-    The order of events is that of a real product: the land of the day is seen through the sky, the
-    optics and the raw pixel's box; gain, offset, noise, stripes, dead pixels, saturation and
-    rounding follow on the raw grid; the result is resampled and rounded.
+    Order of operations: clouds, optics and raw pixels; gain, offset, noise, stripes, dead pixels,
+    saturation and rounding on the raw grid; resampling and rounding.
 
     References
     ----------
@@ -154,9 +148,9 @@ class Sensor:
     .. [6] R. Q. Iannone et al., "Proba-V cloud detection Round Robin: validation results and
        recommendations", 2017.
     .. [7] M. Märtens, D. Izzo, A. Krzic and D. Cox, "Super-resolution of PROBA-V images using
-       convolutional neural networks", Astrodynamics 3, 387-402, 2019. That there are at most 35
-       frames, and how their number is distributed, are assumptions.
-    .. [8] Clearances that the notebook of M. Deudon et al., "HighRes-net", prints:
+       convolutional neural networks", Astrodynamics 3, 387-402, 2019. The maximum of 35 and the
+       distribution are assumptions.
+    .. [8] Clearances printed by the notebook of M. Deudon et al., "HighRes-net":
        https://github.com/ServiceNow/HighRes-net/blob/master/notebooks/test_model.ipynb
 
     Examples
@@ -209,17 +203,15 @@ class Sensor:
 
     @classmethod
     def preset(cls, name: str, *, scale: int = 3, **changes: Any) -> Sensor:
-        """A sensor by name.
+        """Make a sensor by name.
 
         Parameters
         ----------
         name : {"any", "plain", "proba-v", "probav-challenge", "sentinel-2", "landsat-8"}
-            "any": the defaults of all fields. "plain": the sensor of the "static" scenes: a point
-            spread function of 0.9 to 1.5 HR pixels, noise and shifts, and nothing else. The others:
-            see Notes.
+            "any": the defaults of all fields. "plain": as "static" scenes, with a point spread
+            function of 0.9 to 1.5 HR pixels, noise and shifts only. The others: see Notes.
         scale : int, default=3
-            LR pixel over HR pixel: the point spread functions of real sensors are known in LR
-            pixels.
+            LR pixel over HR pixel. Point spread functions of real sensors are known in LR pixels.
         **changes
             Fields to replace.
 
@@ -235,22 +227,21 @@ class Sensor:
         Notes
         -----
         "proba-v": bicubic interpolation from raw pixels of 0.6 to 1.15 LR pixels (up to 350 m at
-        the edge of the swath [1]_), turned by 8 to 14 degrees (inclination 98.7 degrees [1]_,
-        equator to 50 degrees of latitude); shifts as in the "static" scenes; a
-        point spread function of 0.3 to 0.8 HR pixels, around the 0.5 that networks trained on
-        the real data set agree with, and HR images of 0.25 to 0.45, as the spectrum of a real one
-        has it (estimates by this project).
+        the edge of the swath [1]_), rotated by 8 to 14 degrees (inclination 98.7 degrees [1]_,
+        equator to 50 degrees of latitude); shifts as in "static" scenes; a point spread function of
+        0.3 to 0.8 HR pixels, around the 0.5 estimated from networks trained on the real data set,
+        and of 0.25 to 0.45 for HR images, estimated from the spectrum of a real one.
 
-        "probav-challenge": "proba-v" with as many and as clear frames as the data set of the
-        PROBA-V challenge has, by what is published of it: ``clearance="probav-challenge"``.
+        "probav-challenge": "proba-v" with number and clearance of frames as published for the
+        PROBA-V challenge: ``clearance="probav-challenge"``.
 
         "sentinel-2": a response of 0.15 to 0.30 at Nyquist [2]_ is a Gaussian of 0.54 to 0.39 LR
         pixels beside the pixel's box; 12 bits [2]_; geolocation between dates within 5 m (refined)
         to 12 m (not refined) for 95 % [3]_, which is 0.2 to 0.5 pixels of 10 m along an axis.
 
-        "landsat-8": 12 bits, all detectors working, little striping [4]_. That products are made
-        by cubic convolution is in the USGS handbook; the point spread function of 0.3 to 0.45 LR
-        pixels, shifts of 0.1 to 0.3 LR pixels and raw pixels of 0.95 to 1.05 are assumptions.
+        "landsat-8": 12 bits, all detectors working, little striping [4]_, cubic convolution (USGS
+        handbook). A point spread function of 0.3 to 0.45 LR pixels, shifts of 0.1 to 0.3 LR pixels
+        and raw pixels of 0.95 to 1.05 are assumptions.
 
         Change of the land and missed clouds are assumptions, the same for all four.
 
@@ -274,7 +265,7 @@ class Sensor:
             names = ", ".join(map(repr, PRESETS))
             raise ValueError(
                 f"there is no sensor named {name!r}: use one of {names}, or Sensor(...) with "
-                "fields of your own"
+                "custom fields"
             )
         values: dict[str, Any] = dict(PRESETS[name])
         if "psf_sigma_lr" in values:
@@ -299,7 +290,7 @@ _NOTHING_ELSE = {
     "missed_clouds": 0,
     "hr_psf_sigma": (0.4, 0.6),
 }
-# What no handbook tells: how much a landscape changes in a month, and what a detector misses.
+# Assumptions on seasonal change and missed clouds.
 _A_MONTH = {
     "change": (0, 0.2),
     "changing_fields": (0, 0.4),
@@ -307,7 +298,7 @@ _A_MONTH = {
     "shadow_change": (0, 0.2),
     "missed_clouds": (0, 0.2),
 }
-# Of products that are mapped to a grid; the raw rows of all lie alike.
+# Products resampled to a map grid.
 _MAPPED = _A_MONTH | {
     "raw_rotation": (8, 14),
     "resampling": "bicubic",
@@ -360,7 +351,7 @@ PRESETS = {
 
 
 def sensor_of(sensor: Sensor | str | None, scale: int) -> Sensor | None:
-    """What the argument `sensor` of a public function means: a `Sensor`, or None for "static"."""
+    """Resolve the argument `sensor` of public functions; None for "static"."""
     if sensor is None or isinstance(sensor, Sensor):
         return sensor
     if not isinstance(sensor, str):
@@ -373,8 +364,7 @@ def sensor_of(sensor: Sensor | str | None, scale: int) -> Sensor | None:
     if sensor not in PRESETS:
         names = ", ".join(map(repr, ("static", *PRESETS)))
         raise ValueError(
-            f"sensor={sensor!r} is no preset: use one of {names}, or Sensor(...) with fields of "
-            "your own"
+            f"sensor={sensor!r} is no preset: use one of {names}, or Sensor(...) with custom fields"
         )
     return Sensor.preset(sensor, scale=scale)
 
@@ -382,7 +372,7 @@ def sensor_of(sensor: Sensor | str | None, scale: int) -> Sensor | None:
 def checked_range(
     name: str, value: Any, least: float, greatest: float, unit: str
 ) -> float | tuple[float, float]:
-    """A number or a pair (least, greatest) as given, once it is known to lie within limits."""
+    """Return a number or a pair (least, greatest), or raise a ValueError if out of limits."""
     values = value if _is_pair(value) else (value,)
     numbers = [_plain_number(number) for number in values]
     if None in numbers or (name == "bits" and _fractional(numbers)):
@@ -407,7 +397,7 @@ def _is_pair(value):
 
 
 def _plain_number(number):
-    """Of Python's own types, so that a sensor prints as it was made; None: no number."""
+    """Convert to int or float, for printing; None: no number."""
     if isinstance(number, bool) or not isinstance(number, Real):
         return None
     return int(number) if isinstance(number, Integral) else float(number)
@@ -429,8 +419,8 @@ def _checked_resampling(value):
 
 
 def draw(rng, value):
-    """A number of a field; takes one number from the stream, whatever the field is."""
-    place = rng.uniform()
+    """Draw a value of a field; always takes one number from the stream."""
+    fraction = rng.uniform()
     if not isinstance(value, tuple):
         return value
-    return value[0] + place * (value[1] - value[0])
+    return value[0] + fraction * (value[1] - value[0])

@@ -12,19 +12,19 @@ from numba import njit
 
 
 class Frame:
-    """A rotated and gently bent coordinate frame, as surveyors leave it on the ground.
+    """Rotated and gently bent coordinate frame.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     shape : (int, int)
-        The raster that the frame has to cover.
+        Raster to cover.
     bend : float
         Amplitude of the bending, in cells.
     """
 
     def __init__(self, rng, shape, bend=0.0):
-        # Larger than the raster and off its centre, where divisions would else begin.
+        # Off-centre, as divisions start in the middle.
         diagonal = np.hypot(*shape)
         self.extent = 1.4 * diagonal + 200 + 4 * bend
         self._centre = np.array(shape) / 2 + rng.uniform(-1, 1, 2) * (0.14 * diagonal + 70)
@@ -45,7 +45,7 @@ class Frame:
 
 
 def split_land(rng, extent, area, *, elongation=1.0, spread=0.5, unevenness=0.2):
-    """Divide a square again and again, as land is divided among heirs.
+    """Divide a square recursively into parcels.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def split_land(rng, extent, area, *, elongation=1.0, spread=0.5, unevenness=0.2)
     elongation : float
         Typical ratio of a parcel's sides.
     spread : float
-        Standard deviation of the logarithm of the area at which division stops.
+        Standard deviation of the logarithm of the final area.
     unevenness : float
         Greatest distance of a cut from the middle, as a fraction of the side.
 
@@ -66,7 +66,7 @@ def split_land(rng, extent, area, *, elongation=1.0, spread=0.5, unevenness=0.2)
     parcels : ndarray of shape (n, 2, 2)
         First and last corner.
     cuts : list of ndarray of shape (m, 2, 2)
-        The lines of division, one array for each round.
+        Lines of division, one array per round.
     """
     open_parcels = np.array([[[0.0, 0.0], [extent, extent]]])
     lengthwise = np.array([elongation])
@@ -79,7 +79,7 @@ def split_land(rng, extent, area, *, elongation=1.0, spread=0.5, unevenness=0.2)
         open_parcels, sides, lengthwise = (
             values[~finished] for values in (open_parcels, sides, lengthwise)
         )
-        # Estates turn their strips one way or the other; strips of one estate lie side by side.
+        # Large parcels choose the direction of their strips at random.
         turned = (sides.prod(1) > 20 * area) & (rng.uniform(size=len(sides)) < 0.5)
         lengthwise = np.where(turned, 1 / lengthwise, lengthwise)
         axis = np.where(sides[:, 0] * lengthwise > sides[:, 1], 0, 1)
@@ -103,10 +103,7 @@ def corners_of(boxes):
 
 
 def wandering_path(rng, through, length, *, step, heading, swing, wavelength):
-    """A path whose heading swings like a sum of sines along its way.
-
-    A sine-generated curve is the shape of a meander (Langbein and Leopold 1966); a small swing
-    makes a road.
+    """Sine-generated curve: a meander (Langbein and Leopold 1966) or, with small `swing`, a road.
 
     Returns
     -------
@@ -122,19 +119,19 @@ def wandering_path(rng, through, length, *, step, heading, swing, wavelength):
 
 
 def segments_of(points, half_width):
-    """A path as rows (row, column, row, column, half width, half width) for `stroke_coverage`."""
+    """Rows (row, column, row, column, half width, half width) of a path for `stroke_coverage`."""
     widths = np.broadcast_to(half_width, len(points))[:, None]
     return np.hstack([points[:-1], points[1:], widths[:-1], widths[1:]])
 
 
 @njit(cache=True)
 def paint_polygons(image, corners, tones, ramps, rows, grain, grain_strengths, overlap):
-    """Paint convex quadrilaterals over `image`, in order, in place, with anti-aliased edges.
+    """Paint convex, anti-aliased quadrilaterals over `image` in place, in order.
 
     Parameters
     ----------
     image, grain : float32 arrays of shape (h, w)
-        `grain` is the texture that polygons share.
+        `grain` is a texture shared by all polygons.
     corners : float64 array of shape (n, 4, 2)
     tones, grain_strengths : float64 arrays of shape (n,)
     ramps : float64 array of shape (n, 2)
@@ -186,7 +183,7 @@ def paint_polygons(image, corners, tones, ramps, rows, grain, grain_strengths, o
 
 @njit(cache=True)
 def label_polygons(labels, corners, numbers, overlap):
-    """Give each cell the number of the last quadrilateral that fills half of it, in place.
+    """Label cells by the last quadrilateral that fills half of them, in place.
 
     Parameters
     ----------
@@ -215,7 +212,7 @@ def label_polygons(labels, corners, numbers, overlap):
 
 @njit(cache=True)
 def stroke_coverage(shape, segments, softness):
-    """How much of each cell thick lines cover.
+    """Coverage of each cell by thick lines.
 
     Parameters
     ----------

@@ -17,13 +17,13 @@ _MIN_CLEAR = 0.75
 
 
 def see_truth(rng, ground_on, shape, *, scale, margin, drift, noise, psf_sigma=STATIC_HR_PSF):
-    """What a sharper and less noisy sensor sees on one day of the month.
+    """Simulate the HR image, by a sharper and less noisy sensor on a random day.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     ground_on : callable
-        The ground in fine cells on a day.
+        From a day to the ground in fine cells.
     shape : (int, int)
         HR pixels.
     scale : int
@@ -46,6 +46,6 @@ def see_truth(rng, ground_on, shape, *, scale, margin, drift, noise, psf_sigma=S
     radiance *= drift.at(day, shape)
     sky, clear = None, np.ones(shape, bool)
     if rng.uniform() < 0.1:
-        # The truth is judged more strictly than the frames: its map misses less.
+        # The status map misses less than quality maps.
         sky, clear = observed_sky(rng, shape, _MIN_CLEAR, pixel=1 / scale, tolerance=0.03)
     return digitize(rng, radiance if sky is None else sky.cover(radiance), noise), clear
