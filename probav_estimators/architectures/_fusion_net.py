@@ -18,10 +18,7 @@ from ..prediction import stack_images
 from ..scenes import Scene, align_scene, check_scenes
 from ..scoring import standardized_errors
 from ..training import (
-    IMAGE,
-    STD,
     FusionDataset,
-    Port,
     PretrainedNet,
     Weights,
     collate_frames,
@@ -33,6 +30,7 @@ from ..training import (
     turn_and_flip,
     turn_sample,
 )
+from ..training._ports import OUTPUTS, Port
 from ._fusion_layers import FusionLayers
 from ._fusion_ports import FUSION_INPUTS
 
@@ -584,7 +582,7 @@ class FusionNet(PretrainedNet):
         return list(FUSION_INPUTS)
 
     def graph_outputs(self) -> list[Port]:
-        return [IMAGE, STD]
+        return [OUTPUTS["image"], OUTPUTS["std"]]
 
     def correct_shifts(self, x: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Add the displacement to the shifts of the frames, so that images are not displaced.

@@ -21,7 +21,8 @@ from torch.nn.functional import (
 
 from ..losses import laplacian_loss
 from ..prediction import stack_images
-from ..training import IMAGE, STD, FrameNet, FrameReader, Port, PublishedWeights
+from ..training import FrameNet, FrameReader, PublishedWeights
+from ..training._ports import OUTPUTS, Port
 from ._frame_layers import each_frame, in_float32
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class PIUNet(FrameNet):
         return FrameReader(self.n_frames_, repeat=True, least_clear=_LEAST_CLEAR)
 
     def graph_outputs(self) -> list[Port]:
-        return [IMAGE, STD]
+        return [OUTPUTS["image"], OUTPUTS["std"]]
 
     @overload
     def predict(self, X: Sequence[Scene], return_std: Literal[False] = False) -> Images: ...

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from .. import architectures, baseline, meta, preprocessing
-from ..architectures import is_displacement
+from ..architectures._fusion_net import is_displacement
 from ..training import SceneNet
 from ..training._values import is_harmless, parameters_of
 

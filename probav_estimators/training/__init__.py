@@ -24,7 +24,7 @@ from ._frame_sampling import (
 from ._fusion_sampling import FusionDataset, collate_frames, read_sample, turn_sample
 from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._module_net import ModuleNet
-from ._ports import CLEARANCE, IMAGE, STACK, STD, Port
+from ._ports import Port
 from ._pretrained_net import NetOfFile, PretrainedNet
 from ._progress import show_progress
 from ._published import PublishedWeights
@@ -37,10 +37,6 @@ from ._splitting import split_scenes
 from ._weights import Weights, load_weights, save_weights, shipped_weights
 
 __all__ = [
-    "CLEARANCE",
-    "IMAGE",
-    "STACK",
-    "STD",
     "BatchPlan",
     "BestWeights",
     "ChallengeScore",

@@ -37,7 +37,7 @@ from ._checkpoint import rows_of_epochs
 from ._device import DTYPES, check_device, resolve_device, resolve_dtype
 from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
 from ._guarded_net import GuardedNet
-from ._ports import IMAGE, Port
+from ._ports import OUTPUTS, Port
 from ._progress import show_progress
 from ._sampling import BatchPlan, ViewAverager
 from ._splitting import split_scenes
@@ -311,7 +311,7 @@ class SceneNet(SceneEstimatorMixin, ScoreMixin, GuardedNet, ABC):
 
     def graph_outputs(self) -> list[Port]:
         """Describe the channels that the fitted module returns, for :func:`export_onnx`."""
-        return [IMAGE]
+        return [OUTPUTS["image"]]
 
     # What a user calls
 

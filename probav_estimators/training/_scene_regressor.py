@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 
-from ._ports import CLEARANCE, IMAGE, Port
+from ._ports import OUTPUTS, Port
 from ._reconstruction import Reconstruction
 from ._sampling import SceneDataset, collate
 from ._scene_net import SceneNet
@@ -145,7 +145,8 @@ class SceneRegressor(SceneNet):
         return inputs
 
     def graph_outputs(self) -> list[Port]:
-        return [IMAGE, CLEARANCE] if self.predict_clearance_ else [IMAGE]
+        names = ["image", "clearance"] if self.predict_clearance_ else ["image"]
+        return [OUTPUTS[name] for name in names]
 
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
         inputs = x["inputs"].contiguous(memory_format=torch.channels_last)
