@@ -10,7 +10,7 @@ import torch
 from skorch.utils import to_tensor
 
 from ..prediction import stack_images
-from ..training import IMAGE, STD, BorderMixin, FileWeightsMixin, Port, SceneNet
+from ..training import OUTPUTS, BorderMixin, FileWeightsMixin, Port, SceneNet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,7 +80,7 @@ class StdNet(BorderMixin, FileWeightsMixin, SceneNet):
         return stack_images(list(images)), stack_images(list(stds))
 
     def graph_outputs(self) -> list[Port]:
-        return [IMAGE, STD]
+        return [OUTPUTS["image"], OUTPUTS["std"]]
 
     def get_loss(
         self,

@@ -60,7 +60,7 @@ def _as_bytes(part, outer):
     return kind.encode(), _digest(_sorted(contents, (*outer, part)), (*outer, part)).encode()
 
 
-def _contents_of(part) -> tuple[str, Any]:
+def _contents_of(part: Any) -> tuple[str, Any]:
     """Kind of an object, and text or further parts: a sequence, a mapping or a set."""
     if isinstance(part, dict | set | frozenset):
         return "dict" if isinstance(part, dict) else "set", part

@@ -18,7 +18,7 @@ from ._frame_reader import FrameChoice, FrameReader, collate_frames, fill_frames
 from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._mixins import BorderMixin, FileWeightsMixin
 from ._module_net import ModuleNet
-from ._ports import CLEARANCE, IMAGE, STACK, STD, Port
+from ._ports import OUTPUTS, STACK, Port
 from ._progress import show_progress
 from ._published import PublishedWeights
 from ._reconstruction import Reconstruction
@@ -49,11 +49,9 @@ from ._values import (
 from ._weights import Weights, check_fits, load_weights, save_weights, shipped_weights
 
 __all__ = [
-    "CLEARANCE",
-    "IMAGE",
     "OF_THE_MACHINE",
+    "OUTPUTS",
     "STACK",
-    "STD",
     "AlignedChoice",
     "AlignedReader",
     "BatchPlan",

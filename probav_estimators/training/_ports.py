@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["CLEARANCE", "IMAGE", "STACK", "STD", "Port"]
+__all__ = ["OUTPUTS", "STACK", "Port"]
 
 
 class Port(NamedTuple):
@@ -27,6 +27,8 @@ class Port(NamedTuple):
 STACK: tuple[str | int, ...] = ("batch", "frames", "height", "width")
 _LARGE: tuple[str | int, ...] = ("batch", "hr_height", "hr_width")
 
-IMAGE = Port("image", _LARGE, "image, pixel values; clip to [0, 1] where these are")
-STD = Port("deviation", _LARGE, "standard deviation of its error, pixel values")
-CLEARANCE = Port("clearance", _LARGE, "probability that a pixel is clear, in [0, 1]")
+OUTPUTS = {
+    "image": Port("image", _LARGE, "image, pixel values; clip to [0, 1] where these are"),
+    "std": Port("deviation", _LARGE, "standard deviation of its error, pixel values"),
+    "clearance": Port("clearance", _LARGE, "probability that a pixel is clear, in [0, 1]"),
+}

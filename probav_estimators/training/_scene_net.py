@@ -31,7 +31,7 @@ from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
 from ._initial_weights import InitialWeightsMixin
 from ._parameters import OPTIMIZERS, ParametersMixin
 from ._pickling import PicklingMixin
-from ._ports import IMAGE, Port
+from ._ports import OUTPUTS, Port
 from ._progress import show_progress
 from ._sampling import SampleReader, ViewAverager
 from ._training_loop import TrainingLoop
@@ -247,7 +247,7 @@ class SceneNet(
 
     def graph_outputs(self) -> list[Port]:
         """Describe the channels that the fitted module returns, for :func:`export_onnx`."""
-        return [IMAGE]
+        return [OUTPUTS["image"]]
 
     # Methods of an estimator
 

@@ -11,7 +11,7 @@ import torch
 from sklearn.utils._param_validation import StrOptions
 
 from ._composed_reader import ComposedReader, collate_composed
-from ._ports import CLEARANCE, IMAGE, Port
+from ._ports import OUTPUTS, Port
 from ._reconstruction import Reconstruction
 from ._scene_net import SceneNet
 from ._weight_init import WEIGHT_INITS
@@ -132,7 +132,8 @@ class SceneRegressor(SceneNet):
         return inputs
 
     def graph_outputs(self) -> list[Port]:
-        return [IMAGE, CLEARANCE] if self.predict_clearance_ else [IMAGE]
+        names = ["image", "clearance"] if self.predict_clearance_ else ["image"]
+        return [OUTPUTS[name] for name in names]
 
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
         inputs = x["inputs"].contiguous(memory_format=torch.channels_last)
