@@ -89,13 +89,14 @@ class Encoding(Values):
         """Return a block in stored values, rounded and clipped for integers."""
         n_clear = fused.n_clear.repeat(scale, axis=0).repeat(scale, axis=1)
         image = self.to_stored(fused.image)
+        nodata = np.nan if self.nodata is None else self.nodata
         if self.dtype.kind != "f":
             limits = np.iinfo(self.dtype)
             image = np.rint(image).clip(limits.min, limits.max)
             # Data must not be read as no data.
-            next_value = self.nodata + (1 if self.nodata < limits.max else -1)
-            image = np.where(image == self.nodata, next_value, image)
-        image = np.where(n_clear > 0, image, self.nodata).astype(self.dtype)
+            next_value = nodata + (1 if nodata < limits.max else -1)
+            image = np.where(image == nodata, next_value, image)
+        image = np.where(n_clear > 0, image, nodata).astype(self.dtype)
         std = np.where(n_clear > 0, fused.deviation * self.step, np.nan)
         return ImageBlock(image, std.astype(np.float32), n_clear)
 
