@@ -31,7 +31,7 @@ from ._drawing import (
     wrap_text,
 )
 from ._grey_scales import Picture, check_grey_scale, scale_greys
-from ._images import read_images, read_truth
+from ._image_files import read_images, read_truth
 from ._predictions import by_name, images_by_name, one_scene
 
 if TYPE_CHECKING:
