@@ -47,7 +47,7 @@ class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
     Attributes
     ----------
     scale_ : int or None
-        The scale that is used where a scene does not tell its own.
+        Scale of scenes without HR image.
 
     See Also
     --------
@@ -103,7 +103,7 @@ class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
         return self
 
     def predict(self, X: Sequence[Scene]) -> Images:
-        """Super-resolve scenes; works without `fit` where scenes tell their scale.
+        """Super-resolve scenes; needs no `fit` if they have a scale.
 
         Parameters
         ----------

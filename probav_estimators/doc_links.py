@@ -11,10 +11,7 @@ __all__ = ["DocLinkMixin", "SceneEstimatorMixin"]
 
 
 class DocLinkMixin:
-    """Mixin of estimators that this package documents; stands before BaseEstimator.
-
-    Classes that are derived from them elsewhere have no page of their own, and get no link.
-    """
+    """Mixin, before BaseEstimator, that links estimators of this package to their documentation."""
 
     _doc_link_module = "probav_estimators"
     _doc_link_template = (
@@ -22,15 +19,14 @@ class DocLinkMixin:
     )
 
     def _doc_link_url_param_generator(self, *estimator: Any) -> dict[str, str]:
-        # Older scikit-learn hands the estimator over once more.
+        # Older scikit-learn also passes the estimator.
         return {"name": type(self).__name__}
 
 
 class SceneEstimatorMixin(DocLinkMixin):
-    """Mixin of estimators that take a list of scenes and no `y`; stands before BaseEstimator.
+    """Mixin, before BaseEstimator, of estimators that take a list of scenes and no `y`.
 
-    Those that predict images are no regressors to scikit-learn: what takes regressors, such as
-    VotingRegressor, works with one number for each sample.
+    They are not regressors in scikit-learn's sense, which predict one number per sample.
     """
 
     def __sklearn_tags__(self) -> Tags:

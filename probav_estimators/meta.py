@@ -1,4 +1,4 @@
-"""Estimators that are made of other estimators."""
+"""Meta-estimators."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class PerBand(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, BaseEstimator
         return parts if len(parts) > 1 else parts[0]
 
     def _predict_band(self, band, scenes, predict_params):
-        """Tuple of what the estimator of a band returns, each with an image for each scene."""
+        """Predict the scenes of a band: a tuple of lists with one image per scene."""
         predicted = self.estimators_[band].predict(scenes, **predict_params)
         parts = predicted if isinstance(predicted, tuple) else (predicted,)
         for part in parts:

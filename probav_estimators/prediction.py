@@ -78,7 +78,7 @@ def takes_return_std(estimator: Any) -> bool:
 def predict_scene(
     estimator: Any, scene: Scene, *, return_std: bool = False
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Image of a scene, and its standard deviations where they are asked for and can be had.
+    """Predict the image of a scene, and its standard deviations if requested and available.
 
     Raises
     ------

@@ -23,7 +23,7 @@ from probav_estimators import (
     save_scenes,
 )
 from probav_estimators.benchmark import estimate_benchmark
-from probav_estimators.benchmark._memory import available_memory, choose_micro_batch_size
+from probav_estimators.benchmark._micro_batches import available_memory, choose_micro_batch_size
 from probav_estimators.cli._main import probav
 
 PNG = b"\x89PNG"

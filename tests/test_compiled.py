@@ -58,7 +58,7 @@ def seen(scene):
 CASES = {
     "imaging._interpolation": upscaled,
     "imaging._metrics": moments,
-    "imaging._registration": shifts,
+    "imaging._shift_estimation": shifts,
     "simulation._raw_grid": seen,
     "simulation._season": seen,
     "simulation._shapes": painted,

@@ -17,7 +17,7 @@ from probav_estimators import (
 from probav_estimators.losses import SensorModel
 from probav_estimators.scenes import estimate_psf_sigma
 from probav_estimators.simulation import simulate_scene
-from probav_estimators.simulation._sensor import sample_ground
+from probav_estimators.simulation._ground_sampling import sample_ground
 from probav_estimators.training import AlignedReader, SceneDataset, collate_frames
 
 

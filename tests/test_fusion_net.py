@@ -27,7 +27,7 @@ from probav_estimators.imaging import error_map, upscale_bicubic
 from probav_estimators.losses import SensorModel
 from probav_estimators.losses._sensor_model import _back_project_by_product, _degrade_by_product
 from probav_estimators.scenes import align_scene
-from probav_estimators.simulation._sensor import sample_ground
+from probav_estimators.simulation._ground_sampling import sample_ground
 from probav_estimators.training import (
     AlignedReader,
     SampleRequest,

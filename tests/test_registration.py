@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import grid_sample
 
 from probav_estimators import ClearanceSelector, FrameRegistrar, Scene, make_scenes
-from probav_estimators.imaging import _registration, move_bicubic, register_frames
+from probav_estimators.imaging import _shift_estimation, move_bicubic, register_frames
 from probav_estimators.scenes import Frames
 
 
@@ -47,13 +47,13 @@ def test_pairs_undo_what_fractions_of_a_pixel_do_to_a_mean(clouded, monkeypatch)
         )
 
     by_pairs = np.median(errors())
-    monkeypatch.setattr(_registration, "_fit_pairs", lambda *arguments: arguments[3])
+    monkeypatch.setattr(_shift_estimation, "_fit_pairs", lambda *arguments: arguments[3])
     assert by_pairs < 0.75 * np.median(errors())
 
 
 @pytest.mark.parametrize(("n", "n_partners"), [(1, 0), (2, 1), (25, 24), (26, 24), (100, 24)])
 def test_every_frame_is_compared_with_as_many_others(n, n_partners):
-    first, second = _registration._pairs(n)
+    first, second = _shift_estimation._pairs(n)
     assert len({*zip(first.tolist(), second.tolist(), strict=True)}) == len(first)
     assert (first > second).all()
     counts = np.bincount(np.append(first, second), minlength=n)

@@ -8,7 +8,7 @@ import pytest
 
 import probav_estimators
 from probav_estimators import Sensor, make_scenes
-from probav_estimators.simulation._settings import PRESETS
+from probav_estimators.simulation import PRESETS
 
 
 def test_sensor_is_public():

@@ -7,9 +7,8 @@ import pytest
 from scipy import ndimage
 
 from probav_estimators import Sensor, make_scenes
-from probav_estimators.simulation import simulate_scene
+from probav_estimators.simulation import PRESETS, simulate_scene
 from probav_estimators.simulation._clouds import observed_sky, overlook
-from probav_estimators.simulation._settings import PRESETS
 
 QUIET = {"noise": 0, "gain": 0, "offset": 0, "psf_variation": 0, "geolocation_error": 0}
 

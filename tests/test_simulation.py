@@ -8,8 +8,8 @@ from scipy import ndimage
 
 from probav_estimators.simulation import simulate_scene
 from probav_estimators.simulation._clouds import cloudy_sky, observed_sky
+from probav_estimators.simulation._ground_sampling import digitize, sample_ground
 from probav_estimators.simulation._noise import SplineField, fractal_field
-from probav_estimators.simulation._sensor import digitize, sample_ground
 from probav_estimators.simulation._shapes import paint_polygons, stroke_coverage
 
 MAX_14_BIT = 16383

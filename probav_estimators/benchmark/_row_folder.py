@@ -12,21 +12,21 @@ from ..files import replace_file
 __all__ = ["RowFolder"]
 
 
-# What `replace_file` writes to, and a killed process leaves.
+# Temporary files of `replace_file`, left by killed processes.
 _PARTIAL = ".*.partial"
 
 
 class RowFolder:
     """Files of a row.
 
-    The settings are written first and the result last: a folder with a result is finished, and one
-    without goes on at its checkpoint.
+    The settings are written first and the result last: a folder without a result resumes from its
+    checkpoint.
 
     Parameters
     ----------
     path : pathlib.Path
     settings : dict of str to str
-        What has to agree for a run to go on.
+        Must be equal for a run to be resumed.
     """
 
     def __init__(self, path: Path, settings: dict[str, str]) -> None:

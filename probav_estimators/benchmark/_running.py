@@ -1,4 +1,4 @@
-"""Run of a benchmark: row after row, each of which can be stopped and goes on."""
+"""Resumable run of a benchmark, row by row."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def run_benchmark(
 
     Every row has a folder of its own below `output`, with history.csv, model.safetensors (for
     `load_model` and `probav`), picture.png and, if the data set has a test split, submission.zip.
-    A run that was stopped or killed goes on at its last epoch when the same call is made again,
-    and rows that are finished are not repeated.
+    The same call resumes a stopped or killed run from its last epoch; finished rows are not
+    repeated.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def run_benchmark(
         Folder of a data set (holds train/, test/ and norm.csv), of one split or of one band, or a
         zip in the layout of the challenge, which is unpacked to `output`/data once.
     output : path-like
-        Folder to write to. It is made.
+        Folder to write to, created if missing.
     configurations : "all" or list of str, default="all"
         Rows: names as "SRCNN stack concat" or "srcnn-stack-concat", "baseline", "baseline OpenCV",
         "FusionNet" (with the weights that ship for the scenes' scale) and "FusionNet fine-tuned".
@@ -109,23 +109,23 @@ def run_benchmark(
         Samples for each step of the optimizer. None: as published; 16 with `residual`, and 4 for
         fine-tuning.
     micro_batch_size : int, "auto" or None, default="auto"
-        Samples that are computed at a time, see :class:`SRCNN`. "auto": as many as half of the
-        memory at hand suffices for. None: the whole batch.
+        Samples computed at a time, see :class:`SRCNN`. "auto": as fit into half of the available
+        memory. None: the whole batch.
     patch_size : int, default=None
         Train on random patches of this many LR pixels. None: as published, on whole frames; 32
         with `residual`, and 48 for fine-tuning.
     residual : bool, default=False
-        Whether the study's nets predict what to add to the upscaled mean frame, are trained on
-        patches and with augmentation, which takes minutes instead of days.
+        Whether the study's nets predict a residual to the upscaled mean frame and are trained on
+        patches with augmentation, which takes minutes instead of days.
     k : int, default=9
         Frames of the multi-image nets.
     device : str or torch.device, default="auto"
         Where to compute.
     quick : bool, default=False
-        Whether to train for one epoch on patches of at most 24 scenes, to see that all works.
-        Submissions then hold at most 24 scenes.
+        Whether to train for one epoch on patches of at most 24 scenes, as a test. Submissions then
+        hold at most 24 scenes.
     overwrite : bool, default=False
-        Whether to begin the rows anew.
+        Whether to restart finished and interrupted rows.
     random_state : int, default=0
         Of split, weights, order, patches and augmentation.
     verbose : int, default=1

@@ -10,7 +10,7 @@ import torch
 from sklearn.base import clone
 
 from ..training import SampleRequest
-from ._memory import available_memory, choose_micro_batch_size
+from ._micro_batches import available_memory, choose_micro_batch_size
 
 if TYPE_CHECKING:
     from ..scenes import Scene

@@ -69,8 +69,8 @@ def write_submission(
     ------
     ValueError
         If the number of images is not that of the scenes, a scene's name is missing, not like
-        "imgset0594" or used twice, or an image has a size that does not belong to its scene's
-        frames, NaN or values out of range.
+        "imgset0594" or used twice, or an image does not have the size of its scene, or has NaN or
+        values out of range.
     FileNotFoundError
         If the folder of `path` does not exist.
     IsADirectoryError
@@ -82,21 +82,17 @@ def write_submission(
 
     Notes
     -----
-    Loss and score forgive a constant, so an image may be right up to its brightness. Each image is
-    moved by one whole number of 16-bit values, so that over the clear pixels of the clearest frames
-    (all that share the largest clearance) it has the mean of these frames to within half a value.
-    An image that has it keeps its values, as does one of a scene without clear pixels. Where values
-    would leave 0 to 65535, the image is moved by the least further whole number that keeps them
-    inside. Nothing is clipped: the file scores what the images score, to within the rounding of
-    floats to 16 bits.
+    Loss and score ignore a constant, so the level of an image may be arbitrary. Each image is
+    shifted by a whole number of 16-bit values to the mean of the clearest frames (all of the
+    largest clearance) over their clear pixels, to within half a value. Scenes without clear pixels
+    keep their level. If values would leave 0 to 65535, the shift is corrected to keep them inside.
+    Nothing is clipped, so the score does not change beyond rounding.
 
-    An image is `scale` times as large as the frames of its scene, where an HR image or a status
-    map tells the scale. Scenes that have neither must all have images of one integer scale, 2 or
-    more.
+    An image is `scale` times as large as the frames, with the scale of the HR image or status map.
+    Scenes without these must all have images of one integer scale, 2 or more.
 
-    Images are written to a temporary file in the folder of `path`, which takes that name once it
-    is whole. If anything fails before, the temporary file is removed and what `path` held stays.
-    The same images give the same file, byte by byte, with the same version of Pillow.
+    The file is written atomically: on failure, an existing file stays. The same images give the
+    same bytes, with one version of Pillow.
 
     References
     ----------

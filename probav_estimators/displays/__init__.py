@@ -6,9 +6,9 @@ again.
 
 from ._calibration import CalibrationDisplay
 from ._comparison import ComparisonDisplay
-from ._history import HistoryDisplay
-from ._scene import SceneDisplay
-from ._scores import ScoreDisplay
+from ._history_display import HistoryDisplay
+from ._scene_display import SceneDisplay
+from ._score_display import ScoreDisplay
 from ._search import SearchDisplay
 from ._spectrum import SpectrumDisplay
 

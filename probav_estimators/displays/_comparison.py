@@ -31,7 +31,7 @@ from ._drawing import (
     unknown_patch,
     wrap_text,
 )
-from ._images import read_images, read_truth
+from ._image_files import read_images, read_truth
 from ._predictions import by_name, images_by_name, one_scene
 
 if TYPE_CHECKING:
@@ -195,8 +195,8 @@ class ComparisonDisplay:
                 deviations[name] = deviation
         if any(isinstance(last_step(one), BicubicBaseline) for one in estimators.values()):
             baseline = False
-        options = {"deviations": deviations, "baseline": baseline, "grey_scale": grey_scale}
-        return cls.from_predictions(scene, images, **options, **kwargs)
+        kwargs |= {"deviations": deviations, "baseline": baseline, "grey_scale": grey_scale}
+        return cls.from_predictions(scene, images, **kwargs)
 
     @classmethod
     def from_predictions(

@@ -1,10 +1,10 @@
 """Pixel work on plain arrays: scores, upscaling, registration, radiometry, blocks."""
 
 from ._adjustment import Adjustment, adjust_pairs, adjust_shifts, robust_mean
-from ._alignment import Alignment, align_frames, move_frames, normalize_frames
 from ._blocks import Block, plan_blocks
-from ._clearance import select_clearest
 from ._distortion import distortion_nodes, estimate_distortion
+from ._frame_alignment import Alignment, align_frames, move_frames, normalize_frames
+from ._frame_selection import select_clearest
 from ._grey_scales import GreyPanel, Picture, check_grey_scale, scale_greys
 from ._interpolation import (
     BICUBIC_REACH,
@@ -15,7 +15,7 @@ from ._interpolation import (
     upscale_bicubic,
     upscale_spline,
 )
-from ._level import mean_level, shift_to_level
+from ._mean_level import mean_level, shift_to_level
 from ._metrics import (
     MAX_CPSNR,
     bias_corrected_mse,
@@ -27,10 +27,10 @@ from ._metrics import (
     shift_moments,
 )
 from ._pixels import as_mask, as_pixels, check_pixels, to_uint16
-from ._psf import MIN_FRAMES, PsfEstimate, estimate_psf
+from ._psf_estimation import MIN_FRAMES, PsfEstimate, estimate_psf
 from ._radiometry import fit_radiometry
-from ._registration import Registration, register_frames
 from ._response import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
+from ._shift_estimation import Registration, register_frames
 from ._stretch import grey_limits
 
 __all__ = [

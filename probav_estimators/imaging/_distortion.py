@@ -103,7 +103,7 @@ def _shrunk_solution(a, b, c, p, q):
 
 
 def _smooth_at_one_place(frames, clear, fractions):
-    """Frames without aliased structure, moved by the fractions, and how far they can be trusted."""
+    """Smooth frames, moved by the fractions, and their weights."""
     moved, weights = np.empty_like(frames), np.empty_like(frames)
     window = slice(0, frames.shape[1]), slice(0, frames.shape[2])
     for i, (frame, seen) in enumerate(zip(frames, clear, strict=True)):

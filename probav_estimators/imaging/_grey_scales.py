@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ._level import mean_level, shift_to_level
+from ._mean_level import mean_level, shift_to_level
 from ._stretch import grey_limits
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ __all__ = [
     "upscale_spline",
 ]
 
-# Support of the cubic kernel: how many pixels beyond a window its values depend on.
+# Support of the cubic kernel in pixels beyond a window.
 BICUBIC_REACH = 2
 
 # The kernel's free parameter, as torch and OpenCV have it.
@@ -150,7 +150,7 @@ def _taps_of_phases(scale):
 
 
 def _keys_weights(fractions):
-    """Weights (n, 4) of the pixels around positions that lie fractions (n,) behind a pixel."""
+    """Weights (n, 4) of the pixels around positions at fractions (n,) behind a pixel."""
     distance = np.abs(_TAPS - np.reshape(fractions, (-1, 1)))
     near = (_KEYS + 2) * distance**3 - (_KEYS + 3) * distance**2 + 1
     far = _KEYS * (distance**3 - 5 * distance**2 + 8 * distance - 4)
@@ -171,7 +171,7 @@ def move_bicubic(
     frame : float32 array of shape (h, w)
     clear : bool array of shape (h, w)
     shift : (float, float)
-        How far the content lies down and to the right, in pixels.
+        Shift (down, right) of the content, in pixels.
     window : tuple of two slices
         Rows and columns of the result.
     origin : (int, int), default=(0, 0)
@@ -182,7 +182,7 @@ def move_bicubic(
     frame : float32 array of shape (h', w')
         Outside of the frame, its edge is repeated.
     clear : bool array of shape (h', w')
-        Where all pixels that have a weight lie in the frame and are clear.
+        True where all pixels with a weight are inside the frame and clear.
     """
     sources, weights, inside = zip(
         *(_taps_of_shift(*along) for along in zip(shift, window, origin, frame.shape, strict=True)),

@@ -3,9 +3,9 @@
 from ..imaging import cpsnr, probav_score
 from ._consistency import consistency, estimate_noise
 from ._correctness import Correctness, correctness, correctness_maps
+from ._degradation import see_frame
 from ._deviations import coverage, error_retention, sharpness
 from ._placement import align_image, image_shift, move_image, spatial_shift
-from ._sensor import see_frame
 from ._spectra import (
     HALVES_THRESHOLD,
     TRUTH_THRESHOLD,

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ..imaging import USUAL_SIGMA, align_frames
 from ._checks import check_frames, check_shifts, check_stack
-from ._sensor import response, see_frame
+from ._degradation import response, see_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ..imaging import USUAL_SIGMA, register_frames, robust_mean
 from ._checks import check_frames, check_pair
-from ._sensor import see_frame
+from ._degradation import see_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

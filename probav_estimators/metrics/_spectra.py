@@ -116,7 +116,7 @@ def resolution(
     Notes
     -----
     The correlation is that of three neighbouring rings together, and linear between rings. A fixed
-    threshold takes no account of how many pixels a ring has [2]_, so small images scatter.
+    threshold ignores the number of pixels in a ring [2]_, so small images scatter.
 
     Between two halves it measures reproducibility, not truth: detail that a network invents alike
     for both halves, and errors common to all frames, count as resolution. In four simulated scenes

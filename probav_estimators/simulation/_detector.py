@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._sensor import MAX_VALUE
+from ._ground_sampling import MAX_VALUE
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._noise import fractal_field, smooth_field, soft_threshold, standardize
-from ._settings import draw
+from ._sensors import draw
 from ._shapes import (
     Frame,
     corners_of,

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._clearance import CLEARANCES
+from ._cloudiness import CLEARANCES
 from ._clouds import Sky
 from ._detector import Detector
+from ._ground_sampling import MAX_VALUE
 from ._landscape import CELLS, draw_land
 from ._noise import SplineField
 from ._raw_grid import Placement, RawGrid, at_raw_pixels, resample, sample_raw
 from ._season import DAYS, BlurredGround, ChangingGround, Season, SlowChange
-from ._sensor import MAX_VALUE
-from ._settings import draw
+from ._sensors import draw
 from ._truth import see_truth
 
 # LR pixels of ground around a frame: shift, distortion, resampling, pixel and optics.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ._clouds import observed_sky
+from ._ground_sampling import digitize, sample_ground
 from ._landscape import CELLS
 from ._season import DAYS
-from ._sensor import digitize, sample_ground
-from ._settings import draw
+from ._sensors import draw
 
 #: Point spread functions of the HR images of "static" scenes, in HR pixels.
 STATIC_HR_PSF = (0.4, 0.6)

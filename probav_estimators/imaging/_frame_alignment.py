@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ._adjustment import robust_mean
-from ._psf import PsfEstimate
+from ._psf_estimation import PsfEstimate
 from ._radiometry import MIN_STD, fit_radiometry
 
 if TYPE_CHECKING:

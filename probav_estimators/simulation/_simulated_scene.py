@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._clearance import CLEARANCES, DEFAULT_N_FRAMES, MIN_CLEAR, draw_n_frames
+from ._cloudiness import CLEARANCES, DEFAULT_N_FRAMES, MIN_CLEAR, draw_n_frames
 from ._clouds import observed_sky
+from ._ground_sampling import digitize, sample_ground
 from ._landscape import CELLS, draw_landscape
 from ._product import see_product
 from ._season import DAYS, SlowChange
-from ._sensor import digitize, sample_ground
-from ._settings import Sensor, checked_range, sensor_of
+from ._sensors import Sensor, checked_range, sensor_of
 from ._truth import see_truth
 
 

@@ -147,7 +147,7 @@ class ScoreDisplay:
         scores = [scene_score(*pair) for pair in zip(images, scenes, strict=True)]
         display = cls(
             scores=np.array(scores),
-            norms=np.array([min(scene.norm, MAX_CPSNR) for scene in scenes]),
+            norms=np.array([min(scene.norm, MAX_CPSNR) for scene in scenes]),  # type: ignore[type-var]
             bands=[scene.band for scene in scenes],
             names=[scene.name for scene in scenes],
             estimator_name=name,

@@ -16,11 +16,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory(device: str | torch.device) -> int | None:
-    """Bytes that can be allocated on a device; None where the system does not tell.
-
-    On a GPU those that are free on it, else those of the machine, or of its control group if that
-    has a limit.
-    """
+    """Available memory of a device, or of the machine or control group, in bytes; None: unknown."""
     device = torch.device(device)
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])

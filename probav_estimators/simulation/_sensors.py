@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ._clearance import CLEARANCES
+from ._cloudiness import CLEARANCES
+from ._ground_sampling import MAX_VALUE
 from ._raw_grid import RESAMPLINGS
-from ._sensor import MAX_VALUE
 
 __all__ = ["PRESETS", "Sensor", "checked_range", "sensor_of"]
 
