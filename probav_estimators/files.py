@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["remove_partial_files", "replace_file"]
-
 
 @contextmanager
 def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:

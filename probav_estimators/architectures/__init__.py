@@ -3,7 +3,7 @@
 from ._bottleneck_srresnet import BottleneckSRResNet
 from ._fsrcnn import FSRCNN
 from ._fsrcnn_v2 import FSRCNNv2
-from ._fusion_net import FusedBlock, FusionNet
+from ._fusion_net import FusedBlock, FusionNet, is_displacement
 from ._highres_net import HighResNet
 from ._misr_gru import MISRGRU
 from ._piunet import PIUNet
@@ -33,4 +33,5 @@ __all__ = [
     "SRCNNv2",
     "SRCNNv3",
     "SRResNet",
+    "is_displacement",
 ]

@@ -14,6 +14,7 @@ from skorch.utils import to_tensor
 
 from ..imaging import plan_blocks
 from ..losses import uncertainty_loss
+from ..ports import OUTPUTS, Port
 from ..prediction import stack_images
 from ..scenes import Scene, align_scene, check_scenes
 from ..scoring import standardized_errors
@@ -30,7 +31,6 @@ from ..training import (
     turn_and_flip,
     turn_sample,
 )
-from ..training._ports import OUTPUTS, Port
 from ._fusion_layers import FusionLayers
 from ._fusion_ports import FUSION_INPUTS
 

@@ -20,9 +20,9 @@ from torch.nn.functional import (
 )
 
 from ..losses import laplacian_loss
+from ..ports import OUTPUTS, Port
 from ..prediction import stack_images
 from ..training import FrameNet, FrameReader, PublishedWeights
-from ..training._ports import OUTPUTS, Port
 from ._frame_layers import each_frame, in_float32
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ _PATCH_SIZE = 48
 _ESTIMATORS = {
     name.lower(): getattr(architectures, name)
     for name in architectures.__all__
-    if issubclass(getattr(architectures, name), SceneNet)
+    if isinstance(kind := getattr(architectures, name), type) and issubclass(kind, SceneNet)
 }
 
 

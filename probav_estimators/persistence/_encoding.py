@@ -13,18 +13,19 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 
-from ..training import SceneNet, Weights
-from ..training._checkpoint import rows_of_epochs
-from ..training._values import (
-    OF_THE_MACHINE,
+from ..training import (
+    SceneNet,
     ValueDecoder,
     ValueEncoder,
+    Weights,
+    check_fits,
+    is_of_the_machine,
     known_class,
     of_type,
+    rows_of_epochs,
     shorten,
     unstorable_parameters,
 )
-from ..training._weights import check_fits
 from ._registry import (
     check_fitted,
     check_parameters,
@@ -81,7 +82,7 @@ class EstimatorEncoder(ValueEncoder):
         params = {
             name: self._encode_parameter(value, name, x, where)
             for name, x in value.get_params(deep=False).items()
-            if name not in OF_THE_MACHINE | left_out.keys()
+            if not (is_of_the_machine(name) or name in left_out)
         }
         node = {"estimator": type(value).__name__, "params": params}
         if left_out := vars(value).get("left_out_", {}) | left_out:

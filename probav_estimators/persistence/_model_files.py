@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..training._state_file import kind_of_file, read_state, write_state
+from ..state_file import kind_of_file, read_state, write_state
 from ..version import warn_of_other_version
 from ._encoding import EstimatorDecoder, EstimatorEncoder
 

@@ -13,9 +13,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from .. import architectures, baseline, meta, preprocessing
-from ..architectures._fusion_net import is_displacement
-from ..training import SceneNet
-from ..training._values import is_harmless, parameters_of
+from ..architectures import is_displacement
+from ..training import SceneNet, is_harmless, parameters_of
 
 # Parameters of skorch's parts.
 _PREFIXED = re.compile(r"(optimizer|criterion|iterator_train|iterator_valid|callbacks)__\w+")

@@ -2,6 +2,7 @@
 
 from ._alignment import align_bands, align_scene, read_aligned
 from ._chosen_frames import LEAST_TO_HALVE, ChosenFrames, halve_frames
+from ._fingerprint import digest
 from ._frames import WHOLE, DerivedFrames, Frames, StoredFrames
 from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_files
 from ._level import offset_to_scene
@@ -33,6 +34,7 @@ __all__ = [
     "align_bands",
     "align_scene",
     "check_scenes",
+    "digest",
     "estimate_psf_sigma",
     "find_scene_folders",
     "halve_frames",

@@ -15,10 +15,10 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 
 from ..imaging import pad_window, plan_blocks
+from ..ports import STACK, Port
 from ..prediction import stack_images
 from ..scenes import check_scenes
 from ._frame_sampling import FrameDataset, FrameReader, collate_stacks
-from ._ports import STACK, Port
 from ._pretrained_net import PretrainedNet
 from ._progress import show_progress
 from ._published import PublishedWeights, band_of_path, read_published

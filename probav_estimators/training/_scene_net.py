@@ -29,6 +29,7 @@ from torch.utils.data import default_collate
 
 from ..doc_links import SceneEstimatorMixin
 from ..losses import CPSNRLoss, SceneLoss
+from ..ports import OUTPUTS, Port
 from ..prediction import stack_images
 from ..scenes import check_scenes
 from ..scoring import ScoreMixin
@@ -37,7 +38,6 @@ from ._checkpoint import rows_of_epochs
 from ._device import DTYPES, check_device, resolve_device, resolve_dtype
 from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
 from ._guarded_net import GuardedNet
-from ._ports import OUTPUTS, Port
 from ._progress import show_progress
 from ._sampling import BatchPlan, ViewAverager
 from ._splitting import split_scenes

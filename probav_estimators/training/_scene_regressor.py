@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 
-from ._ports import OUTPUTS, Port
+from ..ports import OUTPUTS, Port
 from ._reconstruction import Reconstruction
 from ._sampling import SceneDataset, collate
 from ._scene_net import SceneNet

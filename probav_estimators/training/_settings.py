@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..scenes._fingerprint import digest
+from ..scenes import digest
 
 if TYPE_CHECKING:
     from ..scenes import Scene

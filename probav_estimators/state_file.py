@@ -17,10 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..files import replace_file
-from ..version import __version__
-
-__all__ = ["State", "kind_of_file", "read_state", "write_state"]
+from .files import replace_file
+from .version import __version__
 
 # Format that this version reads and writes; 1 and older had other metadata.
 _FORMAT = 2
