@@ -25,7 +25,7 @@ _FORMAT = 2
 
 _KEYS = ("kind", "config", "package_version", "checksum")
 
-# What a net's parameters and buffers may be.
+# Types of a net's parameters and buffers.
 _DTYPES = {
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),

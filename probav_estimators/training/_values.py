@@ -166,8 +166,8 @@ def is_of_the_machine(name: str) -> bool:
 def is_harmless(name: str, value: Any) -> bool:
     """Whether a model file may give a parameter this value.
 
-    It must not choose paths, processes, devices or callables: of callbacks it may remove some, of
-    data loaders it may set the batch size, and of weights it may name those that ship.
+    Paths, processes, devices and callables are not harmless. A file may remove callbacks, set the
+    batch size of data loaders, and name shipped weights.
 
     Parameters
     ----------
