@@ -89,7 +89,7 @@ def test_a_killed_study_of_60_zipped_scenes_goes_on_to_its_table(archive, tmp_pa
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     first, second = out / "srcnn-stack-lr", out / "srcnnex-stack-lr"
     try:
-        wait_for(second / "checkpoint" / "checkpoint.pt", process)
+        wait_for(second / "checkpoint" / "checkpoint.safetensors", process)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         stderr = process.communicate()[1]

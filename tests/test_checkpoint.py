@@ -32,7 +32,7 @@ from probav_estimators import (
     SRCNNEx,
     make_scenes,
 )
-from probav_estimators.training._state_file import read_state
+from probav_estimators.state_file import read_state
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -341,7 +341,7 @@ def test_a_checkpoint_of_an_earlier_version_is_refused_by_name(scenes, tmp_path)
 
 def test_a_checkpoint_of_another_version_is_read_with_a_warning(scenes, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("probav_estimators.training._state_file.__version__", "0.0.1")
+        patch.setattr("probav_estimators.state_file.__version__", "0.0.1")
         quick_srcnn(resume=tmp_path).fit(scenes)
     with pytest.warns(UserWarning, match=r"checkpoint\.safetensors was written by version 0\.0\.1"):
         quick_srcnn(resume=tmp_path).fit(scenes)

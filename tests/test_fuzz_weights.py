@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from probav_estimators import FusionNet
+from probav_estimators.state_file import write_state
 from probav_estimators.training import Weights, load_weights, save_weights
-from probav_estimators.training._state_file import write_state
 
 EXPECTED = Weights(
     {

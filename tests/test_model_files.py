@@ -54,7 +54,7 @@ from probav_estimators import (
     cpsnr_scorer,
 )
 from probav_estimators.persistence import is_model_file, load_model, model_card, save_model
-from probav_estimators.training._state_file import read_state, write_state
+from probav_estimators.state_file import read_state, write_state
 
 QUICK = {"max_epochs": 1, "batch_size": 4, "train_split": None, "random_state": 0, "verbose": 0}
 SCENES = small_scenes(2)
@@ -541,7 +541,7 @@ class TestHostileFiles:
     def test_text_that_is_no_model(self, path, content, text, monkeypatch):
         path.write_bytes(content)
         with monkeypatch.context() as patch:
-            patch.setattr("probav_estimators.training._state_file.json.dumps", Dumps(text))
+            patch.setattr("probav_estimators.state_file.json.dumps", Dumps(text))
             rewrite(path, lambda model: None)
         self.refuses(path)
 
@@ -611,7 +611,7 @@ class TestHostileFiles:
 
     def test_other_versions_are_told(self, path, content, monkeypatch):
         path.write_bytes(content)
-        monkeypatch.setattr("probav_estimators.training._state_file.__version__", "9.1")
+        monkeypatch.setattr("probav_estimators.state_file.__version__", "9.1")
         rewrite(path, lambda model: None)
         with pytest.warns(UserWarning, match=r"model\.safetensors was written by version 9\.1"):
             load_model(path)

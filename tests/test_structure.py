@@ -14,8 +14,8 @@ NAME = probav_estimators.__name__
 
 # Each imports only from groups above its own.
 ORDER = [
-    {"doc_links", "files", "imaging", "prediction", "simulation", "version"},
-    {"scenes", "metrics"},
+    {"doc_links", "files", "imaging", "ports", "prediction", "simulation", "version"},
+    {"scenes", "metrics", "state_file"},
     {"losses", "preprocessing", "scoring", "datasets"},
     {"training", "baseline", "meta"},
     {"architectures", "displays"},

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import probav_estimators
+from probav_estimators.state_file import write_state
 from probav_estimators.training import Weights, load_weights, save_weights, shipped_weights
-from probav_estimators.training._state_file import write_state
 from probav_estimators.training._weights import load_module
 
 CONFIG = {"scale": 3, "width": 4}

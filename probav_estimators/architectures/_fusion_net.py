@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..imaging import Alignment, Block
-    from ..training import Port
+    from ..ports import Port
 
 __all__ = ["FusionNet"]
 

@@ -1,6 +1,6 @@
 """Tensors that FusionNet's layers take."""
 
-from ..training import STACK, Port
+from ..ports import STACK, Port
 
 FUSION_INPUTS = (
     Port(

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from skorch.utils import to_tensor
 
+from ..ports import OUTPUTS, Port
 from ..prediction import stack_images
-from ..training import OUTPUTS, BorderMixin, FileWeightsMixin, Port, SceneNet
+from ..training import BorderMixin, FileWeightsMixin, SceneNet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,7 @@ from ._graph import nets_of
 __all__ = ["model_card"]
 
 _LIMITS = (
-    "What is finer than the frames show is the most probable landscape and not a measurement. "
+    "Detail finer than the frames resolve is the most probable landscape and not a measurement. "
     "Sensors, landscapes and scales other than those of the training need a test of their own."
 )
 
@@ -36,21 +36,21 @@ def model_card(
     name : str
         Of the model.
     description : str, default=""
-        What it is, and what it is for.
+        Model and purpose.
     license : str, default="bsd-3-clause"
         Identifier of the model's license, as Hugging Face has it.
     training_data : str, default=""
-        What it was trained on.
+        Training scenes.
     scores : dict of str to float, default=None
-        What was measured, by names that say on what.
+        Measured scores by name.
     limitations : str
-        What it must not be used for.
+        Limitations, such as unsuitable uses.
     authors : str, default=""
 
     Returns
     -------
     str
-        The contents of a README.md beside the model's file.
+        Contents of a README.md beside the model's file.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def model_card(
 
 
 def _model_section(estimator, nets):
-    # Printed as scikit-learn prints it: the call that makes it.
+    # The constructor call, as scikit-learn prints it.
     parts = [f"```python\n{estimator!r}\n```"]
     for net in nets:
         count = sum(parameter.numel() for parameter in net.module_.parameters())

@@ -14,12 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 
 from ..training import (
-    OF_THE_MACHINE,
     SceneNet,
     ValueDecoder,
     ValueEncoder,
     Weights,
     check_fits,
+    is_of_the_machine,
     known_class,
     of_type,
     rows_of_epochs,
@@ -82,7 +82,7 @@ class EstimatorEncoder(ValueEncoder):
         params = {
             name: self._encode_parameter(value, name, x, where)
             for name, x in value.get_params(deep=False).items()
-            if name not in OF_THE_MACHINE | left_out.keys()
+            if not (is_of_the_machine(name) or name in left_out)
         }
         node = {"estimator": type(value).__name__, "params": params}
         if left_out := vars(value).get("left_out_", {}) | left_out:

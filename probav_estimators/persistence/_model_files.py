@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..training import kind_of_file, read_state, write_state
+from ..state_file import kind_of_file, read_state, write_state
 from ..version import warn_of_other_version
 from ._encoding import EstimatorDecoder, EstimatorEncoder
 
@@ -51,8 +51,8 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     The file holds constructor parameters, fitted attributes, weights, and the history of epochs,
     but not the optimizer's state: after loading, `partial_fit` starts with a new one and with the
     parameter `lr`. Parameters of the machine (`device`, `resume`, `memory`, `n_jobs`) are left out
-    without a warning. A loaded net has the defaults of what was left out with one, and names it in
-    `left_out_`, as text; :func:`model_card` lists it.
+    without a warning. A loaded net has the defaults of the others, which its `left_out_` lists as
+    text, and so does :func:`model_card`.
 
     Examples
     --------

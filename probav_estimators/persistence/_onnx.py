@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_onnx", "onnx_inputs"]
 
-# The oldest set of operators that has all that is needed, so that many runtimes know it.
+# The oldest set of operators that suffices, for many runtimes.
 _OPSET = 18
 
 # Key of the metadata.
@@ -67,8 +67,8 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     Notes
     -----
     The graph computes in float32 with batch, number of frames (of FusionNet and TRMISR), height and
-    width of any length. Names, axes and units of what it takes and makes, and the steps that stand
-    before it, are JSON in its metadata, under "probav_estimators". Selection, registration and
+    width of any length. Names, axes and units of its inputs and outputs, and the steps before
+    it, are JSON in its metadata, under "probav_estimators". Selection, registration and
     composition of frames are no part of it, nor are tiles and `n_augment`: it makes one image of
     each sample that it is given. Before version 1.30, onnxruntime computes FusionNet's means over
     squares wrongly at the lower and right border.
@@ -162,7 +162,7 @@ class _Graph(nn.Module):
         return tuple(images)
 
     def export(self):
-        """The graph, as bytes."""
+        """Return the graph as bytes."""
         content = io.BytesIO()
         ports = [*self.inputs, *self.outputs]
         named = {
@@ -170,7 +170,7 @@ class _Graph(nn.Module):
             for tensor in ports
         }
         with warnings.catch_warnings(), torch.no_grad(), _PlainOperators():
-            # The exporter that follows it takes minutes for FusionNet, to prove what sizes may be.
+            # torch's newer exporter takes minutes for FusionNet.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 self,
@@ -246,17 +246,17 @@ class _PlainSensorModel(SensorModel):
         return self._weigh(pad(frames, (self.reach,) * 4), adjoint, frames)
 
     def _weigh(self, padded, kernels, images):
-        """Weighted sums over what surrounds each pixel."""
+        """Weighted sums over the surroundings of each pixel."""
         height, width = images.shape[-2:]
-        places = range(2 * self.reach + 1)
-        seen = [padded[..., i : i + height, j : j + width] for i in places for j in places]
-        return (kernels @ torch.stack(seen, dim=2).flatten(1, 2).flatten(2)).unflatten(
+        offsets = range(2 * self.reach + 1)
+        shifted = [padded[..., i : i + height, j : j + width] for i in offsets for j in offsets]
+        return (kernels @ torch.stack(shifted, dim=2).flatten(1, 2).flatten(2)).unflatten(
             2, (height, width)
         )
 
 
 class _PlainOperators(TorchFunctionMode):
-    """Says in other operators what ONNX has none for."""
+    """Replaces operators that ONNX lacks."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}

@@ -18,7 +18,6 @@ from ._frame_reader import FrameChoice, FrameReader, collate_frames, fill_frames
 from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._mixins import BorderMixin, FileWeightsMixin
 from ._module_net import ModuleNet
-from ._ports import OUTPUTS, STACK, Port
 from ._progress import show_progress
 from ._published import PublishedWeights
 from ._reconstruction import Reconstruction
@@ -34,12 +33,11 @@ from ._scene_net import SceneNet
 from ._scene_regressor import SceneRegressor
 from ._settings import describe, describe_scenes, describe_settings
 from ._splitting import split_scenes
-from ._state_file import kind_of_file, read_state, write_state
 from ._values import (
-    OF_THE_MACHINE,
     ValueDecoder,
     ValueEncoder,
     is_harmless,
+    is_of_the_machine,
     known_class,
     of_type,
     parameters_of,
@@ -49,9 +47,6 @@ from ._values import (
 from ._weights import Weights, check_fits, load_weights, save_weights, shipped_weights
 
 __all__ = [
-    "OF_THE_MACHINE",
-    "OUTPUTS",
-    "STACK",
     "AlignedChoice",
     "AlignedReader",
     "BatchPlan",
@@ -70,7 +65,6 @@ __all__ = [
     "KerasWeights",
     "ModuleNet",
     "PlateauSchedule",
-    "Port",
     "PublishedWeights",
     "Reconstruction",
     "SampleReader",
@@ -92,14 +86,13 @@ __all__ = [
     "describe_settings",
     "fill_frames",
     "is_harmless",
-    "kind_of_file",
+    "is_of_the_machine",
     "known_class",
     "load_weights",
     "of_type",
     "parameters_of",
     "read_keras",
     "read_sample",
-    "read_state",
     "resolve_device",
     "resolve_dtype",
     "rows_of_epochs",
@@ -111,5 +104,4 @@ __all__ = [
     "turn_and_flip",
     "turn_sample",
     "unstorable_parameters",
-    "write_state",
 ]

@@ -14,10 +14,10 @@ from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.history import History
 
 from ..files import remove_partial_files
+from ..state_file import read_state, write_state
 from ..version import warn_of_other_version
 from ._callbacks import StatefulMixin
 from ._settings import describe_scenes, describe_settings
-from ._state_file import read_state, write_state
 from ._values import ValueDecoder, ValueEncoder, unstorable_parameters
 
 if TYPE_CHECKING:

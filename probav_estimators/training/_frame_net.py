@@ -15,11 +15,11 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 
 from ..imaging import pad_window, plan_blocks
+from ..ports import STACK, Port
 from ..prediction import stack_images
 from ..scenes import check_scenes
 from ._frame_reader import FrameReader, collate_frames
 from ._mixins import BorderMixin, FileWeightsMixin
-from ._ports import STACK, Port
 from ._progress import show_progress
 from ._published import PublishedWeights, band_of_path, read_published
 from ._scene_net import SceneNet

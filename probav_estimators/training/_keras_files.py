@@ -1,4 +1,4 @@
-"""Weights in HDF5 files of Keras, as a user has them."""
+"""Files of weights that Keras wrote, in HDF5."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._published import check_finite
 
 __all__ = ["KerasModel", "KerasWeights", "read_keras"]
 
-# What begins a pointer of Git LFS, which stands where a large file was not fetched.
+# Start of a pointer of Git LFS, in place of a file that was not fetched.
 _POINTER = b"version https://git-lfs"
 
 # A file must not ask for more channels than frames and quality maps can be.
@@ -49,7 +49,7 @@ _AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 
 
 class KerasModel(NamedTuple):
-    """How a Keras model's layers are named, in the order of this package's.
+    """Names of a Keras model's layers, in the order of this package's.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class KerasModel(NamedTuple):
 
 
 class KerasWeights(NamedTuple):
-    """Weights of a file, and what the shapes of its kernels tell.
+    """Weights of a file, with the numbers of its channels.
 
     Attributes
     ----------
@@ -100,8 +100,8 @@ def read_keras(
     Parameters
     ----------
     path : path-like
-        What `model.save`, `model.save_weights` or `ModelCheckpoint` of Keras 2 wrote. Its
-        description of the model is not looked at, and links to other files are not followed.
+        Written by `model.save`, `model.save_weights` or `ModelCheckpoint` of Keras 2. Its
+        description of the model is ignored, and links to other files are not followed.
     model : KerasModel
     build : callable
         Makes the module of a number of channels in, with or without clearance; called for names and
@@ -172,7 +172,7 @@ class _File:
     def __init__(self, path, owner, root):
         self.path, self.owner = path, owner
         with self._read_errors():
-            # What ModelCheckpoint writes of a whole model; of weights alone it is the root.
+            # ModelCheckpoint writes a group of weights; for weights alone it is the root.
             group = _child(root, "model_weights")
             # A dataset has no names in it, and would hand out its values.
             self.root = group if hasattr(group, "keys") else root
@@ -248,7 +248,7 @@ class _File:
 
 
 def _paths_of_weights(root, layer):
-    """Paths of a layer's weights below its group, by what they are; empty if there are none."""
+    """Paths of a layer's weights below its group, by kind; empty if there are none."""
     group = _child(root, layer)
     attributes = getattr(group, "attrs", {})
     if "weight_names" not in attributes:
@@ -260,12 +260,12 @@ def _paths_of_weights(root, layer):
         name.decode() if isinstance(name, bytes) else str(name)
         for name in np.ravel(attributes["weight_names"])
     ]
-    # "conv1/kernel:0"; what is behind the colon is a number of TensorFlow's.
+    # "conv1/kernel:0", with a number of TensorFlow's.
     return {name.rsplit("/", 1)[-1].split(":")[0]: name for name in names}
 
 
 def _child(group, path):
-    """What a path leads to inside the same file; None if there is nothing, or a link elsewhere."""
+    """Object at a path inside the file; None if there is none, or a link to another file."""
     import h5py
 
     parts = path.split("/")

@@ -1,4 +1,4 @@
-"""Weights that the authors of a network published, as a user has them."""
+"""Files of weights that the authors of a network published."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _BAND = re.compile(r"(?:^|_)(RED|NIR)(?:$|_)", re.IGNORECASE)
 
 
 class PublishedWeights(NamedTuple):
-    """How the authors' file of a network's weights is read, and what they ran it with.
+    """Names in the authors' file of weights, and the settings that they ran it with.
 
     Attributes
     ----------
     source : str
-        Where the file is found, for errors.
+        Origin of the file, for errors.
     names : dict of str to str
-        Beginnings of this package's names of weights, and the authors' in their place.
+        Authors' prefixes of weights' names, by those of this package.
     params : dict of str to value
-        Parameters of the estimator that the authors ran the network with, the scale among them.
+        Parameters of the estimator, `scale` among them.
     level, std : float, default=0 and 1
-        What the authors take from pixel values in [0, 1], and divide them by.
+        Subtracted from pixel values in [0, 1], and divisor of the difference.
     prefixes : tuple of str, default=()
-        What may stand before the authors' names, and is left away.
+        Optional prefixes of the authors' names.
     """
 
     source: str
@@ -62,11 +62,11 @@ def read_published(
     Parameters
     ----------
     path : path-like
-        What `torch.save` wrote of a `state_dict`.
+        A `state_dict` that `torch.save` wrote.
     published : PublishedWeights
-        Whose names the file has.
+        Names in the file.
     build : callable
-        Makes the module that the weights are for; called for names and shapes alone.
+        Makes the module; called on the meta device, for names and shapes.
     owner : str
         Name of the estimator, for errors.
 
@@ -146,7 +146,7 @@ def _read_state(path, published, owner):
 
 
 def _without_prefix(state, prefixes):
-    """The same weights without what may stand before their names."""
+    """The weights without prefixes of their names."""
     for prefix in (_PARALLEL, *prefixes):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state

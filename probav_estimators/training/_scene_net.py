@@ -22,6 +22,7 @@ from torch.utils.data import default_collate
 
 from ..doc_links import SceneEstimatorMixin
 from ..losses import CPSNRLoss, SceneLoss
+from ..ports import OUTPUTS, Port
 from ..prediction import stack_images
 from ..scenes import check_scenes
 from ..scoring import ScoreMixin
@@ -31,7 +32,6 @@ from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
 from ._initial_weights import InitialWeightsMixin
 from ._parameters import OPTIMIZERS, ParametersMixin
 from ._pickling import PicklingMixin
-from ._ports import OUTPUTS, Port
 from ._progress import show_progress
 from ._sampling import SampleReader, ViewAverager
 from ._training_loop import TrainingLoop

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 
+from ..ports import OUTPUTS, Port
 from ._composed_reader import ComposedReader, collate_composed
-from ._ports import OUTPUTS, Port
 from ._reconstruction import Reconstruction
 from ._scene_net import SceneNet
 from ._weight_init import WEIGHT_INITS
@@ -110,9 +110,9 @@ class SceneRegressor(SceneNet):
 
     def build_module(self) -> nn.Module:
         out_channels = 1 + self.predict_clearance_
-        layers = self.build_layers(self.n_channels_in_, out_channels, self.scale_)  # type: ignore[arg-type]
+        layers = self.build_layers(self.n_channels_in_, out_channels, self.scale_)
         WEIGHT_INITS[self.weight_init](layers)
-        return self.reconstruction(layers, self.n_frames_in_, self.std_)  # type: ignore[arg-type]
+        return self.reconstruction(layers, self.n_frames_in_, self.std_)
 
     def make_reader(self) -> ComposedReader:
         return ComposedReader(self.scale_, with_mean=self.residual_)

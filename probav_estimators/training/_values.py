@@ -19,18 +19,19 @@ if TYPE_CHECKING:
     from ._scene_net import SceneNet
 
 __all__ = [
-    "OF_THE_MACHINE",
     "ValueDecoder",
     "ValueEncoder",
     "is_harmless",
+    "is_of_the_machine",
     "known_class",
+    "of_type",
     "parameters_of",
     "shorten",
     "unstorable_parameters",
 ]
 
 # Parameters that a model file never has: folders, processes and devices of one machine.
-OF_THE_MACHINE = {"device", "memory", "n_jobs", "resume"}
+_OF_THE_MACHINE = {"device", "memory", "n_jobs", "resume"}
 
 # Parameters that predictions don't need: a loaded net may have their defaults.
 _OF_TRAINING = {
@@ -157,11 +158,16 @@ class ValueDecoder:
         return known_class(node["loss"], known_losses())(**self.values(node["params"], depth))
 
 
+def is_of_the_machine(name: str) -> bool:
+    """Whether a parameter is a folder, a process or a device of one machine."""
+    return name in _OF_THE_MACHINE
+
+
 def is_harmless(name: str, value: Any) -> bool:
     """Whether a model file may give a parameter this value.
 
-    It must not choose paths, processes, devices or callables: of callbacks it may remove some, of
-    data loaders it may set the batch size, and of weights it may name those that ship.
+    Paths, processes, devices and callables are not harmless. A file may remove callbacks, set the
+    batch size of data loaders, and name shipped weights.
 
     Parameters
     ----------
@@ -173,7 +179,7 @@ def is_harmless(name: str, value: Any) -> bool:
     bool
     """
     owner, _, option = name.partition("__")
-    if name in OF_THE_MACHINE:
+    if is_of_the_machine(name):
         return False
     if owner == "callbacks":
         return value is None or (isinstance(value, str | list) and value in ("disable", []))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ._state_file import read_state, write_state
+from ..state_file import read_state, write_state
 
 if TYPE_CHECKING:
     from torch import nn

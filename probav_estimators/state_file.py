@@ -17,17 +17,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..files import replace_file
-from ..version import __version__
-
-__all__ = ["State", "kind_of_file", "read_state", "write_state"]
+from .files import replace_file
+from .version import __version__
 
 # Format that this version reads and writes; 1 and older had other metadata.
 _FORMAT = 2
 
 _KEYS = ("kind", "config", "package_version", "checksum")
 
-# What a net's parameters and buffers may be.
+# Types of a net's parameters and buffers.
 _DTYPES = {
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["OUTPUTS", "STACK", "Port"]
-
 
 class Port(NamedTuple):
     """A tensor that a net takes or returns.
