@@ -299,7 +299,11 @@ class Scene:
 
     @property
     def inputs(self) -> Inputs | None:
-        """Composed :class:`~probav_estimators.preprocessing.Inputs`; None before InputComposer."""
+        """Inputs of a net, composed on demand; None before InputComposer.
+
+        ``inputs.read(window=None)`` gives v samples of c channels, (v, c, h', w') float32;
+        `n_views`, `n_channels` and `scale` are known without reading.
+        """
         return self._inputs
 
     def read_truth(
