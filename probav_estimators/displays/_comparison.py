@@ -363,7 +363,7 @@ class ComparisonDisplay:
         titles = self._draw_images(*self.axes_[:2]) | self._draw_maps(self.axes_[2:])
         self._write_titles(titles, makes_room=ax is None)
         if self.errors:
-            cells = zip(chain.from_iterable(self._map_rows()), self.axes_[2:].flat, strict=True)
+            cells = zip(chain.from_iterable(_map_rows(self)), self.axes_[2:].flat, strict=True)
             explained = [axes for cell, axes in cells if cell and cell[0] == "errors"]
             _explain("cloud or edge", explained)
         if self.title and ax is None:
@@ -377,7 +377,7 @@ class ComparisonDisplay:
         """Draw images and details; return the titles of the panels."""
         titles = {}
         shape = next(iter(self.images.values())).shape
-        rows, columns = self._detail()
+        rows, columns = _detail(self)
         captions, pictures = zip(*self._columns(), strict=True)
         truth = pictures[-1] if self.truth is not None else None
         greys = scale_greys(pictures, self.grey_scale, truth, self.unit)
@@ -425,27 +425,6 @@ class ComparisonDisplay:
         cpsnr, score = self.scores[name]
         return [name, f"{cpsnr:.2f} dB" + ("" if score is None else f", score {score:.4f}")]
 
-    def _map_rows(self):
-        """Cells below the details: (kind, name of the image), or None if a panel stays empty."""
-        errors, deviations = self.errors or {}, self.deviations or {}
-        below_frame = [] if self.frame is None else [None]
-        below_truth = [] if self.truth is None else [None]
-        rows = [
-            [
-                *below_frame,
-                *((kind, name) if name in maps else None for name in self.images),
-                *below_truth,
-            ]
-            for kind, maps in (("errors", errors), ("deviations", deviations))
-            if maps
-        ]
-        if len(rows) == 2 and below_truth and len(deviations) == 1:
-            # Beside the errors, instead of a row for one map.
-            rows = [[*rows[0][:-1], ("deviations", next(iter(deviations)))]]
-        if rows and below_frame:
-            rows[0][0] = ("n_clear", None)
-        return rows
-
     def _draw_maps(self, rows):
         """Draw counts of frames, and errors and standard deviations on one scale each.
 
@@ -463,7 +442,7 @@ class ComparisonDisplay:
             "deviations": self.unit,
         }
         titles = {}
-        for axes, cell in zip(rows.ravel(), chain.from_iterable(self._map_rows()), strict=True):
+        for axes, cell in zip(rows.ravel(), chain.from_iterable(_map_rows(self)), strict=True):
             if cell is None:
                 axes.set_axis_off()
                 continue
@@ -476,18 +455,41 @@ class ComparisonDisplay:
                 colour_bar(drawn, axes, labels.pop(kind))
         return titles
 
-    def _detail(self):
-        if self.detail is not None:
-            height, width = next(iter(self.images.values())).shape
-            rows, columns = (
-                slice(*part.indices(length))
-                for part, length in zip(self.detail, (height, width), strict=True)
-            )
-            return rows, columns
-        if self.truth is not None:
-            return find_detail(self.truth, self.truth_clear)
-        *_, last = self.images.values()
-        return find_detail(last)
+
+def _map_rows(display):
+    """Cells below the details: (kind, name of the image), or None if a panel stays empty."""
+    errors, deviations = display.errors or {}, display.deviations or {}
+    below_frame = [] if display.frame is None else [None]
+    below_truth = [] if display.truth is None else [None]
+    rows = [
+        [
+            *below_frame,
+            *((kind, name) if name in maps else None for name in display.images),
+            *below_truth,
+        ]
+        for kind, maps in (("errors", errors), ("deviations", deviations))
+        if maps
+    ]
+    if len(rows) == 2 and below_truth and len(deviations) == 1:
+        # Beside the errors, instead of a row for one map.
+        rows = [[*rows[0][:-1], ("deviations", next(iter(deviations)))]]
+    if rows and below_frame:
+        rows[0][0] = ("n_clear", None)
+    return rows
+
+
+def _detail(display):
+    if display.detail is not None:
+        height, width = next(iter(display.images.values())).shape
+        rows, columns = (
+            slice(*part.indices(length))
+            for part, length in zip(display.detail, (height, width), strict=True)
+        )
+        return rows, columns
+    if display.truth is not None:
+        return find_detail(display.truth, display.truth_clear)
+    *_, last = display.images.values()
+    return find_detail(last)
 
 
 class _Grid(NamedTuple):
@@ -502,8 +504,8 @@ class _Grid(NamedTuple):
     def of(cls, display):
         columns = len(display._columns())
         shape = next(iter(display.images.values())).shape
-        detail = tuple(part.stop - part.start for part in display._detail())
-        return cls(columns, len(display._map_rows()), shape, detail)
+        detail = tuple(part.stop - part.start for part in _detail(display))
+        return cls(columns, len(_map_rows(display)), shape, detail)
 
     def _heights(self):
         """Heights of the rows, for panels of width 1."""
