@@ -353,7 +353,10 @@ class _Run:
             callbacks=[*(callbacks or []), ("history_csv", HistoryCSV(folder.history))],
             micro_batch_size=micro_batch_size,
         )
-        row.estimator.fit(self.data.train)
+        with warnings.catch_warnings():
+            # About the split and the callbacks, which are taken from the net again below.
+            warnings.filterwarnings("ignore", message=".*parameters that save_model will leave out")
+            row.estimator.fit(self.data.train)
         best = dict(net.callbacks_)["best_weights"]
         # A model file holds no splitters, and no places and sizes of this machine.
         net.set_params(resume=None, callbacks=callbacks, micro_batch_size=None)
