@@ -126,7 +126,7 @@ class TestWhatKeepsTheDisplacement:
 
     def test_file_without_one_is_as_it_was(self, tmp_path):
         small_net().initialize().save_pretrained(tmp_path / "w")
-        assert load_weights(tmp_path / "w").layout == {"scale": 3, "width": 4, "depth": 1}
+        assert load_weights(tmp_path / "w").config == {"scale": 3, "width": 4, "depth": 1}
         assert pretrained(tmp_path / "w").displacement_ == (0, 0)
 
     def test_second_file_of_other_weights(self, displaced, tmp_path):
