@@ -14,6 +14,14 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the place of `path` if nothing fails.
 
     A file that is replaced keeps its permissions, and a symbolic link its target.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Yields
+    ------
+    pathlib.Path
     """
     path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")

@@ -734,7 +734,7 @@ class TestFill:
         ],
     )
     def test_usual_values_at_the_border_are_warned_about(self, value, dtype):
-        told = f"lake has the value {value:.9g} in "
+        told = f"lake has the value {np.array(value, dtype).item():.9g} in "
         with pytest.warns(UserWarning, match=re.escape(told)):
             warn_of_fill(self.stack(value, dtype), Values(), None, "lake")
 

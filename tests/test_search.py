@@ -113,10 +113,10 @@ def test_results_read_well_as_a_data_frame(published_search):
     columns = ["param_select", "param_compose", "param_upscale", "mean_test_probav"]
     lines = frame[columns].to_string().splitlines()
     assert len(lines) == 13
-    assert "ClearanceSelector(k='max')" in lines[1]
+    assert "ClearanceSelector(k='max', ties='last')" in lines[1]
     assert "InputComposer(frames='single')" in lines[1]
     assert "BicubicUpscaler()" in lines[1]
-    assert "ClearanceSelector(k=3)" in lines[10]
+    assert "ClearanceSelector(k=3, ties='last')" in lines[10]
     assert "InputComposer(mode='concat')" in lines[10]
     assert "passthrough" in lines[10]
 

@@ -104,13 +104,6 @@ class TestSteps:
         assert len(pickle.dumps(made)) - bare < 12 * len(made) + 1000
         assert len({id(scene.steps) for scene in pickle.loads(pickle.dumps(made))}) == 1
 
-    def test_of_scenes_from_older_pickles_are_none(self):
-        state = vars(TRAIN[0]).copy()
-        state.pop("_steps", None)
-        scene = Scene.__new__(Scene)
-        vars(scene).update(state)
-        assert scene.steps == ()
-
 
 PIPELINES = {
     "stack": pipeline(VALID),

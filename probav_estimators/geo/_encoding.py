@@ -66,6 +66,10 @@ class Encoding(Values):
             Stored where no frame is clear. None: NaN for floats, else that of the frames, else 0
             of an unsigned type and the least value of a signed one.
 
+        Returns
+        -------
+        Encoding
+
         Raises
         ------
         ValueError

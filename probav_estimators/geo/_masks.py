@@ -93,7 +93,7 @@ MASK_KINDS = {
     ),
     "fmask": MaskKind(
         "HLS",
-        "bits 1 to 3: cloud, next to it, shadow; 255",
+        "bits 1 to 3: cloud, adjacent to cloud, shadow; 255",
         # All bits of fill are set, also those of clouds.
         lambda values: (values & 0b1110) == 0,
         greatest=255,

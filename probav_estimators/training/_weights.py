@@ -174,7 +174,9 @@ def check_fits(build: Callable[[], nn.Module], weights: Weights) -> None:
         If parameters or buffers are missing, too many or of another shape, or integers stand for
         floats, or if there are far more layers than weights.
     """
-    with torch.device("meta"), _CountedCalls(_CALLS + _CALLS_PER_TENSOR * len(weights.state)):
+    limit = _CountedCalls(_CALLS + _CALLS_PER_TENSOR * len(weights.state))
+    # no_grad restores the mode by a call, which may exceed the limit: it is restored here again.
+    with torch.set_grad_enabled(torch.is_grad_enabled()), torch.device("meta"), limit:
         module = build()
     _compare(module, weights)
 
