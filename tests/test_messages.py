@@ -14,7 +14,7 @@ from probav_estimators import (
     cpsnr_scorer,
     write_submission,
 )
-from probav_estimators.scenes import check_scenes
+from probav_estimators.scenes import DerivedFrames, check_scenes
 
 
 def message_of(call, error=ValueError):
@@ -192,3 +192,9 @@ class TestNames:
 def test_a_scene_with_numbers_for_a_name_is_not_unnamed():
     lr = np.full((1, 4, 4), np.nan)
     assert message_of(lambda: Scene(lr, name="0")).startswith("scene 0: lr")
+
+
+@pytest.mark.parametrize("name", ["read_lr", "read_qm"])
+def test_a_source_with_a_method_of_earlier_versions_is_refused(name):
+    with pytest.raises(TypeError, match=rf"Old defines {name}, .* define read\(index, window\)"):
+        type("Old", (DerivedFrames,), {name: lambda self, index=None, window=None: None})

@@ -70,7 +70,7 @@ class Inputs:
 
     @property
     def n_frames(self) -> int:
-        """How many channels of a sample are frames, which come first."""
+        """Number of the leading channels of a sample that are frames."""
         return len(self._frames_of(0))
 
     @property

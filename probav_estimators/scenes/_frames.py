@@ -69,6 +69,15 @@ class Frames(ABC):
     <Scene 'lake', 5 frames> 0.125
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Nothing calls them any more: without an error, a subclass would change no pixels.
+        for name in {"read_lr", "read_qm"} & vars(cls).keys():
+            raise TypeError(
+                f"{cls.__name__} defines {name}, which versions after 0.2.0 do not call: define "
+                "read(index, window), which returns pixels and quality maps"
+            )
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of frames."""
