@@ -1,4 +1,4 @@
-"""A headless Chromium that tests drive by its own protocol, without any package."""
+"""Headless Chromium driven over the DevTools protocol, without extra packages."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ _OPTIONS += ("--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging
 
 
 class Chromium:
-    """A browser; a context manager that ends it."""
+    """Browser process, closed on leaving the context."""
 
     def __init__(self, binary):
         commands, answers = os.pipe(), os.pipe()
@@ -50,7 +50,7 @@ class Chromium:
         self._profile.cleanup()
 
     def call(self, method, session=None, **params):
-        """The answer to a command of the DevTools protocol."""
+        """Send a DevTools command and return its result."""
         self._count += 1
         message = {"id": self._count, "method": method, "params": params}
         message |= {"sessionId": session} if session else {}
@@ -61,12 +61,12 @@ class Chromium:
         return answer["result"]
 
     def wait_for(self, method, session):
-        """Read until something has happened."""
+        """Read messages until the session reports this event."""
         while not any(e["method"] == method and e["sessionId"] == session for e in self.events):
             self.events.append(self._next())
 
     def open(self, path, *, width=1280, height=900, dark=False, script=True):
-        """A tab with a local page in it, once it has loaded."""
+        """Open a local page in a new tab and wait until it has loaded."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = Tab(self, session)
@@ -91,7 +91,7 @@ class Chromium:
 
 
 class Tab:
-    """A page in the browser."""
+    """Page in the browser."""
 
     def __init__(self, browser, session):
         self._browser = browser
@@ -101,18 +101,18 @@ class Tab:
         return self._browser.call(method, self._session, **params)
 
     def value(self, expression):
-        """Value of a JavaScript expression."""
+        """Evaluate a JavaScript expression."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     def happened(self, *methods):
-        """Events of these names on this page."""
+        """Return the parameters of this page's events of the given names."""
         mine = (e for e in self._browser.events if e.get("sessionId") == self._session)
         return [event["params"] for event in mine if event["method"] in methods]
 
     def middle_of(self, selector):
-        """Place of the first element that a selector finds, scrolled into sight."""
+        """Scroll the first match of a selector into view and return its position."""
         box = f"document.querySelector({json.dumps(selector)})"
         self.value(f"{box}.scrollIntoView({{block: 'center'}})")
         return self.value(
@@ -140,7 +140,7 @@ class Tab:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
     def screenshot(self, path, clip=None):
-        """A picture of the page, or of a part of the window: left, top, width, height."""
+        """Save a screenshot of the page, or of a clip (left, top, width, height)."""
         options = {"captureBeyondViewport": clip is None}
         if clip is not None:
             names = ("x", "y", "width", "height")

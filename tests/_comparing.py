@@ -1,4 +1,4 @@
-"""Comparison of scenes, and the baseline by scikit-image alone."""
+"""Assertions on equal scenes, and a baseline image by scikit-image."""
 
 import numpy as np
 from skimage.transform import rescale
@@ -7,7 +7,7 @@ PARTS = ("lr", "qm", "hr", "sm")
 
 
 def assert_same_pixels(first, second):
-    """Frames, maps and truth of two scenes are equal, value by value."""
+    """Assert that frames, maps and HR images of two scenes are equal."""
     assert (first.name, first.band, len(first)) == (second.name, second.band, len(second))
     for part in PARTS:
         one, other = getattr(first, part), getattr(second, part)
@@ -18,14 +18,14 @@ def assert_same_pixels(first, second):
 
 
 def assert_same_scene(first, second):
-    """Pixels, masks and norm of two scenes are equal, the norm to its last digit."""
+    """Assert that pixels, masks and norm of two scenes are exactly equal."""
     assert_same_pixels(first, second)
     assert first.norm == second.norm
     assert first.scale == second.scale
 
 
 def upscale_clearest(scene):
-    """The challenge's baseline image in double precision."""
+    """Compute the challenge's baseline image in double precision."""
     clearance = scene.qm.sum(axis=(1, 2))
     upscaled = [
         rescale(frame.astype(np.float64), scene.scale, order=3, mode="edge", anti_aliasing=False)

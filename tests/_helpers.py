@@ -1,4 +1,4 @@
-"""Small scenes and slow, obvious computations that several test modules share."""
+"""Small scenes and simple reference implementations shared by test modules."""
 
 import numpy as np
 import torch
@@ -16,14 +16,14 @@ from probav_estimators import (
 )
 from probav_estimators.training import SceneRegressor
 
-# Every net that takes what InputComposer makes.
+# All networks that take the output of InputComposer.
 REGRESSORS = [
     kind
     for kind in (getattr(architectures, name) for name in architectures.__all__)
     if isinstance(kind, type) and issubclass(kind, SceneRegressor)
 ]
 
-# One epoch of a net of frames, alike on every machine.
+# One reproducible epoch of a multi-frame network.
 QUICK = {
     "max_epochs": 1,
     "batch_size": 2,
@@ -36,7 +36,7 @@ QUICK = {
 
 
 def small_scene(seed, *, shape=(16, 16), n_frames=4, scale=3, truth=True, clouds=True):
-    """Scene of smooth noise: frames are area means with noise of their own."""
+    """Scene of smooth noise, whose frames are area means with independent noise."""
     rng = np.random.default_rng(seed)
     height, width = shape
     ground = gaussian_filter(rng.standard_normal((scale * height, scale * width)), 1.2)
@@ -63,7 +63,7 @@ def small_scenes(n_scenes, *, first_seed=0, **options):
 
 
 def composed(scenes, *, k=3, mode="lr", frames="stack", average="all", scale=3):
-    """Scenes as SRCNN takes them."""
+    """Compose scenes as input for SRCNN."""
     steps = [ClearanceSelector(k=k), InputComposer(mode=mode, frames=frames, average=average)]
     if scale is not None:
         steps.append(BicubicUpscaler(scale=scale))
@@ -71,7 +71,7 @@ def composed(scenes, *, k=3, mode="lr", frames="stack", average="all", scale=3):
 
 
 def quick_srcnn(**params):
-    """SRCNN that trains for a moment, without a bar, on every scene."""
+    """SRCNN with a short training on all scenes, without a progress bar."""
     quick = {
         "max_epochs": 1,
         "batch_size": 4,
@@ -88,13 +88,13 @@ def weights_of(net):
 
 
 def bicubic(channels, scale=3):
-    """Torch's own bicubic upscaling of (c, h, w) channels, in float64."""
+    """Upscale (c, h, w) channels by torch's bicubic interpolation in float64."""
     stack = torch.from_numpy(np.asarray(channels, np.float64))[None]
     return interpolate(stack, scale_factor=scale, mode="bicubic")[0].numpy()
 
 
 def clearest_frames(scene, k):
-    """The k clearest frames and their maps, by counting and sorting."""
+    """Select the k clearest frames and their maps by counting and sorting."""
     lr, qm = scene.lr, scene.qm
     order = sorted(range(len(lr)), key=lambda number: (-int(qm[number].sum()), number))
     chosen = [order[position % len(order)] for position in range(k)]
@@ -102,13 +102,13 @@ def clearest_frames(scene, k):
 
 
 def tied_frames(scene):
-    """Which frames have the most clear pixels."""
+    """Indices of the frames with the most clear pixels."""
     clearance = scene.qm.sum(axis=(1, 2))
     return np.flatnonzero(clearance == clearance.max())
 
 
 def cpsnr_of_every_shift(sr, hr, sm, border):
-    """cPSNR in float64 of each of the (2 * border + 1)**2 shifts; NaN where nothing is clear."""
+    """cPSNR in float64 for all (2 * border + 1)**2 shifts; NaN for a shift without clear pixels."""
     sr, hr = np.asarray(sr, np.float64), np.asarray(hr, np.float64)
     height, width = (length - 2 * border for length in hr.shape)
     centre = sr[border : border + height, border : border + width]

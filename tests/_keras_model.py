@@ -1,4 +1,4 @@
-"""The study's models by scipy and numpy, with weights as Keras keeps them."""
+"""The study's models in scipy and numpy, with weights in the Keras layout."""
 
 import numpy as np
 from scipy.signal import correlate
@@ -25,7 +25,7 @@ def linear(x):
 
 
 class Model:
-    """Layers by their names in Keras, applied to images of shape (h, w, channels).
+    """Layers by Keras name, applied to images of shape (h, w, channels).
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def _bottleneck_srresnet(n_in, n_out):
     return shapes | _conv("mapping", 256, 32, 5) | _conv("output", 32, n_out, 5)
 
 
-#: Shapes of the weights for channels in and out, and the model, by (class, parameters).
+#: (function of input and output channels that returns weight shapes, model) of each class.
 MODELS = {
     "SRCNN": (_srcnn, srcnn),
     "SRCNNEx": (_srcnn_ex, srcnn),

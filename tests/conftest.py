@@ -1,4 +1,4 @@
-"""Small simulated scenes, in memory and on disk, and the folder of sample data."""
+"""Shared fixtures: small simulated scenes, in memory and on disk, and the sample data."""
 
 import os
 import warnings
@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from probav_estimators import Scene, make_scenes, save_scenes
 
-# CI tries the same examples every time: a red run can be run again.
+# CI draws the same examples every time, so that failures can be reproduced.
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 if os.environ.get("CI") == "true":
     settings.load_profile("ci")
@@ -36,7 +36,7 @@ def mixed_scenes():
 
 @pytest.fixture(scope="session")
 def saved_root(scenes, tmp_path_factory):
-    """A data set's root that holds `scenes`; not to be changed."""
+    """Data set root with `scenes`; read-only."""
     root = tmp_path_factory.mktemp("saved")
     save_scenes(scenes, root)
     return root
@@ -44,20 +44,20 @@ def saved_root(scenes, tmp_path_factory):
 
 @pytest.fixture
 def root(scenes, tmp_path):
-    """A data set's root with two of `scenes`, of which a test may do what it likes."""
+    """Data set root with two of `scenes`, which tests may modify."""
     save_scenes(scenes[:2], tmp_path / "data")
     return tmp_path / "data"
 
 
 @pytest.fixture
 def folder(root):
-    """The folder of imgset0000 in `root`."""
+    """Folder of imgset0000 in `root`."""
     return root / "train" / "RED" / "imgset0000"
 
 
 @pytest.fixture(scope="session")
 def samples():
-    """The folder of sample data that the environment variable PROBAV_SAMPLES names."""
+    """Folder of sample data, from the environment variable PROBAV_SAMPLES."""
     if "PROBAV_SAMPLES" not in os.environ:
         pytest.skip("PROBAV_SAMPLES is not set")
     return Path(os.environ["PROBAV_SAMPLES"])
@@ -65,7 +65,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """On a busy machine, several threads wait for each other, and small images gain nothing."""
+    """Use one thread: small images gain nothing from more, and busy machines lose."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -73,20 +73,20 @@ def one_thread():
 
 
 def devices():
-    """The CPU, and what else torch finds on this machine to compute on."""
+    """The CPU and all accelerators that torch finds on this machine."""
     others = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     return ["cpu", *(name for name, is_there in others.items() if is_there())]
 
 
 @pytest.fixture(params=devices())
 def device(request):
-    """Each device that is there, in turn."""
+    """Each available device in turn."""
     return request.param
 
 
 @pytest.fixture
 def make_scene():
-    """A scene of noise from a random number generator of its own; arguments replace its parts."""
+    """Scene of noise from its own random number generator; arguments override its parts."""
 
     def make(n_frames=4, size=(6, 8), scale=3, seed=0, **parts):
         rng = np.random.default_rng(seed)

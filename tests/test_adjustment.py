@@ -1,4 +1,4 @@
-"""Adjustment: one shift for each frame, whatever tells of it."""
+"""Adjustment of one shift per frame, from any kind of measurement."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -34,7 +34,7 @@ class TestAdjustment:
         shifts = np.zeros((4, 6, 2))
         shifts[:, 2, 0] = [-0.3, -0.1, 0.1, 0.3]
         residuals = adjust_shifts(shifts, np.ones((4, 6), bool)).residuals
-        # Part of it goes into the references of the places, which the other frames share.
+        # Part of it is absorbed by the references of the positions, which the other frames share.
         np.testing.assert_allclose(residuals[:, 2, 0], [-0.25, -0.083, 0.083, 0.25], atol=0.01)
         noise = np.random.default_rng(0).normal(0, 0.02, (4, 6, 2))
         assert np.abs(adjust_shifts(noise, np.ones((4, 6), bool)).residuals).max() < 0.01
@@ -47,7 +47,7 @@ class TestPairs:
         rng = np.random.default_rng(seed)
         true = rng.normal(size=(n_frames, 2))
         true -= true.mean(axis=0)
-        # Each frame with an earlier one, and some more: a network that ties all together.
+        # Each frame paired with an earlier one, and some more pairs: a connected graph.
         second = np.arange(1, n_frames)
         first = rng.integers(0, second)
         more = rng.integers(0, n_frames, (2, 5))
@@ -87,7 +87,7 @@ class TestMiddle:
     def test_of_frames_that_lie_alike_it_is_the_mean(self, seed, n_frames, size):
         angles = np.random.default_rng(seed).uniform(0, 2 * np.pi, n_frames)
         shifts = size * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        # Opposite frames: all are as far from the middle.
+        # Opposite frames: all are at the same distance from the mean.
         shifts = np.concatenate([shifts, -shifts]) + np.array([3, -7])
         np.testing.assert_allclose(robust_mean(shifts), [3, -7], atol=1e-9)
 

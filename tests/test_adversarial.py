@@ -1,4 +1,4 @@
-"""Training against a discriminator: it learns, it can be copied, and it changes images."""
+"""Training against a discriminator: learning, copies, and its effect on images."""
 
 import io
 import pickle
@@ -21,14 +21,14 @@ def clouded():
 
 
 def batch(seed, size=24):
-    """Images that ask for a gradient, and truths that are clear everywhere."""
+    """Images that require gradients, and truths that are clear everywhere."""
     image = torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(seed))
     truth = torch.cat([image.flip(2), torch.ones_like(image)], dim=1)
     return image.requires_grad_(), truth
 
 
 def train(loss, seeds):
-    """Values and gradients of some steps in which the discriminator learns."""
+    """Values and gradients of some training steps of the discriminator."""
     values = []
     for seed in seeds:
         image, truth = batch(seed)
@@ -59,7 +59,7 @@ def by_torch_save(loss):
 
 
 def by_state(loss):
-    """Through a file of the state alone, read without running code."""
+    """Copy by the state dict alone, loaded without running code."""
     file = io.BytesIO()
     torch.save(loss.state_dict(), file)
     file.seek(0)
@@ -135,7 +135,7 @@ class TestSpectralNormalisation:
         optimizers = [torch.optim.SGD(layer.parameters(), lr=0.1) for layer in pair]
         for seed in range(4):
             image = torch.rand(1, 4, 9, 9, generator=torch.Generator().manual_seed(seed))
-            # Twice, as a discriminator sees two images before its gradient is asked for.
+            # Twice, as a discriminator evaluates two images before the backward pass.
             outputs = [layer(image) + layer(image.flip(2)).square() for layer in pair]
             torch.testing.assert_close(*outputs)
             for output, optimizer in zip(outputs, optimizers, strict=True):
@@ -182,7 +182,7 @@ class TestLearning:
             truth = torch.cat([hr, torch.ones_like(hr)], dim=1)
             score = CPSNRLoss(border=3)(smooth, truth)
             hinges.append((loss(smooth, truth) - score).item())
-        # Nothing is known in the beginning; in the end a verdict on an image is about -1.
+        # The discriminator's output for an image starts at about 0 and ends at about -1.
         assert abs(np.mean(hinges[:3])) < 0.3
         assert np.mean(hinges[-3:]) > 0.7
 
@@ -220,7 +220,7 @@ class TestInNets:
         assert not torch.equal(weights_of(plain), weights_of(sharp))
         before = FusionNet.from_pretrained(compute_dtype="float32")
         scores = {net: -probav_scorer(net, clouded) for net in (before, plain, sharp)}
-        # In two epochs the score falls by 0.005, and a discriminator costs little of that.
+        # In two epochs the score falls by 0.005; the discriminator costs little of that.
         assert scores[plain] < scores[before] - 0.003
         assert abs(scores[sharp] - scores[plain]) < 0.001
 

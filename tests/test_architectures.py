@@ -1,4 +1,4 @@
-"""The published architectures, layer by layer, and what can be set about them."""
+"""Published architectures: layers and parameters."""
 
 import copy
 import math
@@ -99,7 +99,7 @@ class TestWeightInit:
             n_kernel = math.prod(layer.kernel_size)
             fans = (layer.in_channels + layer.out_channels) * n_kernel
             greatest = layer.weight.abs().max().item() / math.sqrt(6 / fans)
-            # The greatest of n uniform draws: closer to the bound the more there are.
+            # The maximum of n uniform draws is closer to the bound for larger n.
             assert 1 - 12 / layer.weight.numel() < greatest <= 1
             assert abs(layer.weight.mean().item()) < 4 / math.sqrt(fans * layer.weight.numel())
             assert (layer.bias == 0).all()
@@ -141,7 +141,7 @@ def size_of(net, in_channels=18, out_channels=2):
 
 
 def convolution_size(*shape):
-    """Weights and biases of convolutions: (in, out, kernel size) of each."""
+    """Number of weights and biases of convolutions, by (in, out, kernel size) of each."""
     return sum(n_out * (n_in * kernel**2 + 1) for n_in, n_out, kernel in shape)
 
 
@@ -172,7 +172,7 @@ class TestWidthsAndKernels:
         net = FSRCNN(depth_multiplier=3, extraction_kernel_size=7, n_mapping=2)
         mapping = [(36, 36, 3)] * 2
         expected = [(18, 168, 7), (168, 36, 1), *mapping, (36, 168, 1)]
-        # A transposed convolution has as many weights, and two biases.
+        # The last term is the transposed convolution: as many weights, and two biases.
         assert size_of(net) == convolution_size(*expected) + 168 * 2 * 81 + 2
 
     @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def tensorflow_same_transposed(image, kernel, stride):
     for row, column in np.ndindex(image.shape):
         window = np.s_[stride * row :, stride * column :]
         full[window][:size, :size] += image[row, column] * kernel
-    # The gradient of a convolution whose padding is divided so: less before than after.
+    # Gradient of a convolution with padding "same", whose smaller half comes first.
     before = total // 2
     height, width = (stride * length for length in image.shape)
     return full[before : before + height, before : before + width]
@@ -260,7 +260,7 @@ class TestFSRCNN:
 
 
 def vgg16_state(seed=0):
-    """What torchvision's vgg16().state_dict() has of the first two blocks, and some more."""
+    """State dict of torchvision's vgg16(), up to the first layer of block 3."""
     generator = torch.Generator().manual_seed(seed)
     shapes = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128), 10: (256, 128)}
     state = {}
@@ -273,7 +273,7 @@ def vgg16_state(seed=0):
 class TestVGGWeights:
     def assert_filled(self, layers, state):
         convolutions = [module for module in layers if isinstance(module, nn.Conv2d)]
-        # 9x9, then the blocks; the first layer of block 1 sees colours in VGG16.
+        # Skip the 9x9 layer and the first of block 1, which takes RGB in VGG16.
         for convolution, number in zip(convolutions[2:5], (2, 5, 7), strict=True):
             torch.testing.assert_close(convolution.weight, state[f"features.{number}.weight"])
             torch.testing.assert_close(convolution.bias, state[f"features.{number}.bias"])
@@ -329,20 +329,20 @@ class TestSRResNet:
             layers = SRResNet(**parameters).build_layers(9, 2, 3)
             return sum(parameter.numel() for parameter in layers.parameters())
 
-        # A block has two 3x3 convolutions with their biases.
+        # A block has two 3x3 convolutions with biases.
         per_block = size(n_blocks=3, n_features=8) - size(n_blocks=2, n_features=8)
         assert per_block == 2 * (8 * 8 * 9 + 8)
         assert size(n_blocks=2, n_features=16) > size(n_blocks=2, n_features=8)
 
 
 def outputs_of(net, inputs, *, training=False):
-    """What the module returns for the first sample."""
+    """Output of the module for the first sample."""
     images, _ = net.collate([net.make_dataset(inputs)[0]])
     return net.module_.train(training)(**images)
 
 
 class LevelLoss(CPSNRLoss):
-    """A loss of a user's, for the scalar of SRCNNv3."""
+    """User-defined loss for the scalar of SRCNNv3."""
 
     def forward(self, prediction, truth):
         return super().forward(prediction, truth) + (prediction[:, 2] - 0.25).abs().mean()
@@ -363,14 +363,14 @@ class TestSRCNNv3:
             head.clearance.weight.mul_(100)
             head.scalar.bias.fill_(200)
             image, clearance, scalar = outputs_of(net, inputs)[0]
-            # Values of clearance on both sides, and none between them that is rounded.
+            # Clearance reaches both bounds exactly.
             assert (clearance.min(), clearance.max()) == (0, 1)
             assert (scalar == 100).all()
             head.scalar.bias.fill_(-200)
             assert (outputs_of(net, inputs)[0, 2] == 0).all()
             head.image.bias.fill_(5)
             brighter = outputs_of(net, inputs)[0, 0]
-        # What a residual image adds to the mean frame has no activation.
+        # The residual image is added to the mean frame without an activation.
         expected = image + 5 * net.std_ if residual else torch.ones_like(image)
         torch.testing.assert_close(brighter, expected)
 
@@ -434,7 +434,7 @@ class TestSRCNNv3:
 
 
 class KeptStates(Callback):
-    """Keeps a copy of all weights and buffers of every epoch."""
+    """Copies all weights and buffers after every epoch."""
 
     def on_train_begin(self, net, **kwargs):
         self.states_ = []
@@ -484,7 +484,7 @@ class TestBottleneckSRResNet:
 
     def test_moving_statistics_of_the_best_epoch_come_back(self, inputs):
         kept = KeptStates()
-        # A rate that is far too high: later epochs are worse.
+        # The learning rate is too high on purpose: later epochs are worse.
         net = small(BottleneckSRResNet, max_epochs=5, batch_size=2, lr=0.3, train_split=0.5)
         net.set_params(callbacks=[("kept", kept)], callbacks__divergence=None).fit(inputs)
         scores = net.history[:, "valid_score"]
@@ -504,7 +504,7 @@ class TestBottleneckSRResNet:
         assert len(stated) == 11
         for layer in stated:
             std = math.sqrt(2 / (layer.in_channels * math.prod(layer.kernel_size)))
-            # Cut at two of the standard deviations that are scaled up for the cut.
+            # Truncated at two standard deviations, scaled up to compensate the truncation.
             greatest = layer.weight.abs().max().item() / (2 * std / 0.8796)
             assert 0.97 < greatest <= 1.0001
             n_weights = layer.weight.numel()

@@ -1,4 +1,4 @@
-"""Bad input is a ValueError that names the scene, the file and what to do; never a silent NaN."""
+"""Bad input raises ValueError with the scene, the file and a remedy; never a silent NaN."""
 
 import copy
 import re
@@ -31,7 +31,7 @@ REMEDY = "use|restore|remove|give|divide|fill|pass|must|wrap|make|leave|rename|c
 
 
 def expect_error(call, *words, error=ValueError):
-    """`call` raises an error whose message has all `words` and says what to do."""
+    """Assert that `call` raises an error whose message has all `words` and a remedy."""
     with pytest.raises(error) as caught:
         call()
     message = str(caught.value)
@@ -54,14 +54,14 @@ NOISE = np.random.default_rng(0).integers(0, 65536, (5, 6), dtype=np.uint16)
 
 @pytest.fixture
 def lone_frame(tmp_path):
-    """The only frame of a scene: a file that holds NOISE."""
+    """File of a scene's only frame, with the pixels NOISE."""
     write(tmp_path / "LR000.png", NOISE)
     write(tmp_path / "QM000.png", np.full((5, 6), 255, np.uint8))
     return tmp_path / "LR000.png"
 
 
 def is_refused(frame, content):
-    """Whether a frame of this content is refused, by its name; what is read must be NOISE."""
+    """Whether a frame with this content is refused by name; pixels that are read must be NOISE."""
     frame.write_bytes(content)
     try:
         pixels = Scene.from_dir(frame.parent).lr
@@ -95,7 +95,7 @@ class TestFiles:
     def test_a_png_cut_anywhere_is_refused_or_read_whole(self, lone_frame):
         content = lone_frame.read_bytes()
         refused = [is_refused(lone_frame, content[:length]) for length in range(len(content))]
-        # The last chunks hold no pixels.
+        # The last chunks hold no pixels, so cuts there may go unnoticed.
         assert all(refused[:-30])
 
     def test_a_damaged_byte_is_noticed_or_does_not_matter(self, lone_frame):
@@ -120,7 +120,7 @@ class TestFiles:
         write(folder / name, np.full((24, 24), 60, np.uint8))
         scene = Scene.from_dir(folder)
         expect_error(lambda: scene.lr, "imgset0000", name, "16", "8", "save them alike")
-        # Whoever reads one frame only finds out, too.
+        # Reading a single frame finds it, too.
         expect_error(lambda: scene.frames.read_pixels([number or 1]), name, "bits for each value")
 
     @pytest.mark.parametrize("name", FILES)
@@ -396,7 +396,7 @@ class TestNoLists:
 
     def test_columns_that_were_joined_are_named(self, caller, make_scene):
         scenes = [make_scene(), make_scene()]
-        # As FeatureUnion joins them before scikit-learn 1.9.
+        # Joined as by FeatureUnion before scikit-learn 1.9.
         joined = np.hstack([ClearanceSelector(k=k).transform(scenes) for k in (3, 2)])
         expect_error(lambda: CALLERS[caller](joined), "FeatureUnion joins columns", "Pipeline")
 

@@ -1,4 +1,4 @@
-"""The baseline is the challenge's, and a plain list of scenes is all that scikit-learn needs."""
+"""The challenge's baseline, and scikit-learn's tools on plain lists of scenes."""
 
 import pickle
 
@@ -269,7 +269,7 @@ class TestScikitLearn:
         assert search.predict(scenes).shape == (5, 72, 72)
 
     def test_a_numpy_array_of_scenes_is_a_list_too(self, make_scene):
-        """scikit-learn's own tools make such arrays of objects."""
+        """scikit-learn's utilities make such object arrays."""
         scenes = np.empty(2, object)
         scenes[:] = [make_scene(seed=seed, size=(8, 8)) for seed in range(2)]
         assert BicubicBaseline().fit(scenes).predict(scenes).shape == (2, 24, 24)

@@ -1,4 +1,4 @@
-"""The published study as one run, from a data set to the table of all rows."""
+"""The published study as one run, from a data set to the table."""
 
 import csv
 import json
@@ -52,7 +52,7 @@ def save_data_set(root, n_train, n_test, **options):
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """Zip of 60 scenes, packed as ESA packs them."""
+    """Zip of 60 scenes, packed as by ESA."""
     folder = tmp_path_factory.mktemp("archive")
     root = save_data_set(folder / "probav_data", 48, 12)
     path = folder / "probav_data.zip"
@@ -102,7 +102,7 @@ def test_a_killed_study_of_60_zipped_scenes_goes_on_to_its_table(archive, tmp_pa
     result = json.loads(call(*options, "--json", "--quiet").stdout)
     assert [row["row"] for row in result["rows"]] == TWO_ROWS
     assert {path: path.read_bytes() for path in first.iterdir()} == finished
-    # The seconds of an epoch tell that it was not repeated.
+    # The same history, durations included: the epoch was not repeated.
     assert history_of(second)[0] == begun
     assert len(history_of(second)) == 2
     assert archive.read_bytes() == content
@@ -141,7 +141,7 @@ def _assert_row_is_whole(folder, row, root):
 
 
 def test_all_rows_are_scored_on_the_same_scenes(small, tmp_path):
-    """What FusionNet scores is what its fine-tuning begins with."""
+    """FusionNet's score is that of the initial weights of its fine-tuning."""
     names = ["fusionnet-fine-tuned", "FusionNet", "baseline", "fsrcnn-stack-lr", "baseline opencv"]
     result = run_benchmark(small, tmp_path, configurations=names, max_epochs=1, verbose=0)
     rows = {row["row"]: row for row in result.rows}
@@ -152,7 +152,7 @@ def test_all_rows_are_scored_on_the_same_scenes(small, tmp_path):
     shipped = rows["FusionNet"]
     assert (shipped["epochs"], shipped["fit_seconds"]) == (None, None)
     assert shipped["validation_score"] < 1
-    # The weights that it begins with are scored on its own validation scenes, and may be the best.
+    # Fine-tuning also scores its initial weights on its validation scenes; they may be the best.
     tuned = load_model(tmp_path / "fusionnet-fine-tuned" / "model.safetensors")
     assert tuned.history[-1, "valid_score"] == pytest.approx(shipped["validation_score"], abs=5e-3)
     assert rows["FusionNet fine-tuned"]["validation_score"] <= shipped["validation_score"] + 1e-4
@@ -168,7 +168,7 @@ def test_the_baseline_is_scored_as_by_hand_on_scenes_that_the_nets_do_not_train_
     scenes = load_scenes(small / "train")
     scores = [slow_score(model.predict([scene]), [scene]) for scene in scenes]
     (row,) = result.rows
-    # The mean of some scenes, as many as the table says.
+    # Mean score of two validation scenes, whichever they are.
     pairs = [np.mean([scores[i], scores[j]]) for i in range(len(scores)) for j in range(i)]
     assert about["n_validation"] == 2
     assert min(abs(np.array(pairs) - row["validation_score"])) < 1e-5
@@ -197,7 +197,7 @@ def test_rows_of_other_settings_are_refused_and_replaced_if_asked_for(small, tmp
     run_benchmark(small, tmp_path, max_epochs=1, **options)
     folder = tmp_path / "fsrcnn-stack-lr"
     model = (folder / "model.safetensors").read_bytes()
-    # A process that was killed while it wrote leaves these.
+    # Left by a process that was killed while writing.
     (tmp_path / "fusionnet").mkdir()
     (tmp_path / "fusionnet" / ".settings.json.00.partial").write_text("{")
     run_benchmark(small, tmp_path, configurations="fusionnet", verbose=0)
@@ -207,7 +207,7 @@ def test_rows_of_other_settings_are_refused_and_replaced_if_asked_for(small, tmp
     with pytest.raises(FileExistsError, match=r"batch_size: .* there, 3 here"):
         run_benchmark(small, tmp_path, max_epochs=1, batch_size=3, **options)
     assert (folder / "model.safetensors").read_bytes() == model
-    # What changes rounding alone may change.
+    # Parameters that change only the rounding may differ.
     run_benchmark(small, tmp_path, max_epochs=1, micro_batch_size=2, device="cpu", **options)
     assert (folder / "model.safetensors").read_bytes() == model
     run_benchmark(small, tmp_path, max_epochs=2, overwrite=True, **options)
@@ -222,7 +222,7 @@ def test_rows_of_other_scenes_are_refused(small, tmp_path):
         run_benchmark(other, tmp_path, **options)
     (tmp_path / "fusionnet").mkdir()
     (tmp_path / "fusionnet" / "mine").write_text("mine")
-    # Files of somebody else stay, whatever is asked for.
+    # Files of other origin are kept, with and without `overwrite`.
     for overwrite in (False, True):
         with pytest.raises(FileExistsError, match="no row of a benchmark"):
             run_benchmark(
@@ -264,7 +264,7 @@ def test_the_estimate_counts_the_epochs_that_are_left(small, tmp_path):
         assert row.epochs == 1000
         assert row.seconds >= row.epochs * row.n_samples * row.seconds_per_sample
         assert row.batch_size == 32 and row.micro_batch_size is None
-    # SRCNN holds 64 channels of HR size in float32, or half of it in bfloat16.
+    # SRCNN has 64 channels of HR size, in float32 or, with half the memory, in bfloat16.
     assert single.sample_bytes > 64 * 48 * 48 * 2
     assert stack.n_samples + 2 == 12
     assert single.n_samples > stack.n_samples

@@ -1,7 +1,7 @@
-"""The benchmarks run, on little: what they measure is for a quiet machine.
+"""Benchmarks on few and small scenes: they run, and their numbers are possible.
 
-Whether a goal is met is not asserted, nor any time. What is measured must be numbers that are
-possible, and where no clock counts, those that the goals are near.
+Neither times nor goals are asserted, as they need a quiet machine. Numbers that don't depend on
+the clock must be close to their goals.
 """
 
 import re
@@ -46,7 +46,7 @@ PIXELS = (-0.5, 0.5)
 
 
 def small(module, name, monkeypatch, **options):
-    """Have a module make fewer and smaller scenes than it asks for."""
+    """Make `module` use fewer and smaller scenes."""
 
     @lru_cache
     def make(n_scenes=2, **asked):
@@ -57,7 +57,7 @@ def small(module, name, monkeypatch, **options):
 
 @pytest.fixture
 def little(monkeypatch):
-    """What benchmarks take from constants and not from parameters."""
+    """Reduce the sizes that benchmarks take from constants."""
     # Patches of `steps` have 48 pixels.
     small(fusion, "make_scenes", monkeypatch, size=48, n_frames=12)
     small(fine_tuning, "make_scenes", monkeypatch, size=32, n_frames=4)
@@ -80,8 +80,7 @@ def scenes_of_sensor(n_scenes, psf_sigma):
     return make_scenes(n_scenes, size=32, n_frames=5, random_state=3)
 
 
-# The numbers that each row has, with the least and the greatest that are possible, row by row;
-# a single one for all rows.
+# Lowest and highest possible value of each number, by row; a single row applies to all.
 CASES = {
     "cpsnr": (
         lambda: cpsnr.benchmark(size=SIZE, rounds=1, n_scenes=2),

@@ -1,4 +1,4 @@
-"""Blocks: together they are the whole, each with what surrounds it."""
+"""Blocks cover the whole image, each with its halo."""
 
 import numpy as np
 import pytest

@@ -24,7 +24,7 @@ def requirements_of(constraints):
 
 
 def versions(requirements, operator):
-    """Pairs of a name and the version that stands after the operator."""
+    """Pairs of a name and the version after `operator`."""
     return {
         (canonicalize_name(requirement.name), Version(condition.version))
         for requirement in requirements

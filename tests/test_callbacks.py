@@ -1,4 +1,4 @@
-"""A training shows where it stands, and skorch's own callbacks work on the challenge score."""
+"""Progress and log of a training, and skorch's own callbacks on the challenge score."""
 
 import io
 import re
@@ -46,7 +46,7 @@ def valid():
 
 
 class PredictionAfterEachEpoch(Callback):
-    """Keeps what the net predicts for these scenes once an epoch is over."""
+    """Records the net's prediction for these scenes after each epoch."""
 
     def __init__(self, scenes):
         self.scenes = scenes
@@ -183,7 +183,7 @@ NETS = {
 
 
 class TestEpochScoring:
-    """Skorch's own way of watching a training."""
+    """skorch's own callback for scores."""
 
     @pytest.mark.parametrize("use_caching", [True, False])
     @pytest.mark.parametrize("on_train", [True, False])
@@ -257,7 +257,7 @@ class TestBar:
         net = quick_srcnn(verbose=1, callbacks=[AtOnce()])
         with redirect_stderr(Terminal()) as terminal, pytest.raises(KeyboardInterrupt):
             net.fit(train)
-        # A bar that is closed is erased.
+        # A closed bar is erased.
         assert re.search(r"\r +\r$", terminal.getvalue())
 
 

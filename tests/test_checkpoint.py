@@ -1,4 +1,4 @@
-"""A training that is killed goes on as if it had not been."""
+"""A killed training, once resumed, gives the result of an uninterrupted one."""
 
 import csv
 import os
@@ -36,7 +36,7 @@ from probav_estimators.state_file import read_state
 
 CHECKPOINT = "checkpoint.safetensors"
 
-# With validation, augmentation and a schedule that moves, so that everything has to come back.
+# Validation, augmentation and an active schedule, so that all state must be restored.
 RESUMABLE = {
     "residual": True,
     "patch_size": 8,
@@ -46,8 +46,8 @@ RESUMABLE = {
     "random_state": 0,
 }
 
-# With a loss that feels every weight: cPSNR does not feel the last bias, whose gradient is rounding
-# error alone, and optimizers make steps of full size of it.
+# A loss that depends on every weight: cPSNR does not depend on the last bias, whose gradient is
+# rounding error that optimizers turn into steps of full size.
 KILLED = RESUMABLE | {"criterion": MaskedMSELoss}
 
 SCRIPT = """
@@ -167,7 +167,7 @@ def test_the_refusal_tells_both_values_and_the_file(scenes, tmp_path):
 
 
 class LossOfKind(CPSNRLoss):
-    """Has a setting that its representation does not show, and one without a name of its own."""
+    """Has a setting that its repr does not show, and one that may be a function without a name."""
 
     def __init__(self, kind, function=None):
         super().__init__()
@@ -348,7 +348,7 @@ def test_a_checkpoint_of_another_version_is_read_with_a_warning(scenes, tmp_path
 
 
 class Hostile:
-    """Makes a file when it is unpickled."""
+    """Creates a file when unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -369,12 +369,12 @@ class TestBestWeights:
         net = quick_srcnn(max_epochs=6, lr=0.02, **RESUMABLE).fit(scenes)
         scores = net.history[:, "valid_score"]
         best = int(np.argmin(scores))
-        # A training that ends with the best epoch has its weights.
+        # A training that stops at the best epoch must have the same weights.
         shorter = quick_srcnn(max_epochs=best + 1, lr=0.02, **RESUMABLE).fit(scenes)
         torch.testing.assert_close(weights_of(net), weights_of(shorter), rtol=0, atol=0)
 
     def test_early_stopping_is_a_switch(self, scenes):
-        # At such a rate nothing gets better for long.
+        # At this learning rate, the score soon stops improving.
         parameters = RESUMABLE | {"max_epochs": 60, "lr": 0.5, "lr_patience": None}
         net = quick_srcnn(early_stopping=2, **parameters).fit(scenes)
         scores = net.history[:, "valid_score"]

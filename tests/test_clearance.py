@@ -1,6 +1,6 @@
-"""Simulated scenes with as many and as clear frames as the PROBA-V challenge's data set.
+"""Number and clearance of frames in simulated scenes, as in the PROBA-V challenge's data set.
 
-Published values: rules of the data set, and clearances in the notebook of HighRes-net; see
+Published values are from the rules of the data set and HighRes-net's notebook; see
 docs/simulator.md.
 """
 
@@ -40,7 +40,7 @@ def test_scenes_have_9_to_35_frames_and_19_on_average(scenes):
     counts = [len(scene) for scene in scenes]
     assert min(counts) >= 9
     assert max(counts) <= 35
-    # A standard deviation of 4.9 frames leaves the mean of 48 scenes one of 0.7.
+    # The standard deviation of 4.9 frames gives a standard error of 0.7 for 48 scenes.
     assert np.mean(counts) == pytest.approx(19, abs=2.1)
     assert np.std(counts) > 3
 
@@ -52,7 +52,7 @@ def test_every_frame_and_every_truth_is_as_clear_as_the_rules_ask_for(scenes):
 
 def test_in_6_of_10_scenes_some_frames_are_fully_clear_and_in_the_others_none(scenes):
     share = np.mean([clear_parts(scene).max() == 1 for scene in scenes])
-    # 37 of the 60 published; three standard deviations of 48 scenes are 0.21.
+    # 37 of the 60 published scenes; three standard errors of 48 scenes are 0.21.
     assert share == pytest.approx(37 / 60, abs=0.21)
 
 
@@ -69,7 +69,7 @@ def test_frames_hide_the_same_parts_whatever_their_size():
         make_scenes(4, size=size, scale=2, sensor=PRESET, random_state=1) for size in (16, 40)
     )
     for one, other in zip(small, large, strict=True):
-        # Half a pixel of rounding on both sides, and at least a pixel of each cloud.
+        # Half a pixel of rounding on both sides, and at least one pixel in each cloud.
         assert clear_parts(one) == pytest.approx(clear_parts(other), abs=1.5 / 16**2)
 
 
@@ -100,7 +100,7 @@ def test_clouds_are_where_the_quality_maps_hide_pixels():
         shown.append(error[scene.qm])
     hidden, shown = np.concatenate(hidden), np.concatenate(shown)
     assert np.median(hidden) > 20 * np.median(shown)
-    # The land drifts, and clouds too thin to be found remain.
+    # The land drifts, and clouds too thin to be detected remain.
     assert np.quantile(shown, 0.95) < 0.5 * np.median(hidden)
 
 
@@ -117,7 +117,7 @@ def test_other_processes_make_the_same_scenes(scenes):
 def test_frames_asked_for_are_given():
     given = make_scenes(3, n_frames=2, sensor=PRESET, random_state=0, **SMALL)
     assert [len(scene) for scene in given] == [2, 2, 2]
-    # A range that reads like the default is a range too, and drawn as for any sensor.
+    # An explicit range equal to the default is drawn as for any sensor.
     asked = make_scenes(6, n_frames=(9, 30), sensor=PRESET, random_state=0, **SMALL)
     usual = make_scenes(6, sensor="proba-v", random_state=0, **SMALL)
     assert [len(scene) for scene in asked] == [len(scene) for scene in usual]
@@ -146,7 +146,7 @@ def test_unknown_clearances_are_refused_with_the_names_of_the_known(value):
         Sensor(clearance=value)
 
 
-# Sums of all pixels, and clear pixels of all quality maps: noted before sensors had a clearance.
+# Frame count, clear pixels and pixel sums, recorded before sensors had a clearance.
 NOTED = {
     "any": (10, 2191, 5823368, 5134101),
     "plain": (10, 2191, 5793490, 5113906),
@@ -162,6 +162,6 @@ def test_other_sensors_make_the_scenes_that_they_made(sensor):
     n_frames, clear, frames, truth = NOTED[sensor]
     assert len(scene) == n_frames
     assert scene.qm.sum() == clear
-    # Another processor may round single pixels the other way.
+    # Other processors may round single pixels differently.
     assert 65535 * scene.lr.sum(dtype=float) == pytest.approx(frames, rel=1e-5)
     assert 65535 * scene.hr.sum(dtype=float) == pytest.approx(truth, rel=1e-5)

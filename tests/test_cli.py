@@ -1,4 +1,4 @@
-"""The command line does what the functions do, tells errors in a line, and loses no one's files."""
+"""The command line: results as from Python, one-line errors, and no overwritten files."""
 
 import errno
 import io
@@ -45,19 +45,19 @@ SMALL = ("--n-scenes", 2, "--size", 16, "--n-frames", 4, 5)
 
 
 def call(*args, code=0):
-    """Run a command in this process; what it printed, on stdout and on stderr."""
+    """Run a command in this process and check its exit code."""
     result = CliRunner().invoke(probav, [str(arg) for arg in args])
     assert result.exit_code == code, result.output + repr(result.exception)
     return result
 
 
 def result_of(*args, code=0):
-    """The JSON object that a command prints on stdout."""
+    """JSON object that a command prints on stdout."""
     return json.loads(call(*args, "--json", "--quiet", code=code).stdout)
 
 
 def error_of(*args, code=2):
-    """The one line that a command ends with."""
+    """One-line error of a command, without other output."""
     result = call(*args, code=code)
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -66,13 +66,13 @@ def error_of(*args, code=2):
 
 
 def run(program, *args, **options):
-    """Run Python in a process of its own."""
+    """Run Python in a separate process."""
     command = [sys.executable, *program, *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
 def contents(root):
-    """All files below a folder, hidden ones too, by their bytes."""
+    """Contents of all files below a folder, including hidden ones."""
     return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
@@ -81,7 +81,7 @@ def no_space(*args, **kwargs):
 
 
 def damage(folder):
-    """Cut a scene's last frame off in the middle."""
+    """Truncate a scene's last frame."""
     path = max(folder.glob("LR*.png"))
     path.write_bytes(path.read_bytes()[:100])
 
@@ -171,7 +171,7 @@ class TestSimulate:
 
 @pytest.fixture
 def model(scenes, tmp_path):
-    """A file of a fitted pipeline, and that pipeline."""
+    """File of a fitted pipeline, and the pipeline."""
     net = SRCNN(max_epochs=1, residual=True, device="cpu", random_state=0, verbose=0)
     pipe = make_pipeline(ClearanceSelector(4), InputComposer(), BicubicUpscaler(3), net)
     path = tmp_path / "pipeline.safetensors"
@@ -242,7 +242,7 @@ class TestScore:
             result_of("score", root, "--images", tmp_path / name)
             for name in ("images", "images.zip")
         )
-        # A submission has the level of the frames, of which float32 rounds other digits.
+        # A submission is at the level of the frames, where float32 rounds differently.
         scores, of_submission = (
             [scene["cpsnr"] for scene in images["scenes"]] for images in (folder, archive)
         )

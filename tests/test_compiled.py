@@ -1,4 +1,4 @@
-"""What Numba compiles says the same as its Python source, which coverage can follow."""
+"""Functions compiled by Numba agree with their Python source, which coverage can follow."""
 
 import sys
 from importlib import import_module
@@ -98,6 +98,6 @@ def test_compiled_and_interpreted_agree(name, scene, monkeypatch):
     for function, dispatcher in functions.items():
         monkeypatch.setattr(module, function, interpreted(function, dispatcher.py_func))
     for ours, source in zip(CASES[name](scene), compiled, strict=True):
-        # Frames may round to the next of their values.
+        # Frames may be rounded to a neighbouring value.
         assert_allclose(ours, source, rtol=1e-4, atol=2 / 65535)
     assert called == functions.keys()

@@ -34,7 +34,7 @@ distributed = pytest.importorskip("distributed")
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "plot_search_with_dask.py"
 
-# Runs the script of its first argument as if Dask were not installed.
+# Run the script in argv[1] as if Dask were not installed.
 _WITHOUT_DASK = """
 import runpy, sys
 sys.modules["dask"] = sys.modules["distributed"] = None
@@ -44,13 +44,13 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 class NotingScorer:
-    """Challenge score of a scorer that notes in a folder which process works, before it does.
+    """Challenge scorer that first records its process in a folder.
 
     Parameters
     ----------
     folder : path-like
     pause : float
-        Seconds that every task takes at least, so that no worker is done before the other begins.
+        Minimum seconds per task, so that no worker finishes before the other one starts.
     """
 
     def __init__(self, folder, pause=0.3):
@@ -63,11 +63,11 @@ class NotingScorer:
         return probav_scorer(estimator, scenes)
 
     def pids(self):
-        """Process of each task that was begun."""
+        """Process id of each started task."""
         return [int(note.name.split()[0]) for note in self.folder.iterdir()]
 
     def kill_a_worker(self):
-        """End the process of the first task that is seen, at once and in the middle of it."""
+        """Kill the process of the first task while it runs."""
         while not (pids := self.pids()):
             time.sleep(0.02)
         os.kill(pids[0], signal.SIGKILL)
@@ -96,7 +96,7 @@ def scenes(tmp_path_factory):
 
 @pytest.fixture
 def one_thread():
-    """Sums are added up in the order that a worker has."""
+    """Use one thread, as a worker does, for the same order of summation."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -145,7 +145,7 @@ def test_scenes_travel_as_paths(scenes):
     assert len(pickle.dumps(scenes)) < 5000 * len(scenes)
     prepared = net_search(None).estimator[:-1].fit_transform(scenes)
     assert len(pickle.dumps(prepared)) < 5000 * len(scenes)
-    # Nor does a scene that was read take its pixels along.
+    # Scenes that have been read are pickled without their pixels, too.
     assert prepared[0].inputs.read().nbytes > 5000
     assert len(pickle.dumps(prepared)) < 5000 * len(scenes)
 
@@ -174,7 +174,7 @@ def test_a_killed_worker_costs_a_retry_and_nothing_else(client, scenes, noting, 
 
 def test_folds_of_many_scenes_survive_a_killed_worker_as_lists(client, noting):
     scenes = small_scenes(6, shape=(8, 8), n_frames=3) * 50
-    # As an array, a fold of so many scenes would be kept by one worker and be lost with it.
+    # As an array, a fold of this many scenes would be kept by one worker and lost with it.
     folds = [
         (train.tolist(), test.tolist())
         for train, test in ShuffleSplit(2, test_size=4, random_state=0).split(scenes)

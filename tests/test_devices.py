@@ -1,4 +1,4 @@
-"""Nets on every device that this machine has: they learn, save and predict there as on the CPU."""
+"""Nets on every device of this machine: training, saving and prediction as on the CPU."""
 
 import pickle
 
@@ -23,7 +23,7 @@ from probav_estimators import (
 )
 from probav_estimators.losses import batch_cpsnr, best_shifts
 
-# Sums in another order: a few units of float32's last digit, in each of many layers.
+# Different order of summation: a few units in float32's last place, in each of many layers.
 CLOSE = {"rtol": 1e-3, "atol": 2e-4}
 QUICK = {
     "max_epochs": 2,

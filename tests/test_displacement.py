@@ -1,4 +1,4 @@
-"""FusionNet's images lie in the middle of their frames: displacements of weights are corrected."""
+"""Correction of displaced images: FusionNet's are registered to the centre of their frames."""
 
 import pickle
 
@@ -18,7 +18,7 @@ DOWN_RIGHT = (0.6, -0.9)
 
 
 def scenes_of(scale, n_scenes=4, size=40):
-    """Scenes that no weights were trained on, of few frames so that images are quickly made."""
+    """Scenes that no weights were trained on, with few frames for speed."""
     return make_scenes(n_scenes, size=size, scale=scale, n_frames=9, random_state=25)
 
 
@@ -29,7 +29,7 @@ def pretrained(name, **params):
 
 
 def small_net(**params):
-    """Untrained layers, whose image is what the frames show."""
+    """Net with practically untrained layers, whose image is the plain fusion of the frames."""
     small = {"width": 4, "depth": 1, "scale": 3, "random_state": 0, "device": "cpu"}
     quick = {"max_epochs": 1, "lr": 1e-12, "train_split": None, "compute_dtype": "float32"}
     return FusionNet(**small | quick | {"verbose": 0} | params)
@@ -42,7 +42,7 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def net():
-    """The shipped weights that have a displacement."""
+    """Pretrained net with a displacement."""
     return pretrained("simulated-x4")
 
 
@@ -84,7 +84,7 @@ class TestWhereImagesLie:
     def test_flips_and_turns_are_corrected_each_in_its_own_direction(
         self, net, uncorrected, scenes
     ):
-        """Uncorrected, the eight images lie in eight places, and their mean is none of them."""
+        """Uncorrected, the eight images have different displacements, and their mean another."""
         apart = []
         for one in (net, uncorrected):
             image = one.predict(scenes[:1])
@@ -212,7 +212,7 @@ class TestMeasuring:
 
     @pytest.mark.parametrize("axis", [0, 1])
     def test_truth_that_is_moved_is_found_there(self, scenes, axis):
-        """Truths in place of images: how far they lie apart from themselves is known."""
+        """Truths as images have known displacements."""
         base = displacement([scene.hr for scene in scenes], scenes)
         moved = [np.roll(scene.hr, 2, axis=axis) for scene in scenes]
         expected = 2 * np.eye(2)[axis]

@@ -1,4 +1,4 @@
-"""Displays follow scikit-learn's conventions, draw the right numbers, and can be read."""
+"""Displays: scikit-learn's conventions, correct numbers, and legibility."""
 
 import inspect
 import subprocess
@@ -40,7 +40,7 @@ LONG = "a pipeline with a name that is much longer than any panel is wide and_ha
 
 
 class Noisy:
-    """An estimator that predicts the baseline, or the truth with noise of known deviation."""
+    """Predicts the baseline, or the truth with noise of known standard deviation."""
 
     def __init__(self, deviation=0.01, told=True):
         self.deviation = deviation
@@ -55,7 +55,7 @@ class Noisy:
 
 
 class Trained:
-    """What a fitted net has that a history is drawn from."""
+    """Stand-in for a fitted net, with the history to draw."""
 
     history = [
         {"epoch": 1, "train_loss": 1.2, "valid_loss": 1.3, "valid_score": 1.1, "event_lr": 1e-3},
@@ -84,7 +84,7 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def made(scenes):
-    """A display of each kind."""
+    """One display of each kind."""
     search = CV_RESULTS
     return {
         SceneDisplay: SceneDisplay.from_scene(scenes[0], max_frames=4),
@@ -110,13 +110,13 @@ def closed():
 
 
 def arguments_of(display):
-    """What a display's `__init__` was given."""
+    """Parameters of a display's `__init__`."""
     names = inspect.signature(type(display)).parameters
     return {name: getattr(display, name) for name in names}
 
 
 def shown(axes):
-    """Pixels of the first image in axes, NaN where it has none."""
+    """Pixels of the first image in axes, NaN where masked."""
     return np.ma.filled(axes.get_images()[0].get_array().astype(float), np.nan)
 
 
@@ -288,7 +288,7 @@ def test_images_errors_and_deviations_are_in_their_unit(made, scenes):
 
 
 def label_of_scale(axes):
-    """Of the colour bar of a panel; None if it has none."""
+    """Label of a panel's colour bar; None without one."""
     (bar,) = axes.child_axes or [None]
     return bar and " ".join((bar.get_xlabel() or bar.get_ylabel()).split())
 
@@ -309,7 +309,7 @@ def test_deviations_of_several_images_have_a_row_of_their_own(scenes):
 
 
 def test_pixels_are_averaged_where_there_are_more_than_dots():
-    """A pattern of single pixels is grey from afar: none is left out for others."""
+    """A pattern of single pixels is averaged to grey, not subsampled."""
     pattern = np.indices((240, 240)).sum(axis=0) % 2 / 2 + 0.25
     scene = Scene(np.full((1, 80, 80), 0.5), np.ones((1, 80, 80), bool))
     display = ComparisonDisplay.from_predictions(scene, {"checks": pattern})
@@ -367,7 +367,7 @@ def test_clouded_pixels_are_not_drawn_as_error_0(made, scenes):
     around = pixels[::-1][row - 8 : row + 8, column - 8 : column + 8].reshape(-1, 3)
     zero = np.round(255 * np.array(drawn.cmap(0.5)[:3])).astype(int)
     assert np.abs(around - zero).max(axis=1).min() > 20
-    # Grey in two tones: a hatch, which no colour of the scale can be taken for.
+    # Two greys: a hatch that cannot be mistaken for a colour of the scale.
     assert np.ptp(around, axis=1).max() < 10 and np.ptp(around[:, 0]) > 20
     (text,) = display.axes_[2, 2].get_legend().get_texts()
     assert text.get_text() == "cloud or edge"
@@ -425,7 +425,7 @@ def test_images_of_another_size_are_refused(scenes):
 
 @pytest.mark.parametrize("size", [(16, 64), (48, 16), (24, 24)])
 def test_panels_stand_in_line_and_names_apart(size):
-    """Also on wide scenes, and with names that are longer than a panel is wide."""
+    """Holds on wide scenes, and with names that are wider than a panel."""
     (scene,) = make_scenes(1, size=size, n_frames=3, random_state=0)
     estimators = {LONG: Noisy(), f"another {LONG}": Noisy(0.02), LONG.replace(" ", ""): Noisy()}
     display = ComparisonDisplay.from_estimator(estimators, scene)
@@ -469,7 +469,7 @@ def test_numbers_are_not_parted(scenes):
 
 
 class Bright:
-    """An estimator whose image is the truth plus 0.5."""
+    """Predicts the truth plus 0.5."""
 
     def predict(self, X):
         return [scene.hr + np.float32(0.5) for scene in X]
@@ -477,7 +477,7 @@ class Bright:
 
 @pytest.fixture(scope="module")
 def images():
-    """Three 16-bit images of one scene, as bright as those that a study compares."""
+    """Three 16-bit images of one scene, at the brightness of a study's images."""
     rng = np.random.default_rng(0)
     hr = np.rint(9300 + 1300 * rng.standard_normal((40, 48))).astype(np.uint16)
     smooth = (hr.astype(float) + np.roll(hr, 1, axis=0) + np.roll(hr, 1, axis=1)) / 3
@@ -486,7 +486,7 @@ def images():
 
 
 def seen(axes):
-    """Share of the pixels of a panel that are neither black nor white, and their contrast."""
+    """Fraction of a panel's pixels that are neither black nor white, and the panel's contrast."""
     drawn = axes.get_images()[0]
     grey = (shown(axes) - drawn.get_clim()[0]) / np.ptp(drawn.get_clim())
     return np.mean((grey > 0) & (grey < 1)), grey.std()
@@ -651,7 +651,7 @@ def test_points_are_scores_over_the_baseline_by_band(made, scenes):
     display = made[ScoreDisplay]
     assert list(display.points_) == ["RED", "NIR"]
     for points, scene in zip(display.points_.values(), scenes, strict=True):
-        # One call predicts both, with noise of one generator.
+        # Predict both in one call, as they share a noise generator.
         image = Noisy().predict(scenes)[scenes.index(scene)]
         score = probav_score(image, scene.hr, scene.sm, norm=scene.norm)
         np.testing.assert_allclose(points.get_offsets(), [[scene.norm, score]])
@@ -710,7 +710,7 @@ def test_style_can_be_said_in_either_of_matplotlibs_names(kind, name, made):
 
 
 def test_coverage_is_that_of_a_normal_distribution(scenes):
-    """Of deviations that are half as large as the errors."""
+    """With standard deviations half as large as the errors."""
 
     class Bold(Noisy):
         def predict(self, X, return_std=False):
@@ -748,7 +748,7 @@ def test_estimator_without_deviations_cannot_be_calibrated(scenes):
 
 
 def ring_energies(image):
-    """Slow and obvious: energy of the windowed image in each ring of the Fourier plane."""
+    """Slow reference: energy of the windowed image in each ring of the Fourier plane."""
     window = np.outer(*(np.hanning(n + 2)[1:-1] for n in image.shape))
     spectrum = np.fft.fft2(window * (image - (window * image).sum() / window.sum()))
     size = min(image.shape)
@@ -819,7 +819,7 @@ def test_points_are_scores_over_costs(made):
     assert display.front_.tolist() == [1, 3, 0]
     np.testing.assert_array_equal(display.front_line_.get_xdata(), [1, 3, 4])
     assert "1 candidates failed" in display.ax_.get_xlabel()
-    # The best first; what all have in common is not said.
+    # Best candidate first; parameters with the same value everywhere are omitted.
     labels = ["1: lr=0.0001", "2: lr=0.1", "3: lr=0.001"]
     assert [text.get_text() for text in display.texts_] == labels
 

@@ -1,4 +1,4 @@
-"""Docstrings of everything public, by numpydoc's rules."""
+"""Docstrings of the public API follow numpydoc's rules."""
 
 import dataclasses
 import inspect
@@ -12,7 +12,7 @@ from numpydoc.validate import ERROR_MSGS, validate
 import probav_estimators
 from probav_estimators.training import SceneNet
 
-# Checks that the house style decides otherwise, and why.
+# Checks that do not fit the house style, and why.
 LEFT_OUT = {
     "ES01": "a summary that says all needs no second paragraph",
     "EX01": "examples are in the classes that users make, and in the guide",
@@ -22,8 +22,8 @@ LEFT_OUT = {
     "SA01": "only where there is something to see",
     "SS05": "takes summaries that begin with a noun in the plural ('Pixels of') for verbs",
 }
-# Sections that a single line can do without, as it says what comes in and what goes out. What users
-# import from the top has them nevertheless.
+# Sections that one-line docstrings may omit, as the line names input and output. Objects that users
+# import from the top level have them nevertheless.
 NOT_IN_ONE_LINE = {"PR01", "RT01"}
 
 
@@ -55,7 +55,7 @@ def public_objects():
 
 
 def _is_written_here(name, member):
-    # scikit-learn makes set_..._request, with a docstring of its own.
+    # scikit-learn generates set_..._request with its own docstring.
     if name.startswith("_") or name.endswith("_request"):
         return False
     if isinstance(member, property):
@@ -64,19 +64,19 @@ def _is_written_here(name, member):
 
 
 def checks_for(name):
-    """numpydoc's checks, without those that don't apply to this object."""
+    """numpydoc's checks that apply to this object."""
     value, doc = public_objects()[name], inspect.getdoc(public_objects()[name]) or ""
     checks = ERROR_MSGS.keys() - LEFT_OUT.keys()
     if not is_top_level(value) and "\n" not in doc:
         checks -= NOT_IN_ONE_LINE
     if is_record(value) and "Attributes\n" in doc:
-        # Fields are both, and are documented as what is there to read.
+        # Fields are parameters and attributes, and are documented as attributes.
         checks -= {"PR01"}
     if value is SceneNet:
-        # A form that its subclasses fill in.
+        # Base class; its subclasses define the parameters.
         checks -= {"PR01"}
     if callable(value) and has_keywords(value):
-        # Keywords have no order: a net's begin with those that all nets have.
+        # The order of keywords is free: a net's start with those common to all nets.
         checks -= {"PR03"}
     return checks
 

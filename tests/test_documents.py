@@ -1,4 +1,4 @@
-"""What README and documentation show: their code runs, and what they name is there."""
+"""Code in README and documentation runs, and the names in them exist."""
 
 import ast
 import re
@@ -28,12 +28,12 @@ from probav_estimators.cli._main import probav
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-# What `make docs` writes beside the pages, and what it needs to.
+# Folders that `make docs` generates or needs.
 NO_PAGES = {"_build", "_extensions", "_templates", "auto_examples", "generated"}
 
 
 def pages(suffix):
-    """The pages of the documentation that somebody wrote."""
+    """Handwritten pages of the documentation."""
     found = sorted(DOCS.rglob(f"*{suffix}"))
     return [path for path in found if path.relative_to(DOCS).parts[0] not in NO_PAGES]
 
@@ -47,18 +47,18 @@ PROSE = [ROOT / "README.md", *pages(".md"), ROOT / "CONTRIBUTING.md", *CARDS]
 SIMULATED = [ROOT / "README.md", DOCS / "user_guide.md"]
 RUN = [path for path in PROSE if "```python" in path.read_text()]
 
-# Blocks that cannot run here, by a line of each, and why. Of these only the imports are run.
+# Blocks that cannot run here, by one of their lines, and why. Only their imports are run.
 NOT_RUN = {'with Client("tcp://scheduler:8786")': "needs the scheduler and workers of a cluster"}
 
-# Commands that run, by their page and beginning: blocks before them made their files. Others are
-# only read, with their options, as their files are the reader's.
+# Commands that run, by page and beginning, on files from earlier blocks. The others need the
+# reader's files: only their options are parsed.
 COMMANDS_RUN = [
     ("docs/howto/landsat", "probav super-resolve 'landsat/"),
     ("docs/own_imagery", "probav super-resolve 'dates/*_B4.tif'"),
     ("docs/start", "probav info"),
 ]
 
-# Sections whose only block is to be copied: it must do without those before it.
+# Sections whose only block must run without earlier ones, as readers copy it.
 ALONE = ["Adding an architecture", "Adding a transformer", "Adding a loss"]
 
 # The budget: scenes, LR pixels, epochs.
@@ -85,13 +85,13 @@ def code_blocks(text):
 
 
 def commands_of(code):
-    """The calls of `probav` in a block for the shell, a line each."""
+    """Calls of `probav` in a shell block, one per line."""
     lines = code.replace("\\\n", " ").splitlines()
     return [" ".join(line.split()) for line in lines if line.startswith("probav ")]
 
 
 def arguments_of(command):
-    """The arguments of a call of `probav`; variables of the shell are 1."""
+    """Arguments of a call of `probav`; shell variables are replaced by 1."""
     words = shlex.split(re.sub(r"\$\w+", "1", command), comments=True)
     return words[1:]
 
@@ -117,7 +117,7 @@ def imports_of(tree):
 
 
 def run_block(code, line, path, namespace):
-    """Run a block; a traceback shows the lines of the document."""
+    """Run a block; tracebacks show lines of the document."""
     tree = ast.parse("\n" * line + code, str(path))
     if any(mark in code for mark in NOT_RUN):
         tree = imports_of(tree)
@@ -264,7 +264,7 @@ def test_public_names_are_in_the_guide():
 
 @pytest.mark.parametrize("path", PROSE, ids=name_of)
 def test_classes_that_are_named_exist(path):
-    """CamelCase in backticks: of the package, of a library that it works with, or of a block."""
+    """CamelCase in backticks must exist in the package, a library that it uses, or a block."""
     text = path.read_text()
     defined = set(re.findall(r"^(?:class|from .+ import) (\w+)", text, re.MULTILINE))
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""How a training ends: early, in time, or by Ctrl-C."""
+"""Ends of a training: early stopping, time limit, and Ctrl-C."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def valid():
 
 
 class CtrlC(Callback):
-    """Interrupts as a user does, at one moment of the second epoch."""
+    """Sends SIGINT at a given moment of the second epoch."""
 
     def __init__(self, moment):
         self.moment = moment
@@ -150,7 +150,7 @@ class TestEarlyStopping:
 
 
 class Clock:
-    """A clock on which every step of a training takes one minute."""
+    """Clock on which every training step takes one minute."""
 
     def __init__(self):
         self.seconds, self.seconds_of = 0.0, None
@@ -177,7 +177,7 @@ def clock(monkeypatch):
 
 class TestMaxTime:
     def timed(self, clock, valid, **params):
-        # Two steps an epoch.
+        # Two steps per epoch.
         return quick_srcnn(
             **{
                 "max_epochs": 9,

@@ -1,4 +1,4 @@
-"""A net learns from scenes, predicts images and says what is wrong with its input."""
+"""Nets: fit, predict, and errors about bad input."""
 
 import copy
 import gc
@@ -44,7 +44,7 @@ from probav_estimators.training import Reconstruction, resolve_device, resolve_d
 
 
 class UpscalingNet(SceneRegressor):
-    """Smallest net that takes inputs of LR size."""
+    """Minimal net with inputs of LR size."""
 
     upscales = True
 
@@ -357,7 +357,7 @@ def test_every_epoch_and_every_call_draws_patches_of_its_own(stacked):
     net = quick_srcnn(max_epochs=2, patch_size=5, augment=True, callbacks=[watch]).fit(stacked)
     net.partial_fit(stacked)
     assert len(watch.patches_) == 4 * 6
-    # Of 144 places and 8 turns a scene, two draws may agree by chance, but not all of an epoch.
+    # With 144 positions and 8 orientations per scene, single draws may coincide, but not many.
     assert len(set(watch.patches_)) > 20
 
 
@@ -582,7 +582,7 @@ def test_a_fitted_net_pickles_no_larger_for_more_scenes():
         pickled = pickle.dumps(net)
         assert b"probav_estimators.scenes" not in pickled
         sizes.append(len(pickled))
-    # The history grows by a line a batch, and the pixels of eight scenes would be 75 kB.
+    # The history grows by a line per batch; the pixels of eight scenes would be 75 kB.
     assert abs(sizes[1] - sizes[0]) < 2000
 
 

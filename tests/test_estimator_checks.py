@@ -1,8 +1,8 @@
-"""scikit-learn's own checks of estimators, and what they say of arrays said of scenes.
+"""scikit-learn's estimator checks, and equivalents on scenes of those that need arrays.
 
-The checks fit numbers in a matrix, where these estimators take a list of scenes and refuse all
-else. Those that come to fit fail therefore, each by name and for a reason; the others must pass,
-and a name must go from the table when its check passes.
+The checks fit matrices of numbers, whereas these estimators accept only lists of scenes. Checks
+that call fit are therefore expected to fail, each listed with a reason; all others must pass, and
+a check that starts to pass must be removed from the list.
 """
 
 import pickle
@@ -96,7 +96,7 @@ IMAGE_MAKERS = [
     SceneEnsemble([("one", BicubicBaseline()), ("two", BicubicBaseline(scale=3))]),
     FusionNet(width=4, depth=1, compute_dtype="float32", **_QUICK),
 ]
-# Nets that differ in their layers alone; the checks of fit are test_estimator.py's.
+# Nets that differ only in their layers; test_estimator.py checks their fit.
 OTHER_NETS = [net(**_QUICK) for net in COMPOSED_NETS]
 OTHER_NETS += [
     net(n_features=8, n_blocks=1, **_QUICK) for net in (HighResNet, MISRGRU, TRMISR, RAMS, PIUNet)
@@ -105,7 +105,7 @@ OTHER_NETS += [
 
 @pytest.fixture
 def every_check(monkeypatch):
-    """Have scikit-learn check what says by its tags that it takes no matrix: it would not begin."""
+    """Tag estimators as taking matrices; otherwise scikit-learn skips the checks."""
     tags_of = estimator_checks.get_tags
 
     def tags_for_a_matrix(estimator):
@@ -136,7 +136,7 @@ def few_scenes():
 
 
 def outcome(estimator, scenes):
-    """What an estimator makes of scenes, as arrays."""
+    """Predictions or transformed scenes, as arrays."""
     if hasattr(estimator, "predict"):
         return list(estimator.predict(scenes))
     made = estimator.transform(scenes)

@@ -1,4 +1,4 @@
-"""A scene whose baseline is exact has a norm and finite scores, and disturbs no mean."""
+"""Scenes with an exact baseline: the norm and scores are finite, and means stay usable."""
 
 import numpy as np
 import pytest
@@ -19,19 +19,19 @@ from probav_estimators import (
 )
 from probav_estimators.scoring import scene_cpsnr, scene_score
 
-# An error that is spread evenly over one 16-bit step has the variance step**2 / 12.
+# An error uniform over one 16-bit step has the variance step**2 / 12.
 CEILING = 10 * np.log10(12 * 65535**2)
 
 
 def flat_scene(value=5000, shape=(16, 16), name="imgset0100"):
-    """Open water: every pixel has one value, so the baseline is exact."""
+    """Open water: all pixels are equal, so the baseline is exact."""
     lr = np.full((4, *shape), value, np.uint16)
     hr = np.full(tuple(3 * length for length in shape), value, np.uint16)
     return Scene(lr, np.ones(lr.shape, bool), hr, np.ones(hr.shape, bool), name=name)
 
 
 class FixedImages(BicubicBaseline):
-    """Predicts the same images whatever it is asked."""
+    """Always predicts the same images."""
 
     def __init__(self, images=None):
         self.images = images
@@ -41,7 +41,7 @@ class FixedImages(BicubicBaseline):
 
 
 def with_error(scene, size):
-    """The truth with a chequerboard on it, of this size and of cMSE size**2."""
+    """The truth plus a chequerboard of amplitude `size`, so with cMSE size**2."""
     rows, columns = np.indices(scene.hr.shape)
     return scene.hr + np.float32(size) * np.where((rows + columns) % 2, 1, -1).astype(np.float32)
 
@@ -70,7 +70,7 @@ def test_a_worse_image_of_an_exact_baseline_scores_the_ceiling_over_its_cpsnr(de
 
 
 def test_an_exact_image_is_not_infinitely_good(scenes):
-    """It scores N over the ceiling, and what cpsnr and probav_score say of it stays as it was."""
+    """Its score is N over the ceiling, although cpsnr is infinite and probav_score 0."""
     for scene in scenes:
         assert scene_score(scene.hr, scene) == pytest.approx(scene.norm / CEILING)
         assert scene_cpsnr(scene.hr, scene) == pytest.approx(CEILING)
@@ -101,7 +101,7 @@ def test_norms_of_exact_scenes_survive_norm_csv(tmp_path):
 
 
 def test_a_validation_with_an_exact_scene_can_tell_epochs_apart():
-    """Best weights and schedule go by the score: it must be finite and change with the weights."""
+    """Best weights and schedule follow the score: it must be finite and depend on the weights."""
     flat = flat_scene()
     train, valid = composed(small_scenes(3)), composed([*small_scenes(1, first_seed=10), flat])
     net = quick_srcnn(max_epochs=4, lr=1e-2, train_split=predefined_split(valid)).fit(train)

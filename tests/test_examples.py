@@ -1,4 +1,4 @@
-"""Every example runs as a program, and leaves what it says that it leaves."""
+"""Examples run as programs and write the files that they announce."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-# What each prints about its outcome, as numbers with the least and the greatest that are possible.
+# Results that each example prints: pattern, number of matches, and possible range.
 SCORE = (0.5, 1.5)
 OUTCOMES = {
     "plot_first_pipeline": (r"^(?:baseline|FusionNet|SRCNN) +[\d.]+ +([\d.]+)", 3, SCORE),
@@ -18,7 +18,7 @@ OUTCOMES = {
     "plot_networks": (r"^ *\w+(?:, \w+)? +([\d.]+) +[\d,]+ ", 6, SCORE),
     "plot_grid_search": (r"^ *(?:stack|single) +\w+ +([\d.]+)", 6, SCORE),
     "plot_published_table": (r"^ *(?:SRCNN|FSRCNN|SRVGG16)\w* .*? [\d.]+ +([\d.]+)", 12, SCORE),
-    # Error of FusionNet at dates that were left out, as part of that of the mean.
+    # Error of FusionNet at left-out dates, relative to the error of the mean.
     "plot_sentinel2": (r"^left out B\d .* ([\d.]+)$", 4, (0.3, 0.95)),
     "plot_search_with_dask": (r"^\w+ stack \w+ .* ([\d.]+) +[\d.]+ +[\d.]+$", 2, SCORE),
 }

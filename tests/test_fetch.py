@@ -32,14 +32,14 @@ SCENES = {
 
 
 def make_files():
-    """Make the data set in small: 3 training and 2 test scenes, incompressible, about 260 kB."""
+    """Small version of the data set: 3 training and 2 test scenes, incompressible, about 260 kB."""
     random = np.random.default_rng(0)
     files = {f"{scene}/{name}": random.bytes(10_000) for scene in SCENES for name in SCENES[scene]}
     return {"norm.csv": b"imgset0000 46.5\nimgset0001 44.1\nimgset0002 50.0\n", **files}
 
 
 def pack(files, *, folder="", **changes):
-    """Zip `files`; `changes` are set on the directory's entry of norm.csv."""
+    """Zip `files`; `changes` are set on the ZipInfo of norm.csv."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name, content in files.items():
@@ -58,7 +58,7 @@ def read_tree(root):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `body`; `n_sent` cuts the next answer short."""
+    """Serves `body`; `n_sent` truncates the next response."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -214,7 +214,7 @@ def test_page_in_place_of_the_archive_is_refused_and_removed(server, home):
 
 
 def test_archive_with_a_changed_byte_is_refused_and_removed(server, home):
-    # The random bytes are stored in literal blocks, so that a change stays a legal stream.
+    # Random bytes are stored in literal blocks, so a changed byte keeps the stream valid.
     middle = len(server.body) // 2
     changed = bytes([server.body[middle] ^ 255])
     server.body = server.body[:middle] + changed + server.body[middle + 1 :]

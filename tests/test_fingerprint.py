@@ -1,4 +1,4 @@
-"""A scene's fingerprint changes with what a training sees of it, and with nothing else."""
+"""A scene's fingerprint depends on all that training reads of it, and on nothing else."""
 
 import os
 import pickle
@@ -24,7 +24,7 @@ from probav_estimators import (
 
 
 class ArrayFrames(Frames):
-    """A source of a user's own, which says nothing of fingerprints."""
+    """User-defined frames without a fingerprint of their own."""
 
     shifts = true_shifts = None
 
@@ -186,7 +186,7 @@ def test_a_file_that_vanished_is_named(folder):
 
 
 def test_a_damaged_file_has_a_fingerprint_of_its_own(folder):
-    """Reading it says what is wrong; the fingerprint must not hang or break down before."""
+    """Reading the pixels raises later; the fingerprint must neither hang nor fail."""
     found = [Scene.from_dir(folder).fingerprint()]
     for content in (b"", b"\x89PNG", b"A" * 5000, (folder / "LR000.png").read_bytes()[:200]):
         (folder / "LR000.png").write_bytes(content)

@@ -1,4 +1,4 @@
-"""What a net was fitted with outlives its parameters, its files and its copies."""
+"""Fitted state survives changes of parameters, files and copies."""
 
 import copy
 import pickle
@@ -257,5 +257,5 @@ def test_html_lists_parameters_and_no_state(stacked):
     net = quick_srcnn().fit(stacked)
     html = net._repr_html_()
     assert "batch_size" in html
-    # Rows of the table copy a parameter's name; descriptions of others may name it too.
+    # With the quote, as in a row's copy button: other descriptions may mention the name.
     assert "'callbacks__" not in html

@@ -1,4 +1,4 @@
-"""FusionNet: what must not change its result, what it must refuse, and that it learns."""
+"""FusionNet: invariances, refused input, and training."""
 
 import pickle
 from pathlib import Path
@@ -155,7 +155,7 @@ class TestWhatDoesNotMatter:
             cpsnr(image, scene.hr, scene.sm) - scene.norm
             for image, scene in zip(net.predict(resampled), clouded, strict=True)
         ]
-        # 2.0 dB when this was written, and 5.9 of frames that nothing has smoothed before.
+        # 2.0 dB when written, and 5.9 dB for frames that were not smoothed before.
         assert np.mean(gains) > 1.4
 
     def test_tiles(self, net):
@@ -201,7 +201,7 @@ class TestQuality:
             scene.norm / cpsnr(image, scene.hr, scene.sm)
             for image, scene in zip(net.predict(clouded), clouded, strict=True)
         ]
-        # 0.887 when this was written, and 0.872 to 0.890 with other scenes.
+        # 0.887 when written, and 0.872 to 0.890 with other scenes.
         assert np.mean(scores) < 0.9
         assert -probav_scorer(net, clouded) == pytest.approx(np.mean(scores))
 
@@ -213,7 +213,7 @@ class TestQuality:
             bicubic = upscale_bicubic(scene.lr[best], 3).clip(0, 1)
             images = net.predict([alone])[0], bicubic
             gains.append(np.subtract(*(cpsnr(x, scene.hr, scene.sm) for x in images)))
-        # 1.5 dB when this was written.
+        # 1.5 dB when written.
         assert np.mean(gains) > 1
 
     def test_standard_deviations_fit_the_errors(self, net, clouded):
@@ -223,7 +223,7 @@ class TestQuality:
             for image, deviation, scene in zip(images, deviations, clouded, strict=True)
         ]
         errors = np.abs(np.concatenate([error[np.isfinite(error)] for error in errors]))
-        # 0.70 and 0.935; other scenes give 0.66 to 0.74 and 0.92 to 0.96, a Gaussian 0.68 and 0.95.
+        # 0.70 and 0.935; other scenes: 0.66 to 0.74 and 0.92 to 0.96; Gaussian: 0.68 and 0.95.
         assert 0.65 < np.mean(errors < 1) < 0.75
         assert 0.91 < np.mean(errors < 2) < 0.965
 
@@ -245,7 +245,7 @@ class TestSampling:
     @pytest.mark.parametrize("turn", range(4))
     @pytest.mark.parametrize("flip", [0, 1])
     def test_turned_frames_make_the_turned_image(self, scene, turn, flip):
-        """An untrained net shows what the frames say, which no direction is special to."""
+        """An untrained net is a plain fusion of the frames, without a preferred direction."""
         sample = read_sample(scene, align_scene(scene))
         layers = FusionLayers(3, 4, 1)
         images = []
@@ -258,7 +258,7 @@ class TestSampling:
 
     @pytest.mark.parametrize("block", [(0, 48, 0, 48), (20, 28, 24, 30), (0, 9, 40, 48)])
     def test_block_is_a_part_of_the_image(self, scene, block):
-        """Random layers, where each pixel changes all that it reaches."""
+        """Random weights, so that each pixel affects its whole receptive field."""
         layers = FusionLayers(3, 4, 1)
         rng = torch.Generator().manual_seed(0)
         for weights in layers.parameters():
@@ -309,7 +309,7 @@ class TestTraining:
         net = quick_net(max_epochs=6, train_split=None, batch_size=3, lr=2e-3).fit(clouded)
         losses = net.history[:, "train_loss"]
         assert losses[-1] < losses[0] - 0.03
-        # 0.960 to 0.962 for three seeds; the baseline has 1.
+        # 0.960 to 0.962 for three seeds; the baseline's score is 1.
         assert -probav_scorer(net, clouded) < 0.97
 
     def test_two_fits_are_equal(self, clouded):
@@ -349,7 +349,7 @@ class TestTraining:
             for criterion in (MSELoss, MSELoss())
         ]
         assert losses[0] == losses[1]
-        # Negative by the likelihood of the standard deviations: -0.008, then -0.016 to -0.018.
+        # A negative log-likelihood below 0: -0.008, then -0.016 to -0.018.
         assert losses[0][-1] < 1.6 * losses[0][0] < 0
 
     def test_survives_pickling(self, net, scene):

@@ -1,4 +1,4 @@
-"""FusionNet's settings: the date it shows, the sensor it is told, its scale, its deviations."""
+"""FusionNet's settings: reference date, PSF, scale, and calibrated standard deviations."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from probav_estimators import FusionNet, Scene, make_scenes, probav_scorer
 from probav_estimators.imaging import error_map
 from probav_estimators.scoring import scene_score
 
-# Rows and columns of the LR pixels that change, and by how much.
+# LR rows and columns of the field that changes, and by how much.
 FIELD = np.s_[12:36, 14:38]
 CHANGE = 0.005
 SCENE = {"size": 48, "n_frames": 30, "random_state": 21}
@@ -29,7 +29,7 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def changing():
-    """Ten clear frames, and a field that is brighter from the sixth on."""
+    """Ten clear frames with a field that is brighter from the sixth on."""
     frames = [(lr, qm) for s in make_scenes(1, **SCENE) for lr, qm in zip(s.lr, s.qm, strict=True)]
     lr = np.stack([lr for lr, qm in frames if qm.all()][:10])
     assert len(lr) == 10
@@ -84,7 +84,7 @@ class TestReference:
     def test_scenes_that_do_not_change_hardly_do(self, net, scenes):
         plain = net.predict(scenes)
         shown = with_params(net, reference="clearest").predict(scenes)
-        # The light of a day is another one than the mean of all.
+        # The illumination of one date differs from that of the mean.
         light = gaussian_filter(shown - plain, (0, 12, 12))
         assert score_of(shown - light, scenes) == pytest.approx(score_of(plain, scenes), abs=0.01)
 
@@ -115,7 +115,7 @@ class TestPsf:
         sharp, blurred = (
             with_params(net, psf_sigma=sigma).predict(scenes[:1])[0] for sigma in (0.15, 0.5)
         )
-        # Frames that are taken to be blurred are sharpened more.
+        # A wider PSF means more sharpening.
         roughness = [np.diff(image, axis=0).std() for image in (sharp, blurred)]
         assert roughness[0] < roughness[1]
 
@@ -136,7 +136,7 @@ class TestCalibrate:
         spoilt = with_params(net)
         spoilt.module_.calibration *= wrong
         assert spoilt.calibrate(scenes) is spoilt
-        # Three scenes are few: what is promised of a new one is a little more.
+        # With only three scenes, the calibration adds a margin for new ones.
         assert self.coverage(spoilt, scenes) == pytest.approx(0.6827 * 4 / 3, abs=0.02)
 
     @staticmethod

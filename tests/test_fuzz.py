@@ -1,6 +1,6 @@
-"""Damaged files are refused by their name or read right: no other error, no hang, little memory.
+"""Damaged files are refused by name or read correctly: no other error, no hang, little memory.
 
-Files of safetensors have tests of their own.
+Safetensors files have their own tests.
 """
 
 import io
@@ -54,15 +54,15 @@ END = chunk(b"IEND")
 
 @pytest.fixture
 def frame(tmp_path):
-    """The only frame of a scene."""
+    """File of a scene's only frame."""
     (tmp_path / "QM000.png").write_bytes(png_bytes(np.full(NOISE.shape, 255, np.uint8)))
     return tmp_path / "LR000.png"
 
 
 def refusal_or_result(call, name):
-    """The ValueError that `call` raises, which has `name`, and None; or None and its result."""
+    """(error, None) for a ValueError of `call` that has `name`, else (None, result)."""
     with warnings.catch_warnings():
-        # A warning is no answer to a damaged file.
+        # A warning is not enough for a damaged file.
         warnings.simplefilter("error")
         try:
             return None, call()
@@ -73,7 +73,7 @@ def refusal_or_result(call, name):
 
 
 def read_frame(path):
-    """Pixels of the frame, or None where it is refused by its name."""
+    """Pixels of the frame, or None if it is refused by name."""
     scene = Scene.from_dir(path.parent)
     no_shape, shape = refusal_or_result(lambda: scene.shape, path.name)
     refusal, pixels = refusal_or_result(lambda: scene.lr, path.name)
@@ -107,11 +107,11 @@ def mutate(content, rng):
 
 
 def test_a_thousand_mutated_pngs_are_refused_or_read_right(frame):
-    """Any change of the pixels breaks a checksum; what is left is what was written."""
+    """Changed pixels break a checksum, so files that are read have the original pixels."""
     rng = np.random.default_rng(1)
     n_refused = 0
     for _ in range(1000):
-        # What is behind the end is mutated, too, and does not matter.
+        # Mutations after the end of the PNG have no effect.
         frame.write_bytes(mutate(WHOLE + bytes(200), rng))
         pixels = read_frame(frame)
         n_refused += pixels is None
@@ -121,7 +121,7 @@ def test_a_thousand_mutated_pngs_are_refused_or_read_right(frame):
 
 
 def test_mutated_chunks_with_right_checksums_are_refused_or_read(frame):
-    """What a decoder sees here is damaged inside: it may raise anything."""
+    """Checksums are valid, so the decoder gets damaged data and may raise anything."""
     rng = np.random.default_rng(2)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in NOISE)
     n_refused = 0
@@ -146,13 +146,13 @@ SIZES = [0, 1, 9, 11, 2**16, 2**26, 2**31 - 1, 2**32 - 1]
 
 
 def test_headers_of_any_size_and_kind_are_refused_or_read(frame):
-    """Sizes that do not fit the pixels, and bits and colours that may not be there."""
+    """Sizes that do not match the pixels, and invalid bit depths and colour types."""
     read = {}
     for width, height in itertools.product(SIZES, SIZES):
         frame.write_bytes(header(width, height) + pixel_chunk(NOISE) + END)
         read[width, height] = read_frame(frame)
     for (width, height), pixels in read.items():
-        # More than the rows that are there, or nothing.
+        # More rows than the file has, or no pixels.
         if width * height == 0 or height * (1 + 2 * width) > NOISE.shape[0] * 23:
             assert pixels is None, (width, height)
     np.testing.assert_array_equal(read[11, 9], (NOISE / 65535).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Files of weights that are broken or hostile give a ValueError, or what was saved."""
+"""Broken or hostile files of weights raise ValueError or load as saved."""
 
 import json
 import struct
@@ -27,7 +27,7 @@ N_FLIPS, N_CUTS, N_SPLICES = 120, 40, 60
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
-    """A sound file of the present format."""
+    """Intact file of the current format."""
     path = tmp_path_factory.mktemp("sound") / "sound.safetensors"
     save_weights(EXPECTED, path)
     return path.read_bytes()
@@ -39,7 +39,7 @@ def path(tmp_path):
 
 
 def outcome_of(path, content):
-    """Weights, or None if they are refused as they should be."""
+    """Weights, or None if refused with the expected error."""
     path.write_bytes(content)
     try:
         return load_weights(path)
@@ -84,7 +84,7 @@ def test_the_file_is_sound(path, content):
 @pytest.mark.parametrize("number", range(N_FLIPS))
 def test_flipped_bits(path, content, number):
     rng = np.random.default_rng([1, number])
-    # Most of the file is values: every other mutant is one of the header.
+    # Most of the file is values, so every other mutant changes only the header.
     n_header = len(content) - len(header_of(content)[1])
     end = n_header if number % 2 else len(content)
     assert_refused_or_right(path, flipped(content, rng, end))
@@ -203,14 +203,14 @@ def test_no_file_takes_more_memory_than_it_is_large(path, content):
 
 @pytest.fixture
 def net_path(path):
-    """The file of a small net."""
+    """File of a small net."""
     net = FusionNet(scale=2, width=2, depth=1, random_state=0)
     net.initialize().save_pretrained(path)
     return path
 
 
 def rewrite(path, change):
-    """Change the weights in a file, whose checksum is made to fit."""
+    """Change the weights in a file and update its checksum."""
     weights = load_weights(path)
     config, state = dict(weights.config), dict(weights.state)
     change(config, state)
@@ -218,7 +218,7 @@ def rewrite(path, change):
 
 
 class TestFusionNet:
-    """Of a file with the right checksum, only the net can tell whether it fits."""
+    """Files with valid checksums, which only the net can refuse."""
 
     def refuses(self, path, change):
         rewrite(path, change)

@@ -1,4 +1,4 @@
-"""Cubes as the libraries make them: bands, dates, and what the values mean."""
+"""Cubes of common libraries: bands, dates, and encoding of the values."""
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def like_stackstac(dtype=np.float64, **coords):
 
 
 def like_odc(**attrs):
-    """One variable a band."""
+    """One variable per band."""
     coords = {"time": TIMES, **COORDS, "spatial_ref": 32633}
     values = numbers(3, *SHAPE)
     red, nir = (xr.DataArray(values + k, coords, ("time", "y", "x"), attrs=attrs) for k in range(2))
@@ -60,7 +60,7 @@ def geotiff(path, *, scales=(1, 1), offsets=(0, 0), nodata=None, dtype=np.int16)
 
 
 def open_dates(path, **options):
-    """A file read twice, as two dates."""
+    """Open a file twice, as two dates."""
     dates = [rioxarray.open_rasterio(path, **options).load() for _ in range(2)]
     return xr.concat(dates, pd.Index(TIMES[:2], name="time"))
 
@@ -79,7 +79,7 @@ class TestConventions:
         assert read_cube(cube.drop_attrs()).grid == read.grid
 
     def test_cubo(self):
-        """stackstac's, with other attributes."""
+        """As stackstac, with other attributes."""
         attrs = {"epsg": 32633, "resolution": 10, "edge_size": 6, "central_x": 30, "central_y": 80}
         read = read_cube(like_stackstac().drop_attrs().assign_attrs(attrs))
         assert list(read.bands) == ["B08", "B04"]
@@ -93,7 +93,7 @@ class TestConventions:
         assert read.kind == "dataset" and read.band_dim is None and read.name is None
         np.testing.assert_array_equal(read.bands["nir"], numbers(3, *SHAPE) + 1)
         assert read.encodings["red"].nodata == 0 and read.encodings["red"].dtype == np.uint16
-        # What has no frames is no band.
+        # Variables without frames are not bands.
         more = cube.assign(slope=cube.red[0], cloud_cover=("time", [1, 2, 3]), crs=0)
         assert list(read_cube(more).bands) == ["red", "nir"]
 
@@ -105,7 +105,7 @@ class TestConventions:
     def test_the_cube_of_nrt(self):
         read = read_cube(data.romania_10m(), bands=["B8", "B4"])
         assert list(read.bands) == ["B8", "B4"] and read.grid.shape == (100, 100)
-        # xarray has made NaN of the 0 that stands for no data.
+        # xarray has replaced the nodata value 0 by NaN.
         assert read.encodings["B4"].nodata is None and read.encodings["B4"].scale == 1
         assert not read.bands["B4"].variable._in_memory
 
@@ -135,7 +135,7 @@ class TestConventions:
 
 
 class TestEncodings:
-    """What a stored 100 means."""
+    """Scale, offset and nodata value of the stored numbers."""
 
     def of(self, cube, **options):
         return next(iter(read_cube(cube, **options).encodings.values()))
@@ -149,7 +149,7 @@ class TestEncodings:
         path = geotiff(tmp_path / "a.tif", scales=[1e-4] * 2, offsets=[-0.1] * 2, nodata=-9999)
         found = self.of(open_dates(path))
         assert (found.scale, found.offset, found.nodata) == (1e-4, -0.1, -9999)
-        # Masked they are digital numbers still, in floats.
+        # Masked values are still digital numbers, as floats.
         found = self.of(open_dates(path, masked=True))
         assert (found.scale, found.offset, found.nodata) == (1e-4, -0.1, None)
 
@@ -264,7 +264,7 @@ class TestBadCubes:
 
 
 class TestRebuilding:
-    """Images of the bands take the form of the cube."""
+    """Images of the bands in the format of the cube."""
 
     def rebuilt(self, cube, attrs=(), lazy=False, **options):
         read = read_cube(cube, **options)

@@ -1,4 +1,4 @@
-"""Grids of cubes, as the libraries make them, and back."""
+"""Grids read from cubes of common libraries, and written back."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 
 from probav_estimators.geo._grid import Grid, grid_of_cube, with_grid
 
-# Of a tile in UTM zone 33, its upper left corner at these coordinates.
+# A tile in UTM zone 33, with these coordinates of its upper left corner.
 LEFT, TOP = 600_000.0, 5_700_000.0
 UTM = CRS.from_epsg(32633).to_wkt()
 TRANSFORM = (10.0, 0.0, LEFT, 0.0, -10.0, TOP)
@@ -27,12 +27,12 @@ def plain(shape=(2, *SHAPE), dims=("time", "y", "x"), **options):
 
 
 def centred():
-    """A cube with pixel centres, without anything else."""
+    """Cube with pixel centres only."""
     return plain(coords={"y": TOP - 5 - 10 * np.arange(6), "x": LEFT + 5 + 10 * np.arange(8)})
 
 
 def like_stackstac(**attrs):
-    """Upper left corners as coordinates, a scalar `epsg`, and the place in the attributes."""
+    """Upper left corners as coordinates, a scalar `epsg`, and the grid in the attributes."""
     coords = {
         "band": ["B04", "B08"],
         "y": np.linspace(TOP, TOP - 60, 6, endpoint=False),
@@ -44,7 +44,7 @@ def like_stackstac(**attrs):
 
 
 def like_cubo():
-    """stackstac's, with other attributes."""
+    """As stackstac, with other attributes."""
     return like_stackstac(
         collection="sentinel-2-l2a",
         epsg=32633,
@@ -57,7 +57,7 @@ def like_cubo():
 
 
 def like_odc():
-    """One variable a band, and CF's grid mapping."""
+    """One variable per band, and a CF grid mapping."""
     mapping = xr.Variable((), 32633, {"crs_wkt": UTM, "grid_mapping_name": "transverse_mercator"})
     mapping.attrs["GeoTransform"] = f"{LEFT} 10 0 {TOP} 0 -10"
     band = centred().assign_coords(spatial_ref=mapping)
@@ -67,7 +67,7 @@ def like_odc():
 
 @pytest.fixture
 def opened(tmp_path):
-    """A GeoTIFF of two bands, opened by rioxarray."""
+    """Two-band GeoTIFF, opened by rioxarray."""
     profile = {"driver": "GTiff", "dtype": "uint16", "count": 2, "crs": "EPSG:32633"}
     size = {"height": 6, "width": 8, "transform": Affine(*TRANSFORM)}
     with rasterio.open(tmp_path / "a.tif", "w", **profile, **size) as file:
@@ -171,7 +171,7 @@ class TestConventions:
         grid.check_usable("cube")
 
     def test_a_netcdf_file_of_gdal(self):
-        """The cube of Romanian forest that nrt ships."""
+        """nrt's cube of Romanian forest."""
         cube = data.romania_10m()
         grid = grid_of_cube(cube)
         x, y = float(cube.x[0]), float(cube.y[0])
@@ -229,7 +229,7 @@ class TestGrid:
         assert finer.bounds == pytest.approx((LEFT, TOP - 60, LEFT + 80, TOP))
         assert finer.pixel_size == pytest.approx((10 / 3, 10 / 3))
         y, x = finer.coords()
-        # Each pixel's centre is that of the nine that it is divided into.
+        # Each pixel's centre is that of its 3 x 3 finer pixels.
         np.testing.assert_allclose(y.reshape(-1, 3).mean(axis=1), GRID.coords()[0])
         np.testing.assert_allclose(x.reshape(-1, 3).mean(axis=1), GRID.coords()[1])
 

@@ -1,4 +1,4 @@
-"""Masks of satellite products: which of their values are clear."""
+"""Masks of satellite products: which values are clear."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def bits(*numbers):
 
 
 def shown(kind, greatest):
-    """Which of the whole numbers up to one a kind shows."""
+    """Values from 0 to `greatest` that are clear in this kind of mask."""
     values = np.arange(greatest + 1, dtype=np.uint16)
     return set(np.flatnonzero(clear_of(values, kind, "mask")).tolist())
 
@@ -25,9 +25,9 @@ def test_sentinel_2s_scene_classification():
 
 
 def test_landsats_qa_pixel():
-    # USGS's table of values. Land, water, cloud of medium confidence, snow:
+    # Clear, by USGS's table of values: land, water, cloud of medium confidence, snow.
     assert clear_of(np.uint16([21824, 21952, 22080, 30048]), "qa_pixel", "mask").all()
-    # Fill, dilated cloud, cloud, shadow, cirrus, cirrus and cloud:
+    # Not clear: fill, dilated cloud, cloud, shadow, cirrus, cirrus and cloud.
     hidden = np.uint16([1, 21826, 22280, 23888, 54596, 55052])
     assert not clear_of(hidden, "qa_pixel", "mask").any()
 

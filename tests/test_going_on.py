@@ -1,4 +1,4 @@
-"""Training that goes on from weights that exist: fine-tuning, partial_fit, warm_start, pickles."""
+"""Training from existing weights: fine-tuning, partial_fit, warm_start, pickles."""
 
 import copy
 import pickle
@@ -36,7 +36,7 @@ def fitted(train, valid):
     ).fit(train)
 
 
-# At this rate and for this long, nothing gets better.
+# With this learning rate and duration, the score does not improve.
 SPOILING = {"max_epochs": 3, "lr": 0.3, "callbacks__divergence": None}
 
 
@@ -132,7 +132,7 @@ class TestPerCall:
 
 
 class Rates(Callback):
-    """The schedule's count of epochs without a better score, as every epoch begins."""
+    """Records the schedule's count of epochs without improvement, at the start of each epoch."""
 
     def on_train_begin(self, net, **kwargs):
         self.bad_ = []
@@ -152,7 +152,7 @@ class TestSchedule:
             train_split=predefined_split(valid),
             callbacks=[rates],
         )
-        # Too low a rate to change anything: every epoch but the first is one without a gain.
+        # The rate is too low to change anything: no epoch after the first is an improvement.
         net.fit(train)
         assert rates.bad_ == [(0, 1e-12), (0, 1e-12), (1, 1e-12)]
         schedule = callback_of(net, "lr_schedule").lr_scheduler_

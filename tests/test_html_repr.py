@@ -1,4 +1,4 @@
-"""scikit-learn's HTML representation: of every estimator, small, and with a link to its page."""
+"""HTML representation of every estimator: small, with a link to its page."""
 
 import inspect
 import re
@@ -53,7 +53,7 @@ def pipeline():
 
 
 def user_set(text):
-    """Names of the parameters that are marked as not the default."""
+    """Names of the parameters marked as set by the user."""
     rows = re.findall(r'<tr class="user-set">(.*?)</tr>', text, re.DOTALL)
     cells = (re.search(r'<td class="param">(.*?)</td>', row, re.DOTALL)[1] for row in rows)
     return {re.match(r"\w+", re.sub(r"<[^>]*>", "", cell).strip())[0] for cell in cells}
@@ -100,6 +100,6 @@ def test_fitted_or_not_it_is_small_and_shows_what_is_not_the_default():
         assert len(text) < 150_000
     for text in (before, after):
         assert wanted <= user_set(text) and "0.00123" in text
-    # A net that was trained shows its parameters and not what became of them.
+    # Fitting does not change the parameters shown.
     assert user_set(before) == user_set(after)
     assert "Fitted" in after or "fitted" in after

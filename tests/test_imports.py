@@ -1,4 +1,4 @@
-"""What can be imported, whatever was imported before."""
+"""Modules can be imported in any order."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pkgutil import walk_packages
 
 import probav_estimators
 
-# Forgets the package before each import, and keeps the libraries that it uses.
+# Forget the package before each import, and keep its dependencies.
 _IMPORT_EACH_FIRST = """
 import sys
 from importlib import import_module

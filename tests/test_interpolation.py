@@ -12,12 +12,12 @@ from probav_estimators.imaging import clearest_mean, upscale_bicubic, upscale_sp
 
 SHAPES = [(1, 1), (1, 5), (2, 3), (4, 4), (7, 16), (33, 20), (128, 128)]
 
-# Eight products of pixels in [0, 1], rounded to float32: the kernel's values lie in [-0.3, 1.3].
+# Eight products of pixels in [0, 1] and kernel values in [-0.3, 1.3], rounded to float32.
 FLOAT32 = 3e-7
 
 
 def random_frames(shape, seed=0, n_frames=2):
-    """Half noise, half steps from 0 to 1: what makes a cubic overshoot."""
+    """Half noise, half steps from 0 to 1, where a cubic overshoots."""
     rng = np.random.default_rng(seed)
     frames = rng.random((n_frames, *shape), np.float32)
     frames[0] = frames[0] > 0.5
@@ -31,15 +31,13 @@ def rescaled(frames, scale):
 
 
 def interpolated(frames, scale):
-    """Torch's answer, whose weights are rounded to float32 and so err more on longer axes."""
+    """Torch's interpolation, whose float32 weights are less accurate on longer axes."""
     stack = torch.from_numpy(np.ascontiguousarray(frames))
     return interpolate(stack[None], scale_factor=scale, mode="bicubic")[0].numpy()
 
 
 def torch_error(shape):
-    """A position of n pixels has an error of half a unit in its last place, and the cubic's slope
-    is at most 2.
-    """
+    """Error of torch, for positions that are half a unit in the last place off and slopes <= 2."""
     return 1e-6 + 2 * np.spacing(np.float32(max(shape)))
 
 

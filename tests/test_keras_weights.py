@@ -1,4 +1,4 @@
-"""The study's nets: sizes, what they compute, and weights of files that Keras wrote."""
+"""The study's nets: sizes, outputs, and weights from Keras files."""
 
 import pickle
 import sys
@@ -45,7 +45,7 @@ def kind_and_params(name):
 
 
 def write_keras(path, weights, *, inside="model_weights"):
-    """A file as Keras 2.2 writes it: a whole model, or (inside=None) weights alone."""
+    """Write a file as Keras 2.2 does: a whole model, or (inside=None) weights alone."""
     with h5py.File(path, "w") as file:
         root = file if inside is None else file.create_group(inside)
         layers = ["inputs", *dict.fromkeys(name.split("/")[0] for name in weights)]
@@ -71,7 +71,7 @@ def weights_for(name, n_in=18, n_out=2, seed=0):
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """Files of all models, and what is in them."""
+    """Files of all models, and their weights."""
     folder = tmp_path_factory.mktemp("keras")
     found = {}
     for name in MODELS:
@@ -95,7 +95,7 @@ class TestSizes:
         with torch.device("meta"):
             layers = kind(**kind.keras.params, **params).build_layers(n_in, n_out, 3)
         state = layers.state_dict().items()
-        # The number of batches is torch's own.
+        # Only torch counts the batches.
         found = sum(x.numel() for key, x in state if not key.endswith("num_batches_tracked"))
         assert found == expected
 
@@ -358,7 +358,7 @@ class TestBadFiles:
     def test_sizes_are_compared_before_values_are_read(self, shape, tmp_path):
         def change(group):
             del group["kernel:0"]
-            # Values that were never written take no place in the file.
+            # Unwritten values take no space in the file.
             group.create_dataset("kernel:0", shape, "f4", chunks=(1,) * len(shape))
 
         self.refuses(self.damaged(tmp_path, change), "does not hold Keras weights", SRCNN)

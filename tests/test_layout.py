@@ -1,4 +1,4 @@
-"""The data set's layout on disk: what was saved is what is loaded."""
+"""Layout of the data set on disk: saved scenes load unchanged."""
 
 import os
 import warnings
@@ -24,7 +24,7 @@ def names_of(scenes):
 
 
 def read_norm_csv(root):
-    """Name and N by splitting lines at the space, as the challenge's own reader does."""
+    """Read names and N by splitting lines at the space, as the challenge's own reader does."""
     lines = (root / "norm.csv").read_text().splitlines()
     return {name: float(norm) for name, norm in (line.split(" ") for line in lines)}
 
@@ -35,7 +35,7 @@ def files_below(folder):
 
 @pytest.fixture
 def both_splits(scenes, tmp_path):
-    """Three scenes in train, two in test, in both bands each."""
+    """Three train and two test scenes in each of both bands."""
     save_scenes(scenes[2:], tmp_path, split="train")
     save_scenes(scenes[:2], tmp_path, split="test")
     return tmp_path
@@ -276,7 +276,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("written_before", [0, 3, 12])
     def test_no_scene_is_half_written(self, scenes, tmp_path, monkeypatch, written_before):
-        """The disk is full after so many files."""
+        """The disk is full after `written_before` files."""
         write, calls = layout.write_png, []
 
         def write_until_full(path, values):
@@ -317,7 +317,7 @@ class TestFailures:
 
 
 def assert_only_whole_scenes(root, scenes, n_whole):
-    """`root` holds the first `n_whole` of `scenes` and no trace of the others."""
+    """Assert that `root` holds the first `n_whole` of `scenes` and no trace of the others."""
     kept = {scene.name for scene in scenes[:n_whole]}
     parents = [path for path in (root / "train").rglob("*") if path.is_dir()]
     assert {path.name for path in parents} - {"RED", "NIR"} == kept

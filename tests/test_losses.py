@@ -1,4 +1,4 @@
-"""The losses are what their formulas say, and their gradients too."""
+"""Losses and their gradients follow their formulas."""
 
 import numpy as np
 import pytest
@@ -183,7 +183,7 @@ def test_a_perfect_image_has_a_finite_loss_and_gradient(border):
 
 
 def batch_of_cmse(cmse):
-    """An image in float64 whose errors have this variance, and its truth."""
+    """An image in float64 with errors of this variance, and its truth."""
     rng = np.random.default_rng(0)
     hr, pattern = 0.3 + 0.05 * rng.standard_normal((2, 9, 9))
     pattern = (pattern - pattern.mean()) / pattern.std()
@@ -201,7 +201,7 @@ exponents = st.floats(-10, 4)
 def test_a_worse_image_always_costs_more(first, second):
     better, worse = sorted([first, second])
     losses = [CPSNRLoss()(*batch_of_cmse(10**power)).item() for power in (better, worse)]
-    # 100 dB is as good as an image gets.
+    # The loss is capped at 100 dB.
     if worse - better > 1e-6 and worse > -10 + 1e-6:
         assert losses[0] < losses[1]
     else:
@@ -217,7 +217,7 @@ def test_the_gradient_always_leads_to_a_better_image(power):
     loss = CPSNRLoss()(image, truth)
     (gradient,) = torch.autograd.grad(loss, image)
     assert gradient.isfinite().all()
-    # By relative size of the errors; nowhere flat below the floor of 10 dB.
+    # By relative size of the errors; not flat below the floor of 10 dB.
     slope = (gradient * (image - truth[:, :1])).sum().item()
     assert slope == pytest.approx(20 / np.log(10) * 46.5 / max(-10 * power, 10) ** 2, rel=1e-6)
     step = 0.01 * np.sqrt(10**power * image.numel()) / gradient.norm()
@@ -262,7 +262,7 @@ def test_a_border_that_leaves_nothing_of_the_images(shape):
 @pytest.mark.parametrize("border", [0, 2])
 def test_likelihood_is_that_of_the_normal_distribution(border):
     prediction, truth = random_batch()
-    # Where the best shift is the middle one, the errors can be computed in place.
+    # With the best shift at zero, the errors can be computed in place.
     images = truth[:, 0] + 0.001 * (prediction[:, 1] - 0.5)
     deviations = 0.0002 + 0.001 * prediction[:, 1]
     loss = uncertainty_loss(torch.stack([images, deviations], dim=1), truth, border).item()
@@ -335,14 +335,14 @@ def test_a_new_loss_states_only_how_images_are_compared():
 
 
 class MeanAbsoluteError(SceneLoss):
-    """Of the image alone."""
+    """Mean absolute error of the image alone."""
 
     def forward(self, prediction, truth):
         return (prediction[:, 0] - truth[:, 0]).abs().mean()
 
 
 class MeanAbsoluteErrorOfBoth(SceneLoss):
-    """Of image and clearance, each pixel of either counting alike."""
+    """Mean absolute error over all pixels of image and clearance."""
 
     def forward(self, prediction, truth):
         image, clearance = ((prediction - truth).abs()[:, number].mean() for number in (0, 1))
@@ -350,7 +350,7 @@ class MeanAbsoluteErrorOfBoth(SceneLoss):
 
 
 class ImageAndDeviation(FrameNet):
-    """A net of a user: the mean frame, and standard deviations in the second channel."""
+    """User-defined net: the mean frame, and standard deviations in the second channel."""
 
     def build_layers(self, scale):
         class Layers(torch.nn.Module):
@@ -368,7 +368,7 @@ class ImageAndDeviation(FrameNet):
 
 
 class TestLossesOfTorch:
-    """They know nothing of status maps, and would broadcast an image against one."""
+    """They ignore status maps, and would broadcast an image against one."""
 
     def test_compare_the_image_alone_where_there_is_no_other_channel(self):
         train = composed(small_scenes(4))

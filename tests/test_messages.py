@@ -1,4 +1,4 @@
-"""Messages about values tell the truth: how many, where, whether a mask hides them, what to do."""
+"""Messages about values: how many, where, whether they are masked, and what to do."""
 
 import re
 
@@ -86,7 +86,7 @@ class TestPixels:
         hr[5, 6], sm[5, 6] = np.nan, False
         assert "hr has NaN" in message_of(lambda: cpsnr(0 * floats("hr"), hr))
         assert "the mask hides all of them" in message_of(lambda: cpsnr(floats("hr"), hr, sm))
-        # A hidden pixel of SR may meet a clear one of HR at another shift.
+        # A masked pixel of SR may be compared to a clear one of HR at another shift.
         assert "sr has NaN" in (message := message_of(lambda: cpsnr(hr, floats("hr"), sm)))
         assert "hides all" not in message
 
@@ -137,7 +137,7 @@ class TestMasks:
 
 
 class TestNames:
-    """A scene without a name is called so, and no message has a None or says a thing twice."""
+    """Messages say that a scene has no name, and have neither None nor repetitions."""
 
     @pytest.mark.parametrize(
         "parts",

@@ -1,4 +1,4 @@
-"""cPSNR and the challenge score: the published scene, a slow obvious version, and properties."""
+"""cPSNR and challenge score: the published scene, a slow reference, and properties."""
 
 import math
 
@@ -16,7 +16,7 @@ DB_TOLERANCE = 1e-4
 
 
 def smooth_image(rng, shape):
-    """A random image in [0.3, 0.7] whose neighbours resemble each other."""
+    """Random image in [0.3, 0.7] with correlated neighbours."""
     image = rng.random(shape)
     for _ in range(4):
         image = sum(np.roll(image, shift, axis) for shift in (-1, 0, 1) for axis in (0, 1)) / 6
@@ -34,7 +34,7 @@ def image_pairs(draw, border=None):
     noise = draw(st.sampled_from([0.0005, 0.005, 0.05]))
     sr = np.roll(hr, shift, (0, 1)) + rng.normal(0, noise, shape) + draw(st.floats(-0.1, 0.1))
     sm = rng.random(shape) < draw(st.sampled_from([0.3, 0.8, 1.0]))
-    # Every window holds these pixels: of one clear pixel alone, the bias would be the error.
+    # Clear in every window: with a single clear pixel, the bias would cancel the error.
     sm[2 * border : 2 * border + 4, 2 * border : 2 * border + 4] = True
     return np.clip(sr, 0, 1).astype(np.float32), hr.astype(np.float32), sm, border
 
@@ -156,7 +156,7 @@ def test_identical_images_have_infinite_cpsnr_and_score_zero(scenes):
 
 
 def test_a_known_error_has_its_decibels():
-    """Errors of +0.01 and -0.01 in a chequerboard: cMSE 1e-4, 40 dB, whatever the bias."""
+    """Chequerboard of errors of +0.01 and -0.01: cMSE 1e-4, 40 dB, for any bias."""
     chequerboard = 0.01 * (-1.0) ** np.add.outer(np.arange(20), np.arange(20))
     hr = np.full((20, 20), 0.5)
     assert cpsnr(hr + chequerboard, hr) == pytest.approx(40, abs=DB_TOLERANCE)
@@ -264,7 +264,7 @@ class TestBadInput:
             cpsnr(np.zeros((12, 12)), np.ones((12, 12)), np.zeros((12, 12), bool))
 
     def test_a_mask_that_is_clear_where_nothing_is_compared_still_scores_what_it_sees(self):
-        """One clear corner pixel meets one pixel of the crop, and bias takes its error away."""
+        """One clear corner pixel meets one pixel of the crop, where the bias cancels the error."""
         sm = np.zeros((12, 12), bool)
         sm[0, 0] = True
         assert cpsnr(np.zeros((12, 12)), np.ones((12, 12)), sm) == np.inf

@@ -1,4 +1,4 @@
-"""Gradients of parts of a batch add up to the gradient of the batch."""
+"""Gradients of micro-batches add up to the gradient of the batch."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from probav_estimators import CPSNRLoss, FusionNet, MSELoss
 
 
 class Seen(Callback):
-    """Notes the gradient and the result of each step, and how many samples a forward pass had."""
+    """Records the gradient and result of each step, and the number of samples per forward pass."""
 
     def on_train_begin(self, net, **kwargs):
         self.gradients, self.losses, self.predictions, self.sizes = [], [], [], []
@@ -39,7 +39,7 @@ def fusion_net(**params):
     options = {"batch_size": 5, "patch_size": 12, "augment": True, "width": 8, "depth": 1}
     # The likelihood of standard deviations is a mean over the pixels of a batch.
     options |= {"uncertainty_weight": 0}
-    # Scenes of different numbers of frames: a batch is filled up with frames of no weight.
+    # Scenes with different numbers of frames: batches are padded with frames of zero weight.
     scenes = [*small_scenes(4, n_frames=5), *small_scenes(3, first_seed=4, n_frames=3)]
     return FusionNet(**QUICK | options | params).fit(scenes)
 
@@ -47,8 +47,8 @@ def fusion_net(**params):
 @pytest.mark.parametrize("train", [srcnn, fusion_net])
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_an_epoch_ends_with_the_weights_of_whole_batches(train, size):
-    # Its steps are as large as the gradients, and so are errors of rounding: NAdam makes steps of
-    # full size of the last bias, whose gradient is rounding alone.
+    # Rounding errors in SGD's steps scale with the gradients. NAdam's steps of the last bias have
+    # full size, although its gradient is rounding error alone.
     options = {"optimizer": "SGD", "lr": 1e-3}
     whole, parts = (
         train(callbacks=[Seen()], micro_batch_size=part, **options) for part in (None, size)
@@ -75,7 +75,7 @@ def test_the_first_gradient_is_that_of_the_whole_batch(loss):
 
 
 class SpoiledOnce(CPSNRLoss):
-    """Not finite for the second part that it is given."""
+    """NaN for the second micro-batch."""
 
     def forward(self, prediction, truth):
         self.calls = getattr(self, "calls", 0) + 1

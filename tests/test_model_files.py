@@ -1,4 +1,4 @@
-"""Models in files: what was saved is what is loaded, and what else a file holds is refused."""
+"""Files of models: saved models load unchanged, and all other content is refused."""
 
 import copy
 import json
@@ -278,11 +278,11 @@ def whole(dataset, y=None):
 
 
 class SignDescent(torch.optim.SGD):
-    """An optimizer of a user."""
+    """User-defined optimizer."""
 
 
 class HuberSceneLoss(SceneLoss):
-    """A loss of a user, with something learned that no file can hold."""
+    """User-defined loss, with a learned attribute that no file can hold."""
 
     def __init__(self, delta=0.1):
         super().__init__()
@@ -293,7 +293,7 @@ class HuberSceneLoss(SceneLoss):
 
 
 class Loader(torch.utils.data.DataLoader):
-    """Loads batches as a user likes."""
+    """User-defined loader."""
 
 
 OF_TRAINING = [
@@ -316,7 +316,7 @@ OF_TRAINING = [
 
 
 class TestParametersOfTrainings:
-    """What a prediction does not need never stands in the way of a file."""
+    """Parameters that prediction does not need never prevent saving."""
 
     @pytest.mark.parametrize("params", OF_TRAINING, ids=lambda params: " ".join(params))
     def test_that_a_file_cannot_hold_are_left_out_with_a_warning(self, params, path):
@@ -403,7 +403,7 @@ class TestWhatCannotBeWritten:
 
 
 def rewrite(path, change, **tensors):
-    """Change the model in a file, whose checksum is made to fit."""
+    """Change the model in a file and update its checksum."""
     state = read_state(path, "model")
     changed = change(state.config)
     config = state.config if changed is None else changed
@@ -411,7 +411,7 @@ def rewrite(path, change, **tensors):
 
 
 class Dumps:
-    """Writes a text in place of the config, and all else as JSON."""
+    """`json.dumps` with a given text in place of the config."""
 
     def __init__(self, text):
         self.text, self.dumps = text, json.dumps
@@ -423,7 +423,7 @@ class Dumps:
 
 @pytest.fixture(scope="module")
 def sound(net, tmp_path_factory):
-    """The file of a small net; not to be changed."""
+    """File of a small net; read-only."""
     path = tmp_path_factory.mktemp("sound") / "sound.safetensors"
     save_model(net, path)
     return path
@@ -645,7 +645,7 @@ FUZZ = settings(
 )
 
 VALUES = st.recursive(
-    # JSON has no infinity and no NaN: such texts are among those of TestHostileFiles.
+    # JSON has no infinity and no NaN; TestHostileFiles covers such texts.
     st.none()
     | st.booleans()
     | st.integers()
@@ -666,7 +666,7 @@ VALUES = st.recursive(
 
 
 def places_in(node, here=()):
-    """Where each value of a model is, from its root."""
+    """Paths to all values of a model, from its root."""
     yield here
     if isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):

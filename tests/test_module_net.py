@@ -1,4 +1,4 @@
-"""Nets of any torch module: what it is given, what it must return, copies, searches, prediction."""
+"""Nets of any torch module: inputs, outputs, copies, searches, prediction."""
 
 import pickle
 from functools import partial
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class MeanAndMore(nn.Module):
-    """The upscaled mean of the frames that are clear, and a convolution's addition."""
+    """Upscaled mean of the clear frames, plus the output of a convolution."""
 
     def __init__(self, n_frames=9, scale=3, *, masks=False, squeeze=False):
         super().__init__()
@@ -48,7 +48,7 @@ class MeanAndMore(nn.Module):
 
 
 class Volume(nn.Module):
-    """3D convolutions, whose kernels have no format of images."""
+    """3D convolutions, whose kernels cannot be channels_last."""
 
     def __init__(self):
         super().__init__()
@@ -59,7 +59,7 @@ class Volume(nn.Module):
 
 
 class Returns(nn.Module):
-    """Returns what it is told to."""
+    """Returns None or zeros of a given shape."""
 
     def __init__(self, what):
         super().__init__()
@@ -224,7 +224,7 @@ class TestCopies:
         net.set_params(module=other, n_frames=3, lr=0.1)
         assert net.get_params()["module"] is other
         net.fit(few_scenes).set_params(module=MeanAndMore(2), n_frames=2)
-        # Until the next fit the net predicts what it learned.
+        # Until the next fit, the net predicts with the fitted module.
         assert net.predict(few_scenes).shape == (4, 48, 48)
         assert net.fit(few_scenes).module_.layers.module.layers[0].in_channels == 2
 

@@ -1,4 +1,4 @@
-"""The published multi-image networks: sizes, what frames do, training, and the authors' weights."""
+"""Published multi-image networks: sizes, use of frames, training, and the authors' weights."""
 
 import os
 import pickle
@@ -35,8 +35,8 @@ NARROW = {
     MISRGRU: {"n_features": 6, "n_blocks": 1, "n_frames": 8},
     TRMISR: {"n_features": 8, "n_blocks": 1, "depth": 2, "n_heads": 2, "n_frames": 8},
 }
-# Counted by hand from the layers of the papers: weights and biases of every convolution, linear
-# layer and normalisation, one slope for each PReLU.
+# Counted by hand from the layers in the papers: weights and biases of each convolution, linear
+# layer and normalisation, one slope per PReLU.
 _ENCODER = 2 * (2 * (64 * 64 * 9 + 64) + 2) + 64 * 64 * 9 + 64 + 1
 _DECODER = 64 * 64 * 9 + 64 + 1 + 64 + 1
 PUBLISHED_SIZES = {
@@ -71,14 +71,14 @@ def fitted(few_scenes):
 
 
 def ready(kind, *, scale=3, **params):
-    """A net with random weights, which no scene was needed for."""
+    """Network with random weights, not fitted."""
     net = quick(kind, **params)
     net.learn_layout(small_scenes(1, scale=scale))
     return net.initialize()
 
 
 def image_of(net, frames, present=None):
-    """What the layers make of frames of one scene, (t, h, w)."""
+    """Output of the layers for the frames (t, h, w) of one scene."""
     frames = torch.as_tensor(np.asarray(frames, np.float32))[None]
     present = torch.ones(frames.shape[:2]) if present is None else torch.tensor([present]).float()
     with torch.no_grad():
@@ -152,7 +152,7 @@ class TestFrames:
 
     def test_pairs_are_the_clearest_with_the_least_clear(self):
         net, frames = ready(HighResNet), random_frames(4)
-        # In the first round 0 meets 3 and 1 meets 2, in the second those two meet.
+        # The first round fuses 0 with 3 and 1 with 2, the second round fuses the two results.
         layers = net.module_.layers
         seen = torch.as_tensor((frames - net.level_) / net.std_, dtype=torch.float32)[None]
         reference = seen.sort(dim=1).values[:, 1:2]
@@ -204,7 +204,7 @@ class TestFrames:
 
 class TestRegistration:
     def test_attention_sees_frames_moved_by_whole_pixels(self):
-        # The frames must overlap by 99 %: one row of more than a hundred.
+        # The frames must overlap by 99 %, so a shift by one row needs more than 100 rows.
         (scene,) = make_scenes(1, size=(112, 24), n_frames=3, random_state=1)
         lr = np.stack([scene.lr[0], move(scene.lr[0], (1, 0), order=0, mode="nearest")])
         moved = Scene(lr, np.ones(lr.shape, bool), name="moved")
@@ -213,7 +213,7 @@ class TestRegistration:
         assert choice.shifts.tolist() == [[0, 0], [1, 0]]
         sample = reader.read(moved, choice)["frames"].numpy()
         np.testing.assert_array_equal(sample[1, :-1], lr[0, :-1])
-        # Nothing is known of what lay outside.
+        # Pixels from outside the frame are 0.
         assert (sample[1, -1] == 0).all()
 
     @every_network
@@ -302,7 +302,7 @@ class TestTraining:
     @every_network
     def test_training_goes_on_where_it_was_saved(self, kind, few_scenes, tmp_path):
         straight = quick(kind, max_epochs=3, patch_size=12).fit(few_scenes)
-        torch.rand(1)  # What others draw makes no difference.
+        torch.rand(1)  # Other draws from the global generator have no effect.
         quick(kind, max_epochs=1, patch_size=12, resume=tmp_path).fit(few_scenes)
         resumed = quick(kind, max_epochs=3, patch_size=12, resume=tmp_path).fit(few_scenes)
         np.testing.assert_array_equal(resumed.predict(few_scenes), straight.predict(few_scenes))
@@ -338,7 +338,7 @@ class TestCopies:
 
 
 def _layer(name, *shape):
-    """A layer's weight and bias."""
+    """Shapes of a layer's weight and bias."""
     return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
 
 
@@ -377,7 +377,7 @@ _TRANSPOSED = {
     **_slope("decode.deconv.1"),
     **_layer("decode.final", 1, 64, 1, 1),
 }
-# Names and shapes in the files, as they were read from them.
+# Names and shapes read from the published files.
 PUBLISHED_SHAPES = {
     HighResNet: {
         **_encoder("encode", 2),
@@ -436,7 +436,7 @@ class TestPublishedWeights:
         net = kind.from_published(published_path, device="cpu", verbose=0)
         found = net.module_.state_dict()
         assert len(found) == len(state)
-        # Random numbers are all different: what is equal as a whole is the same weight.
+        # Random values are distinct, so the first value identifies the weight.
         firsts = {x.flatten()[0].item(): x for x in state.values()}
         for value in found.values():
             torch.testing.assert_close(value, firsts[value.flatten()[0].item()], rtol=0, atol=0)
@@ -544,7 +544,7 @@ class TestPublishedWeights:
 
 @pytest.mark.skipif("PROBAV_PUBLISHED" not in os.environ, reason="PROBAV_PUBLISHED is not set")
 class TestAuthorsFiles:
-    """Files of the authors, in a folder that is no part of this project."""
+    """The authors' files, in a folder outside this project."""
 
     @pytest.fixture
     def folder(self):

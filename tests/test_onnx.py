@@ -1,4 +1,4 @@
-"""Graphs compute in onnxruntime what the nets compute, for every length of every free axis."""
+"""Graphs in onnxruntime give the same output as the networks, for any size of a dynamic axis."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_without_torch.py"
 
 
 def run(path, inputs):
-    """What a graph makes of arrays, by the names of its outputs."""
+    """Run a graph and return its outputs by name."""
     session = onnxruntime.InferenceSession(path)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs), strict=True))
@@ -106,7 +106,7 @@ NETS = {
 def test_a_graph_computes_what_its_net_does(name, path):
     pipe = NETS[name].fit(small_scenes(2))
     export_onnx(pipe, path)
-    # Sizes that were not there when the graph was made.
+    # Sizes other than at export.
     for number, shape in enumerate([(16, 16), (11, 23), (40, 17)]):
         scene = small_scene(50 + number, shape=shape)
         inputs = onnx_inputs(pipe, scene)
@@ -122,7 +122,7 @@ def test_a_graph_computes_what_its_net_does(name, path):
 
 def test_a_graph_finishes_its_images_as_the_net_does(path):
     net = TRMISR(**QUICK, n_features=8, n_blocks=1, depth=1).fit(small_scenes(2))
-    # As after TRMISR.from_published.
+    # As set by TRMISR.from_published.
     net.published_ = True
     export_onnx(net, path)
     scene = small_scene(9, n_frames=3)

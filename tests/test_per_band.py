@@ -1,4 +1,4 @@
-"""PerBand fits one estimator for each band and predicts each scene with its own."""
+"""PerBand fits one estimator per band and predicts each scene with that of its band."""
 
 import pickle
 
@@ -27,7 +27,7 @@ from probav_estimators.meta import PerBand
 
 
 class BandMean(RegressorMixin, BaseEstimator):
-    """Predicts the mean of the frames that it was fitted on, everywhere."""
+    """Predicts constant images: the mean of the frames seen in `fit`."""
 
     def __init__(self, factor=1.0):
         self.factor = factor
@@ -44,7 +44,7 @@ class BandMean(RegressorMixin, BaseEstimator):
 
 @pytest.fixture(scope="module")
 def scenes():
-    """RED, NIR, RED, NIR, ..., of 16 pixels."""
+    """Scenes of 16 pixels with bands RED, NIR, RED, NIR, ..."""
     return make_scenes(6, size=16, n_frames=3, random_state=0)
 
 
@@ -140,7 +140,7 @@ class TestPredict:
 
 
 class BandSpread(BandMean):
-    """Predicts a deviation too, if asked to."""
+    """Predicts a standard deviation too, with `return_std`."""
 
     def predict(self, X, return_std=False, factor=1.0):
         images = super().predict(X)

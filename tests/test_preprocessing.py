@@ -1,4 +1,4 @@
-"""Transformers select, compose and upscale as numpy and torch do by hand, and only when asked."""
+"""Transformers select, compose and upscale lazily, as computed by numpy and torch."""
 
 import copy
 import itertools
@@ -32,14 +32,14 @@ TRANSFORMERS = [
 
 
 def scene_with_clearances(clearances):
-    """Frames whose pixels tell their number and whose maps have this many clear pixels."""
+    """Frames filled with their number, with maps of the given numbers of clear pixels."""
     lr = np.stack([np.full((4, 5), number, np.uint16) for number in range(len(clearances))])
     qm = np.stack([np.arange(20).reshape(4, 5) < clear for clear in clearances])
     return Scene(lr, qm)
 
 
 def numbers_of(scene):
-    """Which frames a scene of `scene_with_clearances` has kept, in their order."""
+    """Numbers of the frames kept from a scene of `scene_with_clearances`, in order."""
     return np.rint(scene.lr[:, 0, 0] * 65535).astype(int).tolist()
 
 
@@ -48,7 +48,7 @@ def select(scene, k, ties="first"):
 
 
 def select_as_the_study(clearances, k):
-    """The k clearest frames of the study: sorted, reversed, and doubled until there are enough."""
+    """Select the k clearest frames as in the study: sorted, reversed, and repeated to reach k."""
     order = np.argsort(np.array(clearances, np.float64), kind="stable")[::-1]
     while len(order) < k:
         order = np.concatenate([order, order])
@@ -145,7 +145,7 @@ class TestClearanceSelector:
         assert set(opened) <= {f"LR{number:03d}.png" for number in (0, first, second)}
 
     def test_damaged_frames_do_not_hinder_the_selection(self, folder):
-        """The first frame tells the size; no other is touched."""
+        """The size comes from the first frame; no other frame is read."""
         scene = Scene.from_dir(folder)
         for number in range(1, len(scene)):
             (folder / f"LR{number:03d}.png").write_bytes(b"damaged")
@@ -154,7 +154,7 @@ class TestClearanceSelector:
 
 
 def record_opened(monkeypatch):
-    """Names of the PNG files that are opened from now on."""
+    """Return a list to which the name of each opened PNG file is appended."""
     opened, open_file = [], open
 
     def open_and_note(path, *arguments, **options):
@@ -167,7 +167,7 @@ def record_opened(monkeypatch):
 
 
 def composed_by_hand(lr, qm, mode):
-    """(c, h, w) channels of one sample."""
+    """Compute the (c, h, w) channels of one sample."""
     if mode == "lr":
         return lr
     if mode == "combine":

@@ -1,4 +1,4 @@
-"""The pretraining script: it trains, is killed, goes on, and leaves weights."""
+"""The pretraining script: training, resuming after a kill, and the saved weights."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def steps_of(folder):
 
 
 def is_gone(group):
-    """Whether all processes of a group have ended, or do so soon."""
+    """Whether all processes of a group have ended, after a short wait."""
     for _ in range(100):
         try:
             os.killpg(group, 0)
@@ -74,7 +74,7 @@ def test_killed_pretraining_goes_on_and_ends_in_weights(tmp_path):
     assert is_gone(process.pid), "worker processes outlive the one that was killed"
     before = steps_of(tmp_path)
     assert len(before) >= 2
-    # The time of all starts counts, so that this one has little left.
+    # The time limit covers all runs together, so little is left for this one.
     assert start(tmp_path, minutes=0.03).wait(timeout=120) == 0
     after = steps_of(tmp_path)
     assert after[: len(before)] == before
@@ -92,7 +92,7 @@ def test_pretraining_goes_on_from_given_weights(tmp_path):
     net = FusionNet.from_pretrained(tmp_path / "weights.safetensors")
     for name, value in net.module_.state_dict().items():
         if name != "calibration":
-            # Files of a pretraining hold 8 significant bits.
+            # Saved weights have 8 significant bits.
             np.testing.assert_allclose(value, begun.module_.state_dict()[name], rtol=2**-8)
 
 
@@ -109,7 +109,7 @@ def test_pretraining_begins_with_the_body_of_another_scale(tmp_path):
 
 
 def test_layers_of_fewer_inputs_are_taken(tmp_path):
-    """A net whose stages see two things more begins as the one that does not see them."""
+    """Weights of a network with two input channels fewer per stage can be loaded."""
     net = FusionNet(scale=3, width=4, depth=1, random_state=0).initialize()
     other = FusionNet(scale=3, width=4, depth=1, random_state=1).initialize()
     other.save_pretrained(tmp_path / "other")

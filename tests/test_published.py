@@ -1,4 +1,4 @@
-"""The configurations of the starting study."""
+"""Configurations of the original study."""
 
 import math
 import random
@@ -44,7 +44,7 @@ def test_a_configuration_is_what_its_name_says(name):
     assert (pipe["compose"].frames, pipe["compose"].mode) == (frames, mode)
     assert pipe["select"].k == ("max" if frames == "single" else 5)
     assert (pipe["upscale"] == "passthrough") == (architecture == "FSRCNN")
-    # As published: the sigmoid at the end, whole frames, NAdam and the in-place loss.
+    # As published: final sigmoid, whole frames, NAdam and the in-place loss.
     assert pipe["sr"].get_params()["residual"] is False
     assert pipe["sr"].patch_size is None
 
@@ -58,11 +58,11 @@ def test_every_configuration_trains_and_predicts(name):
 
 
 class TestSplit:
-    """The study sorts NIR before RED, then by name, and splits by scikit-learn."""
+    """The study sorts by band (NIR first) and name, and splits by scikit-learn."""
 
     @pytest.fixture
     def challenge(self):
-        """Scenes with the names and bands of the challenge's 1,160, in any order."""
+        """Scenes with the names and bands of the challenge's 1,160, shuffled."""
         frames = np.zeros((1, 2, 2), np.uint16)
         bands = ["RED"] * 594 + ["NIR"] * 566
         scenes = [
@@ -99,11 +99,11 @@ class TestSplit:
 
 
 class TestTraining:
-    """`fit` against the study's training, written down once more."""
+    """`fit` against a reimplementation of the study's training."""
 
     @staticmethod
     def inputs_of(scene, mode):
-        """(c, H, W): the nine clearest frames by argsort()[::-1], OpenCV's cubic."""
+        """Inputs (c, H, W): the nine clearest frames by argsort()[::-1], cubic by OpenCV."""
         clearance = scene.qm.sum(axis=(1, 2))
         order = np.argsort(clearance, kind="stable")[::-1]
         while len(order) < 9:
@@ -123,7 +123,7 @@ class TestTraining:
 
     @staticmethod
     def loss(prediction, truth):
-        """46.5 / cPSNR + 0.5 cross-entropy of every sample, then their mean."""
+        """Mean over samples of 46.5 / cPSNR + 0.5 cross-entropy."""
         sr, sr_clear = prediction[:, 0], prediction[:, 1]
         hr, clear = truth[:, 0], truth[:, 1]
         count = clear.sum(dim=(1, 2))
@@ -134,7 +134,7 @@ class TestTraining:
 
     @staticmethod
     def nadam(parameters, gradients, state, *, lr=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-7):
-        """One step of Keras' Nadam, with its schedule of the momentum."""
+        """Take one step of Keras' Nadam, with its momentum schedule."""
         t = state["t"] = state.get("t", 0) + 1
         now, after = (beta1 * (1 - 0.5 * 0.96 ** (0.004 * step)) for step in (t, t + 1))
         product = state["product"] = state.get("product", 1.0) * now
@@ -155,7 +155,7 @@ class TestTraining:
             published = published_configurations(**settings, **params).pipelines
             return dict(published)[f"SRCNN stack {mode}"].fit(scenes)[-1].module_
 
-        # A batch holds all scenes, so that their order does not matter.
+        # One batch holds all scenes, so their order has no effect.
         first, last = fitted(max_epochs=1, lr=1e-30), fitted(max_epochs=4)
         parameters = [p.detach().clone().requires_grad_() for p in first.parameters()]
         inputs = torch.stack([self.inputs_of(scene, mode) for scene in scenes])

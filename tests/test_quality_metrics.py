@@ -1,4 +1,4 @@
-"""Figures of quality: properties, known answers, and slow, obvious versions."""
+"""Quality metrics: properties, known values, and simple reference implementations."""
 
 from itertools import pairwise
 
@@ -32,7 +32,7 @@ from probav_estimators.metrics import (
 
 
 def landscape(shape, seed=0, blur=0.7):
-    """Noise whose power falls with frequency, as that of landscapes does, in about [0.2, 0.4]."""
+    """Noise in about [0.2, 0.4] with power decreasing with frequency, as in landscapes."""
     rng = np.random.default_rng(seed)
     radius = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in shape), indexing="ij"))
     spectrum = np.fft.fft2(rng.standard_normal(shape)) / (radius + 0.02) ** 1.2
@@ -47,7 +47,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def seen(truth):
-    """Ten frames of the truth with noise, their maps, shifts, and the noise."""
+    """Ten noisy frames of the truth, with their masks, shifts and noise level."""
     rng = np.random.default_rng(1)
     shifts = rng.uniform(-0.8, 0.8, (10, 2))
     gains, offsets = rng.uniform(0.9, 1.1, 10), rng.uniform(-0.01, 0.01, 10)
@@ -217,7 +217,7 @@ class TestConsistency:
         assert found == pytest.approx(np.median(ratios), rel=1e-3)
 
     def test_detail_that_the_sensor_blurs_away_costs_nothing(self, truth, seen):
-        """What the docstring warns of."""
+        """Limitation stated in the docstring."""
         frames, clear, shifts, noise = seen
         checks = 0.05 * (-1.0) ** np.add.outer(np.arange(144), np.arange(144))
         assert consistency(truth + checks, frames, clear, shifts, noise=noise) < 1.1
@@ -374,7 +374,7 @@ class TestSpectra:
             assert correlation[k - 1] == pytest.approx(expected)
 
     def test_thresholds_of_halves_and_of_the_truth_say_the_same(self):
-        """Noise of known spectrum: halves at 1/7, and their mean against the truth at 1/2."""
+        """For known noise, 1/7 between halves equals 1/2 for their mean against the truth."""
         truth = landscape((256, 256), blur=1.5)
         rng = np.random.default_rng(5)
         halves = truth + rng.normal(0, 0.004, (2, 256, 256))
@@ -443,7 +443,7 @@ class TestDeviations:
         rng = np.random.default_rng(0)
         deviations = rng.uniform(0, 1, 200_000)
         errors = deviations * rng.standard_normal(deviations.shape)
-        # Kept up to a: the integral of u**2 from 0 to a. Its area is 1/12, that of chance 1/6.
+        # The curve at a is the integral of u**2 from 0 to a. The area is 1/12, at random order 1/6.
         assert error_retention(errors, deviations) == pytest.approx(0.5, abs=0.01)
         assert error_retention(errors, 1 - deviations + 1e-9) == pytest.approx(1.5, abs=0.01)
         assert error_retention(errors, np.ones_like(errors)) == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""RAMS and PIUNet: sizes, what frames do, registration, uncertainty, and the authors' weights."""
+"""RAMS and PIUNet: sizes, use of frames, registration, uncertainty, and the authors' weights."""
 
 import pickle
 
@@ -39,7 +39,7 @@ def _convolution(n_in, n_out, taps):
 
 
 def _rams_block(n_features, taps):
-    """Two convolutions and two of attention, with a gain for each filter."""
+    """Number of weights of two convolutions and two for attention, with a gain per filter."""
     n_squeezed = max(n_features // 8, 1)
     return (
         2 * (_convolution(n_features, n_features, taps) + n_features)
@@ -49,12 +49,12 @@ def _rams_block(n_features, taps):
 
 
 def _piunet_unit(n_in, n_out=42):
-    """Convolution, attention and two normalisations."""
+    """Number of weights of a convolution, attention and two normalisations."""
     attention = _convolution(n_out, 3 * n_out, 1) + _convolution(n_out, n_out, 1)
     return _convolution(n_in, n_out, 9) + attention + 2 * 2 * n_out
 
 
-# Counted by hand from the layers of the papers.
+# Counted by hand from the layers in the papers.
 PUBLISHED_SIZES = {
     RAMS: (_convolution(1, 32, 27) + 32)
     + 15 * _rams_block(32, 27)
@@ -89,7 +89,7 @@ def fitted(few_scenes):
 
 @pytest.fixture(scope="module")
 def moved():
-    """One frame, and the same further down by 2 and to the left by 1 LR pixels."""
+    """One frame, and the same shifted by 2 LR pixels down and 1 to the left."""
     (scene,) = make_scenes(1, size=(40, 32), n_frames=3, random_state=1)
     lr = np.stack([scene.lr[0], move(scene.lr[0], (2, -1), order=0, mode="nearest")])
     return Scene(lr, np.ones(lr.shape, bool), name="moved")
@@ -97,7 +97,7 @@ def moved():
 
 @pytest.fixture(scope="module")
 def weighty():
-    """A convolution whose filters are not of the length that their gain says."""
+    """Convolution whose filter norms differ from the gains."""
     torch.manual_seed(0)
     ours = _NormedConv3d(3, 5, 3, padding=1)
     with torch.no_grad():
@@ -112,7 +112,7 @@ def trained():
 
 
 def outputs_of(net, frames):
-    """What the net makes of frames of one scene, (t, h, w): (c, H, W)."""
+    """Output (c, H, W) of the network for the frames (t, h, w) of one scene."""
     frames = torch.as_tensor(np.asarray(frames, np.float32))[None]
     with torch.no_grad():
         return net.module_.eval()(frames, torch.ones(frames.shape[:2]))[0].numpy()
@@ -123,7 +123,7 @@ def random_frames(n_frames=9, *, size=(9, 12), seed=0):
 
 
 def clouded(scene, parts):
-    """The scene with as large a part of each frame clouded."""
+    """Return the scene with the given fraction of each frame clouded."""
     qm = np.ones(scene.lr.shape, bool)
     for map_, part in zip(qm, parts, strict=True):
         map_.ravel()[: round(part * map_.size)] = False
@@ -173,7 +173,7 @@ class TestFrames:
         scene = small_scene(0, n_frames=4, clouds=False)
         chosen = reader.choose(clouded(scene, [0.2, 0.1, 0.16, 0])).numbers
         assert chosen.tolist() == [3, 1, 3, 1, 3, 1, 3, 1, 3]
-        # The clearest, where no frame is clear enough.
+        # The clearest frames, if none is clear enough.
         chosen = reader.choose(clouded(scene, [0.9, 0.5, 0.6, 0.5])).numbers
         assert chosen.tolist() == [1, 3, 1, 3, 1, 3, 1, 3, 1]
         chosen = reader.choose(clouded(scene, [1, 1, 1, 1])).numbers
@@ -289,7 +289,7 @@ class TestLayers:
 
     @each_network
     def test_tiles_fit_nearly(self, kind, fitted):
-        # Means over the image take part: they are those of a tile with what surrounds it.
+        # Global means of the network differ between a tile with its halo and the image.
         scenes = make_scenes(1, size=(190, 16), n_frames=3, random_state=3)
         net = quick(kind, tile_size=None).fit(scenes)
         whole = net.predict(scenes)
@@ -354,14 +354,14 @@ class TestUncertainty:
     def test_deviations_are_as_large_as_errors(self, trained):
         scenes = small_scenes(4, first_seed=50, n_frames=5, clouds=False)
         images, deviations = trained.predict(scenes, return_std=True)
-        # These scenes lie where their truth does.
+        # These scenes are registered to their HR image.
         errors = np.stack([scene.hr for scene in scenes]) - images
         errors -= errors.mean(axis=(1, 2), keepdims=True)
         assert 0.6 < np.abs(errors / deviations).mean() / np.sqrt(0.5) < 1.6
 
     def test_any_range_of_values(self, few_scenes, trained):
         (scene,) = few_scenes[:1]
-        # As for images: those that are in the range from 0 to 1 are in pixel values.
+        # Images and standard deviations are in pixel values (0 to 1) for any value range.
         scaled = Scene(8000 * scene.lr + 100, scene.qm, name="8000", value_range=(100, 8100))
         for ours, theirs in zip(
             trained.predict([scaled], return_std=True),
@@ -427,7 +427,7 @@ def _unit(owner, convolution, norm, attention, attended_norm, n_in=42):
     }
 
 
-# Names and shapes of what the authors' training saves.
+# Names and shapes in the authors' checkpoints.
 PUBLISHED_SHAPES = {
     **_unit("", "conv_in", "norm00", "tran_in", "norm0", n_in=1),
     **{
@@ -472,7 +472,7 @@ class TestPublishedWeights:
         net = PIUNet.from_published(published_path, device="cpu", verbose=0)
         found, state = net.module_.state_dict(), published_state()
         assert len(found) == len(state)
-        # Random numbers are all different: what is equal as a whole is the same weight.
+        # Random values are distinct, so the first value identifies the weight.
         firsts = {x.flatten()[0].item(): x for x in state.values()}
         for name, value in found.items():
             torch.testing.assert_close(value, firsts[value.flatten()[0].item()], rtol=0, atol=0)

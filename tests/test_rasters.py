@@ -1,4 +1,4 @@
-"""GeoTIFFs as scenes: what files say, windows that are read, masks, and files that do not fit."""
+"""GeoTIFFs as scenes: metadata, windowed reading, masks, and invalid files."""
 
 import multiprocessing
 import os
@@ -35,7 +35,7 @@ SHAPE = (40, 56)
 
 
 def write(path, values, *, size=10, place=(LEFT, TOP), crs="EPSG:32634", tags=None, **options):
-    """A tiled GeoTIFF of an array (h, w) or (bands, h, w)."""
+    """Write an array (h, w) or (bands, h, w) as a tiled GeoTIFF."""
     values = values if values.ndim == 3 else values[None]
     transform = Affine(size, 0, place[0], 0, -size, place[1])
     scales, offsets = options.pop("scales", None), options.pop("offsets", None)
@@ -61,10 +61,10 @@ def noise(seed, shape=SHAPE, dtype=np.uint16):
 
 
 def cut_short(path):
-    """Leave the header and half of the pixels of a file that ends with them."""
+    """Truncate a file, keeping the header and about half of the pixels."""
     with rasterio.open(path) as file:
         profile, values = file.profile, file.read()
-    # Written at once, the directory stands before the pixels.
+    # In a file written in one call, the TIFF directory precedes the pixels.
     with rasterio.open(path, "w", **(profile | {"COPY_SRC_OVERVIEWS": "NO"})) as file:
         file.write(values)
     os.truncate(path, os.path.getsize(path) * 2 // 3)
@@ -83,7 +83,7 @@ def rasters(folder):
 
 
 def add_masks(folder, name="{}_SCL.tif", dates=DATES, **options):
-    """20 m pixels of vegetation, and 8, cloud, at random."""
+    """Write 20 m scene classifications: vegetation (4) and cloud (8) at random."""
     for seed, date in enumerate(dates):
         classes = np.random.default_rng(seed).choice(np.uint8([4, 8]), (20, 28))
         write(folder / name.format(date), classes, **({"size": 20} | options))
@@ -138,7 +138,7 @@ class TestFiles:
             ("HLS.S30.T17SLU.2020117T160901.v2.0.B04.tif", {}, "2020-04-26T16:09:01"),
             ("20220304_100031_ps.tif", {}, "2022-03-04T10:00:31"),
             ("a.tif", {"SENSING_TIME": "2020-04-26T16:09:01.12Z"}, "2020-04-26T16:09:01"),
-            # The file was made two years later.
+            # The tag has the date of the file, two years after acquisition.
             ("20220304.tif", {"TIFFTAG_DATETIME": "2024:01:01 00:00:00"}, "2022-03-04"),
             ("id_99999999_12345678.tif", {}, None),
             ("19010101.tif", {}, None),
@@ -289,7 +289,7 @@ class TestStacks:
             for column in range(0, 2048, 256):
                 stored = stack.read(range(6), (slice(row, row + 256), slice(column, column + 256)))
                 assert stored[5, 0, 0] == row + column + 5
-        # One window is 0.8 MB, all files are 50 MB.
+        # One window has 0.8 MB, all files 50 MB.
         assert memory_in_use() - before < 20e6
 
     def test_blocks_of_files_stay_for_the_next_window_up_to_a_bound(self, rasters, monkeypatch):
@@ -302,7 +302,7 @@ class TestStacks:
 
         monkeypatch.setattr(_rasters._open_files, "get", spy)
         rasters.stack(1).read([0], (slice(0, 2), slice(0, 2)))
-        # In bytes: what GDAL itself takes for megabytes, rasterio does not.
+        # In bytes: GDAL takes small values as megabytes, rasterio does not.
         assert seen == [128 * 2**20]
 
 

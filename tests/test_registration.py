@@ -1,4 +1,4 @@
-"""Registration: shifts that are right, whatever stands in the way, and frames that follow them."""
+"""Registration: accuracy of shifts under clouds, noise and outliers, and shifted frames."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def stack(clouded):
 
 
 def errors_of(shifts, true_shifts):
-    """Distance of each shift from the truth, in LR pixels, apart from that of the reference."""
+    """Error of each shift in LR pixels, relative to the median error."""
     error = shifts - true_shifts
     return np.hypot(*(error - np.median(error, axis=0)).T)
 
@@ -140,7 +140,7 @@ def test_single_frame_lies_on_itself(stack):
 
 
 class _CountingFrames(Frames):
-    """Frames that count how often pixels are asked for."""
+    """Frames that count pixel reads."""
 
     shifts = true_shifts = None
 
@@ -243,7 +243,7 @@ def test_parameters_are_checked(params, clouded):
 
 
 def with_strangers(scenes):
-    """Frames of the first scene, and fewer but clearer ones of the second, which is elsewhere."""
+    """Frames of the first scene, and fewer but clearer ones of an unrelated second scene."""
     own, other = (scene.lr[:9] for scene in scenes)
     lr = np.concatenate([own, other[:8]])
     qm = np.concatenate([scenes[0].qm[:9], np.ones((8, *lr.shape[1:]), bool)])

@@ -1,4 +1,4 @@
-"""Frames that a ClearanceSelector repeats are aligned, fused and compared with once."""
+"""Frames repeated by ClearanceSelector are aligned, fused and compared only once."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from probav_estimators.training import AlignedReader, SceneDataset
 
 SELECTOR = ClearanceSelector
 
-# Every way to bring repeats in, and the same without them.
+# Selectors with repeats, and the same without.
 CHAINS = {
     "twice": ([SELECTOR(k=10)], [SELECTOR(k=None)]),
     "thrice and a part": ([SELECTOR(k=17)], [SELECTOR(k=None)]),
@@ -67,7 +67,7 @@ class TestChains:
 
 
 def test_a_frame_is_not_compared_with_its_own_copy(five_frames):
-    """ReprojectionLoss leaves frames out: none of them may be among those that are fused."""
+    """Frames left out for ReprojectionLoss must not be among the fused ones."""
     repeated = SELECTOR(k=13).transform(five_frames)
     dataset = SceneDataset(repeated, AlignedReader(), with_truth=False, left_out=0.25)
     for _ in range(3):
@@ -108,7 +108,7 @@ def test_a_repeated_frame_and_its_copy_have_one_shift(five_frames):
 
 
 def test_the_first_of_the_selected_frames_stays_the_reference(five_frames):
-    """Also where a selection turned the order of the frames around."""
+    """Also if the selection reversed the order of the frames."""
     (scene,) = make_pipeline(SELECTOR(k=8), FrameRegistrar(apply=False)).transform(five_frames)
     assert scene.shifts[0].tolist() == [0, 0]
 

@@ -1,4 +1,4 @@
-"""Quality reports of images of known quality, and missing figures."""
+"""Quality reports of images of known quality, and undefined metrics."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ NEED_DEVIATIONS = {"coverage_68", "coverage_95", "sharpness", "error_retention"}
 
 
 class Oracle:
-    """Predicts the HR image, or a modified one, and records the scenes."""
+    """Estimator that predicts the HR image, or a modified one, and records the scenes."""
 
     def __init__(self, spoil=lambda image: image):
         self.spoil = spoil
@@ -50,7 +50,7 @@ class Oracle:
 
 @pytest.fixture(scope="module")
 def plain():
-    """Two scenes of area means in one place, with noise, some clouds, and eight frames."""
+    """Two scenes of eight unshifted frames: area means with noise and some clouds."""
     return small_scenes(2, shape=(32, 36), n_frames=8)
 
 
@@ -99,7 +99,7 @@ def test_a_moved_image_is_found_to_be_moved_and_consistent(plain):
 
 
 def test_a_texture_that_is_always_drawn_is_taken_for_resolution(plain):
-    """As the docstrings warn; figures against the truth are not affected."""
+    """Limitation stated in the docstrings; metrics against the truth are not affected."""
     texture = 0.02 * np.random.default_rng(7).standard_normal(plain[0].hr.shape)
     mean = quality_report(Oracle(lambda image: gaussian_filter(image, 3) + texture), plain).mean
     assert mean["resolution_halves"] == 2
@@ -147,7 +147,7 @@ def test_scenes_that_are_composed_have_no_halves(plain):
     net = quick_srcnn().fit(scenes)
     record = quality_report(net, scenes[:1]).scenes[0]
     missing = NEED_DEVIATIONS | {"resolution_halves", "consistency_left_out"}
-    # The shift of the image of an untrained net may be undefined.
+    # The shift may be undefined for the image of a barely trained network.
     missing |= {"shift_down", "shift_right"} - known(record)
     assert known(record) == FIGURES.keys() - missing
     with pytest.raises(ValueError, match="imgset0000 cannot be halved"):

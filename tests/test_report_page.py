@@ -1,4 +1,4 @@
-"""Reports as pages: content, independence of the network, accessibility."""
+"""HTML reports: content, no network access, accessibility."""
 
 import base64
 import hashlib
@@ -41,7 +41,7 @@ HOSTILE = "</title><script>alert('\"&$x')</script>"
 
 
 class Node:
-    """An element of a page."""
+    """HTML element."""
 
     def __init__(self, tag, attrs=(), parent=None):
         self.tag, self.attrs, self.parent, self.children = tag, dict(attrs), parent, []
@@ -50,7 +50,7 @@ class Node:
         return self.attrs[name]
 
     def all(self, *tags, **attrs):
-        """Elements below, in their order; `class_` and `data_name` stand for attributes."""
+        """Descendants in document order; `class_` and `data_name` match class and data-name."""
         wanted = {name.rstrip("_").replace("_", "-"): value for name, value in attrs.items()}
         for child in self.children:
             if isinstance(child, Node):
@@ -104,7 +104,7 @@ def page_of(estimators, scenes, folder, **options):
 
 
 def pixels_of(image):
-    """Pixels of an <img>, as they are in its file."""
+    """Decode the pixels of an <img> with an embedded PNG."""
     start, text = image["src"].split(",")
     assert start == "data:image/png;base64"
     picture = Image.open(io.BytesIO(base64.b64decode(text)))
@@ -125,7 +125,7 @@ def shown(value, key):
 
 
 class Oracle:
-    """Predicts the HR image, records the scenes, and may fail."""
+    """Estimator that predicts the HR image, records the scenes, and can fail."""
 
     def __init__(self, fails_at=None):
         self.fails_at = fails_at
@@ -232,7 +232,7 @@ class TestFigures:
         bold = [["best" in td.attrs.values() for td in row.all("td")] for row in (baseline, fusion)]
         marked = dict(zip(FIGURES, zip(*bold, strict=True), strict=True))
         assert marked["cpsnr"] == marked["score"] == marked["consistency"] == (False, True)
-        # Nothing is better, and nobody else to be better than.
+        # No mark for metrics without a best value or without a second model.
         assert marked["shift_down"] == marked["coverage_68"] == (False, False)
         assert marked["sharpness"] == (False, False)
 
@@ -406,7 +406,7 @@ class TestCharts:
         pytest.importorskip("matplotlib")
 
     def test_there_is_one_for_each_question_that_can_be_answered(self, page, sections):
-        # The scores of the baseline are 1, and only the net gives standard deviations.
+        # The baseline's scores are all 1, and only the network gives standard deviations.
         overall = ["fusion, scores", "Standard deviations, coverage"]
         assert titles_of(page.one("section", id="charts")) == overall
         spectra = ["Power by frequency", "Coherence by frequency"]
@@ -427,7 +427,7 @@ class TestCharts:
         assert percent == pytest.approx(covered, abs=0.6)
 
     def test_points_are_those_of_the_scenes(self, page):
-        """A marker for each scene, higher up the greater its score is."""
+        """One marker per scene, higher for a greater score."""
         figure = next(page.one("section", id="charts").all("figure", class_="chart"))
         places = {}
         for band, group in re.findall(
@@ -439,7 +439,7 @@ class TestCharts:
         column = [re.sub(r"\W.*", "", title) for title in rows[0]].index("score")
         first, second = (float(row[column]) for row in (rows[2], rows[4]))
         (upper,), (lower,) = places["1"], places["2"]
-        # Down is greater in an SVG.
+        # The y axis of an SVG points down.
         assert (upper < lower) == (first > second)
 
     def test_they_hold_no_address_and_no_script(self, page):
@@ -489,7 +489,7 @@ class TestEscaping:
         assert HOSTILE in section.one(role="slider")["aria-label"]
 
     def test_names_are_no_formulas(self, tmp_path):
-        """As formulas, both are errors."""
+        """Both names are errors as mathtext of matplotlib."""
         pytest.importorskip("matplotlib")
         first, second = small_scenes(2, n_frames=4, shape=(20, 24))
         named = [
@@ -630,7 +630,7 @@ class TestAccessible:
             values = [slider[f"aria-value{name}"] for name in ("min", "now", "max")]
             assert values == ["0", "50", "100"]
             assert slider["aria-label"].startswith("Divider between two pictures of imgset")
-            # Without a script there are two pictures and nothing to move.
+            # Without JavaScript, the two images are shown without a slider.
             assert "hidden" in slider.attrs and "hidden" in section.one(class_="choice").attrs
             assert len(list(section.one(class_="stage").all("img"))) == 2
 
@@ -647,7 +647,7 @@ class TestAccessible:
         for text in ("text", "muted", "link"):
             for ground in ("background", "surface", "notice"):
                 assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
-        assert contrast(colours["muted"], colours["surface"]) >= 3  # the borders of controls
+        assert contrast(colours["muted"], colours["surface"]) >= 3  # borders of controls
 
 
 def colours_of(theme):
@@ -657,7 +657,7 @@ def colours_of(theme):
 
 
 def contrast(first, second):
-    """Of two colours, as WCAG 2 defines it."""
+    """Contrast ratio of two colours, as defined by WCAG 2."""
     luminances = []
     for colour in (first, second):
         channels = np.array(list(bytes.fromhex(colour))) / 255
@@ -756,7 +756,7 @@ class TestInBrowser:
         return browser.open(path)
 
     def at(self, tab):
-        """Position of the first divider in percent, as announced and as drawn."""
+        """Position of the first divider in percent, from aria-valuenow and as drawn."""
         announced = tab.value("document.querySelector('.handle').getAttribute('aria-valuenow')")
         x, _, width = tab.middle_of(".stage img")
         handle = tab.middle_of(".handle")[0]

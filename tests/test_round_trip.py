@@ -1,4 +1,4 @@
-"""A round trip with truth: GeoTIFFs of a fine image, sharpened, and compared in their place."""
+"""Round trip: GeoTIFF frames of a fine image, super-resolved and compared by coordinates."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ LEFT, TOP, PIXEL = 412_300.0, 5_012_700.0, 10.0
 STEP = 1e-4
 NOISE = 25
 
-# How far the land appears down and right of where it is, in pixels of the frames.
+# Shifts (down, right) of the frames' content in LR pixels.
 SHIFTS = np.array(
     [
         [0.42, -0.31],
@@ -32,12 +32,12 @@ SHIFTS = np.array(
     ]
 )
 
-# HR pixels at the borders, where frames that are moved end.
+# HR pixels excluded at the borders, which shifted frames do not cover.
 BORDER = 9
 
 
 def landscape(rng):
-    """Fields with sharp edges, roads and soft relief: reflectances of four bands, in HR pixels."""
+    """Reflectances of four bands on the HR grid: sharp fields, roads and smooth relief."""
     shape = tuple(SCALE * length for length in SIZE)
     fields = np.zeros((4, *shape))
     fields += rng.uniform(0.06, 0.3, (4, 1, 1))
@@ -53,12 +53,12 @@ def landscape(rng):
     relief = gaussian_filter(rng.standard_normal(shape), 4)
     texture = gaussian_filter(rng.standard_normal(shape), 1.2)
     fields *= 1 + 0.1 * relief / relief.std() + 0.05 * texture / texture.std()
-    # A lens has no sharper edges than this.
+    # Optical blur.
     return gaussian_filter(fields, (0, 0.6, 0.6)).clip(0.01, 0.9)
 
 
 def moved(image, shift):
-    """An image whose content lies `shift` pixels down and right; it goes on mirrored."""
+    """Shift an image by (down, right) pixels, with mirrored borders."""
     margin = 24
     wide = np.pad(image, margin, mode="symmetric")
     spectrum = fourier_shift(np.fft.fft2(wide), shift)
@@ -84,7 +84,7 @@ def write(path, values, pixel, **options):
 
 @pytest.fixture(scope="module")
 def trip(tmp_path_factory):
-    """The fine image, the frames that were made of it, and the file that was made of these."""
+    """Fine image, its simulated frames, and the super-resolved file."""
     assert np.abs(SHIFTS.mean(axis=0)).max() < 1e-12
     root = tmp_path_factory.mktemp("trip")
     rng = np.random.default_rng(20220602)
@@ -112,12 +112,12 @@ def trip(tmp_path_factory):
 
 
 def in_place(truth, path):
-    """Each band of a file beside the truth's pixels at the same coordinates."""
+    """Bands of a file, and the truth resampled at the same coordinates."""
     with rasterio.open(path) as file:
         values = file.read().astype(float)
         pixel = PIXEL / SCALE
         assert file.res == pytest.approx((pixel, pixel), rel=1e-9)
-        # What of the truth lies at each pixel's centre, by the file's own transform.
+        # Resample the truth at the pixel centres given by the file's transform.
         x, y = file.xy(0, 0)
     right, down = (x - LEFT) / pixel - 0.5, (TOP - y) / pixel - 0.5
     expected = np.stack([moved(band, (-down, -right)) for band in truth])
@@ -125,7 +125,7 @@ def in_place(truth, path):
 
 
 def displacement(image, truth):
-    """HR pixels that the image's content lies down and right of the truth's, by least squares."""
+    """Estimate the image's shift (down, right) against the truth in HR pixels by least squares."""
     inner = np.s_[BORDER:-BORDER, BORDER:-BORDER]
     shift = np.zeros(2)
     for _ in range(8):
@@ -164,7 +164,7 @@ class TestRoundTrip:
             assert file.descriptions == BANDS
             assert file.scales == (STEP,) * 4
             assert set(file.dtypes) == {"int16"} and file.nodata == -32768
-            # Some date is clear at each pixel.
+            # Each pixel is clear on at least one date.
             assert (file.read() != file.nodata).all()
 
     def test_is_far_better_than_the_mean_of_the_frames_in_each_band(self, trip):
@@ -173,9 +173,9 @@ class TestRoundTrip:
         mean = (frames * weights).sum(axis=0) / weights.sum(axis=0)
         for image, expected, band in zip(*in_place(truth, path), mean, strict=True):
             cubic = zoom(band, SCALE, order=3, mode="grid-mirror", grid_mode=True)
-            # A fair comparison: it lies in its place too.
+            # The comparison is fair only if this image is registered too.
             assert np.abs(displacement(cubic, expected)).max() < 0.15
-            # Some 8 dB.
+            # Measured: about 8 dB.
             assert psnr(image, expected) > psnr(cubic, expected) + 5
 
     def test_is_better_than_the_mean_of_frames_that_are_moved_back(self, trip):
@@ -183,12 +183,12 @@ class TestRoundTrip:
         for number, (image, expected) in enumerate(zip(*in_place(truth, path), strict=True)):
             total, known = 0.0, 0.0
             for frame, mask, shift in zip(frames[:, number], clear, SHIFTS, strict=True):
-                # By what was really done to them, which nobody else is told.
+                # Undo the true shifts, which the estimator does not know.
                 filled = np.where(mask, frame, frame[mask].mean())
                 weight = moved(mask.astype(float), -shift).clip(0, 1) ** 4
                 total, known = total + weight * moved(filled, -shift), known + weight
             cubic = zoom(total / known, SCALE, order=3, mode="grid-mirror", grid_mode=True)
-            # Some 7 dB.
+            # Measured: about 7 dB.
             assert psnr(image, expected) > psnr(cubic, expected) + 4
 
     def test_lies_where_the_land_is(self, trip):

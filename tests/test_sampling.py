@@ -1,4 +1,4 @@
-"""Samples are the pixels of their scenes, and every one of them is seen once an epoch."""
+"""Samples have the pixels of their scenes, and each is drawn once per epoch."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from probav_estimators.training import (
 
 
 class Sizes:
-    """Stands for a dataset whose samples have these sizes."""
+    """Dataset stub with samples of the given sizes."""
 
     def __init__(self, shapes):
         self.shapes = shapes
@@ -31,13 +31,13 @@ class Sizes:
 
 
 def dihedral(image):
-    """All eight flips and turns of a stack of images."""
+    """All eight flips and rotations of a stack of images."""
     turned = [np.rot90(image, turns, axes=(-2, -1)) for turns in range(4)]
     return [*turned, *(x[..., ::-1] for x in turned)]
 
 
 def places_of(patch, image):
-    """Rows and columns at which a patch is found in an image."""
+    """Rows and columns at which an image contains a patch."""
     height, width = patch.shape
     windows = np.lib.stride_tricks.sliding_window_view(image, (height, width))
     return [tuple(place) for place in np.argwhere((windows == patch).all(axis=(2, 3)))]
@@ -50,13 +50,13 @@ def upscaled_by_hand(scene, k, mode):
 
 
 def mean_by_hand(lr, qm):
-    """Mean of the clear pixels, of all where none is clear."""
+    """Upscaled mean of the clear pixels, or of all where none is clear."""
     weight = qm | ~qm.any(axis=0)
     return bicubic(((lr * weight).sum(axis=0) / weight.sum(axis=0)).astype(np.float32)[None])
 
 
 def scene_that_knows_its_pixels(shape=(12, 12)):
-    """Single frame whose pixels are the centres of those of the HR image."""
+    """Scene whose single frame has the centre pixel of each 3x3 block of the HR image."""
     rng = np.random.default_rng(5)
     hr = rng.integers(0, 2**14, tuple(3 * length for length in shape), dtype=np.uint16)
     sm = rng.random(hr.shape) < 0.8
@@ -98,7 +98,7 @@ def test_single_frames_are_samples_of_their_own():
 
 
 def scenes_with_ties():
-    """Scenes of 4, 5 and 6 frames, of which 2, 3 and 4 are the clearest."""
+    """Scenes of 4, 5 and 6 frames, of which 2, 3 and 4 tie for the clearest."""
     scenes = []
     for number in range(3):
         scene = small_scene(number, n_frames=number + 4, clouds=False)
@@ -193,7 +193,7 @@ def test_augmentation_turns_inputs_mean_and_truth_alike(patch_size):
     )
     for seed in range(40):
         images, target = dataset[SampleRequest(0, seed)]
-        # The centre of every 3x3 block stays the centre, however the sample was turned.
+        # Flips and rotations keep the centre of each 3x3 block.
         np.testing.assert_array_equal(target["truth"][:1, 1::3, 1::3], images["inputs"])
         np.testing.assert_allclose(images["mean"][:, 1::3, 1::3], images["inputs"], atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""A scene gives exact pixels, reads them only when asked, and takes them nowhere."""
+"""Scenes give exact pixels, read lazily, and do not pickle pixels of files."""
 
 import pickle
 import tracemalloc
@@ -226,7 +226,7 @@ class TestFolder:
         assert_same_scene(Scene.from_dir(f"{folder}/"), scenes[0])
 
     def test_frames_come_in_the_order_of_their_numbers(self, folder):
-        """LR010 comes after LR003, and LR1000 after both."""
+        """LR010 sorts after LR003, and LR1000 after both."""
         for file in [*folder.glob("LR*"), *folder.glob("QM*")]:
             file.unlink()
         for number in (1000, 10, 3, 0):
@@ -263,7 +263,7 @@ class TestFolder:
 
 
 class TestPatches:
-    """What `read_*` gives for a window is the crop of what it gives for the whole scene."""
+    """Reading a window by `read_*` gives the same as cropping the whole scene."""
 
     WINDOWS = [
         (slice(0, 4), slice(0, 5)),
@@ -349,7 +349,7 @@ def test_saving_a_loaded_scene_elsewhere_gives_the_same_files(folder, tmp_path):
 
 
 class TestSnapshots:
-    """A scene is what it was when it was made, whatever becomes of the arrays."""
+    """Later changes of the input arrays do not affect a scene."""
 
     @pytest.mark.parametrize("dtype", [np.uint16, np.uint8, np.float32, np.float64])
     def test_changing_the_arrays_does_not_change_the_scene(self, dtype):
@@ -369,7 +369,7 @@ class TestSnapshots:
     def test_integers_are_kept_in_their_type(self, dtype, n_bytes):
         lr = np.zeros((2, 100, 100), dtype)
         scene = Scene(lr, np.ones(lr.shape, bool))
-        # Pixels, and one byte for each pixel of the maps.
+        # Pixels, and one byte per mask pixel.
         assert len(pickle.dumps(scene)) == pytest.approx(lr.size * (n_bytes + 1), rel=0.1)
 
     @pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
@@ -383,7 +383,7 @@ class TestSnapshots:
         scene = Scene(*maps)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        # Less than a fifth of the smaller one was held at any time.
+        # Less than a fifth of the smaller array.
         assert peak < 20 * 256 * 256 / 5
         window = (slice(3, 5), slice(7, 9))
         assert scene.frames.read_pixels([1], window).max() == np.float32(
@@ -408,7 +408,7 @@ class TestSnapshots:
 
 
 def test_big_endian_values_are_read_as_what_they_are(make_scene):
-    """FITS files, and some GeoTIFFs, are written so."""
+    """FITS files and some GeoTIFFs are big-endian."""
     values = np.random.default_rng(0).integers(0, 65536, (4, 6, 8)).astype(">u2")
     np.testing.assert_array_equal(make_scene(lr=values).lr, (values / 65535).astype(np.float32))
     floats = (values / 65535).astype(">f4")

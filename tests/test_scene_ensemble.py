@@ -1,4 +1,4 @@
-"""SceneEnsemble is the mean of its members' images, each at the level of the scene."""
+"""SceneEnsemble averages its members' images, each shifted to the level of the scene."""
 
 import pickle
 
@@ -29,7 +29,7 @@ from probav_estimators import (
 
 
 class Ramp(BaseEstimator):
-    """Predicts a ramp of some slope and level, with a standard deviation if it has one."""
+    """Predicts a ramp of given slope and level, with a standard deviation if set."""
 
     def __init__(self, slope=0.1, level=0.5):
         self.slope = slope
@@ -49,7 +49,7 @@ class Ramp(BaseEstimator):
 
 
 class NoisyRamp(Ramp):
-    """The same, with a standard deviation."""
+    """Ramp with a standard deviation."""
 
     def __init__(self, slope=0.1, level=0.5, std=0.01):
         super().__init__(slope, level)
@@ -67,7 +67,7 @@ def scenes():
 
 
 def level_of(scene):
-    """All pixels of the scenes are clear, so all frames are clearest."""
+    """Mean of all frames, which are equally clear."""
     return scene.lr.mean(dtype=np.float64)
 
 
@@ -125,7 +125,7 @@ class TestStandardDeviations:
         ensemble = SceneEnsemble([*members, ("c", Ramp(0.3))], weights=[1, 2, 5]).fit(scenes)
         images, deviations = ensemble.predict(scenes, return_std=True)
         np.testing.assert_array_equal(images, ensemble.predict(scenes))
-        # Drawn from the mixture: a member by its weight, then a normal error.
+        # Sample the mixture: draw a member by weight, then a normal error.
         rng = np.random.default_rng(0)
         x = np.linspace(-0.5, 0.5, 48)[5]
         chosen = rng.choice(3, p=[1 / 8, 2 / 8, 5 / 8], size=1_000_000)
@@ -281,7 +281,7 @@ class TestCopies:
         np.testing.assert_array_equal(found, expected)
 
     def test_it_scores_above_the_mean_of_its_members(self, fitted, scenes):
-        """Errors of members of different kinds cancel, if only in part."""
+        """Errors of different members partly cancel."""
         mean = np.average(
             [member.score(scenes) for member in fitted.estimators_], weights=[0.75, 0.25]
         )

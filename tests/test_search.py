@@ -46,7 +46,7 @@ def pipeline(**params):
     return Pipeline(steps).set_params(**params)
 
 
-# An upscaler before a net that upscales by itself: the second cannot be fitted.
+# The second cannot be fitted: an upscaler before a network that itself upscales.
 GOOD_AND_BAD = [
     {"sr": [FSRCNN(**QUICK)], "upscale": ["passthrough"]},
     {"sr": [FSRCNN(**QUICK)], "upscale": [BicubicUpscaler(3)]},

@@ -93,7 +93,7 @@ def test_presets_take_changes():
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_sentinel_2_passes_15_to_30_percent_at_nyquist_at_every_scale(scale):
-    # The response at half a cycle per LR pixel: a Gaussian times the pixel's box.
+    # MTF at half a cycle per LR pixel: Gaussian PSF times pixel box.
     sigma = np.array(Sensor.preset("sentinel-2", scale=scale).psf_sigma) / scale
     response = np.exp(-2 * (np.pi * sigma * 0.5) ** 2) * np.sinc(0.5)
     assert response == pytest.approx([0.30, 0.15], abs=0.005)

@@ -1,4 +1,4 @@
-"""What detectors add to light, against its statistics."""
+"""Statistics of detector noise."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_a_perfect_detector_counts_the_light():
 @pytest.mark.parametrize("signal", [500.0, 2000.0, 8000.0])
 def test_shot_noise_has_a_variance_that_is_proportional_to_the_signal(signal):
     noisy = read(Detector(shot_noise=10.0), signal)
-    # Rounding adds 1/12.
+    # Rounding adds a variance of 1/12.
     assert noisy.var() == pytest.approx(100 * signal / 1000 + 1 / 12, rel=0.03)
     assert noisy.mean() == pytest.approx(signal, abs=0.5)
 

@@ -1,4 +1,4 @@
-"""Raw grids and resampling against the formulas of optics and sampling."""
+"""Raw grids and resampling against analytic results."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ GRIDS = {
 
 
 def positions(grid):
-    """Middles of the raw pixels in LR pixels, (2, rows, columns), from the definition."""
+    """Centres of the raw pixels in LR pixels, (2, rows, columns), from the definition."""
     rows, columns = np.indices(grid.shape)
     down, along = rows * grid.pixel[0], columns * grid.pixel[1]
     cos, sin = np.cos(grid.rotation), np.sin(grid.rotation)
@@ -39,20 +39,20 @@ def positions(grid):
 
 
 def inside(grid):
-    """Raw pixels whose whole response lies on the ground."""
+    """Raw pixels whose PSF support is within the ground."""
     y, x = positions(grid)
     return (y > -1) & (y < SHAPE[0] + 1) & (x > -1) & (x < SHAPE[1] + 1)
 
 
 def ground_of(function):
-    """A transposed ground whose cells hold a function of the place in LR pixels."""
+    """Transposed ground with a function of the position in LR pixels."""
     rows, columns = np.indices(GROUND_SHAPE)
     place = (np.stack([rows, columns]) + 0.5 - MARGIN) / CELLS
     return np.ascontiguousarray(function(*place).T.astype(np.float32))
 
 
 def amplitude_and_phase(image, angle):
-    """Of a cosine of known angle in an image, by least squares."""
+    """Fit amplitude and phase of a cosine of known angle by least squares."""
     waves = np.column_stack([np.cos(angle), np.sin(angle), np.ones_like(angle)])
     even, odd, _ = np.linalg.lstsq(waves, image, rcond=None)[0]
     return np.hypot(even, odd), np.arctan2(odd, even)
@@ -99,7 +99,7 @@ def test_an_edge_is_turned_in_the_raw_grid_by_the_angle_of_the_grid():
     edge = ground_of(lambda y, x: (x > 15).astype(float) + 0 * y)
     seen = sample_raw(blur(edge, 1.0), grid, Placement(CELLS, MARGIN), SHAPE[0])
     rows = [row for row in range(grid.shape[0]) if inside(grid)[row].sum() > 20]
-    # Where a row crosses one half: in columns, by linear interpolation.
+    # Column at which each row crosses 0.5, by linear interpolation.
     crossings = [np.interp(0.5, seen[row], np.arange(grid.shape[1])) for row in rows]
     slope = np.polyfit(rows, crossings, 1)[0] * grid.pixel[1] / grid.pixel[0]
     assert np.rad2deg(np.arctan(-slope)) == pytest.approx(6, abs=0.15)
@@ -135,7 +135,7 @@ def test_a_slope_keeps_its_place_when_it_is_resampled(name, method):
     y_map, x_map = np.indices(SHAPE) + 0.5
     raw = (2 * y - 3 * x).astype(np.float32)
     image = resample(raw, grid, SHAPE, method)
-    # Cubic convolution is exact on a slope; means of a few pixels are a part of a pixel off.
+    # Cubic convolution is exact on a ramp; the other methods are off by a fraction of a pixel.
     tolerance = 1e-3 if method == "bicubic" else 0.8
     assert image == pytest.approx(2 * y_map - 3 * x_map, abs=tolerance)
     assert (image - 2 * y_map + 3 * x_map).mean() == pytest.approx(0, abs=0.05)
@@ -147,7 +147,7 @@ def test_nearest_takes_the_raw_pixel_whose_middle_is_nearest():
     y, x = positions(grid)
     image = resample(raw, grid, SHAPE, "nearest")
     for i, j in [(0, 0), (5, 17), (23, 29)]:
-        # The grid is upright: the nearest along each axis in turn.
+        # The grid is not rotated, so the nearest pixel is found along each axis separately.
         row, column = np.abs(y[:, 0] - i - 0.5).argmin(), np.abs(x[0] - j - 0.5).argmin()
         assert image[i, j] == raw[row, column]
 

@@ -1,4 +1,4 @@
-"""Whole scenes of every sensor: the data set's rules, known shifts, and one land for all."""
+"""Scenes of every sensor: rules of the data set, true shifts, and the same land for all."""
 
 import warnings
 
@@ -58,7 +58,7 @@ def test_a_sharper_sensor_of_the_truth_changes_the_truth_alone():
         simulate(8, plain(hr_psf_sigma=sigma, **QUIET), size=32, n_frames=2) for sigma in (0.2, 0.6)
     )
     assert np.array_equal(sharp.lr, wide.lr)
-    # A Gaussian of the difference of both variances makes the wide one of the sharp one.
+    # Blurring by the difference of the variances turns the narrow PSF into the wide one.
     blurred = ndimage.gaussian_filter(sharp.hr.astype(float), np.sqrt(0.6**2 - 0.2**2))
     inner = (slice(4, -4), slice(4, -4))
     left, apart = (wide.hr - blurred)[inner], (wide.hr - sharp.hr.astype(float))[inner]
@@ -108,7 +108,7 @@ def spectrum(image):
 
 @pytest.mark.parametrize("resampling", ["none", "bicubic"])
 def test_frames_are_as_sharp_as_the_point_spread_function_says(resampling):
-    # Two sensors on the same land: their spectra differ by their optics alone.
+    # On the same land, the spectra of two sensors differ only by the optics.
     sharp, soft = 0.9, 1.6
     powers = []
     for sigma in (sharp, soft):
@@ -125,7 +125,7 @@ def test_frames_are_as_sharp_as_the_point_spread_function_says(resampling):
         ratio = powers[1][band].sum() / powers[0][band].sum()
         middle = (frequency[band] ** 2 * powers[0][band]).sum() / powers[0][band].sum()
         expected = np.exp(-4 * np.pi**2 * (soft**2 - sharp**2) / 9 * middle)
-        # Aliases of higher frequencies, which are in both, are the rest.
+        # The tolerance covers aliasing, which both have.
         assert ratio == pytest.approx(expected, rel=0.12)
 
 
@@ -142,7 +142,7 @@ def test_true_shifts_say_where_the_content_of_resampled_frames_lies(scale, resam
     errors = []
     for seed in range(4):
         scene = simulate(seed, sensor, size=40, scale=scale, n_frames=4)
-        # What LR pixels of the truth would be at any shift: a Gaussian as wide as optics and box.
+        # The LR response at any shift: a Gaussian with the variance of optics and pixel box.
         width = scale * np.sqrt(0.4**2 + 1 / 12)
         truth = ndimage.gaussian_filter(scene.hr.astype(float), width)
         middles = np.indices((40, 40)) * scale + (scale - 1) / 2
@@ -161,7 +161,7 @@ def test_true_shifts_say_where_the_content_of_resampled_frames_lies(scale, resam
             ]
             errors.append(found)
     assert len(errors) >= 4
-    # Nearest moves every pixel by up to half a raw pixel; on average it is in place.
+    # Nearest neighbour moves pixels by up to half a raw pixel, without bias.
     assert np.abs(np.median(errors, 0)).max() < 0.03
     assert np.median(np.abs(errors)) < 0.05
 
@@ -181,7 +181,7 @@ def test_noise_of_resampled_frames_is_shared_by_neighbours():
     plain_noise, resampled = noise_of("none"), noise_of("bicubic")
     assert plain_noise.std() == pytest.approx(100, rel=0.03)
     assert correlation(plain_noise) == pytest.approx(0, abs=0.02)
-    # Cubic convolution keeps 0.80 of the variance along each axis: noise came before it.
+    # Noise is added before cubic convolution, which keeps 0.80 of its variance along each axis.
     assert resampled.std() == pytest.approx(80, rel=0.04)
     assert correlation(resampled) > 0.1
 
@@ -195,10 +195,10 @@ def test_quality_maps_fail_in_as_many_of_the_cloudy_frames_as_asked_for():
             cloudy += not good.qm[k].all()
             differ = (good.qm[k] != bad.qm[k]).any() or (good.lr[k] != bad.lr[k]).any()
             failed += differ
-            # What a failing map says is never stricter; what changes is under a cloudy sky.
+            # A failing map only adds clear pixels, and only cloudy frames change.
             assert (bad.qm[k] | ~good.qm[k]).all()
             assert not differ or not good.qm[k].all()
-    # 600 cloudy frames: a standard deviation of 0.02.
+    # The standard deviation over 600 cloudy frames is 0.02.
     assert failed / cloudy == pytest.approx(0.33, abs=0.06)
 
 
@@ -212,7 +212,7 @@ def test_quality_maps_miss_clouds_hazes_and_shadows():
         wrongly = called_clear & ~clear
         assert not (clear & ~called_clear).any()
         if (seen.opacity != sky.opacity).any():
-            # A veil on all of the land, thin enough to be missed.
+            # Haze over all of the land, too thin to be masked.
             added = (seen.opacity - sky.opacity)[clear]
             assert not wrongly.any()
             assert added.min() >= 0
@@ -233,11 +233,11 @@ def test_frames_under_a_clear_sky_change_by_field_and_the_truth_shows_one_date()
     )
     relative = moving.lr / np.maximum(still.lr, 1.0) - 1
     assert np.abs(relative).max() < 0.31
-    # Later frames have changed more, the first ones hardly.
+    # Changes grow with time.
     size = np.abs(relative).mean((1, 2))
     assert size[-1] > 0.01
     assert size[0] < 0.3 * size[-1]
-    # The truth is a state on the way: no pixel is further than the last frame's greatest change.
+    # The HR image is at an intermediate state, so the bound of the frames holds for it too.
     truth = moving.hr / np.maximum(still.hr, 1.0) - 1
     assert np.abs(truth).max() < 0.31
 
@@ -249,7 +249,7 @@ def test_distortion_moves_parts_of_a_frame_and_not_its_mean():
     assert np.array_equal(straight.true_shifts, bent.true_shifts)
     lengths, means = [], []
     for frame, moved in zip(straight.lr.astype(float), bent.lr.astype(float), strict=True):
-        # Optical flow of blocks: the shift that explains the difference by the slope of the land.
+        # Optical flow per block: fit the difference by the gradient.
         slopes = np.stack(np.gradient(frame))[:, 2:-2, 2:-2]
         difference = (frame - moved)[2:-2, 2:-2]
         flows = []

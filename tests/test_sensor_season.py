@@ -1,4 +1,4 @@
-"""Fields, water and shadows change, by as much as asked for; nothing else does."""
+"""Only fields, water and shadows change, by the requested amount."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def relative_change(ground):
 
 @pytest.fixture(scope="module")
 def harvested():
-    """Lands whose fields alone change."""
+    """Lands with changes in fields only."""
     return [land(seed, change=0.3, part=0.5) for seed in range(14)]
 
 
@@ -43,7 +43,7 @@ def test_fields_change_by_no_more_than_asked_for_and_some_by_nearly_that(harvest
     for one in harvested:
         ratio = one.states[1] / one.states[0] - 1
         greatest.append(np.abs(ratio).max())
-    # Rounding of a sum of float32 radiances aside.
+    # Tolerance for rounding of a sum of float32 radiances.
     assert max(greatest) <= 0.3 + 1e-3
     assert max(greatest) > 0.25
 
@@ -56,7 +56,7 @@ def test_only_fields_change(harvested, monkeypatch):
 
 
 def test_whole_fields_change_at_once():
-    # One district of upright, even fields on even land: every cell has the growth of its field.
+    # One district of axis-aligned, uniform fields on flat land: the change is constant in a field.
     season = Season(np.random.default_rng(1), 0.3, 0.5, 0.0, 0.0)
     flat = _landscape.Land(np.full(SHAPE, 2000, np.float32), season)
     palette = _landscape.Palette.draw(np.random.default_rng(0), "RED")
@@ -66,7 +66,7 @@ def test_whole_fields_change_at_once():
     changed = np.abs(ratio - 1) > 1e-3
     assert 0.2 < changed.mean() < 0.8
     spread = ndimage.maximum_filter(ratio, 3) - ndimage.minimum_filter(ratio, 3)
-    # Within 1e-4 of its neighbours: everywhere but on the rims of the fields.
+    # Neighbours agree within 1e-4 except at field borders.
     assert (spread < 1e-4).mean() > 0.6
 
 
@@ -121,7 +121,7 @@ def test_shadows_change_where_slopes_and_trees_are_and_by_the_sun_s_height():
     for seed in range(8):
         one = land(seed, shadow=0.3)
         ratio = relative_change(ChangingGround(one))
-        # Shades of at most 0.45 and shadows of 0.5, times 0.3.
+        # Shading is at most 0.45 and shadows are 0.5, times 0.3.
         assert np.abs(ratio).max() < 0.5
         assert not ratio[one.shading == 0].any()
         seen += ratio.any()
@@ -143,5 +143,5 @@ def test_optics_between_two_widths_blur_by_the_variance_asked_for(widths):
     for variance in np.linspace(*variances, 4):
         seen = blurred.on(5.0, variance).astype(float)
         spread = (seen.sum(0) * (np.arange(81) - 40) ** 2).sum() / seen.sum()
-        # The spot is a cell wide.
+        # The spot is one cell wide, which adds 1/12.
         assert spread + 1 / 12 == pytest.approx(variance, rel=0.02)

@@ -1,12 +1,12 @@
-"""The scenes of the first simulator stay what they were: models were compared on them."""
+"""Static scenes stay the same, because models were compared on them."""
 
 import numpy as np
 import pytest
 
 from probav_estimators.simulation import simulate_scene
 
-# Seed, options, every so many pixels of the frames and of the HR image, clear pixels of all masks,
-# and the next number of the generator: noted before the simulator learnt of other sensors.
+# Seed, options, samples of the frames' and the HR image's pixels, number of clear pixels, and next
+# random number, recorded before the simulator had other sensors.
 NOTED = [
     (
         0,
@@ -83,7 +83,7 @@ def every(array, count):
 def test_static_scenes_are_the_same_as_ever(seed, options, lr, hr, clear, next_number):
     rng = np.random.default_rng(seed)
     scene = simulate_scene(rng, **options)
-    # Processors round the last bit in their own ways: a count more or less, never other land.
+    # Rounding differs by processor, which changes values by at most one count.
     assert every(scene.lr, 7) == pytest.approx(lr, abs=1)
     assert every(scene.hr, 5) == pytest.approx(hr, abs=1)
     assert scene.qm.sum() + scene.sm.sum() == pytest.approx(clear, abs=2)

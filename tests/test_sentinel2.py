@@ -1,4 +1,4 @@
-"""Real Sentinel-2 dates: the image lies where they lie, is in their units, and is sharper."""
+"""Real Sentinel-2 dates: the image has their georeference and units, and is sharper."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ BANDS = ["B4", "B8"]
 
 @pytest.fixture(scope="module")
 def cube():
-    """48 x 48 pixels of 10 m with a road, clearings and forest, on 11 dates of a summer."""
+    """48 x 48 pixels of 10 m with a road, clearings and forest, on 11 dates of one summer."""
     whole = data.romania_10m(mask_and_scale=False)[[*BANDS, "SCL", "spatial_ref"]].load()
     dates = whole.sel(time=slice("2017-06-15", "2017-10-05"))
     dates = dates.isel(y=slice(0, 48), x=slice(16, 64))
@@ -36,7 +36,7 @@ def mean_of_clear(cube, band):
 
 
 def fine_energy(image):
-    """Variance of what a smooth image lacks: structure of less than about a pixel of 10 m."""
+    """Variance of the high-pass filtered image: structure below about 10 m."""
     return np.var(image - gaussian_filter(image, 1.5))
 
 
@@ -60,12 +60,12 @@ def test_the_image_is_in_the_units_of_the_frames(cube, sharp, band):
     assert medians.min() <= np.median(sharp[band]) <= medians.max()
     deviation = sharp[f"{band}_std"].values
     assert np.isfinite(deviation).all()
-    # Of single frames, noise and shift make a few per cent of the contrast; none is exact.
+    # Uncertainty from noise and shifts is positive and below the contrast.
     assert 0 < np.median(deviation) < sharp[band].std()
 
 
 def test_clear_frames_are_those_of_the_scene_classification(cube, sharp):
-    """Each frame that could be placed is counted where it lies, to a whole pixel."""
+    """Each registered frame is counted at its shift, rounded to whole pixels."""
     counted = sharp.n_clear.values[1::3, 1::3].astype(int)
     by_hand = np.zeros((48, 48), int)
     shifts = zip(sharp.frame_shifts_down, sharp.frame_shifts_right, strict=True)
@@ -85,7 +85,7 @@ def test_there_is_no_data_where_nothing_is_clear(cube):
     clear = is_clear(cube).isel(time=slice(0, 4)).copy()
     clear[:, 20:30, 8:20] = False
     made = super_resolve(clouded, mask=clear, return_std=True)
-    # Up to a pixel at its border frames that lie elsewhere are clear.
+    # Shifted frames are clear up to one pixel inside the border of the hole.
     hidden, around = np.s_[66:84, 30:54], np.s_[:54, :]
     assert (made.n_clear.values[hidden] == 0).all() and (made.n_clear.values[around] > 0).all()
     for band in BANDS:
@@ -109,7 +109,7 @@ def test_the_image_is_sharper_than_the_mean_and_agrees_with_it(cube, sharp, band
 
 
 def test_a_date_that_was_left_out_is_predicted_better_than_by_the_mean(cube):
-    """From 20 m to 10 m, against the real 10 m of another day."""
+    """From 20 m to 10 m, against the real 10 m image of the date left out."""
     summer = cube.sel(time=slice("2017-06-15", "2017-08-20"))
     coarse = summer[BANDS].coarsen(y=2, x=2).mean()
     number = 5
@@ -122,7 +122,7 @@ def test_a_date_that_was_left_out_is_predicted_better_than_by_the_mean(cube):
 
 
 def best_error(image, truth):
-    """RMSE after the best of many shifts, gain and offset."""
+    """RMSE for the best shift, gain and offset."""
     inner = np.s_[6:-6, 6:-6]
     wanted = truth[inner].ravel()
     steps = np.arange(-1, 1.01, 0.125)

@@ -1,4 +1,4 @@
-"""The scene simulator keeps the data set's rules and says the truth about its shifts."""
+"""The scene simulator follows the rules of the data set and reports the true shifts."""
 
 import warnings
 
@@ -21,7 +21,7 @@ def simulate(seed, **options):
 
 @pytest.fixture(scope="module")
 def scenes():
-    """A dozen scenes of middling size, in both bands in turn."""
+    """Twelve scenes of 64 pixels, alternating RED and NIR."""
     return [simulate(seed, size=64, band=("RED", "NIR")[seed % 2]) for seed in range(12)]
 
 
@@ -30,9 +30,9 @@ def upscale(image, scale):
 
 
 def registered_shift(image, reference, reach):
-    """How far the content of `image` lies down and to the right, by brute force, in pixels.
+    """Estimate the (down, right) shift of `image` in pixels by brute force.
 
-    The squared difference after removing gain and offset, least over whole-pixel moves and then
+    Minimum of the squared difference after removing gain and offset, over whole-pixel shifts, then
     refined by a parabola per axis.
     """
     inner = (slice(reach, -reach),) * 2
@@ -148,7 +148,7 @@ def test_true_shifts_say_where_the_content_lies():
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_shifts_are_about_half_an_lr_pixel_at_any_scale(scale):
     shifts = [simulate(s, size=8, scale=scale, n_frames=30).true_shifts for s in range(10)]
-    # 1.6 of 3 HR pixels; 600 draws are within 10 % of it.
+    # 1.6 HR pixels at scale 3; 600 draws are within 10 %.
     assert np.std(shifts) == pytest.approx(1.6 / 3, rel=0.1)
     assert abs(np.mean(shifts)) < 0.08
 
@@ -159,7 +159,7 @@ def test_one_spot_of_light_lands_where_the_shift_says():
     image = sample_ground(ground, (16, 16), pixel=6, sigma=4.0, shift=(0.75, -0.25), margin=12)
     image = image.astype(float)
     centroid = [(image * index).sum() / image.sum() for index in np.indices(image.shape)]
-    # The spot's middle is at cell 60.5, less the margin; pixel k has its middle at 6 * (k + 0.5).
+    # The spot's centre is at cell 60.5 minus the margin; pixel k is centred at 6 * (k + 0.5).
     expected = [(60.5 - 12) / 6 - 0.5 + 0.75, (54.5 - 12) / 6 - 0.5 - 0.25]
     assert centroid == pytest.approx(expected, abs=0.01)
 
@@ -257,7 +257,7 @@ def test_no_scene_is_flat_and_brightness_varies(scenes):
 
 def test_baseline_scores_are_in_the_range_of_the_real_data_set(scenes):
     scores = [slow_cpsnr(baseline(s, 3), s.hr / 65535, s.sm) for s in scenes]
-    # The real norm.csv: mean 46.4, standard deviation 3.8. A dozen scenes scatter around it.
+    # The real norm.csv has mean 46.4 and standard deviation 3.8; the tolerance is for 12 scenes.
     assert 43 < np.mean(scores) < 50
     assert 1.5 < np.std(scores) < 7
     assert min(scores) > 32
@@ -320,7 +320,7 @@ def test_texture_lies_over_the_same_land(sensor):
         np.testing.assert_array_equal(scene.true_shifts, plain.true_shifts)
     differences = [np.std(scene.hr - plain.hr.astype(float)) for scene in textured]
     assert 0 < 5 * differences[0] < differences[1]
-    # A layer deviates by half of the radiance at most.
+    # A texture layer changes the radiance by at most half.
     assert differences[1] < plain.hr.mean()
 
 

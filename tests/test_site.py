@@ -1,4 +1,4 @@
-"""The documentation as a site: nothing public is missing, and what is built holds together."""
+"""Documentation site: complete API reference, consistent built pages."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ EXAMPLES = sorted(path.stem for path in ROOT.glob("examples/plot_*.py"))
 
 
 def load(path):
-    """A module of docs/, which is no package."""
+    """Import a module from docs/, which is not a package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -32,7 +32,7 @@ outside_links = load(DOCS / "_extensions" / "outside_links.py")
 
 
 def names_in_reference():
-    """What the API reference has pages of, without the package's name."""
+    """Names with a page in the API reference, without the package prefix."""
     text = (DOCS / "api.rst").read_text()
     listed = re.findall(r"^\.\. autosummary::\n(?:   :.*\n)+\n((?:   \S+\n)+)", text, re.MULTILINE)
     return [name for block in listed for name in block.split()]
@@ -60,7 +60,7 @@ def test_every_command_is_on_the_page_of_commands():
 
 
 def entries_of_toctrees(path):
-    """The pages that a page has below it, as paths in docs/ without suffix."""
+    """Pages in a page's toctrees, as paths in docs/ without suffix."""
     text = path.read_text()
     blocks = re.findall(r"^```\{toctree\}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
@@ -150,11 +150,11 @@ def test_a_page_that_holds_together_has_no_problems(tmp_path):
     assert problems_of_site(tmp_path) == []
 
 
-# The built site
+# Built site
 
 
 def is_up_to_date():
-    """Whether `make docs` ran after the last change of what it shows."""
+    """Whether the built site is newer than its sources."""
     index = BUILT / "index.html"
     package = Path(probav_estimators.__file__).parent
     shown = [*pages(".md"), *pages(".rst"), *ROOT.glob("*.md"), *ROOT.glob("examples/plot_*.py")]

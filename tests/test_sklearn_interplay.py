@@ -1,4 +1,4 @@
-"""Scenes and nets work inside scikit-learn's own tools."""
+"""Scenes and networks in scikit-learn's tools."""
 
 import joblib
 import numpy as np
@@ -37,7 +37,7 @@ SCORERS = {"cpsnr": cpsnr_scorer, "probav": probav_scorer}
 
 
 class WideNet(SceneRegressor):
-    """Net with a parameter of its own.
+    """Network with an additional parameter.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class WideNet(SceneRegressor):
 
 
 class WideNetByKeyword(WideNet):
-    """The same, with a parameter that must be named."""
+    """WideNet with a keyword-only parameter."""
 
     def __init__(self, *, width=8, **kwargs):
         super().__init__(width, **kwargs)
@@ -136,7 +136,7 @@ def test_cross_validation_in_two_processes_gives_the_same_scores(scenes):
     found, again = (
         cross_val_score(pipeline(max_epochs=2), scenes, cv=2, n_jobs=n_jobs) for n_jobs in (None, 2)
     )
-    # Workers have fewer threads, which add up in another order.
+    # Workers have fewer threads, which changes the order of summation.
     np.testing.assert_allclose(found, again, rtol=1e-3)
 
 
@@ -213,7 +213,7 @@ def test_parameters_are_set_through_the_pipeline():
 
 
 class TestMetadataRouting:
-    """What scikit-learn does with metadata routing is what it does without."""
+    """Results with metadata routing equal those without."""
 
     def test_a_pipeline_has_the_same_score(self, fitted, scenes):
         expected = fitted.score(scenes)

@@ -1,4 +1,4 @@
-"""Data flows one way: what a module may import, read from the package's source."""
+"""Allowed imports between modules, checked in the package's source."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -12,7 +12,7 @@ import probav_estimators
 ROOT = Path(probav_estimators.__file__).parent
 NAME = probav_estimators.__name__
 
-# Each imports only from groups above its own.
+# Modules import only from groups above their own.
 ORDER = [
     {"doc_links", "files", "imaging", "ports", "prediction", "simulation", "version"},
     {"scenes", "metrics", "state_file"},
@@ -32,7 +32,7 @@ def rank(unit):
 
 
 def modules():
-    """Dotted names, without the package's, of all modules below it, and their files."""
+    """Map from dotted module names, without the package prefix, to files."""
     files = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -44,7 +44,7 @@ MODULES = modules()
 
 
 def statements_of(tree):
-    """Everything in a module that runs: what types alone need is not imported."""
+    """Yield all statements except those under TYPE_CHECKING."""
     for node in ast.iter_child_nodes(tree):
         if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
             yield node
@@ -52,10 +52,9 @@ def statements_of(tree):
 
 
 def imports_of(module):
-    """(module, name) of what a module imports of this package, anywhere in it.
+    """Pairs (module, name) imported from this package, anywhere in a module.
 
-    `from ..imaging import cpsnr` is ("imaging", "cpsnr"); a module that is imported as a whole has
-    no name.
+    `from ..imaging import cpsnr` is ("imaging", "cpsnr"); an import of a whole module has no name.
     """
     path = MODULES[module]
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
@@ -109,7 +108,7 @@ def test_module_takes_from_another_package_what_that_hands_out(module):
 
 
 def test_no_module_imports_itself_by_way_of_others():
-    """Also within a package, where a package's own `__init__` is nothing to import from."""
+    """Includes imports within a subpackage, whose modules must not import from its `__init__`."""
     graph = {module: set() for module in MODULES}
     for module in MODULES:
         for source, _ in imports_of(module):

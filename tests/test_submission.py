@@ -1,4 +1,4 @@
-"""A submission holds what was predicted, under the right names, or is not there at all."""
+"""Submissions hold the predictions under the right names, or no file is written."""
 
 import copy
 import io
@@ -25,7 +25,7 @@ from probav_estimators.datasets._submission import write_submission
 
 
 class Interrupted:
-    """Estimator that the user stops once it has predicted some scenes."""
+    """Estimator interrupted by the user after some scenes."""
 
     def __init__(self):
         self.calls = 0
@@ -52,7 +52,7 @@ class Watchful:
 
 
 class Forgetful:
-    """Estimator that loses an image."""
+    """Estimator that returns one image too few."""
 
     def predict(self, scenes):
         return BicubicBaseline().predict(scenes)[1:]
@@ -60,7 +60,7 @@ class Forgetful:
 
 @pytest.fixture(scope="module")
 def scenes():
-    """Three scenes of the level 2000 and more."""
+    """Three scenes with a level of 2000 or more."""
     return make_scenes(3, size=16, n_frames=4, random_state=0)
 
 
@@ -72,7 +72,7 @@ def images(scenes):
 
 @pytest.fixture(scope="module")
 def level_images(scenes):
-    """The baseline's images, moved by hand to the level of their scenes: uint16."""
+    """Baseline images as uint16, shifted to the level of their scenes."""
     images = values_of(BicubicBaseline().predict(scenes))
     offsets = [level_error(image, s) for image, s in zip(images, scenes, strict=True)]
     return np.stack([x - round(o) for x, o in zip(images, offsets, strict=True)]).astype(np.uint16)
@@ -84,7 +84,7 @@ def target(tmp_path):
 
 
 def read_with_pillow(path):
-    """Images of a zip file by name, in its order."""
+    """Read the images of a zip file by name, in file order."""
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         return {
@@ -104,7 +104,7 @@ def values_of(pixels):
 
 
 def level_error(values, scene):
-    """How much brighter 16-bit values are than the clearest frames, over their clear pixels."""
+    """Mean difference of 16-bit values from the clearest frames over their clear pixels."""
     lr, qm = scene.lr.astype(np.float64) * 65535, scene.qm
     clearest = qm.sum(axis=(1, 2)) == qm.sum(axis=(1, 2)).max()
     height, width = scene.shape
@@ -114,7 +114,7 @@ def level_error(values, scene):
 
 
 def assert_moved(read, values, scene):
-    """Values of a file are those of an image but for one whole number, at the scene's level."""
+    """Assert that a file is the image plus one integer offset, at the scene's level."""
     assert read.dtype == np.uint16
     offsets = np.unique(read.astype(int) - np.asarray(values).astype(int))
     assert len(offsets) == 1
@@ -144,7 +144,7 @@ class TestWhatIsWritten:
             for name in archive.namelist():
                 start = archive.read(name)[:26]
                 assert start[:8] == b"\x89PNG\r\n\x1a\n"
-                # Bit depth and colour type of the header: 16 bits, grey.
+                # Bit depth 16, colour type grey.
                 assert (start[24], start[25]) == (16, 0)
 
     def test_images_come_in_the_order_of_the_scenes(self, scenes, images, target):
@@ -186,7 +186,7 @@ class TestWhatIsWritten:
 
 
 class TestLevel:
-    """Loss and score forgive a constant: images come at any brightness, and score what they do."""
+    """Loss and score ignore a constant offset, so images of any brightness keep their score."""
 
     @pytest.mark.parametrize("offset", [0, -300, 20000, 45000])
     def test_images_of_any_brightness_make_one_file(self, scenes, level_images, tmp_path, offset):
@@ -278,7 +278,7 @@ class TestLevel:
         pipe = pipelines[number][1].fit(scenes)
         write_submission(pipe, scenes, target)
         pixels = [image / 65535 for image in read_with_pillow(target).values()]
-        # Rounding adds an error of a twelfth of a squared value, 1e-5 dB at these scores.
+        # Rounding adds a squared error of 1/12, which is 1e-5 dB at these scores.
         predicted = slow_score(pipe.predict(scenes), scenes)
         assert slow_score(pixels, scenes) == pytest.approx(predicted, rel=1e-5)
 
@@ -335,7 +335,7 @@ class TestTheFile:
 
         def one_by_one():
             for image in images:
-                # The last but one is written.
+                # All images but the last have been written and freed.
                 assert all(reference() is None for reference in given[:-1])
                 image = image.copy()
                 given.append(weakref.ref(image))

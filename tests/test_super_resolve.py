@@ -1,4 +1,4 @@
-"""Super-resolution of xarray cubes: values, place, masks, laziness and what is refused."""
+"""Super-resolution of xarray cubes: values, georeference, masks, laziness and errors."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ DATES = pd.date_range("2023-03-01", periods=5, freq="10D")
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Sums are added up in one order, and other programs are left their cores."""
+    """Use one thread for a fixed order of summation."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -68,7 +68,7 @@ def scene():
 
 @pytest.fixture(scope="module")
 def numbers(scene):
-    """The frames as reflectances in 1/10000."""
+    """Frames as int16 reflectances times 10,000."""
     return np.round(10000 * scene.lr).astype(np.int16)
 
 
@@ -79,7 +79,7 @@ def cube(numbers):
 
 @pytest.fixture(scope="module")
 def sharp(cube, net, scene):
-    """What comes of `cube`."""
+    """Result for `cube`."""
     return super_resolve(cube, net, mask=scene.qm, return_std=True)
 
 
@@ -94,7 +94,7 @@ def bands(numbers):
 
 
 def cube_of(values, dims=DIMS, *, size=10.0, **coords):
-    """A cube as of Sentinel-2's 10 m bands: pixel centres, north is up."""
+    """Cube like Sentinel-2's 10 m bands: pixel-centre coordinates, north up."""
     (h, w), n_frames = values.shape[-2:], len(values)
     place = {
         "time": DATES[:n_frames],
@@ -106,15 +106,15 @@ def cube_of(values, dims=DIMS, *, size=10.0, **coords):
 
 
 def predicted(net, values, qm, top):
-    """Image and standard deviation by `predict`, of values of which `top` stands for 1."""
+    """Image and standard deviation by `predict`, with value range (0, top)."""
     (image,), (std,) = net.predict([Scene(values, qm, value_range=(0, top))], return_std=True)
     return top * image.astype(np.float64), top * std
 
 
 def assert_close(result, expected, rounding=0.0):
-    """Values where any frame is clear.
+    """Assert that values are close wherever a frame is clear.
 
-    Registration ends in steps of 0.002 pixels, of which rounded frames take another number.
+    Registration stops at steps of 0.002 pixels, so rounded frames give slightly other shifts.
     """
     seen = result.n_clear.values > 0
     assert seen.mean() > 0.9
@@ -123,7 +123,7 @@ def assert_close(result, expected, rounding=0.0):
 
 
 def assert_same(one, other):
-    """The same image, with what comes with it."""
+    """Assert that images and their coordinates are equal."""
     np.testing.assert_array_equal(one.values, other.values)
     np.testing.assert_array_equal(one.n_clear.values, other.n_clear.values)
 
@@ -149,7 +149,7 @@ class TestValues:
         ],
     )
     def test_values_of_any_type_and_range(self, dtype, gain, offset, net, scene):
-        """An image of a * frames + b is a * image + b."""
+        """The image for a * frames + b is a * image + b."""
         values = (gain * scene.lr.astype(np.float64) + offset).astype(dtype)
         result = super_resolve(cube_of(values), net, mask=scene.qm, return_std=True)
         exact = (values.astype(np.float64) - offset) / gain
@@ -160,14 +160,14 @@ class TestValues:
         np.testing.assert_allclose(result["std"], gain * std, rtol=1e-2)
 
     def test_bytes(self, net, scene):
-        """Those of a picture from 0 to 255."""
+        """uint8 frames from 0 to 255."""
         low, high = np.percentile(scene.lr[scene.qm], [0, 100])
         levels = np.clip((scene.lr - low) / (high - low), 0, 1)
         values = np.round(255 * levels).astype(np.uint8)
         result = super_resolve(cube_of(values), net, mask=scene.qm)
         image, _ = predicted(net, values, scene.qm, 255)
         assert result.dtype == np.uint8
-        # 0 is no data.
+        # 0 is nodata.
         assert_close(result, np.clip(image, 1, 255), 0.5)
         assert (result.values[result.n_clear == 0] == 0).all()
 
@@ -178,14 +178,14 @@ class TestValues:
         assert abs(error.mean()) < 0.05
 
     def test_nothing_is_clipped_unless_the_type_must(self, net, scene):
-        """Reflectances from -0.3 to 1.6, also in the digital numbers of an int16."""
+        """Reflectances from -0.3 to 1.6, as floats and as int16."""
         low, high = np.percentile(scene.lr[scene.qm], [1, 99])
         values = -0.3 + 1.9 * (scene.lr - low) / (high - low)
         result = super_resolve(cube_of(values), net, mask=scene.qm)
         assert result.min() < -0.2 and result.max() > 1.5
         stored = np.round(10000 * values).astype(np.int16)
         assert_close(super_resolve(cube_of(stored), net, mask=scene.qm), 10000 * result.values, 1)
-        # uint16 has none below 0.
+        # uint16 clips at 0.
         cut = super_resolve(cube_of(stored.clip(0).astype(np.uint16)), net, mask=scene.qm)
         assert cut.values[cut.n_clear > 0].min() == 1 and cut.max() < 20000
 
@@ -198,7 +198,7 @@ class TestValues:
 
 
 class TestScaleAndOffset:
-    """Stored values stay what they are; scale and offset tell frames of two kinds apart."""
+    """Output has the stored values of the input; scale and offset can differ between frames."""
 
     @pytest.mark.parametrize("by", ["attributes", "arguments", "dict"])
     def test_the_image_is_stored_as_the_frames_are(self, by, cube, net, scene, sharp):
@@ -233,7 +233,7 @@ class TestScaleAndOffset:
         assert_close(result, sharp.values + 1000.0, 1)
 
     def test_bands_of_different_scale_say_so(self, bands, net):
-        """In rioxarray's words, as one DataArray has them."""
+        """One DataArray stores them as rioxarray does, in scales and offsets."""
         result = super_resolve(
             bands, net, mask="SCL", scale_factor={"B08": 1e-4, "B04": 2e-4}, nodata={"B04": 7}
         )
@@ -242,7 +242,7 @@ class TestScaleAndOffset:
         assert "scale_factor" not in result.attrs and "_FillValue" not in result.attrs
 
     def test_a_file_tells_the_same_values(self, cube, net, scene, tmp_path):
-        """Opened again, they are reflectances, NaN where no frame is clear."""
+        """Decoded from a file, values are reflectances, NaN where no frame is clear."""
         frames = cube.assign_attrs(scale_factor=1e-4, add_offset=-0.1, units="1").rename("red")
         mask = scene.qm.copy()
         mask[:, 5:9, 5:9] = False
@@ -278,7 +278,7 @@ class TestForm:
         turned = super_resolve(bands, net, mask="SCL", bands=["B04", "B08"])
         assert turned.band.values.tolist() == ["B04", "B08"]
         np.testing.assert_array_equal(turned.sel(band="B08"), result.sel(band="B08"))
-        # Every other order of dims is the same cube.
+        # The order of dimensions has no effect.
         other = bands.transpose("x", "band", "y", "time").rename(time="t", band="bands")
         result = super_resolve(other, net, mask="SCL", bands=["B04", "B08"])
         assert result.dims == ("bands", "y", "x")
@@ -343,7 +343,7 @@ class TestForm:
 
 
 def assert_placed(result, transform, crs=32634):
-    """On a grid, with pixel centres as coordinates."""
+    """Assert the transform and CRS, with pixel centres as coordinates."""
     assert result.rio.transform() == transform
     assert result.rio.crs.to_epsg() == crs
     h, w = result.sizes["y"], result.sizes["x"]
@@ -366,7 +366,7 @@ class TestGrid:
         np.testing.assert_allclose(result.rio.bounds(), cube.rio.bounds())
 
     def test_y_ascending(self, cube, net, scene):
-        """The same image, its rows from south to north."""
+        """Ascending y gives the same image with rows from south to north."""
         turned = cube.isel(y=slice(None, None, -1)).drop_vars("spatial_ref")
         turned = turned.rio.write_crs(32634)
         result = super_resolve(turned, net, mask=scene.qm[:, ::-1])
@@ -387,7 +387,7 @@ class TestGrid:
 
     @pytest.mark.parametrize("kind", ["stackstac", "cubo"])
     def test_upper_left_corners_give_no_half_pixel(self, kind, numbers, net, scene):
-        """As stackstac and cubo make them: of floats, with bands and a scalar epsg."""
+        """Cubes as from stackstac and cubo: floats, with bands and a scalar epsg."""
         coords = {
             "time": DATES,
             "band": ["B04"],
@@ -406,7 +406,7 @@ class TestGrid:
         assert result.name == "a" and result.shape == (1, 48, 48)
 
     def test_odc_stac(self, bands, net):
-        """A Dataset of lazy variables with nodata in their attributes."""
+        """Dataset of lazy variables with nodata in their attributes."""
         dataset = bands.drop_vars("common_name").to_dataset("band").chunk(time=1, x=12)
         for band in ("B04", "B08"):
             dataset[band].attrs = {"nodata": 0, "units": "1"}
@@ -415,12 +415,12 @@ class TestGrid:
         assert result.B04.attrs["_FillValue"] == 0 and result.B04.dtype == np.int16
 
 
-# Fine pixels for each LR pixel and each HR pixel.
+# Fine pixels per LR pixel and per HR pixel.
 LR, HR = 8, 4
 
 
 def landscape(seed, shape):
-    """Smooth ground with fields of sharp edges."""
+    """Smooth ground with sharp-edged fields."""
     rng = np.random.default_rng(seed)
     ground = 0.25 + 0.02 * gaussian_filter(rng.standard_normal(shape), 10) * 20
     for _ in range(60):
@@ -436,7 +436,7 @@ def means_of(fine, n):
 
 
 def seen_from(fine, shifts, margin=16):
-    """Frames whose content lies down and right of the fine image's by shifts in fine pixels."""
+    """Frames shifted (down, right) against the fine image by shifts in fine pixels."""
     h, w = (length - 2 * margin for length in fine.shape)
     return np.stack(
         [means_of(fine[margin - down :][:h, margin - right :][:, :w], LR) for down, right in shifts]
@@ -444,9 +444,9 @@ def seen_from(fine, shifts, margin=16):
 
 
 def shift_between(image, truth):
-    """How far an image lies down and right of another, in pixels, by least squares.
+    """Estimate the (down, right) shift between two images in pixels by least squares.
 
-    image = a + b * truth(moved): linear in the shift, which is repeated until it is 0.
+    Fits image = a + b * shifted truth, linearised in the shift and iterated.
     """
     inside = np.s_[8:-8, 8:-8]
     image, truth = (gaussian_filter(np.asarray(x, float), 1) for x in (image, truth))
@@ -463,7 +463,7 @@ def fine():
 
 
 class TestPlace:
-    """A fine image, seen by frames that lie apart by parts of a pixel, in the mean at 0."""
+    """Frames of a fine image with sub-pixel shifts of mean 0."""
 
     SHIFTS = np.array([(-5, 4), (3, -6), (6, 1), (-2, 5), (-2, -4)])
 
@@ -474,7 +474,7 @@ class TestPlace:
 
     @pytest.mark.parametrize("kind", ["centres", "corners", "ascending", "dask"])
     def test_the_image_lies_where_the_land_is(self, kind, fine, net):
-        """Compared by coordinates, to a tenth of a pixel of the image."""
+        """Compared by coordinates, to a tenth of an HR pixel."""
         frames = cube_of(np.float32(seen_from(fine, self.SHIFTS)))
         if kind == "corners":
             place = {"x": frames.x - 5, "y": frames.y + 5, "epsg": 32634}
@@ -510,7 +510,7 @@ class TestPlace:
         )
 
     def test_clouds_in_one_band_do_not_move_it(self, fine, net):
-        """The frames that remain of it lie 0.3 and 0.4 LR pixels from the middle of all."""
+        """The mean shift of its remaining frames is 0.3 and 0.4 LR pixels off that of all."""
         red = np.float32(seen_from(fine, self.SHIFTS))
         other = landscape(1, fine.shape)
         infrared = np.float32(seen_from(0.6 - 1.5 * fine + 0.2 * other, self.SHIFTS))
@@ -564,7 +564,7 @@ class TestMasks:
     @pytest.mark.parametrize("name", ["SCL", "scl"])
     @pytest.mark.parametrize("form", ["DataArray", "Dataset", "floats"])
     def test_a_band_of_the_cube(self, name, form, bands, net):
-        """Under its name in capitals or not; as floats, as NaN makes them."""
+        """By band name in upper or lower case; as integers or as floats with NaN."""
         expected = super_resolve(
             bands, net, mask=bands.sel(band="SCL").values, mask_type="scl", bands=["B08"]
         ).values[0]
@@ -618,7 +618,7 @@ class TestMasks:
     @pytest.mark.parametrize("dtype", ["int16", "uint16", "float32"])
     @pytest.mark.parametrize("why", ["mask", "values"])
     def test_where_no_frame_is_clear_there_is_no_image(self, dtype, why, cube, net):
-        """Nor a standard deviation; half an LR pixel around it there may be none either."""
+        """Nor a standard deviation, with a tolerance of half an LR pixel around the hole."""
         values, mask, nodata = cube.astype(dtype), np.ones(cube.shape, bool), 9
         hole = np.s_[:, 8:16, 10:18]
         if why == "mask":
@@ -638,7 +638,7 @@ class TestMasks:
         np.testing.assert_array_equal(np.isnan(result["std"].values), missing)
 
     def test_n_clear_counts_frames(self, net):
-        """Of frames that lie on each other, at their own pixels."""
+        """For frames without shifts, counts equal those of their pixels."""
         fine = landscape(2, (24 * LR + 32, 24 * LR + 32))
         frames = seen_from(fine, [(0, 0)] * 4)
         frames += np.random.default_rng(0).normal(0, 1e-3, frames.shape)
@@ -650,7 +650,7 @@ class TestMasks:
 
 @pytest.fixture(scope="module")
 def wide():
-    """Wider than a block and what surrounds it, with clouds."""
+    """Clouded cube wider than a block with its halo."""
     shape = (40, 200)
     (scene,) = make_scenes(1, size=shape, scale=2, n_frames=5, random_state=5)
     return cube_of(scene.lr.astype(np.float32)), scene.qm
@@ -711,12 +711,12 @@ class TestDask:
         assert not calls
         lazy[:, :80].data.compute(scheduler="sync")
         assert calls == [1]
-        # The image, its standard deviation and its counts are made at once.
+        # Image, standard deviation and counts come from one call.
         lazy.compute(scheduler="sync")
         assert calls == [1] * 6
 
     def test_windows_are_read_and_not_the_whole(self, net):
-        """At the call parts of a long strip, and for a block its surroundings."""
+        """The call reads parts of a long strip; a block reads itself and its halo."""
         ground = gaussian_filter(np.random.default_rng(0).standard_normal((16, 2080)), 2)
         source = NotingArray(np.float32(0.2 + np.stack([ground, ground, ground])))
         frames = cube_of(da.from_array(source, chunks=(1, 16, 160), name="strip"))
@@ -738,7 +738,7 @@ class TestDask:
         assert sum(size > n_weights for size in sizes) == 1
 
     def test_classes_that_are_none_are_told_by_the_block(self, wide, net):
-        """Where the call itself has not seen them."""
+        """Invalid classes that the call did not read raise when the block is computed."""
         frames, _ = wide
         frames = frames.isel(y=slice(16)).pad(x=(0, 1500), mode="wrap").drop_vars("x")
         classes = np.full(frames.shape, 4, np.uint8)
@@ -751,7 +751,7 @@ class TestDask:
 
 
 class NotingArray:
-    """Frames that note which of their columns were read."""
+    """Array-like that records the columns read."""
 
     ndim, dtype = 3, np.dtype("f4")
 
@@ -780,7 +780,7 @@ def client():
 
 
 class TestCluster:
-    """Two worker processes, of which one dies."""
+    """Two worker processes, one of which is killed."""
 
     def test_a_cluster_makes_the_same_image_also_if_a_worker_dies(self, client, net):
         (scene,) = make_scenes(1, size=(24, 96), scale=2, n_frames=4, random_state=5)
@@ -792,7 +792,7 @@ class TestCluster:
         )
         begun = lazy.persist()
         first = next(distributed.as_completed(distributed.futures_of(begun)))
-        # The one that holds a block is busy with another.
+        # The worker that holds a block is computing another.
         (holder,) = client.who_has([first]).values()
         os.kill(pids[holder[0]], signal.SIGKILL)
         result = begun.compute()
@@ -819,7 +819,7 @@ def pipe(trained):
 
 @pytest.fixture(scope="module")
 def uneven():
-    """Frame 0 is the clearest of all, and in the west clouded: there frame 1 is."""
+    """Frame 0 is the clearest overall but clouded in the west, where frame 1 is clear."""
     (scene,) = make_scenes(1, size=(24, 220), scale=2, n_frames=4, random_state=1)
     mask = np.ones(scene.lr.shape, bool)
     mask[0, :, :20] = mask[1:, :, 170:] = mask[2:, :12, 40:60] = False
@@ -859,7 +859,7 @@ class TestEstimators:
         assert result.attrs["model"] == "SRCNN"
 
     def test_the_baseline_where_its_frames_are_clear(self, scene, trained):
-        """Elsewhere, other frames show what they know."""
+        """Where its frames are clouded, other frames fill in."""
         values = np.round(65535 * scene.lr).astype(np.uint16)
         mask = np.ones(values.shape, bool)
         mask[[0, 1, 3, 4], :4] = False
@@ -877,7 +877,7 @@ class TestEstimators:
         "kind", ["pipe", "registered", "fsrcnn", "mean", "clearest", "baseline", "keys", "fusion"]
     )
     def test_tasks_and_blocks_make_one_image(self, kind, pipe, trained, uneven, net):
-        """Which frames are selected, and how they lie, is told of the whole and not of a part."""
+        """Frames are selected and registered on the whole cube, not per block."""
         registrar = ("register", FrameRegistrar())
         fsrcnn = FSRCNN(max_epochs=1, train_split=None, random_state=0, verbose=0)
         estimator = {
@@ -897,12 +897,12 @@ class TestEstimators:
         assert whole.n_clear.values[8:16].min() > 0
         lazy = super_resolve(frames.chunk(x=60), estimator, mask=mask, tile_size=64)
         differs = np.abs(lazy.values.astype(int) - whole.values) > 1
-        # The baseline stays within the range of what it is given, frames or windows.
+        # The baseline clips to the range of its input, which differs between the cube and windows.
         assert differs.mean() < (1e-3 if kind == "baseline" else 1e-9)
         np.testing.assert_array_equal(lazy.n_clear, whole.n_clear)
 
     def test_a_net_of_frames_chooses_them_of_the_whole(self, trained, uneven):
-        """A frame that is clear here and clouded there takes part in all blocks or in none."""
+        """A partly clouded frame is used in all blocks or in none."""
         network = TRMISR(n_features=8, n_blocks=1, depth=1, n_frames=2, **QUICK).fit(trained)
         frames, mask = uneven
         (image,) = network.predict([Scene(frames.values, mask)])
@@ -936,7 +936,7 @@ class TestEstimators:
 
     @pytest.mark.parametrize("reference", ["middle", "clearest", 3])
     def test_the_light_is_that_of_the_date_that_is_asked_for(self, reference, net):
-        """Of dates of which each is lighter than the one before."""
+        """Brightness increases from date to date."""
         fine = landscape(4, (24 * LR + 32, 24 * LR + 32))
         lighter = 0.03 * np.arange(5)
         frames = seen_from(fine, TestPlace.SHIFTS) + lighter[:, None, None]
@@ -945,7 +945,7 @@ class TestEstimators:
         result = super_resolve(cube_of(frames), net, mask=mask, reference=reference)
         expected = {"middle": lighter.mean(), "clearest": lighter[1]}.get(reference, lighter[3])
         level = float(result.mean()) - fine[16:-16, 16:-16].mean()
-        # The mean date depends on how clear each is.
+        # The mean date is weighted by clearance.
         assert abs(level - expected) < (0.01 if reference == "middle" else 0.006)
 
 
@@ -999,7 +999,7 @@ class TestWarnings:
         frames = cube.where(scene.qm, -9999).astype(np.int16)
         with pytest.warns(UserWarning, match=r"cube has the value -9999 in .*nodata=-9999"):
             result = super_resolve(frames, net)
-        # No pixel of a registered frame is left out.
+        # All pixels of registered frames count as clear.
         assert (result.n_clear == result.n_frames_used).all()
 
     def test_fill_that_a_mask_hides_does_not_warn(self, cube, net, scene, sharp):

@@ -1,4 +1,4 @@
-"""Files through the command line: the image and its place, work that goes on, and bad input."""
+"""Command line on files: image, georeference, resuming, and invalid input."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ LEFT, TOP, SIZE = 600_000.0, 5_100_000.0, 10.0
 DATES = ("20220304", "20220309", "20220314", "20220319", "20220324")
 STEP, OFFSET = 1e-4, -0.1
 
-# Clouded on all dates.
+# Rows and columns clouded on all dates.
 HIDDEN = (slice(20, 34), slice(8, 22))
 
 B04 = ("dates/*_B04.tif", "--mask", "dates/*_SCL.tif")
@@ -44,7 +44,7 @@ TILES = ("--tile-size", 32)
 
 
 def write(path, values, *, size=SIZE, place=(LEFT, TOP), crs="EPSG:32634", **options):
-    """A tiled GeoTIFF of an array (h, w) or (bands, h, w)."""
+    """Write an array (h, w) or (bands, h, w) as a tiled GeoTIFF."""
     values = np.asarray(values)
     values = values if values.ndim == 3 else values[None]
     scales, offsets = options.pop("scales", None), options.pop("offsets", None)
@@ -62,7 +62,7 @@ def write(path, values, *, size=SIZE, place=(LEFT, TOP), crs="EPSG:32634", **opt
             file.scales, file.offsets = scales, offsets
         if descriptions is not None:
             file.descriptions = descriptions
-        # The pixels stand last.
+        # Written last, so that the pixels end the file (see cut_short).
         file.write(values)
 
 
@@ -74,12 +74,12 @@ def read(path, band=1):
 
 
 def cut_short(path):
-    """Leave the header and two thirds of a file that was written from top to bottom."""
+    """Truncate a file to two thirds, keeping the header."""
     os.truncate(path, os.path.getsize(path) * 2 // 3)
 
 
 def stored(pixels):
-    """Digital numbers of simulated pixels; none is 0."""
+    """Convert simulated pixels to uint16 digital numbers above 0."""
     return np.rint(65535 * pixels).clip(1, 65535).astype(np.uint16)
 
 
@@ -97,7 +97,7 @@ def scene():
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Weights of a small net, which is fast."""
+    """Weights of a small, fast network."""
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     net = FusionNet(scale=SCALE, width=8, depth=1, random_state=0, verbose=0)
     net.initialize().save_pretrained(path)
@@ -117,7 +117,7 @@ def write_dates(root, scene, *, hidden=HIDDEN):
 
 @pytest.fixture
 def dates(scene, tmp_path, monkeypatch):
-    """Five dates in a folder, beside which the command is called."""
+    """Folder with five dates, next to the working directory of the command."""
     monkeypatch.chdir(tmp_path)
     return write_dates(tmp_path, scene)
 
@@ -129,7 +129,7 @@ def call(*args, code=0):
 
 
 def error_of(*args, code=2):
-    """The one line that the command ends with; there is nothing else on either stream."""
+    """Return the error message; assert that there is no other output."""
     result = call(*args, code=code)
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -153,7 +153,7 @@ def names(folder):
 
 @pytest.fixture(scope="module")
 def whole(scene, tmp_path_factory):
-    """All files of one call, by the weights that ship."""
+    """All output files of one call with the packaged weights."""
     root = tmp_path_factory.mktemp("whole")
     write_dates(root, scene)
     with pytest.MonkeyPatch.context() as patch:
@@ -168,10 +168,10 @@ def whole(scene, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def predicted(whole):
-    """Image and standard deviations in digital numbers, by the net itself."""
+    """Image and standard deviation by `predict_into`, in digital numbers."""
     scene = open_scene(f"{whole}/{B04[0]}", mask=f"{whole}/{B04[2]}", mask_type="scl")
     image = FusionNet.from_pretrained("simulated-x2", verbose=0).predict_into(scene)
-    # The digital numbers of 16 bits are what stands for pixels of 0 to 1.
+    # Pixels from 0 to 1 correspond to the range of uint16.
     return image.astype(float) * 65535
 
 
@@ -188,7 +188,7 @@ class TestImage:
         image, std, n_clear = (read(whole / name) for name in ("out.tif", "std.tif", "n.tif"))
         np.testing.assert_array_equal(image == 0, n_clear == 0)
         np.testing.assert_array_equal(np.isnan(std), n_clear == 0)
-        # Frames are shifted by a pixel or two.
+        # Inner part of the hidden area, as frames are shifted by one or two pixels.
         inner = n_clear[SCALE * 23 : SCALE * 31, SCALE * 11 : SCALE * 19]
         assert (inner == 0).all()
         assert (n_clear == 0).sum() < 2 * SCALE**2 * 14 * 14
@@ -197,7 +197,7 @@ class TestImage:
         clear = scene.qm.copy()
         clear[:, HIDDEN[0], HIDDEN[1]] = False
         n_clear = read(whole / "n.tif")[::SCALE, ::SCALE]
-        # Masks move with their frames, by two pixels at most.
+        # Masks are shifted with their frames, by at most two pixels.
         least = sum(minimum_filter(one.astype(int), 5, mode="constant") for one in clear)
         most = sum(maximum_filter(one.astype(int), 5, mode="nearest") for one in clear)
         assert (least <= n_clear).all() and (n_clear <= most).all()
@@ -207,7 +207,7 @@ class TestImage:
         with rasterio.open(whole / "std.tif") as file:
             std = file.read(1)
             assert file.dtypes == ("float32",) and np.isnan(file.nodata)
-            # Of a difference, an offset says nothing.
+            # The offset does not apply to a standard deviation.
             assert file.scales == (STEP,) and file.offsets == (0,)
         known = np.isfinite(std)
         np.testing.assert_allclose(std[known], predicted[1][known], rtol=1e-3)
@@ -276,7 +276,7 @@ class TestImage:
         options = (*B04, "--weights", weights)
         rows, columns = slice(4, 44), slice(16, 56)
         call(*options, "-o", "window.tif", "--window", 4, 16, 40, 40)
-        # A box that ends within pixels takes them as a whole.
+        # The box is extended to whole pixels.
         box = (LEFT + 161, TOP - 439, LEFT + 558, TOP - 41)
         call(*options, "-o", "box.tif", "--bbox", *box)
         with rasterio.open("window.tif") as one, rasterio.open("box.tif") as other:
@@ -309,7 +309,7 @@ class TestImage:
             assert file.descriptions == ("B04", "B02")
             known = (file.read() > 0).all(axis=0)
         third, first = read("two.tif", 1)[known], read("two.tif", 2)[known]
-        # What was seen is a third, plus 7; the net works with what differs from the mean.
+        # The input bands have this relation, and the network works on normalised values.
         np.testing.assert_allclose(third, first / 3 + 7, atol=5)
         call("three_*.tif", *clear, "-o", "all.tif", "--preview", "p.png")
         with rasterio.open("all.tif") as file:
@@ -318,7 +318,7 @@ class TestImage:
 
     def test_bands_of_several_patterns_lie_on_one_grid(self, scene, dates, weights):
         for date, frame in zip(DATES, stored(scene.lr), strict=True):
-            # The same land: what was hidden of one date only was hidden of one band only.
+            # The same land in both bands, with one date partly nodata in B08.
             brighter = np.where(np.arange(SHAPE[1]) < 20, 0, 2 * frame)
             values = brighter if date == DATES[0] else 2 * frame
             write(dates / f"T34_{date}_B08.tif", values.astype(np.uint16), nodata=0)
@@ -329,7 +329,7 @@ class TestImage:
             red, infrared = file.read().astype(float)
         seen = (red > 0) & (infrared > 0)
         difference = (infrared - 2 * red)[seen]
-        # Half a pixel of displacement would be as much as the image differs from a shifted one.
+        # Reference: the difference after a displacement by one HR pixel.
         displaced = (infrared[:, 1:] - 2 * red[:, :-1])[seen[:, 1:] & seen[:, :-1]]
         assert difference.std() < 0.2 * displaced.std()
 
@@ -351,7 +351,7 @@ class TestImage:
         call(B04[0], *B04[1:], "--weights", weights, "-o", "a.tif")
         call(*files, *B04[1:], "--weights", weights, "-o", "b.tif")
         np.testing.assert_array_equal(read("a.tif"), read("b.tif"))
-        # Names that look like patterns.
+        # Names that contain glob characters.
         os.rename("dates", "tile[1]")
         files = [str(path).replace("/dates/", "/tile[1]/") for path in files]
         masks = [path.replace("B04", "SCL") for path in files]
@@ -367,7 +367,7 @@ class TestImage:
         np.testing.assert_array_equal(read("a.tif"), read("b.tif"))
 
     def test_cloud_optimised_file_has_tiles_overviews_and_all_tags(self, scene, dates, weights):
-        # Images of up to 512 pixels need no overviews.
+        # Overviews are written above 512 pixels.
         frames = np.tile(stored(scene.lr[:2]), (1, 1, 5))[:, :24, :264]
         for date, frame in zip(DATES, frames, strict=False):
             write(f"wide_{date}.tif", frame, nodata=0, scales=(STEP,), offsets=(OFFSET,))
@@ -433,12 +433,12 @@ class TestBlocks:
 
 
 def run_until(moment, *args):
-    """Call the command in a process that a signal ends when it is to save its third block."""
+    """Run the command in a process that a signal ends before its third block is saved."""
     program = (
         "import os, signal, sys\n"
         "from probav_estimators.cli import main\n"
         "from probav_estimators.geo import _block_store\n"
-        # Shells start what runs in the background with this ignored.
+        # Shells start background processes with SIGINT ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "save, saved = _block_store.BlockStore.save, []\n"
         "def save_two(self, number, made):\n"
@@ -464,7 +464,7 @@ class TestGoingOn:
         before = states(folder)
         assert len(before) == 2
         assert not Path("out.tif").exists()
-        # The process is killed a second time, while it writes the image.
+        # As left by a second kill while the image is written.
         Path(".out.tif.0123.partial").write_text("half")
         call(*options, "-o", "out.tif", "--tiles", "1/1")
         after = states(folder)
@@ -590,7 +590,7 @@ class TestGoingOn:
 
 @pytest.fixture
 def strip(tmp_path, monkeypatch, weights):
-    """The call for three dates of a strip, whose last blocks alone reach its lower third."""
+    """Arguments for three dates of a strip; only the last blocks read its lower third."""
     monkeypatch.chdir(tmp_path)
     (scene,) = make_scenes(1, size=(192, 32), scale=SCALE, n_frames=3, random_state=1)
     for date, frame in zip(DATES, stored(scene.lr), strict=False):
@@ -628,7 +628,7 @@ class TestDamagedFile:
         result = call(*strip, "--json", code=1)
         found = json.loads(result.stdout)
         failed = [one["number"] for one in found["failed"]]
-        # A block and 64 pixels below it lie above the rows that are lost.
+        # The first block and its halo of 64 pixels are above the lost rows.
         assert 1 <= len(failed) <= 5 and failed == list(range(failed[0], 6))
         assert found["n_missing"] == len(failed) and found["written"] == []
         assert sum(failed[-1] in numbers for numbers in tries) == 2
@@ -640,7 +640,7 @@ class TestDamagedFile:
         assert not Path("sharp.tiff").exists() and not Path("std.tiff").exists()
         kept = states(Path("sharp.tiff.parts"))
         assert len(kept) == 6 - len(failed)
-        # Fetched again, at another time.
+        # Restored, with another modification time.
         path.write_bytes(whole)
         found = json.loads(call(*strip, "--json").stdout)
         assert found["n_made"] == len(failed)
@@ -690,7 +690,7 @@ class TestFullDisk:
             line = error_of(*options, code=1)
         assert "out.tif.parts cannot be written to (No space left on device)" in line
         assert "make room" in line
-        # The other block could not be written either.
+        # No further block is computed once writing has failed.
         assert len(calls) == 1
         assert names(Path()) == {"dates", "out.tif.parts"}
         assert len(states(Path("out.tif.parts"))) == 2
@@ -702,7 +702,7 @@ class TestFullDisk:
         options = (*B04, *TILES, "--weights", weights, "-o", "out.tif", "--preview", "p.png", *cog)
         call(*options, "--tiles", "1/1")
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        # Files of more than 8 kB fail as on a full disk.
+        # Writing more than 8 kB fails as on a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
         try:
             line = error_of(*options, code=1)
@@ -735,7 +735,7 @@ class TestFullDisk:
 
 
 def once(function):
-    """A function that works once, and then finds the disk full."""
+    """Wrap a function to raise a disk-full error from its second call."""
     calls = []
 
     def call_once(*args):
@@ -921,7 +921,7 @@ class TestUnusualInput:
     def test_nodata_of_several_bands_is_one(self, scene, dates, weights):
         frames = stored(scene.lr).astype(np.int16)
         for date, frame in zip(DATES, frames, strict=True):
-            # A border without data in one of two bands.
+            # Nodata border in one of two bands.
             first = np.where(np.arange(SHAPE[1]) < 9, -9999, frame).astype(np.int16)
             write(f"two_{date}.tif", np.stack([frame, first]))
         options = ("--nodata", -9999, "--mask", B04[2], "--weights", weights)

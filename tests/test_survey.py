@@ -1,4 +1,4 @@
-"""Survey of large places and of several bands: one shift for each frame, on one grid."""
+"""Survey of large sites and several bands: one shift per frame, on a common grid."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ class TestLargeScenes:
         assert np.abs(alignment.shifts - centred(wide.true_shifts)).max() < 0.15
 
     def test_a_slow_distortion_is_followed(self, wide):
-        """Columns of one frame are 1/1000 wider than those of the others."""
+        """One frame is stretched by 1/1000 along its columns."""
         lr, qm = wide.lr, np.ones(wide.qm.shape, bool)
         columns = np.arange(lr.shape[2])
         from_ = columns + (columns - 550) / 1000
@@ -43,7 +43,7 @@ class TestLargeScenes:
         assert -0.0012 < slope < -0.0006
 
     def test_contrast_is_that_within_windows(self):
-        """The land rises from east to west by far more than anything varies."""
+        """A large-scale brightness gradient exceeds the local contrast."""
         rng = np.random.default_rng(0)
         lr = rng.normal(0.2, 0.01, (3, 64, 1200)) + np.linspace(0, 0.6, 1200)
         assert 0.02 < align_scene(Scene(lr, np.ones(lr.shape, bool))).std < 0.06

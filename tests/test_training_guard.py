@@ -1,4 +1,4 @@
-"""A training that leaves its path finds back, or ends with the best weights."""
+"""Training recovers from divergence, or ends with the best weights."""
 
 import warnings
 
@@ -24,7 +24,7 @@ def valid():
 
 
 class SpoiledLoss(CPSNRLoss):
-    """A loss whose training steps with these numbers are multiplied by something."""
+    """Loss multiplied by a factor in the given training steps."""
 
     def __init__(self, steps=(), factor=1.0):
         super().__init__()
@@ -39,7 +39,7 @@ class SpoiledLoss(CPSNRLoss):
 
 
 class Collapse(Callback):
-    """Sets the weights to what predicts nonsense, in the epochs with these numbers."""
+    """Set useless weights in the given epochs."""
 
     def __init__(self, epochs):
         self.epochs = epochs
@@ -50,14 +50,14 @@ class Collapse(Callback):
                 noise = torch.Generator().manual_seed(0)
                 for weight in net.module_.parameters():
                     weight.copy_(100 * torch.randn(weight.shape, generator=noise))
-                    # What sums up to 0 makes edges of everything.
+                    # Kernels that sum to 0 act as edge filters.
                     weight.sub_(
                         weight.mean(dim=(1, 2, 3), keepdim=True) if weight.ndim == 4 else weight
                     )
 
 
 class Gradients(Callback):
-    """Norms of the gradients that the optimizer is given, and the weights after every epoch."""
+    """Record gradient norms at the optimizer and the weights after each epoch."""
 
     def on_train_begin(self, net, **kwargs):
         self.norms_, self.weights_ = [], []
@@ -88,7 +88,7 @@ class TestSteps:
     @pytest.mark.parametrize("factor", [np.nan, np.inf])
     def test_that_are_not_finite_change_no_weight(self, train, factor):
         watch = Gradients()
-        # Two steps an epoch.
+        # Two steps per epoch.
         spoiled = SpoiledLoss(steps=(3, 6), factor=factor)
         params = {"max_epochs": 4, "batch_size": 2, "criterion": spoiled}
         with pytest.warns(ConvergenceWarning, match=r"SRCNN: in epoch 2 .*not finite") as caught:

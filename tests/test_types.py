@@ -1,4 +1,4 @@
-"""Annotations of everything public, and what a type checker makes of them."""
+"""Annotations of the public API, and results of a type checker."""
 
 import ast
 import inspect
@@ -17,12 +17,12 @@ import probav_estimators
 ROOT = Path(probav_estimators.__file__).parent
 NAME = probav_estimators.__name__
 
-# What a class may define besides its public names.
+# Special methods that need annotations.
 SPECIAL = {"__init__", "__len__", "__getitem__", "__iter__", "__getstate__"}
 
 
 def public_functions():
-    """Functions and methods that a module hands out, by the dotted name of their definition."""
+    """Yield public functions and methods with their dotted names."""
     for module in [NAME, *(module.name for module in walk_packages([str(ROOT)], f"{NAME}."))]:
         for name in getattr(import_module(module), "__all__", ()):
             value = getattr(import_module(module), name)
@@ -39,7 +39,7 @@ def public_functions():
 
 def methods_of(kind):
     for name, member in vars(kind).items():
-        # scikit-learn makes set_..._request.
+        # scikit-learn generates set_..._request.
         if (name.startswith("_") and name not in SPECIAL) or name.endswith("_request"):
             continue
         if isinstance(member, property):
@@ -58,7 +58,7 @@ FUNCTIONS = {name: inspect.unwrap(function) for name, function in public_functio
 
 
 def unannotated(function):
-    """Names of parameters without an annotation, and "return"; also of a merged signature."""
+    """Names of parameters (or "return") without annotation, including merged signatures."""
     code = function.__code__
     flags = (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS)
     count = code.co_argcount + code.co_kwonlyargcount + sum(bool(code.co_flags & f) for f in flags)
@@ -97,7 +97,7 @@ def test_stub_hands_out_each_public_name_of_the_module_that_defines_it():
     found = {}
     for statement in tree.body[1:]:
         for alias in statement.names:
-            # Checkers take a name that is imported without `as` for private.
+            # Type checkers treat a name imported without `as` as private.
             assert alias.asname == alias.name
             found[alias.name] = f"{NAME}.{statement.module}"
     assert found.keys() == set(probav_estimators.__all__)
@@ -158,7 +158,7 @@ assert_type(pe.published_configurations(k=9).scores, dict[str, float])
 assert_type(pe.__version__, str)
 """
 
-# Each line is an error of the kind that its comment names.
+# The comment on each line names the expected mypy error.
 WRONG = """
 import numpy as np
 
@@ -179,7 +179,7 @@ pe.CPSNRLoss(bordr=3)  # call-arg
 pe.load_scene("data")  # attr-defined
 """
 
-# A user's checker, without what takes it long and is not asked about here.
+# Strict mypy as a user would run it, without slow imports.
 CONFIGURATION = f"""
 [mypy]
 strict = true
@@ -195,7 +195,7 @@ follow_imports = silent
 
 @pytest.fixture(scope="module")
 def complaints(tmp_path_factory):
-    """By program: the line and the kind of each error that the checker finds."""
+    """Line and message of each mypy error, by program."""
     folder = tmp_path_factory.mktemp("programs")
     (folder / "right.py").write_text(RIGHT)
     (folder / "wrong.py").write_text(WRONG)

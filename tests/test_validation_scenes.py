@@ -1,4 +1,4 @@
-"""Validation scenes of a net in a pipeline go through the steps before it."""
+"""Validation scenes of a network in a pipeline are transformed by the preceding steps."""
 
 import copy
 import pickle
@@ -37,7 +37,7 @@ VALID = small_scenes(2, first_seed=10)
 
 
 class Darkening(SceneTransformer):
-    """A transformer of a user: pixels times a factor."""
+    """User-defined transformer that multiplies pixels by a factor."""
 
     _parameter_constraints = {"factor": [float]}
 
@@ -68,7 +68,7 @@ def pipeline(valid, *, k=3, **params):
 
 
 def by_hand(pipe, train=TRAIN, valid=VALID):
-    """The last step, trained on scenes that went through the others before."""
+    """Fit the last step on scenes transformed by the preceding steps."""
     steps, net = clone(pipe[:-1]), clone(pipe[-1])
     valid = steps.fit_transform(valid)
     return net.set_params(train_split=predefined_split(valid)).fit(steps.transform(train))
@@ -138,7 +138,7 @@ class TestPredefinedSplit:
         pipe = clone(PIPELINES[kind]).fit(TRAIN)
         inner = pipe if kind != "nested" else make_pipeline(*pipe[:-1], *pipe[-1])
         assert_same_training(inner[-1], by_hand(inner))
-        # The score after the epoch is that of the pipeline on the scenes as they were given.
+        # The validation score equals the score of the pipeline on untransformed scenes.
         score = inner[-1].history[-1, "valid_score"]
         assert -probav_scorer(inner, VALID) == pytest.approx(score, rel=1e-5)
 
@@ -215,7 +215,7 @@ class TestSearch:
     def test_over_steps_transforms_for_each_candidate(self, travels):
         pipe, train = pipeline(VALID, max_epochs=2), TRAIN
         if travels:
-            # As joblib hands them to its worker processes.
+            # As sent by joblib to worker processes.
             pipe, train = pickle.loads(pickle.dumps((pipe, train)))
         search = GridSearchCV(
             pipe,

@@ -1,4 +1,4 @@
-"""Scenes of values of any type and range, read window by window."""
+"""Scenes with values of any type and range, read by window."""
 
 import pickle
 import tracemalloc
@@ -103,7 +103,7 @@ class TestBeyondTheRange:
         image = BicubicBaseline().predict([own])[0]
         expected = cpsnr(image, np.nan_to_num(hr), sm, data_range=1)
         assert cpsnr_scorer(BicubicBaseline(), [own]) == pytest.approx(expected)
-        # The range is three times as wide as what the values span, so the error is as well.
+        # The value range is three times that of the scene, and so is the error.
         plain = cpsnr((image + 1) / 3, np.where(sm, scene.hr, 0), sm)
         assert expected == pytest.approx(plain - 20 * np.log10(3), abs=1e-3)
         with pytest.raises(ValueError, match=r"hr has NaN.*hide them by sm"):

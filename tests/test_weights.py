@@ -1,4 +1,4 @@
-"""Files of weights: what is found, what they say about themselves, what is refused."""
+"""Weight files: lookup, metadata, and refused input."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def metadata_of(path):
 
 
 def write(path, **changes):
-    """A file as another program would write it; None takes a line of the metadata away."""
+    """Write a file as by another program; None removes a metadata entry."""
     config = json.dumps({"architecture": "SomeNet", **CONFIG})
     metadata = {"format": "2", "kind": "weights", "config": config, "checksum": "0"}
     metadata |= {"package_version": "0.0.1", **changes}
@@ -41,7 +41,7 @@ def write(path, **changes):
 
 
 def write_old(path, **changes):
-    """A file of an earlier version."""
+    """Write a file in the format of an earlier version."""
     metadata = {"architecture": "SomeNet", "layout": json.dumps(CONFIG), **changes}
     save_file(some_weights().state, path, metadata)
     return path
@@ -63,7 +63,7 @@ def path(tmp_path):
 class TestFinding:
     @pytest.fixture
     def here(self, tmp_path, monkeypatch):
-        """An empty folder in which the tests stand."""
+        """Empty working directory."""
         monkeypatch.chdir(tmp_path)
         return tmp_path
 
@@ -267,7 +267,7 @@ class TestWhatIsRefused:
             ):
                 load_weights(name)
         assert not marker.exists()
-        # It would have, had it been read as what it is.
+        # The file is harmful: unpickling it creates the marker.
         with path.open("rb") as file:
             pickle.load(file) if dump is pickle.dump else torch.load(file, weights_only=False)
         assert marker.exists()
