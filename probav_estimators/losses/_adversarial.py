@@ -8,7 +8,8 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch.nn.functional import l1_loss, leaky_relu, normalize, relu
 
-from ._scores import CPSNRLoss, check_parameters
+from ._base import check_parameters
+from ._scores import CPSNRLoss
 
 __all__ = ["AdversarialLoss"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sklearn.utils._param_validation import validate_parameter_constraints
 from torch import nn
 from torch.nn.functional import binary_cross_entropy
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..scenes import Scene
 
-__all__ = ["SceneLoss"]
+__all__ = ["SceneLoss", "check_parameters"]
 
 
 class SceneLoss(nn.Module):
@@ -104,3 +105,9 @@ class SceneLoss(nn.Module):
         scalar tensor
         """
         raise NotImplementedError(f"{type(self).__name__} must override image_loss or compare")
+
+
+def check_parameters(loss: SceneLoss, **constraints: list[Any]) -> None:
+    """Raise a ValueError that names the attribute of a loss that is not valid, and its value."""
+    values = {name: getattr(loss, name) for name in constraints}
+    validate_parameter_constraints(constraints, values, type(loss).__name__)

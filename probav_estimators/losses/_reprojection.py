@@ -8,11 +8,11 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 import torch
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval
 from torch.nn.functional import pixel_unshuffle
 
 from ..scenes import estimate_psf_sigma
-from ._base import SceneLoss
+from ._base import SceneLoss, check_parameters
 from ._sensor_model import SensorModel
 
 if TYPE_CHECKING:
@@ -89,22 +89,15 @@ class ReprojectionLoss(SceneLoss):
         image_sigma: float | None = 0.5,
     ) -> None:
         super().__init__()
-        validate_parameter_constraints(
-            {
-                "psf_sigma": [Interval(Real, 0, _MAX_SIGMA, closed="both"), None],
-                "placement_error": [Interval(Real, 0, None, closed="left")],
-                "image_sigma": [Interval(Real, 0, None, closed="left"), None],
-            },
-            {
-                "psf_sigma": psf_sigma,
-                "placement_error": placement_error,
-                "image_sigma": image_sigma,
-            },
-            type(self).__name__,
-        )
         self.psf_sigma = psf_sigma
         self.placement_error = placement_error
         self.image_sigma = image_sigma
+        check_parameters(
+            self,
+            psf_sigma=[Interval(Real, 0, _MAX_SIGMA, closed="both"), None],
+            placement_error=[Interval(Real, 0, None, closed="left")],
+            image_sigma=[Interval(Real, 0, None, closed="left"), None],
+        )
 
     def prepare(self, scenes: Sequence[Scene]) -> None:
         """Estimate the point spread function, unless it is given.

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
 
 import torch
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval
 
-from ._base import SceneLoss
+from ._base import SceneLoss, check_parameters
 from ._shifts import align_best, batch_cpsnr
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["CPSNRLoss", "MSELoss", "MaskedMSELoss", "check_parameters"]
+__all__ = ["CPSNRLoss", "MSELoss", "MaskedMSELoss"]
 
 # dB below which the tangent replaces norm / cPSNR: errors of 0.32, a third of the range of pixel
 # values, which even a constant image does not have.
@@ -162,12 +158,6 @@ class MSELoss(SceneLoss):
 
     def image_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         return ((sr - hr) ** 2).mean()
-
-
-def check_parameters(loss: nn.Module, **constraints: list[Any]) -> None:
-    """Raise a ValueError that names the attribute of a loss that is not valid, and its value."""
-    values = {name: getattr(loss, name) for name in constraints}
-    validate_parameter_constraints(constraints, values, type(loss).__name__)
 
 
 def _quotient_or_tangent(norm, cpsnr):
