@@ -17,7 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from .doc_links import SceneEstimatorMixin
-from .prediction import class_name, stack_images, takes_return_std
+from .prediction import predict_pairs, stack_images, takes_return_std
 from .scenes import check_scenes, offset_to_scene
 from .scoring import ScoreMixin
 
@@ -377,7 +377,8 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
             )
         weights = np.array([weight for _, weight in self._weighted()])
         predicted = [
-            _predict_member(estimator, scenes, return_std) for estimator, _ in self._weighted()
+            predict_pairs(estimator, scenes, return_std=return_std)
+            for estimator, _ in self._weighted()
         ]
         combined = [
             _combine(scene, members, weights)
@@ -449,21 +450,6 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
                 "negative, at least one of them positive"
             )
         return {name: weight / total for name, weight in weights.items()}
-
-
-def _predict_member(estimator, scenes, return_std):
-    """(image, standard deviations or None) of each scene."""
-    if return_std and takes_return_std(estimator):
-        images, deviations = estimator.predict(scenes, return_std=True)
-    else:
-        images = estimator.predict(scenes)
-        deviations = [None] * len(images)
-    if len(images) != len(scenes):
-        raise ValueError(
-            f"{class_name(estimator)} predicted {len(images)} images for {len(scenes)} scenes: "
-            "predict must return one image for each scene"
-        )
-    return list(zip(images, deviations, strict=True))
 
 
 def _combine(scene, predicted, weights):

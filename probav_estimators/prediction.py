@@ -37,11 +37,7 @@ def predict_in_turn(estimator: Predictor, scenes: Sequence[Scene]) -> Iterator[N
     for start in range(0, len(scenes), _CHUNK):
         chunk = scenes[start : start + _CHUNK]
         images = estimator.predict(chunk)
-        if len(images) != len(chunk):
-            raise ValueError(
-                f"{type(estimator).__name__} predicted {len(images)} images for the {len(chunk)} "
-                f"scenes from {chunk[0].name} on: predict must return one image for each scene"
-            )
+        _check_count(estimator, images, chunk)
         yield from images
 
 
@@ -85,13 +81,34 @@ def predict_scene(
     ValueError
         If the estimator does not give one image.
     """
+    ((image, std),) = predict_pairs(estimator, [scene], return_std=return_std)
+    return np.asarray(image), std
+
+
+def predict_pairs(
+    estimator: Any, scenes: Sequence[Scene], *, return_std: bool = False
+) -> list[tuple[NDArray[Any], NDArray[Any] | None]]:
+    """Predict (image, standard deviations or None) of each scene, as :func:`predict_scene`.
+
+    Raises
+    ------
+    ValueError
+        If the estimator does not give one image for each scene.
+    """
     if return_std and takes_return_std(estimator):
-        images, deviations = estimator.predict([scene], return_std=True)
+        images, stds = estimator.predict(scenes, return_std=True)
     else:
-        images, deviations = estimator.predict([scene]), [None]
-    if len(images) != 1:
+        images = estimator.predict(scenes)
+        stds = [None] * len(images)
+    _check_count(estimator, images, scenes)
+    return list(zip(images, stds, strict=True))
+
+
+def _check_count(estimator, images, scenes):
+    if len(images) != len(scenes):
+        n_scenes = len(scenes)
+        of = scenes[0].label if n_scenes == 1 else f"the {n_scenes} scenes from {scenes[0].name} on"
         raise ValueError(
-            f"{type(estimator).__name__} predicted {len(images)} images for {scene.label}: predict "
-            "must return one image for each scene"
+            f"{class_name(estimator)} predicted {len(images)} images for {of}: predict must return "
+            "one image for each scene"
         )
-    return np.asarray(images[0]), deviations[0]
