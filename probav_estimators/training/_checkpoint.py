@@ -131,9 +131,10 @@ def _read(path, training):
     state = ValueDecoder(tensors).decode(config)
     warn_of_other_version(version, str(path))
     found = state["training"]
-    # A random_state that is None may be any.
-    names = {**training, **found}.keys() - ({"random_state"} - training.keys())
-    for name in sorted(names, key=list({**training, **found}).index):
+    if "random_state" not in training:
+        # One that is None may be any.
+        found.pop("random_state", None)
+    for name in {**training, **found}:
         if found.get(name) != training.get(name):
             there, here = (side.get(name, "not given") for side in (found, training))
             raise ValueError(
