@@ -2,6 +2,7 @@
 
 import inspect
 from functools import wraps
+from itertools import takewhile
 from typing import Any
 
 __all__ = ["ATTRIBUTES", "PARAMETERS", "complete_documentation"]
@@ -104,7 +105,8 @@ def complete_documentation(cls: Any, base: type) -> None:
     if cls.__doc__:
         filled = cls.__doc__.replace("{parameters}", cls._documented_parameters)
         cls.__doc__ = filled.replace("{attributes}", cls._documented_attributes)
-    kinds = [kind for kind in _until(cls.__mro__, base) if "__init__" in vars(kind)]
+    before = takewhile(lambda kind: kind is not base, cls.__mro__)
+    kinds = [kind for kind in before if "__init__" in vars(kind)]
     inits = [vars(kind)["__init__"] for kind in kinds]
     if not inits:
         return
@@ -115,13 +117,6 @@ def complete_documentation(cls: Any, base: type) -> None:
         # For help and for printing.
         inits.append(base.__init__)  # type: ignore[misc]
         cls.__init__.__signature__ = _merged_signature(inits)
-
-
-def _until(classes, last):
-    for kind in classes:
-        if kind is last:
-            return
-        yield kind
 
 
 def _handed_on(init):
