@@ -153,9 +153,7 @@ class FrameReader(SampleReader):
 
 
 #: Values of a sample that have an axis of frames.
-_PER_FRAME = {
-    *("frames", "present", "clear", "weights", "fractions", "distortion", "psf", "left_out"),
-}
+_PER_FRAME = {"frames", "present", "clear", "weights", "fractions", "distortion", "psf", "left_out"}
 
 
 def collate_frames(

@@ -38,10 +38,9 @@ from ._training_loop import TrainingLoop
 from ._weights import load_module
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import nn
 
-    from ..prediction import Predictor
+    from ..prediction import Images, Predictor
     from ..scenes import Scene
 
 __all__ = ["SceneNet"]
@@ -323,7 +322,7 @@ class SceneNet(
         self.check_inputs(scenes)
         return super().partial_fit(scenes, None, **fit_params)
 
-    def predict(self, X: Sequence[Scene]) -> NDArray[np.float32] | list[NDArray[np.float32]]:
+    def predict(self, X: Sequence[Scene]) -> Images:
         """Super-resolve scenes.
 
         Parameters
