@@ -163,7 +163,7 @@ def published_configurations(
             "sr": architecture(**_training_of_study(net_parameters) | layers | net_parameters),
         }
         pipelines.append((name, Pipeline(list(steps.items()))))
-        param_grid.append({step: [_unshared(value)] for step, value in steps.items()})
+        param_grid.append({step: [clone(value, safe=False)] for step, value in steps.items()})
         scores[name] = score
     return PublishedConfigurations(pipelines, param_grid, scores)
 
@@ -182,7 +182,3 @@ def _training_of_study(given):
         if given.get("lr_patience", 5) is not None:
             parameters["callbacks__lr_schedule__threshold_mode"] = "abs"
     return parameters
-
-
-def _unshared(step):
-    return step if isinstance(step, str) else clone(step)

@@ -26,7 +26,7 @@ from probav_estimators.architectures._fusion_layers import FusionLayers
 from probav_estimators.imaging import error_map, upscale_bicubic
 from probav_estimators.losses import SensorModel
 from probav_estimators.losses._sensor_model import _back_project_by_product, _degrade_by_product
-from probav_estimators.scenes import align_scene
+from probav_estimators.scenes import WHOLE, DerivedFrames, align_scene
 from probav_estimators.simulation._ground_sampling import sample_ground
 from probav_estimators.training import (
     AlignedReader,
@@ -232,6 +232,20 @@ class TestQuality:
         plain, averaged = (-probav_scorer(each, clouded) for each in (net, ensemble))
         assert averaged == pytest.approx(plain, abs=0.005)
         assert averaged < plain + 0.001
+
+    def test_turns_and_flips_of_the_self_ensemble_share_what_is_read(self, clouded):
+        read = []
+
+        class Watched(DerivedFrames):
+            def read(self, index=None, window=WHOLE):
+                read.append(window)
+                return super().read(index, window)
+
+        for n_augment in (1, 8):
+            scene = clouded[0].with_frames(Watched(clouded[0].frames))
+            FusionNet.from_pretrained(n_augment=n_augment).predict([scene])
+        assert read
+        assert read == 2 * read[: len(read) // 2]
 
     def test_weights_ship_small(self):
         files = Path(probav_estimators.__file__).parent.glob("weights/*.safetensors")

@@ -188,6 +188,20 @@ class TestWhatIsSavedIsLoaded:
         assert torch.equal(weights_of(loaded.start_from.estimator), weights_of(net))
         assert torch.equal(weights_of(loaded.fit(composed())), weights_of(tuned))
 
+    def test_each_net_of_a_long_chain_is_encoded_once(self, path, net, monkeypatch):
+        for _ in range(6):
+            net = fsrcnn(residual=True, start_from=net).set_params(max_epochs=1).fit(composed())
+        encoded = []
+        original = FSRCNN.get_params
+
+        def get_params(self, deep=True):
+            encoded.append(self)
+            return original(self, deep)
+
+        monkeypatch.setattr(FSRCNN, "get_params", get_params)
+        save_model(net, path)
+        assert len(encoded) < 7 * 4
+
     def test_weights_of_vgg16_given_as_tensors(self, path):
         layers = SRVGG16(**QUICK).build_layers(3, 2, 3)
         names = {"features.2": 4, "features.5": 6, "features.7": 8}

@@ -87,16 +87,17 @@ class BlockPredictor:
         n_clear = []
         inside = blocks[0].inside(1)
         n_augment = self.net.n_augment
-        for alignment, turn, flip in _variants(self.alignment, n_augment, self.reference):
+        for alignment, turns in _variants(self.alignment, n_augment, self.reference):
             samples = [self._read(alignment, block.window) for block in blocks]
             if not n_clear:
                 n_clear = [sample["weights"].sum(dim=0)[inside].numpy() for sample in samples]
-            inputs, targets = collate_frames([(turn_sample(x, turn, flip), {}) for x in samples])
-            inputs["block"] = torch.tensor(_ends(blocks[0], turn, flip))
-            outputs = self.net.evaluation_step((inputs, targets)).cpu()
-            # Undo the flip before the turns.
-            outputs = turn_and_flip(turn_and_flip(outputs, 0, flip), -turn, False).numpy()
-            images, variances = images + outputs[:, 0], variances + outputs[:, 1] ** 2
+            for turn, flip in turns:
+                batch = collate_frames([(turn_sample(x, turn, flip), {}) for x in samples])
+                batch[0]["block"] = torch.tensor(_ends(blocks[0], turn, flip))
+                outputs = self.net.evaluation_step(batch).cpu()
+                # Undo the flip before the turns.
+                outputs = turn_and_flip(turn_and_flip(outputs, 0, flip), -turn, False).numpy()
+                images, variances = images + outputs[:, 0], variances + outputs[:, 1] ** 2
         images, stds = images / n_augment, np.sqrt(variances / n_augment)
         return [
             FusedBlock(image, std, clear.astype(np.uint16))
@@ -151,14 +152,15 @@ def _ends(block, turn=0, flip=0):
 
 
 def _variants(alignment, n_augment, reference):
-    """Alignment, turn and flip of each member of the self-ensemble."""
+    """Alignments of the self-ensemble, with the turns and flips of each."""
     rng = np.random.default_rng(0)
     t = len(alignment.index)
-    for number in range(n_augment):
-        chosen = alignment
-        if number >= 8 and t > 1:
-            part = rng.permutation(t)[: max(1, round(_ENSEMBLE_FRAMES * t))]
-            part = np.union1d(part, np.flatnonzero(alignment.index == reference))
-            # On the grid of all frames.
-            chosen = alignment.choose(part, move=False)
-        yield chosen, number % 4, number // 4 % 2
+    turns = [(number % 4, number // 4 % 2) for number in range(n_augment)]
+    # One frame has no subsets.
+    n_whole = 8 if t > 1 else n_augment
+    yield alignment, turns[:n_whole]
+    for turn in turns[n_whole:]:
+        part = rng.permutation(t)[: max(1, round(_ENSEMBLE_FRAMES * t))]
+        part = np.union1d(part, np.flatnonzero(alignment.index == reference))
+        # On the grid of all frames.
+        yield alignment.choose(part, move=False), [turn]

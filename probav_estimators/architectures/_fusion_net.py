@@ -146,7 +146,7 @@ class FusionNet(FusionWeights):
         reference: Literal["middle", "clearest"] | int = "middle",
         uncertainty_weight: float = 0.004,
         n_augment: int = 1,
-        tile_size: int = 384,
+        tile_size: int | None = 384,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

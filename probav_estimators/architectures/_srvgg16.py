@@ -67,7 +67,7 @@ class SRVGG16(StudyNet):
         self,
         *,
         kernel_sizes: Sequence[int] = (9, 5, 5),
-        vgg_weights: str | os.PathLike[str] | None = None,
+        vgg_weights: Mapping[str, torch.Tensor] | str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

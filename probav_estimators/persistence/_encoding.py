@@ -77,19 +77,18 @@ class EstimatorEncoder(ValueEncoder):
         """Encode an instance of a class, estimators among them."""
         if not is_known(value):
             return super().encode_object(value, where)
-        left_out = _left_out_of(value) if isinstance(value, SceneNet) else {}
-        self.left_out |= left_out
+        if isinstance(value, SceneNet):
+            return self._encode_net(value, where)
+        node = self._encode_parameters(value, where)
+        return node | {"fitted": self._encode_all(fitted_attributes(value), where)}
+
+    def _encode_parameters(self, estimator, where, left_out=()):
         params = {
-            name: self._encode_parameter(value, name, x, where)
-            for name, x in value.get_params(deep=False).items()
+            name: self._encode_parameter(estimator, name, x, where)
+            for name, x in estimator.get_params(deep=False).items()
             if not (is_of_the_machine(name) or name in left_out)
         }
-        node = {"estimator": type(value).__name__, "params": params}
-        if left_out := vars(value).get("left_out_", {}) | left_out:
-            node["left_out"] = left_out
-        if isinstance(value, SceneNet):
-            return node | self._encode_net(value, where) if value.initialized_ else node
-        return node | {"fitted": self._encode_all(fitted_attributes(value), where)}
+        return {"estimator": type(estimator).__name__, "params": params}
 
     def _encode_parameter(self, estimator, name, value, where):
         if not takes_parameter(type(estimator), name):
@@ -97,8 +96,26 @@ class EstimatorEncoder(ValueEncoder):
         return self.encode(value, f"{where}.{name}")
 
     def _encode_net(self, net, where):
+        left_out = unstorable_parameters(net)
+        # Encoded once: a chain of nets that start from each other may be long.
+        source = EstimatorEncoder()
+        try:
+            start = {"start_from": source.encode(net.start_from, f"{where}.start_from")}
+        except ValueError:
+            source, start = EstimatorEncoder(), {}
+            left_out["start_from"] = shorten(net.start_from, 120)
+        self.tensors |= source.tensors
+        self.left_out |= left_out | source.left_out
+        node = self._encode_parameters(net, where, {"start_from", *left_out})
+        node["params"] |= start
+        if texts := vars(net).get("left_out_", {}) | left_out:
+            node["left_out"] = texts
+        if net.initialized_:
+            node |= self._encode_fit(net, where, keeps_loss="criterion" not in left_out)
+        return node
+
+    def _encode_fit(self, net, where, *, keeps_loss):
         _check_rebuilds(net)
-        keeps_loss = "criterion" not in unstorable_parameters(net)
         loss = fitted_attributes(net.criterion_) if keeps_loss else {}
         return {
             "module": self._encode_all(net.module_.state_dict(), f"{where}.module"),
@@ -117,6 +134,8 @@ class EstimatorDecoder(ValueDecoder):
     Parameters
     ----------
     tensors : dict of str to tensor
+    path : pathlib.Path
+        The file, for messages.
     device : str or torch.device
         Where nets compute.
     """
@@ -178,16 +197,6 @@ class EstimatorDecoder(ValueDecoder):
             net.left_out_ = left_out
         # It needs all that has to be there.
         net.layout()
-
-
-def _left_out_of(net):
-    """Parameters of a net that only training needs and that cannot be encoded, as text."""
-    left_out = unstorable_parameters(net)
-    try:
-        EstimatorEncoder().encode(net.start_from, "start_from")
-    except ValueError:
-        left_out["start_from"] = shorten(net.start_from, 120)
-    return left_out
 
 
 def _check_rebuilds(net):
