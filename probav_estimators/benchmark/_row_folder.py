@@ -98,10 +98,11 @@ class RowFolder:
         """Figures of a finished row; None if it is not finished."""
         return _read(self._result)
 
-    def is_finished_with(self, settings: dict[str, str]) -> bool:
-        """Whether it has a result, of a run with some settings."""
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has a result, of a run with these settings and maybe others."""
         found = _read(self._settings) or {}
-        return self.result is not None and settings.items() <= found.items()
+        return self.result is not None and self.settings.items() <= found.items()
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result, and remove the checkpoint."""

@@ -143,6 +143,8 @@ def run_benchmark(
         If `root` does not exist.
     FileExistsError
         If the folder of a row is of a run with other settings or scenes.
+    NotADirectoryError
+        If `output` is a file.
 
     See Also
     --------
@@ -263,7 +265,7 @@ class _Run:
 
         Raises
         ------
-        ValueError, FileNotFoundError, FileExistsError
+        ValueError, FileNotFoundError, FileExistsError, NotADirectoryError
             As :func:`run_benchmark` does.
         """
         options.check()
@@ -375,12 +377,9 @@ class _Run:
 
     def _write_table(self):
         """Write all rows that are finished, those of earlier runs on the same scenes too."""
-        folders = {folder.path.name: folder for _, folder in self.rows}
-        for name in self.maker.makers():
-            slug = slug_of(name)
-            folders.setdefault(slug, RowFolder(self.output / slug, self.shared))
-        names = [slug_of(name) for name in self.maker.makers()]
-        rows = [folders[n].result for n in names if folders[n].is_finished_with(self.shared)]
+        slugs = map(slug_of, self.maker.makers())
+        folders = [RowFolder(self.output / slug, self.shared) for slug in slugs]
+        rows = [folder.result for folder in folders if folder.is_finished]
         write_table(self.output, self._about(), rows)
         return rows
 

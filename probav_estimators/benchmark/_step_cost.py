@@ -119,9 +119,10 @@ def _ready(net, scenes):
 
 def _measure_step(net, dataset, n_samples):
     """Seconds, with reading, and bytes of forward and backward pass."""
+    largest = _largest_of(dataset)
     _synchronize(net)
     start = perf_counter()
-    batch = _batch_of(net, dataset, n_samples)
+    batch = _batch_of(net, dataset, largest, n_samples)
     measure = _Peak(net.device) if _on_gpu(net) else _SavedTensors()
     with measure:
         net.train_step_single(batch)
@@ -130,7 +131,7 @@ def _measure_step(net, dataset, n_samples):
 
 
 def _time_validation(net, dataset):
-    batch = _batch_of(net, dataset, 1)
+    batch = _batch_of(net, dataset, _largest_of(dataset), 1)
     _synchronize(net)
     start = perf_counter()
     net.validation_step(batch)
@@ -138,10 +139,14 @@ def _time_validation(net, dataset):
     return perf_counter() - start
 
 
-def _batch_of(net, dataset, n_samples):
-    """Batch of the largest sample, several times."""
-    largest = max(range(len(dataset)), key=lambda sample: _n_pixels(dataset.shape_of(sample)))
-    return net.collate([dataset[SampleRequest(largest, seed)] for seed in range(n_samples)])
+def _largest_of(dataset):
+    """Number of the largest sample."""
+    return max(range(len(dataset)), key=lambda sample: _n_pixels(dataset.shape_of(sample)))
+
+
+def _batch_of(net, dataset, sample, n_samples):
+    """Batch of one sample, several times."""
+    return net.collate([dataset[SampleRequest(sample, seed)] for seed in range(n_samples)])
 
 
 def _n_pixels(shape):

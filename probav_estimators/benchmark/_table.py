@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..files import replace_file
 
-__all__ = ["write_table"]
+__all__ = ["markdown_of", "write_table"]
 
 
 class _Column(NamedTuple):

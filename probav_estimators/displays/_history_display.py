@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ..prediction import last_step
 from ._drawing import COLOURS, MARKERS, panels, require_matplotlib
 
 if TYPE_CHECKING:
@@ -88,8 +89,7 @@ class HistoryDisplay:
             If it has no history, such as a net of published weights before any training.
         """
         require_matplotlib(f"{cls.__name__}.from_net")
-        while hasattr(net, "steps"):
-            net = net.steps[-1][1]
+        net = last_step(net)
         rows = list(getattr(net, "history", None) or [])
         if not rows:
             raise ValueError(

@@ -105,9 +105,8 @@ class ScoreDisplay:
         """
         require_matplotlib(f"{cls.__name__}.from_estimator")
         scenes = check_scenes(X, "scoring", truth=True)
-        images = predict_in_turn(estimator, scenes)
         name = class_name(estimator) if name is None else name
-        return cls.from_predictions(scenes, list(images), name=name, **kwargs)
+        return cls._from_images(scenes, predict_in_turn(estimator, scenes), name).plot(**kwargs)
 
     @classmethod
     def from_predictions(
@@ -144,15 +143,19 @@ class ScoreDisplay:
         scenes = check_scenes(X, "scoring", truth=True)
         if len(images) != len(scenes):
             raise ValueError(f"got {len(images)} images of {len(scenes)} scenes: give one for each")
+        return cls._from_images(scenes, images, name).plot(**kwargs)
+
+    @classmethod
+    def _from_images(cls, scenes, images, name):
+        """Score images, which may be an iterator, one by one."""
         scores = [scene_score(*pair) for pair in zip(images, scenes, strict=True)]
-        display = cls(
+        return cls(
             scores=np.array(scores),
-            norms=np.array([min(scene.norm, MAX_CPSNR) for scene in scenes]),  # type: ignore[type-var]
+            norms=np.array([min(scene.norm, MAX_CPSNR) for scene in scenes]),
             bands=[scene.band for scene in scenes],
             names=[scene.name for scene in scenes],
             estimator_name=name,
         )
-        return display.plot(**kwargs)
 
     def plot(
         self, *, ax: Any = None, n_named: int = 3, name: str | None = None, **kwargs: Any

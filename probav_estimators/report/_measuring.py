@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -102,15 +102,15 @@ class Measurement:
     scene : Scene
     predict_half : callable, default=None
         Predicts the image of a scene of half of the frames. None: there are no halves.
-    psf_sigma : float, default=None
-        Of the sensor's Gaussian point spread function, in LR pixels. None: estimated.
+    align : callable, default=None
+        Takes the scale and returns the AlignedFrames of the scene. None: AlignedFrames.of.
     """
 
     image: NDArray[Any]
     std: NDArray[Any] | None
     scene: Scene
     predict_half: Callable[[Scene], NDArray[Any]] | None = None
-    psf_sigma: float | None = None
+    align: Callable[[int], AlignedFrames] | None = None
 
     @property
     def scale(self) -> int:
@@ -120,7 +120,8 @@ class Measurement:
     @cached_property
     def frames(self) -> AlignedFrames:
         """The scene's frames."""
-        return AlignedFrames.of(self.scene, self.scale, self.psf_sigma)
+        align = self.align or partial(AlignedFrames.of, self.scene)
+        return align(self.scale)
 
     @cached_property
     def halves(self) -> list[tuple[Scene, NDArray[Any]]] | None:
@@ -202,12 +203,11 @@ def measure_scene(
     image: NDArray[Any],
     std: NDArray[Any] | None,
     scene: Scene,
-    predict_half: Callable[[Scene], NDArray[Any]] | None = None,
-    *,
-    psf_sigma: float | None = None,
+    predict_half: Callable[[Scene], NDArray[Any]],
+    align: Callable[[int], AlignedFrames],
 ) -> dict[str, Any]:
     """Compute a scene's record of a QualityReport; parameters are those of a Measurement."""
-    measurement = Measurement(image, std, scene, predict_half, psf_sigma)
+    measurement = Measurement(image, std, scene, predict_half, align)
     about = {"name": scene.name, "band": scene.band, "n_frames": len(scene)}
     return (
         about

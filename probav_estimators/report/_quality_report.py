@@ -12,7 +12,7 @@ import numpy as np
 from ..prediction import predict_scene
 from ..scenes import check_scenes
 from ._figures import FIGURES, Figure
-from ._measuring import finite_mean, measure_scene, predict_image
+from ._measuring import AlignedFrames, finite_mean, measure_scene, predict_image
 from ._templates import render
 
 if TYPE_CHECKING:
@@ -171,7 +171,8 @@ def quality_report(
     for scene in scenes[:max_scenes]:
         image, std = predict_scene(estimator, scene, return_std=scene.has_hr)
         predict_half = partial(predict_image, estimator)
-        records.append(measure_scene(image, std, scene, predict_half, psf_sigma=psf_sigma))
+        align = partial(AlignedFrames.of, scene, psf_sigma=psf_sigma)
+        records.append(measure_scene(image, std, scene, predict_half, align))
     return QualityReport(_name_of(estimator), records)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..prediction import predict_scene
 from ..scenes import Values
 from ._charts import coverage_of, spectrum_charts
 from ._figures import FIGURES
-from ._measuring import measure_scene, predict_image
+from ._measuring import AlignedFrames, measure_scene, predict_image
 from ._pictures import EmbeddedImage, colour_bar, grey_picture, map_limit, map_picture
 
 if TYPE_CHECKING:
@@ -134,9 +134,12 @@ def side_of_pictures(n_scenes: int, n_estimators: int, *, n_stds: int, truth: bo
 def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> SceneView:
     """Predict and measure a scene, and draw its middle, of at most `side` HR pixels per axis."""
     images, stds, records = {}, {}, {}
+    # Estimators of one scale share the alignment.
+    align = cache(partial(AlignedFrames.of, scene))
     for name, estimator in estimators.items():
         images[name], std = _predict(name, estimator, scene)
-        records[name] = measure_scene(images[name], std, scene, partial(predict_image, estimator))
+        predict_half = partial(predict_image, estimator)
+        records[name] = measure_scene(images[name], std, scene, predict_half, align)
         if std is not None:
             stds[name] = std
     name = "unnamed scene" if scene.name is None else str(scene.name)
