@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -15,12 +15,9 @@ class DocLinkMixin:
 
     _doc_link_module = "probav_estimators"
     _doc_link_template = (
-        "https://probav-estimators.readthedocs.io/en/stable/generated/probav_estimators.{name}.html"
+        "https://probav-estimators.readthedocs.io/en/stable/generated/"
+        "probav_estimators.{estimator_name}.html"
     )
-
-    def _doc_link_url_param_generator(self, *estimator: Any) -> dict[str, str]:
-        # Older scikit-learn also passes the estimator.
-        return {"name": type(self).__name__}
 
 
 class SceneEstimatorMixin(DocLinkMixin):

@@ -967,3 +967,15 @@ def test_a_pipeline_goes_on_with_the_frames_that_it_selects(dates, weights):
     image = pipe[-1].predict([selected])[0] * 65535
     seen = read("whole.tif") != 0
     np.testing.assert_allclose(read("whole.tif")[seen], image[seen], atol=1)
+
+
+def test_progress_counts_each_block_once(dates, weights):
+    counts = []
+
+    def start(n_blocks):
+        counts.append(n_blocks)
+        return lambda: counts.append(1)
+
+    outputs, options = Outputs(Path("out.tif")), {"mask": B04[2], "tile_size": 32}
+    super_resolve_files([B04[0]], outputs, weights, batch_size=3, started=start, **options)
+    assert counts == [4, 1, 1, 1, 1]

@@ -343,11 +343,11 @@ def compute_blocks(
         results = Parallel(n_jobs=workers, return_as="generator")(
             delayed(_make_batch)(*given, batch, threads) for batch in batches
         )
-    for failed in results:
+    for batch, failed in zip(batches, results, strict=True):
         for failure in failed:
             store.record_failure(failure)
         failures += failed
-        for _ in range(batch_size):
+        for _ in batch:
             advance()
     return sorted(failures)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     #: A number, one for each frame, or one of both by the name of the band.
     Factor = float | Sequence[float] | NDArray[Any] | Mapping[str, Any] | None
 
-__all__ = ["Cube", "read_cube", "rebuild"]
+__all__ = ["ENCODING_ATTRS", "Cube", "read_cube", "rebuild"]
 
 _FRAME_DIMS = ("time", "t")
 _BAND_DIMS = ("band", "bands")
@@ -29,6 +29,9 @@ _OTHER_NAMES = {"latitude": "y", "lat": "y", "longitude": "x", "lon": "x", "Y": 
 # Attributes of one array, and rioxarray's when they differ from band to band.
 _NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
 _ONE_OF_MANY = {"scales": "scale_factor", "offsets": "add_offset", "nodatavals": "nodata"}
+
+#: Attributes of the encoding of frames, which are written again for the image.
+ENCODING_ATTRS = ("scale_factor", "add_offset", *_NODATA_ATTRS, *_ONE_OF_MANY)
 
 # Names in STAC's raster:bands, which stackstac gives as a coordinate of the bands.
 _STAC_NAMES = {"scale_factor": "scale", "add_offset": "offset", "nodata": "nodata"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..files import replace_file
+from ..files import check_target, replace_file
 from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, BlockStoreError, compute_blocks
@@ -382,14 +382,9 @@ def _check_outputs(outputs, overwrite, inputs):
     for path in outputs.all:
         if os.path.abspath(path) in inputs:
             raise ValueError(f"{path} is one of the files to read: give the output another name")
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder: give the name of a file")
+        check_target(path)
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} is there already: give another name, or overwrite it")
-        if not path.absolute().parent.is_dir():
-            raise FileNotFoundError(
-                f"{path.parent} is no folder: make it first, or give another path"
-            )
     if len({path.absolute() for path in outputs.all}) < len(outputs.all):
         raise ValueError("outputs have one name: give each file its own")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..scenes import ArrayStack, MaskStack, is_dask
 from ._block_predictors import as_block_predictor
-from ._cube import read_cube, rebuild
+from ._cube import ENCODING_ATTRS, read_cube, rebuild
 from ._encoding import ImageBlock, encoding_of, scene_of_stack
 from ._grid import STALE_ATTRS, with_grid
 from ._masks import MASK_TYPES, clear_of, mask_type_of_name, match_mask, warn_of_no_mask
@@ -30,19 +30,6 @@ if TYPE_CHECKING:
     from ._site import SitePlan
 
 __all__ = ["super_resolve"]
-
-# Attributes of the encoding of frames, which are written again for the image.
-_ENCODING_ATTRS = (
-    "scale_factor",
-    "add_offset",
-    "_FillValue",
-    "missing_value",
-    "nodata",
-    "fill_value",
-    "scales",
-    "offsets",
-    "nodatavals",
-)
 
 # Default batch of blocks on a GPU.
 _GPU_BATCH = 8
@@ -204,7 +191,7 @@ def _names_of(cube):
 
 
 def _mask_band(cube, mask):
-    names = _names_of(cube) if hasattr(cube, "sizes") else []
+    names = _names_of(cube)
     found = next((name for name in names if name.lower() == mask.lower()), None)
     if found is None:
         raise ValueError(
@@ -370,7 +357,7 @@ def _assemble(cube, site, plan, images, about, return_std, keep_attrs):
 
 def _attrs_of_image(attrs, types):
     """Attributes of frames that hold for an image of one band or several."""
-    attrs = {key: value for key, value in attrs.items() if key not in _ENCODING_ATTRS}
+    attrs = {key: value for key, value in attrs.items() if key not in ENCODING_ATTRS}
     if isinstance(names := attrs.get("long_name"), tuple | list) and len(names) != len(types):
         # Names of all bands, of which some are left out.
         del attrs["long_name"]
