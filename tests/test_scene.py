@@ -177,6 +177,16 @@ class TestLaziness:
         with pytest.raises(ValueError, match=r"imgset0000.SM\.png"):
             _ = scene.sm
 
+    def test_a_window_reads_images_on_demand(self, folder):
+        whole = Scene.from_dir(folder)
+        wanted = whole.hr[12:48, 9:]
+        (folder / "SM.png").write_bytes(b"damaged")
+        part = whole.crop((slice(4, 16), slice(3, None)))
+        np.testing.assert_array_equal(part.hr, wanted)
+        assert len(pickle.dumps(part)) < 10_000
+        with pytest.raises(ValueError, match=r"imgset0000.SM\.png"):
+            _ = part.sm
+
     def test_a_file_that_was_written_anew_is_read_anew(self, folder, make_scene):
         scene = Scene.from_dir(folder)
         before = scene.hr

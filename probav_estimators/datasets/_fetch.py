@@ -131,7 +131,7 @@ def unpack_data_set(
     try:
         origin = _describe_archive(archive)
         if folder.exists():
-            _check_origin(archive, folder, origin)
+            _check_origin(folder, origin)
         else:
             _unpack_whole(archive, folder, origin, quiet)
     except _BAD_ARCHIVE as error:
@@ -144,7 +144,7 @@ def _describe_archive(archive):
         return {entry.filename: [entry.file_size, entry.CRC] for entry in bundle.infolist()}
 
 
-def _check_origin(archive, folder, origin):
+def _check_origin(folder, origin):
     path = folder / _ORIGIN
     if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != origin:
         raise ValueError(
@@ -287,8 +287,8 @@ def _check_disk_space(folder, n_bytes):
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise OSError(
-            f"{folder} has {free:,} bytes free and {n_bytes:,} are needed: free some space or call "
-            "fetch_probav with a data_home on another disk."
+            f"{folder} has {free:,} bytes free and {n_bytes:,} are needed: free some space, or "
+            "give a folder on another disk."
         )
 
 

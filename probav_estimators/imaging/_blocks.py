@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import product
 from typing import NamedTuple
 
+from ._interpolation import pad_window
+
 __all__ = ["Block", "plan_blocks"]
 
 # Blocks begin at multiples of this, as layers that work on squares of pixels require.
@@ -69,7 +71,7 @@ def plan_blocks(shape: tuple[int, int], block_size: int | None) -> list[Block]:
     """
     rows, columns = (_divide(length, block_size) for length in shape)
     return [
-        Block(number, down, right, (_widen(down, shape[0]), _widen(right, shape[1])))
+        Block(number, down, right, pad_window((down, right), shape, _HALO))
         for number, (down, right) in enumerate(product(rows, columns))
     ]
 
@@ -78,7 +80,3 @@ def _divide(length, block_size):
     n_blocks = 1 if block_size is None else -(-length // (_GRID * -(-block_size // _GRID)))
     step = _GRID * -(-length // (_GRID * n_blocks))
     return [slice(start, min(start + step, length)) for start in range(0, length, step)]
-
-
-def _widen(part, length):
-    return slice(max(part.start - _HALO, 0), min(part.stop + _HALO, length))

@@ -230,7 +230,7 @@ def clearest_mean(
     Returns
     -------
     float32 array of shape (scale * h, scale * w)
-        In [0, 1]. All frames that share the largest clearance take part.
+        Within the range of the frames: all that share the largest clearance.
 
     References
     ----------

@@ -169,7 +169,7 @@ def _harmonized(image, frame, truth, clear, border):
     """Registered image, upscaled frame and truth with one histogram, and their mask."""
     frame = as_finite(frame, "frame")
     scale = _scale(np.asarray(truth), frame)
-    image, truth, clear = check_pair(as_finite(image, "image"), truth, clear)[0:3]
+    image, truth, clear = check_pair(as_finite(image, "image"), truth, clear)
     frame = ndimage.zoom(frame, scale, order=1, mode="nearest", grid_mode=True)
     inside = np.zeros(clear.shape, bool)
     window = tuple(slice(border, length - border) for length in clear.shape)
@@ -178,7 +178,7 @@ def _harmonized(image, frame, truth, clear, border):
         raise ValueError(f"border={border} leaves no clear pixel of an image of {clear.shape}")
     registered = []
     for one in (image, frame):
-        one = _match_histogram(np.where(clear, one, 0), truth, clear)
+        one = _match_histogram(one, truth, clear)
         registered.append(align_image(one, truth, clear)[window])
     return *registered, truth[window], clear[window]
 

@@ -97,8 +97,7 @@ def sharpness(deviations: NDArray[Any]) -> float:
     .. [1] T. Gneiting, F. Balabdaoui, A. E. Raftery, "Probabilistic forecasts, calibration and
        sharpness", Journal of the Royal Statistical Society B 69(2), 243-268, 2007.
     """
-    deviations = np.asarray(deviations)
-    deviations = _check(np.where(np.isnan(deviations), np.nan, 0), deviations)[1]
+    _, deviations = _check(deviations, deviations)
     return float(np.sqrt(np.square(deviations).mean()))
 
 
@@ -146,14 +145,13 @@ def error_retention(errors: NDArray[Any], deviations: NDArray[Any]) -> float:
     0.5
     """
     errors, deviations = _check(errors, deviations)
-    values, number = np.unique(deviations, return_inverse=True)
-    counts = np.bincount(number)
+    _, number, counts = np.unique(deviations, return_inverse=True, return_counts=True)
     squares = np.bincount(number, np.square(errors))
     if not squares.any():
         return 0.0
     kept = np.concatenate([[0], np.cumsum(squares)]) / errors.size
     part = np.concatenate([[0], np.cumsum(counts)]) / errors.size
-    return float(np.trapezoid(kept, part) / (0.5 * kept[-1])) if len(values) else 0.0
+    return float(np.trapezoid(kept, part) / (0.5 * kept[-1]))
 
 
 def _check(errors, deviations):

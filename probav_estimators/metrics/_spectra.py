@@ -77,9 +77,7 @@ def fourier_ring_correlation(
        Methods 10, 557-562, 2013.
     """
     rings = _Rings.of(first, second, clear)
-    energy = np.sqrt(rings.first * rings.second)
-    correlation = np.divide(rings.common, energy, out=np.zeros_like(energy), where=energy > 0)
-    return rings.frequencies, correlation
+    return rings.frequencies, _correlation(rings)
 
 
 def resolution(
@@ -134,8 +132,7 @@ def resolution(
     if not 0 < threshold < 1:
         raise ValueError(f"threshold must be between 0 and 1, got {threshold!r}")
     rings = _Rings.of(first, second, clear).pooled()
-    energy = np.sqrt(rings.first * rings.second)
-    correlation = np.divide(rings.common, energy, out=np.zeros_like(energy), where=energy > 0)
+    correlation = _correlation(rings)
     below = correlation < threshold
     if not below.any():
         return 2.0
@@ -222,6 +219,11 @@ def effective_mtf(
         raise ValueError(f"scale must be at least 1, got {scale!r}")
     rings = _Rings.of(image, truth, clear).pooled()
     return float(np.interp(0.5 / scale, rings.frequencies, _slope(rings)))
+
+
+def _correlation(rings):
+    energy = np.sqrt(rings.first * rings.second)
+    return np.divide(rings.common, energy, out=np.zeros_like(energy), where=energy > 0)
 
 
 def _slope(rings):

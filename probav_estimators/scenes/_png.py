@@ -20,6 +20,8 @@ from ._fingerprint import digest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._windows import Window
+
 # Decoded files that this process keeps: small data sets are decoded once, large ones stay on disk.
 _CACHE_BYTES = 96 * 2**20
 
@@ -140,6 +142,39 @@ class ClearMask:
 
     def fingerprint(self) -> str:
         return "clear"
+
+
+class WindowImage:
+    """A window of another image, read on demand.
+
+    Parameters
+    ----------
+    image : ArrayImage, PngImage, ClearMask or WindowImage
+    window : tuple of two slices
+        Rows and columns, with both ends.
+    """
+
+    __slots__ = ("_image", "_window")
+
+    def __init__(self, image: Any, window: Window) -> None:
+        self._image = image
+        self._window = window
+
+    @property
+    def where(self) -> str:
+        return self._image.where
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self._window
+        return rows.stop - rows.start, columns.stop - columns.start
+
+    def read(self) -> NDArray[Any]:
+        return self._image.read()[self._window]
+
+    def fingerprint(self) -> str:
+        """Hash of the values."""
+        return digest(self.read())
 
 
 def write_png(path: str | os.PathLike[str], values: NDArray[Any]) -> None:

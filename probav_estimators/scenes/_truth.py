@@ -8,7 +8,7 @@ import numpy as np
 
 from ..imaging import as_mask, as_pixels, clearest_mean, finite_cpsnr
 from ._fingerprint import digest
-from ._png import ArrayImage, ClearMask
+from ._png import ArrayImage, ClearMask, WindowImage
 from ._snapshots import keep_mask, keep_pixels
 from ._stored_values import Values
 from ._windows import WHOLE
@@ -118,7 +118,7 @@ class Truth:
         if self.shape is None:
             return Truth(frames, value_range=self.value_range)
         large = self.enlarge(window)
-        hr, sm = (x and ArrayImage(x.read()[large], x.where) for x in (self.hr, self._sm))
+        hr, sm = (x and WindowImage(x, large) for x in (self.hr, self._sm))
         return Truth(frames, hr, sm, value_range=self.value_range)
 
     def enlarge(self, window: Window) -> Window:

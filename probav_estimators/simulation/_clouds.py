@@ -12,6 +12,9 @@ from ._noise import fractal_field, smooth_field
 # Steps of the search for the cover that hides a given number of pixels.
 _BISECTIONS = 6
 
+# Opacity that quality maps detect with a probability of one half.
+_TOLERANCE = 0.12
+
 
 @dataclass(frozen=True)
 class Sky:
@@ -83,8 +86,10 @@ def _cloud_field(rng, shape, pixel):
     return sky_of
 
 
-def detect_clouds(rng, sky, *, pixel=1.0, tolerance=0.12, false_alarms=True):
+def detect_clouds(rng, sky, *, pixel=1.0, tolerance=_TOLERANCE):
     """Imperfect clear mask: thin cloud is partly missed, detections are dilated by a pixel.
+
+    Occasional clear spots are hidden too.
 
     Parameters
     ----------
@@ -94,8 +99,6 @@ def detect_clouds(rng, sky, *, pixel=1.0, tolerance=0.12, false_alarms=True):
         Side of a pixel, in LR pixels.
     tolerance : float
         Opacity with a detection probability of one half.
-    false_alarms : bool
-        Whether to mark occasional clear spots.
 
     Returns
     -------
@@ -106,9 +109,8 @@ def detect_clouds(rng, sky, *, pixel=1.0, tolerance=0.12, false_alarms=True):
     limit = tolerance * np.exp2(0.6 * smooth_field(rng, shape, 6 / pixel))
     found = (sky.opacity > limit) | (sky.shade > 1.3 * limit)
     found = ndimage.binary_dilation(found, np.ones((3, 3), bool))
-    if false_alarms:
-        for _ in range(rng.poisson(2)):
-            _mark_blob(rng, found, rng.uniform(0.8, 2.5) / pixel)
+    for _ in range(rng.poisson(2)):
+        _mark_blob(rng, found, rng.uniform(0.8, 2.5) / pixel)
     return ~found
 
 
@@ -118,7 +120,7 @@ def _mark_blob(rng, mask, radius):
     mask |= np.square(rows - row) + np.square(columns - column) < radius**2
 
 
-def observed_sky(rng, shape, least_clear, *, pixel=1.0, tolerance=0.12):
+def observed_sky(rng, shape, least_clear, *, pixel=1.0, tolerance=_TOLERANCE):
     """Cloudy sky and its mask, with the cover reduced until enough pixels are clear.
 
     Parameters
@@ -146,7 +148,7 @@ def observed_sky(rng, shape, least_clear, *, pixel=1.0, tolerance=0.12):
     return None, np.ones(shape, bool)
 
 
-def clouds_over(rng, shape, n_hidden, *, tolerance=0.12):
+def clouds_over(rng, shape, n_hidden):
     """Cloudy sky and a quality map that hides an exact number of pixels.
 
     The cover is found by bisection for a detection as in `detect_clouds`; the map then hides the
@@ -158,8 +160,6 @@ def clouds_over(rng, shape, n_hidden, *, tolerance=0.12):
     shape : (int, int)
     n_hidden : int
         Pixels that the map hides, at least 1.
-    tolerance : float
-        See `detect_clouds`.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def clouds_over(rng, shape, n_hidden, *, tolerance=0.12):
     clear : ndarray of shape `shape`, bool
     """
     sky_of = _cloud_field(rng, shape, 1.0)
-    limit = tolerance * np.exp2(0.6 * smooth_field(rng, shape, 6))
+    limit = _TOLERANCE * np.exp2(0.6 * smooth_field(rng, shape, 6))
     low, high = 0.0, min(1.0, 4 * n_hidden / limit.size + 0.02)
     for _ in range(_BISECTIONS):
         cover = (low + high) / 2

@@ -354,15 +354,15 @@ def sensor_of(sensor: Sensor | str | None, scale: int) -> Sensor | None:
     """Resolve the argument `sensor` of public functions; None for "static"."""
     if sensor is None or isinstance(sensor, Sensor):
         return sensor
+    names = ", ".join(map(repr, ("static", *PRESETS)))
     if not isinstance(sensor, str):
         raise ValueError(
             f"sensor must be None, the name of a preset or a Sensor, got {sensor!r}: use one of "
-            f"{', '.join(map(repr, ('static', *PRESETS)))} or Sensor(...)"
+            f"{names} or Sensor(...)"
         )
     if sensor == "static":
         return None
     if sensor not in PRESETS:
-        names = ", ".join(map(repr, ("static", *PRESETS)))
         raise ValueError(
             f"sensor={sensor!r} is no preset: use one of {names}, or Sensor(...) with custom fields"
         )
