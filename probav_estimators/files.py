@@ -1,5 +1,6 @@
 """Files that are replaced as a whole or not at all."""
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,5 +46,5 @@ def check_target(path: Path) -> None:
 def remove_partial_files(path: str | os.PathLike[str]) -> None:
     """Remove what killed processes left of :func:`replace_file`; no other may write `path`."""
     path = Path(path)
-    for partial in path.parent.glob(f".{path.name}.*.partial"):
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         partial.unlink(missing_ok=True)

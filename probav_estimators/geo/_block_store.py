@@ -82,6 +82,8 @@ class BlockStore:
     settings: Mapping[str, Any]
 
     def __post_init__(self) -> None:
+        # Worker processes may work in another folder: joblib keeps them from earlier calls.
+        self.folder = self.folder.absolute()
         text = json.dumps(self.settings)
         self.settings = json.loads(text)
         # Part of the name of each block: those of two calls with other settings never mix.

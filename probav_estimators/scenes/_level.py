@@ -47,5 +47,6 @@ def offset_to_scene(image: NDArray[Any], scene: Scene) -> float:
 def _read_clearest(scene):
     """Clearest frames and their quality maps; frames that a selection repeats, once."""
     once = np.flatnonzero(~scene.frames.repeats)
-    clearance = scene.frames.read_clear(once).sum(axis=(1, 2))
+    # One map after the other: a large scene has hundreds of megabytes of them.
+    clearance = np.array([scene.frames.read_clear([number]).sum() for number in once])
     return scene.frames.read(once[select_clearest(clearance, "max")])
