@@ -97,6 +97,8 @@ class SceneDataset(Dataset):
         Whether samples are flipped and turned by quarters at random, and perturbed by the reader.
     training : bool, default=False
         True: all views of each scene are samples. False: those whose predictions are averaged.
+    choices : sequence, default=None
+        What the reader chooses of each sample, where it is known.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class SceneDataset(Dataset):
         patch_size: int | None = None,
         augment: bool = False,
         training: bool = False,
+        choices: Sequence[Any] | None = None,
     ) -> None:
         self.scenes = scenes
         self.reader = reader
@@ -121,7 +124,7 @@ class SceneDataset(Dataset):
         self.n_views = [len(numbers) for numbers in views]
         self._scene_of = np.repeat(np.arange(len(scenes)), self.n_views)
         self._view_of = np.concatenate(views)
-        self._choices: dict[int, Any] = {}
+        self._choices = dict(enumerate(choices or ()))
 
     def __len__(self) -> int:
         return len(self._scene_of)
