@@ -111,6 +111,12 @@ class PerBand(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, BaseEstimator
         self.bands_ = list(numbers)
         return self
 
+    @property
+    def predicts_std(self) -> bool:
+        """Whether `predict` takes ``return_std=True``: the estimator of each band must."""
+        check_is_fitted(self)
+        return all(takes_return_std(estimator) for estimator in self.estimators_.values())
+
     def predict(self, X: Sequence[Scene], **predict_params: Any) -> Images | tuple[Images, ...]:
         """Super-resolve scenes, each with the estimator of its band.
 
