@@ -44,7 +44,7 @@ from ._values import (
     shorten,
     unstorable_parameters,
 )
-from ._weights import Weights, check_fits, load_weights, save_weights, shipped_weights
+from ._weights import Weights, check_fits, empty_module, load_weights, save_weights, shipped_weights
 
 __all__ = [
     "AlignedChoice",
@@ -84,6 +84,7 @@ __all__ = [
     "describe",
     "describe_scenes",
     "describe_settings",
+    "empty_module",
     "fill_frames",
     "is_harmless",
     "is_of_the_machine",

@@ -74,7 +74,13 @@ PARAMETERS = """Parameters
         0: no progress is shown. Else `fit` prints a table with a line for each epoch and, on a
         terminal, shows a bar of the present one.
     random_state : int, RandomState instance or None, default=None
-        Of weights, order, patches and augmentation; two fits with the same int are equal.
+        Of initial weights, order, patches, augmentation and dropout. Two fits with the same int, on
+        one machine with one number of torch's threads, give the same weights to the last bit, also
+        in threads and with worker processes; on a GPU after
+        ``torch.use_deterministic_algorithms(True)``. Another number of threads
+        (`torch.set_num_threads`, the variable OMP_NUM_THREADS) adds in another order, and the
+        weights differ. None: another seed for each fit. Global generators of torch and NumPy are
+        neither used nor changed.
     **kwargs
         Parameters of skorch with a prefix: ``optimizer__*``, ``criterion__*``, ``callbacks__*``,
         ``iterator_train__num_workers`` (worker processes that read scenes; by default up to 8 with

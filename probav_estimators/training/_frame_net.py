@@ -26,8 +26,6 @@ from ._scene_net import SceneNet
 from ._weights import Weights
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
-
     from ..imaging import Block
     from ..prediction import Images
     from ..scenes import Scene
@@ -325,21 +323,6 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
     ) -> torch.Tensor:
         # Further channels are standard deviations and no clearance map.
         return super().get_loss(y_pred[:, :1], y_true, X, training)
-
-    def run_single_epoch(
-        self, iterator: DataLoader[Any], training: bool, *args: Any, **kwargs: Any
-    ) -> None:
-        if not training:
-            super().run_single_epoch(iterator, training, *args, **kwargs)
-            return
-        # Dropout draws from torch's global generators.
-        on_gpu = torch.device(self.device).type == "cuda"
-        with torch.random.fork_rng(devices=[torch.device(self.device)] if on_gpu else []):
-            seed = int(np.random.SeedSequence(self._epoch_seed()).generate_state(1)[0])
-            torch.default_generator.manual_seed(seed)
-            if on_gpu:
-                torch.cuda.manual_seed(seed)
-            super().run_single_epoch(iterator, training, *args, **kwargs)
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         step = super().validation_step(batch, **fit_params)

@@ -8,7 +8,7 @@ import torch
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 
-from ._weights import Weights
+from ._weights import Weights, empty_module
 
 __all__ = ["InitialWeightsMixin"]
 
@@ -39,8 +39,7 @@ class InitialWeightsMixin(NeuralNet):
         wanted = object.__new__(type(self))
         vars(wanted).update(vars(self))
         wanted.learn_layout(scenes)
-        with torch.random.fork_rng(devices=[]):
-            wanted.module_ = wanted.build_module()
+        wanted.module_ = empty_module(wanted.build_module)
         for ours, theirs in zip_longest(_lines_of(self), _lines_of(wanted)):
             if ours != theirs:
                 raise ValueError(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -24,6 +23,7 @@ from ..doc_links import SceneEstimatorMixin
 from ..losses import CPSNRLoss, SceneLoss
 from ..ports import OUTPUTS, Port
 from ..prediction import stack_images
+from ..random_numbers import TorchRandom, as_random_state
 from ..scenes import check_scenes
 from ..scoring import ScoreMixin
 from ._data_loading import DataLoadingMixin
@@ -366,7 +366,7 @@ class SceneNet(
             raise ValueError(f"{type(self).__name__} takes its layout from scenes: call fit")
         # Parameters of an earlier training that its model file did not hold.
         self.__dict__.pop("left_out_", None)
-        self.seed_ = int(check_random_state(self.random_state).randint(2**31))
+        self.seed_ = int(as_random_state(self.random_state).randint(2**31))
         # Of an initialized net, skorch prints that its parts are re-initialized, as if pretrained
         # weights were lost.
         was_initialized, self.initialized_ = self.initialized_, False
@@ -377,9 +377,7 @@ class SceneNet(
             raise
 
     def initialize_module(self) -> Self:
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would seed the generators of the GPUs too.
-            torch.default_generator.manual_seed(self.seed_)
+        with TorchRandom(self.seed_).active():
             weights = self.starting_weights()
             build = self.build_module
             self.starts_with_weights_ = weights is not None
@@ -421,7 +419,8 @@ class SceneNet(
         x = to_tensor(x, device=self.device)
         dtype = resolve_dtype(self.compute_dtype, self.device)
         kind = torch.device(self.device).type
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        enabled = dtype == torch.bfloat16
+        with self.random_draws(), torch.autocast(kind, dtype=torch.bfloat16, enabled=enabled):
             return self.module_(**x, **fit_params)
 
     def get_loss(
@@ -436,7 +435,8 @@ class SceneNet(
             return y_pred.sum() * torch.nan
         target = to_tensor(y_true, device=self.device)
         sample = to_tensor(dict(X or {}), device=self.device) if self.criterion_.left_out else X
-        return self.criterion_.compare(y_pred, target, sample)
+        with self.random_draws():
+            return self.criterion_.compare(y_pred, target, sample)
 
     @property
     def device(self) -> str | torch.device:

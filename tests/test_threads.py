@@ -1,0 +1,141 @@
+"""Nets in threads, and what `random_state` promises."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from _helpers import composed, quick_srcnn, small_scenes, weights_of
+from sklearn.base import clone
+from torch import nn
+
+from probav_estimators import (
+    TRMISR,
+    AdversarialLoss,
+    FusionNet,
+    ModuleNet,
+    SceneLoss,
+    SceneRegressor,
+    load_model,
+    make_scenes,
+    save_model,
+)
+
+QUICK = {
+    "max_epochs": 1,
+    "batch_size": 2,
+    "patch_size": 8,
+    "compute_dtype": "float32",
+    "random_state": 0,
+    "verbose": 0,
+}
+
+
+class Dropped(SceneRegressor):
+    """Layers with dropout."""
+
+    def build_layers(self, in_channels, out_channels, scale):
+        return nn.Sequential(
+            nn.Conv2d(in_channels, 8, 3, padding=1), nn.Dropout(0.5), nn.Conv2d(8, out_channels, 1)
+        )
+
+
+class NoisyLoss(SceneLoss):
+    """A loss that draws random numbers."""
+
+    def image_loss(self, sr, hr, clear):
+        return (torch.rand(len(sr), 1, 1) * (sr - hr).square()).mean()
+
+
+def noisy_module():
+    return nn.Sequential(nn.Conv2d(3, 9, 3, padding=1), nn.RReLU(), nn.PixelShuffle(3))
+
+
+NETS = {
+    "residual": lambda: quick_srcnn(**QUICK, residual=True, augment=True, train_split=0.3),
+    "dropout": lambda: Dropped(**QUICK, train_split=None),
+    "attention": lambda: TRMISR(
+        n_features=4, n_blocks=1, n_heads=1, depth=1, n_frames=3, **QUICK, train_split=None
+    ),
+    "adversarial": lambda: quick_srcnn(**QUICK, criterion=AdversarialLoss),
+    "own loss": lambda: quick_srcnn(**QUICK, criterion=NoisyLoss),
+    "own module": lambda: ModuleNet(module=noisy_module, n_frames=3, **QUICK, train_split=None),
+    "fusion": lambda: FusionNet(width=2, depth=1, **QUICK, train_split=None),
+}
+
+
+@pytest.fixture(scope="module")
+def train():
+    return composed(small_scenes(4, n_frames=3))
+
+
+def in_threads(function, n_calls, n_threads=3):
+    with ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(lambda _: function(), range(n_calls)))
+
+
+class TestThreads:
+    def test_fits_of_all_kinds_at_once_are_those_of_one_after_the_other(self, train):
+        before = torch.get_rng_state(), np.random.get_state()[1].copy()
+        alone = {name: weights_of(make().fit(train)) for name, make in NETS.items()}
+        order = [name for _ in range(2) for name in NETS]
+        names = iter(order)
+        together = in_threads(lambda: weights_of(NETS[next(names)]().fit(train)), len(order))
+        # Threads may take their names in another order than they end.
+        counts = {name: sum(torch.equal(x, one) for x in together) for name, one in alone.items()}
+        assert counts == dict.fromkeys(NETS, 2)
+        assert torch.equal(torch.get_rng_state(), before[0])
+        np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+
+    def test_nets_are_made_while_others_are_loaded_and_fitted(self, train, tmp_path):
+        path = tmp_path / "model.safetensors"
+        net = NETS["residual"]().fit(train)
+        save_model(net, path)
+        expected = weights_of(net)
+
+        def go_round():
+            loaded = load_model(path)
+            again = clone(loaded).set_params(warm_start=True).fit(train)
+            return torch.equal(weights_of(loaded), expected), torch.equal(
+                weights_of(again), expected
+            )
+
+        assert set(in_threads(go_round, 6)) == {(True, True)}
+
+
+class TestRandomState:
+    @pytest.mark.parametrize("name", ["dropout", "own loss"])
+    def test_all_random_numbers_of_a_fit_follow_from_it(self, train, name, tmp_path):
+        make = NETS[name]
+        torch.manual_seed(1)
+        first = weights_of(make().set_params(max_epochs=2).fit(train))
+        torch.manual_seed(2)
+        make().set_params(resume=tmp_path).fit(train)
+        resumed = make().set_params(max_epochs=2, resume=tmp_path).fit(train)
+        assert torch.equal(weights_of(resumed), first)
+        other = make().set_params(max_epochs=2, random_state=1).fit(train)
+        assert not torch.equal(weights_of(other), first)
+
+    def test_none_is_another_seed_every_time_whatever_the_global_generators(self, train):
+        weights = []
+        for _ in range(2):
+            np.random.seed(0)
+            torch.manual_seed(0)
+            weights.append(weights_of(NETS["residual"]().set_params(random_state=None).fit(train)))
+        assert not torch.equal(*weights)
+        np.random.seed(0)
+        one = make_scenes(1, size=8, n_frames=2)[0].lr
+        np.random.seed(0)
+        assert not np.array_equal(one, make_scenes(1, size=8, n_frames=2)[0].lr)
+
+    def test_with_deterministic_algorithms_each_number_of_threads_gives_one_result(self, train):
+        before = torch.get_num_threads()
+        torch.use_deterministic_algorithms(True)
+        try:
+            for n_threads in (1, 2):
+                torch.set_num_threads(n_threads)
+                weights = [weights_of(NETS["attention"]().fit(train)) for _ in range(2)]
+                assert torch.equal(*weights)
+        finally:
+            torch.use_deterministic_algorithms(False)
+            torch.set_num_threads(before)
