@@ -14,6 +14,7 @@ from skorch.utils import to_tensor
 
 from ..imaging import plan_blocks
 from ..losses import uncertainty_loss
+from ..prediction import clip_image
 from ..scenes import Scene, align_scene, check_scenes
 from ..scoring import calibration_factor, standardized_errors
 from ..training import (
@@ -168,8 +169,7 @@ class FusionNet(FusionWeights):
         with show_progress(self, len(scenes)) as progress:
             for scene in scenes:
                 channels: Any = self.predict_into(scene)
-                if not scene.value_range:
-                    np.clip(channels[0], 0, 1, out=channels[0])
+                clip_image(channels[0], scene)
                 yield channels
                 progress.update()
 

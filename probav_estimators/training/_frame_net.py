@@ -16,7 +16,7 @@ from torch import nn
 
 from ..imaging import pad_window, plan_blocks
 from ..ports import STACK, Port
-from ..prediction import stack_images
+from ..prediction import clip_image, stack_images
 from ..scenes import check_scenes
 from ._frame_reader import FrameReader, collate_frames
 from ._mixins import BorderMixin, FileWeightsMixin
@@ -240,8 +240,8 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
             if channels is None:
                 channels = torch.empty((len(part), *size))
             channels[:, *block.place(self.scale_)] = part
-        image = self.finish(channels[:1])
-        channels[:1] = image if scene.value_range else image.clamp(0, 1)
+        channels[:1] = self.finish(channels[:1])
+        clip_image(channels[0].numpy(), scene)
         return channels
 
     def predict_block(self, scene: Scene, choice: FrameChoice, block: Block) -> torch.Tensor:

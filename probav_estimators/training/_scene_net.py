@@ -22,7 +22,7 @@ from torch.utils.data import default_collate
 from ..doc_links import SceneEstimatorMixin
 from ..losses import CPSNRLoss, SceneLoss
 from ..ports import OUTPUTS, Port
-from ..prediction import stack_images
+from ..prediction import clip_image, stack_images
 from ..random_numbers import TorchRandom, as_random_state
 from ..scenes import check_scenes
 from ..scoring import ScoreMixin
@@ -351,8 +351,7 @@ class SceneNet(
                 predicted = self.evaluation_step(batch)[:, 0].cpu().numpy()
                 numbers = batch[1]["scene"].tolist()
                 for image, number in zip(predicted, numbers, strict=True):
-                    if scenes[number].value_range is None:
-                        np.clip(image, 0, 1, out=image)
+                    clip_image(image, scenes[number])
                 for number, image in averager.add(numbers, predicted):
                     images[number] = image
                     progress.update()
