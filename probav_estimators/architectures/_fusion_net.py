@@ -119,6 +119,9 @@ class FusionNet(FusionWeights):
 
     leaves_frames_out = True
 
+    # It works in units of the level and the contrast of each scene.
+    depends_on_unit = False
+
     _parameter_constraints = FusionWeights._parameter_constraints | {
         "weights": [str, os.PathLike, None],
         "width": [Interval(Integral, 1, None, closed="left")],

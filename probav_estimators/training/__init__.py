@@ -33,6 +33,7 @@ from ._scene_net import SceneNet
 from ._scene_regressor import SceneRegressor
 from ._settings import describe, describe_scenes, describe_settings
 from ._splitting import split_scenes
+from ._value_range import MIXED
 from ._values import (
     ValueDecoder,
     ValueEncoder,
@@ -47,6 +48,7 @@ from ._values import (
 from ._weights import Weights, check_fits, empty_module, load_weights, save_weights, shipped_weights
 
 __all__ = [
+    "MIXED",
     "AlignedChoice",
     "AlignedReader",
     "BatchPlan",

@@ -94,7 +94,10 @@ ATTRIBUTES = """Attributes
         Losses and `valid_score`, the mean challenge score of the validation scenes, of every epoch;
         `valid_score_best`: whether it was the best so far in its call of `fit` or `partial_fit`.
     scale_ : int
-        HR pixels for each LR pixel."""
+        HR pixels for each LR pixel.
+    value_range_ : tuple of two floats, None or "mixed"
+        Value range of the training scenes: None if they have none, "mixed" if they have several.
+        Scenes of another range are refused, except by nets that work in units of each scene."""
 
 
 def complete_documentation(cls: Any, base: type) -> None:

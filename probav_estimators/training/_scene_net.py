@@ -35,6 +35,7 @@ from ._pickling import PicklingMixin
 from ._progress import show_progress
 from ._sampling import SampleReader, ViewAverager
 from ._training_loop import TrainingLoop
+from ._value_range import ValueRangeMixin
 from ._weights import load_module
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class SceneNet(
     ParametersMixin,
     PicklingMixin,
     InitialWeightsMixin,
+    ValueRangeMixin,
     DataLoadingMixin,
     TrainingLoop,
     ABC,
@@ -221,8 +223,9 @@ class SceneNet(
         Raises
         ------
         ValueError
-            If one has another scale than the net.
+            If one has another scale or value range than those that the net learned from.
         """
+        self._check_value_ranges(scenes)
         for scene in scenes:
             if scene.scale not in (None, self.scale_):
                 raise ValueError(
@@ -286,7 +289,10 @@ class SceneNet(
             self._check_same_layers(scenes)
             self.starts_with_weights_ = True
         else:
+            self.value_range_ = None
             self.learn_layout(scenes)
+            if self.start_from is not None:
+                self.value_range_ = self._starting_net().value_range_
         return super().fit(scenes, None, **fit_params)
 
     def partial_fit(
@@ -320,6 +326,7 @@ class SceneNet(
         elif "_routing_method" not in fit_params:  # which `fit` gives
             self.starts_with_weights_ = True
         self.check_inputs(scenes)
+        self._learn_value_range(scenes)
         return super().partial_fit(scenes, None, **fit_params)
 
     def predict(self, X: Sequence[Scene]) -> Images:
