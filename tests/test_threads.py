@@ -1,4 +1,4 @@
-"""Nets in threads, and what `random_state` promises."""
+"""Nets in threads and under other defaults of torch, and what `random_state` promises."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -139,3 +139,27 @@ class TestRandomState:
         finally:
             torch.use_deterministic_algorithms(False)
             torch.set_num_threads(before)
+
+
+class TestDefaultType:
+    @pytest.fixture(params=[torch.float64, torch.bfloat16])
+    def other_default(self, request):
+        def switch():
+            torch.set_default_dtype(request.param)
+
+        yield switch
+        torch.set_default_dtype(torch.float32)
+
+    @pytest.mark.parametrize("name", ["residual", "adversarial", "attention", "fusion"])
+    def test_nets_are_in_single_precision_whatever_it_is(
+        self, train, name, other_default, tmp_path
+    ):
+        fitted = NETS[name]().fit(train)
+        save_model(fitted, tmp_path / "model.safetensors")
+        expected = fitted.predict(train)
+        other_default()
+        np.testing.assert_array_equal(fitted.predict(train), expected)
+        loaded = load_model(tmp_path / "model.safetensors")
+        np.testing.assert_array_equal(loaded.predict(train), expected)
+        assert NETS[name]().fit(train).predict(train).dtype == np.float32
+        assert {weight.dtype for weight in loaded.module_.parameters()} == {torch.float32}

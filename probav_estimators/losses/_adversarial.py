@@ -138,7 +138,7 @@ class _TrainedDiscriminator:
 
     def __init__(self, lr):
         with TorchRandom(0).active():
-            self.discriminator = _Discriminator()
+            self.discriminator = _Discriminator().float()
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(0.5, 0.9))
 
     def compare(self, fake, real, *, learn):

@@ -238,7 +238,7 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         for block in plan_blocks(scene.shape, self.tile_size):
             part = self.predict_block(scene, choice, block)
             if channels is None:
-                channels = torch.empty((len(part), *size))
+                channels = torch.empty((len(part), *size), dtype=torch.float32)
             channels[:, *block.place(self.scale_)] = part
         channels[:1] = self.finish(channels[:1])
         clip_image(channels[0].numpy(), scene)

@@ -388,6 +388,8 @@ class SceneNet(
             build = self.build_module
             self.starts_with_weights_ = weights is not None
             module: Any = build() if weights is None else load_module(build, weights)
+        # Whatever torch's default type is.
+        module = module.float()
         if all(weight.ndim < 5 for weight in module.parameters()):
             # Kernels of 3D convolutions have no channels-last format.
             module = module.to(memory_format=torch.channels_last)
