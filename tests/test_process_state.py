@@ -24,10 +24,11 @@ SHARED = (
 # What reads it, and what holds for one thread.
 HARMLESS = {"os.environ", "os.environ.get", "torch.set_grad_enabled", "signal.Signals"}
 
-# The random numbers of a net, one thread at a time; a process that does nothing but blocks; the
-# command line, whose process is its own.
+# The random numbers of a net, one thread at a time; forked processes; processes that compute
+# nothing but blocks.
 PLACES = {
     "random_numbers.py": ("torch.set_rng_state", "torch.cuda.set_rng_state"),
+    "training/_device.py": ("torch.set_num_threads",),
     "geo/_block_store.py": ("torch.set_num_threads", "signal.", "atexit."),
 }
 
