@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
+from skorch.helper import predefined_split
 
 from probav_estimators import (
     BicubicUpscaler,
@@ -197,12 +198,18 @@ class TestLearning:
         for call in (net.fit, net.partial_fit, frame_net(start_from=net).fit):
             with pytest.raises(ValueError, match="learned from scenes of value_range"):
                 call(others)
+        with pytest.raises(ValueError, match="learned from scenes of value_range"):
+            frame_net(train_split=predefined_split(others)).fit(scenes)
         assert frame_net(train_split=None).fit(others).value_range_ == (0, 500)
         assert net.set_params(warm_start=False).fit(others).value_range_ == (0, 500)
         assert clone(net).fit(raw).value_range_ is None
         mixed = clone(net).fit([*scenes, *others])
         assert mixed.value_range_ == "mixed"
         assert mixed.predict([raw[0], scenes[0], others[0]]).shape == (3, 48, 48)
+
+    def test_no_range_is_that_of_counts(self, raw):
+        net = frame_net().fit([with_range(scene, (0, 65535), "uint16") for scene in raw])
+        assert net.predict([with_range(raw[0], None, "uint16")]).shape == (1, 48, 48)
 
     @pytest.mark.parametrize("kind", ["uint16", "int16", "int32", "float32"])
     def test_without_a_range_values_are_counts_in_cubes_of_all_types(self, raw, kind):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from skorch import NeuralNet
 
+from ..scenes import COUNTS
+
 if TYPE_CHECKING:
     from ..scenes import Scene
 
@@ -34,7 +36,7 @@ class ValueRangeMixin(NeuralNet):
         if not self.depends_on_unit or self.value_range_ in (None, MIXED):
             return
         for scene in scenes:
-            if _range_of(scene) != self.value_range_:
+            if (_range_of(scene) or COUNTS) != self.value_range_:
                 raise ValueError(
                     f"{type(self).__name__} learned from scenes of value_range="
                     f"{self.value_range_}, and that of {scene.label} is {scene.value_range}: equal "
