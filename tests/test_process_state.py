@@ -9,7 +9,7 @@ import probav_estimators
 
 PACKAGE = Path(probav_estimators.__file__).parent
 
-# Functions that change what a whole process has, by what their dotted names begin with.
+# Functions that change the state of a whole process, by the beginnings of their dotted names.
 SHARED = (
     *("torch.set_", "torch.cuda.set_", "torch.manual_seed", "torch.seed", "torch.cuda.manual_seed"),
     *("torch.use_deterministic_algorithms", "torch.default_generator", "torch.random."),
@@ -21,7 +21,7 @@ SHARED = (
     *("unittest.mock", "mock.", "sklearn.set_config", "xarray.set_options", "dask.config.set"),
 )
 
-# What reads it, and what holds for one thread.
+# Functions that read it, or that change the state of one thread.
 HARMLESS = {"os.environ", "os.environ.get", "torch.set_grad_enabled", "signal.Signals"}
 
 # The random numbers of a net, one thread at a time; forked processes; processes that compute
@@ -45,7 +45,7 @@ def sources():
 
 
 def names_of(tree):
-    """Dotted names of what the imports of a file are called in it."""
+    """Dotted names of a file's imports, by their names in it."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
