@@ -15,6 +15,7 @@ from ._composed_reader import ComposedReader
 from ._device import check_device, resolve_device, resolve_dtype
 from ._frame_net import FrameNet
 from ._frame_reader import FrameChoice, FrameReader, collate_frames, fill_frames
+from ._initial_weights import find_other_layers
 from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._mixins import BorderMixin, FileWeightsMixin
 from ._module_net import ModuleNet
@@ -45,7 +46,7 @@ from ._values import (
     shorten,
     unstorable_parameters,
 )
-from ._weights import Weights, check_fits, empty_module, load_weights, save_weights, shipped_weights
+from ._weights import Weights, check_fits, load_weights, save_weights, shipped_weights
 
 __all__ = [
     "MIXED",
@@ -86,8 +87,8 @@ __all__ = [
     "describe",
     "describe_scenes",
     "describe_settings",
-    "empty_module",
     "fill_frames",
+    "find_other_layers",
     "is_harmless",
     "is_of_the_machine",
     "known_class",

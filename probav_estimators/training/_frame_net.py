@@ -360,12 +360,13 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         self._read_weights()
 
     def _read_weights(self):
-        path = os.path.abspath(self.weights)
-        if self._loaded is None or self._loaded[0] != path:
-            published = _published_by(type(self))
-            state = read_published(path, published, self.build_module, type(self).__name__)
-            self._loaded = path, state
-        return self._loaded[1]
+        kind = type(self)
+        return self._read_once(
+            self.weights,
+            lambda path: read_published(
+                path, _published_by(kind), self.build_module, kind.__name__
+            ),
+        )
 
 
 class _Standardized(nn.Module):

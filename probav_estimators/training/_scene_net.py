@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -20,12 +19,13 @@ from skorch.utils import to_tensor
 from torch.utils.data import default_collate
 
 from ..doc_links import SceneEstimatorMixin
-from ..losses import CPSNRLoss, SceneLoss
+from ..losses import CPSNRLoss
 from ..ports import OUTPUTS, Port
 from ..prediction import clip_image, stack_images
 from ..random_numbers import TorchRandom, as_random_state
 from ..scenes import check_scenes
 from ..scoring import ScoreMixin
+from ._criterion import CriterionMixin
 from ._data_loading import DataLoadingMixin
 from ._device import DTYPES, resolve_device, resolve_dtype
 from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
@@ -54,6 +54,7 @@ class SceneNet(
     PicklingMixin,
     InitialWeightsMixin,
     ValueRangeMixin,
+    CriterionMixin,
     DataLoadingMixin,
     TrainingLoop,
     ABC,
@@ -97,9 +98,6 @@ class SceneNet(
 
     #: Parameters of predictions alone, which may change when a training is resumed.
     prediction_parameters: ClassVar[frozenset[str]] = frozenset()
-
-    #: Whether its reader can leave out frames for a loss to compare with.
-    leaves_frames_out = False
 
     _parameter_constraints = {
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -396,25 +394,6 @@ class SceneNet(
         self.module_ = module
         return self
 
-    def initialize_criterion(self) -> Self:
-        kwargs = self.get_params_for("criterion")
-        criterion = self.criterion
-        if isinstance(criterion, torch.nn.Module) and not kwargs:
-            # Training must not change the parameter.
-            criterion = copy.deepcopy(criterion)
-        else:
-            criterion = self.initialized_instance(criterion, kwargs)
-        if not isinstance(criterion, SceneLoss):
-            criterion = _TruthLoss(criterion)
-        if criterion.left_out and not self.leaves_frames_out:
-            raise ValueError(
-                f"{type(criterion).__name__} compares with frames that are left out, and "
-                f"{type(self).__name__} takes all that are composed: train a FusionNet with it, or "
-                "choose a loss that compares with HR images"
-            )
-        self.criterion_ = criterion
-        return self
-
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> Self:
         named = self.get_all_learnable_params()
         args, kwargs = self.get_params_for_optimizer("optimizer", named)
@@ -431,21 +410,6 @@ class SceneNet(
         with self.random_draws(), torch.autocast(kind, dtype=torch.bfloat16, enabled=enabled):
             return self.module_(**x, **fit_params)
 
-    def get_loss(
-        self,
-        y_pred: torch.Tensor,
-        y_true: dict[str, torch.Tensor],
-        X: dict[str, torch.Tensor] | None = None,
-        training: bool = False,
-    ) -> torch.Tensor:
-        if not torch.isfinite(y_pred).all():
-            # A cross-entropy would raise an error; DivergenceGuard handles the NaN.
-            return y_pred.sum() * torch.nan
-        target = to_tensor(y_true, device=self.device)
-        sample = to_tensor(dict(X or {}), device=self.device) if self.criterion_.left_out else X
-        with self.random_draws():
-            return self.criterion_.compare(y_pred, target, sample)
-
     @property
     def device(self) -> str | torch.device:
         """Device that the parameter `device` means on this machine."""
@@ -458,16 +422,3 @@ class SceneNet(
 
 # Those of its subclasses are completed by __init_subclass__.
 complete_documentation(SceneNet, SceneNet)
-
-
-class _TruthLoss(SceneLoss):
-    """A loss of torch, or another function of prediction and truth, on their common channels."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, prediction, truth):
-        # Losses of torch broadcast: they would compare the image with the status map too.
-        n_channels = min(prediction.shape[1], truth.shape[1])
-        return self.function(prediction[:, :n_channels], truth[:, :n_channels])
