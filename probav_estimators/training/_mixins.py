@@ -16,16 +16,17 @@ class FileWeightsMixin(NeuralNet):
     """Mixin of nets that cache the contents of their file of initial weights."""
 
     # (path, state of the file, contents). Clones share it, and can be fitted without the file.
-    _loaded: tuple[str, Any, Any] | None = None
+    _loaded: tuple[Any, Any, Any] | None = None
 
     def _read_once(
         self, path: str | os.PathLike[str], read: Callable[[str | os.PathLike[str]], Any]
     ) -> Any:
         """Contents of a file, which is read again only if it has changed."""
-        key, state = os.path.abspath(path), None
+        # A string may be the name of shipped weights, a Path never.
+        key, state = (isinstance(path, str), os.path.abspath(path)), None
         if os.path.isfile(path):
             stat = os.stat(path)
-            state = stat.st_size, stat.st_mtime_ns
+            state = stat.st_ino, stat.st_size, stat.st_mtime_ns
         known = self._loaded
         if known is None or known[0] != key or state not in (None, known[1]):
             self._loaded = known = key, state, read(path)
