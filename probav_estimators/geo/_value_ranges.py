@@ -114,20 +114,16 @@ def value_range_of(
     (0, 1) for reflectances, else the span of 99 % of the clear pixels and 5 % of it on
     either side.
     """
-    counts = learned is not None and learned.limits is None
+    if learned is not None and learned.limits is not None:
+        _check_unit(_span_of(stack, values, masks), learned.limits, learned.owner, name)
+        return learned.limits
+    counts = learned is not None
     limits = COUNTS if counts and stack.dtype == np.int16 else _RANGES.get(stack.dtype.name)
-    if limits is not None and (learned is None or counts):
+    if limits is not None:
         scale, offset = (float(np.ravel(value)[0]) for value in (values.scale, values.offset))
         low, high = sorted(number * scale + offset for number in limits)
         return low, high
-    clear = _physical_values(stack, values, masks)
-    if not clear.size and masks is not None:
-        clear = _physical_values(stack, values, None)
-    low, high = np.percentile(clear, [0.5, 99.5]).tolist() if clear.size else (0.0, 1.0)
-    if learned is not None and learned.limits is not None:
-        if clear.size:
-            _check_unit((low, high), learned.limits, learned.owner, name)
-        return learned.limits
+    low, high = _span_of(stack, values, masks) or (0.0, 1.0)
     if low >= -0.5 and 0.01 < high <= 2:
         return 0.0, 1.0
     if counts and low >= COUNTS[0] and high <= COUNTS[1]:
@@ -137,12 +133,21 @@ def value_range_of(
     return low - margin, high + margin
 
 
-def _check_unit(found, limits, owner, name):
-    """Raise a ValueError if values between `found` cannot have the unit of a value range."""
-    low, high = ((value - limits[0]) / (limits[1] - limits[0]) for value in found)
+def _span_of(stack, values, masks):
+    """Span of 99 % of the clear values or, if there are none, of all; None if there is no data."""
+    clear = _physical_values(stack, values, masks)
+    if not clear.size:
+        return None if masks is None else _span_of(stack, values, None)
+    low, high = np.percentile(clear, [0.5, 99.5]).tolist()
+    return low, high
+
+
+def _check_unit(span, limits, owner, name):
+    """Raise a ValueError if values of this span cannot have the unit of a value range."""
+    low, high = ((value - limits[0]) / (limits[1] - limits[0]) for value in span or limits)
     if low > _LIMITS[1] or high < _LIMITS[0] or max(abs(low), abs(high)) < _LEAST_PART:
         raise ValueError(
-            f"{name} has values from {found[0]:.6g} to {found[1]:.6g}, and {owner} learned from "
+            f"{name} has values from {span[0]:.6g} to {span[1]:.6g}, and {owner} learned from "
             f"scenes of value_range=({limits[0]:g}, {limits[1]:g}): convert them to that unit by "
             "scale_factor and add_offset"
         )
