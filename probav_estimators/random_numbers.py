@@ -26,9 +26,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def as_random_state(random_state: int | np.random.RandomState | None) -> np.random.RandomState:
-    """Return the generator of a `random_state` parameter; of None, a new one.
+    """Return the generator of a `random_state` parameter.
 
-    NumPy's global generator, which all threads share, is never used.
+    Parameters
+    ----------
+    random_state : int, RandomState instance or None
+        None: a new generator. NumPy's global one, which all threads share, is never used.
+
+    Returns
+    -------
+    numpy.random.RandomState
     """
     return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
@@ -69,7 +76,12 @@ class TorchRandom:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Let torch's global generators continue this sequence; other threads wait."""
+        """Let torch's global generators continue this sequence; other threads wait.
+
+        Yields
+        ------
+        None
+        """
         with _LOCK:
             self._exchange()
             try:
