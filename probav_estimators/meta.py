@@ -17,7 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from .doc_links import SceneEstimatorMixin
-from .prediction import predict_pairs, stack_images, takes_return_std
+from .prediction import clip_image, predict_pairs, stack_images, takes_return_std
 from .scenes import check_scenes, offset_to_scene
 from .scoring import ScoreMixin
 
@@ -468,7 +468,7 @@ def _combine(scene, predicted, weights):
         )
     level = [image + np.float32(offset_to_scene(image, scene)) for image in images]
     mean = np.average(level, axis=0, weights=weights)
-    image = np.float32(mean if scene.value_range is not None else np.clip(mean, 0, 1))
+    image = clip_image(np.float32(mean), scene)
     with_std = [number for number, deviation in enumerate(deviations) if deviation is not None]
     if not with_std:
         return image, None

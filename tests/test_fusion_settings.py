@@ -208,3 +208,20 @@ class TestFiles:
         with pytest.raises(ValueError, match="bfloat16"):
             net.save_pretrained(tmp_path / "mine", dtype="float16")
         assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_weights_is_read_again_once_it_has_changed(tmp_path):
+    def weight(net):
+        return next(net.initialize().module_.parameters()).detach()
+
+    path = tmp_path / "weights.safetensors"
+    small = {"width": 4, "depth": 1, "verbose": 0}
+    written = [FusionNet(scale=3, random_state=seed, **small).initialize() for seed in (0, 1)]
+    written[0].save_pretrained(path)
+    net = FusionNet.from_pretrained(path, verbose=0)
+    assert torch.equal(weight(net), weight(written[0]))
+    written[1].save_pretrained(path)
+    assert torch.equal(weight(net), weight(written[1]))
+    copy = clone(net)
+    path.unlink()
+    assert torch.equal(weight(copy), weight(written[1]))

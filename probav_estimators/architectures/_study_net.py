@@ -137,13 +137,11 @@ class StudyNet(FileWeightsMixin, SceneRegressor):
             )
 
     def _read_weights(self) -> KerasWeights:
-        path = os.path.abspath(self.weights)  # type: ignore[arg-type]
-        if self._loaded is None or self._loaded[0] != path:
-            self._loaded = (
-                path,
-                read_keras(path, self._keras_model(), self._build, type(self).__name__),
-            )
-        return self._loaded[1]
+        name = type(self).__name__
+        return self._read_once(
+            self.weights,  # type: ignore[arg-type]
+            lambda path: read_keras(path, self._keras_model(), self._build, name),
+        )
 
     def _keras_model(self):
         """Keras counterpart of this net."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from ..architectures import FusionNet
 from ..baseline import BicubicBaseline
 from ..prediction import last_step
 from ..published import published_configurations
+from ..random_numbers import as_random_state
 from ..training import SceneNet, describe, describe_settings, split_scenes
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class RowMaker:
 
     def validation_scenes(self) -> list[Scene]:
         """Scenes that choose the best epoch of every row, and that rows are scored on."""
-        seed = int(check_random_state(self.params["random_state"]).randint(2**31))
+        seed = int(as_random_state(self.params["random_state"]).randint(2**31))
         _, valid = split_scenes(self.scenes, self._train_split, seed, truth=True)
         if not valid:
             raise ValueError(

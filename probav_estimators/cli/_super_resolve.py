@@ -92,6 +92,13 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     "--add-offset", callback=_numbers, help="One for all files, or one for each: 0,-1000."
 )
 @click.option("--nodata", type=float, help="Stored value that stands for no data.")
+@click.option(
+    "--value-range",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Values of pixels of 0 and 1.  [default: those that the model learned in]",
+)
 @click.option("--dtype", help="Type of the image.  [default: that of the files]")
 @click.option(
     "--reference",

@@ -24,7 +24,8 @@ from ..persistence import is_model_file, load_model
 from ..prediction import takes_return_std
 from ..preprocessing import ClearanceSelector
 from ..scenes import WHOLE, DerivedFrames, Frames, align_bands
-from ..training import SceneNet, describe
+from ..training import MIXED, SceneNet, describe
+from ._value_ranges import LearnedRange
 
 if TYPE_CHECKING:
     from ..imaging import Alignment, Block
@@ -118,6 +119,16 @@ class BlockPredictor(ABC):
     takes_scenes_as_they_are = False
     registers_bands = False
 
+    def learned_range(self, band: str) -> LearnedRange | None:
+        """Value range that the images of a band had in training; None: it does not matter."""
+        return None
+
+    def value_range_of(self, given: Any, band: str) -> tuple[float, float] | LearnedRange | None:
+        """Value range of a band: that of an argument, or a dict of these, else the learned one."""
+        if isinstance(given, Mapping):
+            given = {str(name): one for name, one in given.items()}.get(band)
+        return self.learned_range(band) if given is None else given
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Hash of the weights and settings that predictions depend on."""
@@ -169,6 +180,10 @@ class _ScenePredictor(BlockPredictor):
                 "BicubicBaseline(scale=3)"
             )
         self.scale = scale
+
+    def learned_range(self, band):
+        limits = getattr(self.estimator, "value_range_", MIXED)
+        return None if limits == MIXED else LearnedRange(limits, self.name)
 
     def fingerprint(self):
         return _fingerprint(self.steps, self.estimator)
@@ -278,6 +293,9 @@ class _PerBandPredictor(BlockPredictor):
             raise ValueError(f"{name} has estimators of different scales: {sorted(scales)}")
         self.scale = scales.pop()
         self.gives_std = all(predictor.gives_std for predictor in predictors.values())
+
+    def learned_range(self, band):
+        return self.predictors[band].learned_range(band) if band in self.predictors else None
 
     def fingerprint(self):
         prints = ((band, one.fingerprint()) for band, one in self.predictors.items())

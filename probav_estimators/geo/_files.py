@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ from ._encoding import encoding_of
 from ._masks import warn_of_no_mask
 from ._rasters import _BAND, mask_stack, open_rasters, scene_of_band
 from ._site import Site, describe, plan_site
+from ._value_ranges import check_value_range
 from ._writing import write_geotiff, write_preview
 
 if TYPE_CHECKING:
@@ -112,6 +114,7 @@ def super_resolve_files(
     scale_factor: Factor = None,
     add_offset: Factor = None,
     nodata: float | None = None,
+    value_range: tuple[float, float] | None = None,
     dtype: Any = None,
     reference: Literal["middle", "clearest"] | int = "middle",
     tile_size: int | None = None,
@@ -148,6 +151,8 @@ def super_resolve_files(
         None: as the files' tags say.
     nodata : float, default=None
         Of the files, and of the image. None: as the tags say.
+    value_range : tuple of two floats, default=None
+        Values of pixels of 0 and 1. None: those of the scenes that the estimator learned from.
     dtype : dtype, default=None
         Of the image. None: that of the files.
     reference : {"middle", "clearest"} or int, default="middle"
@@ -191,7 +196,9 @@ def super_resolve_files(
     kind = None if dtype is None else _as_dtype(dtype)
     groups = [open_rasters(one, window=window, bbox=bbox) for one in group_paths(paths)]
     masks = _masks_of(groups[0], mask, mask_type)
-    site = _site_of(groups, masks, bands, (scale_factor, add_offset, nodata), kind)
+    check_value_range(value_range, {})
+    ranges = partial(predictor.value_range_of, value_range)
+    site = _site_of(groups, masks, bands, (scale_factor, add_offset, nodata), kind, ranges)
     files = [path for group in groups for path in group.paths]
     mask_files = _files_of(masks)
     _check_outputs(outputs, overwrite, [*files, *mask_files])
@@ -277,7 +284,7 @@ def _files_of(masks):
     return [] if masks is None else list(dict.fromkeys(masks.stack.stack.paths))
 
 
-def _site_of(groups, masks, bands, given, dtype):
+def _site_of(groups, masks, bands, given, dtype, ranges):
     scale_factor, add_offset, nodata = given
     first = groups[0]
     for other in groups[1:]:
@@ -297,6 +304,7 @@ def _site_of(groups, masks, bands, given, dtype):
             scale_factor=scale_factor,
             add_offset=add_offset,
             nodata=nodata,
+            value_range=ranges(name),
         )
         for rasters, number, name in _bands_of(groups, bands)
     }

@@ -8,6 +8,7 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch.nn.functional import l1_loss, leaky_relu, normalize, relu
 
+from ..random_numbers import TorchRandom
 from ._base import check_parameters
 from ._scores import CPSNRLoss
 
@@ -136,9 +137,8 @@ class _TrainedDiscriminator:
     """
 
     def __init__(self, lr):
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            self.discriminator = _Discriminator()
+        with TorchRandom(0).active():
+            self.discriminator = _Discriminator().float()
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(0.5, 0.9))
 
     def compare(self, fake, real, *, learn):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..training import (
     ValueEncoder,
     Weights,
     check_fits,
+    find_other_layers,
     is_of_the_machine,
     known_class,
     of_type,
@@ -201,19 +201,9 @@ class EstimatorDecoder(ValueDecoder):
 
 def _check_rebuilds(net):
     """Raise a ValueError if the parameters no longer are those that the layers were made with."""
-    bare = object.__new__(type(net))
-    vars(bare).update(vars(net) | dict.fromkeys(_SOURCES & vars(net).keys()))
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        module = bare.build_module()
-    for ours, theirs in zip_longest(_lines_of(net.module_), _lines_of(module)):
-        if ours != theirs:
-            raise ValueError(
-                f"{type(net).__name__} was fitted with layers that have {ours}, and its parameters "
-                f"now ask for {theirs}: set them back, or fit it again"
-            )
-
-
-def _lines_of(module):
-    """Layers with their settings, and the shapes of their weights, as text."""
-    shapes = (f"{name} {tuple(x.shape)}" for name, x in module.state_dict().items())
-    return [*(line.strip() for line in str(module).splitlines()), *shapes]
+    sources = dict.fromkeys(_SOURCES & vars(net).keys())
+    if other := find_other_layers(net, lambda wanted: vars(wanted).update(sources)):
+        raise ValueError(
+            f"{type(net).__name__} was fitted with layers that have {other[0]}, and its parameters "
+            f"now ask for {other[1]}: set them back, or fit it again"
+        )

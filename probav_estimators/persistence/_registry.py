@@ -8,13 +8,14 @@ from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from .. import architectures, baseline, meta, preprocessing
 from ..architectures import is_displacement
-from ..training import SceneNet, is_harmless, parameters_of
+from ..training import MIXED, SceneNet, is_harmless, parameters_of
 
 # Parameters of skorch's parts.
 _PREFIXED = re.compile(r"(optimizer|criterion|iterator_train|iterator_valid|callbacks)__\w+")
@@ -48,6 +49,7 @@ _CONSTRAINTS: dict[str, list[Any]] = {
     "published_": ["boolean"],
     "band_": [str, None],
     "displacement_": [tuple],
+    "value_range_": [tuple, StrOptions({MIXED}), None],
     "psf_sigma_": [Interval(Real, 0, None, closed="left")],
     "seed_": [Interval(Integral, 0, 2**32, closed="left")],
     "estimators_": [dict, list],
@@ -101,6 +103,9 @@ def check_fitted(fitted: dict[str, Any]) -> dict[str, Any]:
     displacement = fitted.get("displacement_", (0.0, 0.0))
     if not is_displacement(displacement, fitted.get("scale_", 0)):
         raise ValueError(f"displacement_ is {displacement!r}, which is more than half an LR pixel")
+    value_range = fitted.get("value_range_")
+    if isinstance(value_range, tuple) and not _is_range(value_range):
+        raise ValueError(f"value_range_ is {value_range!r}, which are no two numbers in order")
     if "residual_" in fitted and fitted["residual_"] != (fitted.get("std_") is not None):
         raise ValueError("std_ and residual_ contradict each other")
     return fitted
@@ -122,6 +127,11 @@ def check_parts(estimator: Any) -> None:
         and all(isinstance(x, int | float) and 0 <= x <= 1 for x in weights.values())
     ):
         raise ValueError("weights_ must be a number from 0 to 1 for each estimator")
+
+
+def _is_range(values):
+    numbers = all(type(value) in (int, float) and np.isfinite(value) for value in values)
+    return len(values) == 2 and numbers and values[0] < values[1]
 
 
 def _is_fitted(name):

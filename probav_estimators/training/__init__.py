@@ -15,6 +15,7 @@ from ._composed_reader import ComposedReader
 from ._device import check_device, resolve_device, resolve_dtype
 from ._frame_net import FrameNet
 from ._frame_reader import FrameChoice, FrameReader, collate_frames, fill_frames
+from ._initial_weights import find_other_layers
 from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._mixins import BorderMixin, FileWeightsMixin
 from ._module_net import ModuleNet
@@ -33,6 +34,7 @@ from ._scene_net import SceneNet
 from ._scene_regressor import SceneRegressor
 from ._settings import describe, describe_scenes, describe_settings
 from ._splitting import split_scenes
+from ._value_range import MIXED
 from ._values import (
     ValueDecoder,
     ValueEncoder,
@@ -47,6 +49,7 @@ from ._values import (
 from ._weights import Weights, check_fits, load_weights, save_weights, shipped_weights
 
 __all__ = [
+    "MIXED",
     "AlignedChoice",
     "AlignedReader",
     "BatchPlan",
@@ -85,6 +88,7 @@ __all__ = [
     "describe_scenes",
     "describe_settings",
     "fill_frames",
+    "find_other_layers",
     "is_harmless",
     "is_of_the_machine",
     "known_class",

@@ -35,9 +35,9 @@ _OLD_FILENAME = "checkpoint.pt"
 class Checkpoint(Callback):
     """Saves the state of a training after every epoch, and resumes from it.
 
-    Weights, optimizer, callbacks, history of epochs and random state are one file, which is
-    replaced as a whole. Order, patches and augmentation follow from the net's seed and the number
-    of the epoch, so a resumed training ends with the weights of an uninterrupted one. A file of
+    Weights, optimizer, callbacks and history of epochs are one file, which is replaced as a whole.
+    Order, patches, augmentation and dropout follow from the net's seed and the number of the epoch,
+    so a resumed training ends with the weights of an uninterrupted one. A file of
     other scenes or settings is refused.
 
     Parameters
@@ -121,7 +121,6 @@ def _state_of(net):
         "criterion": net.criterion_.state_dict(),
         "history": rows_of_epochs(net.history),
         "callbacks": {name: _state_of_callback(callback) for name, callback in net.callbacks_},
-        "random_state": torch.get_rng_state(),
     }
 
 
@@ -156,7 +155,6 @@ def _restore(net, state):
         known = state["callbacks"].get(name)
         if known is not None:  # None: of a callback that the training did not have before
             _restore_callback(callback, known)
-    torch.set_rng_state(state["random_state"])
 
 
 def _restore_memory_formats(optimizer):

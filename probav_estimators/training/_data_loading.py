@@ -94,8 +94,3 @@ class DataLoadingMixin(NeuralNet):
 
     def _epoch_seed(self):
         return [self.seed_, len(self.history)]
-
-    @property
-    def _needs_truth(self):
-        kind = getattr(self.criterion, "func", self.criterion)
-        return getattr(kind, "needs_truth", True)

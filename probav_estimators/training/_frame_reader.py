@@ -131,7 +131,10 @@ class FrameReader(SampleReader):
             lr, qm = scene.frames.read(choice.numbers, window)
         else:
             lr, qm = scene.frames.read_pixels(choice.numbers, window), None
-        sample = {"frames": torch.from_numpy(lr), "present": torch.ones(len(lr))}
+        sample = {
+            "frames": torch.from_numpy(lr),
+            "present": torch.ones(len(lr), dtype=torch.float32),
+        }
         if self.quality_maps:
             sample["clear"] = torch.from_numpy(np.asarray(qm, np.float32))
         return sample

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from ._published import check_finite
+from ._weights import empty_module
 
 __all__ = ["KerasModel", "KerasWeights", "read_keras"]
 
@@ -127,8 +129,7 @@ def read_keras(
         file = _File(path, owner, root)
         n_channels, clearance = file.measure(model)
         layers = model.layers + (model.clearance_layers if clearance else ())
-        with torch.device("meta"):
-            module = build(n_channels, clearance)
+        module = empty_module(partial(build, n_channels, clearance))
         wanted = _weights_of(module, layers, file)
         file.check_layers(layers)
         # All shapes are compared before the first values are read.

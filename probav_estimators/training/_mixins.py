@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+from collections.abc import Callable
 from typing import Any, Self
 
 from skorch import NeuralNet
@@ -13,8 +15,22 @@ __all__ = ["BorderMixin", "FileWeightsMixin"]
 class FileWeightsMixin(NeuralNet):
     """Mixin of nets that cache the contents of their file of initial weights."""
 
-    # (path, contents). Clones share it, so that they can be fitted without the file.
-    _loaded: tuple[Any, Any] | None = None
+    # (path, state of the file, contents). Clones share it, and can be fitted without the file.
+    _loaded: tuple[Any, Any, Any] | None = None
+
+    def _read_once(
+        self, path: str | os.PathLike[str], read: Callable[[str | os.PathLike[str]], Any]
+    ) -> Any:
+        """Contents of a file, which is read again only if it has changed."""
+        # A string may be the name of shipped weights, a Path never.
+        key, state = (isinstance(path, str), os.path.abspath(path)), None
+        if os.path.isfile(path):
+            stat = os.stat(path)
+            state = stat.st_ino, stat.st_size, stat.st_mtime_ns
+        known = self._loaded
+        if known is None or known[0] != key or state not in (None, known[1]):
+            self._loaded = known = key, state, read(path)
+        return known[2]
 
     def __sklearn_clone__(self) -> Self:
         clone = super().__sklearn_clone__()

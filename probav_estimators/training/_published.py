@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ._weights import empty_module
+
 __all__ = ["PublishedWeights", "read_published"]
 
 # Where training was spread over devices, torch puts this before every name.
@@ -66,7 +68,7 @@ def read_published(
     published : PublishedWeights
         Names in the file.
     build : callable
-        Makes the module; called on the meta device, for names and shapes.
+        Makes the module; called for names and shapes alone.
     owner : str
         Name of the estimator, for errors.
 
@@ -85,8 +87,7 @@ def read_published(
     """
     path = Path(path)
     state = _without_prefix(_read_state(path, published, owner), published.prefixes)
-    with torch.device("meta"):
-        wanted = build().state_dict()
+    wanted = empty_module(build).state_dict()
     names = {name: published.name_of(name) for name in wanted}
     for ours, theirs in names.items():
         shape, found = tuple(wanted[ours].shape), state.get(theirs)

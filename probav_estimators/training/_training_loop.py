@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
 from skorch.dataset import unpack_data
 
+from ..random_numbers import TorchRandom
 from ._callbacks import (
     BestWeights,
     ChallengeScore,
@@ -41,6 +44,9 @@ class TrainingLoop(NeuralNet):
 
     # What interrupted the training, until it is raised again.
     interrupt_: KeyboardInterrupt | None = None
+
+    # Context in which layers and losses draw random numbers; in a training, those of its epoch.
+    random_draws: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     @property
     def _default_callbacks(self):
@@ -122,8 +128,16 @@ class TrainingLoop(NeuralNet):
         step_fn: Callable[..., Any],
         **fit_params: Any,
     ) -> None:
-        steps = self._until_time_is_up(iterator) if training else iterator
-        super().run_single_epoch(steps, training, prefix, step_fn, **fit_params)
+        if not training:
+            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+            return
+        seed = int(np.random.SeedSequence(self._epoch_seed()).generate_state(1)[0])
+        self.random_draws = TorchRandom(seed, self.device).active
+        try:
+            steps = self._until_time_is_up(iterator)
+            super().run_single_epoch(steps, training, prefix, step_fn, **fit_params)
+        finally:
+            del self.random_draws
 
     def _until_time_is_up(self, iterator):
         limits = [callback for _, callback in self.callbacks_ if isinstance(callback, TimeLimit)]
