@@ -23,6 +23,9 @@ _FRAMES, _SIDE = 8, 256
 _USUAL_FILL = (-9999.0, -32768.0, -32767.0, 1e20, 9.96921e36)
 _LEAST = -1e30
 
+# Least contrast of reflectances, as a part of the greatest: float32 pixels would round less.
+_LEAST_CONTRAST = 1e-3
+
 # Part of the pixels above which such a value is fill rather than data.
 _OFTEN = 1e-3
 
@@ -47,8 +50,8 @@ def value_range_of(stack: Stack, values: Values, masks: MaskStack | None) -> tup
     -----
     For uint8, uint16 and int16 these are the physical values, in the first frame, of the least and
     greatest stored ones that are not negative. Of other types, windows of at most 8 frames are
-    sampled: (0, 1) for reflectances, else the span of 99 % of the clear pixels and 5 % of it on
-    either side.
+    sampled: (0, 1) for reflectances that differ by 0.1 % or more, else the span of 99 % of the
+    clear pixels and 5 % of it on either side.
     """
     if stack.dtype.name in _RANGES:
         scale, offset = (float(np.ravel(value)[0]) for value in (values.scale, values.offset))
@@ -58,7 +61,7 @@ def value_range_of(stack: Stack, values: Values, masks: MaskStack | None) -> tup
     if not clear.size:
         return value_range_of(stack, values, None) if masks is not None else (0.0, 1.0)
     low, high = np.percentile(clear, [0.5, 99.5]).tolist()
-    if low >= -0.5 and 0.01 < high <= 2:
+    if low >= -0.5 and 0.01 < high <= 2 and high - low > _LEAST_CONTRAST * high:
         return 0.0, 1.0
     # Of a constant, so much that the ends differ in double precision.
     margin = 0.05 * (high - low) or max(0.5, 1e-6 * abs(low))

@@ -14,6 +14,7 @@ from ..imaging import (
     distortion_nodes,
     estimate_distortion,
     estimate_psf,
+    merge_copies,
     normalize_frames,
 )
 from ._survey import Survey, register_bands
@@ -36,7 +37,8 @@ def align_scene(scene: Scene) -> Alignment:
     """Estimate the shifts, gains, blur and distortion of the frames of a scene.
 
     Shifts of a FrameRegistrar are kept, else they are estimated. The image is registered to the
-    middle of all frames, the expected position of the truth. Repeated frames count once.
+    middle of all frames, the expected position of the truth. Repeated frames and copies of one
+    acquisition count once, see :func:`probav_estimators.imaging.find_copies`.
 
     Parameters
     ----------
@@ -97,6 +99,7 @@ def _align_band(survey: Survey, shifts: BandShifts) -> Alignment:
     alignment = replace(
         alignment,
         index=survey.once[index],
+        copies=survey.copies.of(index).renumbered(survey.once),
         distortion=shifts.distortion[numbers],
         nodes=shifts.nodes,
     )
@@ -151,8 +154,11 @@ def read_aligned(
         first = int(np.clip(part.start + low, 0, length - 1))
         wanted.append(slice(first, int(np.clip(part.stop + high, first + 1, length))))
     origin = wanted[0], wanted[1]
-    lr, qm = scene.frames.read(alignment.index, origin)
-    frames, weights = normalize_frames(lr, qm, alignment, origin, window)
+    copies = alignment.copies.of(alignment.index)
+    numbers = np.concatenate([alignment.index, copies.numbers])
+    lr, qm = merge_copies(*scene.frames.read(numbers, origin), numbers, copies)
+    n_frames = len(alignment.index)
+    frames, weights = normalize_frames(lr[:n_frames], qm[:n_frames], alignment, origin, window)
     return {
         "frames": frames,
         "weights": weights.astype(np.float32),
