@@ -19,6 +19,9 @@ _LEAST_CORRELATION = 0.998
 # Least number of pixels that are clear in both.
 _MIN_PIXELS = 64
 
+# Rows that are compared at a time, which limits memory.
+_STRIP = 64
+
 
 class Copies(NamedTuple):
     """Frames that repeat the acquisition of another frame: copy = gain * origin + offset.
@@ -78,11 +81,10 @@ def find_copies(lr: NDArray[np.float32], qm: NDArray[np.bool_]) -> Copies:
     >>> copies.numbers.tolist(), copies.origins.tolist(), copies.gains.round(2).tolist()
     ([3], [1], [1.1])
     """
-    detail, clear = _finest_detail(lr, qm)
-    products, energy = detail @ detail.T, np.square(detail) @ clear.T
+    products, energy, overlap = _products_of_details(lr, qm)
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = products / np.sqrt(energy * energy.T)
-    alike = (correlation > _LEAST_CORRELATION) & (clear @ clear.T >= _MIN_PIXELS)
+    alike = (correlation > _LEAST_CORRELATION) & (overlap >= _MIN_PIXELS)
     np.fill_diagonal(alike, False)
     origins = np.full(len(lr), -1)
     for number in np.argsort(-qm.sum(axis=(1, 2)), kind="stable"):
@@ -91,7 +93,7 @@ def find_copies(lr: NDArray[np.float32], qm: NDArray[np.bool_]) -> Copies:
             origins[number] = number
     numbers = np.flatnonzero(origins != np.arange(len(lr)))
     origins = origins[numbers]
-    gains = (products[numbers, origins] / energy[origins, numbers]).astype(np.float64)
+    gains = products[numbers, origins] / energy[origins, numbers]
     offsets = [
         np.mean(lr[copy][both] - gain * lr[origin][both], dtype=np.float64)
         for copy, origin, gain in zip(numbers, origins, gains, strict=True)
@@ -133,20 +135,27 @@ def merge_copies(
     return lr, qm
 
 
-def _finest_detail(lr, qm):
-    """Laplacian in units of its standard deviation, 0 where it is not clear, and where it is."""
-    sides = [np.s_[:, y, x] for y, x in ((_LOW, _MID), (_HIGH, _MID), (_MID, _LOW), (_MID, _HIGH))]
-    middle = np.s_[:, _MID, _MID]
-    clear = np.logical_and.reduce([qm[part] for part in (middle, *sides)])
-    filled = np.where(qm, lr, np.float32(0))
-    detail = 4 * filled[middle]
-    for side in sides:
-        detail -= filled[side]
+def _products_of_details(lr, qm):
+    """Products of the finest detail of each pair of frames, energy of one, and number of pixels."""
+    products, energy, overlap = np.zeros((3, len(lr), len(lr)))
+    # Squares of values of any unit fit into float32 after this.
+    unit = np.abs(lr).max(where=qm, initial=0) or np.float32(1)
+    for row in range(0, lr.shape[1], _STRIP):
+        rows = slice(row, row + _STRIP + 2)
+        detail, clear = _finest_detail(lr[:, rows], qm[:, rows], unit)
+        products += detail @ detail.T
+        energy += np.square(detail) @ clear.T
+        overlap += clear @ clear.T
+    return products, energy, overlap
+
+
+def _finest_detail(lr, qm, unit):
+    """Laplacian, 0 where it is not clear, and where it is, as (t, n) float32."""
+    middle, before, after = slice(1, -1), slice(None, -2), slice(2, None)
+    filled, clear = np.where(qm, lr, np.float32(0)) / unit, qm[:, middle, middle].copy()
+    detail = 4 * filled[:, middle, middle]
+    for y, x in (before, middle), (after, middle), (middle, before), (middle, after):
+        detail -= filled[:, y, x]
+        clear &= qm[:, y, x]
     detail *= clear
-    peak = np.abs(detail).max(initial=0)
-    detail /= peak if peak > 0 else np.float32(1)
-    return (x.reshape(len(lr), -1) for x in (detail, clear.astype(np.float32)))
-
-
-# Pixels and their neighbours along an axis.
-_LOW, _MID, _HIGH = slice(None, -2), slice(1, -1), slice(2, None)
+    return detail.reshape(len(lr), -1), clear.reshape(len(lr), -1).astype(np.float32)
