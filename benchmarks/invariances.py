@@ -1,4 +1,4 @@
-"""What images of FusionNet do not depend on: axes, copies of a frame, units, and what is outside.
+"""Invariances of FusionNet's images: axes, copies of a frame, units and crops.
 
 Differences are in standard deviations of the image: the greatest of any pixel, and the root mean
 square of the scene where it is greatest. If PROBAV_SAMPLES is the folder of sample data, parts of

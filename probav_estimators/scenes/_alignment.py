@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..imaging import (
+    BICUBIC_REACH,
     PsfEstimate,
     align_frames,
     distortion_nodes,
     estimate_distortion,
     estimate_psf,
     merge_copies,
+    move_bicubic,
     normalize_frames,
+    pad_window,
 )
 from ._survey import Survey, register_bands
 
@@ -23,10 +26,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Alignment
+    from ._frames import Frames
     from ._scene import Scene
     from ._survey import BandShifts
+    from ._windows import Index, PixelsAndClear, Window
 
-__all__ = ["align_bands", "align_scene", "read_aligned"]
+__all__ = ["align_bands", "align_scene", "read_aligned", "read_moved"]
 
 
 class NothingClearError(ValueError):
@@ -169,6 +174,35 @@ def read_aligned(
         "psf": alignment.psf.sigma(psf_sigma),
         "blur": np.array(alignment.psf.mean_variance(psf_sigma), np.float32),
     }
+
+
+def read_moved(
+    frames: Frames,
+    numbers: Index,
+    shifts: NDArray[np.float32],
+    window: Window,
+    *,
+    zero_outside: bool = False,
+) -> PixelsAndClear:
+    """Read a window of frames, resampled to undo their shifts of (down, right) LR pixels.
+
+    Beyond the edge of a frame, its pixels are repeated, or zeros with `zero_outside`.
+    """
+    size = tuple(part.stop - part.start for part in window)
+    pixels, clear = (
+        np.empty((len(numbers), *size), np.float32),
+        np.empty((len(numbers), *size), bool),
+    )
+    for position, (number, shift) in enumerate(zip(numbers, shifts, strict=True)):
+        reach = int(np.ceil(np.abs(shift).max())) + BICUBIC_REACH
+        wanted = pad_window(window, frames.shape, reach)
+        origin = wanted[0].start, wanted[1].start
+        (frame,), (valid,) = frames.read([number], wanted)
+        pixels[position], clear[position] = move_bicubic(frame, valid, shift, window, origin)
+        if zero_outside:
+            _, inside = move_bicubic(frame, np.ones_like(valid), shift, window, origin)
+            pixels[position] *= inside
+    return pixels, clear
 
 
 def _at_pixels(field, nodes, window):
