@@ -184,9 +184,24 @@ def read_moved(
     *,
     zero_outside: bool = False,
 ) -> PixelsAndClear:
-    """Read a window of frames, resampled to undo their shifts of (down, right) LR pixels.
+    """Read a window of frames, resampled to undo their shifts.
 
-    Beyond the edge of a frame, its pixels are repeated, or zeros with `zero_outside`.
+    Parameters
+    ----------
+    frames : Frames
+    numbers : sequence of int
+        Numbers of the frames.
+    shifts : float32 array of shape (t, 2)
+        Shift of each of them, (down, right) in LR pixels.
+    window : tuple of two slices
+        Rows and columns, with both ends.
+    zero_outside : bool, default=False
+        Pixels outside of a frame. True: zeros. False: its edge, repeated.
+
+    Returns
+    -------
+    pixels : float32 array of shape (t, h', w')
+    clear : bool array of shape (t, h', w')
     """
     size = tuple(part.stop - part.start for part in window)
     pixels, clear = (
