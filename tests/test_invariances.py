@@ -24,6 +24,8 @@ from probav_estimators import (
 )
 from probav_estimators.imaging import (
     align_frames,
+    bicubic_clearest_mean,
+    clearest_mean,
     estimate_distortion,
     estimate_psf,
     move_bicubic,
@@ -144,6 +146,12 @@ class TestHiddenPixels:
             np.testing.assert_array_equal(own.lr, filled(scene, expected))
             np.testing.assert_array_equal(own.lr, own.frames.read()[0])
             np.testing.assert_array_equal(own.qm, scene.qm)
+
+    @pytest.mark.parametrize("average", [clearest_mean, bicubic_clearest_mean])
+    def test_averages_of_whole_frames(self, average, scene):
+        for fill, place in (np.nan, 0), (np.inf, 1), (-1e30, 0):
+            image = average(filled(scene, fill), scene.qm, 3)
+            np.testing.assert_array_equal(image, average(filled(scene, place), scene.qm, 3))
 
     @pytest.mark.parametrize("fill", [np.nan, 1e30])
     def test_fusion_and_registration(self, net, scene, fill):

@@ -27,7 +27,7 @@ from ._metrics import (
     probav_score,
     shift_moments,
 )
-from ._pixels import as_mask, as_pixels, check_pixels, to_uint16
+from ._pixels import as_mask, as_pixels, check_pixels, fill_hidden, is_plain, to_uint16
 from ._psf_estimation import MIN_FRAMES, PsfEstimate, estimate_psf
 from ._response import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
 from ._shift_estimation import Registration, register_frames
@@ -64,9 +64,11 @@ __all__ = [
     "error_map",
     "estimate_distortion",
     "estimate_psf",
+    "fill_hidden",
     "find_copies",
     "finite_cpsnr",
     "grey_limits",
+    "is_plain",
     "mean_level",
     "merge_copies",
     "move_bicubic",

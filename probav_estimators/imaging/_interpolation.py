@@ -11,6 +11,8 @@ from numba import njit
 from scipy import ndimage
 from skimage.transform import rescale
 
+from ._pixels import fill_hidden
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -273,4 +275,5 @@ def bicubic_clearest_mean(
 
 def _clearest(frames, quality_maps):
     clearance = quality_maps.sum(axis=(1, 2))
-    return frames[clearance == clearance.max()]
+    clearest = clearance == clearance.max()
+    return fill_hidden(frames[clearest], quality_maps[clearest])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..imaging import as_mask, as_pixels
+from ..imaging import as_mask, as_pixels, fill_hidden, is_plain
 from ._fingerprint import digest
 from ._windows import WHOLE, open_ends
 
@@ -202,7 +202,7 @@ def _hide_values(read):
     @wraps(read)
     def read_plain(self, index=None, window=WHOLE):
         pixels, clear = read(self, index, window)
-        if _are_plain(pixels):
+        if is_plain(pixels):
             return pixels, clear
         bad = clear & ~np.isfinite(pixels)
         if bad.any():
@@ -212,7 +212,7 @@ def _hide_values(read):
                 f"clear, of those read the first in frame {frame}, row {row}, column {column}: "
                 "return False for them in the quality maps, or fill them"
             )
-        return np.where(clear, pixels, np.clip(np.nan_to_num(pixels), 0, 1)), clear
+        return fill_hidden(pixels, clear), clear
 
     return read_plain
 
@@ -221,14 +221,9 @@ def _hide_values_of_pixels(read_pixels):
     @wraps(read_pixels)
     def read_plain(self, index=None, window=WHOLE):
         pixels = read_pixels(self, index, window)
-        return pixels if _are_plain(pixels) else self.read(index, window)[0]
+        return pixels if is_plain(pixels) else self.read(index, window)[0]
 
     return read_plain
-
-
-def _are_plain(pixels):
-    # False for NaN.
-    return pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 1
 
 
 class DerivedFrames(Frames):
