@@ -122,15 +122,6 @@ class TestWhatDoesNotMatter:
         reordered = with_frames(scene, scene.lr[order], scene.qm[order])
         np.testing.assert_allclose(net.predict([reordered]), net.predict([scene]), atol=2 * STEP)
 
-    def test_content_of_masked_pixels(self, net, scene):
-        noise = np.random.default_rng(0).random(scene.lr.shape, np.float32)
-        changed = with_frames(scene, np.where(scene.qm, scene.lr, noise), scene.qm)
-        np.testing.assert_array_equal(net.predict([changed]), net.predict([scene]))
-
-    def test_unit_of_the_pixels(self, net, scene):
-        bright = with_frames(scene, 3 * scene.lr, scene.qm)
-        np.testing.assert_allclose(net.predict([bright]), 3 * net.predict([scene]), rtol=1e-3)
-
     def test_gains_and_offsets_of_frames(self, net, scene):
         rng = np.random.default_rng(0)
         gains = rng.normal(1, 0.08, (len(scene), 1, 1))
