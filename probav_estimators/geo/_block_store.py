@@ -15,7 +15,7 @@ import numpy as np
 from joblib import Parallel, cpu_count, delayed
 
 from ..files import replace_file
-from ..imaging import Alignment, PsfEstimate
+from ..imaging import Alignment, Copies, PsfEstimate
 from ._block_predictors import BandPlan
 from ._encoding import ImageBlock
 from ._site import make_blocks
@@ -270,8 +270,8 @@ def _plan_as_json(plan):
 
 
 def _alignment_of(known):
-    psf, nodes = PsfEstimate(*known["psf"]), tuple(known["nodes"])
-    return Alignment(**{**known, "psf": psf, "nodes": nodes})
+    psf, copies = PsfEstimate(*known["psf"]), Copies(*known["copies"])
+    return Alignment(**known | {"psf": psf, "nodes": tuple(known["nodes"]), "copies": copies})
 
 
 def _array_as_json(array):

@@ -31,6 +31,9 @@ _LEAST = -1e30
 _LIMITS = (-1.0, 2.0)
 _LEAST_PART = 1e-3
 
+# Least contrast of reflectances, as a part of the greatest: float32 pixels would round less.
+_LEAST_CONTRAST = 1e-3
+
 # Part of the pixels above which such a value is fill rather than data.
 _OFTEN = 1e-3
 
@@ -111,8 +114,8 @@ def value_range_of(
     that of 16-bit counts where scenes without a range were learned from. Otherwise, for uint8,
     uint16 and int16 these are the physical values, in the first frame, of the least and greatest
     stored ones that are not negative. Of other types, windows of at most 8 frames are sampled:
-    (0, 1) for reflectances, else the span of 99 % of the clear pixels and 5 % of it on
-    either side.
+    (0, 1) for reflectances that differ by 0.1 % or more, else the span of 99 % of the
+    clear pixels and 5 % of it on either side.
     """
     if learned is not None and learned.limits is not None:
         _check_unit(_span_of(stack, values, masks), learned.limits, learned.owner, name)
@@ -124,7 +127,7 @@ def value_range_of(
         low, high = sorted(number * scale + offset for number in limits)
         return low, high
     low, high = _span_of(stack, values, masks) or (0.0, 1.0)
-    if low >= -0.5 and 0.01 < high <= 2:
+    if low >= -0.5 and 0.01 < high <= 2 and high - low > _LEAST_CONTRAST * high:
         return 0.0, 1.0
     if counts and low >= COUNTS[0] and high <= COUNTS[1]:
         return COUNTS

@@ -2,6 +2,7 @@
 
 from ._adjustment import Adjustment, adjust_pairs, adjust_shifts, robust_mean
 from ._blocks import Block, plan_blocks
+from ._copies import Copies, find_copies, merge_copies
 from ._distortion import distortion_nodes, estimate_distortion
 from ._frame_alignment import Alignment, align_frames, move_frames, normalize_frames
 from ._frame_selection import select_clearest
@@ -26,9 +27,8 @@ from ._metrics import (
     probav_score,
     shift_moments,
 )
-from ._pixels import as_mask, as_pixels, check_pixels, to_uint16
+from ._pixels import as_mask, as_pixels, check_pixels, fill_hidden, is_plain, to_uint16
 from ._psf_estimation import MIN_FRAMES, PsfEstimate, estimate_psf
-from ._radiometry import fit_radiometry
 from ._response import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
 from ._shift_estimation import Registration, register_frames
 from ._stretch import grey_limits
@@ -42,6 +42,7 @@ __all__ = [
     "Adjustment",
     "Alignment",
     "Block",
+    "Copies",
     "GreyPanel",
     "Picture",
     "PsfEstimate",
@@ -63,10 +64,13 @@ __all__ = [
     "error_map",
     "estimate_distortion",
     "estimate_psf",
+    "fill_hidden",
+    "find_copies",
     "finite_cpsnr",
-    "fit_radiometry",
     "grey_limits",
+    "is_plain",
     "mean_level",
+    "merge_copies",
     "move_bicubic",
     "move_frames",
     "normalize_frames",

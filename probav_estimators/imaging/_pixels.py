@@ -134,6 +134,30 @@ def as_mask(values: NDArray[Any], name: str) -> NDArray[np.bool_]:
     )
 
 
+def is_plain(pixels: NDArray[Any]) -> bool:
+    """Whether all pixels are in [0, 1]; NaN is not."""
+    return bool(pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 1)
+
+
+def fill_hidden(pixels: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[Any]:
+    """Clip pixels to [0, 1] where they are not clear, and replace NaN there by 0.
+
+    Parameters
+    ----------
+    pixels : float array
+    clear : bool array of the same shape
+        Their mask.
+
+    Returns
+    -------
+    float array of the same shape
+        `pixels` itself if all are in [0, 1].
+    """
+    if is_plain(pixels):
+        return pixels
+    return np.where(clear, pixels, np.clip(np.nan_to_num(pixels), 0, 1))
+
+
 def to_uint16(pixels: NDArray[Any]) -> NDArray[np.uint16]:
     """Return pixels in [0, 1] as 16-bit values."""
     return np.rint(np.asarray(pixels, np.float64) * 65535).astype(np.uint16)

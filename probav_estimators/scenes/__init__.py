@@ -1,6 +1,6 @@
 """Scenes of arrays, folders and other sources, read on demand."""
 
-from ._alignment import align_bands, align_scene, read_aligned
+from ._alignment import align_bands, align_scene, read_aligned, read_moved
 from ._chosen_frames import LEAST_TO_HALVE, ChosenFrames, halve_frames
 from ._fingerprint import digest
 from ._frames import DerivedFrames, Frames, StoredFrames, SubsetFrames
@@ -47,6 +47,7 @@ __all__ = [
     "offset_to_scene",
     "open_ends",
     "read_aligned",
+    "read_moved",
     "save_scenes",
     "within",
 ]
