@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..imaging import as_mask, as_pixels, clearest_mean, finite_cpsnr
+from ..imaging import as_mask, as_pixels, challenge_norm, clearest_mean, finite_cpsnr
 from ._fingerprint import digest
 from ._png import ArrayImage, ClearMask, WindowImage
 from ._snapshots import keep_mask, keep_pixels
@@ -88,9 +88,8 @@ class Truth:
         """N in dB, given or computed once; None without HR."""
         if self._norm is None and self.hr is not None:
             baseline = clearest_mean(*self._frames.read(), self.scale)
-            self._norm = finite_cpsnr(
-                baseline, self.read_hr(), self.read_sm(), data_range=self.data_range
-            )
+            images = baseline, self.read_hr(), self.read_sm()
+            self._norm = challenge_norm(finite_cpsnr(*images, data_range=self.data_range))
         return self._norm
 
     @property
