@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..files import check_target, replace_file
-from ..imaging import as_pixels, to_uint16
+from ..imaging import to_uint16
 from ..prediction import predict_in_turn
 from ..scenes import check_scenes, offset_to_scene
 
@@ -215,8 +215,7 @@ def _to_values(image, scene):
             f"{scene.label}: the image has values of type {image.dtype}: give floats in "
             "[0, 1], or uint16"
         )
-    as_pixels(image, f"{scene.label}: the image")
-    return to_uint16(image)
+    return to_uint16(image, f"{scene.label}: the image")
 
 
 def _move_to_scene(values, scene):

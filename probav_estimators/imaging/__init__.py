@@ -29,7 +29,7 @@ from ._metrics import (
     probav_score,
     shift_moments,
 )
-from ._pixels import as_mask, as_pixels, check_pixels, to_uint16
+from ._pixels import as_finite_pixels, as_mask, as_pixels, check_pixels, to_uint16
 from ._psf_estimation import MIN_FRAMES, PsfEstimate, estimate_psf
 from ._radiometry import fit_radiometry
 from ._response import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
@@ -52,6 +52,7 @@ __all__ = [
     "adjust_pairs",
     "adjust_shifts",
     "align_frames",
+    "as_finite_pixels",
     "as_mask",
     "as_pixels",
     "bias_corrected_mse",

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..imaging import as_mask, check_pixels
 from ._frames import StoredFrames
-from ._png import ArrayImage, ClearMask
+from ._images import ArrayImage, ClearMask
 from ._snapshots import keep_mask, keep_pixels
 from ._stored_values import ArrayStack, MaskStack, ValueFrames, Values, is_dask
 

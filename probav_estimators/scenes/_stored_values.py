@@ -135,7 +135,19 @@ class Values:
         wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
         kind = np.float64 if wide else np.float32
         gains, offsets = scale / self.span, (offset - self.value_range[0]) / self.span
-        return (stored * gains.astype(kind) + offsets.astype(kind)).astype(np.float32, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            pixels = stored * gains.astype(kind) + offsets.astype(kind)
+            return pixels.astype(np.float32, copy=False)
+
+    def convert(
+        self, stored: NDArray[Any], index: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Pixels of the stored values of frames `index`, (t, h, w), and where they are data."""
+        pixels, valid = self.to_pixels(stored, index), self.is_valid(stored)
+        if stored.dtype.kind == "f":
+            # Values that are too large for float32 are no data.
+            valid &= np.isfinite(pixels)
+        return pixels, valid
 
     def to_stored(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
         """Stored values of pixels, not rounded, with the scale and offset of the first frame."""
@@ -271,16 +283,16 @@ class ValueFrames(Frames):
         return numbers, open_ends(window, self.shape)
 
     def _read_pixels(self, index, window):
-        stored = self.stack.read(index, window)
-        valid = self._without_empty(self.values.is_valid(stored), index)
-        return np.where(valid, self.values.to_pixels(stored, index), np.float32(0)), valid
+        pixels, valid = self.values.convert(self.stack.read(index, window), index)
+        valid = self._without_empty(valid, index)
+        return np.where(valid, pixels, np.float32(0)), valid
 
     def _read_valid(self, index, window):
         if self.shows_all:
             # Known without reading pixels.
             shape = (len(index), *(part.stop - part.start for part in window))
             return self._without_empty(np.ones(shape, bool), index)
-        return self._without_empty(self.values.is_valid(self.stack.read(index, window)), index)
+        return self._read_pixels(index, window)[1]
 
     def _without_empty(self, valid, index):
         valid[np.isin(index, self.empty)] = False

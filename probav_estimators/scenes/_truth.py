@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..imaging import as_mask, as_pixels, challenge_norm, clearest_mean, finite_cpsnr
+from ..imaging import (
+    as_finite_pixels,
+    as_mask,
+    as_pixels,
+    challenge_norm,
+    clearest_mean,
+    finite_cpsnr,
+)
 from ._fingerprint import digest
-from ._png import ArrayImage, ClearMask, WindowImage
+from ._images import ArrayImage, ClearMask, WindowImage
 from ._snapshots import keep_mask, keep_pixels
 from ._stored_values import Values
 from ._windows import WHOLE
@@ -136,8 +143,9 @@ class Truth:
         """HR image, or a window of HR pixels."""
         _ = self.scale
         values = self.hr.read()[window]
-        pixels = values if self.value_range is not None else as_pixels(values, self.hr.where)
-        return pixels if pixels.base is None else pixels.copy()
+        convert = as_pixels if self.value_range is None else as_finite_pixels
+        pixels = convert(values, self.hr.where)
+        return pixels if pixels.base is None else np.array(pixels)
 
     def read_sm(self, window: Window = WHOLE) -> NDArray[np.bool_]:
         """Status map, or a window of HR pixels."""
@@ -167,13 +175,13 @@ def _convert(value_range):
     values = Values((float(value_range[0]), float(value_range[1])))
 
     def convert(hr, name, clear):
-        valid = values.is_valid(hr)
+        (pixels,), (valid,) = values.convert(hr[None], [0])
         shown = ~valid if clear is None else ~valid & clear
         if shown.any():
             raise ValueError(
                 f"{name} has NaN or infinite values in {np.count_nonzero(shown):,} of "
                 f"{hr.size:,} pixels that are clear: hide them by sm"
             )
-        return np.where(valid, values.to_pixels(hr[None], [0])[0], np.float32(0))
+        return np.where(valid, pixels, np.float32(0))
 
     return convert
