@@ -32,6 +32,7 @@ _MAX_EXPANSION = 1032
 # Signature, length and type of the first chunk, width, height, bits of a value, colour type,
 # compression, filters, whether it is interlaced, checksum.
 _HEADER = struct.Struct(">8sI4sIIBBxxBI")
+HEADER_BYTES = _HEADER.size
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY_BITS = (1, 2, 4, 8, 16)
 _COLOURS = {0: "grey", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
@@ -75,7 +76,7 @@ class PngImage:
 
     def _read_header(self):
         with _open(self.where) as stream:
-            return _parse_header(stream.read(_HEADER.size), self.where)
+            return png_header(stream.read(HEADER_BYTES), self.where)
 
     def read(self) -> NDArray[Any]:
         """Values of the file: a read-only (h, w) array of uint8, uint16 or bool."""
@@ -124,8 +125,30 @@ def _decode(path, inode, modified, size):
             "it, or make the scene of arrays or memory maps"
         )
     with _open(path) as stream:
-        content = stream.read()
-    header = _parse_header(content, path)
+        return decode_png(stream.read(size), path)
+
+
+def decode_png(content: bytes, path: str) -> NDArray[Any]:
+    """Decode a grey PNG file.
+
+    Parameters
+    ----------
+    content : bytes
+        All of the file.
+    path : str
+        Its name in messages.
+
+    Returns
+    -------
+    array of shape (h, w)
+        Read-only, of uint8, uint16 or bool.
+
+    Raises
+    ------
+    ValueError
+        If it is no grey PNG, has more than 8192 x 8192 pixels, or is damaged.
+    """
+    header = png_header(content, path)
     if header.n_bytes > _MAX_EXPANSION * len(content):
         raise damaged(path, f"{len(content):,} bytes cannot hold an image of {header.shape}")
     try:
@@ -148,13 +171,15 @@ def _decode(path, inode, modified, size):
     return values
 
 
-class _Header(NamedTuple):
+class PngHeader(NamedTuple):
+    """Header of a grey PNG: shape (h, w), bits of a value, whether it is interlaced."""
+
     shape: tuple[int, int]
     bits: int
     interlaced: bool
 
     @property
-    def n_bytes(self):
+    def n_bytes(self) -> int:
         """Bytes of the rows before compression; each row has one for its filter."""
         height, width = self.shape
         n_bytes = 0
@@ -164,8 +189,8 @@ class _Header(NamedTuple):
         return n_bytes
 
 
-def _parse_header(content, path):
-    """Header of a file that is a grey PNG of a size that is read, from its first bytes."""
+def png_header(content: bytes, path: str) -> PngHeader:
+    """Header of a grey PNG of a size that is read, from its first `HEADER_BYTES`."""
     if not content.startswith(_SIGNATURE):
         raise ValueError(f"{path} is no PNG file or is empty: restore it, or leave it out")
     if len(content) < _HEADER.size:
@@ -185,7 +210,7 @@ def _parse_header(content, path):
             f"{path} says that its shape is {(height, width)}: images have 1 to {MAX_PIXELS:,} "
             "pixels, restore it, or make the scene of arrays or memory maps"
         )
-    return _Header((height, width), bits, bool(interlaced))
+    return PngHeader((height, width), bits, bool(interlaced))
 
 
 def _check_rows(content, header):
