@@ -11,6 +11,7 @@ from scipy import ndimage
 from probav_estimators import (
     BicubicBaseline,
     CPSNRLoss,
+    MaskedMSELoss,
     Scene,
     cpsnr,
     load_scenes,
@@ -145,6 +146,18 @@ def test_float64_pixels_keep_differences_that_float32_loses():
     hr = 0.5 + 1e-9 * rng.random((70, 70))
     sr = hr + 1e-11 * rng.standard_normal(hr.shape)
     assert cpsnr(sr, hr) == pytest.approx(220, abs=0.3)
+
+
+@pytest.mark.parametrize("fill", [np.nan, np.inf, 1e30, -np.finfo(float).max])
+def test_fill_values_under_a_status_map_enter_no_loss(fill):
+    scene = wide_scene()
+    sm = np.random.default_rng(0).random(scene.hr.shape) < 0.7
+    hidden = Scene(scene.lr, scene.qm, np.where(sm, scene.hr, fill), sm, value_range=(0, 1))
+    truth = torch.from_numpy(np.stack([hidden.hr, hidden.sm])[None].astype("f4"))
+    image = torch.from_numpy(0.9 * scene.hr)[None, None]
+    clear = torch.from_numpy(np.stack([scene.hr, sm])[None].astype("f4"))
+    for loss in (CPSNRLoss(), CPSNRLoss(border=2), MaskedMSELoss()):
+        assert loss(image, truth).item() == pytest.approx(loss(image, clear).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("value", [1e30, -np.finfo(float).max])

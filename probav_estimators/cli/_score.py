@@ -12,7 +12,7 @@ import numpy as np
 
 from ..datasets import BAD_ARCHIVE, open_entry
 from ..imaging import as_pixels
-from ..scenes import HEADER_BYTES, decode_png, png_header
+from ..scenes import HEADER_BYTES, decode_png, load_truth, png_header
 from ._options import (
     bands_option,
     debug_option,
@@ -23,7 +23,7 @@ from ._options import (
     quiet_option,
 )
 from ._output import print_json, print_table, show_progress
-from ._scenes import load_estimator, load_estimators, load_truth, mean_of, score_scenes
+from ._scenes import load_estimator, load_estimators, mean_of, score_scenes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -163,25 +163,7 @@ def finite_cpsnr(
 ) -> float:
     """The :func:`cpsnr`, at most `MAX_CPSNR`: the finite value that scorers average.
 
-    Parameters
-    ----------
-    sr, hr, sm, border, data_range : arrays, int and float
-        As for :func:`cpsnr`.
-
-    Returns
-    -------
-    float
-        In dB. Images that agree to less than the error of 16-bit rounding [1]_ count alike.
-
-    Raises
-    ------
-    ValueError
-        For the reasons that :func:`cpsnr` has.
-
-    References
-    ----------
-    .. [1] W. R. Bennett, "Spectra of quantized signals", Bell System Technical Journal 27(3),
-       446-472, 1948.
+    Images that agree to less than the error of 16-bit rounding count alike.
     """
     return min(cpsnr(sr, hr, sm, border=border, data_range=data_range), MAX_CPSNR)
 
@@ -196,20 +178,10 @@ def error_map(
 ) -> NDArray[np.float32]:
     """Errors HR - SR of :func:`cpsnr`: at the best shift, without their mean.
 
-    Parameters
-    ----------
-    sr, hr, sm, border, data_range : arrays, int and float
-        As for :func:`cpsnr`.
-
     Returns
     -------
     float32 array of shape (H - 2 * border, W - 2 * border)
         In units of `data_range`; NaN where `sm` is not clear.
-
-    Raises
-    ------
-    ValueError
-        For the reasons that :func:`cpsnr` has.
     """
     images = compared_images(sr, hr, sm, border, data_range)
     cmse = _cmse_of_shifts(images, border)

@@ -130,8 +130,4 @@ def _similarity(sr, hr, clear, level):
 
 
 def _smooth(values):
-    weights = np.exp(-0.5 * np.square(np.arange(-_REACH, _REACH + 1) / _SIGMA))
-    weights /= weights.sum()
-    for axis in (0, 1):
-        values = ndimage.correlate1d(values, weights, axis=axis, mode="constant")
-    return values
+    return ndimage.gaussian_filter(values, _SIGMA, radius=_REACH, mode="constant")

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ._frames import Frames
     from ._windows import Window
 
+# Hidden pixels farther than this from 0 are fill values.
+_FILL_DISTANCE = 1e3
+
 
 class Truth:
     """HR image, status map and norm, shared by all scenes of the same truth.
@@ -182,6 +185,9 @@ def _convert(value_range):
                 f"{name} has NaN or infinite values in {np.count_nonzero(shown):,} of "
                 f"{hr.size:,} pixels that are clear: hide them by sm"
             )
+        if clear is not None:
+            # Large values that a mask hides are fill values, which no sum should meet.
+            valid &= clear | (np.abs(pixels) < _FILL_DISTANCE)
         return np.where(valid, pixels, np.float32(0))
 
     return convert
