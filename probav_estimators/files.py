@@ -74,6 +74,10 @@ def replace_folders(folders: Iterable[str | os.PathLike[str]]) -> Iterator[None]
     Parameters
     ----------
     folders : iterable of path-like
+
+    Yields
+    ------
+    None
     """
     aside: dict[Path, Path] = {}
     try:
@@ -107,6 +111,10 @@ def hold_lock(path: str | os.PathLike[str], patience: float = 30.0) -> Iterator[
     patience : float, default=30.0
         Seconds after which a lock that does not change is removed: its process was killed, as an
         update takes milliseconds.
+
+    Yields
+    ------
+    None
     """
     lock = Path(path).with_name(f".{Path(path).name}.lock")
     found, since = None, 0.0

@@ -31,15 +31,7 @@ def check_entry(entry: zipfile.ZipInfo) -> None:
 
 
 def open_entry(archive: zipfile.ZipFile, name: str, max_bytes: int) -> IO[bytes]:
-    """Open an entry of at most `max_bytes`; read as many bytes, never all.
-
-    Raises
-    ------
-    KeyError
-        If there is no such entry.
-    ValueError
-        If it is larger, or unsafe.
-    """
+    """Open an entry of at most `max_bytes`, of which as many are to be read, and never all."""
     entry = archive.getinfo(name)
     check_entry(entry)
     if entry.file_size > max_bytes:

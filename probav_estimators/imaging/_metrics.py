@@ -161,10 +161,7 @@ def finite_cpsnr(
     border: int = 3,
     data_range: float | None = None,
 ) -> float:
-    """The :func:`cpsnr`, at most `MAX_CPSNR`: the finite value that scorers average.
-
-    Images that agree to less than the error of 16-bit rounding count alike.
-    """
+    """The :func:`cpsnr`, at most `MAX_CPSNR`: the finite value that scorers average."""
     return min(cpsnr(sr, hr, sm, border=border, data_range=data_range), MAX_CPSNR)
 
 
@@ -176,13 +173,7 @@ def error_map(
     border: int = 3,
     data_range: float | None = None,
 ) -> NDArray[np.float32]:
-    """Errors HR - SR of :func:`cpsnr`: at the best shift, without their mean.
-
-    Returns
-    -------
-    float32 array of shape (H - 2 * border, W - 2 * border)
-        In units of `data_range`; NaN where `sm` is not clear.
-    """
+    """Errors HR - SR at the best shift, less their mean and the border, NaN where hidden."""
     images = compared_images(sr, hr, sm, border, data_range)
     cmse = _cmse_of_shifts(images, border)
     row, column = np.unravel_index(cmse.argmin(), cmse.shape)
@@ -371,15 +362,7 @@ class ComparedImages(NamedTuple):
 def compared_images(
     sr: Any, hr: Any, sm: Any, border: int, data_range: float | None, least: int = 1
 ) -> ComparedImages:
-    """Check two images, and convert them without a loss of precision.
-
-    Parameters
-    ----------
-    sr, hr, sm, border, data_range : arrays, int and float
-        As for :func:`cpsnr`.
-    least : int, default=1
-        Least size of the compared windows along each axis.
-    """
+    """Check images as of :func:`cpsnr`, with windows of `least` pixels, and convert them."""
     if _is_no_image(sr) or _is_no_image(hr):
         raise ValueError(
             "sr and hr must be two images, got none or scenes: make_scorer gives no images, use "

@@ -143,12 +143,6 @@ def as_mask(values: NDArray[Any], name: str) -> NDArray[np.bool_]:
 
 
 def to_uint16(pixels: NDArray[Any], name: str) -> NDArray[np.uint16]:
-    """Return pixels as 16-bit values, rounded.
-
-    Raises
-    ------
-    ValueError
-        If values are not in [0, 1], with the name.
-    """
+    """Return pixels as 16-bit values; a ValueError with the name if some are not in [0, 1]."""
     check_pixels(pixels, name)
     return np.rint(pixels.astype(np.float64) * 65535).astype(np.uint16)
