@@ -148,6 +148,16 @@ def test_float64_pixels_keep_differences_that_float32_loses():
     assert cpsnr(sr, hr) == pytest.approx(220, abs=0.3)
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from(["u2", "i2", "f4"]), st.integers(-30000, 30000), st.floats(3, 300))
+def test_pixels_of_narrow_ranges_keep_the_steps_of_their_values(kind, low, span):
+    low = abs(low) if kind == "u2" else low
+    values = (low + np.arange(64) % 16).reshape(1, 8, 8).astype(kind)
+    scene = Scene(values, np.ones(values.shape, bool), value_range=(low + 0.3, low + span))
+    expected = (values.astype(np.float64) - (low + 0.3)) / (span - 0.3)
+    np.testing.assert_allclose(scene.lr, expected, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("fill", [np.nan, np.inf, 1e30, -np.finfo(float).max])
 def test_fill_values_under_a_status_map_enter_no_loss(fill):
     scene = wide_scene()

@@ -12,7 +12,7 @@ from ..imaging import as_mask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CheckedFrames", "CheckedStack", "check_frames", "check_pair", "check_stack"]
+__all__ = ["CheckedFrames", "check_frames", "check_pair", "check_stack"]
 
 # Standard deviation of the Gaussian that fills hidden pixels from their surroundings, in pixels.
 _FILLING = 4.0
@@ -49,8 +49,7 @@ def check_frames(
     shifts: NDArray[Any] | None,
 ) -> CheckedFrames:
     """Check that an image and its frames fit together, and find the scale."""
-    stack = check_stack(frames, quality_maps)
-    frames = stack.frames
+    frames, clear, level, unit = check_stack(frames, quality_maps)
     image = as_finite(image, "image")
     scale = image.shape[0] // frames.shape[1] if image.ndim == 2 else 0
     if scale < 1 or image.shape != tuple(scale * length for length in frames.shape[1:]):
@@ -59,21 +58,13 @@ def check_frames(
             "large or larger, by the same integer along both axes"
         )
     shifts = check_shifts(np.zeros((len(frames), 2)) if shifts is None else shifts, len(frames))
-    image = (image - stack.level) / stack.unit
-    return CheckedFrames(image, frames, stack.clear, shifts, scale, stack.unit)
+    return CheckedFrames((image - level) / unit, frames, clear, shifts, scale, unit)
 
 
-class CheckedStack(NamedTuple):
-    """Frames less their level, in units of their contrast, float32, 0 where they are not clear."""
-
-    frames: NDArray[np.float32]
-    clear: NDArray[np.bool_]
-    level: float
-    unit: float
-
-
-def check_stack(frames: NDArray[Any], quality_maps: NDArray[Any] | None) -> CheckedStack:
-    """Check the shape and the clear values of frames, and normalize them."""
+def check_stack(
+    frames: NDArray[Any], quality_maps: NDArray[Any] | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], float, float]:
+    """Frames less their level, in units of their contrast; mask, level and unit."""
     frames = np.asarray(frames)
     if frames.ndim != 3 or frames.size == 0:
         raise ValueError(f"frames must have the shape (t, h, w), got {frames.shape}")
@@ -91,7 +82,7 @@ def check_stack(frames: NDArray[Any], quality_maps: NDArray[Any] | None) -> Chec
     values = without_hidden(frames, clear)
     level = level_of(values, clear)
     unit = contrast_of(values[clear] - level)
-    return CheckedStack(((values - level) / unit).astype(np.float32), clear, level, unit)
+    return ((values - level) / unit).astype(np.float32), clear, level, unit
 
 
 def without_hidden(values: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[np.float64]:

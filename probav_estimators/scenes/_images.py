@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._png import PngImage
-    from ._windows import Window
 
 
 class ArrayImage:
@@ -101,36 +100,3 @@ class ClearMask:
 
     def fingerprint(self) -> str:
         return "clear"
-
-
-class WindowImage:
-    """A window of another image, read on demand.
-
-    Parameters
-    ----------
-    image : image of any of these classes or PngImage
-    window : tuple of two slices
-        Rows and columns, with both ends.
-    """
-
-    __slots__ = ("_image", "_window")
-
-    def __init__(self, image: Any, window: Window) -> None:
-        self._image = image
-        self._window = window
-
-    @property
-    def where(self) -> str:
-        return self._image.where
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        rows, columns = self._window
-        return rows.stop - rows.start, columns.stop - columns.start
-
-    def read(self) -> NDArray[Any]:
-        return self._image.read()[self._window]
-
-    def fingerprint(self) -> str:
-        """Hash of the values."""
-        return digest(self.read())

@@ -15,7 +15,7 @@ from ..imaging import (
     finite_cpsnr,
 )
 from ._fingerprint import digest
-from ._images import ArrayImage, ClearMask, WindowImage
+from ._images import ArrayImage, ClearMask
 from ._snapshots import keep_mask, keep_pixels
 from ._stored_values import Values
 from ._windows import WHOLE
@@ -40,6 +40,8 @@ class Truth:
     hr, sm : images or None
     norm : float or None
     value_range : tuple of two floats or None
+    window : tuple of two slices, default=None
+        HR pixels of the images that this is the truth of, with both ends. None: all.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class Truth:
         sm: Any = None,
         norm: float | None = None,
         value_range: tuple[float, float] | None = None,
+        window: Window | None = None,
     ) -> None:
         self.hr = hr
+        self._window = window
         self.value_range = value_range
         self._frames = frames
         self._sm = ClearMask(hr) if sm is None and hr is not None else sm
@@ -89,6 +93,9 @@ class Truth:
     @property
     def shape(self) -> tuple[int, int] | None:
         """(H, W), or None if neither HR nor SM is known."""
+        if self._window is not None:
+            rows, columns = self._window
+            return rows.stop - rows.start, columns.stop - columns.start
         if self._shape is None and (self.hr or self._sm) is not None:
             self._shape = (self.hr or self._sm).shape
         return self._shape
@@ -127,8 +134,13 @@ class Truth:
         if self.shape is None:
             return Truth(frames, value_range=self.value_range)
         large = self.enlarge(window)
-        hr, sm = (x and WindowImage(x, large) for x in (self.hr, self._sm))
-        return Truth(frames, hr, sm, value_range=self.value_range)
+        if self._window is not None:
+            rows, columns = (
+                slice(outer.start + part.start, outer.start + part.stop)
+                for outer, part in zip(self._window, large, strict=True)
+            )
+            large = rows, columns
+        return Truth(frames, self.hr, self._sm, value_range=self.value_range, window=large)
 
     def enlarge(self, window: Window) -> Window:
         """The HR pixels of a window of LR pixels."""
@@ -140,24 +152,26 @@ class Truth:
         """Hash of the images and of a norm that was given, not computed."""
         images = (None if image is None else image.fingerprint() for image in (self.hr, self._sm))
         norm = None if self._given_norm is None else float(self._given_norm)
-        return digest(*images, norm)
+        window = [] if self._window is None else [[(p.start, p.stop) for p in self._window]]
+        return digest(*images, norm, *window)
 
     def read_hr(self, window: Window = WHOLE) -> NDArray[np.float32]:
         """HR image, or a window of HR pixels."""
         _ = self.scale
-        values = self.hr.read()[window]
+        values = self.hr.read()[self._window or WHOLE][window]
         convert = as_pixels if self.value_range is None else as_finite_pixels
         pixels = convert(values, self.hr.where)
         return pixels if pixels.base is None else np.array(pixels)
 
     def read_sm(self, window: Window = WHOLE) -> NDArray[np.bool_]:
         """Status map, or a window of HR pixels."""
-        values = as_mask(self._sm.read(), self._sm.where)
-        if self.hr is not None and values.shape != self.shape:
+        values = self._sm.read()
+        if self.hr is not None and values.shape != self.hr.shape:
             raise ValueError(
                 f"{self._sm.where} has shape {values.shape} and its image has "
-                f"{self.shape}: give a status map of its image's size"
+                f"{self.hr.shape}: give a status map of its image's size"
             )
+        values = as_mask(values[self._window or WHOLE], self._sm.where)
         if not values.any():
             raise ValueError(
                 f"{self._sm.where} calls every pixel clouded, so nothing can be "
@@ -178,7 +192,7 @@ def _convert(value_range):
     values = Values((float(value_range[0]), float(value_range[1])))
 
     def convert(hr, name, clear):
-        (pixels,), (valid,) = values.convert(hr[None], [0])
+        (pixels,), valid = values.to_pixels(hr[None], [0]), values.is_valid(hr)
         shown = ~valid if clear is None else ~valid & clear
         if shown.any():
             raise ValueError(
