@@ -398,25 +398,30 @@ def _is_no_image(image):
 def _in_units(image, clear, data_range, name):
     """Image in units of the data range less its level, fill values at the level; and the level."""
     if data_range is None:
-        image = _without_fill(image, clear)
-        check_pixels(image, name)
-        if image.dtype != np.float64:
+        if image.dtype.kind != "f":
             return as_pixels(image, name), 0.0
+        if not (image.min() >= 0 and image.max() <= 1):
+            fill = ~clear & ~((image >= 0) & (image <= 1))
+            image = np.where(fill, image.dtype.type(_level_of(image, clear)), image)
+            check_pixels(image, name)
+        if image.dtype != np.float64:
+            return image.astype(np.float32, copy=False), 0.0
         data_range = 1.0
+    level = _level_of(image, clear)
     with np.errstate(over="ignore", invalid="ignore"):
         # The cast follows the subtraction: float64 holds differences of all levels.
-        level = np.float64(np.median(image[clear]))
-        values = (image.astype(np.float64) - level) / data_range
+        values = np.subtract(image, level, dtype=np.float64)
+        values /= data_range
+    if not (values.min() > -_FILL_DISTANCE and values.max() < _FILL_DISTANCE):
         fill = ~clear & ~(np.abs(values) < _FILL_DISTANCE)
-    values[fill] = 0
-    if not np.isfinite(image[~fill]).all():
-        raise ValueError(f"{name} has NaN or infinite values: fill them, and hide them by sm")
-    return values.clip(-_MAX_DISTANCE, _MAX_DISTANCE), level / data_range
+        if not np.isfinite(image[~fill]).all():
+            raise ValueError(f"{name} has NaN or infinite values: fill them, and hide them by sm")
+        values = np.where(fill, 0, values).clip(-_MAX_DISTANCE, _MAX_DISTANCE)
+    return values, level / data_range
 
 
-def _without_fill(image, clear):
-    """Image with its median in place of hidden values that are no pixels."""
-    if image.dtype.kind != "f":
-        return image
-    fill = ~clear & ~((image >= 0) & (image <= 1))
-    return np.where(fill, np.median(image[clear]), image) if fill.any() else image
+def _level_of(image, clear):
+    """Median of the clear pixels as float64: a single large value does not move it."""
+    values = image[clear]
+    values.partition(values.size // 2)
+    return np.float64(values[values.size // 2])
