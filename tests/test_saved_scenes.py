@@ -181,7 +181,8 @@ class Wild(Frames):
 
 def saved_wide(root):
     lr = np.random.default_rng(0).normal(0, 2, (2, 6, 6))
-    save_scenes([Scene(lr, lr < 3, name="imgset0000", value_range=(0, 1))], root)
+    value_range = np.float32(0), np.int64(1)
+    save_scenes([Scene(lr, lr < 3, name="imgset0000", value_range=value_range)], root)
     return root / "train" / "imgset0000"
 
 
