@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 from test_fuzz import END, chunk, header
 
+from probav_estimators import Scene
 from probav_estimators.cli._main import probav
 from probav_estimators.datasets import unpack_data_set
 
@@ -107,6 +108,29 @@ def test_a_damaged_image_is_refused(root, images, tmp_path, kind):
         content[content.find(b"PK\1\2") + 8] |= 1
         path.write_bytes(content)
     refusal(root, path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((2**14, 2**13), "says that its shape is"),
+        ((1, 2**27), "says that its shape is"),
+        ((2**31 - 1, 2**31 - 1), "says that its shape is"),
+        ((2**13, 2**13), "cannot hold an image"),
+    ],
+)
+def test_a_frame_that_states_another_size_is_refused(folder, shape, told):
+    rows = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    (folder / "LR000.png").write_bytes(header(*shape) + rows + END)
+    with pytest.raises(ValueError, match=rf"LR000\.png .*{told}"):
+        _ = Scene.from_dir(folder).lr
+
+
+def test_a_frame_of_any_size_is_not_read(folder):
+    with (folder / "LR000.png").open("r+b") as stream:
+        stream.truncate(2**33)
+    with pytest.raises(ValueError, match=r"LR000\.png has 8,589,934,592 bytes"):
+        _ = Scene.from_dir(folder).lr
 
 
 def test_a_data_set_of_other_methods_is_not_unpacked(tmp_path):
