@@ -14,9 +14,9 @@ from ..imaging import (
     clearest_mean,
     finite_cpsnr,
 )
+from ._array_frames import keep_mask, keep_pixels
 from ._fingerprint import digest
 from ._images import ArrayImage, ClearMask
-from ._snapshots import keep_mask, keep_pixels
 from ._stored_values import Values
 from ._windows import WHOLE
 
