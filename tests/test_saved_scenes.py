@@ -22,7 +22,7 @@ from probav_estimators import (
     save_scenes,
 )
 from probav_estimators.cli._main import probav
-from probav_estimators.files import hold_lock, replace_folders
+from probav_estimators.folders import hold_lock, replace_folders
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links of POSIX")
 
@@ -265,3 +265,20 @@ def test_the_range_is_in_the_layout(tmp_path):
     folder = saved_wide(tmp_path)
     assert json.loads((folder / "values.json").read_text()) == {"value_range": [0.0, 1.0]}
     assert {path.suffix for path in folder.glob("LR*")} == {".npy"}
+
+
+def test_folders_that_were_written_before_a_failure_stay(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("old")
+
+    def write_one_and_fail():
+        with replace_folders([tmp_path / "a", tmp_path / "b"]):
+            (tmp_path / "a").mkdir()
+            (tmp_path / "a" / "file").write_text("new")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_one_and_fail()
+    assert [(tmp_path / name / "file").read_text() for name in "ab"] == ["new", "old"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

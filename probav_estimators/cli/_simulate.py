@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..datasets import make_scenes
-from ..files import replace_folders
+from ..folders import replace_folders
 from ..scenes import find_scene_folders, save_scenes
 from ..simulation import PRESETS
 from ._options import (
