@@ -110,8 +110,10 @@ def load_scenes(
     return scenes
 
 
-def load_truth(root: str | os.PathLike[str], *, bands: Sequence[str] | None = None) -> list[Scene]:
-    """Scenes of a data set that have HR images; a warning of others, a ValueError without any."""
+def load_truth(
+    root: str | os.PathLike[str], *, bands: str | Sequence[str] | None = None
+) -> list[Scene]:
+    """Load the scenes of a data set that have HR images, at least one; warn of others."""
     scenes = load_scenes(root, bands=bands)
     known = [scene for scene in scenes if scene.has_hr]
     if not known:
