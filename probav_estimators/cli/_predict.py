@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..datasets import write_submission
 from ..files import replace_file
-from ..imaging import to_uint16
+from ..imaging import check_pixels, to_uint16
 from ..prediction import predict_scene, takes_return_std
 from ..scenes import load_scenes
 from ._options import (
@@ -153,6 +153,7 @@ def _write_images(
         try:
             with scene_errors(scene):
                 image, stds = predict_scene(net, scene, return_std=std is not None)
+                check_pixels(image, f"{scene.label}: the image")
         except SceneFailure as failure:
             click.echo(f"Error: {failure.message}", err=True)
             failed.append({"scene": str(scene.name), "error": failure.message})
@@ -166,7 +167,7 @@ def _write_images(
 
 def _write_png(path, pixels):
     with replace_file(path) as partial:
-        Image.fromarray(to_uint16(pixels)).save(partial, format="PNG")
+        Image.fromarray(to_uint16(pixels, str(path))).save(partial, format="PNG")
 
 
 def _predict_in_turn(

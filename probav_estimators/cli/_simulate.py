@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from ..datasets import make_scenes
+from ..folders import replace_folders
 from ..scenes import find_scene_folders, save_scenes
 from ..simulation import PRESETS
 from ._options import (
@@ -103,7 +101,7 @@ def simulate(
             n_jobs=jobs,
             **given,
         )
-        with _replaced(there, folder):
+        with replace_folders(there):
             save_scenes(scenes, folder, split=split)
     if as_json:
         listed = [{"scene": s.name, "band": s.band, "n_frames": len(s)} for s in scenes]
@@ -116,26 +114,3 @@ def _scenes_in(folder):
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file: give the name of a folder")
     return find_scene_folders(folder) if folder.is_dir() else []
-
-
-@contextmanager
-def _replaced(folders: list[Path], root: Path) -> Iterator[None]:
-    """Delete folders of scenes after new ones are written; restore them if that fails.
-
-    Meanwhile they are in a hidden folder, under names that save_scenes ignores.
-    """
-    if not folders:
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix=".replaced.", dir=root) as aside:
-        kept = {folder: Path(aside, f"{folder.name}.replaced") for folder in folders}
-        for folder, moved in kept.items():
-            folder.rename(moved)
-        try:
-            yield
-        except BaseException:
-            for folder, moved in kept.items():
-                # Scenes written before the failure are complete and are kept.
-                if not folder.exists():
-                    moved.rename(folder)
-            raise

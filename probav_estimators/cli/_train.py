@@ -19,7 +19,7 @@ from ..losses import ReprojectionLoss
 from ..persistence import save_model
 from ..prediction import last_step
 from ..preprocessing import BicubicUpscaler, ClearanceSelector, InputComposer
-from ..scenes import load_scenes
+from ..scenes import load_scenes, load_truth
 from ..training import SceneNet, SceneRegressor
 from ._options import (
     debug_option,
@@ -32,7 +32,7 @@ from ._options import (
     seed_option,
 )
 from ._output import check_output, print_json, show_progress
-from ._scenes import load_net, load_truth, mean_of, score_scenes
+from ._scenes import load_net, mean_of, score_scenes
 
 if TYPE_CHECKING:
     from ..scenes import Scene

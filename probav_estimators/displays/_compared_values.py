@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..baseline import BicubicBaseline
-from ..imaging import MAX_CPSNR, check_norm, error_map, finite_cpsnr, select_clearest
+from ..imaging import (
+    MAX_CPSNR,
+    challenge_score,
+    check_norm,
+    error_map,
+    finite_cpsnr,
+    select_clearest,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +75,8 @@ def truth_values(
     scores = {}
     for name, image in images.items():
         cpsnr = finite_cpsnr(image, hr, sm, border=_BORDER, data_range=data_range)
-        scores[name] = cpsnr, None if norm is None else min(norm, MAX_CPSNR) / cpsnr
+        score = None if norm is None else float(challenge_score(min(norm, MAX_CPSNR), cpsnr))
+        scores[name] = cpsnr, score
     return {"truth": values.to_physical(hr), "truth_clear": sm, "scores": scores}
 
 

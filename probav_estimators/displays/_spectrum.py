@@ -256,7 +256,6 @@ class SpectrumDisplay:
 
 def _compare(image, reference, clear):
     """Frequencies, power of an image relative to a reference, and coherence with it."""
-    reference = reference if clear is None else np.where(clear, reference, 0)
     # Power does not depend on shifts, and interpolation changes it at the finest frequencies.
     frequencies, transfer = transfer_function(image, reference, clear)
     correlation = fourier_ring_correlation(image, reference, clear)[1]

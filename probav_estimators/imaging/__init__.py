@@ -20,14 +20,25 @@ from ._mean_level import mean_level, shift_to_level
 from ._metrics import (
     MAX_CPSNR,
     bias_corrected_mse,
+    challenge_norm,
+    challenge_score,
     check_norm,
+    compared_images,
     cpsnr,
     error_map,
     finite_cpsnr,
     probav_score,
     shift_moments,
 )
-from ._pixels import as_mask, as_pixels, check_pixels, fill_hidden, is_plain, to_uint16
+from ._pixels import (
+    as_finite_pixels,
+    as_mask,
+    as_pixels,
+    check_pixels,
+    fill_hidden,
+    is_plain,
+    to_uint16,
+)
 from ._psf_estimation import MIN_FRAMES, PsfEstimate, estimate_psf
 from ._response import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
 from ._shift_estimation import Registration, register_frames
@@ -50,14 +61,18 @@ __all__ = [
     "adjust_pairs",
     "adjust_shifts",
     "align_frames",
+    "as_finite_pixels",
     "as_mask",
     "as_pixels",
     "bias_corrected_mse",
     "bicubic_clearest_mean",
+    "challenge_norm",
+    "challenge_score",
     "check_grey_scale",
     "check_norm",
     "check_pixels",
     "clearest_mean",
+    "compared_images",
     "cpsnr",
     "cumulative_response",
     "distortion_nodes",

@@ -86,6 +86,14 @@ def check_pixels(values: NDArray[Any], name: str, clear: NDArray[np.bool_] | Non
     )
 
 
+def as_finite_pixels(values: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Return float32 pixels of any range; a ValueError for NaN and infinity."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise ValueError(f"{name} has NaN or infinite values: {_count_and_place(~finite)}: {_FILL}")
+    return values.astype(np.float32, copy=False)
+
+
 def _count_and_place(bad):
     first = np.unravel_index(bad.argmax(), bad.shape)
     axes = _AXES.get(bad.ndim, [f"axis {number}" for number in range(bad.ndim)])
@@ -158,6 +166,7 @@ def fill_hidden(pixels: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[Any]:
     return np.where(clear, pixels, np.clip(np.nan_to_num(pixels), 0, 1))
 
 
-def to_uint16(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return pixels in [0, 1] as 16-bit values."""
-    return np.rint(np.asarray(pixels, np.float64) * 65535).astype(np.uint16)
+def to_uint16(pixels: NDArray[Any], name: str) -> NDArray[np.uint16]:
+    """Return pixels as 16-bit values; a ValueError with the name if some are not in [0, 1]."""
+    check_pixels(pixels, name)
+    return np.rint(pixels.astype(np.float64) * 65535).astype(np.uint16)

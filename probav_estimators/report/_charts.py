@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..displays import CalibrationDisplay, ScoreDisplay, SpectrumDisplay
+from ..imaging import challenge_score
 from ..metrics import coverage
 from ..scoring import standardized_errors
 from ._pictures import EmbeddedImage
@@ -75,9 +76,10 @@ def score_chart(name: str, records: Sequence[Mapping[str, Any]]) -> Chart | None
     if all(record["score"] == 1 for record in known):
         return None
     scores = np.array([record["score"] for record in known])
+    cpsnrs = np.array([record["cpsnr"] for record in known])
     display = ScoreDisplay(
         scores=scores,
-        norms=scores * [record["cpsnr"] for record in known],
+        norms=scores / challenge_score(1, cpsnrs),
         bands=[record["band"] for record in known],
         names=[record["name"] for record in known],
         estimator_name=name,

@@ -164,8 +164,7 @@ class Measurement:
     @cached_property
     def aligned(self) -> NDArray[Any]:
         """The image, shifted to the truth."""
-        truth, clear = self.truth
-        return align_image(self.image, np.where(clear, truth, 0), clear)
+        return align_image(self.image, *self.truth)
 
     @cached_property
     def correctness(self) -> tuple[float, float, float]:
@@ -177,7 +176,6 @@ class Measurement:
         both = clear & frame_clear.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
         if not both[border:-border, border:-border].any():
             return (float("nan"),) * 3
-        frame = np.where(frame_clear, frame, frame[frame_clear].mean())
         return tuple(correctness(self.image, frame, truth, both, border=border))
 
     def consistency(self) -> float:

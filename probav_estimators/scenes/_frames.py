@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..imaging import as_mask, as_pixels, fill_hidden, is_plain
+from ..imaging import as_finite_pixels, as_mask, as_pixels, fill_hidden, is_plain
 from ._fingerprint import digest
 from ._windows import WHOLE, open_ends
 
@@ -377,14 +377,22 @@ class StoredFrames(Frames):
         As many quality maps as frames: objects with `where`, `shape`, `bits`, `read()` and
         `fingerprint()`. Frames have one number of bits for each value.
     true_shifts : float32 array of shape (t, 2), default=None
+    bounded : bool, default=True
+        Whether pixels are in [0, 1], else finite float32 values.
     """
 
     def __init__(
-        self, lr: Sequence[Any], qm: Sequence[Any], true_shifts: NDArray[np.float32] | None = None
+        self,
+        lr: Sequence[Any],
+        qm: Sequence[Any],
+        true_shifts: NDArray[np.float32] | None = None,
+        *,
+        bounded: bool = True,
     ) -> None:
         self._lr = lr
         self._qm = qm
         self._true_shifts = true_shifts
+        self._bounded = bounded
         self._shape: tuple[int, int] | None = None
         self._bits: int | None = None
 
@@ -403,7 +411,8 @@ class StoredFrames(Frames):
 
     def with_true_shifts(self, true_shifts: NDArray[np.float32]) -> StoredFrames:
         """The same frames, with the shifts that they were simulated with."""
-        return StoredFrames(self._lr, self._qm, np.array(true_shifts, np.float32))
+        shifts = np.array(true_shifts, np.float32)
+        return StoredFrames(self._lr, self._qm, shifts, bounded=self._bounded)
 
     def fingerprint(self) -> str:
         """Hash of the values of arrays and the bytes of files."""
@@ -419,7 +428,8 @@ class StoredFrames(Frames):
         if self._bits is None:
             # Less than 8 bits are decoded as 8.
             self._bits = max(8, self._lr[0].bits)
-        return self._read(self._lr, index, window, as_pixels, np.float32, self._bits)
+        convert = as_pixels if self._bounded else as_finite_pixels
+        return self._read(self._lr, index, window, convert, np.float32, self._bits)
 
     def read_clear(self, index: Index | None = None, window: Window = WHOLE) -> NDArray[np.bool_]:
         return self._read(self._qm, index, window, as_mask, bool)

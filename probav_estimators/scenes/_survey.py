@@ -152,7 +152,7 @@ class Survey:
         frame, clear = lr[clearest], qm[clearest]
         if not clear.any():
             return 0.0
-        frame = np.where(clear, frame, frame[clear].mean())
+        frame = np.where(clear, frame.astype(np.float64) - np.median(frame[clear]), 0)
         fine = ndimage.gaussian_filter(frame, _FINE_SIGMA)
         detail = (fine - ndimage.uniform_filter(frame, _COARSE_WIDTH))[clear]
         return self._unit * float(detail.std())
