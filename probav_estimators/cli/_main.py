@@ -1,8 +1,10 @@
-"""The group of commands, and handling of errors, warnings and Ctrl-C."""
+"""The group of commands, and handling of errors, warnings and signals."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -29,6 +31,9 @@ COMMANDS = {
 }
 
 _INTERRUPTED = 130
+
+# Exit code of a signal, by the convention of shells: this and the signal's number.
+_SIGNALLED = 128
 
 # Errors in arguments and input files.
 _USAGE_ERRORS = (
@@ -104,7 +109,26 @@ def probav() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; `args` default to those of the process."""
+    if threading.current_thread() is threading.main_thread():
+        _exit_on_signals()
     probav.main(args)
+
+
+def _exit_on_signals():
+    """Let signals that end a process raise SystemExit, so that partial files are removed.
+
+    What the shell has set to be ignored, as nohup does, stays ignored.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _exit)
+
+
+def _exit(number, frame):
+    # A second one ends the process at once.
+    signal.signal(number, signal.SIG_DFL)
+    sys.exit(_SIGNALLED + number)
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
