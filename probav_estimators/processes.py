@@ -6,16 +6,16 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import cache
 from threading import Thread
 from time import sleep
 from typing import Any, TypeVar
 
-from joblib import cpu_count
+from joblib import cpu_count, effective_n_jobs
 from joblib.externals.loky import ProcessPoolExecutor
 
-__all__ = ["end_with_parent", "map_in_processes"]
+__all__ = ["end_with_parent", "map_in_processes", "run_in_parallel"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -60,6 +60,32 @@ def _begin_worker():
     end_with_parent()
     # Ctrl-C in a shell is sent to workers too: their parent ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def run_in_parallel(calls: Iterable[Any], n_jobs: int | None) -> list[Any]:
+    """Results of calls by joblib, in processes of its own if there are several.
+
+    Parameters
+    ----------
+    calls : iterable of joblib.delayed(function)(...)
+    n_jobs : int or None
+        As of joblib; processes without a call are not started.
+    """
+    # Not by every worker: scikit-learn is slow to import.
+    from sklearn.utils.parallel import Parallel, delayed
+
+    calls = list(calls)
+    n_jobs = min(effective_n_jobs(n_jobs), len(calls))
+    return Parallel(n_jobs=n_jobs)(delayed(_run)(os.getpid(), call) for call in calls)
+
+
+def _run(pid, call):
+    parent = multiprocessing.parent_process()
+    # Not in workers of clusters, nor in a process that the user started.
+    if parent is not None and parent.pid == pid:
+        end_with_parent()
+    function, args, kwargs = call
+    return function(*args, **kwargs)
 
 
 def end_with_parent(*_: Any) -> None:

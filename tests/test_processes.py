@@ -16,18 +16,21 @@ from probav_estimators.processes import map_in_processes
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
-SIGNALS = [
-    signal.SIGKILL,
-    signal.SIGTERM,
-    pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-    pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+ENDS = [
+    ("map_in_processes", signal.SIGKILL),
+    ("map_in_processes", signal.SIGTERM),
+    pytest.param("map_in_processes", signal.SIGINT, marks=pytest.mark.slow),
+    pytest.param("map_in_processes", signal.SIGHUP, marks=pytest.mark.slow),
+    pytest.param("run_in_parallel", signal.SIGKILL, marks=pytest.mark.slow),
+    pytest.param("run_in_parallel", signal.SIGTERM, marks=pytest.mark.slow),
 ]
 
 # Workers write their numbers, and work on for a minute.
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from probav_estimators.processes import map_in_processes
+from joblib import delayed
+from probav_estimators.processes import map_in_processes, run_in_parallel
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -35,9 +38,14 @@ def work(number):
     Path(sys.argv[1], str(os.getpid())).touch()
     time.sleep(60)
 
-for _ in map_in_processes(work, range(4), 2):
-    pass
+{call}
 """
+
+CALLS = {
+    "map_in_processes": "list(map_in_processes(work, range(4), 2))",
+    # One of three processes would have nothing to do.
+    "run_in_parallel": "run_in_parallel([delayed(work)(0), delayed(work)(1)], 3)",
+}
 
 
 def is_running(pid):
@@ -60,10 +68,11 @@ def identify(number):
 
 
 class TestWorkers:
-    @pytest.mark.parametrize("moment", SIGNALS, ids=str)
-    def test_end_when_a_signal_ends_their_parent(self, tmp_path, moment):
+    @pytest.mark.parametrize(("call", "moment"), ENDS)
+    def test_end_when_a_signal_ends_their_parent(self, tmp_path, call, moment):
+        program = PROGRAM.format(call=CALLS[call])
         parent = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, tmp_path], stderr=subprocess.DEVNULL
+            [sys.executable, "-c", program, tmp_path], stderr=subprocess.DEVNULL
         )
         wait_until(lambda: len(os.listdir(tmp_path)) == 2 or parent.poll() is not None)
         workers = [int(name) for name in os.listdir(tmp_path)]
