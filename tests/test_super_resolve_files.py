@@ -500,7 +500,9 @@ class TestGoingOn:
         assert np.abs(read("out.tif").astype(int) - read("expected.tif")).max() <= 1
         assert names(Path()) == {"dates", "out.tif", "expected.tif"}
 
-    @pytest.mark.parametrize("moment", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+    @pytest.mark.parametrize(
+        "moment", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=str
+    )
     def test_after_a_signal_keeps_the_blocks(self, dates, weights, moment):
         options = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
         ended = run_until(moment, *options)

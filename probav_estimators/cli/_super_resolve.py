@@ -175,7 +175,7 @@ def super_resolve(
                 started=started,
                 **options,
             )
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         if outputs.parts.exists():
             click.echo(f"blocks are kept in {outputs.parts}: the same call resumes", err=True)
         raise
