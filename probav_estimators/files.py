@@ -107,12 +107,12 @@ def read_json(path: Path, remedy: str) -> dict[str, Any] | None:
     ValueError
         If the file is empty or damaged.
     """
+    if not path.is_file():
+        return None
     try:
         record = json.loads(path.read_bytes())
         if record.pop(_CHECKSUM) != digest_of_json(record):
             raise ValueError("its checksum does not fit")
-    except FileNotFoundError:
-        return None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}): {remedy}") from error
     return record

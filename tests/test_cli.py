@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from functools import wraps
 from inspect import isclass
 
 import numpy as np
@@ -353,7 +354,33 @@ class TestPredict:
     def test_a_full_disk_leaves_no_part_of_an_image(self, root, tmp_path, monkeypatch):
         monkeypatch.setattr(_predict, "to_uint16", no_space)
         assert "No space left" in error_of("predict", root, "-o", tmp_path / "out", code=1)
-        assert list((tmp_path / "out").iterdir()) == []
+        assert not list((tmp_path / "out").rglob("*.png*"))
+
+    def test_the_same_call_resumes_a_stopped_one_and_no_other_does(
+        self, root, tmp_path, monkeypatch
+    ):
+        options = (root, "-o", tmp_path / "out", "--std", tmp_path / "std")
+        call("predict", root, "-o", tmp_path / "expected")
+        predict, seen = FusionNet.predict, []
+
+        @wraps(predict)
+        def stop_at_the_second(net, scenes, **given):
+            seen.append(scenes[0].name)
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+            return predict(net, scenes, **given)
+
+        monkeypatch.setattr(FusionNet, "predict", stop_at_the_second)
+        call("predict", *options, code=130)
+        for other in (options[:3], (*options, "--weights", "simulated-x4")):
+            assert "imgset0000.png is there already" in error_of("predict", *other)
+        call("predict", *options)
+        assert seen == ["imgset0000", "imgset0001", "imgset0001"]
+        assert {p.name for p in (tmp_path / "out").iterdir()} == {f"{name}.png" for name in seen}
+        for path in (tmp_path / "expected").iterdir():
+            assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+        # Complete images are never replaced by the way.
+        assert "is there already" in error_of("predict", *options)
 
     def test_submission_is_that_of_write_submission(self, root, net, tmp_path):
         call("predict", root, "-o", tmp_path / "a.zip", "--submission")

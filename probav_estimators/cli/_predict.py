@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image
 
 from ..datasets import write_submission
-from ..files import replace_file
+from ..files import digest_of_json, file_state, read_json, replace_file, write_json
 from ..imaging import to_uint16
 from ..prediction import predict_scene, takes_return_std
-from ..scenes import load_scenes
+from ..scenes import find_scene_folders, load_scenes
+from ..version import __version__
 from ._options import (
     bands_option,
     debug_option,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
     from ..prediction import Predictor
     from ..scenes import Scene
+
+# Record of a call in the folder of its images, until it ends.
+_RECORD = ".predict.json"
 
 
 @click.command()
@@ -79,15 +83,19 @@ def predict(
 
     Images are named after their scenes, imgset0000.png, .... If a scene is damaged, the images of
     the others are written and the exit code is 1; a submission is written with all scenes or not at
-    all.
+    all. The same call resumes a stopped one.
     """
     if submission and std is not None:
         raise click.UsageError("a submission has no standard deviations: leave --std out")
-    scenes = load_scenes(_split_of(folder, split), bands=bands)
+    folder = _split_of(folder, split)
+    scenes = load_scenes(folder, bands=bands)
+    record, resumes = output / _RECORD, False
     if submission:
         check_output(output, overwrite=overwrite)
     else:
-        _check_folders(output, std, scenes, overwrite=overwrite)
+        call = _describe_call(folder, weights, bands, std)
+        resumes = not overwrite and read_json(record, "remove it, or --overwrite") == call
+        _check_folders(output, std, scenes, overwrite=overwrite or resumes)
     net = load_estimator(weights, scenes, device)
     if std is not None and not takes_return_std(net):
         raise ValueError(f"{weights} gives no standard deviations: leave --std out")
@@ -96,7 +104,9 @@ def predict(
         if submission:
             write_submission(_predict_in_turn(net, scenes, advance), scenes, output)
         else:
-            failed = _write_images(net, scenes, output, std, advance)
+            write_json(record, call)
+            failed = _write_images(net, scenes, output, std, advance, resumes)
+            record.unlink()
     n_written = len(scenes) - len(failed)
     if as_json:
         print_json({"output": str(output), "n_written": n_written, "failed": failed})
@@ -115,6 +125,18 @@ def _split_of(folder, split):
             "--split out"
         )
     return folder / split
+
+
+def _describe_call(folder, weights, bands, std):
+    """What the images depend on: a stopped call is resumed if this is the same."""
+    files = [path for scene in find_scene_folders(folder) for path in sorted(scene.iterdir())]
+    return {
+        "version": __version__,
+        "files": digest_of_json([[str(path), *file_state(path)] for path in files]),
+        "weights": [weights, *file_state(weights or "")],
+        "bands": bands,
+        "std": None if std is None else str(std.resolve()),
+    }
 
 
 def _check_folders(output, std, scenes, *, overwrite):
@@ -146,10 +168,15 @@ def _write_images(
     output: Path,
     std: Path | None,
     advance: Callable[[], object],
+    resumes: bool,
 ) -> list[dict[str, str]]:
     """Write an image of each scene, and return the scenes that failed, with their errors."""
     failed = []
     for scene in scenes:
+        if resumes and (output / f"{scene.name}.png").exists():
+            # Written last.
+            advance()
+            continue
         try:
             with scene_errors(scene):
                 image, stds = predict_scene(net, scene, return_std=std is not None)
