@@ -124,7 +124,7 @@ def digest_of_json(value: Any) -> str:
 
 
 def file_state(path: str | os.PathLike[str]) -> list[int]:
-    """Size and modification time of a file; empty of what is no file."""
+    """Size and modification time of a file; an empty list if there is none."""
     if not os.path.exists(path):
         return []
     stat = os.stat(path)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from threading import Thread
 from time import sleep
@@ -41,9 +42,14 @@ def map_in_processes(
     Yields
     ------
     object
+
+    Raises
+    ------
+    ChildProcessError
+        If a process was killed.
     """
     n_workers = min(n_workers, len(tasks))
-    # What the user has set holds for workers too.
+    # A limit that the user has set holds for workers too.
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cpu_count() // n_workers)))
     executor = ProcessPoolExecutor(
         n_workers, initializer=_begin_worker, env={"OMP_NUM_THREADS": threads}
@@ -52,6 +58,11 @@ def map_in_processes(
     try:
         while futures:
             yield futures.popleft().result()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a worker process was killed, as systems do when memory runs out: repeat the call with "
+            "fewer workers"
+        ) from error
     finally:
         executor.shutdown(kill_workers=bool(futures))
 

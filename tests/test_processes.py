@@ -99,6 +99,13 @@ class TestWorkers:
             list(map_in_processes(fail, range(2), 2))
         wait_until(lambda: not any(is_running(name) for name in os.listdir(tmp_path)))
 
+    def test_that_is_killed_is_told_with_the_remedy(self):
+        def end(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        with pytest.raises(ChildProcessError, match="fewer workers"):
+            list(map_in_processes(end, range(2), 2))
+
 
 @pytest.fixture
 def handlers():

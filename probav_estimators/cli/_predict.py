@@ -128,7 +128,7 @@ def _split_of(folder, split):
 
 
 def _describe_call(folder, weights, bands, std):
-    """What the images depend on: a stopped call is resumed if this is the same."""
+    """Input files and options of the images: a stopped call is resumed if they are the same."""
     files = [path for scene in find_scene_folders(folder) for path in sorted(scene.iterdir())]
     return {
         "version": __version__,
