@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from ..datasets import write_submission
-from ..files import digest_of_json, file_state, read_json, replace_file, write_json
+from ..files import digest_of_json, file_state, replace_file
 from ..imaging import to_uint16
 from ..prediction import predict_scene, takes_return_std
 from ..scenes import find_scene_folders, load_scenes
-from ..version import __version__
+from ._call_record import CallRecord
 from ._options import (
     bands_option,
     debug_option,
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
     from ..prediction import Predictor
     from ..scenes import Scene
-
-# Record of a call in the folder of its images, until it ends.
-_RECORD = ".predict.json"
 
 
 @click.command()
@@ -89,13 +86,11 @@ def predict(
         raise click.UsageError("a submission has no standard deviations: leave --std out")
     folder = _split_of(folder, split)
     scenes = load_scenes(folder, bands=bands)
-    record, resumes = output / _RECORD, False
+    record = CallRecord(output, _describe_call(folder, weights, bands, std), overwrite)
     if submission:
         check_output(output, overwrite=overwrite)
     else:
-        call = _describe_call(folder, weights, bands, std)
-        resumes = not overwrite and read_json(record, "remove it, or --overwrite") == call
-        _check_folders(output, std, scenes, overwrite=overwrite or resumes)
+        _check_folders(output, std, scenes, overwrite=overwrite or record.resumes)
     net = load_estimator(weights, scenes, device)
     if std is not None and not takes_return_std(net):
         raise ValueError(f"{weights} gives no standard deviations: leave --std out")
@@ -104,9 +99,8 @@ def predict(
         if submission:
             write_submission(_predict_in_turn(net, scenes, advance), scenes, output)
         else:
-            write_json(record, call)
-            failed = _write_images(net, scenes, output, std, advance, resumes)
-            record.unlink()
+            with record.keep():
+                failed = _write_images(net, scenes, output, std, advance, record.resumes)
     n_written = len(scenes) - len(failed)
     if as_json:
         print_json({"output": str(output), "n_written": n_written, "failed": failed})
@@ -131,7 +125,7 @@ def _describe_call(folder, weights, bands, std):
     """Input files and options of the images: a stopped call is resumed if they are the same."""
     files = [path for scene in find_scene_folders(folder) for path in sorted(scene.iterdir())]
     return {
-        "version": __version__,
+        "command": "predict",
         "files": digest_of_json([[str(path), *file_state(path)] for path in files]),
         "weights": [weights, *file_state(weights or "")],
         "bands": bands,
