@@ -86,6 +86,7 @@ class TestWorkers:
         numbers, workers = zip(*map_in_processes(identify, tasks, 2), strict=True)
         assert list(numbers) == tasks
         assert os.getpid() not in workers
+        # Kept ones would work in the folder of an earlier call.
         wait_until(lambda: not any(map(is_running, workers)))
 
     def test_end_when_a_task_fails(self, tmp_path):

@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 from sklearn.pipeline import make_pipeline
@@ -428,16 +426,6 @@ class TestBlocks:
         one = read("one.tif").astype(int)
         for name in ("batch.tif", "two.tif"):
             assert np.abs(read(name) - one).max() <= 1
-
-    def test_processes_that_work_in_another_folder(self, dates, weights, tmp_path, monkeypatch):
-        """joblib keeps its processes, which stay in the folder where they were started."""
-        get_reusable_executor().shutdown()
-        (tmp_path / "elsewhere").mkdir()
-        with monkeypatch.context() as moved:
-            moved.chdir(tmp_path / "elsewhere")
-            Parallel(n_jobs=2)(delayed(abs)(number) for number in range(4))
-        call(*B04, *TILES, "--weights", weights, "-o", "two.tif", "--workers", 2)
-        assert Path("two.tif").exists()
 
     @pytest.mark.parametrize("share", ["0/3", "4/3", "3", "a/b", "1/0"])
     def test_a_share_that_is_none_is_told(self, dates, share):
