@@ -61,7 +61,12 @@ def replace_files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path
 
 @contextmanager
 def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path beside `path` to write to, see :func:`replace_files`."""
+    """Yield a path beside `path` to write to, see :func:`replace_files`.
+
+    Yields
+    ------
+    pathlib.Path
+    """
     with replace_files([path]) as (partial,):
         yield partial
 
@@ -101,6 +106,10 @@ def read_json(path: Path, remedy: str) -> dict[str, Any] | None:
     path : Path
     remedy : str
         For the error.
+
+    Returns
+    -------
+    dict or None
 
     Raises
     ------

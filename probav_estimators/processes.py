@@ -81,6 +81,10 @@ def run_in_parallel(calls: Iterable[Any], n_jobs: int | None) -> list[Any]:
     calls : iterable of joblib.delayed(function)(...)
     n_jobs : int or None
         As of joblib; processes without a call are not started.
+
+    Returns
+    -------
+    list
     """
     # Not by every worker: scikit-learn is slow to import.
     from sklearn.utils.parallel import Parallel, delayed
