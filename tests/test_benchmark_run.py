@@ -347,3 +347,17 @@ def test_ctrl_c_says_that_the_same_call_goes_on(small, tmp_path, monkeypatch):
     monkeypatch.undo()
     call(small, "-o", tmp_path, "--configurations", "baseline", "--quiet")
     assert (tmp_path / "baseline" / "result.json").exists()
+
+
+def test_an_empty_record_is_named_with_the_remedy(small, tmp_path):
+    """As a power cut leaves on some disks."""
+    options = {"configurations": "baseline", "verbose": 0}
+    run_benchmark(small, tmp_path, **options)
+    for name in ("settings.json", "result.json"):
+        path = tmp_path / "baseline" / name
+        text = path.read_bytes()
+        path.write_bytes(b"")
+        with pytest.raises(ValueError, match=rf"{name} is damaged .*remove the folder .*baseline"):
+            run_benchmark(small, tmp_path, **options)
+        path.write_bytes(text)
+    run_benchmark(small, tmp_path, **options)

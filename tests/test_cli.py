@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from functools import wraps
 from inspect import isclass
 
 import numpy as np
@@ -146,6 +147,22 @@ class TestSimulate:
         line = error_of("simulate", tmp_path, *SMALL, "--seed", 1, "--overwrite", code=1)
         assert line == "Error: somewhere: No space left on device"
         assert contents(tmp_path) == before
+
+    def test_the_same_call_resumes_a_stopped_one_and_no_other_does(self, tmp_path, monkeypatch):
+        save = _simulate.save_scenes
+
+        def stop_after_one(scenes, *args, **options):
+            save(scenes[:1], *args, **options)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_simulate, "save_scenes", stop_after_one)
+            call("simulate", tmp_path, *SMALL, code=130)
+        other = error_of("simulate", tmp_path, *SMALL, "--seed", 1)
+        assert "imgset0000 is there already" in other
+        assert result_of("simulate", tmp_path, *SMALL)["n_scenes"] == 2
+        assert {path.name for path in tmp_path.iterdir()} == {"train", "norm.csv"}
+        assert "imgset0000 is there already" in error_of("simulate", tmp_path, *SMALL)
 
     @pytest.mark.parametrize(
         ("options", "told"),
@@ -354,6 +371,32 @@ class TestPredict:
         monkeypatch.setattr(_predict, "to_uint16", no_space)
         assert "No space left" in error_of("predict", root, "-o", tmp_path / "out", code=1)
         assert list((tmp_path / "out").iterdir()) == []
+
+    def test_the_same_call_resumes_a_stopped_one_and_no_other_does(
+        self, root, tmp_path, monkeypatch
+    ):
+        options = (root, "-o", tmp_path / "out", "--std", tmp_path / "std")
+        call("predict", root, "-o", tmp_path / "expected")
+        predict, seen = FusionNet.predict, []
+
+        @wraps(predict)
+        def stop_at_the_second(net, scenes, **given):
+            seen.append(scenes[0].name)
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+            return predict(net, scenes, **given)
+
+        monkeypatch.setattr(FusionNet, "predict", stop_at_the_second)
+        call("predict", *options, code=130)
+        for other in (options[:3], (*options, "--weights", "simulated-x4")):
+            assert "imgset0000.png is there already" in error_of("predict", *other)
+        call("predict", *options)
+        assert seen == ["imgset0000", "imgset0001", "imgset0001"]
+        assert {p.name for p in (tmp_path / "out").iterdir()} == {f"{name}.png" for name in seen}
+        for path in (tmp_path / "expected").iterdir():
+            assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+        # Complete images are never replaced by the way.
+        assert "is there already" in error_of("predict", *options)
 
     def test_submission_is_that_of_write_submission(self, root, net, tmp_path):
         call("predict", root, "-o", tmp_path / "a.zip", "--submission")

@@ -14,7 +14,10 @@ NAME = probav_estimators.__name__
 
 # Modules import only from groups above their own.
 ORDER = [
-    {"doc_links", "files", "folders", "imaging", "ports", "prediction", "simulation", "version"},
+    {
+        *("doc_links", "files", "folders", "imaging", "ports", "prediction", "processes"),
+        *("simulation", "version"),
+    },
     {"scenes", "metrics", "state_file"},
     {"losses", "preprocessing", "scoring", "datasets"},
     {"training", "baseline", "meta"},

@@ -10,6 +10,7 @@ from ..datasets import make_scenes
 from ..folders import replace_folders
 from ..scenes import find_scene_folders, save_scenes
 from ..simulation import PRESETS
+from ._call_record import CallRecord
 from ._options import (
     debug_option,
     folder_argument,
@@ -82,11 +83,16 @@ def simulate(
 ) -> None:
     """Simulate scenes, in the challenge's layout.
 
-    FOLDER becomes the root of a data set. Its scenes of other names are kept.
+    FOLDER becomes the root of a data set. Its scenes of other names are kept. The same call resumes
+    a stopped one.
     """
     names = {f"imgset{number:04d}" for number in range(n_scenes)}
     there = [path for path in _scenes_in(folder) if path.name in names]
-    if there and not overwrite:
+    options = click.get_current_context().params
+    depends_on = options.keys() - {"folder", "jobs", "overwrite", "as_json", "quiet"}
+    call = {"command": "simulate"} | {name: options[name] for name in depends_on}
+    record = CallRecord(folder, call, overwrite)
+    if there and not (overwrite or record.resumes):
         raise FileExistsError(f"{there[0]} is there already: give another folder, or --overwrite")
     given = {} if n_frames is None else {"n_frames": n_frames}
     with show_progress("simulating", None, quiet=quiet):
@@ -101,7 +107,7 @@ def simulate(
             n_jobs=jobs,
             **given,
         )
-        with replace_folders(there):
+        with record.keep(), replace_folders(there):
             save_scenes(scenes, folder, split=split)
     if as_json:
         listed = [{"scene": s.name, "band": s.band, "n_frames": len(s)} for s in scenes]

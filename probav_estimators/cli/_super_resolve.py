@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..geo import MASK_TYPES, FilesResult, OtherBlocksError, Outputs, super_resolve_files
+from ..geo import MASK_TYPES, FilesResult, Outputs, super_resolve_files
 from ._options import debug_option, device_option, json_option, overwrite_option, quiet_option
 from ._output import check_output, print_json, show_progress
 
@@ -161,7 +161,8 @@ def super_resolve(
     """
     outputs = Outputs(output, std, n_clear, preview, cog, made_by="probav super-resolve")
     for path in outputs.all:
-        check_output(path, overwrite=overwrite)
+        # A call that was killed between two of its outputs may replace them.
+        check_output(path, overwrite=overwrite or outputs.parts.exists())
     try:
         with ExitStack() as stack:
 
@@ -181,10 +182,6 @@ def super_resolve(
                 started=started,
                 **options,
             )
-    except OtherBlocksError as error:
-        raise ValueError(
-            f"{error.reason}: repeat the call as it was, or make all blocks again with --no-resume"
-        ) from error
     except KeyboardInterrupt:
         if outputs.parts.exists():
             click.echo(f"blocks are kept in {outputs.parts}: the same call resumes", err=True)

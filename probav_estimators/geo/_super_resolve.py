@@ -304,7 +304,7 @@ def _site_of(cube: Cube, masks: MaskStack | None, ranges: Mapping[str, Any]) -> 
 
 def _batch_size(batch_size, predictor):
     if batch_size == "auto":
-        device = str(getattr(getattr(predictor, "net", None), "device", "cpu"))
+        device = str(getattr(predictor.estimator, "device", "cpu"))
         return 1 if device.startswith("cpu") else _GPU_BATCH
     if isinstance(batch_size, int | np.integer) and batch_size >= 1:
         return int(batch_size)
@@ -391,15 +391,11 @@ def _attrs_of_std(attrs, types):
 
 def _factors(types, name):
     """Scale or offset as an attribute; one for each band if they differ."""
-    found, plain, many = [], 1.0, "scales"
-    if name == "add_offset":
-        plain, many = 0.0, "offsets"
-    for kind in types:
-        factor = kind.scale if name == "scale_factor" else kind.offset
-        found.append(float(np.ravel(factor)[0]))
+    many, plain = {"scale_factor": ("scales", 1.0), "add_offset": ("offsets", 0.0)}[name]
+    found = tuple(kind.factors[many == "offsets"] for kind in types)
     if set(found) == {plain}:
         return {}
-    return {name: found[0]} if len(set(found)) == 1 else {many: tuple(found)}
+    return {many: found} if len(set(found)) > 1 else {name: found[0]}
 
 
 def _attrs_of_whole(cube, site, about, keep):

@@ -147,13 +147,18 @@ class Values:
 
     def to_stored(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
         """Stored values of pixels, not rounded, with the scale and offset of the first frame."""
-        scale, offset = (_of_frames(value, [0]).item() for value in (self.scale, self.offset))
+        scale, offset = self.factors
         return (self.to_physical(pixels.astype(np.float64)) - offset) / scale
 
     @property
     def step(self) -> float:
         """Stored difference of a pixel difference of 1."""
-        return self.span / abs(_of_frames(self.scale, [0]).item())
+        return self.span / abs(self.factors[0])
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """Scale and offset of the first frame, which an image of the frames has."""
+        return float(np.ravel(self.scale)[0]), float(np.ravel(self.offset)[0])
 
     def is_valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where stored values are data: neither NaN nor too large for pixels of float32."""
