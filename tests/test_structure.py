@@ -14,7 +14,7 @@ NAME = probav_estimators.__name__
 
 # Modules import only from groups above their own.
 ORDER = [
-    {"doc_links", "files", "imaging", "ports", "prediction", "simulation", "version"},
+    {"doc_links", "files", "imaging", "names", "ports", "prediction", "simulation", "version"},
     {"scenes", "metrics", "state_file"},
     {"losses", "preprocessing", "scoring", "datasets"},
     {"training", "baseline", "meta"},

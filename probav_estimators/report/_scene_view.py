@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..displays import CalibrationDisplay
 from ..imaging import Picture, error_map, scale_greys, upscale_bicubic
+from ..names import printable
 from ..prediction import predict_scene
 from ..scenes import Values
-from ._charts import coverage_of, spectrum_charts
+from ._charts import can_draw, spectrum_chart
 from ._figures import FIGURES
 from ._measuring import AlignedFrames, measure_scene, predict_image
 from ._pictures import EmbeddedImage, colour_bar, grey_picture, map_limit, map_picture
@@ -19,7 +21,7 @@ from ._pictures import EmbeddedImage, colour_bar, grey_picture, map_limit, map_p
 if TYPE_CHECKING:
     from ..prediction import Predictor
     from ..scenes import Scene
-    from ._charts import Chart, Coverage
+    from ._charts import Chart
 
 __all__ = ["SceneView", "side_of_pictures", "view_scene"]
 
@@ -100,8 +102,8 @@ class SceneView(NamedTuple):
         HR pixels of the pictures and of the scene.
     records : dict of dict
         Record of a QualityReport by estimator.
-    coverages : dict of Coverage
-        By estimator, of those with standard deviations.
+    coverages : dict
+        Results of `CalibrationDisplay.coverage_of` by estimator, of those with standard deviations.
     panels : list of Panel
         Clearest frame, images of the estimators, truth, maps.
     grey_scale, unit : str
@@ -115,7 +117,7 @@ class SceneView(NamedTuple):
     shown: tuple[int, ...]
     whole: tuple[int, ...]
     records: dict[str, dict[str, Any]]
-    coverages: dict[str, Coverage]
+    coverages: dict[str, Any]
     panels: list[Panel]
     grey_scale: str
     unit: str
@@ -142,14 +144,17 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
         records[name] = measure_scene(images[name], std, scene, predict_half, align)
         if std is not None:
             stds[name] = std
-    name = "unnamed scene" if scene.name is None else str(scene.name)
+    name = "unnamed scene" if scene.name is None else printable(scene.name)
     first, *_ = scales = [record["scale"] for record in records.values()]
     drawing = _Drawing(name, scene, max(scales), _middle(scene.shape, max(side // first, 1)))
     panels, grey_scale = drawing.greys(images, records)
     maps, coverages = [], {}
     if scene.has_hr:
         maps.append((_ERROR, {name: _error(image, scene) for name, image in images.items()}))
-        coverages = {name: coverage_of(images[name], std, scene) for name, std in stds.items()}
+        coverages = {
+            name: CalibrationDisplay.coverage_of(images[name], std, scene)
+            for name, std in stds.items()
+        }
     if stds:
         maps.append((_STD, stds))
     map_scales = []
@@ -168,7 +173,7 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
         grey_scale=grey_scale,
         unit=drawing.values.unit,
         map_scales=map_scales,
-        charts=spectrum_charts(scene, images),
+        charts=[spectrum_chart(scene, images)] if scene.has_hr and can_draw() else [],
     )
 
 
