@@ -57,13 +57,7 @@ def scene_errors(scene: Scene) -> Iterator[None]:
 
 
 def load_truth(folder: Path, *, bands: Sequence[str] | None = None) -> list[Scene]:
-    """Load the scenes of a folder that have HR images; warn of others.
-
-    Raises
-    ------
-    ValueError
-        If there are none.
-    """
+    """Load the scenes of a folder that have HR images, at least one; warn of others."""
     scenes = load_scenes(folder, bands=bands)
     known = [scene for scene in scenes if scene.has_hr]
     if not known:
@@ -81,15 +75,9 @@ def load_truth(folder: Path, *, bands: Sequence[str] | None = None) -> list[Scen
 
 
 def load_net(weights: str | None, scenes: Sequence[Scene], **params: Any) -> FusionNet:
-    """Load FusionNet with weights that fit scenes; without progress bars.
+    """Load FusionNet with weights that fit scenes, without progress bars.
 
-    Parameters
-    ----------
-    weights : str or None
-        Name of shipped weights, or a file. None: those of the scenes' scale, 3 if it is unknown.
-    scenes : list of Scene
-    **params
-        Parameters of the net.
+    `weights` None: those of the scenes' scale, 3 if it is unknown.
     """
     # Imports of torch take seconds.
     from ..architectures import FusionNet
@@ -145,10 +133,7 @@ def score_scenes(
 ) -> list[dict[str, Any]]:
     """Compute norm, cPSNR and challenge score of the image of each scene.
 
-    Raises
-    ------
-    SceneFailure
-        If an image cannot be predicted, read or scored.
+    Raises a SceneFailure if an image cannot be predicted, read or scored.
     """
     rows = []
     for scene in scenes:

@@ -49,16 +49,9 @@ _ESTIMATORS = {
 
 
 class _Recipe(NamedTuple):
-    """Construction and saving of one kind of estimators.
+    """Construction and saving of one kind of estimators, and the options for this kind only.
 
-    Attributes
-    ----------
-    options : frozenset of str
-        Options of the command line for this kind only.
-    make : callable
-        Takes class, scenes, these options and parameters of the net.
-    save : callable
-        Takes the fitted estimator and a path.
+    `make` takes class, scenes, these options and parameters of the net.
     """
 
     options: frozenset[str]

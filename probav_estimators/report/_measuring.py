@@ -94,16 +94,8 @@ def _plausible_sigmas(psf):
 class Measurement:
     """An image of a scene, with intermediate results that several figures share.
 
-    Attributes
-    ----------
-    image : array of shape (H, W)
-    std : array of shape (H, W) or None
-        Its standard deviations.
-    scene : Scene
-    predict_half : callable, default=None
-        Predicts the image of a scene of half of the frames. None: there are no halves.
-    align : callable, default=None
-        Takes the scale and returns the AlignedFrames of the scene. None: AlignedFrames.of.
+    `predict_half` predicts the image of a scene of half of the frames; without it, there are no
+    halves. `align` takes the scale and returns the AlignedFrames of the scene.
     """
 
     image: NDArray[Any]

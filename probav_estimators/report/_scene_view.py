@@ -94,22 +94,9 @@ class Panel(NamedTuple):
 class SceneView(NamedTuple):
     """A scene's part of a page.
 
-    Attributes
-    ----------
-    name : str
-    scene : Scene
-    shown, whole : tuple of two ints
-        HR pixels of the pictures and of the scene.
-    records : dict of dict
-        Record of a QualityReport by estimator.
-    coverages : dict
-        Results of `CalibrationDisplay.coverage_of` by estimator, of those with standard deviations.
-    panels : list of Panel
-        Clearest frame, images of the estimators, truth, maps.
-    grey_scale, unit : str
-        Limits of the grey scale in words, and the unit of the values.
-    map_scales : list of MapScale
-    charts : list of Chart
+    `shown` and `whole` are the HR pixels of the pictures and of the scene; `records` (of a
+    QualityReport) and `coverages` (of `CalibrationDisplay.coverage_of`) are by estimator.
+    `grey_scale` has the limits of the grey scale in words.
     """
 
     name: str
