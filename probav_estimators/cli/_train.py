@@ -21,16 +21,7 @@ from ..prediction import last_step
 from ..preprocessing import BicubicUpscaler, ClearanceSelector, InputComposer
 from ..scenes import load_scenes
 from ..training import SceneNet, SceneRegressor
-from ._options import (
-    debug_option,
-    device_option,
-    folder_argument,
-    json_option,
-    output_option,
-    overwrite_option,
-    quiet_option,
-    seed_option,
-)
+from ._options import common_options, folder_argument, output_option
 from ._output import check_output, print_json, show_progress
 from ._scenes import load_net, load_truth, mean_of, score_scenes
 
@@ -183,12 +174,7 @@ _RECIPES = {
     is_flag=True,
     help="Train on the frames only, without HR images. For fusionnet.",
 )
-@device_option
-@seed_option
-@overwrite_option
-@json_option
-@quiet_option
-@debug_option
+@common_options("device", "seed", "overwrite")
 def train(
     folder: Path,
     output: Path,

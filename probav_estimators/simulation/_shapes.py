@@ -98,7 +98,7 @@ def segments_of(points, half_width):
 
 @njit(cache=True)
 def paint_polygons(image, corners, tones, ramps, rows, grain, grain_strengths, overlap):
-    """Paint convex, anti-aliased quadrilaterals (n, 4, 2) over a float32 `image` in place, in order.
+    """Paint convex, anti-aliased quadrilaterals (n, 4, 2) over a float32 `image`, in order.
 
     `ramps` (n, 2) is the change of the tone per cell, downwards and to the right; `rows` (n, 3) are
     wave numbers (down, right) and amplitude of a row texture. All share the texture `grain`, with

@@ -64,7 +64,7 @@ def simulate_scene(
     ----------
     rng : numpy.random.Generator
         The same state gives the same scene.
-    size, scale, n_frames, sensor, texture
+    size, scale, n_frames, sensor, texture : optional
         As of :func:`probav_estimators.make_scenes`.
     band : str, default="RED"
         "NIR" has brighter vegetation; unknown bands are between "RED" and "NIR".
