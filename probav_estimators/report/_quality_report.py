@@ -39,8 +39,7 @@ class QualityReport:
     estimator : str
         The estimator, as it prints.
     scenes : list of dict
-        A record for each scene: "name", "band", "n_frames", "scale" and the figures of `FIGURES`,
-        NaN where a figure is not available.
+        The result of `measure_scene` for each scene.
     """
 
     estimator: str
@@ -170,9 +169,11 @@ def quality_report(
     records = []
     for scene in scenes[:max_scenes]:
         image, std = predict_scene(estimator, scene, return_std=scene.has_hr)
-        predict_half = partial(predict_image, estimator)
-        align = partial(AlignedFrames.of, scene, psf_sigma=psf_sigma)
-        records.append(measure_scene(image, std, scene, predict_half, align))
+        options = {
+            "predict_half": partial(predict_image, estimator),
+            "align": partial(AlignedFrames.of, scene, psf_sigma=psf_sigma),
+        }
+        records.append(measure_scene(image, std, scene, **options))
     return QualityReport(_name_of(estimator), records)
 
 

@@ -127,8 +127,8 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
     align = cache(partial(AlignedFrames.of, scene))
     for name, estimator in estimators.items():
         images[name], std = _predict(name, estimator, scene)
-        predict_half = partial(predict_image, estimator)
-        records[name] = measure_scene(images[name], std, scene, predict_half, align)
+        half = partial(predict_image, estimator)
+        records[name] = measure_scene(images[name], std, scene, predict_half=half, align=align)
         if std is not None:
             stds[name] = std
     name = "unnamed scene" if scene.name is None else printable(scene.name)
