@@ -24,7 +24,7 @@ from probav_estimators import (
 )
 from probav_estimators.benchmark import estimate_benchmark
 from probav_estimators.benchmark._micro_batches import available_memory, choose_micro_batch_size
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 
 PNG = b"\x89PNG"
 TWO_ROWS = ["SRCNN stack lr", "SRCNNEx stack lr"]
