@@ -23,9 +23,9 @@ from probav_estimators.metrics import move_image
 from probav_estimators.report import (
     FIGURES,
     QualityReport,
-    _measuring,
     consistency_scorer,
     cssim_scorer,
+    measure_scene,
     quality_report,
     resolution_scorer,
 )
@@ -285,9 +285,15 @@ class TestScorers:
         assert consistency_scorer(Oracle(), plain) > consistency_scorer(blurred, plain)
         assert cssim_scorer(Oracle(), plain) > cssim_scorer(blurred, plain)
 
-    def test_following_the_noise_is_no_gain(self, plain, monkeypatch):
-        monkeypatch.setattr(_measuring, "consistency", lambda *args, **options: 0.5)
-        assert consistency_scorer(Oracle(), plain) == -1
+    def test_following_the_noise_is_no_gain(self):
+        (scene,) = small_scenes(1, n_frames=1, shape=(24, 24), clouds=False)
+
+        class Follower:
+            def predict(self, X):
+                return [scene.lr[0].repeat(3, axis=0).repeat(3, axis=1)]
+
+        assert quality_report(Follower(), [scene]).mean["consistency"] < 0.9
+        assert consistency_scorer(Follower(), [scene]) == -1
 
     def test_truth_is_scenes_seen_for_where_it_is_needed(self, plain):
         with pytest.raises(ValueError, match="has no HR image"):
@@ -298,6 +304,17 @@ def test_max_scenes_limits_the_work(plain):
     assert len(quality_report(Oracle(), plain, max_scenes=1).scenes) == 1
     with pytest.raises(ValueError, match="max_scenes must be at least 1"):
         quality_report(Oracle(), plain, max_scenes=0)
+
+
+def test_an_image_is_measured_as_its_estimator_is(plain):
+    scene = plain[0]
+    (record,) = quality_report(Oracle(), [scene]).scenes
+    alone = measure_scene(scene.hr, None, scene)
+    halves = {"resolution_halves", "consistency_left_out"}
+    assert known(record) - known(alone) == halves
+    assert all(alone[key] == record[key] for key in alone.keys() - halves if key in known(alone))
+    whole = measure_scene(scene.hr, None, scene, predict_half=lambda half: half.hr)
+    assert known(whole) == known(record)
 
 
 def test_wrong_input_is_said(plain):
