@@ -105,7 +105,14 @@ class RowFolder:
 
 
 def _read(path):
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): remove {path.parent} to make the row again"
+        ) from error
 
 
 def _write(path, value):
