@@ -119,18 +119,24 @@ def test_frames_are_as_sharp_as_the_point_spread_function_says(resampling):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("resampling", ["none", "nearest", "bicubic", "area"])
-def test_true_shifts_say_where_the_content_of_resampled_frames_lies(scale, resampling):
-    sensor = plain(
-        **QUIET | {"geolocation_error": 0.5},
-        psf_sigma=0.4 * scale,
-        resampling=resampling,
-        raw_rotation=(-12, 12),
-        raw_pixel=(0.7, 1.0),
+@pytest.mark.parametrize("resampling", ["static", "none", "nearest", "bicubic", "area"])
+def test_true_shifts_say_where_the_content_of_frames_lies(scale, resampling):
+    static = resampling == "static"
+    sensor = (
+        None
+        if static
+        else plain(
+            **QUIET | {"geolocation_error": 0.5},
+            resampling=resampling,
+            raw_rotation=(-12, 12),
+            raw_pixel=(0.7, 1.0),
+        )
     )
     errors = []
     for seed in range(4):
-        scene = simulate(seed, sensor, size=40, scale=scale, n_frames=4)
+        scene = simulate(
+            seed, sensor, size=40, scale=scale, n_frames=4, psf_sigma=(0.4 * scale, 0.4 * scale)
+        )
         # The LR response at any shift: a Gaussian with the variance of optics and pixel box.
         width = scale * np.sqrt(0.4**2 + 1 / 12)
         truth = ndimage.gaussian_filter(scene.hr.astype(float), width)
@@ -151,8 +157,8 @@ def test_true_shifts_say_where_the_content_of_resampled_frames_lies(scale, resam
             errors.append(found)
     assert len(errors) >= 4
     # Nearest neighbour moves pixels by up to half a raw pixel, without bias.
-    assert np.abs(np.median(errors, 0)).max() < 0.03
-    assert np.median(np.abs(errors)) < 0.05
+    assert np.abs(np.median(errors, 0)).max() < (0.1 if static else 0.03)
+    assert np.median(np.abs(errors)) < (0.1 if static else 0.05)
 
 
 def test_quality_maps_fail_in_as_many_of_the_cloudy_frames_as_asked_for():
