@@ -251,9 +251,8 @@ class ComparisonDisplay(Display):
             frame_clear=clear[clearest],
             n_clear=clear.sum(axis=0),
             n_frames=len(scene),
-            deviations={
-                name: values.span * np.asarray(std) for name, std in (deviations or {}).items()
-            },
+            deviations=deviations
+            and {name: values.span * np.asarray(std) for name, std in deviations.items()},
             unit=unit or values.unit,
             grey_scale=grey_scale,
             detail=detail,
