@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from ..baseline import BicubicBaseline
 from ..imaging import MAX_CPSNR
 from ..prediction import last_step
-from ..scenes import Scene, load_scenes
+from ..scenes import Scene, load_truth
 from ..scoring import scene_cpsnr, scene_score
 
 if TYPE_CHECKING:
@@ -54,24 +53,6 @@ def scene_errors(scene: Scene) -> Iterator[None]:
         if scene.name is None or scene.name not in message:
             message = f"{scene.label}: {message}"
         raise SceneFailure(message) from error
-
-
-def load_truth(folder: Path, *, bands: Sequence[str] | None = None) -> list[Scene]:
-    """Load the scenes of a folder that have HR images, at least one; warn of others."""
-    scenes = load_scenes(folder, bands=bands)
-    known = [scene for scene in scenes if scene.has_hr]
-    if not known:
-        raise ValueError(
-            f"no scene of {folder} has an HR image to compare with: give scenes of the training "
-            "split"
-        )
-    if len(known) < len(scenes):
-        warnings.warn(
-            f"{len(scenes) - len(known)} of {len(scenes)} scenes of {folder} have no HR image and "
-            "are left out",
-            stacklevel=2,
-        )
-    return known
 
 
 def load_net(weights: str | None, scenes: Sequence[Scene], **params: Any) -> FusionNet:

@@ -8,7 +8,7 @@ from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_file
 from ._level import offset_to_scene
 from ._png import PngImage
 from ._psf import estimate_psf_sigma
-from ._saved import load_scenes, save_scenes
+from ._saved import load_scenes, load_truth, save_scenes
 from ._scene import Scene
 from ._stored_values import COUNTS, ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
 from ._validation import check_scenes
@@ -44,6 +44,7 @@ __all__ = [
     "is_dask",
     "list_scene_files",
     "load_scenes",
+    "load_truth",
     "offset_to_scene",
     "open_ends",
     "read_aligned",

@@ -27,7 +27,7 @@ from ._png import write_png
 from ._scene import Scene
 from ._validation import check_scenes
 
-__all__ = ["load_scenes", "save_scenes"]
+__all__ = ["load_scenes", "load_truth", "save_scenes"]
 
 
 def load_scenes(
@@ -106,6 +106,25 @@ def load_scenes(
             stacklevel=2,
         )
     return scenes
+
+
+def load_truth(
+    root: str | os.PathLike[str], *, bands: str | Sequence[str] | None = None
+) -> list[Scene]:
+    """Load the scenes of a data set that have HR images, at least one; warn of others."""
+    scenes = load_scenes(root, bands=bands)
+    known = [scene for scene in scenes if scene.has_hr]
+    if not known:
+        raise ValueError(
+            f"no scene of {root} has an HR image to compare with: give scenes of the training split"
+        )
+    if len(known) < len(scenes):
+        warnings.warn(
+            f"{len(scenes) - len(known)} of {len(scenes)} scenes of {root} have no HR image and "
+            "are left out",
+            stacklevel=3,
+        )
+    return known
 
 
 def save_scenes(
