@@ -181,20 +181,7 @@ def run_benchmark(
 def estimate_benchmark(
     root: str | os.PathLike[str], output: str | os.PathLike[str], **options: Any
 ) -> list[RowEstimate]:
-    """Time and memory that a benchmark will take, from one training step of each row.
-
-    Parameters
-    ----------
-    root, output : path-like
-        As for :func:`run_benchmark`. Rows that are finished in `output` count nothing.
-    **options
-        Its other parameters.
-
-    Returns
-    -------
-    list of RowEstimate
-        Of the rows that are still to be trained.
-    """
+    """Estimate time and memory of the rows that `run_benchmark` would train, from one step."""
     arguments = signature(run_benchmark).bind(root, output, **options)
     arguments.apply_defaults()
     return _Run.of(**arguments.arguments).estimates()
@@ -386,16 +373,7 @@ def _maker_of(data, options):
 
 
 def describe_estimates(estimates: Sequence[RowEstimate]) -> list[str]:
-    """Describe time and memory of trainings in lines of text.
-
-    Parameters
-    ----------
-    estimates : list of RowEstimate
-
-    Returns
-    -------
-    list of str
-    """
+    """Describe time and memory of trainings in lines of text."""
     if not estimates:
         return ["no row is left to train"]
     total = sum(estimate.seconds for estimate in estimates)

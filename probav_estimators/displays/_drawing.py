@@ -51,20 +51,10 @@ _LETTER_WIDTH = 0.62
 
 
 def label_text(name: object, *, width: float = 150, fontsize: float = 8) -> str:
-    """Return a name as text for matplotlib.
+    """Return a name as text for matplotlib, drawn letter by letter.
 
-    Parameters
-    ----------
-    name : object
-        Drawn letter by letter: a ``$`` begins no formula, and names with ``_`` in front are in
-        legends as others are.
-    width : float
-        Points; longer names have several lines and end in an ellipsis.
-    fontsize : float
-
-    Returns
-    -------
-    str
+    A ``$`` begins no formula, and a name with ``_`` in front is in legends as others are. A name of
+    more than `width` points has several lines and ends in an ellipsis.
     """
     from matplotlib import rcParams
 

@@ -22,20 +22,9 @@ def read_images(
 ) -> tuple[dict[str, NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.bool_]] | None]:
     """Read images of one size, as pixels in [0, 1], and the HR image with its status map.
 
-    Parameters
-    ----------
-    images : dict of str to array of shape (H, W) or path
-        uint16, uint8 or float in [0, 1], or grey PNG files.
-    hr, sm : array of shape (H, W) or path, default=None
-        `sm` None: all pixels are clear.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file does not exist.
-    ValueError
-        If there is no image, one is not of shape (H, W), sizes differ, or values are no pixels or
-        no mask.
+    Images are arrays of uint16, uint8 or float in [0, 1], or paths of grey PNG files; `sm` None:
+    all pixels are clear. Raises FileNotFoundError or ValueError with the name and the path of an
+    image.
     """
     if not isinstance(images, Mapping):
         raise ValueError(
