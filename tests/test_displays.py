@@ -279,7 +279,7 @@ def test_names_are_text(kind, names, made):
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("parse_math", [True, False])
-@settings(deadline=None, derandomize=True, database=None, max_examples=4)
+@settings(deadline=None, derandomize=True, database=None, max_examples=2)
 @given(names=st.lists(st.text(st.characters(exclude_categories=()), max_size=8), min_size=9))
 def test_any_name_is_text(parse_math, names):
     with pyplot.rc_context({"text.parse_math": parse_math}):
