@@ -15,8 +15,8 @@ NAME = probav_estimators.__name__
 # Modules import only from groups above their own.
 ORDER = [
     {
-        *("doc_links", "files", "folders", "imaging", "ports", "prediction", "processes"),
-        *("simulation", "version"),
+        *("doc_links", "files", "folders", "imaging", "names", "ports", "prediction"),
+        *("processes", "random_numbers", "simulation", "version"),
     },
     {"scenes", "metrics", "state_file"},
     {"losses", "preprocessing", "scoring", "datasets"},

@@ -19,7 +19,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from sklearn.pipeline import make_pipeline
 
 from probav_estimators import ClearanceSelector, FusionNet, __version__, make_scenes, open_scene
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 from probav_estimators.geo import (
     Outputs,
     _block_store,

@@ -19,17 +19,7 @@ __all__ = ["DataSet", "open_data_set"]
 
 
 class DataSet(NamedTuple):
-    """Scenes of a benchmark.
-
-    Attributes
-    ----------
-    train : list of Scene
-        With HR images, of one scale.
-    test : list of Scene
-        Scenes to submit; empty if the data set has no test split.
-    scale : int
-        HR pixels for each LR pixel.
-    """
+    """Scenes of one scale: training scenes with HR images, and those to submit, if any."""
 
     train: list[Scene]
     test: list[Scene]
@@ -45,20 +35,8 @@ def open_data_set(
 ) -> DataSet:
     """List the scenes of a data set; pixels are not read.
 
-    Parameters
-    ----------
-    root : path-like
-        Folder of a data set, of a split or of a band, or a zip in the layout of the challenge.
-    unpacked : pathlib.Path
-        Folder that a zip is unpacked to.
-    max_scenes : int, default=None
-        How many scenes of each split, chosen evenly. None: all.
-    quiet : bool, default=False
-        Whether to show no progress of unpacking.
-
-    Returns
-    -------
-    DataSet
+    `root` is the folder of a data set, of a split or of a band, or a zip in the layout of the
+    challenge, which is unpacked to `unpacked`. Of each split, `max_scenes` are chosen evenly.
 
     Raises
     ------

@@ -19,13 +19,7 @@ class RowFolder:
     """Files of a row.
 
     The settings are written first and the result last: a folder without a result resumes from its
-    checkpoint.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-    settings : dict of str to str
-        Must be equal for a run to be resumed.
+    checkpoint, if its settings are equal.
     """
 
     def __init__(self, path: Path, settings: dict[str, str]) -> None:
@@ -42,15 +36,10 @@ class RowFolder:
     def check(self, *, overwrite: bool) -> None:
         """Check that the folder, if it is there, is of a run with the same settings.
 
-        Parameters
-        ----------
-        overwrite : bool
-            Whether a run with other settings may be replaced.
-
         Raises
         ------
         FileExistsError
-            If it is of another run, or of something else.
+            If it is of another run and `overwrite` is False, or of something else.
         """
         found = self._read(self._settings)
         if found is None:

@@ -36,18 +36,9 @@ _RESIDUAL_BATCH = 16
 
 @dataclass(frozen=True)
 class Row:
-    """An estimator with its place in the table.
+    """An estimator of the table: a net, a pipeline that ends in one, or the baseline.
 
-    Attributes
-    ----------
-    name : str
-        Such as "SRCNN stack concat".
-    estimator : estimator
-        A net, a pipeline that ends in one, or the baseline; not trained here.
-    trains : bool
-        Whether it is to be trained.
-    study_score : float or None
-        Challenge score that the study measured.
+    `study_score` is the challenge score that the study measured.
     """
 
     name: str
@@ -77,22 +68,10 @@ class Row:
 
 @dataclass(frozen=True)
 class RowMaker:
-    """Makes the rows for scenes.
+    """Makes the rows for training scenes of one scale.
 
-    Parameters
-    ----------
-    scenes : list of Scene
-        Training scenes.
-    scale : int
-        Of the scenes.
-    k : int
-        Frames of the multi-image nets.
-    max_epochs, batch_size, patch_size : int or None
-        Of the trainings. None: as published, or those of a short residual training.
-    residual : bool
-        Whether the published nets predict what to add to the upscaled mean frame.
-    params : dict
-        Parameters of all nets: device, random_state, verbose.
+    Parameters are those of `run_benchmark`: None stands for the published ones or, with `residual`,
+    those of a short residual training. `params` are given to all nets.
     """
 
     scenes: Sequence[Scene]
@@ -197,17 +176,7 @@ class RowMaker:
 
 
 def choose_rows(maker: RowMaker, names: str | Sequence[str]) -> list[Row]:
-    """Rows of a table, in its order.
-
-    Parameters
-    ----------
-    maker : RowMaker
-    names : "all" or list of str
-        Names such as "SRCNN stack concat" or "srcnn-stack-concat".
-
-    Returns
-    -------
-    list of Row
+    """Rows of a table in its order: "all", or names such as "SRCNN stack concat" or their slugs.
 
     Raises
     ------

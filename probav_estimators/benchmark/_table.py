@@ -39,13 +39,7 @@ _COLUMNS = [
 def write_table(folder: Path, about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
     """Write table.md, table.csv and table.json, all or none.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-    about : dict
-        What all rows share: "quick", "training", "n_train", "n_validation".
-    rows : list of dict
-        With "row", "study_score", "validation_score" and the other columns; None: not known.
+    `about` has what all rows share: "quick", "training", "n_train", "n_validation".
     """
     texts = {
         "table.md": markdown_of(about, rows),

@@ -16,16 +16,7 @@ from ..imaging import check_pixels, to_uint16
 from ..prediction import predict_scene, takes_return_std
 from ..scenes import find_scene_folders, load_scenes
 from ._call_record import CallRecord
-from ._options import (
-    bands_option,
-    debug_option,
-    device_option,
-    folder_argument,
-    json_option,
-    output_option,
-    overwrite_option,
-    quiet_option,
-)
+from ._options import bands_option, common_options, folder_argument, output_option
 from ._output import check_output, print_json, show_progress
 from ._scenes import SceneFailure, load_estimator, scene_errors
 
@@ -58,11 +49,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Write the challenge's zip, images at the level of their frames.",
 )
-@device_option
-@overwrite_option
-@json_option
-@quiet_option
-@debug_option
+@common_options("device", "overwrite")
 def predict(
     folder: Path,
     output: Path,

@@ -55,15 +55,9 @@ def scene_errors(scene: Scene) -> Iterator[None]:
 
 
 def load_net(weights: str | None, scenes: Sequence[Scene], **params: Any) -> FusionNet:
-    """Load FusionNet with weights that fit scenes; without progress bars.
+    """Load FusionNet with weights that fit scenes, without progress bars.
 
-    Parameters
-    ----------
-    weights : str or None
-        Name of shipped weights, or a file. None: those of the scenes' scale, 3 if it is unknown.
-    scenes : list of Scene
-    **params
-        Parameters of the net.
+    `weights` None: those of the scenes' scale, 3 if it is unknown.
     """
     # Imports of torch take seconds.
     from ..architectures import FusionNet
@@ -119,10 +113,7 @@ def score_scenes(
 ) -> list[dict[str, Any]]:
     """Compute norm, cPSNR and challenge score of the image of each scene.
 
-    Raises
-    ------
-    SceneFailure
-        If an image cannot be predicted, read or scored.
+    Raises a SceneFailure if an image cannot be predicted, read or scored.
     """
     rows = []
     for scene in scenes:

@@ -11,14 +11,7 @@ from ..folders import replace_folders
 from ..scenes import find_scene_folders, save_scenes
 from ..simulation import PRESETS
 from ._call_record import CallRecord
-from ._options import (
-    debug_option,
-    folder_argument,
-    json_option,
-    overwrite_option,
-    quiet_option,
-    seed_option,
-)
+from ._options import common_options, folder_argument, seed_option
 from ._output import print_json, show_progress
 
 _SENSORS = ["static", *PRESETS]
@@ -61,10 +54,7 @@ _SENSORS = ["static", *PRESETS]
 @click.option("--split", default="train", show_default=True)
 @seed_option
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes; -1: one a core.")
-@overwrite_option
-@json_option
-@quiet_option
-@debug_option
+@common_options("overwrite")
 def simulate(
     folder: Path,
     n_scenes: int,

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..geo import MASK_TYPES, FilesResult, Outputs, super_resolve_files
-from ._options import debug_option, device_option, json_option, overwrite_option, quiet_option
+from ._options import common_options
 from ._output import check_output, print_json, show_progress
 
 
@@ -129,11 +129,7 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     show_default=True,
     help="Keep the blocks in OUT.tif.parts, or make all again.",
 )
-@device_option
-@overwrite_option
-@json_option
-@quiet_option
-@debug_option
+@common_options("device", "overwrite")
 def super_resolve(
     files: tuple[str, ...],
     output: Path,
