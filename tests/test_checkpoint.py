@@ -278,16 +278,6 @@ def test_what_killed_trainings_left_is_removed(scenes, tmp_path):
     assert os.listdir(tmp_path) == [CHECKPOINT]
 
 
-@pytest.mark.parametrize("place", np.linspace(0.02, 0.98, 12))
-def test_a_flipped_bit_is_found(scenes, tmp_path, place):
-    quick_srcnn(resume=tmp_path).fit(scenes)
-    content = bytearray((tmp_path / CHECKPOINT).read_bytes())
-    content[int(place * len(content))] ^= 0x40
-    (tmp_path / CHECKPOINT).write_bytes(content)
-    with pytest.raises(ValueError, match=r"checkpoint\.safetensors.*remove it to start over"):
-        quick_srcnn(max_epochs=2, resume=tmp_path).fit(scenes)
-
-
 def test_schedules_with_milestones_go_on(scenes, tmp_path):
     def fit(max_epochs, **params):
         schedule = LRScheduler(torch.optim.lr_scheduler.MultiStepLR, milestones=[2, 4])

@@ -21,6 +21,7 @@ from ..training import (
     check_fits,
     is_of_the_machine,
     known_class,
+    may_set,
     of_type,
     rows_of_epochs,
     shorten,
@@ -33,7 +34,6 @@ from ._registry import (
     fitted_attributes,
     is_known,
     known_estimators,
-    takes_parameter,
 )
 
 # Parameters that `fit` takes initial weights from, which a fitted net does not need.
@@ -91,9 +91,12 @@ class EstimatorEncoder(ValueEncoder):
         return {"estimator": type(estimator).__name__, "params": params}
 
     def _encode_parameter(self, estimator, name, value, where):
-        if not takes_parameter(type(estimator), name):
-            raise ValueError(f"{where} has no parameter {name}: remove it")
-        return self.encode(value, f"{where}.{name}")
+        encoded = self.encode(value, f"{where}.{name}")
+        if not may_set(type(estimator), name, value):
+            raise ValueError(
+                f"{where}.{name} is {shorten(value, 60)}, which no file may set: set it back"
+            )
+        return encoded
 
     def _encode_net(self, net, where):
         left_out = unstorable_parameters(net)

@@ -14,10 +14,7 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 
 from .. import architectures, baseline, meta, preprocessing
 from ..architectures import is_displacement
-from ..training import SceneNet, is_harmless, parameters_of
-
-# Parameters of skorch's parts.
-_PREFIXED = re.compile(r"(optimizer|criterion|iterator_train|iterator_valid|callbacks)__\w+")
+from ..training import may_set
 
 # What skorch and `fit` make, and files don't hold.
 _MANAGED = {
@@ -70,20 +67,12 @@ def is_known(estimator: Any) -> bool:
     return type(estimator) in known_estimators().values()
 
 
-def takes_parameter(kind: type, name: str) -> bool:
-    """Whether a class is made with a parameter of that name."""
-    if name in parameters_of(kind):
-        return True
-    return issubclass(kind, SceneNet) and _PREFIXED.fullmatch(name) is not None
-
-
 def check_parameters(kind: type, params: dict[str, Any]) -> None:
     """Raise a ValueError if a file must not set one of the parameters."""
     for name, value in params.items():
-        if not takes_parameter(kind, name):
-            raise ValueError(f"{kind.__name__} has no parameter {name[:40]!r}")
-        if not is_harmless(name, value):
-            raise ValueError(f"{name[:40]} is a parameter that no file may set to this value")
+        if not may_set(kind, name, value):
+            text = f"{kind.__name__}.{name[:40]}"
+            raise ValueError(f"{text} is no parameter that a file may set to this value")
 
 
 def fitted_attributes(owner: Any) -> dict[str, Any]:
@@ -109,9 +98,9 @@ def check_fitted(fitted: dict[str, Any]) -> dict[str, Any]:
 def check_parts(estimator: Any) -> None:
     """Raise a ValueError if an estimator contains others than known ones, or misses some."""
     steps = getattr(estimator, "steps", None)
-    for name, step in [] if steps is None else steps:
+    for name, step in [*(steps or []), *(getattr(estimator, "estimators", None) or [])]:
         if not isinstance(name, str) or not (step in (None, "passthrough") or is_known(step)):
-            raise ValueError("a step of a pipeline is no estimator")
+            raise ValueError("a step or a part of an estimator is none")
     fitted = vars(estimator).get("estimators_")
     parts = fitted.values() if isinstance(fitted, dict) else fitted or []
     if steps == [] or (fitted is not None and not parts) or not all(map(is_known, parts)):
