@@ -23,6 +23,11 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields
     ------
     pathlib.Path
+
+    Raises
+    ------
+    OSError
+        With the path, if it cannot be written to, such as on a full disk.
     """
     path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
@@ -31,6 +36,12 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         if path.exists():
             partial.chmod(path.stat().st_mode & 0o777)
         partial.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        # A full disk, of which Python names no file.
+        text = f"{error.strerror}: make room on its disk, or give a path on another"
+        raise OSError(error.errno, text, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -45,6 +56,6 @@ def check_target(path: Path) -> None:
 
 def remove_partial_files(path: str | os.PathLike[str]) -> None:
     """Remove what killed processes left of :func:`replace_file`; no other may write `path`."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         partial.unlink(missing_ok=True)

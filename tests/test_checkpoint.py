@@ -272,10 +272,10 @@ def test_a_checkpoint_is_whole_or_not_there(scenes, tmp_path, monkeypatch):
 
 
 def test_what_killed_trainings_left_is_removed(scenes, tmp_path):
-    left = tmp_path / f".{CHECKPOINT}.0123.partial"
-    left.write_bytes(b"half")
-    quick_srcnn(resume=tmp_path).fit(scenes)
-    assert os.listdir(tmp_path) == [CHECKPOINT]
+    for name in (CHECKPOINT, "history.csv"):
+        (tmp_path / f".{name}.0123.partial").write_bytes(b"half")
+    quick_srcnn(resume=tmp_path, callbacks=[HistoryCSV(tmp_path / "history.csv")]).fit(scenes)
+    assert sorted(os.listdir(tmp_path)) == [CHECKPOINT, "history.csv"]
 
 
 def test_schedules_with_milestones_go_on(scenes, tmp_path):
