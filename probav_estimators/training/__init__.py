@@ -19,7 +19,7 @@ from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._mixins import BorderMixin, FileWeightsMixin
 from ._module_net import ModuleNet
 from ._progress import show_progress
-from ._published import PublishedWeights
+from ._published import PublishedWeights, read_state_dict
 from ._reconstruction import Reconstruction
 from ._sampling import (
     BatchPlan,
@@ -93,6 +93,7 @@ __all__ = [
     "parameters_of",
     "read_keras",
     "read_sample",
+    "read_state_dict",
     "resolve_device",
     "resolve_dtype",
     "rows_of_epochs",
