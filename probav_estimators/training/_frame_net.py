@@ -377,12 +377,10 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         self._read_weights()
 
     def _read_weights(self):
-        path = os.path.abspath(self.weights)
-        if self._loaded is None or self._loaded[0] != path:
-            published = _published_by(type(self))
-            state = read_published(path, published, self.build_module, type(self).__name__)
-            self._loaded = path, state
-        return self._loaded[1]
+        published, name = _published_by(type(self)), type(self).__name__
+        return self._read_once(
+            lambda: read_published(self.weights, published, self.build_module, name)
+        )
 
 
 class _Standardized(nn.Module):
