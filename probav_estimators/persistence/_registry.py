@@ -26,20 +26,11 @@ _MANAGED = {
 _FITTED = re.compile(r"[a-z][a-z0-9_]*[a-z0-9]_")
 
 _COUNT = [Interval(Integral, 1, None, closed="left")]
+# Of attributes that have not the name of a parameter and its constraints.
 _CONSTRAINTS: dict[str, list[Any]] = {
     "scale_": [Interval(Integral, 2, None, closed="left"), None],
     "n_channels_in_": _COUNT,
     "n_frames_in_": _COUNT,
-    "n_frames_": _COUNT,
-    "width_": _COUNT,
-    "depth_": _COUNT,
-    "n_features_": _COUNT,
-    "n_blocks_": _COUNT,
-    "n_layers_": _COUNT,
-    "n_heads_": _COUNT,
-    "reduction_": _COUNT,
-    "residual_": ["boolean"],
-    "predict_clearance_": ["boolean"],
     "level_": [Interval(Real, None, None, closed="neither")],
     "std_": [Interval(Real, 0, None, closed="neither"), None],
     "published_": ["boolean"],
@@ -80,13 +71,14 @@ def fitted_attributes(owner: Any) -> dict[str, Any]:
     return {name: value for name, value in vars(owner).items() if _is_fitted(name)}
 
 
-def check_fitted(fitted: dict[str, Any]) -> dict[str, Any]:
-    """Return attributes that `fit` may have set; a ValueError if they are others."""
+def check_fitted(kind: type, fitted: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes that `fit` of a class may have set; a ValueError if they are others."""
     for name in fitted:
         if not _is_fitted(name):
             raise ValueError(f"{name[:40]!r} is no attribute that fit sets")
-    known = {name: _CONSTRAINTS[name] for name in fitted if name in _CONSTRAINTS}
-    validate_parameter_constraints(known, {name: fitted[name] for name in known}, "the estimator")
+    parameters = getattr(kind, "_parameter_constraints", {})
+    known = {f"{name}_": constraints for name, constraints in parameters.items()} | _CONSTRAINTS
+    validate_parameter_constraints(known, fitted, kind.__name__)
     displacement = fitted.get("displacement_", (0.0, 0.0))
     if not is_displacement(displacement, fitted.get("scale_", 0)):
         raise ValueError(f"displacement_ is {displacement!r}, which is more than half an LR pixel")

@@ -34,9 +34,9 @@ from ._scene_regressor import SceneRegressor
 from ._settings import describe, describe_scenes, describe_settings
 from ._splitting import split_scenes
 from ._values import (
+    OF_THE_MACHINE,
     ValueDecoder,
     ValueEncoder,
-    is_of_the_machine,
     known_class,
     may_set,
     of_type,
@@ -47,6 +47,7 @@ from ._values import (
 from ._weights import Weights, check_fits, load_weights, save_weights, shipped_weights
 
 __all__ = [
+    "OF_THE_MACHINE",
     "AlignedChoice",
     "AlignedReader",
     "BatchPlan",
@@ -85,7 +86,6 @@ __all__ = [
     "describe_scenes",
     "describe_settings",
     "fill_frames",
-    "is_of_the_machine",
     "known_class",
     "load_weights",
     "may_set",

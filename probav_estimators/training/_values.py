@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ._scene_net import SceneNet
 
 __all__ = [
+    "OF_THE_MACHINE",
     "ValueDecoder",
     "ValueEncoder",
-    "is_of_the_machine",
     "known_class",
     "may_set",
     "of_type",
@@ -32,8 +32,8 @@ __all__ = [
     "unstorable_parameters",
 ]
 
-# Parameters that a model file never has: folders, processes and devices of one machine.
-_OF_THE_MACHINE = {"device", "memory", "n_jobs", "resume"}
+#: Parameters that a model file never has: folders, processes and devices of one machine.
+OF_THE_MACHINE = {"device", "memory", "n_jobs", "resume"}
 
 # Constraints of parameters that a file may set: numbers, names of options, estimators, and lists of
 # such. Paths, devices, processes and callables have other constraints.
@@ -165,11 +165,6 @@ class ValueDecoder:
 
     def _loss(self, node, depth):
         return known_class(node["loss"], known_losses())(**self.values(node["params"], depth))
-
-
-def is_of_the_machine(name: str) -> bool:
-    """Whether a parameter is a folder, a process or a device of one machine."""
-    return name in _OF_THE_MACHINE
 
 
 def may_set(kind: type, name: str, value: Any) -> bool:
