@@ -34,7 +34,7 @@ _DTYPES = {
 
 # Most bytes of a value's JSON, with its name, and least values for each object or tensor. In
 # memory, a value needs up to 130 bytes and a tensor 1 kB, however few numbers it holds.
-_BYTES_OF_VALUE, _VALUES_OF_OBJECT = 60, 3
+_BYTES_OF_VALUE, _VALUES_OF_OBJECT = 60, 5
 
 
 class _Kind(NamedTuple):
