@@ -14,6 +14,7 @@ NAME = probav_estimators.__name__
 
 # Modules import only from groups above their own.
 ORDER = [
+    {"compiling"},
     {"doc_links", "files", "imaging", "ports", "prediction", "simulation", "version"},
     {"scenes", "metrics", "state_file"},
     {"losses", "preprocessing", "scoring", "datasets"},

@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
 from skimage.transform import rescale
+
+from ..compiling import njit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
+from ..compiling import njit
 from ._pixels import as_mask, as_pixels
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def shift_moments(
     """
     if hr.size < _FEW_PIXELS:
         sr, hr = sr.astype(np.float64), hr.astype(np.float64)
-    return _shift_moments(*map(np.ascontiguousarray, (sr, hr, clear)), border)  # type: ignore[call-arg]
+    return _shift_moments(*map(np.ascontiguousarray, (sr, hr, clear)), border)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
