@@ -17,7 +17,7 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     ----------
     **options
         Those of `numba.njit`. With ``cache=True`` and neither a writable installation, a writable
-        home nor ``NUMBA_CACHE_DIR``, each process compiles anew.
+        home nor ``NUMBA_CACHE_DIR``, every process compiles it.
 
     Returns
     -------

@@ -65,7 +65,7 @@ def damaged(draw, content):
 
 @pytest.mark.parametrize("kind", ["weights", "model", "checkpoint"])
 class TestDamage:
-    @settings(max_examples=250, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(data=st.data())
     def test_is_refused_by_name_or_harmless(self, files, tmp_path_factory, kind, data):
         path = tmp_path_factory.getbasetemp() / f"damaged {kind}"
