@@ -32,7 +32,8 @@ from probav_estimators import (
     SRCNNEx,
     make_scenes,
 )
-from probav_estimators.state_file import read_state
+from probav_estimators.state_file import read_state, write_state
+from probav_estimators.version import __version__
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -315,6 +316,17 @@ def test_a_truncated_checkpoint_is_named(scenes, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors cannot be read as .*remove"):
         quick_srcnn(resume=tmp_path).fit(scenes)
+
+
+def test_a_checkpoint_that_lacks_something_is_named(scenes, tmp_path):
+    quick_srcnn(resume=tmp_path).fit(scenes)
+    config, tensors, version = read_state(tmp_path / CHECKPOINT, "checkpoint")
+    assert version == __version__
+    for name in config["dict"]:
+        rest = {key: value for key, value in config["dict"].items() if key != name}
+        write_state(tmp_path / CHECKPOINT, "checkpoint", {"dict": rest}, tensors)
+        with pytest.raises(ValueError, match=rf"{tmp_path / CHECKPOINT} cannot .*remove it"):
+            quick_srcnn(resume=tmp_path).fit(scenes)
 
 
 def test_a_checkpoint_of_a_newer_format_is_refused(scenes, tmp_path):
