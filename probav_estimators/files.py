@@ -39,6 +39,11 @@ def replace_files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path
     Yields
     ------
     list of pathlib.Path
+
+    Raises
+    ------
+    OSError
+        With the first path, if one cannot be written to, such as on a full disk.
     """
     targets = [Path(os.path.realpath(path)) for path in paths]
     for target in targets:
@@ -54,6 +59,12 @@ def replace_files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path
             partial.replace(target)
         for folder in {target.parent for target in targets}:
             sync(folder)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        # A full disk, of which Python names no file.
+        text = f"{error.strerror}: make room on its disk, or give a path on another"
+        raise OSError(error.errno, text, str(targets[0])) from error
     finally:
         for partial in partials:
             partial.unlink(missing_ok=True)

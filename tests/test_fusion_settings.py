@@ -1,8 +1,11 @@
 """FusionNet's settings: reference date, PSF, scale, and calibrated standard deviations."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
+from _helpers import weights_of
 from scipy.ndimage import gaussian_filter
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -203,6 +206,24 @@ class TestFiles:
         loaded = FusionNet.from_pretrained(paths[1], compute_dtype="float32")
         assert all(p.dtype == torch.float32 for p in loaded.module_.parameters())
         np.testing.assert_allclose(loaded.predict(scenes), net.predict(scenes), atol=1e-3)
+
+    def test_is_read_once_and_again_when_it_has_changed(self, tmp_path, monkeypatch):
+        path = tmp_path / "w"
+        first, second = (
+            FusionNet(scale=2, width=2, depth=1, random_state=seed).initialize() for seed in (0, 1)
+        )
+        first.save_pretrained(path)
+        # Each reading verifies a checksum.
+        read, sha256 = [], hashlib.sha256
+        monkeypatch.setattr("hashlib.sha256", lambda *args: read.append(args) or sha256(*args))
+        loaded = FusionNet.from_pretrained(path)
+        assert len(read) == 1
+        assert torch.equal(weights_of(clone(loaded).initialize()), weights_of(first))
+        assert len(read) == 1
+        second.save_pretrained(path)
+        assert torch.equal(weights_of(clone(loaded).initialize()), weights_of(second))
+        path.unlink()
+        assert torch.equal(weights_of(clone(loaded).initialize()), weights_of(first))
 
     def test_other_types(self, net, tmp_path):
         with pytest.raises(ValueError, match="bfloat16"):

@@ -14,6 +14,7 @@ NAME = probav_estimators.__name__
 
 # Modules import only from groups above their own.
 ORDER = [
+    {"compiling"},
     {
         *("doc_links", "files", "folders", "imaging", "names", "ports", "prediction"),
         *("processes", "random_numbers", "simulation", "version"),

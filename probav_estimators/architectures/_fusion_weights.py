@@ -140,8 +140,7 @@ class FusionWeights(StdNet):
         return tuple(float(config.get(key, 0)) for key in _DISPLACEMENT)
 
     def _pretrained(self):
-        """Pretrained weights."""
-        return self._read_once(self.weights, lambda path: _load(path, type(self).__name__))
+        return self._read_once(lambda: _load(self.weights, type(self).__name__))
 
 
 def _shipped_for(scale):

@@ -137,11 +137,9 @@ class StudyNet(FileWeightsMixin, SceneRegressor):
             )
 
     def _read_weights(self) -> KerasWeights:
+        path: Any = self.weights
         name = type(self).__name__
-        return self._read_once(
-            self.weights,  # type: ignore[arg-type]
-            lambda path: read_keras(path, self._keras_model(), self._build, name),
-        )
+        return self._read_once(lambda: read_keras(path, self._keras_model(), self._build, name))
 
     def _keras_model(self):
         """Keras counterpart of this net."""

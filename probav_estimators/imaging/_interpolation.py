@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
 from skimage.transform import rescale
 
+from ..compiling import njit
 from ._pixels import fill_hidden
 
 if TYPE_CHECKING:

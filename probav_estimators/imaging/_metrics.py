@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ..compiling import njit
 from ._pixels import as_mask, as_pixels, check_pixels
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def shift_moments(
     """
     if hr.size < _FEW_PIXELS:
         sr, hr = sr.astype(np.float64), hr.astype(np.float64)
-    return _shift_moments(*map(np.ascontiguousarray, (sr, hr, clear)), border)  # type: ignore[call-arg]
+    return _shift_moments(*map(np.ascontiguousarray, (sr, hr, clear)), border)
 
 
 @njit(cache=True, fastmath=True, nogil=True)

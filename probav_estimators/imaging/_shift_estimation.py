@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy import fft, ndimage
 
+from ..compiling import njit
 from ._adjustment import adjust_pairs
 
 if TYPE_CHECKING:

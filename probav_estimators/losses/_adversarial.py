@@ -1,5 +1,6 @@
 """Adversarial loss: a discriminator and a perceptual term."""
 
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
@@ -105,7 +106,11 @@ class AdversarialLoss(CPSNRLoss):
             perceptual_weight=[Interval(Real, 0, None, closed="left")],
             lr=[Interval(Real, 0, None, closed="neither")],
         )
-        self._adversary = _TrainedDiscriminator(lr)
+
+    @cached_property
+    def _adversary(self):
+        # Not before it is used: a file may name any number of losses.
+        return _TrainedDiscriminator(self.lr)
 
     def aligned_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         if min(sr.shape[1:]) < _MIN_SIZE:

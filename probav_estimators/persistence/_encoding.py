@@ -12,15 +12,17 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 
+from ..losses import SceneLoss
 from ..training import (
+    OF_THE_MACHINE,
     SceneNet,
     ValueDecoder,
     ValueEncoder,
     Weights,
     check_fits,
     find_other_layers,
-    is_of_the_machine,
     known_class,
+    may_set,
     of_type,
     rows_of_epochs,
     shorten,
@@ -33,7 +35,6 @@ from ._registry import (
     fitted_attributes,
     is_known,
     known_estimators,
-    takes_parameter,
 )
 
 # Parameters that `fit` takes initial weights from, which a fitted net does not need.
@@ -86,14 +87,17 @@ class EstimatorEncoder(ValueEncoder):
         params = {
             name: self._encode_parameter(estimator, name, x, where)
             for name, x in estimator.get_params(deep=False).items()
-            if not (is_of_the_machine(name) or name in left_out)
+            if name not in OF_THE_MACHINE and name not in left_out
         }
         return {"estimator": type(estimator).__name__, "params": params}
 
     def _encode_parameter(self, estimator, name, value, where):
-        if not takes_parameter(type(estimator), name):
-            raise ValueError(f"{where} has no parameter {name}: remove it")
-        return self.encode(value, f"{where}.{name}")
+        encoded = self.encode(value, f"{where}.{name}")
+        if not may_set(type(estimator), name, value):
+            raise ValueError(
+                f"{where}.{name} is {shorten(value, 60)}, which no file may set: set it back"
+            )
+        return encoded
 
     def _encode_net(self, net, where):
         left_out = unstorable_parameters(net)
@@ -166,7 +170,7 @@ class EstimatorDecoder(ValueDecoder):
         estimator: Any = kind(**params)
         constraints = getattr(estimator, "_parameter_constraints", {})
         validate_parameter_constraints(constraints, estimator.get_params(deep=False), kind.__name__)
-        vars(estimator).update(check_fitted(self.values(node["fitted"], depth)))
+        vars(estimator).update(check_fitted(kind, self.values(node["fitted"], depth)))
         check_parts(estimator)
         return estimator
 
@@ -181,8 +185,8 @@ class EstimatorDecoder(ValueDecoder):
 
     def _restore(self, net, node, depth):
         state = self.values(node["module"], depth)
-        fitted = check_fitted(self.values(node["fitted"], depth))
-        loss = check_fitted(self.values(node["criterion"], depth))
+        fitted = check_fitted(type(net), self.values(node["fitted"], depth))
+        loss = check_fitted(SceneLoss, self.values(node["criterion"], depth))
         history = [of_type(row, dict) for row in self.decode(of_type(node["history"], list), depth)]
         left_out = {k: of_type(x, str) for k, x in of_type(node.get("left_out", {}), dict).items()}
         vars(net).update(fitted)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from ..compiling import njit
 
 #: Methods of resampling to the map grid; "none": the raw grid is the map grid.
 RESAMPLINGS = ("none", "nearest", "bicubic", "area")

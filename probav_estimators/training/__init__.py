@@ -20,7 +20,7 @@ from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._mixins import BorderMixin, FileWeightsMixin
 from ._module_net import ModuleNet
 from ._progress import show_progress
-from ._published import PublishedWeights
+from ._published import PublishedWeights, read_state_dict
 from ._reconstruction import Reconstruction
 from ._sampling import (
     BatchPlan,
@@ -36,11 +36,11 @@ from ._settings import describe, describe_scenes, describe_settings
 from ._splitting import split_scenes
 from ._value_range import MIXED
 from ._values import (
+    OF_THE_MACHINE,
     ValueDecoder,
     ValueEncoder,
-    is_harmless,
-    is_of_the_machine,
     known_class,
+    may_set,
     of_type,
     parameters_of,
     shorten,
@@ -50,6 +50,7 @@ from ._weights import Weights, check_fits, load_weights, save_weights, shipped_w
 
 __all__ = [
     "MIXED",
+    "OF_THE_MACHINE",
     "AlignedChoice",
     "AlignedReader",
     "BatchPlan",
@@ -89,14 +90,14 @@ __all__ = [
     "describe_settings",
     "fill_frames",
     "find_other_layers",
-    "is_harmless",
-    "is_of_the_machine",
     "known_class",
     "load_weights",
+    "may_set",
     "of_type",
     "parameters_of",
     "read_keras",
     "read_sample",
+    "read_state_dict",
     "resolve_device",
     "resolve_dtype",
     "rows_of_epochs",

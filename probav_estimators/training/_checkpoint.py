@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,9 @@ class Checkpoint(Callback):
         if net.history:
             return
         if path.exists():
-            _restore(net, _read(path, self.training_))
+            state = _read(path, self.training_)
+            with _refusing(path):
+                _restore(net, state)
             self.n_restored_ = len(net.history)
         elif path.with_name(_OLD_FILENAME).exists():
             raise ValueError(
@@ -127,9 +130,10 @@ def _state_of(net):
 def _read(path, training):
     """State in a file of the same training."""
     config, tensors, version = read_state(path, "checkpoint")
-    state = ValueDecoder(tensors).decode(config)
     warn_of_other_version(version, str(path))
-    found = state["training"]
+    with _refusing(path):
+        state = ValueDecoder(tensors).decode(config)
+        found = dict(state["training"])
     if "random_state" not in training:
         # One that is None may be any.
         found.pop("random_state", None)
@@ -142,6 +146,18 @@ def _read(path, training):
                 "this one to start over"
             )
     return state
+
+
+@contextmanager
+def _refusing(path):
+    """Name the file in errors of a state that lacks something, or has other values."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be restored ({type(error).__name__}: {str(error)[:200]}): it may be of "
+            "another version, remove it to start over"
+        ) from error
 
 
 def _restore(net, state):

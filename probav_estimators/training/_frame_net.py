@@ -360,12 +360,9 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         self._read_weights()
 
     def _read_weights(self):
-        kind = type(self)
+        published, name = _published_by(type(self)), type(self).__name__
         return self._read_once(
-            self.weights,
-            lambda path: read_published(
-                path, _published_by(kind), self.build_module, kind.__name__
-            ),
+            lambda: read_published(self.weights, published, self.build_module, name)
         )
 
 

@@ -19,9 +19,6 @@ from ._weights import empty_module
 
 __all__ = ["KerasModel", "KerasWeights", "read_keras"]
 
-# Start of a pointer of Git LFS, in place of a file that was not fetched.
-_POINTER = b"version https://git-lfs"
-
 # A file must not ask for more channels than frames and quality maps can be.
 _MOST_CHANNELS = 1024
 
@@ -313,11 +310,6 @@ def _opened(path: Path, owner: str) -> Iterator[Any]:
             f"{path} does not exist: {owner}.from_published takes a file that you have, of a model "
             "of Shiro-LK/Super-Resolution-ProbaV"
         )
-    with path.open("rb") as start:
-        if start.read(len(_POINTER)) == _POINTER:
-            raise ValueError(
-                f"{path} is a pointer of Git LFS, in place of the file: fetch it with git lfs pull"
-            )
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -329,5 +321,5 @@ def _opened(path: Path, owner: str) -> Iterator[Any]:
 def _unreadable(path, error):
     return ValueError(
         f"{path} cannot be read as a file of Keras weights, HDF5 ({type(error).__name__}): it may "
-        "be truncated or of another kind, fetch it again"
+        "be truncated, a pointer of Git LFS, or of another kind; fetch it again"
     )

@@ -5,31 +5,33 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from skorch import NeuralNet
 
 __all__ = ["BorderMixin", "FileWeightsMixin"]
 
+_Contents = TypeVar("_Contents")
+
 
 class FileWeightsMixin(NeuralNet):
     """Mixin of nets that cache the contents of their file of initial weights."""
 
-    # (path, state of the file, contents). Clones share it, and can be fitted without the file.
+    weights: str | os.PathLike[str] | None
+
+    # (path, version of the file, contents). Clones share it, to be fitted without the file.
     _loaded: tuple[Any, Any, Any] | None = None
 
-    def _read_once(
-        self, path: str | os.PathLike[str], read: Callable[[str | os.PathLike[str]], Any]
-    ) -> Any:
-        """Contents of a file, which is read again only if it has changed."""
-        # A string may be the name of shipped weights, a Path never.
-        key, state = (isinstance(path, str), os.path.abspath(path)), None
-        if os.path.isfile(path):
-            stat = os.stat(path)
-            state = stat.st_ino, stat.st_size, stat.st_mtime_ns
+    def _read_once(self, read: Callable[[], _Contents]) -> _Contents:
+        """Contents of the file `weights`, which is read again only if it changed."""
+        path, version = (self.weights, os.path.abspath(str(self.weights))), None
+        if os.path.isfile(path[1]):
+            status = os.stat(path[1])
+            version = status.st_ino, status.st_size, status.st_mtime_ns
         known = self._loaded
-        if known is None or known[0] != key or state not in (None, known[1]):
-            self._loaded = known = key, state, read(path)
+        if known is None or known[0] != path or version not in (None, known[1]):
+            known = path, version, read()
+        self._loaded = known
         return known[2]
 
     def __sklearn_clone__(self) -> Self:

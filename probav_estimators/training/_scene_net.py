@@ -271,8 +271,11 @@ class SceneNet(
         ------
         ValueError
             If a parameter is not valid, or a scene has no HR image or does not fit the net.
+        OSError
+            If a callback can't write, such as to a full disk.
         KeyboardInterrupt
-            After Ctrl-C. The net then has the weights of the best epoch so far, and can predict.
+            After Ctrl-C. As after any other exception of a training, the net then has the weights
+            of the best epoch so far, and can predict.
 
         Warns
         -----

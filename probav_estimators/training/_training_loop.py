@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -38,8 +38,8 @@ class TrainingLoop(NeuralNet):
     """Skorch's training loop with default callbacks, early termination and micro-batches.
 
     A training ends after the epoch in which a callback has an attribute `ends_training_` that is
-    true, or skorch's EarlyStopping loses patience. `fit` and `partial_fit` raise any other
-    KeyboardInterrupt again, after the callbacks' `on_train_end`.
+    true, or skorch's EarlyStopping loses patience. However else it ends, `fit` and `partial_fit`
+    raise the exception after the callbacks' `on_train_end`, which restores the best weights.
     """
 
     # What interrupted the training, until it is raised again.
@@ -77,11 +77,17 @@ class TrainingLoop(NeuralNet):
         return self
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
-        try:
-            super().notify(method_name, **kwargs)
-        except KeyboardInterrupt:
-            # That of EarlyStopping is no Ctrl-C.
-            if method_name != "on_epoch_end" or not self._any(_has_lost_patience):
+        getattr(self, method_name)(self, **kwargs)
+        for name, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **kwargs)
+            except KeyboardInterrupt:
+                # That of EarlyStopping is no Ctrl-C.
+                if method_name != "on_epoch_end" or not _has_lost_patience(callback):
+                    raise
+            except Exception as error:
+                # TensorBoard's error of a full disk, for example, names no file.
+                error.add_note(f"Raised by the callback {name} of {type(self).__name__}")
                 raise
         if method_name == "on_epoch_end" and self._any(_ends_training):
             raise _EndOfTraining
@@ -107,6 +113,11 @@ class TrainingLoop(NeuralNet):
         except KeyboardInterrupt as interrupt:
             # Skorch's partial_fit drops it.
             self.interrupt_ = interrupt
+            raise
+        except Exception:
+            # Skorch calls it after a KeyboardInterrupt alone.
+            with suppress(Exception):
+                self.notify("on_train_end", X=X, y=y)
             raise
         return self
 
