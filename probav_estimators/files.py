@@ -74,6 +74,10 @@ def replace_files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path
 def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a path beside `path` to write to, see :func:`replace_files`.
 
+    Parameters
+    ----------
+    path : path-like
+
     Yields
     ------
     pathlib.Path
