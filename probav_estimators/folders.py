@@ -9,12 +9,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["hold_lock", "partial_path", "replace_folders"]
+from .files import sync
+
+__all__ = ["hold_lock", "move_into_place", "partial_path", "replace_folders"]
 
 
 def partial_path(path: Path) -> Path:
     """Hidden name beside `path` that nothing else has."""
     return path.with_name(f".{path.name}.{uuid4().hex}.partial")
+
+
+def move_into_place(partial: Path, target: Path) -> None:
+    """Rename a folder without subfolders once all its files are on the disk."""
+    for path in [*partial.iterdir(), partial]:
+        sync(path)
+    partial.rename(target)
+    sync(target.parent)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -259,9 +260,10 @@ class BlockStore:
                 f"{self.folder} was removed meanwhile, by a call that wrote the image of that name "
                 "or by hand: look whether the image is there, else repeat the call"
             )
+        reason = os.strerror(error.errno) if error.errno else error
         return BlockStoreError(
-            f"{self.folder} cannot be written to ({error.strerror or error}): make room, and "
-            "repeat the call, which resumes from the blocks that are made"
+            f"{self.folder} cannot be written to ({reason}): make room, and repeat the call, "
+            "which resumes from the blocks that are made"
         )
 
 

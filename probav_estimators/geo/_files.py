@@ -465,6 +465,8 @@ def _put_together(
         raise
     except (OSError, RasterioError, CPLE_BaseError) as error:
         why = str(error.__cause__ or error).strip().rstrip(".")
+        if isinstance(error, OSError) and error.errno:
+            why = os.strerror(error.errno)
         raise OSError(
             f"{outputs.image} cannot be written ({why}): make room, and repeat the call, which "
             f"goes on with the blocks in {outputs.parts}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..folders import hold_lock, partial_path
+from ..folders import hold_lock, move_into_place, partial_path
 from ..imaging import as_finite_pixels, to_uint16
 from ._layout import (
     NORMS_NAME,
@@ -188,7 +188,7 @@ def _save_scene(scene, name, root, target):
         norm, norms = scene.norm, root / NORMS_NAME
         with hold_lock(norms):
             _check_free(root, name)
-            partial.rename(target)
+            move_into_place(partial, target)
             if norm is not None:
                 add_norm(norms, name, float(norm))
     finally:
