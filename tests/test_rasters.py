@@ -1,23 +1,28 @@
 """GeoTIFFs as scenes: metadata, windowed reading, masks, and invalid files."""
 
+import errno
+import http.server
 import multiprocessing
 import os
 import pickle
 import re
 import resource
 import sys
+import threading
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
+from _helpers import open_files
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from probav_estimators import Scene
-from probav_estimators.geo import _rasters
 from probav_estimators.geo._grid import Grid
 from probav_estimators.geo._rasters import (
     RasterStack,
@@ -32,6 +37,9 @@ from probav_estimators.scenes import ArrayStack, MaskStack, Values
 LEFT, TOP = 600_000.0, 5_100_000.0
 DATES = ("20220304", "20220309", "20220319")
 SHAPE = (40, 56)
+
+
+LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="Linux tells what is in use")
 
 
 def write(path, values, *, size=10, place=(LEFT, TOP), crs="EPSG:32634", tags=None, **options):
@@ -256,12 +264,6 @@ class TestStacks:
         write(rasters.paths[0], noise(7))
         np.testing.assert_array_equal(stack.read([0], part)[0], noise(7)[part])
 
-    def test_few_files_stay_open(self, folder, monkeypatch):
-        monkeypatch.setattr(_rasters, "_MAX_OPEN", 2)
-        monkeypatch.setattr(_rasters, "_open_files", _rasters._OpenFiles())
-        open_rasters(folder).stack(1).read([0, 1, 2], (slice(0, 9), slice(0, 9)))
-        assert len(_rasters._open_files.datasets) == 2
-
     def test_a_fork_reads_for_itself(self, rasters):
         stack, expected = rasters.stack(1), np.stack([noise(seed) for seed in range(3)])
         stack.read([0, 1, 2], (slice(0, 9), slice(0, 9)))
@@ -275,35 +277,35 @@ class TestStacks:
             parts = list(pool.map(partial(_read_rows, stack), 5 * list(range(0, 40, 4))))
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), np.tile(expected, (1, 5, 1)))
 
-    @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells what is in use")
-    def test_memory_does_not_grow_with_the_images(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(_rasters, "_CACHE_BYTES", 8 << 20)
-        paths = []
-        for number in range(6):
-            ramp = np.add.outer(np.arange(2048), np.arange(2048) + number).astype(np.int16)
-            paths.append(write(tmp_path / f"{number}.tif", ramp, blockxsize=256, blockysize=256))
+    @LINUX
+    def test_memory_does_not_grow_with_the_images(self, tmp_path):
+        paths = [str(tmp_path / f"{number}.tif") for number in range(8)]
+        for path in paths:
+            sparse(path, (8192, 4096), (256, 256))
         stack = open_rasters(paths).stack(1)
-        stack.read(range(6), (slice(0, 256), slice(0, 256)))
+        stack.read(range(8), (slice(0, 256), slice(0, 256)))
         before = memory_in_use()
-        for row in range(0, 2048, 256):
-            for column in range(0, 2048, 256):
-                stored = stack.read(range(6), (slice(row, row + 256), slice(column, column + 256)))
-                assert stored[5, 0, 0] == row + column + 5
-        # One window has 0.8 MB, all files 50 MB.
-        assert memory_in_use() - before < 20e6
+        for row in range(0, 8192, 512):
+            stack.read(range(8), (slice(row, row + 512), slice(0, 4096)))
+        # One window has 34 MB, decoded blocks are kept up to 134 MB, all files have 540 MB.
+        assert memory_in_use() - before < 250e6
 
-    def test_blocks_of_files_stay_for_the_next_window_up_to_a_bound(self, rasters, monkeypatch):
-        seen = []
-        real = _rasters._open_files.get
 
-        def spy(path):
-            seen.append(rasterio.env.get_gdal_config("GDAL_CACHEMAX"))
-            return real(path)
+def sparse(path, shape, block):
+    """Write a tiled file of a few kB without any pixel."""
+    grid = {"crs": "EPSG:32634", "transform": Affine(10, 0, LEFT, 0, -10, TOP)}
+    tiles = {"tiled": True, "blockysize": block[0], "blockxsize": block[1], "sparse_ok": True}
+    kind = {"driver": "GTiff", "count": 1, "dtype": "uint16", "compress": "deflate"}
+    with rasterio.open(path, "w", height=shape[0], width=shape[1], **grid, **tiles, **kind):
+        pass
+    return str(path)
 
-        monkeypatch.setattr(_rasters._open_files, "get", spy)
-        rasters.stack(1).read([0], (slice(0, 2), slice(0, 2)))
-        # In bytes: GDAL takes small values as megabytes, rasterio does not.
-        assert seen == [128 * 2**20]
+
+def fill_places(others):
+    """Open files until the process has no place for another."""
+    with suppress(OSError):
+        while True:
+            others.append(os.open(os.devnull, os.O_RDONLY))
 
 
 def memory_in_use():
@@ -643,6 +645,177 @@ class TestFilesThatDoNotFit:
         monkeypatch.setitem(sys.modules, "rasterio", None)
         with pytest.raises(ImportError, match=r"pip install probav_estimators\[geo\]"):
             open_rasters(folder)
+
+
+class TestOpenFiles:
+    """Files that a process has open, and limits of the system."""
+
+    def read(self, stack, row=0):
+        return stack.read(range(stack.shape[0]), (slice(row, row + 2), slice(0, 8)))
+
+    @LINUX
+    def test_they_are_few_and_closed_with_the_last_scene_that_reads_them(self, tmp_path):
+        paths = [write(tmp_path / f"{number:03d}.tif", noise(number)) for number in range(30)]
+        stack = open_rasters(paths).stack(1)
+        with ThreadPoolExecutor(12) as pool:
+            found = list(pool.map(partial(self.read, stack), range(24)))
+        assert all(values.shape == (30, 2, 8) for values in found)
+        assert 0 < len(open_files(tmp_path)) <= 128
+        for values, row in zip(found, range(24), strict=True):
+            np.testing.assert_array_equal(values[3], noise(3)[row : row + 2, :8])
+        del stack
+        assert not open_files(tmp_path)
+
+    @LINUX
+    def test_a_process_with_too_many_is_told_so(self, tmp_path):
+        paths = [write(tmp_path / f"{number}.tif", noise(number)) for number in range(3)]
+        limits, others = resource.getrlimit(resource.RLIMIT_NOFILE), []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, limits[1]))
+        try:
+            fill_places(others)
+            # Files that are not used make place for others, and are closed with the stack.
+            assert self.read(open_rasters(paths).stack(1)).shape == (3, 2, 8)
+            fill_places(others)
+            with pytest.raises(OSError, match=r"0.tif cannot be opened.*ulimit -n") as caught:
+                open_rasters(paths)
+        finally:
+            for number in others:
+                os.close(number)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert caught.value.errno == errno.EMFILE
+        assert "damaged" not in str(caught.value)
+
+    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs file permissions")
+    def test_a_file_without_permission_is_not_called_damaged(self, folder, rasters):
+        os.chmod(rasters.paths[0], 0)
+        with pytest.raises(OSError, match=r"B04.tif cannot be opened \(Permission denied\)"):
+            open_rasters(folder)
+
+    def test_large_blocks_are_refused_before_they_are_read(self, tmp_path, rasters):
+        path = sparse(tmp_path / "a.tif", (20000, 20000), (20000, 20000))
+        assert os.path.getsize(path) < 4e6
+        before = memory_in_use()
+        with pytest.raises(ValueError, match=r"a.tif .* blocks of 20000x20000 .*gdal_translate"):
+            open_rasters([path, path], window=(slice(0, 16), slice(0, 16)))
+        with pytest.raises(ValueError, match=r"a.tif .* blocks of 20000x20000 .*gdal_translate"):
+            mask_stack(path, None, rasters)
+        assert memory_in_use() - before < 50e6
+
+    def test_strips_and_tiles_of_large_images_are_read(self, tmp_path):
+        tiles = sparse(tmp_path / "a.tif", (60000, 60000), (512, 512))
+        one_strip = write(
+            tmp_path / "b.tif",
+            noise(0, (3, 900, 1000)),
+            **{"tiled": False, "blockysize": 900, "compress": "deflate", "interleave": "pixel"},
+        )
+        for path in (tiles, one_strip):
+            stack = open_rasters([path, path], window=(slice(0, 16), slice(0, 16))).stack(1)
+            assert self.read(stack).shape == (2, 2, 8)
+
+
+HEAD = (
+    '<VRTDataset rasterXSize="56" rasterYSize="40"><SRS>EPSG:32634</SRS>'
+    f"<GeoTransform>{LEFT},10,0,{TOP},0,-10</GeoTransform>"
+    '<VRTRasterBand dataType="Byte" band="1"'
+)
+SOURCE = '><SimpleSource><SourceFilename relativeToVRT="0">{}</SourceFilename></SimpleSource>'
+END = "</VRTRasterBand></VRTDataset>"
+OTHER_FILE = HEAD + SOURCE.format("{secret}") + END
+RAW_FILE = (
+    HEAD + ' subClass="VRTRawRasterBand"><SourceFilename relativeToVRT="1">secret.txt'
+    "</SourceFilename><LineOffset>56</LineOffset>" + END
+)
+ADDRESS = HEAD + SOURCE.format("/vsicurl/{address}") + END
+SERVICE = (
+    '<GDAL_WMS><Service name="TMS"><ServerUrl>{address}/${{z}}</ServerUrl></Service><DataWindow>'
+    "<UpperLeftX>0</UpperLeftX><UpperLeftY>9</UpperLeftY><LowerRightX>9</LowerRightX>"
+    "<LowerRightY>0</LowerRightY><TileLevel>1</TileLevel></DataWindow></GDAL_WMS>"
+)
+OVERVIEWS = (
+    '<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">/vsicurl/{address}</MDI>'
+    "</Metadata></PAMDataset>"
+)
+
+
+class TestFilesThatNameOthers:
+    """A file shows its own pixels and makes no request, unless its name says that it is a VRT."""
+
+    @pytest.fixture
+    def requests(self):
+        seen = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                seen.append(self.path)
+                self.send_error(404)
+
+            do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+
+            def log_message(self, *args):
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            yield SimpleNamespace(address=f"http://127.0.0.1:{server.server_port}/x", seen=seen)
+            server.shutdown()
+
+    def fill(self, content, folder, requests):
+        secret = write(folder / "secret.dat", noise(0, SHAPE, np.uint8))
+        (folder / "secret.txt").write_text("password" * 400)
+        return content.format(secret=secret, address=requests.address)
+
+    @pytest.mark.parametrize("content", [OTHER_FILE, RAW_FILE, ADDRESS, SERVICE])
+    @pytest.mark.parametrize("suffix", [".tif", ".TIFF", ".jp2", ".img", ".png", ".dat", ""])
+    def test_by_another_suffix(self, tmp_path, rasters, requests, content, suffix):
+        path = tmp_path / f"20220401_mask{suffix}"
+        path.write_text(self.fill(content, tmp_path, requests))
+        for opened in (lambda: open_scene([path, path]), lambda: mask_stack(path, None, rasters)):
+            with pytest.raises(ValueError, match=f"{path.name} is no raster"):
+                opened()
+        assert not requests.seen
+
+    @pytest.mark.parametrize("suffix", [".nc", ".h5", ".hdf", ".tif"])
+    def test_external_storage_of_hdf5(self, tmp_path, suffix):
+        h5py = pytest.importorskip("h5py")
+        (tmp_path / "secret.txt").write_text("password" * 400)
+        path = tmp_path / f"a{suffix}"
+        with h5py.File(path, "w") as file:
+            external = [(str(tmp_path / "secret.txt"), 0, 40 * 56)]
+            file.create_dataset("v", SHAPE, "u1", external=external)
+        for name in (path, f'NETCDF:"{path}":v', f'HDF5:"{path}"://v'):
+            with pytest.raises(ValueError, match=rf"a{suffix}.*xarray"):
+                open_rasters([name, name])
+
+    @pytest.mark.parametrize(
+        ("beside", "content"),
+        [
+            (".ovr", SERVICE),
+            (".ovr", ADDRESS),
+            (".msk", SERVICE),
+            (".msk", ADDRESS),
+            (".aux.xml", OVERVIEWS),
+        ],
+    )
+    def test_beside_a_raster(self, folder, requests, beside, content):
+        for path in list(folder.glob("*_B04.tif")):
+            text = self.fill(content, folder, requests)
+            (folder / f"{path.name}{beside}").write_text(text)
+        scene = open_scene(folder / "*_B04.tif", nodata=0)
+        np.testing.assert_allclose(scene.lr[1], noise(1) / 65535, atol=1e-6)
+        assert not requests.seen
+
+    def test_a_vrt_shows_its_sources_where_its_name_is_given(self, folder, requests):
+        path = folder / "20220401.vrt"
+        path.write_text(self.fill(OTHER_FILE, folder, requests))
+        for paths in ([path, path], folder / "*.vrt"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # one file
+                stack = open_rasters(paths).stack(1)
+            stored = stack.read([0], (slice(0, 40), slice(0, 56)))
+            np.testing.assert_array_equal(stored[0], noise(0, SHAPE, np.uint8))
+        for paths in (folder, folder / "*2022*", folder / "**" / "*.v?t"):
+            with pytest.raises(ValueError, match=r"20220401.vrt is found by .*'\*.tif'"):
+                open_rasters(paths)
 
 
 class TestValueRanges:

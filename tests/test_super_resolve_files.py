@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _helpers import open_files
 from click.testing import CliRunner
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
@@ -991,3 +992,10 @@ def test_progress_counts_each_block_once(dates, weights):
     outputs, options = Outputs(Path("out.tif")), {"mask": B04[2], "tile_size": 32}
     super_resolve_files([B04[0]], outputs, weights, batch_size=3, started=start, **options)
     assert counts == [4, 1, 1, 1, 1]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="Linux tells what is in use")
+def test_no_file_stays_open_after_the_call(dates, weights):
+    options = {"mask": B04[2], "tile_size": 32}
+    super_resolve_files([B04[0]], Outputs(Path("out.tif")), weights, **options)
+    assert not open_files(Path.cwd())

@@ -5,11 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +17,7 @@ from ..scenes import MaskStack, Scene
 from ._encoding import Encoding, scene_of_stack
 from ._grid import Grid
 from ._masks import clear_of, mask_type_of_name, match_mask, warn_of_no_mask
+from ._open_files import close_with, is_remote, open_raster, suffix_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,14 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RasterStack", "Rasters", "mask_stack", "open_rasters", "open_scene", "scene_of_band"]
 
+# Of the files of a folder.
 _SUFFIXES = (".tif", ".tiff", ".jp2", ".img", ".vrt")
 
 # Files beside a raster that a pattern finds as well.
 _SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".wld", ".prj")
-
-# Files that a thread keeps open, and bytes of decoded blocks of all threads: decoding a block of
-# JPEG 2000 takes 0.1 s, and many windows share it.
-_MAX_OPEN, _CACHE_BYTES = 64, 128 << 20
 
 # Tags of the acquisition time. The last may be the time when the file was written.
 _TIME_TAGS = (
@@ -54,68 +49,6 @@ _YEAR_DAY = re.compile(r"(?<!\d)(\d{4})(\d{3})T(\d\d)(\d\d)(\d\d)(?!\d)")
 
 # B04 or B8A in a file's name.
 _BAND = re.compile(r"(?<![A-Za-z0-9])B\d{1,2}A?(?![A-Za-z0-9])")
-
-
-def _import_rasterio():
-    try:
-        import rasterio
-    except ImportError as error:
-        raise ImportError(
-            "GeoTIFFs and other rasters need rasterio: pip install probav_estimators[geo]"
-        ) from error
-    return rasterio
-
-
-class _OpenFiles(threading.local):
-    """Open datasets of a thread, the last used at the end."""
-
-    def __init__(self):
-        self.process = os.getpid()
-        self.datasets = OrderedDict()
-
-    def get(self, path):
-        if self.process != os.getpid():
-            # After a fork both processes would share the position in the file.
-            self.__init__()
-        stat = os.stat(path) if os.path.exists(path) else None
-        key = path, stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        if key not in self.datasets:
-            self.datasets[key] = _open(path)
-        self.datasets.move_to_end(key)
-        while len(self.datasets) > _MAX_OPEN:
-            self.datasets.popitem(last=False)[1].close()
-        return self.datasets[key]
-
-
-_open_files = _OpenFiles()
-
-# `warnings.catch_warnings` is not thread-safe.
-_opening = threading.Lock()
-
-
-def _open(path):
-    rasterio = _import_rasterio()
-    with _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        return rasterio.open(path)
-
-
-@contextmanager
-def _reading(path):
-    """Re-raise read errors with the path and a remedy."""
-    rasterio = _import_rasterio()
-    try:
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
-            yield
-    except rasterio.errors.RasterioError as error:
-        raise OSError(
-            f"{path} cannot be read, it may be cut short or damaged: fetch it again "
-            f"({_reason(error)})"
-        ) from error
-
-
-def _reason(error):
-    return str(error.__cause__ or error).strip().rstrip(".")
 
 
 @dataclass(frozen=True)
@@ -140,6 +73,9 @@ class RasterStack:
     dtype: np.dtype[Any]
     origin: tuple[int, int] = (0, 0)
 
+    def __post_init__(self) -> None:
+        close_with(self, self.paths)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         return len(self.paths), *self.size
@@ -153,8 +89,8 @@ class RasterStack:
         stored = np.empty((len(index), *sizes), self.dtype)
         for position, number in enumerate(index):
             path = self.paths[number]
-            with _reading(path):
-                stored[position] = _open_files.get(path).read(self.band, window=part)
+            with open_raster(path) as file:
+                stored[position] = file.read(self.band, window=part)
         return stored
 
     def where(self, number: int) -> str:
@@ -300,8 +236,8 @@ def open_rasters(
     ----------
     paths : path-like or sequence of path-likes
         Files, glob patterns (``**`` for folders at any depth) or folders, of which the ``.tif``,
-        ``.tiff``, ``.jp2``, ``.img`` and ``.vrt`` are taken. Matches of a pattern are
-        sorted by name.
+        ``.tiff``, ``.jp2`` and ``.img`` are taken. Matches of a pattern are sorted by name. A
+        ``.vrt`` is read if its name or a pattern that ends so is given.
     window : tuple of two slices, default=None
         Rows and columns to use.
     bbox : tuple of four floats, default=None
@@ -345,8 +281,13 @@ def _find_files(paths, name):
 
 
 def _expand(item):
-    if "://" in item or item.startswith("/vsi"):
+    if is_remote(item):
         return [item]
+    if re.match(r"[A-Za-z0-9_]{2,}:", item) and not os.path.exists(item):
+        raise ValueError(
+            f"{item} is the name of a subdataset: open its file by xarray.open_dataset and give "
+            "the cube to super_resolve, or write it as a GeoTIFF by gdal_translate"
+        )
     if os.path.isdir(item):
         names = sorted(os.listdir(item))
         found = [os.path.join(item, name) for name in names if name.lower().endswith(_SUFFIXES)]
@@ -355,6 +296,12 @@ def _expand(item):
     else:
         found = sorted(glob.glob(item, recursive=True))
         found = [file for file in found if not file.lower().endswith(_SIDECARS)]
+    if virtual := [file for file in found if suffix_of(file) == ".vrt" != suffix_of(item)]:
+        raise ValueError(
+            f"{virtual[0]} is found by {item!r}, and a VRT may name any other file or address: if "
+            "you know its content, give its name or a pattern that ends in .vrt, else a pattern "
+            "that leaves it out, such as '*.tif'"
+        )
     return [os.path.abspath(file) for file in found if not os.path.isdir(file)]
 
 
@@ -383,17 +330,8 @@ def _read_rasters(files, window, bbox):
 
 
 def _read_header(path):
-    rasterio = _import_rasterio()
-    try:
-        with _open(path) as file:
-            header = _header_of(file, path)
-    except rasterio.errors.RasterioError as error:
-        if "://" not in path and not path.startswith("/vsi") and not os.path.exists(path):
-            raise FileNotFoundError(f"{path} does not exist: check the name") from error
-        raise ValueError(
-            f"{path} is no raster, or is cut short: give GeoTIFFs or other rasters that GDAL "
-            f"reads, or fetch it again ({_reason(error)})"
-        ) from error
+    with open_raster(path) as file:
+        header = _header_of(file, path)
     _check_header(header, path)
     return header
 
