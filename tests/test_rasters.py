@@ -24,13 +24,7 @@ from rasterio.transform import Affine
 
 from probav_estimators import Scene
 from probav_estimators.geo._grid import Grid
-from probav_estimators.geo._rasters import (
-    RasterStack,
-    mask_stack,
-    open_rasters,
-    open_scene,
-    scene_of_band,
-)
+from probav_estimators.geo._rasters import RasterStack, open_masks, open_rasters, open_scene
 from probav_estimators.geo._value_ranges import value_range_of, warn_of_fill
 from probav_estimators.scenes import ArrayStack, MaskStack, Values
 
@@ -99,29 +93,30 @@ def add_masks(folder, name="{}_SCL.tif", dates=DATES, **options):
 
 class TestFiles:
     def test_what_files_have_in_common(self, folder, rasters):
-        assert [os.path.basename(path) for path in rasters.paths] == [
+        assert [os.path.basename(path) for path in rasters.first.paths] == [
             f"T34_{date}_B04.tif" for date in DATES
         ]
         crs = CRS.from_epsg(32634).to_wkt()
         assert rasters.grid == Grid((10.0, 0.0, LEFT, 0.0, -10.0, TOP), SHAPE, crs)
-        assert (rasters.band_names, rasters.dtype, rasters.nodata) == (["band"], np.uint16, None)
-        assert rasters.scales.tolist() == [[1], [1], [1]] and not rasters.offsets.any()
+        assert list(rasters.bands) == ["B04"] and not rasters.named
+        encoding = rasters.encodings["B04"]
+        assert (encoding.dtype, encoding.nodata) == (np.uint16, None)
+        assert (encoding.scale, encoding.offset) == (1, 0)
         expected = np.array(["2022-03-04", "2022-03-09", "2022-03-19"], "datetime64[D]")
         np.testing.assert_array_equal(rasters.times, expected)
-        assert not rasters.is_rgb_picture
 
     def test_a_folder_a_list_and_any_depth_are_the_same(self, folder, rasters):
         (folder / "notes.txt").write_text("not a raster")
         (folder / "T34_20220304_B04.tif.aux.xml").write_text("<PAMDataset/>")
         names = [folder / f"T34_{date}_B04.tif" for date in DATES]
         for paths in (folder, str(folder), names, folder / "*.tif*", folder / "**" / "T34*"):
-            assert open_rasters(paths).paths == rasters.paths
+            assert open_rasters(paths).first.paths == rasters.first.paths
 
     def test_paths_do_not_depend_on_the_working_directory(self, folder, monkeypatch):
         monkeypatch.chdir(folder)
         found = open_rasters("*_B04.tif")
         monkeypatch.chdir("/")
-        assert found.stack(1).read([0], (slice(0, 2), slice(0, 2))).shape == (1, 2, 2)
+        assert found.first.read([0], (slice(0, 2), slice(0, 2))).shape == (1, 2, 2)
 
     def test_scale_offset_nodata_and_names_come_from_the_tags(self, tmp_path):
         names = ("B04", "B08")
@@ -131,10 +126,11 @@ class TestFiles:
             tags = {"scales": (1e-4, 2e-4), "offsets": offsets, "descriptions": names}
             write(path, values, nodata=-9999, **tags)
         found = open_rasters(tmp_path)
-        assert found.band_names == ["B04", "B08"]
-        assert found.nodata == -9999
-        np.testing.assert_allclose(found.scales, [[1e-4, 2e-4]] * 3)
-        np.testing.assert_allclose(found.offsets, [[0, 0], [-0.1, 0], [-0.2, 0]])
+        assert list(found.bands) == ["B04", "B08"] and found.named
+        red, nir = found.encodings.values()
+        assert red.nodata == nir.nodata == -9999
+        assert (red.scale, nir.scale, nir.offset) == (1e-4, 2e-4, 0)
+        np.testing.assert_allclose(red.offset, [0, -0.1, -0.2])
 
     @pytest.mark.parametrize(
         ("name", "tags", "expected"),
@@ -174,10 +170,13 @@ class TestFiles:
         picture = noise(0, (3, *SHAPE), np.uint8)
         for name in "ab":
             write(tmp_path / f"{name}.tif", picture, photometric="RGB")
-        assert open_rasters(tmp_path).is_rgb_picture
+        with pytest.warns(UserWarning, match=r"a.tif is a picture of 8 bits"):
+            open_rasters(tmp_path)
         for name in "ab":
             write(tmp_path / f"{name}.tif", picture, photometric="MINISBLACK")
-        assert not open_rasters(tmp_path).is_rgb_picture
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            open_rasters(tmp_path)
 
     def test_images_that_lie_nowhere(self, tmp_path):
         for name in "ab":
@@ -193,7 +192,7 @@ class TestWindows:
         found = open_rasters(folder, window=(slice(5, 25), slice(7, None)))
         assert found.grid.shape == (20, 49)
         assert found.grid.bounds == (LEFT + 70, TOP - 250, LEFT + 560, TOP - 50)
-        stored = found.stack(1).read([2, 0], (slice(1, 4), slice(2, 9)))
+        stored = found.first.read([2, 0], (slice(1, 4), slice(2, 9)))
         np.testing.assert_array_equal(stored, np.stack([noise(2), noise(0)])[:, 6:9, 9:16])
 
     @pytest.mark.parametrize(
@@ -205,15 +204,16 @@ class TestWindows:
         ],
     )
     def test_a_bbox_takes_all_pixels_that_it_touches(self, folder, bbox, rows, columns):
-        window = open_rasters(folder, bbox=bbox).window
-        assert window == (slice(*rows), slice(*columns))
+        found = open_rasters(folder, bbox=bbox)
+        assert found.origin == (rows[0], columns[0])
+        assert found.grid.shape == (rows[1] - rows[0], columns[1] - columns[0])
 
     def test_a_bbox_of_images_whose_first_row_is_south(self, tmp_path):
         for name in "ab":
             up = Affine(10, 0, LEFT, 0, 10, TOP)
             write(tmp_path / f"{name}.tif", noise(0), transform=up)
         found = open_rasters(tmp_path, bbox=(LEFT, TOP + 20, LEFT + 30, TOP + 50))
-        assert found.window == (slice(2, 5), slice(0, 3))
+        assert (found.origin, found.grid.shape) == ((2, 0), (3, 3))
 
     def test_a_bbox_elsewhere(self, folder):
         with pytest.raises(ValueError, match=r"bbox is \(0, 0, 9, 9\).*600000.*do not overlap"):
@@ -242,7 +242,7 @@ class TestStacks:
         paths = [
             write(tmp_path / f"{seed}.tif", noise(seed, (2, *SHAPE), np.int16)) for seed in (0, 1)
         ]
-        stack = open_rasters(paths).stack(2)
+        stack = open_rasters(paths).bands["2"]
         assert (stack.shape, stack.dtype) == ((2, *SHAPE), np.int16)
         stored = stack.read([1, 0, 1], (slice(13, 29), slice(3, 40)))
         for values, number in zip(stored, [1, 0, 1], strict=True):
@@ -252,27 +252,27 @@ class TestStacks:
         assert stack.where(1) == f"{paths[1]}, band 2"
 
     def test_pickles_as_its_paths(self, rasters):
-        stack, part = rasters.stack(1), (slice(0, 9), slice(0, 9))
+        stack, part = rasters.first, (slice(0, 9), slice(0, 9))
         before = stack.read([0], part)
         assert len(pickle.dumps(stack)) < 2000
         again = pickle.loads(pickle.dumps(stack))
         np.testing.assert_array_equal(again.read([0], part), before)
 
     def test_a_file_that_is_written_again_is_opened_again(self, rasters):
-        stack, part = rasters.stack(1), (slice(0, 9), slice(0, 9))
+        stack, part = rasters.first, (slice(0, 9), slice(0, 9))
         stack.read([0], part)
-        write(rasters.paths[0], noise(7))
+        write(rasters.first.paths[0], noise(7))
         np.testing.assert_array_equal(stack.read([0], part)[0], noise(7)[part])
 
     def test_a_fork_reads_for_itself(self, rasters):
-        stack, expected = rasters.stack(1), np.stack([noise(seed) for seed in range(3)])
+        stack, expected = rasters.first, np.stack([noise(seed) for seed in range(3)])
         stack.read([0, 1, 2], (slice(0, 9), slice(0, 9)))
         with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
             parts = list(pool.map(partial(_read_rows, stack), range(0, 40, 4), timeout=60))
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
 
     def test_threads_read_for_themselves(self, rasters):
-        stack, expected = rasters.stack(1), np.stack([noise(seed) for seed in range(3)])
+        stack, expected = rasters.first, np.stack([noise(seed) for seed in range(3)])
         with ThreadPoolExecutor(4) as pool:
             parts = list(pool.map(partial(_read_rows, stack), 5 * list(range(0, 40, 4))))
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), np.tile(expected, (1, 5, 1)))
@@ -282,7 +282,7 @@ class TestStacks:
         paths = [str(tmp_path / f"{number}.tif") for number in range(8)]
         for path in paths:
             sparse(path, (8192, 4096), (256, 256))
-        stack = open_rasters(paths).stack(1)
+        stack = open_rasters(paths).first
         stack.read(range(8), (slice(0, 256), slice(0, 256)))
         before = memory_in_use()
         for row in range(0, 8192, 512):
@@ -358,8 +358,8 @@ class TestScenes:
 
     def test_arguments_override_tags(self, rasters):
         scales = [1e-4, 1e-4, 2e-4]
-        scene = scene_of_band(
-            rasters, 1, None, scale_factor=scales, add_offset=-0.1, nodata=noise(0)[3, 4]
+        scene = open_scene(
+            rasters.first.paths, scale_factor=scales, add_offset=-0.1, nodata=noise(0)[3, 4]
         )
         values = scene.frames.values
         assert (values.offset, values.scale.tolist()) == (-0.1, scales)
@@ -372,7 +372,7 @@ class TestScenes:
     @pytest.mark.parametrize("bad", [[1, 2], np.nan, 0])
     def test_factors_are_numbers(self, rasters, bad):
         with pytest.raises(ValueError, match="scale_factor is"):
-            scene_of_band(rasters, 1, None, scale_factor=bad)
+            open_rasters(rasters.first.paths, scale_factor=bad)
 
     def test_without_anything_that_tells_what_is_clear(self, folder):
         told = (
@@ -411,10 +411,9 @@ class TestScenes:
 
 class TestMasks:
     def quality_maps(self, rasters, mask, mask_type=None):
-        masks = mask_stack(mask, mask_type, rasters)
-        assert isinstance(masks, MaskStack) and masks.repeat == 1
+        masks = open_masks(mask, mask_type, rasters)
         h, w = rasters.grid.shape
-        whole = masks.read(range(len(rasters.paths)), (slice(0, h), slice(0, w)))
+        whole = masks.read(range(len(rasters)), (slice(0, h), slice(0, w)))
         part = masks.read([1], (slice(3, h), slice(5, 8)))
         np.testing.assert_array_equal(part[0], whole[1, 3:, 5:8])
         return whole
@@ -428,7 +427,7 @@ class TestMasks:
         add_masks(folder)
         window = slice(row, None), slice(column, None)
         found = open_rasters(folder / "*_B04.tif", window=window)
-        masks = mask_stack(folder / "*_SCL.tif", "scl", found)
+        masks = open_masks(folder / "*_SCL.tif", "scl", found)
         h, w = found.grid.shape
         read = masks.read([0, 1, 2], (slice(0, h), slice(0, w)))
         np.testing.assert_array_equal(read, self.clear()[:, row:, column:])
@@ -499,33 +498,33 @@ class TestMasks:
 
     def test_it_pickles(self, folder, rasters):
         add_masks(folder)
-        masks = pickle.loads(pickle.dumps(mask_stack(folder / "*_SCL.tif", "scl", rasters)))
+        masks = pickle.loads(pickle.dumps(open_masks(folder / "*_SCL.tif", "scl", rasters)))
         np.testing.assert_array_equal(
             masks.read([0], (slice(0, 40), slice(0, 56))), self.clear([0])
         )
 
     def test_unknown_kinds_are_refused_before_files_are_looked_for(self, rasters):
         with pytest.raises(ValueError, match=r"mask_type is 'clouds': give one of 'scl'"):
-            mask_stack("nowhere/*.tif", "clouds", rasters)
+            open_masks("nowhere/*.tif", "clouds", rasters)
 
     def test_values_that_are_no_classes_name_their_file(self, folder, rasters):
         add_masks(folder)
         write(folder / "20220309_SCL.tif", np.full((20, 28), 77, np.uint8), size=20)
-        masks = mask_stack(folder / "*_SCL.tif", None, rasters)
+        masks = open_masks(folder / "*_SCL.tif", None, rasters)
         with pytest.raises(ValueError, match=r"20220309_SCL.tif has the values 77"):
             masks.read([0, 1], (slice(0, 4), slice(0, 4)))
 
     def refused(self, folder, rasters, match, **options):
         add_masks(folder, **options)
         with pytest.raises(ValueError, match=match):
-            mask_stack(folder / "*_SCL.tif", "scl", rasters)
+            open_masks(folder / "*_SCL.tif", "scl", rasters)
 
     def test_too_few(self, folder, rasters):
-        match = r"mask has 2 files and there are 3 frames.*date of .*T34_20220319_B04.tif"
+        match = r"mask has 2 dates and there are 3 frames.*date of .*T34_20220319_B04.tif"
         self.refused(folder, rasters, match, dates=DATES[:2])
 
     def test_too_few_without_dates(self, folder, rasters):
-        match = r"mask has 2 files and there are 3 frames, .*20220319_B04.tif is the first without"
+        match = r"mask has 2 dates and there are 3 frames, .*20220319_B04.tif is the first without"
         self.refused(folder, rasters, match, dates="ab")
 
     def test_other_dates(self, folder, rasters):
@@ -554,8 +553,8 @@ class TestMasks:
     def test_with_several_bands(self, folder, rasters):
         for date in DATES:
             write(folder / f"{date}_SCL.tif", np.ones((2, *SHAPE), np.uint8))
-        with pytest.raises(ValueError, match="has 2 bands, and a mask has one"):
-            mask_stack(folder / "*_SCL.tif", "scl", rasters)
+        with pytest.raises(ValueError, match=r"SCL.tif has the bands 1, 2, and a mask has one"):
+            open_masks(folder / "*_SCL.tif", "scl", rasters)
 
 
 class TestFilesThatDoNotFit:
@@ -594,6 +593,27 @@ class TestFilesThatDoNotFit:
         for date in (DATES[0], "20220401"):
             assert f"T34_{date}_B04.tif" in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("dtype", "tags", "given"),
+        [
+            ("int32", (-1, None, 7), 300),
+            ("uint8", (255, 0, 0), {"B04": 0}),
+            ("int16", (0, 1, 0), 1),
+        ],
+    )
+    def test_an_argument_settles_nodata_values_that_differ(self, tmp_path, dtype, tags, given):
+        for seed, (date, tag) in enumerate(zip(DATES, tags, strict=True)):
+            write(tmp_path / f"{date}_B04.tif", noise(seed).astype(dtype), nodata=tag)
+        with pytest.raises(ValueError, match=r"differ in their nodata value.*nodata=\.\.\."):
+            open_rasters(tmp_path)
+        value = given["B04"] if isinstance(given, dict) else given
+        assert open_rasters(tmp_path, nodata=given).encodings["B04"].nodata == value
+
+    def test_nan_is_no_other_nodata_value(self, tmp_path):
+        for date, tag in zip(DATES, (np.nan, None, np.nan), strict=True):
+            write(tmp_path / f"{date}.tif", noise(0, SHAPE, np.float32), nodata=tag)
+        assert open_rasters(tmp_path).encodings["band"].nodata is None
+
     def test_bands_of_one_date_are_no_frames(self, folder):
         write(folder / f"T34_{DATES[0]}_B08.tif", noise(0))
         with pytest.raises(ValueError, match=r"20220304_B04.tif and .*_B08.tif are two bands"):
@@ -610,7 +630,7 @@ class TestFilesThatDoNotFit:
     def test_dates_in_descriptions_are_no_other_bands(self, tmp_path):
         for date in DATES:
             write(tmp_path / f"{date}.tif", noise(0), descriptions=(f"red {date}",))
-        assert open_rasters(tmp_path).band_names == ["red 20220304"]
+        assert list(open_rasters(tmp_path).bands) == ["red 20220304"]
 
     @pytest.mark.parametrize(
         ("transform", "match"),
@@ -656,7 +676,7 @@ class TestOpenFiles:
     @LINUX
     def test_they_are_few_and_closed_with_the_last_scene_that_reads_them(self, tmp_path):
         paths = [write(tmp_path / f"{number:03d}.tif", noise(number)) for number in range(30)]
-        stack = open_rasters(paths).stack(1)
+        stack = open_rasters(paths).first
         with ThreadPoolExecutor(12) as pool:
             found = list(pool.map(partial(self.read, stack), range(24)))
         assert all(values.shape == (30, 2, 8) for values in found)
@@ -674,7 +694,7 @@ class TestOpenFiles:
         try:
             fill_places(others)
             # Files that are not used make place for others, and are closed with the stack.
-            assert self.read(open_rasters(paths).stack(1)).shape == (3, 2, 8)
+            assert self.read(open_rasters(paths).first).shape == (3, 2, 8)
             fill_places(others)
             with pytest.raises(OSError, match=r"0.tif cannot be opened.*ulimit -n") as caught:
                 open_rasters(paths)
@@ -687,7 +707,7 @@ class TestOpenFiles:
 
     @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs file permissions")
     def test_a_file_without_permission_is_not_called_damaged(self, folder, rasters):
-        os.chmod(rasters.paths[0], 0)
+        os.chmod(rasters.first.paths[0], 0)
         with pytest.raises(OSError, match=r"B04.tif cannot be opened \(Permission denied\)"):
             open_rasters(folder)
 
@@ -698,7 +718,7 @@ class TestOpenFiles:
         with pytest.raises(ValueError, match=r"a.tif .* blocks of 20000x20000 .*gdal_translate"):
             open_rasters([path, path], window=(slice(0, 16), slice(0, 16)))
         with pytest.raises(ValueError, match=r"a.tif .* blocks of 20000x20000 .*gdal_translate"):
-            mask_stack(path, None, rasters)
+            open_masks(path, None, rasters)
         assert memory_in_use() - before < 50e6
 
     def test_strips_and_tiles_of_large_images_are_read(self, tmp_path):
@@ -709,7 +729,7 @@ class TestOpenFiles:
             **{"tiled": False, "blockysize": 900, "compress": "deflate", "interleave": "pixel"},
         )
         for path in (tiles, one_strip):
-            stack = open_rasters([path, path], window=(slice(0, 16), slice(0, 16))).stack(1)
+            stack = open_rasters([path, path], window=(slice(0, 16), slice(0, 16))).first
             assert self.read(stack).shape == (2, 2, 8)
 
 
@@ -769,7 +789,7 @@ class TestFilesThatNameOthers:
     def test_by_another_suffix(self, tmp_path, rasters, requests, content, suffix):
         path = tmp_path / f"20220401_mask{suffix}"
         path.write_text(self.fill(content, tmp_path, requests))
-        for opened in (lambda: open_scene([path, path]), lambda: mask_stack(path, None, rasters)):
+        for opened in (lambda: open_scene([path, path]), lambda: open_masks(path, None, rasters)):
             with pytest.raises(ValueError, match=f"{path.name} is no raster"):
                 opened()
         assert not requests.seen
@@ -810,7 +830,7 @@ class TestFilesThatNameOthers:
         for paths in ([path, path], folder / "*.vrt"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # one file
-                stack = open_rasters(paths).stack(1)
+                stack = open_rasters(paths).first
             stored = stack.read([0], (slice(0, 40), slice(0, 56)))
             np.testing.assert_array_equal(stored[0], noise(0, SHAPE, np.uint8))
         for paths in (folder, folder / "*2022*", folder / "**" / "*.v?t"):

@@ -808,7 +808,7 @@ class TestBadInput:
         told = (f"{dates.absolute()}/T34_{DATES[4]}_B04.tif", "give one mask for each frame")
         self.refused(*B04, *options, told=told)
         (dates / "T34_20220404_SCL.tif").unlink()
-        self.refused(*B04, *options, told=("4 files and there are 5 frames",))
+        self.refused(*B04, *options, told=("4 dates and there are 5 frames",))
         for date in DATES:
             write(dates / f"T34_{date}_SCL.tif", classes(scene.qm[0])[:40])
         self.refused(*B04, *options, told=("SCL.tif", "does not cover"))

@@ -107,11 +107,7 @@ def open_raster(path: str) -> Iterator[Any]:
 
 def close_with(owner: object, paths: Iterable[str]) -> None:
     """Close files once an object that reads them is no longer in use."""
-    finalize(owner, _close_unused, frozenset(paths)).atexit = False
-
-
-def _close_unused(paths):
-    _files.close_soon(paths)
+    finalize(owner, _files.close_soon, frozenset(paths)).atexit = False
 
 
 class _OpenFiles:
