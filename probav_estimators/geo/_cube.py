@@ -148,13 +148,7 @@ def read_cube(
 def read_masks(mask: Any, cube: DataArray | Dataset, mask_type: Any) -> tuple[Imagery, Any]:
     """Return the masks of a cube, as imagery of one band, and their kind.
 
-    Parameters
-    ----------
-    mask : DataArray, Dataset or array of shape (t, h, w) or (h, w), or str
-        A str names a band of the cube.
-    cube : DataArray or Dataset
-    mask_type : str, callable or None
-        None: by the name of the band.
+    `mask` and `mask_type` are those of :func:`super_resolve`.
     """
     masks: Imagery
     if isinstance(mask, str):

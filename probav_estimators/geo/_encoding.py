@@ -138,28 +138,11 @@ def read_encoding(
     n_frames: int,
     dtype: np.dtype[Any],
 ) -> Encoding:
-    """Return the encoding of the frames of a band, by its tags and the arguments of a call.
+    """Return the encoding of the frames of a band.
 
-    Parameters
-    ----------
-    tags : mapping
-        `scale_factor`, `add_offset`, each for all frames or one for each, and `nodata`; None or
-        left out: not known.
-    given : mapping
-        The same, of the call, which come first; or dicts of these by band.
-    band : str
-    n_frames : int
-    dtype : numpy dtype
-        Of the stored values.
-
-    Returns
-    -------
-    Encoding
-
-    Raises
-    ------
-    ValueError
-        For factors that are not finite numbers, or not as many as frames, and a scale of 0.
+    `tags` and the arguments `given`, which come first, have a `scale_factor` and an `add_offset`,
+    each for all frames or one for each, and a `nodata`; those given may be dicts by band. A
+    ValueError is raised for factors that are not finite, or not as many as frames.
     """
     values = {}
     for option, tag in {"scale_factor": 1.0, "add_offset": 0.0, "nodata": None, **tags}.items():

@@ -96,22 +96,7 @@ class Imagery:
 def site_of(
     imagery: Imagery, masks: MaskStack | None, *, dtype: Any = None, nodata: float | None = None
 ) -> Site:
-    """Return the scenes of all bands, and the encodings of their images.
-
-    Parameters
-    ----------
-    imagery : Imagery
-    masks : MaskStack or None
-        None: all data are clear.
-    dtype : dtype, default=None
-        Of the images. None: that of the bands.
-    nodata : float, default=None
-        Of the images, see :meth:`Encoding.of_image`.
-
-    Returns
-    -------
-    Site
-    """
+    """Return the scenes of all bands, and the encodings of images of `dtype` and `nodata`."""
     imagery.grid.check_usable(imagery.label)
     scenes = {band: imagery.scene(band, masks) for band in imagery.bands}
     encodings = {band: encoding_of(scene).of_image(dtype, nodata) for band, scene in scenes.items()}
@@ -127,25 +112,9 @@ def check_mask_type(mask_type: MaskType) -> None:
 def mask_stack(masks: Imagery, mask_type: MaskType, imagery: Imagery) -> MaskStack:
     """Return the quality maps of the frames, matched by date and place.
 
-    Parameters
-    ----------
-    masks : Imagery
-        With one band: one mask for all frames, or one for each. They are matched by date where
-        the dates of both are known, else by their order. Their pixels are as large as those of
-        the frames or cover a whole number of them, and they may cover a larger area.
-    mask_type : str, callable or None
-        As for :func:`clear_of`.
-    imagery : Imagery
-        The frames.
-
-    Returns
-    -------
-    MaskStack
-
-    Raises
-    ------
-    ValueError
-        For an unknown kind, and masks without a frame or that do not cover it.
+    There is one mask for all frames, or one for each, matched by date where the dates of both are
+    known, else by their order. Pixels of masks are as large as those of the frames or cover a whole
+    number of them, and masks may cover a larger area. A ValueError says what does not fit.
     """
     check_mask_type(mask_type)
     if len(masks.bands) > 1:

@@ -165,27 +165,9 @@ def open_rasters(
 
 
 def open_masks(paths: Paths, mask_type: MaskType, imagery: Imagery) -> MaskStack:
-    """Return the quality maps of frames from raster files of masks.
+    """Return the quality maps of frames from raster files of masks; see :func:`mask_stack`.
 
-    Parameters
-    ----------
-    paths : path-like or sequence of path-likes
-        As for :func:`open_rasters`.
-    mask_type : str, callable or None
-        As for :func:`clear_of`. None: by the name of the first file, else a mask, 1 = clear.
-    imagery : Imagery
-        The frames, which masks are matched to as :func:`mask_stack` does.
-
-    Returns
-    -------
-    MaskStack
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        For what :func:`open_rasters` and :func:`mask_stack` refuse.
+    `mask_type` None: by the name of the first file, else a mask, 1 = clear.
     """
     # Refuses an unknown kind before anything is read.
     check_mask_type(mask_type)
@@ -199,24 +181,8 @@ def open_masks(paths: Paths, mask_type: MaskType, imagery: Imagery) -> MaskStack
 def open_bands(paths: Sequence[str | os.PathLike[str]], bands: Any, **options: Any) -> Imagery:
     """Open the files of several bands.
 
-    Parameters
-    ----------
-    paths : list of path-likes
-        Files of one site, one a date; or patterns, each of the files of one band.
-    bands : list of int or str, or None
-        Numbers, the first is 1, or names of the bands to use. None: all.
-    **options
-        As for :func:`open_rasters`.
-
-    Returns
-    -------
-    Imagery
-
-    Raises
-    ------
-    ValueError
-        If the files of two patterns differ in more than the band, besides what
-        :func:`open_rasters` raises.
+    `paths` are files of one site, one a date, or patterns, each of the files of one band; `bands`
+    are numbers, the first is 1, or names. The options are those of :func:`open_rasters`.
     """
     groups = [open_rasters(one, **options) for one in group_paths(paths)]
     first = groups[0]
