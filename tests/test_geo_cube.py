@@ -119,6 +119,22 @@ class TestConventions:
         assert list(read.bands) == ["B04"] and read.band_dim is None
         assert read_cube(plain()).times is None and not read_cube(plain()).grid.placed
 
+    @pytest.mark.parametrize(
+        "times",
+        [
+            [str(time.date()) for time in TIMES],
+            [time.date() for time in TIMES],
+            [*TIMES.tz_localize("UTC").tz_convert("Asia/Tokyo")],
+            xr.date_range("2021-12-01", periods=3, freq="30D", calendar="noleap", use_cftime=True),
+        ],
+    )
+    def test_times_of_other_types(self, times):
+        read = read_cube(plain().assign_coords(time=("time", np.array(times, object))))
+        np.testing.assert_array_equal(read.times, TIMES.values)
+        bad = np.array([times[0], "yesterday evening", times[1]], object)
+        with pytest.raises(ValueError, match=r"cube has times that are no dates.*drop_vars"):
+            read_cube(plain().assign_coords(time=("time", bad)))
+
     def test_any_order_of_dims(self):
         cube = like_stackstac()
         turned = cube.transpose("x", "band", "y", "time").rename(time="t", band="bands")

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 import rasterio
 from _helpers import open_files
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
+from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
 from probav_estimators import Scene
@@ -144,6 +146,9 @@ class TestFiles:
             ("a.tif", {"SENSING_TIME": "2020-04-26T16:09:01.12Z"}, "2020-04-26T16:09:01"),
             # The tag has the date of the file, two years after acquisition.
             ("20220304.tif", {"TIFFTAG_DATETIME": "2024:01:01 00:00:00"}, "2022-03-04"),
+            # Processed on the next day, or in the evening of the same one.
+            ("20220304.tif", {"TIFFTAG_DATETIME": "2022:03:05 01:00:00"}, "2022-03-04"),
+            ("20220304.tif", {"TIFFTAG_DATETIME": "2022:03:04 21:00:00"}, "2022-03-04T21:00:00"),
             ("id_99999999_12345678.tif", {}, None),
             ("19010101.tif", {}, None),
             ("frame_1.tif", {}, None),
@@ -557,6 +562,60 @@ class TestMasks:
             open_masks(folder / "*_SCL.tif", "scl", rasters)
 
 
+class TestValidity:
+    """Masks that files have of themselves."""
+
+    def masked(self, path, values, valid, kind):
+        """Write values with a mask inside the file, a mask beside it, or an alpha band."""
+        if kind == "alpha":
+            alpha = np.where(valid, 255, 0).astype(values.dtype)
+            return write(path, np.stack([values, alpha]), alpha="yes")
+        write(path, values)
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=kind == "inside"),
+            rasterio.open(path, "r+") as file,
+        ):
+            file.write_mask(valid)
+        return str(path)
+
+    @pytest.mark.parametrize("kind", ["inside", "beside", "alpha"])
+    def test_pixels_without_data_are_not_clear(self, tmp_path, kind):
+        valid = np.random.default_rng(3).random((3, *SHAPE)) < 0.7
+        valid[0] = True
+        for seed, date in enumerate(DATES):
+            self.masked(tmp_path / f"{date}_B04.tif", noise(seed), valid[seed], kind)
+        add_masks(tmp_path)
+        assert (kind == "beside") == bool(list(tmp_path.glob("*.msk")))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            scene = open_scene(tmp_path / "*_B04.tif", band=1)
+        np.testing.assert_array_equal(scene.qm, valid)
+        np.testing.assert_allclose(scene.lr[2], noise(2) / 65535, atol=1e-6)
+        window = slice(7, 31), slice(2, 45)
+        options = {"mask": tmp_path / "*_SCL.tif", "window": window}
+        scene = pickle.loads(pickle.dumps(open_scene(tmp_path / "*_B04.tif", **options)))
+        classes = [np.random.default_rng(seed).choice([4, 8], (20, 28)) for seed in range(3)]
+        clear = np.kron(classes, np.ones((2, 2))) == 4
+        np.testing.assert_array_equal(scene.qm, (valid & clear)[:, *window])
+
+    def test_alpha_is_no_band(self, tmp_path):
+        values = noise(0, (4, *SHAPE), np.uint16)
+        paths = [write(tmp_path / f"{k}.tif", values, alpha="yes") for k in range(2)]
+        assert list(open_rasters(paths).bands) == ["1", "2", "3"]
+
+    def test_numbers_of_colours_are_no_values(self, folder, rasters):
+        classes = np.where(noise(0) % 2, 4, 8).astype(np.uint8)
+        for date in DATES:
+            path = write(folder / f"{date}_SCL.tif", classes, photometric="palette")
+            with rasterio.open(path, "r+") as file:
+                file.write_colormap(1, {4: (0, 255, 0), 8: (255, 255, 255)})
+        with pytest.raises(ValueError, match=r"20220304_SCL.tif holds .*gdal_translate -expand"):
+            open_rasters(folder / "*_SCL.tif")
+        read = open_masks(folder / "*_SCL.tif", None, rasters)
+        clear = read.read([0], (slice(0, 40), slice(0, 56)))
+        np.testing.assert_array_equal(clear[0], classes == 4)
+
+
 class TestFilesThatDoNotFit:
     @pytest.mark.parametrize("paths", ["*_B99.tif", [], "nothing/**/*.tif"])
     def test_no_file(self, tmp_path, paths):
@@ -642,6 +701,30 @@ class TestFilesThatDoNotFit:
     def test_grids(self, tmp_path, transform, match):
         path = write(tmp_path / "20220304.tif", noise(0), transform=transform)
         with pytest.raises(ValueError, match=f"20220304.tif has .*{match}"):
+            open_rasters([path, path])
+
+    @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+    @pytest.mark.parametrize("points", [True, False])
+    def test_places_that_are_no_grid(self, tmp_path, points):
+        corners = [(0, 0, 25, 45), (0, 56, 25.1, 45), (40, 0, 25, 44.9), (40, 56, 25.1, 44.9)]
+        path = write(tmp_path / "20220304.tif", noise(0), crs=None, transform=None)
+        with rasterio.open(path, "r+") as file:
+            if points:
+                file.gcps = [GroundControlPoint(*corner) for corner in corners], "EPSG:4326"
+            else:
+                terms = {
+                    f"{side}_{part}_coeff": [1.0] * 20
+                    for side in ("line", "samp")
+                    for part in ("num", "den")
+                }
+                ends = {
+                    f"{name}_{what}": 1.0
+                    for name in ("height", "lat", "line", "long", "samp")
+                    for what in ("off", "scale")
+                }
+                file.rpcs = RPC(**terms, **ends)
+        what = "control points" if points else "RPCs"
+        with pytest.raises(ValueError, match=rf"20220304.tif is placed by {what}.*gdalwarp"):
             open_rasters([path, path])
 
     def test_complex_values(self, tmp_path):
@@ -811,8 +894,6 @@ class TestFilesThatNameOthers:
         [
             (".ovr", SERVICE),
             (".ovr", ADDRESS),
-            (".msk", SERVICE),
-            (".msk", ADDRESS),
             (".aux.xml", OVERVIEWS),
         ],
     )
@@ -822,6 +903,14 @@ class TestFilesThatNameOthers:
             (folder / f"{path.name}{beside}").write_text(text)
         scene = open_scene(folder / "*_B04.tif", nodata=0)
         np.testing.assert_allclose(scene.lr[1], noise(1) / 65535, atol=1e-6)
+        assert not requests.seen
+
+    @pytest.mark.parametrize("content", [SERVICE, ADDRESS, OTHER_FILE])
+    def test_as_a_mask_beside_a_raster(self, folder, requests, content):
+        beside = folder / f"T34_{DATES[1]}_B04.tif.msk"
+        beside.write_text(self.fill(content, folder, requests))
+        with pytest.raises(ValueError, match=r"20220309_B04.tif.msk is no raster"):
+            open_rasters(folder / "*_B04.tif")
         assert not requests.seen
 
     def test_a_vrt_shows_its_sources_where_its_name_is_given(self, folder, requests):

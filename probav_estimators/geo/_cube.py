@@ -119,14 +119,14 @@ def read_cube(
     coords = {key: variable[[*map([*arrays].index, names)]] for key, variable in coords.items()}
     arrays = {name: _in_order(arrays[name], frames, name, kinds) for name in names}
     check_options(options, names)
-    times = cube.coords[frames].values if frames in cube.coords else None
+    times = _times(cube.coords[frames].values) if frames in cube.coords else None
     grid = grid_of_cube(cube, label)
     labels = {name: label if names == ["band"] else f"{label}, band {name}" for name in names}
     return Cube(
         bands={
             name: ArrayStack(array.data, f"{labels[name]}, frame") for name, array in arrays.items()
         },
-        times=times if times is not None and times.dtype.kind == "M" else None,
+        times=times,
         grid=grid,
         whole=grid,
         encodings={
@@ -189,6 +189,23 @@ def _split(cube):
     if _is_dataset(cube):
         return frames, None, _variables(cube, frames), {}
     return frames, *_along_bands(cube)
+
+
+def _times(values):
+    """Times as datetime64: also of text, of `date`, of time zones and of cftime; None: no times."""
+    if values.dtype.kind not in "OUT":
+        return values if values.dtype.kind == "M" else None
+    import pandas
+
+    try:
+        return (
+            pandas.to_datetime([str(value) for value in values], utc=True).tz_localize(None).values
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"cube has times that are no dates, such as {values[0]!r}: make them numpy's, "
+            'cube.assign_coords(time=...), or leave them out, cube.drop_vars("time")'
+        ) from error
 
 
 def _is_dataset(cube):

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ._open_files import is_remote, suffix_of
@@ -146,8 +146,8 @@ def time_of(tags: Mapping[str, str], path: str) -> datetime | None:
     """Return the acquisition time of a file by its tags and its name."""
     named = _time_in(os.path.basename(path))
     tagged = next((time for tag in _TIME_TAGS if (time := _time_in(tags.get(tag, "")))), None)
-    # Tags may hold the time when the file was written.
-    if tagged is None or (named is not None and abs(tagged - named) >= timedelta(days=2)):
+    # Tags may hold the time when the file was written; those of the same day tell the hour.
+    if tagged is None or (named is not None and tagged.date() != named.date()):
         return named
     return tagged
 

@@ -44,6 +44,8 @@ class Imagery:
         By name: (t, h, w) each, of the same dates.
     encodings : dict of Encoding
         Of the bands.
+    valid : dict of MaskStack
+        Where bands have data by masks of their own, besides the nodata value.
     grid : Grid
         Of the bands.
     whole : Grid
@@ -64,6 +66,7 @@ class Imagery:
 
     bands: dict[str, BandStack]
     encodings: dict[str, Encoding] = field(default_factory=dict)
+    valid: dict[str, MaskStack] = field(default_factory=dict)
     grid: Grid
     whole: Grid
     origin: tuple[int, int] = (0, 0)
@@ -83,6 +86,9 @@ class Imagery:
 
     def scene(self, band: str, masks: MaskStack | None) -> Scene:
         """Return the lazy scene of a band; warn of values that look like fill."""
+        own = self.valid.get(band)
+        if own is not None:
+            masks = own if masks is None else MaskStack(own.stack, own.convert, other=masks)
         return scene_of_stack(
             self.bands[band],
             self.encodings[band],

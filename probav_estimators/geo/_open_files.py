@@ -33,6 +33,7 @@ _DRIVERS = {
     ".png": ("PNG",),
     ".jpg": ("JPEG",),
     ".jpeg": ("JPEG",),
+    ".msk": ("GTiff",),
 }
 _OTHER_DRIVERS = ("GTiff", "HFA", "ENVI", "EHdr", "AAIGrid", "RST", "SAGA", *_JPEG2000)
 

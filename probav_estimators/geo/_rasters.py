@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..scenes import MaskStack
 from ._encoding import check_options, read_encoding
 from ._file_names import (
     band_of_name,
@@ -26,12 +27,12 @@ from ._file_names import (
 from ._grid import Grid
 from ._imagery import Imagery, check_mask_type, mask_stack
 from ._masks import mask_type_of_name, warn_of_no_mask
-from ._open_files import close_with, open_raster
+from ._open_files import close_with, is_remote, open_raster
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..scenes import MaskStack, Scene
+    from ..scenes import Scene
     from ._imagery import MaskType
 
     Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -56,6 +57,8 @@ class RasterStack:
     dtype : numpy dtype
     origin : tuple of two ints, default=(0, 0)
         Row and column of the files where that part starts.
+    validity : bool, default=False
+        Whether values are those of GDAL's masks and alpha bands, 0 = no data, in place of the band.
     """
 
     paths: Sequence[str]
@@ -63,6 +66,7 @@ class RasterStack:
     size: tuple[int, int]
     dtype: np.dtype[Any]
     origin: tuple[int, int] = (0, 0)
+    validity: bool = False
 
     def __post_init__(self) -> None:
         close_with(self, self.paths)
@@ -81,7 +85,8 @@ class RasterStack:
         for position, number in enumerate(index):
             path = self.paths[number]
             with open_raster(path) as file:
-                stored[position] = file.read(self.band, window=part)
+                read = file.read_masks if self.validity else file.read
+                stored[position] = read(self.band, window=part)
         return stored
 
     def take(self, numbers: Sequence[int]) -> RasterStack:
@@ -102,7 +107,18 @@ class _Header(NamedTuple):
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
     time: datetime | None
-    is_rgb: bool
+    colors: tuple[str, ...]
+    has_masks: bool
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a picture of 8 bits in red, green and blue."""
+        return set(self.dtypes) == {"uint8"} and self.colors[:3] == ("red", "green", "blue")
+
+    @property
+    def bands(self) -> list[int]:
+        """Indices of the bands, without alpha."""
+        return [number for number, color in enumerate(self.colors) if color != "alpha"]
 
 
 def open_rasters(
@@ -154,7 +170,14 @@ def open_rasters(
             "from other dates",
             stacklevel=2,
         )
-    if all(header.is_rgb for header in headers):
+    if palettes := [
+        file for file, header in zip(files, headers, strict=True) if "palette" in header.colors
+    ]:
+        raise ValueError(
+            f"{palettes[0]} holds numbers of colours in a palette, which are no values of pixels: "
+            "give the files of the bands, or write its colours by gdal_translate -expand rgb"
+        )
+    if all(header.is_picture for header in headers):
         warnings.warn(
             f"{files[0]} is a picture of 8 bits in red, green and blue: its values were stretched "
             "for display, and what was cut off is lost; the files of the bands themselves hold "
@@ -252,12 +275,16 @@ def _imagery_of(files, headers, window=None, bbox=None, options=None):
     check_one_band(files)
     rows, columns = _whole_pixels(first.grid, window, bbox, files[0])
     grid, origin = first.grid.window(rows, columns), (rows.start, columns.start)
-    names, named = _band_names(first, files[0])
+    names, named = _band_names([first.descriptions[number] for number in first.bands], files[0])
     check_options(options or {}, names)
     dtype, several = np.dtype(first.dtypes[0]), len(names) > 1
-    bands, encodings = {}, {}
-    for number, band in enumerate(names):
+    bands, encodings, valid = {}, {}, {}
+    has_masks = any(header.has_masks for header in headers)
+    for number, band in zip(first.bands, names, strict=True):
         bands[band] = RasterStack(files, number + 1, grid.shape, dtype, origin)
+        if has_masks:
+            masks = replace(bands[band], validity=True, dtype=np.dtype(np.uint8))
+            valid[band] = MaskStack(masks, _is_valid)
         tags = {
             "scale_factor": [header.scales[number] for header in headers],
             "add_offset": [header.offsets[number] for header in headers],
@@ -267,6 +294,7 @@ def _imagery_of(files, headers, window=None, bbox=None, options=None):
     return Imagery(
         bands=bands,
         encodings=encodings,
+        valid=valid,
         grid=grid,
         whole=first.grid,
         origin=origin,
@@ -278,11 +306,14 @@ def _imagery_of(files, headers, window=None, bbox=None, options=None):
     )
 
 
-def _band_names(header, path):
-    """Names of the bands of a file, and whether they are its own."""
-    found = header.descriptions
+def _is_valid(values, name):
+    return values > 0
+
+
+def _band_names(found, path):
+    """Names of the bands of a file by their descriptions, and whether they are its own."""
     if all(found) and len(set(found)) == len(found):
-        return list(found), True
+        return found, True
     if len(found) > 1:
         return [str(number) for number in range(1, len(found) + 1)], False
     return [band_of_name(path) or "band"], False
@@ -297,16 +328,31 @@ def _times(files, headers):
 
 
 def _read_header(path):
+    _check_mask_file(path)
     with open_raster(path) as file:
         header = _header_of(file, path)
     _check_header(header, path)
     return header
 
 
+def _check_mask_file(path):
+    """Refuse masks beside a file that GDAL would read by another driver than GeoTIFF's."""
+    for beside in (f"{path}.msk", f"{path}.MSK"):
+        if not is_remote(path) and os.path.exists(beside):
+            with open_raster(beside):
+                pass
+
+
 def _header_of(file, path):
+    if file.transform.is_identity and (file.gcps[0] or file.rpcs):
+        raise ValueError(
+            f"{path} is placed by {'control points' if file.gcps[0] else 'RPCs'}, and not on a "
+            "grid: put it on one, such as by gdalwarp -r near -t_srs EPSG:32634 -tr 10 10"
+        )
+    from rasterio.enums import MaskFlags
+
     crs = file.crs.to_wkt() if file.crs else None
     tags = {**file.tags(), **file.tags(ns="IMAGERY")}
-    colors = [color.name for color in file.colorinterp[:3]]
     return _Header(
         grid=Grid(tuple(file.transform)[:6], file.shape, crs),
         dtypes=file.dtypes,
@@ -316,9 +362,8 @@ def _header_of(file, path):
         scales=file.scales,
         offsets=file.offsets,
         time=time_of(tags, path),
-        is_rgb=file.count in (3, 4)
-        and set(file.dtypes) == {"uint8"}
-        and colors == ["red", "green", "blue"],
+        colors=tuple(color.name for color in file.colorinterp),
+        has_masks=any(MaskFlags.per_dataset in flags for flags in file.mask_flag_enums),
     )
 
 
@@ -328,6 +373,8 @@ def _check_header(header, path):
             f"{path} holds several rasters and no bands of its own: give one of those that "
             "gdalinfo lists, as a GeoTIFF by gdal_translate"
         )
+    if not header.bands:
+        raise ValueError(f"{path} has an alpha band and no other: give the file of a band")
     if len(set(header.dtypes)) > 1:
         raise ValueError(
             f"{path} has bands of the types {', '.join(header.dtypes)}: write them alike, or one "

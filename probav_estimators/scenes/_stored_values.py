@@ -180,12 +180,15 @@ class MaskStack:
         LR pixels for each value along each axis.
     origin : tuple of two ints, default=(0, 0)
         Row and column, in LR pixels of the stored masks, where the frames start.
+    other : MaskStack, default=None
+        Other masks, where pixels have to be clear as well.
     """
 
     stack: Stack
     convert: Callable[[NDArray[Any], str], NDArray[np.bool_]]
     repeat: int = 1
     origin: tuple[int, int] = (0, 0)
+    other: MaskStack | None = None
 
     def stored_window(self, window: Window) -> Window:
         """Rows and columns of the stored masks that hold a window of the frames."""
@@ -213,7 +216,8 @@ class MaskStack:
                 window, self.origin, [part.start * self.repeat for part in wanted], strict=True
             )
         ]
-        return clear[:, *inside]
+        clear = clear[:, *inside]
+        return clear if self.other is None else clear & self.other.read(index, window)
 
 
 class ValueFrames(Frames):
