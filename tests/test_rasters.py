@@ -494,6 +494,24 @@ class TestMasks:
         read = self.quality_maps(rasters, folder / "*_SCL.tif", lambda values: values == 8)
         np.testing.assert_array_equal(read, ~self.clear())
 
+    @pytest.mark.parametrize(
+        ("mask_type", "nodata", "clear_where_it_is"),
+        [(None, 255, False), ("scl", 99, False), ("omnicloudmask", 0, True), (None, 1, True)],
+    )
+    def test_nodata_of_masks_is_not_clear_unless_it_is_a_clear_class(
+        self, folder, rasters, mask_type, nodata, clear_where_it_is
+    ):
+        """A tag that is one of the classes, as GDAL's tools set by default, means that class."""
+        values = np.full(SHAPE, {None: 1, "scl": 4, "omnicloudmask": 0}[mask_type], np.uint8)
+        values[:9] = nodata
+        for date in DATES:
+            write(folder / f"{date}_m.tif", values, nodata=nodata)
+        read = self.quality_maps(rasters, folder / "*_m.tif", mask_type)
+        assert read[:, 9:].all() and (read[:, :9] == clear_where_it_is).all()
+        if mask_type is None:
+            read = self.quality_maps(rasters, folder / "*_m.tif", lambda values: values < 300)
+            np.testing.assert_array_equal(read, np.stack([values != nodata] * 3))
+
     def test_a_mask_that_lies_nowhere_is_matched_by_size(self, folder):
         add_masks(folder, crs=None, transform=None)
         window = slice(3, 20), slice(9, 30)

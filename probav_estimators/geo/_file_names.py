@@ -1,4 +1,4 @@
-"""What names and tags of raster files say: which files there are, their dates, bands and scene."""
+"""Names and tags of raster files: patterns, dates, bands and scenes."""
 
 from __future__ import annotations
 

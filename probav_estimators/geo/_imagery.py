@@ -11,7 +11,7 @@ import numpy as np
 
 from ..scenes import MaskStack, Stack
 from ._encoding import encoding_of, scene_of_stack
-from ._masks import clear_of, match_mask
+from ._masks import clear_of, has_value, match_mask
 from ._site import Site
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def mask_stack(masks: Imagery, mask_type: MaskType, imagery: Imagery) -> MaskSta
 
     There is one mask for all frames, or one for each, matched by date where the dates of both are
     known, else by their order. Pixels of masks are as large as those of the frames or cover a whole
-    number of them, and masks may cover a larger area. A ValueError says what does not fit.
+    number of them, and masks may cover a larger area. A ValueError names those that do not fit.
     """
     check_mask_type(mask_type)
     if len(masks.bands) > 1:
@@ -130,11 +130,18 @@ def mask_stack(masks: Imagery, mask_type: MaskType, imagery: Imagery) -> MaskSta
         )
     stack = masks.first.take(_match_dates(masks, imagery))
     repeat, origin = _match_grids(masks, imagery)
-    return MaskStack(stack, partial(_clear, mask_type=mask_type), repeat, origin)
+    nodata = next((one.nodata for one in masks.encodings.values()), None)
+    if nodata is not None and has_value(mask_type, nodata):
+        nodata = None
+    clear = partial(_clear, mask_type=mask_type, nodata=nodata)
+    return MaskStack(stack, clear, repeat, origin)
 
 
-def _clear(values, name, mask_type):
-    return clear_of(values, mask_type, name)
+def _clear(values, name, mask_type, nodata):
+    if nodata is None:
+        return clear_of(values, mask_type, name)
+    known = values != nodata
+    return clear_of(np.where(known, values, values.dtype.type(0)), mask_type, name) & known
 
 
 def _match_dates(masks, imagery):

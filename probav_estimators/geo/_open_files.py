@@ -67,7 +67,7 @@ def is_remote(path: str) -> bool:
 
 
 def suffix_of(path: str) -> str:
-    """Suffix of a path in lower case; what follows the ``?`` of an address is no part of it."""
+    """Suffix of a path in lower case; the query of an address does not count."""
     name = path.partition("?")[0] if is_remote(path) else path
     return os.path.splitext(name)[1].lower()
 
@@ -230,7 +230,7 @@ def _check_blocks(file, path):
 
 
 def _open_error(path, drivers, error):
-    """What keeps a file from being opened, with its path and a remedy."""
+    """Error of a file that cannot be opened, with its path and a remedy."""
     if _is_too_many(error):
         return _too_many_files(path)
     if not is_remote(path):
