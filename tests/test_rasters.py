@@ -26,7 +26,13 @@ from rasterio.transform import Affine
 
 from probav_estimators import Scene
 from probav_estimators.geo._grid import Grid
-from probav_estimators.geo._rasters import RasterStack, open_masks, open_rasters, open_scene
+from probav_estimators.geo._rasters import (
+    RasterStack,
+    open_bands,
+    open_masks,
+    open_rasters,
+    open_scene,
+)
 from probav_estimators.geo._value_ranges import value_range_of, warn_of_fill
 from probav_estimators.scenes import ArrayStack, MaskStack, Values
 
@@ -615,6 +621,16 @@ class TestValidity:
         classes = [np.random.default_rng(seed).choice([4, 8], (20, 28)) for seed in range(3)]
         clear = np.kron(classes, np.ones((2, 2))) == 4
         np.testing.assert_array_equal(scene.qm, (valid & clear)[:, *window])
+
+    def test_of_several_bands_each_has_its_own(self, tmp_path):
+        valid = np.random.default_rng(3).random((2, *SHAPE)) < 0.7
+        for band, own in zip(("B04", "B08"), valid, strict=True):
+            for seed, date in enumerate(DATES):
+                self.masked(tmp_path / f"{date}_{band}.tif", noise(seed), own, "inside")
+        found = open_bands([tmp_path / "*_B04.tif", tmp_path / "*_B08.tif"], None)
+        assert list(found.bands) == ["B04", "B08"]
+        for band, own in zip(found.bands, valid, strict=True):
+            np.testing.assert_array_equal(found.scene(band, None).qm, np.stack([own] * 3))
 
     def test_alpha_is_no_band(self, tmp_path):
         values = noise(0, (4, *SHAPE), np.uint16)

@@ -93,26 +93,14 @@ def read_cube(
 
     Parameters
     ----------
-    cube : DataArray or Dataset
-        As :func:`super_resolve` takes it.
-    bands : sequence of names, default=None
-        Which, in which order. None: all.
+    cube, bands
+        As :func:`super_resolve` takes them.
     label : str, default="cube"
         Name of the cube in messages.
     kinds : str, default="iuf"
         Kinds of types that values may have.
     **options
         The `scale_factor`, `add_offset` and `nodata` of stored values, see :func:`read_encoding`.
-        Left out or None: as the attributes say, and none where xarray has decoded the values.
-
-    Returns
-    -------
-    Cube
-
-    Raises
-    ------
-    ValueError
-        If the cube has other dims, or an argument does not fit it.
     """
     frames, band_dim, arrays, coords = _split(cube)
     names = _pick(arrays, bands)

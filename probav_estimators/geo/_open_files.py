@@ -76,22 +76,8 @@ def suffix_of(path: str) -> str:
 def open_raster(path: str) -> Iterator[Any]:
     """Open a raster file by the drivers of its suffix; it stays open for the next reader.
 
-    Parameters
-    ----------
-    path : str
-        Absolute path or address.
-
-    Yields
-    ------
-    rasterio.io.DatasetReader
-        No other thread uses it meanwhile.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened, or its pixels are damaged.
-    ValueError
-        If it is no raster of its suffix, or is stored in very large blocks.
+    No other thread uses it meanwhile. A ValueError says that it is no raster of its suffix, or is
+    stored in very large blocks; an OSError that it cannot be opened, or that pixels are damaged.
     """
     rasterio = _import_rasterio()
     with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), _files.borrow(path) as file:

@@ -129,7 +129,7 @@ def open_rasters(
     name: str = "paths",
     **options: Factor | Mapping[str, Any],
 ) -> Imagery:
-    """Read the headers of raster files of one site, one a date.
+    """Read the headers of raster files of one site, one a date; see :func:`open_scene`.
 
     Parameters
     ----------
@@ -137,30 +137,18 @@ def open_rasters(
         Files, glob patterns (``**`` for folders at any depth) or folders, of which the ``.tif``,
         ``.tiff``, ``.jp2`` and ``.img`` are taken. Matches of a pattern are sorted by name. A
         ``.vrt`` is read if its name or a pattern that ends so is given.
-    window : tuple of two slices, default=None
-        Rows and columns to use.
-    bbox : tuple of four floats, default=None
-        In place of `window`: left, bottom, right, top in units of the CRS. All pixels that it
-        touches are used.
+    window, bbox
+        Rows and columns, or left, bottom, right and top in units of the CRS, to use.
     name : str
         Name of `paths` in messages.
     **options
         The `scale_factor`, `add_offset` and `nodata` of stored values, see :func:`read_encoding`.
-        Left out or None: as the tags say.
 
     Returns
     -------
     Imagery
         Bands have the names of their descriptions; without, "1", "2", ... or, of a single one, that
         in the name of the file, else "band".
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        For files that are no rasters or differ in grid, bands, type or nodata, grids that are
-        rotated or not square, and windows outside of them.
     """
     files = find_files(paths, name)
     headers = [_read_header(path) for path in files]
@@ -226,6 +214,7 @@ def open_bands(paths: Sequence[str | os.PathLike[str]], bands: Any, **options: A
         first,
         bands={name: one.bands[band] for name, one, band in parts},
         encodings={name: one.encodings[band] for name, one, band in parts},
+        valid={name: one.valid[band] for name, one, band in parts if one.valid},
         labels={name: one.labels[band] for name, one, band in parts},
         named=all(one.named for one in groups),
     )
