@@ -53,6 +53,8 @@ class Cube(Imagery):
 
     Parameters
     ----------
+    bands, encodings, valid, grid, whole, origin, times, label, labels, name, named : see Imagery
+        Those of all imagery.
     kind : {"dataarray", "dataset"}
         Type of the cube.
     band_dim : str, default=None
@@ -93,14 +95,20 @@ def read_cube(
 
     Parameters
     ----------
-    cube, bands
-        As :func:`super_resolve` takes them.
+    cube : DataArray or Dataset
+        As :func:`super_resolve` takes it.
+    bands : sequence of names, default=None
+        Which, in which order. None: all.
     label : str, default="cube"
         Name of the cube in messages.
     kinds : str, default="iuf"
         Kinds of types that values may have.
     **options
         The `scale_factor`, `add_offset` and `nodata` of stored values, see :func:`read_encoding`.
+
+    Returns
+    -------
+    Cube
     """
     frames, band_dim, arrays, coords = _split(cube)
     names = _pick(arrays, bands)

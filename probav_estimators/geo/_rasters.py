@@ -137,8 +137,10 @@ def open_rasters(
         Files, glob patterns (``**`` for folders at any depth) or folders, of which the ``.tif``,
         ``.tiff``, ``.jp2`` and ``.img`` are taken. Matches of a pattern are sorted by name. A
         ``.vrt`` is read if its name or a pattern that ends so is given.
-    window, bbox
-        Rows and columns, or left, bottom, right and top in units of the CRS, to use.
+    window : tuple of two slices, default=None
+        Rows and columns to use.
+    bbox : tuple of four floats, default=None
+        In place of `window`: left, bottom, right, top in units of the CRS.
     name : str
         Name of `paths` in messages.
     **options
