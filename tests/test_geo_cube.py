@@ -70,12 +70,16 @@ class TestConventions:
         cube = like_stackstac()
         read = read_cube(cube)
         assert list(read.bands) == ["B08", "B04"]
-        assert read.band_dim == "band" and read.kind == "dataarray" and read.name == "stackstac-1f"
+        assert (
+            read.band_dim == "band"
+            and read.kind == "dataarray"
+            and read.array_name == "stackstac-1f"
+        )
         np.testing.assert_array_equal(read.times, TIMES.values)
         assert read.grid.transform == (10, 0, 0, 0, -10, 100) and read.grid.shape == SHAPE
         for number, band in enumerate(read.bands.values()):
-            assert band.dims == ("time", "y", "x") and band.chunks == ((1, 1, 1), (4,), (3, 3))
-            np.testing.assert_array_equal(band, cube.values[:, number])
+            assert band.values.chunks == ((1, 1, 1), (4,), (3, 3))
+            np.testing.assert_array_equal(band.values, cube.values[:, number])
         assert read_cube(cube.drop_attrs()).grid == read.grid
 
     def test_cubo(self):
@@ -90,8 +94,8 @@ class TestConventions:
         cube = like_odc(nodata=0, units="1")
         read = read_cube(cube)
         assert list(read.bands) == ["red", "nir"]
-        assert read.kind == "dataset" and read.band_dim is None and read.name is None
-        np.testing.assert_array_equal(read.bands["nir"], numbers(3, *SHAPE) + 1)
+        assert read.kind == "dataset" and read.band_dim is None and read.array_name is None
+        np.testing.assert_array_equal(read.bands["nir"].values, numbers(3, *SHAPE) + 1)
         assert read.encodings["red"].nodata == 0 and read.encodings["red"].dtype == np.uint16
         # Variables without frames are not bands.
         more = cube.assign(slope=cube.red[0], cloud_cover=("time", [1, 2, 3]), crs=0)
@@ -100,14 +104,13 @@ class TestConventions:
     def test_rioxarray(self, tmp_path):
         read = read_cube(open_dates(geotiff(tmp_path / "a.tif")))
         assert list(read.bands) == ["1", "2"]
-        np.testing.assert_array_equal(read.bands["2"][1], numbers(2, *SHAPE)[1])
+        np.testing.assert_array_equal(read.bands["2"].values[1], numbers(2, *SHAPE)[1])
 
     def test_the_cube_of_nrt(self):
         read = read_cube(data.romania_10m(), bands=["B8", "B4"])
         assert list(read.bands) == ["B8", "B4"] and read.grid.shape == (100, 100)
         # xarray has replaced the nodata value 0 by NaN.
         assert read.encodings["B4"].nodata is None and read.encodings["B4"].scale == 1
-        assert not read.bands["B4"].variable._in_memory
 
     def test_one_band(self):
         assert list(read_cube(plain()).bands) == ["band"]
@@ -116,14 +119,29 @@ class TestConventions:
         assert list(read.bands) == ["B04"] and read.band_dim is None
         assert read_cube(plain()).times is None and not read_cube(plain()).grid.placed
 
+    @pytest.mark.parametrize(
+        "times",
+        [
+            [str(time.date()) for time in TIMES],
+            [time.date() for time in TIMES],
+            [*TIMES.tz_localize("UTC").tz_convert("Asia/Tokyo")],
+            xr.date_range("2021-12-01", periods=3, freq="30D", calendar="noleap", use_cftime=True),
+        ],
+    )
+    def test_times_of_other_types(self, times):
+        read = read_cube(plain().assign_coords(time=("time", np.array(times, object))))
+        np.testing.assert_array_equal(read.times, TIMES.values)
+        bad = np.array([times[0], "yesterday evening", times[1]], object)
+        with pytest.raises(ValueError, match=r"cube has times that are no dates.*drop_vars"):
+            read_cube(plain().assign_coords(time=("time", bad)))
+
     def test_any_order_of_dims(self):
         cube = like_stackstac()
         turned = cube.transpose("x", "band", "y", "time").rename(time="t", band="bands")
         read = read_cube(turned)
         assert read.band_dim == "bands"
         for name, band in read_cube(cube).bands.items():
-            assert read.bands[name].dims == ("time", "y", "x")
-            np.testing.assert_array_equal(read.bands[name], band)
+            np.testing.assert_array_equal(read.bands[name].values, band.values)
         np.testing.assert_array_equal(read.times, TIMES.values)
 
     def test_bands_are_picked_in_the_order_of_their_names(self):
@@ -210,7 +228,7 @@ class TestEncodings:
     @pytest.mark.parametrize(
         ("options", "told"),
         [
-            ({"add_offset": [0, -1000]}, r"add_offset has the shape \(2,\) and the cube 3 frames"),
+            ({"add_offset": [0, -1000]}, r"add_offset is .* the shape \(2,\).* 3 frames"),
             ({"scale_factor": 0}, "none that is 0"),
             ({"add_offset": [0, np.nan, 0]}, "finite"),
             ({"nodata": [0, 255]}, r"nodata is .*: give one number"),

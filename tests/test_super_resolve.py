@@ -578,6 +578,25 @@ class TestMasks:
         image = result.B08 if form == "Dataset" else result.sel(band="B08")
         assert np.abs(image.values - expected)[4:-4, 4:-4].max() <= 1
 
+    def test_20_m_masks_of_a_larger_area_and_dates_in_another_order(self, cube, net):
+        """Frames start in the middle of a pixel of the masks."""
+        order, margin = [4, 0, 3, 1, 2], 3
+        coarse = np.random.default_rng(0).random((5, 16, 16)) < 0.8
+        fine = coarse.repeat(2, axis=1).repeat(2, axis=2)[:, margin : 24 + margin]
+        expected = super_resolve(cube, net, mask=fine[:, :, margin : 24 + margin])
+        places = 20 * (np.arange(16) + 0.5) - 10 * margin
+        coords = {"time": DATES[order], "y": TOP - places, "x": LEFT + places}
+        given = cube_of(coarse[order], size=20.0, **coords)
+        assert_same(super_resolve(cube, net, mask=given), expected)
+        lazy = super_resolve(cube.chunk(x=9), net, mask=given.chunk(y=5))
+        np.testing.assert_array_equal(lazy.n_clear, expected.n_clear)
+
+    def test_one_mask_for_all(self, cube, net, scene):
+        expected = super_resolve(cube, net, mask=scene.qm[[1, 1, 1, 1, 1]])
+        dated = cube.copy(data=scene.qm)[1]
+        for mask in (scene.qm[1], dated, dated.drop_vars("time"), dated.to_dataset(name="clear")):
+            assert_same(super_resolve(cube, net, mask=mask), expected)
+
     def test_a_variable_of_true_and_false(self, cube, net, scene, sharp):
         dataset = xr.Dataset({"red": cube, "clear": (DIMS, scene.qm)})
         for given in (dataset, dataset.rename(time="t")):
@@ -1069,25 +1088,29 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("mask", "mask_type", "told"),
         [
-            (lambda mask: mask[:3], None, r"mask has shape \(3, 24, 24\).*5 frames"),
-            (lambda mask: mask.values[:3], None, r"mask has shape \(3, 24, 24\).*5 frames"),
+            (lambda mask: mask[:3], None, r"mask has 3 dates .* 5 frames.*frame\[3\]"),
+            (lambda mask: mask.values[:3], None, r"mask has 3 dates .* 5 frames.*frame\[3\]"),
             (lambda mask: mask.values[:, :7], None, r"7x24 pixels.*rio\.reproject_match"),
-            (lambda mask: mask[0].drop_vars("time"), None, r"no time.*expand_dims\(time="),
-            (lambda mask: mask.to_dataset(name="a"), None, "mask is a Dataset.*one of a"),
+            (lambda mask: mask.values[0, 0], None, r"mask has shape \(24,\).*\(time, y, x\)"),
+            (
+                lambda mask: xr.Dataset({"a": mask, "b": mask}),
+                None,
+                r"mask has the bands a, b.*mask\.sel",
+            ),
             (
                 lambda mask: mask.assign_coords(time=DATES + pd.Timedelta("1D")),
                 None,
-                r"mask has the date 2023-03-02.*2023-03-01.*\(frame 0\).*sel\(time=cube.time\)",
+                r"mask has .* none has the date of cube.*2023-03-01.*sel\(time=cube.time\)",
             ),
             (
                 lambda mask: mask.drop_vars("spatial_ref").assign_coords(x=mask.x + 20),
                 None,
-                r"mask and cube lie on different grids.*rio\.reproject_match",
+                r"mask lies within .* does not cover .*cube.*rio\.reproject_match",
             ),
             (
                 lambda mask: mask.drop_vars("spatial_ref").rio.write_crs(32633),
                 None,
-                "different grids.*EPSG:32633 and EPSG:32634",
+                "different grids.*EPSG:32634 and EPSG:32633",
             ),
             (lambda mask: mask, "cloudy", "mask_type is 'cloudy': give one of 'scl'"),
             (lambda mask: mask, "scl", "values of type bool.*leave mask_type out"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _helpers import open_files
 from click.testing import CliRunner
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
@@ -905,7 +906,7 @@ class TestBadInput:
         told = (f"{dates.absolute()}/T34_{DATES[4]}_B04.tif", "give one mask for each frame")
         self.refused(*B04, *options, told=told)
         (dates / "T34_20220404_SCL.tif").unlink()
-        self.refused(*B04, *options, told=("4 files and there are 5 frames",))
+        self.refused(*B04, *options, told=("4 dates and there are 5 frames",))
         for date in DATES:
             write(dates / f"T34_{date}_SCL.tif", classes(scene.qm[0])[:40])
         self.refused(*B04, *options, told=("SCL.tif", "does not cover"))
@@ -1089,3 +1090,10 @@ def test_progress_counts_each_block_once(dates, weights):
     outputs, options = Outputs(Path("out.tif")), {"mask": B04[2], "tile_size": 32}
     super_resolve_files([B04[0]], outputs, weights, batch_size=3, started=start, **options)
     assert counts == [4, 1, 1, 1, 1]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="Linux tells what is in use")
+def test_no_file_stays_open_after_the_call(dates, weights):
+    options = {"mask": B04[2], "tile_size": 32}
+    super_resolve_files([B04[0]], Outputs(Path("out.tif")), weights, **options)
+    assert not open_files(Path.cwd())

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ._encoding import Encoding
+from ..scenes import ArrayStack, is_dask
+from ._encoding import check_options, read_encoding
 from ._grid import STALE_ATTRS, Grid, grid_of_cube
+from ._imagery import Imagery
+from ._masks import MASK_TYPES, mask_type_of_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +21,14 @@ if TYPE_CHECKING:
     #: A number, one for each frame, or one of both by the name of the band.
     Factor = float | Sequence[float] | NDArray[Any] | Mapping[str, Any] | None
 
-__all__ = ["ENCODING_ATTRS", "Cube", "read_cube", "rebuild"]
+__all__ = [
+    "ENCODING_ATTRS",
+    "Cube",
+    "band_names",
+    "read_cube",
+    "read_masks",
+    "rebuild",
+]
 
 _FRAME_DIMS = ("time", "t")
 _BAND_DIMS = ("band", "bands")
@@ -37,98 +47,161 @@ ENCODING_ATTRS = ("scale_factor", "add_offset", *_NODATA_ATTRS, *_ONE_OF_MANY)
 _STAC_NAMES = {"scale_factor": "scale", "add_offset": "offset", "nodata": "nodata"}
 
 
-@dataclass
-class Cube:
-    """Frames of each band of one site, on one grid; see :func:`read_cube`.
+@dataclass(kw_only=True)
+class Cube(Imagery):
+    """Imagery of a cube, and the form in which it came; see :func:`read_cube`.
 
     Parameters
     ----------
-    bands : dict of DataArray
-        By name: arrays with the dims (time, y, x), not loaded.
-    times : datetime64 array of shape (t,) or None
-        None: the cube has no dates.
-    grid : Grid
-    encodings : dict of Encoding
-        By name of the band.
-    band_dim : str or None
-        Name of the dim that bands had, "band" or "bands".
+    bands, encodings, valid, grid, whole, origin, times, label, labels, name, named : see Imagery
+        Those of all imagery.
     kind : {"dataarray", "dataset"}
         Type of the cube.
-    name : str or None
+    band_dim : str, default=None
+        Name of the dim that bands had, "band" or "bands".
+    band_attrs : dict of dict
+        Attributes by band.
+    band_coords : dict
+        Coordinates along the bands, as xarray's variables by name.
+    array_name : str, default=None
         The DataArray's own name.
     attrs : dict
         Attributes of the whole.
-    band_coords : dict
-        Coordinates along the bands, as xarray's variables by name.
     """
 
-    bands: dict[str, DataArray]
-    times: NDArray[np.datetime64] | None
-    grid: Grid
-    encodings: dict[str, Encoding]
-    band_dim: str | None
     kind: Literal["dataarray", "dataset"]
-    name: str | None
-    attrs: dict[Any, Any]
+    band_dim: str | None = None
+    band_attrs: dict[str, dict[Any, Any]] = field(default_factory=dict)
     band_coords: dict[Hashable, Any] = field(default_factory=dict)
+    array_name: str | None = None
+    attrs: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether it is of dask arrays."""
+        bands: Any = self.bands.values()
+        return any(is_dask(band.values) for band in bands)
 
 
 def read_cube(
     cube: DataArray | Dataset,
     *,
     bands: str | Sequence[Any] | None = None,
-    scale_factor: Factor = None,
-    add_offset: Factor = None,
-    nodata: float | Mapping[str, float] | None = None,
+    label: str = "cube",
+    kinds: str = "iuf",
+    **options: Factor,
 ) -> Cube:
-    """Read the bands, grid and encodings of an xarray cube; nothing is loaded.
+    """Read the bands, grid and encodings of an xarray cube; dask arrays are not computed.
 
     Parameters
     ----------
     cube : DataArray or Dataset
-        With the dims y, x, and time or t, in any order. Bands are along a dim band or bands, or are
-        the variables of a Dataset that have these three dims.
+        As :func:`super_resolve` takes it.
     bands : sequence of names, default=None
         Which, in which order. None: all.
-    scale_factor, add_offset : float, one for each frame, or dict of these by band, default=None
-        Values are stored * scale_factor + add_offset. None: as the attributes say; 1 and 0 where
-        they say nothing, and where xarray has decoded the values already.
-    nodata : float or dict of float by band, default=None
-        Stored value of no data. None: as the attributes say.
+    label : str, default="cube"
+        Name of the cube in messages.
+    kinds : str, default="iuf"
+        Kinds of types that values may have.
+    **options
+        The `scale_factor`, `add_offset` and `nodata` of stored values, see :func:`read_encoding`.
 
     Returns
     -------
     Cube
-
-    Raises
-    ------
-    ValueError
-        If the cube has other dims, or an argument does not fit it.
     """
-    frames = _check_dims(cube)
-    kind: Literal["dataarray", "dataset"] = "dataset" if _is_dataset(cube) else "dataarray"
-    band_dim, coords = None, {}
-    if kind == "dataset":
-        arrays = _variables(cube, frames)
-    else:
-        band_dim, arrays, coords = _along_bands(cube)
+    frames, band_dim, arrays, coords = _split(cube)
     names = _pick(arrays, bands)
     coords = {key: variable[[*map([*arrays].index, names)]] for key, variable in coords.items()}
-    arrays = {name: _in_order(arrays[name], frames, name) for name in names}
-    options = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
-    _check_options(options, arrays)
-    times = cube.coords[frames].values if frames in cube.coords else None
+    arrays = {name: _in_order(arrays[name], frames, name, kinds) for name in names}
+    check_options(options, names)
+    times = _times(cube.coords[frames].values) if frames in cube.coords else None
+    grid = grid_of_cube(cube, label)
+    labels = {name: label if names == ["band"] else f"{label}, band {name}" for name in names}
     return Cube(
-        bands=arrays,
-        times=times if times is not None and times.dtype.kind == "M" else None,
-        grid=grid_of_cube(cube, "cube"),
-        encodings={name: _encoding(array, name, options) for name, array in arrays.items()},
+        bands={
+            name: ArrayStack(array.data, f"{labels[name]}, frame") for name, array in arrays.items()
+        },
+        times=times,
+        grid=grid,
+        whole=grid,
+        encodings={
+            name: read_encoding(_tags(array), options, name, array.sizes["time"], array.dtype)
+            for name, array in arrays.items()
+        },
+        label=label,
+        labels=labels,
+        name=str(cube.name or label) if not _is_dataset(cube) else label,
+        kind="dataset" if _is_dataset(cube) else "dataarray",
         band_dim=band_dim,
-        kind=kind,
-        name=None if kind == "dataset" or cube.name is None else str(cube.name),
-        attrs=dict(cube.attrs),
+        band_attrs={name: dict(array.attrs) for name, array in arrays.items()},
         band_coords=coords,
+        array_name=None if _is_dataset(cube) or cube.name is None else str(cube.name),
+        attrs=dict(cube.attrs),
     )
+
+
+def read_masks(mask: Any, cube: DataArray | Dataset, mask_type: Any) -> tuple[Imagery, Any]:
+    """Return the masks of a cube, as imagery of one band, and their kind.
+
+    `mask` and `mask_type` are those of :func:`super_resolve`.
+    """
+    masks: Imagery
+    if isinstance(mask, str):
+        mask_type = mask_type_of_name(mask) if mask_type is None else mask_type
+        masks = read_cube(cube, bands=[mask], label="mask", kinds="biuf")
+    elif hasattr(mask, "dims"):
+        one_for_all = not {*_FRAME_DIMS} & {*mask.dims}
+        masks = read_cube(
+            mask.expand_dims("time") if one_for_all else mask, label="mask", kinds="biuf"
+        )
+    else:
+        values = mask if is_dask(mask) else np.asarray(mask)
+        values = values[None] if values.ndim == 2 else values
+        if values.ndim != 3:
+            raise ValueError(
+                f"mask has shape {values.shape}: give one mask for each frame, (time, y, x), or "
+                "one for all"
+            )
+        grid = Grid.of_pixels(values.shape[1:])
+        stack = ArrayStack(values, "mask")
+        masks = Imagery(bands={"mask": stack}, grid=grid, whole=grid, label="mask")
+    if mask_type is None and masks.first.dtype.kind not in "bui":
+        raise ValueError(
+            f"mask has values of type {masks.first.dtype}: give True where it is clear, or say "
+            f"what they mean by mask_type, one of {', '.join(MASK_TYPES)}, or a function"
+        )
+    return masks, mask_type
+
+
+def band_names(cube: DataArray | Dataset) -> list[str]:
+    """Return the names of the bands of a cube."""
+    return [*_split(cube)[2]]
+
+
+def _split(cube):
+    """Name of the dim of frames and of that of bands, arrays by band, coordinates of bands."""
+    frames = _check_dims(cube)
+    if _is_dataset(cube):
+        return frames, None, _variables(cube, frames), {}
+    return frames, *_along_bands(cube)
+
+
+def _times(values):
+    """Times as datetime64: also of text, of `date`, of time zones and of cftime; None: no times."""
+    if values.dtype.kind not in "OUT":
+        return values if values.dtype.kind == "M" else None
+    import pandas
+
+    try:
+        return (
+            pandas.to_datetime([str(value) for value in values], utc=True).tz_localize(None).values
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"cube has times that are no dates, such as {values[0]!r}: make them numpy's, "
+            'cube.assign_coords(time=...), or leave them out, cube.drop_vars("time")'
+        ) from error
 
 
 def _is_dataset(cube):
@@ -240,8 +313,8 @@ def _pick(arrays, bands):
     return names
 
 
-def _in_order(array, frames, name):
-    if array.dtype.kind not in "iuf":
+def _in_order(array, frames, name, kinds):
+    if array.dtype.kind not in kinds:
         raise ValueError(
             f"band {name} of the cube has values of type {array.dtype}, and pixels are "
             "integers or floats: name those that are, bands=[...], or convert it, cube.astype(...)"
@@ -250,40 +323,21 @@ def _in_order(array, frames, name):
     return array if frames == "time" else array.drop_vars("time", errors="ignore").rename(t="time")
 
 
-def _check_options(options, arrays):
-    for option, value in options.items():
-        names = map(str, value) if isinstance(value, Mapping) else ()
-        if unknown := [name for name in names if name not in arrays]:
-            raise ValueError(
-                f"{option} names the bands {', '.join(unknown)}, which are none of those that are "
-                f"read: {', '.join(arrays)}"
-            )
-
-
-def _encoding(array, name, options):
-    given = {
-        option: {str(key): one for key, one in value.items()}.get(name)
-        if isinstance(value, Mapping)
-        else value
-        for option, value in options.items()
-    }
+def _tags(array):
+    """Scale, offset and nodata that a band of a cube states of itself."""
     # `encoding` of decoded values describes the stored ones, and NaN is no data.
     integer = array.dtype.kind in "iu"
     stac = _stac_metadata(array) if integer else {}
     stored = {**array.encoding, **array.attrs} if integer else array.attrs
     found = {option: [array.attrs.get(option)] for option in ("scale_factor", "add_offset")}
     found["nodata"] = [stored.get(key) for key in _NODATA_ATTRS]
-    values = {}
+    tags = {}
     for option, candidates in found.items():
-        candidates = [given[option], *candidates, stac.get(_STAC_NAMES[option])]
-        values[option] = next((value for value in candidates if value is not None), None)
-    n_frames = array.sizes["time"]
-    return Encoding(
-        scale=_factor(values["scale_factor"], 1.0, n_frames, "scale_factor"),
-        offset=_factor(values["add_offset"], 0.0, n_frames, "add_offset"),
-        nodata=_one_value(values["nodata"]),
-        dtype=array.dtype,
-    )
+        candidates = [*candidates, stac.get(_STAC_NAMES[option])]
+        known = [value for value in candidates if value is not None]
+        if known:
+            tags[option] = known[0]
+    return tags
 
 
 def _stac_metadata(array):
@@ -293,26 +347,6 @@ def _stac_metadata(array):
     found = array.coords["raster:bands"].values.item()
     found = found[0] if isinstance(found, list) and len(found) == 1 else found
     return found if isinstance(found, dict) else {}
-
-
-def _factor(value, default, n_frames, name):
-    factor = np.asarray(default if value is None else value, np.float64)
-    if factor.size != 1 and factor.shape != (n_frames,):
-        raise ValueError(
-            f"{name} has the shape {factor.shape} and the cube {n_frames} frames: give one number, "
-            "or one for each frame"
-        )
-    if not np.isfinite(factor).all() or (name == "scale_factor" and not factor.all()):
-        raise ValueError(f"{name} is {value}: give finite numbers, and for a scale none that is 0")
-    return factor.item() if factor.size == 1 else factor
-
-
-def _one_value(nodata):
-    """The value of no data, or None, as NaN always is."""
-    value = np.asarray(np.nan if nodata is None else nodata, np.float64)
-    if value.size != 1:
-        raise ValueError(f"nodata is {nodata}: give one number, or one for each band by its name")
-    return None if np.isnan(value).all() else value.item()
 
 
 def rebuild(
@@ -346,5 +380,5 @@ def rebuild(
         parts = [image.drop_vars(cube.band_dim, errors="ignore") for image in ordered.values()]
         out = xarray.concat(parts, dim=cube.band_dim, coords="minimal", compat="override")
         out = out.assign_coords(cube.band_coords)
-    out.name, out.attrs, out.encoding = cube.name, attrs, dict(first.encoding)
+    out.name, out.attrs, out.encoding = cube.array_name, attrs, dict(first.encoding)
     return out

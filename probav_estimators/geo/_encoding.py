@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,12 +12,21 @@ from ..scenes import Scene, ValueFrames, Values
 from ._value_ranges import LearnedRange, value_range_of, warn_of_fill
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from ..architectures import FusedBlock
     from ..scenes import MaskStack, Stack
 
-__all__ = ["Encoding", "ImageBlock", "encoding_of", "scene_of_stack"]
+__all__ = [
+    "Encoding",
+    "ImageBlock",
+    "check_options",
+    "encoding_of",
+    "read_encoding",
+    "scene_of_stack",
+]
 
 
 class ImageBlock(NamedTuple):
@@ -122,6 +132,66 @@ def scene_of_stack(
     value_range = (float(value_range[0]), float(value_range[1]))
     frames = ValueFrames(stack, replace(encoding, value_range=value_range), masks)
     return Scene.from_frames(frames, name=name, band=band, value_range=value_range)
+
+
+def read_encoding(
+    tags: Mapping[str, Any],
+    given: Mapping[str, Any],
+    band: str,
+    n_frames: int,
+    dtype: np.dtype[Any],
+) -> Encoding:
+    """Return the encoding of the frames of a band.
+
+    `tags` and the arguments `given`, which come first, have a `scale_factor` and an `add_offset`,
+    each for all frames or one for each, and a `nodata`; those given may be dicts by band. A
+    ValueError is raised for factors that are not finite, or not as many as frames.
+    """
+    values = {}
+    for option, tag in {"scale_factor": 1.0, "add_offset": 0.0, "nodata": None, **tags}.items():
+        value = given.get(option)
+        if isinstance(value, Mapping):
+            value = {str(key): one for key, one in value.items()}.get(band)
+        values[option] = tag if value is None else value
+    return Encoding(
+        scale=_factor(values["scale_factor"], n_frames, "scale_factor"),
+        offset=_factor(values["add_offset"], n_frames, "add_offset"),
+        nodata=_one_value(values["nodata"]),
+        dtype=dtype,
+    )
+
+
+def check_options(given: Mapping[str, Any], bands: Iterable[str]) -> None:
+    """Raise a ValueError if an argument names a band that is not read."""
+    bands = list(bands)
+    for option, value in given.items():
+        names = map(str, value) if isinstance(value, Mapping) else ()
+        if unknown := [name for name in names if name not in bands]:
+            raise ValueError(
+                f"{option} names the bands {', '.join(unknown)}, which are none of those that are "
+                f"read: {', '.join(bands)}"
+            )
+
+
+def _factor(value, n_frames, name):
+    """A number, or one for each frame where they differ."""
+    factor = np.asarray(value, np.float64)
+    if factor.size != 1 and factor.shape != (n_frames,):
+        raise ValueError(
+            f"{name} is {value}, of the shape {factor.shape}: give one number, or one for each of "
+            f"the {n_frames} frames"
+        )
+    if not np.isfinite(factor).all() or (name == "scale_factor" and not factor.all()):
+        raise ValueError(f"{name} is {value}: give finite numbers, and for a scale none that is 0")
+    return factor if np.unique(factor).size > 1 else float(factor.flat[0])
+
+
+def _one_value(nodata):
+    """The value of no data, or None, as NaN always is."""
+    value = np.asarray(np.nan if nodata is None else nodata, np.float64)
+    if value.size != 1:
+        raise ValueError(f"nodata is {nodata}: give one number, or one for each band by its name")
+    return None if np.isnan(value).all() else value.item()
 
 
 def encoding_of(scene: Scene) -> Encoding:

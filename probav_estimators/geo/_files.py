@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import re
 import shutil
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,16 +18,18 @@ from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, BlockStoreError, compute_blocks
 from ._encoding import encoding_of
+from ._imagery import site_of
 from ._masks import warn_of_no_mask
-from ._rasters import _BAND, mask_stack, open_rasters, scene_of_band
-from ._site import Site, describe, plan_site
+from ._rasters import open_bands, open_masks
+from ._site import describe, plan_site
 from ._value_ranges import check_value_range
 from ._writing import write_geotiff, write_preview
 
 if TYPE_CHECKING:
     from ._block_store import Failure
-    from ._rasters import Factor, MaskType, Rasters
-    from ._site import SitePlan
+    from ._imagery import MaskType
+    from ._rasters import Factor
+    from ._site import Site, SitePlan
 
 __all__ = ["FilesResult", "Outputs", "super_resolve_files"]
 
@@ -194,13 +193,22 @@ def super_resolve_files(
     if outputs.std is not None and not predictor.gives_std:
         raise ValueError(f"{predictor.name} gives no standard deviations: leave them out")
     kind = None if dtype is None else _as_dtype(dtype)
-    groups = [open_rasters(one, window=window, bbox=bbox) for one in group_paths(paths)]
-    masks = _masks_of(groups[0], mask, mask_type)
     check_value_range(value_range, {})
-    ranges = partial(predictor.value_range_of, value_range)
-    site = _site_of(groups, masks, bands, (scale_factor, add_offset, nodata), kind, ranges)
-    files = [path for group in groups for path in group.paths]
-    mask_files = _files_of(masks)
+    given = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
+    imagery = open_bands(paths, bands, window=window, bbox=bbox, **given)
+    if mask is None and mask_type is not None:
+        raise ValueError(
+            f"mask_type is {mask_type!r} and there is no mask: give the files of masks"
+        )
+    masks = None if mask is None else open_masks(mask, mask_type, imagery)
+    # A GeoTIFF has one nodata value.
+    filled = [one for one in imagery.encodings.values() if one.nodata is not None]
+    fill = filled[0].of_image(kind, nodata).nodata if filled else nodata
+    range_of = partial(predictor.value_range_of, value_range)
+    site = site_of(imagery, masks, dtype=kind, nodata=fill, range_of=range_of)
+    warn_of_no_mask((scene.frames for scene in site.scenes.values()), imagery.label)
+    files = _files_of(imagery.bands.values())
+    mask_files = _files_of([] if masks is None else [masks.stack])
     settings = {
         "files": [[path, *file_state(path)] for path in files],
         "masks": [[path, *file_state(path)] for path in mask_files],
@@ -249,16 +257,6 @@ def super_resolve_files(
     return result
 
 
-def group_paths(paths: Sequence[str | os.PathLike[str]]) -> list[Any]:
-    """Group files by band: each pattern is a band, plain paths are all of one."""
-    texts = [os.fspath(path) for path in paths]
-    if len(texts) == 1:
-        return texts
-    if any(glob.has_magic(text) and not os.path.exists(text) for text in texts):
-        return texts
-    return [texts]
-
-
 def _as_dtype(dtype):
     from rasterio.dtypes import check_dtype
 
@@ -275,120 +273,8 @@ def _as_dtype(dtype):
     return kind
 
 
-def _masks_of(rasters, mask, mask_type):
-    if mask is not None:
-        return mask_stack(mask, mask_type, rasters)
-    if mask_type is not None:
-        raise ValueError(
-            f"mask_type is {mask_type!r} and there is no mask: give the files of masks"
-        )
-    return None
-
-
-def _files_of(masks):
-    return [] if masks is None else list(dict.fromkeys(masks.stack.stack.paths))
-
-
-def _site_of(groups, masks, bands, given, dtype, ranges):
-    scale_factor, add_offset, nodata = given
-    first = groups[0]
-    for other in groups[1:]:
-        _check_same_frames(first, other)
-    if first.is_rgb_picture:
-        warnings.warn(
-            f"{first.paths[0]} is a picture of 8 bits in red, green and blue: its values were "
-            "stretched for display, and what was cut off is lost; the files of the bands "
-            "themselves hold more",
-            stacklevel=3,
-        )
-    scenes = {
-        name: scene_of_band(
-            rasters,
-            number,
-            masks,
-            scale_factor=scale_factor,
-            add_offset=add_offset,
-            nodata=nodata,
-            value_range=ranges(name),
-        )
-        for rasters, number, name in _bands_of(groups, bands)
-    }
-    frames = {name: encoding_of(scene) for name, scene in scenes.items()}
-    encodings = {name: one.of_image(dtype, nodata) for name, one in frames.items()}
-    # A GeoTIFF has one nodata value.
-    known = [encodings[name].nodata for name, one in frames.items() if one.nodata is not None]
-    if known:
-        encodings = {name: replace(one, nodata=known[0]) for name, one in encodings.items()}
-    warn_of_no_mask(
-        (scene.frames for scene in scenes.values()), f"the first of the frames, {first.paths[0]},"
-    )
-    return Site(scenes, encodings, first.grid, first.times, first.paths[0])
-
-
-def _bands_of(groups: Sequence[Rasters], bands: Any) -> list[tuple[Rasters, int, str]]:
-    """(files, number, name) of each band."""
-    if len(groups) > 1:
-        if bands is not None:
-            raise ValueError(
-                "bands picks of files that hold several, and each pattern stands for one band: "
-                "leave bands out"
-            )
-        names = _names_of(groups)
-        return [(one, one.band_number(None), name) for one, name in zip(groups, names, strict=True)]
-    (rasters,) = groups
-    if bands is None and len(rasters.band_names) == 1 and not rasters.described:
-        named = _BAND.findall(os.path.basename(rasters.paths[0]))
-        return [(rasters, 1, named[-1] if named else rasters.band_names[0])]
-    numbers = (
-        range(1, len(rasters.band_names) + 1)
-        if bands is None
-        else [rasters.band_number(band) for band in bands]
-    )
-    return [(rasters, number, rasters.band_names[number - 1]) for number in numbers]
-
-
-def _names_of(groups):
-    """Names of bands: the words by which the paths of their files differ."""
-    paths = [one.paths[0] for one in groups]
-    for number, path in enumerate(paths):
-        if path in paths[:number]:
-            raise ValueError(f"{path} is of two patterns: give one pattern for each band")
-    words = [re.split(r"[^A-Za-z0-9]+", os.path.splitext(path)[0]) for path in paths]
-    start = _n_common(words)
-    words = [one[start:] for one in words]
-    end = _n_common([one[::-1] for one in words])
-    names = ["_".join(one[: len(one) - end]) for one in words]
-    if all(names) and len(set(names)) == len(names):
-        return names
-    return [str(number) for number in range(1, len(groups) + 1)]
-
-
-def _n_common(texts):
-    """Number of words that all begin with."""
-    same = [len(set(words)) == 1 for words in zip(*texts, strict=False)]
-    return [*same, False].index(False)
-
-
-def _check_same_frames(first, other):
-    first.grid.check_same(other.grid, first.paths[0], other.paths[0])
-    if len(first.paths) != len(other.paths):
-        raise ValueError(
-            f"{first.paths[0]} is one of {len(first.paths)} files and {other.paths[0]} of "
-            f"{len(other.paths)}: give the same dates of each band"
-        )
-    if first.dtype != other.dtype:
-        raise ValueError(
-            f"{first.paths[0]} has values of type {first.dtype} and {other.paths[0]} of type "
-            f"{other.dtype}: an image has one type, make one of each"
-        )
-    if first.times is not None and other.times is not None:
-        differ = np.flatnonzero(first.times != other.times)
-        if differ.size:
-            number = differ[0]
-            raise ValueError(
-                f"{first.paths[number]} and {other.paths[number]} are of different dates, "
-                f"{first.times[number]} and {other.times[number]}: give the same dates of each band"
-            )
+def _files_of(stacks):
+    return list(dict.fromkeys(path for stack in stacks for path in stack.paths))
 
 
 def _check_names(outputs, inputs):

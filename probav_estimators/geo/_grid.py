@@ -71,6 +71,11 @@ class Grid:
     shape: tuple[int, int]
     crs: str | None = None
 
+    @classmethod
+    def of_pixels(cls, shape: tuple[int, int]) -> Grid:
+        """The grid of an image without georeference."""
+        return cls(_PIXELS, shape)
+
     @property
     def placed(self) -> bool:
         """Whether the grid is georeferenced, and not that of bare rows and columns."""

@@ -20,6 +20,7 @@ __all__ = [
     "MASK_TYPES",
     "MaskKind",
     "clear_of",
+    "has_value",
     "mask_type_of_name",
     "match_mask",
     "warn_of_no_mask",
@@ -126,6 +127,13 @@ def mask_type_of_name(name: str) -> str | None:
         if kind.pattern is not None and re.search(kind.pattern, name.lower()):
             return mask_type
     return None
+
+
+def has_value(mask_type: Any, value: float) -> bool:
+    """Whether a value is a class of a kind of masks, so that as nodata it says nothing more."""
+    if callable(mask_type):
+        return False
+    return 0 <= value <= (1 if mask_type is None else MASK_KINDS[mask_type].greatest)
 
 
 def clear_of(

@@ -42,15 +42,12 @@ class Site:
     grid : Grid
         Of the frames.
     times : datetime64 array of shape (t,) or None
-    label : str
-        Name of the site in messages.
     """
 
     scenes: dict[str, Scene]
     encodings: dict[str, Encoding]
     grid: Grid
     times: NDArray[np.datetime64] | None
-    label: str
 
 
 @dataclass(frozen=True)

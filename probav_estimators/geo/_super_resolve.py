@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..scenes import ArrayStack, MaskStack, is_dask
 from ._block_predictors import as_block_predictor
-from ._cube import ENCODING_ATTRS, read_cube, rebuild
-from ._encoding import ImageBlock, encoding_of, scene_of_stack
+from ._cube import ENCODING_ATTRS, band_names, read_cube, read_masks, rebuild
+from ._encoding import ImageBlock
 from ._grid import STALE_ATTRS, with_grid
-from ._masks import MASK_TYPES, clear_of, mask_type_of_name, match_mask, warn_of_no_mask
-from ._site import Site, describe, make_blocks, plan_site
+from ._imagery import mask_stack, site_of
+from ._masks import mask_type_of_name, warn_of_no_mask
+from ._site import describe, make_blocks, plan_site
 from ._tasks import image_tasks
 from ._value_ranges import check_value_range
 
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from ..prediction import Predictor
     from ._block_predictors import BlockPredictor
-    from ._cube import Cube
-    from ._site import SitePlan
+    from ._site import Site, SitePlan
 
 __all__ = ["super_resolve"]
 
@@ -68,10 +67,11 @@ def super_resolve(
     estimator : str, path-like or estimator, default="simulated-x3"
         Name of shipped weights, a file of weights or of a model (`save_model`), or a fitted
         estimator or pipeline.
-    mask : array of shape (t, h, w) or str, default=None
-        Where frames are clear: a cube of bool, True = clear, or of the classes of `mask_type`. It
-        may be coarser by an integer, such as 20 m for frames of 10 m. A str names a band of the
-        cube. None: all data are clear.
+    mask : array of shape (t, h, w) or (h, w), or str, default=None
+        Where frames are clear: a cube of bool, True = clear, or of the classes of `mask_type`, of
+        the dates of the frames, or one for all. It may be coarser by an integer, such as 20 m for
+        frames of 10 m, and of a larger area. A str names a band of the cube. None: all data are
+        clear.
     mask_type : str or callable, default=None
         Name of one of `geo.MASK_KINDS`, or a function that takes the values of `mask` and returns
         True where it is clear. None: by the name of the band, else a mask of bool.
@@ -142,12 +142,11 @@ def super_resolve(
     options = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     read, masks = _read(cube, mask, mask_type, bands, options)
     check_value_range(value_range, read.bands)
-    ranges = {band: predictor.value_range_of(value_range, band) for band in read.bands}
-    site = _site_of(read, masks, ranges)
+    site = site_of(read, masks, range_of=partial(predictor.value_range_of, value_range))
     warn_of_no_mask((scene.frames for scene in site.scenes.values()), "cube")
     plan = plan_site(site, predictor, tile_size=tile_size, reference=reference)
     batch = _batch_size(batch_size, predictor)
-    if any(is_dask(array.data) for array in read.bands.values()):
+    if read.is_lazy:
         images = image_tasks(site, plan, predictor)
     else:
         images = _compute_now(site, plan, predictor, batch)
@@ -157,21 +156,31 @@ def super_resolve(
 
 def _read(cube, mask, mask_type, bands, options):
     """The cube, and the stack of its masks or None."""
-    named = None
-    if isinstance(mask, str) and hasattr(cube, "sizes"):
-        named = _mask_band(cube, mask)
-        mask_type = mask_type_of_name(mask) if mask_type is None else mask_type
-        if bands is None:
-            bands = [name for name in _names_of(cube) if name != named]
-    read = read_cube(cube, bands=bands, **options)
-    read.grid.check_usable("cube")
-    if mask is None:
-        if mask_type is not None:
-            raise ValueError(f"mask_type is {mask_type!r} and there is no mask: pass mask too")
-        if bands is None:
-            _warn_about_classes(read)
-        return read, None
-    return read, _mask_stack(mask if named is None else _band_of(cube, named), mask_type, read)
+    image_bands = bands
+    if isinstance(mask, str):
+        names = band_names(cube)
+        mask = _own_name(mask, names)
+        image_bands = [name for name in names if name != mask] if bands is None else bands
+    read = read_cube(cube, bands=image_bands, **options)
+    if mask is not None:
+        return read, mask_stack(*read_masks(mask, cube, mask_type), read)
+    if mask_type is not None:
+        raise ValueError(f"mask_type is {mask_type!r} and there is no mask: pass mask too")
+    if bands is None:
+        _warn_about_classes(read)
+    return read, None
+
+
+def _own_name(mask, names):
+    """Name of the band of masks in the upper and lower case of the cube."""
+    found = next((name for name in names if name.lower() == mask.lower()), None)
+    if found is None:
+        raise ValueError(
+            f"mask is {mask!r}, and the cube has no band of that name, but {', '.join(names)}: "
+            "pass the cube of masks itself, mask=..., and what its values mean, "
+            f"mask_type={mask_type_of_name(mask)!r}"
+        )
+    return found
 
 
 def _warn_about_classes(cube):
@@ -182,124 +191,6 @@ def _warn_about_classes(cube):
                 f"pass mask={band!r} to hide clouds by it, or name the bands, bands=[...]",
                 stacklevel=4,
             )
-
-
-def _names_of(cube):
-    if hasattr(cube, "data_vars"):
-        dims = {"time", "t"} & set(cube.sizes)
-        return [
-            str(name)
-            for name, array in cube.data_vars.items()
-            if {"y", "x"} | dims == set(array.dims)
-        ]
-    for dim in ("band", "bands"):
-        if dim in cube.dims:
-            return [str(label) for label in cube[dim].values]
-    return []
-
-
-def _mask_band(cube, mask):
-    names = _names_of(cube)
-    found = next((name for name in names if name.lower() == mask.lower()), None)
-    if found is None:
-        raise ValueError(
-            f"mask is {mask!r}, and the cube has no band of that name, but "
-            f"{', '.join(names) or 'a single one'}: pass the cube of masks itself, mask=..., and "
-            f"what its values mean, mask_type={mask_type_of_name(mask)!r}"
-        )
-    return found
-
-
-def _band_of(cube, name):
-    """Values of a band of a cube."""
-    if hasattr(cube, "data_vars"):
-        array = next(array for key, array in cube.data_vars.items() if str(key) == name)
-    else:
-        dim = "band" if "band" in cube.dims else "bands"
-        array = cube.isel({dim: _names_of(cube).index(name)})
-    return array.transpose("time" if "time" in array.dims else "t", "y", "x").data
-
-
-def _mask_stack(mask, mask_type, cube):
-    first = next(iter(cube.bands.values()))
-    shape = first.shape
-    values = mask
-    if hasattr(mask, "dims"):
-        _check_mask_dims(mask)
-        masks = read_cube(mask.astype("uint8") if mask.dtype == bool else mask)
-        if len(masks.bands) > 1:
-            raise ValueError(
-                f"mask has the bands {', '.join(masks.bands)}: select the one that tells where "
-                'frames are clear, mask.sel(band="...")'
-            )
-        values = next(iter(masks.bands.values()))
-        _check_dates(masks, cube)
-        if masks.grid.placed and cube.grid.placed:
-            times = match_mask(masks.grid.shape, cube.grid.shape, "mask")[0]
-            masks.grid.finer(times).check_same(cube.grid, "mask", "cube")
-        values = values.data.astype(mask.dtype)
-    values = values if is_dask(values) else np.asarray(values)
-    if values.ndim != 3 or len(values) != shape[0]:
-        raise ValueError(
-            f"mask has shape {values.shape} and the cube has {shape[0]} frames of "
-            f"{shape[1]}x{shape[2]}: give one mask for each frame, (time, y, x)"
-        )
-    if mask_type is None and values.dtype.kind not in "bui":
-        raise ValueError(
-            f"mask has values of type {values.dtype}: give True where it is clear, or say what "
-            f"they mean by mask_type, one of {', '.join(MASK_TYPES)}, or a function"
-        )
-    repeat, _ = match_mask(values.shape[1:], shape[1:], "mask")
-    # Fail for an unknown kind now rather than in the first block.
-    clear_of(np.zeros((1, 1), np.uint8), None if callable(mask_type) else mask_type, "mask")
-    return MaskStack(ArrayStack(values, "mask"), partial(_clear, mask_type=mask_type), repeat)
-
-
-def _check_mask_dims(mask):
-    if hasattr(mask, "data_vars"):
-        raise ValueError(
-            f"mask is a Dataset: give the variable that tells where frames are clear, one of "
-            f"{', '.join(map(str, mask.data_vars)) or 'none'}, mask=masks[...]"
-        )
-    if not {"time", "t"} & set(mask.dims):
-        raise ValueError(
-            f"mask has the dims {', '.join(map(str, mask.dims))} and no time: give one for each "
-            "frame; one that holds for all is mask.expand_dims(time=cube.time)"
-        )
-
-
-def _clear(values, name, mask_type):
-    return clear_of(values, mask_type, name)
-
-
-def _check_dates(masks, cube):
-    if masks.times is None or cube.times is None or len(masks.times) != len(cube.times):
-        return
-    if not np.array_equal(masks.times, cube.times):
-        number = np.flatnonzero(masks.times != cube.times)[0]
-        raise ValueError(
-            f"mask has the date {masks.times[number]} where the cube has {cube.times[number]} "
-            f"(frame {number}): give a mask of the frames' dates, mask.sel(time=cube.time)"
-        )
-
-
-def _site_of(cube: Cube, masks: MaskStack | None, ranges: Mapping[str, Any]) -> Site:
-    name = cube.name or "cube"
-    scenes = {}
-    for band, array in cube.bands.items():
-        label = "cube" if [*cube.bands] == ["band"] else f"cube, band {band}"
-        stack = ArrayStack(array.data, f"{label}, frame")
-        scenes[band] = scene_of_stack(
-            stack,
-            cube.encodings[band],
-            masks,
-            label,
-            name=name,
-            band=band,
-            value_range=ranges[band],
-        )
-    encodings = {band: encoding_of(scene).of_image() for band, scene in scenes.items()}
-    return Site(scenes, encodings, cube.grid, cube.times, name)
 
 
 def _batch_size(batch_size, predictor):
@@ -341,7 +232,7 @@ def _assemble(cube, site, plan, images, about, return_std, keep_attrs):
         arrays = {}
         for band, image in images.items():
             array = xarray.DataArray(image[part], dims=("y", "x"), name=band)
-            own = cube.bands[band].attrs if keep_attrs else {}
+            own = cube.band_attrs[band] if keep_attrs else {}
             array.attrs = (
                 _attrs_of_image(own, [site.encodings[band]]),
                 _attrs_of_std(own, [site.encodings[band]]),

@@ -147,8 +147,7 @@ def _cut(frames: Any, masks: Any, block: Block, reach: int) -> tuple[Any, Any]:
     lr = (frames.stack.values[:, rows, columns], (rows.start, columns.start))
     if masks is None:
         return lr, None
-    n = frames.masks.repeat
-    rows, columns = (slice(x.start // n, -(-x.stop // n)) for x in (rows, columns))
+    rows, columns = frames.masks.stored_window((rows, columns))
     return lr, (masks[:, rows, columns], (rows.start, columns.start))
 
 

@@ -158,11 +158,11 @@ def _check_sums(rasterio, path, sums):
                 raise OSError(f"rows {row} to {row + height} are not there")
 
 
-def _open_quietly(rasterio, path, mode="r", **profile):
+def _open_quietly(rasterio, path, mode="r", *, driver="GTiff", **profile):
     with warnings.catch_warnings():
         # Frames without georeference give an image without one.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        return rasterio.open(path, mode, **profile)
+        return rasterio.open(path, mode, driver=driver, **profile)
 
 
 def _tile_size(plan):

@@ -83,6 +83,12 @@ class ArrayStack:
             return np.empty((0, 0, 0), self.dtype)
         return np.stack([np.asarray(self.values[number, *window]) for number in index])
 
+    def take(self, numbers: Sequence[int]) -> ArrayStack:
+        """Some of the images, in this order."""
+        if list(numbers) == list(range(len(self.values))):
+            return self
+        return ArrayStack(self.values[list(numbers)], self.name)
+
     def where(self, number: int) -> str:
         """Name of an image in messages."""
         return f"{self.name}[{number}]"
@@ -188,20 +194,30 @@ class MaskStack:
         ``convert(values, name)`` gives a bool array, True = clear.
     repeat : int, default=1
         LR pixels for each value along each axis.
+    origin : tuple of two ints, default=(0, 0)
+        Row and column, in LR pixels of the stored masks, where the frames start.
+    other : MaskStack, default=None
+        Other masks, where pixels have to be clear as well.
     """
 
     stack: Stack
     convert: Callable[[NDArray[Any], str], NDArray[np.bool_]]
     repeat: int = 1
+    origin: tuple[int, int] = (0, 0)
+    other: MaskStack | None = None
+
+    def stored_window(self, window: Window) -> Window:
+        """Rows and columns of the stored masks that hold a window of the frames."""
+        rows, columns = (
+            slice((part.start + start) // self.repeat, -(-(part.stop + start) // self.repeat))
+            for part, start in zip(window, self.origin, strict=True)
+        )
+        return rows, columns
 
     def read(self, index: Sequence[int], window: Window) -> NDArray[np.bool_]:
         """Quality maps of some frames, (t, h', w') bool."""
-        wanted, inside = [], []
-        for part in window:
-            start, stop = part.start // self.repeat, -(-part.stop // self.repeat)
-            wanted.append(slice(start, stop))
-            inside.append(slice(part.start - start * self.repeat, part.stop - start * self.repeat))
-        stored = self.stack.read(index, (wanted[0], wanted[1]))
+        wanted = self.stored_window(window)
+        stored = self.stack.read(index, wanted)
         clear = np.stack(
             [
                 self.convert(image, self.stack.where(i))
@@ -210,7 +226,14 @@ class MaskStack:
         )
         if self.repeat > 1:
             clear = clear.repeat(self.repeat, axis=1).repeat(self.repeat, axis=2)
-        return clear[:, *inside]
+        inside = [
+            slice(part.start + start - first, part.stop + start - first)
+            for part, start, first in zip(
+                window, self.origin, [part.start * self.repeat for part in wanted], strict=True
+            )
+        ]
+        clear = clear[:, *inside]
+        return clear if self.other is None else clear & self.other.read(index, window)
 
 
 class ValueFrames(Frames):
