@@ -16,9 +16,10 @@ NAME = probav_estimators.__name__
 ORDER = [
     {"compiling"},
     {
-        *("doc_links", "files", "folders", "imaging", "names", "ports", "prediction"),
-        *("processes", "random_numbers", "simulation", "version"),
+        *("doc_links", "files", "imaging", "names", "ports", "prediction", "processes"),
+        *("random_numbers", "simulation", "version"),
     },
+    {"folders"},
     {"scenes", "metrics", "state_file"},
     {"losses", "preprocessing", "scoring", "datasets"},
     {"training", "baseline", "meta"},
