@@ -1,0 +1,207 @@
+"""STAC items of catalogs, item collections, STAC APIs and product folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pystac import Item
+
+    #: A path or URL, an item or a collection of items, or several of these.
+    Sources = Any
+
+__all__ = ["find_items", "import_stac", "is_product", "time_of"]
+
+
+def import_stac() -> Any:
+    """Return the module odc.stac; an ImportError that names the extra if it is missing."""
+    try:
+        import odc.stac
+        import pystac_client  # noqa: F401 - part of the extra
+    except ImportError as error:
+        raise ImportError(
+            "satellite products and STAC items need odc-stac: pip install probav_estimators[stac]"
+        ) from error
+    return odc.stac
+
+
+def is_product(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is a STAC file."""
+    return os.fspath(path).endswith((".json", ".geojson"))
+
+
+def find_items(
+    sources: Sources,
+    *,
+    collection: str | None,
+    bbox: Sequence[float] | None,
+    when: str | None,
+    max_cloud: float | None,
+) -> list[Item]:
+    """Return the items of all sources that fit, by their dates.
+
+    Parameters
+    ----------
+    sources : path, URL, Item, ItemCollection, Catalog, or sequence of these
+    collection : str or None
+        Name of a collection of items.
+    bbox : sequence of four floats or None
+        West, south, east and north in degrees.
+    when : str or None
+        Date or interval as STAC APIs take it, such as "2026-06/2026-08".
+    max_cloud : float or None
+        Greatest cloud cover by the metadata, in percent.
+
+    Returns
+    -------
+    list of Item
+
+    Raises
+    ------
+    ValueError
+        If a source is none of these, or no item fits.
+    FileNotFoundError
+        If a path does not exist.
+    """
+    limits = _interval(when)
+    query = {"collections": collection and [collection], "bbox": bbox, "datetime": when}
+    found = [item for source in _as_list(sources) for item in _items_of(source, query)]
+    items, left_out = _unique(found), []
+    for what, fits in (
+        (f"collection {collection}", collection and (lambda item: _is_of(item, collection))),
+        (f"dates {when}", limits and (lambda item: limits[0] <= time_of(item) <= limits[1])),
+        (f"bbox {bbox}", bbox and (lambda item: _overlaps(item.bbox, bbox))),
+        (f"cloud cover of at most {max_cloud} %", _cloud_test(max_cloud)),
+    ):
+        if fits:
+            kept = [item for item in items if fits(item)]
+            left_out += [f"{len(items) - len(kept)} by {what}"] if len(kept) < len(items) else []
+            items = kept
+    if not items:
+        raise ValueError(
+            f"{_name(sources)} has {len(found)} items, and none is left"
+            f"{', after ' + ', '.join(left_out) if left_out else ''}: give other limits, or other "
+            "products"
+        )
+    return sorted(items, key=lambda item: (time_of(item), item.id))
+
+
+def _as_list(sources):
+    if isinstance(sources, Sequence) and not isinstance(sources, str):
+        return list(sources)
+    return [sources]
+
+
+def _name(sources):
+    names = [getattr(one, "id", None) or str(one) for one in _as_list(sources)]
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} others"
+
+
+def _items_of(source: Any, query: dict[str, Any]) -> Iterator[Item]:
+    import pystac
+
+    if isinstance(source, pystac.Item):
+        yield source
+    elif isinstance(source, pystac.Catalog):
+        yield from source.get_items(recursive=True)
+    elif isinstance(source, pystac.ItemCollection):
+        yield from source
+    elif not isinstance(source, str | os.PathLike):
+        raise ValueError(
+            f"{source!r} is no product: give the path of one, the file or URL of a STAC catalog, "
+            "or items of pystac"
+        )
+    elif _is_url(text := os.fspath(source)):
+        yield from _items_of_json(text) if text.endswith("json") else _search(text, query)
+    elif not os.path.exists(text):
+        raise FileNotFoundError(f"{text} does not exist: give the path of a product or a catalog")
+    else:
+        yield from _items_of_json(text)
+
+
+def _is_url(text):
+    return "://" in text
+
+
+def _items_of_json(path: str) -> Iterator[Item]:
+    import pystac
+
+    try:
+        source = pystac.StacIO.default().read_json(path)
+        if source.get("type") == "FeatureCollection":
+            found: Any = pystac.ItemCollection.from_file(path)
+        else:
+            found = pystac.read_file(path)
+    except (OSError, ValueError, AttributeError, KeyError, pystac.STACError) as error:
+        raise ValueError(
+            f"{path} cannot be read as STAC ({error}): give a catalog, a collection, an item or an "
+            "item collection in JSON"
+        ) from error
+    return _items_of(found, {})
+
+
+def _search(url: str, query: dict[str, Any]) -> Iterator[Item]:
+    import pystac_client
+
+    try:
+        client = pystac_client.Client.open(url.rstrip("/").removesuffix("/search"))
+        yield from client.search(**query).items()
+    except (OSError, pystac_client.exceptions.APIError) as error:
+        raise ValueError(
+            f"{url} gives no items ({error}): give the address of a STAC API, and the name of one "
+            "of its collections"
+        ) from error
+
+
+def _unique(items):
+    return list({(item.collection_id, item.id): item for item in items}.values())
+
+
+def _is_of(item, collection):
+    return item.collection_id in (None, collection)
+
+
+def time_of(item: Item) -> datetime:
+    """Return the time of an item, in UTC; a ValueError if it has none."""
+    time = item.datetime or item.common_metadata.start_datetime
+    if time is None:
+        raise ValueError(f"{item.id} has no date: add the property datetime to the item")
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _overlaps(box, other):
+    if box is None:
+        return True
+    west, south, *_ = box
+    east, north = box[len(box) // 2 : len(box) // 2 + 2]
+    return west < other[2] and other[0] < east and south < other[3] and other[1] < north
+
+
+def _cloud_test(max_cloud):
+    if max_cloud is None:
+        return None
+    return lambda item: item.properties.get("eo:cloud_cover", 0) <= max_cloud
+
+
+def _interval(when: str | None) -> tuple[datetime, datetime] | None:
+    """First and last moment of a date or an interval, as STAC APIs take it."""
+    import pandas
+
+    if when is None:
+        return None
+    first, _, last = when.partition("/")
+    try:
+        ends = [
+            datetime.min if first in ("", "..") else pandas.Period(first).start_time,
+            datetime.max if last == ".." else pandas.Period(last or first).end_time,
+        ]
+    except ValueError:
+        raise ValueError(
+            f"datetime is {when!r}: give a date or two, such as 2026-06-21, 2026-06/2026-08 or "
+            "2026-06-01/.."
+        ) from None
+    start, end = (end.replace(tzinfo=UTC) for end in ends)
+    return start, end
