@@ -21,8 +21,8 @@ from probav_estimators.geo import MASK_KINDS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*cube has neither a mask:UserWarning")
 
-# How a catalog describes a product: its baseline, what was added to the stored values, fields of the
-# band, fields of the asset, and properties of the item.
+# How a catalog describes a product: its baseline, what was added to the stored values, fields of
+# the band, fields of the asset, and properties of the item.
 APPLIED = "earthsearch:boa_offset_applied"
 DESCRIPTIONS = {
     "raster:bands": ("05.10", 1000, {"scale": 1e-4, "offset": -0.1}, {}, {}),

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ._product_folders import items_of_folder, product_files
+
 if TYPE_CHECKING:
     from pystac import Item
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     Sources = Any
 
 __all__ = ["find_items", "import_stac", "is_product", "time_of"]
+
+_JSON = (".json", ".geojson")
 
 
 def import_stac() -> Any:
@@ -29,8 +33,9 @@ def import_stac() -> Any:
 
 
 def is_product(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is a STAC file."""
-    return os.fspath(path).endswith((".json", ".geojson"))
+    """Return whether a path is that of a STAC file or of a product."""
+    text = os.fspath(path)
+    return text.endswith(_JSON) or product_files(text) is not None
 
 
 def find_items(
@@ -115,11 +120,11 @@ def _items_of(source: Any, query: dict[str, Any]) -> Iterator[Item]:
             "or items of pystac"
         )
     elif _is_url(text := os.fspath(source)):
-        yield from _items_of_json(text) if text.endswith("json") else _search(text, query)
+        yield from _items_of_json(text) if text.endswith(_JSON) else _search(text, query)
     elif not os.path.exists(text):
         raise FileNotFoundError(f"{text} does not exist: give the path of a product or a catalog")
     else:
-        yield from _items_of_json(text)
+        yield from _items_of_json(text) if text.endswith(_JSON) else items_of_folder(text)
 
 
 def _is_url(text):
