@@ -1,7 +1,14 @@
 """Products as STAC items: cubes in their units, on one grid, without what their masks hide."""
 
+import contextlib
 import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -277,8 +284,12 @@ def nothing(items, folder):
         (no_file, {}, "S2_1: its asset red.*1_B04.tif, does not exist: put the file"),
         (other_level, {}, "levels, S2_0 .S2MSI1C., S2_1 .S2MSI2A..*one level"),
         (other_pixels, {}, "S2_1: band red has pixels of 20.*S2_0 has 10: open"),
-        (nothing, {"max_cloud": 0, "datetime": "2026-06-02/.."}, "none is left.*dates.*cloud"),
-        (nothing, {"bbox": (3, 40, 4, 41)}, "none is left, after 2 by bbox"),
+        (
+            nothing,
+            {"max_cloud": 0, "datetime": "2026-06-02/.."},
+            "2 products and none of datetime.*max_cloud 0: give",
+        ),
+        (nothing, {"bbox": (3, 40, 4, 41)}, "none of bbox .3, 40, 4, 41.: give wider"),
         (nothing, {"datetime": "last June"}, "datetime is 'last June': give a date"),
         (nothing, {"bands": []}, "name each band once"),
         (nothing, {"max_dates": 0}, "max_dates is 0"),
@@ -311,9 +322,43 @@ def test_an_asset_that_is_damaged_is_named(tmp_path):
 
 
 def test_without_the_libraries_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "odc.stac", None)
+    monkeypatch.setitem(sys.modules, "odc.stac", None)
     with pytest.raises(ImportError, match=r"pip install probav_estimators\[stac\]"):
         open_products("items.json", "red")
+
+
+@pytest.fixture(scope="module")
+def server(catalog):
+    """Address of a STAC API on this machine, which has the items of `catalog` as a collection."""
+    items = pystac.ItemCollection.from_file(str(catalog / "items.json"))
+    for one in items:
+        one.collection_id = "sentinel-2-l2a"
+    items.save_object(str(catalog / "served.json"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    serve = ["serve", catalog / "served.json", "--create-collections", "--addr", address]
+    program = [Path(sys.executable).with_name("rustac"), *map(str, serve)]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL) as process:
+        for _ in range(200):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}"):
+                break
+            time.sleep(0.05)
+        yield f"http://{address}"
+        process.terminate()
+
+
+def test_a_stac_api_is_searched(catalog, server):
+    limits = {"datetime": "2026-06-05/2026-06", "max_cloud": 25, "bbox": (16.2, 45.1, 16.3, 45.2)}
+    expected = open_products(catalog / "items.json", "red", **limits)
+    assert expected.sizes["time"] == 2
+    for address in (server, f"{server}/search"):
+        found = open_products(address, "red", collection="sentinel-2-l2a", **limits)
+        assert found.identical(expected)
+    with pytest.raises(ValueError, match="0 products and none of collection landsat: give"):
+        open_products(server, "red", collection="landsat")
+    with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:9 gives no items"):
+        open_products("http://127.0.0.1:9", "red")
 
 
 def call(*args):

@@ -73,23 +73,21 @@ def find_items(
     """
     limits = _interval(when)
     query = {"collections": collection and [collection], "bbox": bbox, "datetime": when}
-    found = [item for source in _as_list(sources) for item in _items_of(source, query)]
-    items, left_out = _unique(found), []
-    for what, fits in (
-        (f"collection {collection}", collection and (lambda item: _is_of(item, collection))),
-        (f"dates {when}", limits and (lambda item: limits[0] <= time_of(item) <= limits[1])),
-        (f"bbox {bbox}", bbox and (lambda item: _overlaps(item.bbox, bbox))),
-        (f"cloud cover of at most {max_cloud} %", _cloud_test(max_cloud)),
-    ):
-        if fits:
-            kept = [item for item in items if fits(item)]
-            left_out += [f"{len(items) - len(kept)} by {what}"] if len(kept) < len(items) else []
-            items = kept
+    found = _unique([item for source in _as_list(sources) for item in _items_of(source, query)])
+    items = [
+        item
+        for item in found
+        if (collection is None or item.collection_id in (None, collection))
+        and (limits is None or limits[0] <= time_of(item) <= limits[1])
+        and (bbox is None or item.bbox is None or _overlap(item.bbox, bbox))
+        and (max_cloud is None or item.properties.get("eo:cloud_cover", 0) <= max_cloud)
+    ]
     if not items:
+        asked = {"datetime": when, "bbox": bbox, "collection": collection, "max_cloud": max_cloud}
+        given = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
         raise ValueError(
-            f"{_name(sources)} has {len(found)} items, and none is left"
-            f"{', after ' + ', '.join(left_out) if left_out else ''}: give other limits, or other "
-            "products"
+            f"{_name(sources)} has {len(found)} products and none of {given or 'any kind'}: give "
+            "wider limits, or other products"
         )
     return sorted(items, key=lambda item: (time_of(item), item.id))
 
@@ -165,10 +163,6 @@ def _unique(items):
     return list({(item.collection_id, item.id): item for item in items}.values())
 
 
-def _is_of(item, collection):
-    return item.collection_id in (None, collection)
-
-
 def time_of(item: Item) -> datetime:
     """Return the time of an item, in UTC; a ValueError if it has none."""
     time = item.datetime or item.common_metadata.start_datetime
@@ -177,18 +171,10 @@ def time_of(item: Item) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _overlaps(box, other):
-    if box is None:
-        return True
+def _overlap(box, other):
     west, south, *_ = box
     east, north = box[len(box) // 2 : len(box) // 2 + 2]
     return west < other[2] and other[0] < east and south < other[3] and other[1] < north
-
-
-def _cloud_test(max_cloud):
-    if max_cloud is None:
-        return None
-    return lambda item: item.properties.get("eo:cloud_cover", 0) <= max_cloud
 
 
 def _interval(when: str | None) -> tuple[datetime, datetime] | None:

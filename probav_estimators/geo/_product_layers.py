@@ -124,8 +124,8 @@ def _band_fields(asset: Asset) -> dict[str, Any]:
 def _layer_of(item: Item, key: str, *, fill: float | None = None) -> Layer:
     """Layer of an asset; `fill` is the value of a mask where there is no product."""
     asset = item.assets[key]
-    href = asset.get_absolute_href() or asset.href
-    if "://" not in href and href.startswith("/") and not _exists(href):
+    href = _href_of(asset)
+    if href.startswith("/") and not href.startswith("/vsi") and not os.path.exists(href):
         raise ValueError(
             f"{item.id}: its asset {key}, {href}, does not exist: put the file there, or leave the "
             "product out"
@@ -145,10 +145,11 @@ def _layer_of(item: Item, key: str, *, fill: float | None = None) -> Layer:
     return Layer(key, href, geobox, dtype, float(nodata), scale, offset)
 
 
-def _exists(path):
-    if not path.startswith("/vsi"):
-        return os.path.exists(path)
-    return True
+def _href_of(asset: Asset) -> str:
+    """Path or URL of an asset; the paths of a server on this machine are no URLs."""
+    if os.path.isabs(asset.href) and os.path.exists(asset.href):
+        return asset.href
+    return (asset.get_absolute_href() or asset.href).removeprefix("file://")
 
 
 def _encoding_of(item: Item, asset: Asset) -> dict[str, Any]:
