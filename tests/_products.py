@@ -3,6 +3,7 @@
 import shutil
 from datetime import UTC, datetime, timedelta
 
+import h5py
 import numpy as np
 import pystac
 import rasterio
@@ -194,3 +195,20 @@ def make_hls(folder, time, bands, *, kind="L30", **grid):
         with rasterio.open(path, "r+") as file:
             file.update_tags(cloud_coverage="12", SENSING_TIME=f"{time:%Y-%m-%dT%H:%M:%S}Z")
     return root
+
+
+def make_probav(folder, time, bands, clouds, *, kind="S5", reflectance="TOC", corner=(15.0, 45.0)):
+    """HDF5 file of PROBA-V; bands holds values by name, corner is the centre of the first pixel."""
+    size = 1 / 1008
+    mapping = ["Geographic Lat/Lon", "0.5", "0.5", *map(repr, corner), repr(size), repr(size)]
+    path = folder / f"PROBAV_{kind}_{reflectance}_X19Y03_{time:%Y%m%d}_100M_V101.HDF5"
+    # Clear land with good radiometry and coverage of all bands, or cloud.
+    status = np.where(clouds, 0b1111_1111_1011, 0b1111_1111_1000).astype("uint16")
+    layers = {f"RADIOMETRY/{name}/{reflectance}": values for name, values in bands.items()}
+    with h5py.File(path, "w") as file:
+        for name, values in (layers | {"QUALITY/SM": status}).items():
+            dataset = file.create_dataset(f"LEVEL3/{name}", data=values, compression="gzip")
+            dataset.attrs["MAPPING"] = np.array([*mapping, "WGS84", "Degrees"], "S32")
+            dataset.attrs["SCALE"] = 1.0 if name == "QUALITY/SM" else 2000.0
+            dataset.attrs["OFFSET"] = 0.0
+    return path

@@ -1,14 +1,19 @@
 """Products in the layouts of their archives: all give cubes of the same meaning."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("odc.stac")
 
+import rasterio
 from _products import (
     day,
     make_hls,
     make_landsat,
+    make_probav,
     make_safe,
     reflectance,
     tarred,
@@ -45,12 +50,19 @@ def hls(folder, number, values, clouds):
     return make_hls(folder, day(number), bands, kind=("L30", "S30")[number % 2])
 
 
+def synthesis(folder, number, values, clouds):
+    bands = dict.fromkeys(["BLUE", "NIR", "SWIR"], np.zeros(SHAPE, "int16"))
+    bands["RED"] = (values * 2000).round().astype("int16")
+    return make_probav(folder, day(number), bands, clouds)
+
+
 KINDS = {
     "SAFE": safe,
     "SAFE.zip": lambda *args: zipped(safe(*args)),
     "Landsat": landsat,
     "Landsat.tar": lambda *args: tarred(landsat(*args)),
     "HLS": hls,
+    "PROBA-V": synthesis,
 }
 
 
@@ -75,12 +87,14 @@ def test_products_are_read_in_their_units_without_clouds(tmp_path, kind):
     attrs = cube.red.attrs
     np.testing.assert_array_equal(cube.red == attrs["_FillValue"], clouds)
     values = cube.red * attrs["scale_factor"] + attrs["add_offset"]
-    np.testing.assert_allclose(values.values[~clouds], frames[~clouds], atol=6e-5)
+    step = attrs["scale_factor"]
+    np.testing.assert_allclose(values.values[~clouds], frames[~clouds], atol=0.6 * step)
     days = [day(number).replace(tzinfo=None) for number in range(3)]
-    assert np.abs(cube.time.values - np.array(days, "M8[us]")).max() < np.timedelta64(1, "s")
-    assert cube.spatial_ref == 32633
-    names = [str(path).rpartition("/")[2].partition(".SAFE")[0] for path in paths]
-    assert [name.removesuffix(".tar") for name in names] == cube.products.values.tolist()
+    apart = np.timedelta64(1 if kind != "PROBA-V" else 86_400, "s")
+    assert np.abs(cube.time.values - np.array(days, "M8[us]")).max() < apart
+    assert cube.spatial_ref == (4326 if kind == "PROBA-V" else 32633)
+    names = [re.sub(r"(\.SAFE)?(\.zip|\.tar|\.HDF5)?$", "", Path(path).name) for path in paths]
+    assert names == cube.products.values.tolist()
 
 
 @pytest.mark.parametrize("kind", ["SAFE", "Landsat", "HLS"])
@@ -89,6 +103,21 @@ def test_a_folder_of_products_and_other_names_of_a_band_are_the_same(tmp_path, k
     name = "SR_B4" if kind == "Landsat" else "B04"
     expected = open_products(paths, ["red"]).rename(red=name)
     assert open_products(tmp_path, name).identical(expected)
+
+
+def test_pixels_of_probav_are_at_their_centres_and_toa_is_not_toc(tmp_path):
+    clear = np.zeros(SHAPE, bool)
+    path = synthesis(tmp_path, 0, reflectance(5, 1, SHAPE)[0], clear)
+    cube = open_products(path, ["RED", "NIR"])
+    np.testing.assert_allclose([cube.x[0], cube.y[0]], [15, 45], atol=1e-9)
+    np.testing.assert_allclose(
+        [cube.x[-1], cube.y[-1]], [15 + 25 / 1008, 45 - 19 / 1008], atol=1e-9
+    )
+    bands = dict.fromkeys(["BLUE", "RED", "NIR", "SWIR"], np.ones(SHAPE, "int16"))
+    other = make_probav(tmp_path, day(1), bands, clear, reflectance="TOA")
+    assert open_products(other, "blue").blue.max() == 1
+    with pytest.raises(ValueError, match=r"S5 TOC.*S5 TOA.*give those of one level"):
+        open_products([path, other], "red")
 
 
 def test_the_finest_file_of_a_band_is_taken(tmp_path):
@@ -171,17 +200,22 @@ def test_a_damaged_archive_is_refused(tmp_path):
         open_products(path, "red")
 
 
-def test_one_command_fuses_folders_and_archives(tmp_path):
+@pytest.mark.parametrize("kinds", [("SAFE", "SAFE.zip"), ("PROBA-V", "PROBA-V")])
+def test_one_command_fuses_folders_and_archives(tmp_path, kinds):
     model = tmp_path / "baseline.safetensors"
     save_model(BicubicBaseline(scale=2), model)
     (tmp_path / "in").mkdir()
     frames = reflectance(4, 2, SHAPE)
     paths = [
         KINDS[kind](tmp_path / "in", number, frames[number], np.zeros(SHAPE, bool))
-        for number, kind in enumerate(["SAFE", "SAFE.zip"])
+        for number, kind in enumerate(kinds)
     ]
     image = tmp_path / "sharp.tif"
-    args = ["super-resolve", *paths, "--bands", "B04", "--weights", model, "-o", image, "--quiet"]
+    args = ["super-resolve", *paths, "--bands", "red", "--weights", model, "-o", image, "--quiet"]
     result = CliRunner().invoke(probav, [str(arg) for arg in args])
     assert result.exit_code == 0, result.output
-    assert result.stderr.count("S2A_MSIL2A_2026") == 2 and image.exists()
+    assert result.stderr.count("2026-06-") == 2
+    with rasterio.open(image) as file:
+        values = file.read(1) * file.scales[0] + file.offsets[0]
+        assert file.shape == (40, 52) and file.crs.to_epsg() in (32633, 4326)
+    np.testing.assert_allclose(np.median(values), np.median(frames), atol=0.01)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._masks import clear_of
 from ._product_items import import_stac, time_of
-from ._product_layers import RAISED_OFFSET, baseline
+from ._product_layers import RAISED_OFFSET, baseline, is_clear
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -55,7 +54,7 @@ def clear_parts(choice: Choice) -> list[float]:
         ]
         return [1 - float(np.mean(cover)) / 100 for cover in covers]
     masks = _load_masks(choice, _coarse_grid(choice), None)
-    clear = clear_of(masks.values, choice.first.mask_type, "the masks of products")
+    clear = is_clear(masks.values, choice.first.mask_type)
     return [float(one.mean()) for one in clear]
 
 
@@ -86,11 +85,8 @@ def _darkest(choice: Choice) -> list[float]:
     values = _load(choice, lambda product: {band: product.bands[band]}, coarse, None)[band]
     known = (values != choice.first.bands[band].nodata).values
     if choice.first.mask is not None:
-        known &= clear_of(
-            _load_masks(choice, coarse, None).values,
-            choice.first.mask_type,
-            "the masks of products",
-        )
+        masks = _load_masks(choice, coarse, None)
+        known &= is_clear(masks.values, choice.first.mask_type)
     dark = []
     for stored, clear, date in zip(values.values, known, choice.dates, strict=True):
         layer = date[0].bands[band]
@@ -116,7 +112,7 @@ def _load(
     stac = import_stac()
     from ._product_driver import ProductDriver
 
-    return stac.load(
+    loaded = stac.load(
         [
             _plain_item(product.item, layers_of(product), number)
             for number, date in enumerate(choice.dates)
@@ -127,6 +123,8 @@ def _load(
         chunks=chunks,
         driver=ProductDriver(),
     )
+    names = {"latitude": "y", "longitude": "x"}
+    return loaded.rename({name: axis for name, axis in names.items() if name in loaded.dims})
 
 
 def _plain_item(item: Item, layers: Mapping[str, Any], number: int) -> Item:
@@ -182,9 +180,9 @@ def _hide(cube: Dataset, masks: DataArray, mask_type: str | None) -> Dataset:
     import xarray
 
     clear = xarray.apply_ufunc(
-        clear_of,
+        is_clear,
         masks,
-        kwargs={"mask_type": mask_type, "name": "the masks of products"},
+        kwargs={"mask_type": mask_type},
         dask="parallelized",
         output_dtypes=[bool],
     )

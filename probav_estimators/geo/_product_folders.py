@@ -1,4 +1,4 @@
-"""STAC items of products on disk: Sentinel-2, Landsat and HLS, in folders and archives."""
+"""STAC items of products on disk: Sentinel-2, Landsat, HLS and PROBA-V."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 if TYPE_CHECKING:
     from pystac import Item
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["items_of_folder", "product_files"]
 
 _TAR = (".tar", ".tar.gz", ".tgz")
+_HDF5 = (".hdf5", ".h5")
 
 _PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 
@@ -42,6 +42,7 @@ _TM = {"1": "blue", "2": "green", "3": "red", "4": "nir08", "5": "swir16", "7": 
 _OLI = {"1": "coastal", "2": "blue", "3": "green", "4": "red", "5": "nir08"}
 _OLI |= {"6": "swir16", "7": "swir22"}
 _HLS_L30 = {f"B0{number}": name for number, name in _OLI.items()}
+_PROBAV = {"BLUE": "blue", "RED": "red", "NIR": "nir", "SWIR": "swir16"}
 
 
 class ProductFiles:
@@ -77,7 +78,8 @@ class ProductFiles:
             with tarfile.open(path) as tarred:
                 names = tarred.getnames()
         else:
-            names = []
+            self.path, name = os.path.split(self.path)
+            names = [name] if name.lower().endswith(_HDF5) else []
         # By names without the "./" that some archives have.
         self._members = {name.removeprefix("./"): name for name in sorted(names)}
         self.names = list(self._members)
@@ -135,18 +137,19 @@ def items_of_folder(path: str) -> Iterator[Item]:
     if files is None:
         raise ValueError(
             f"{path} is no product: give a folder or archive of Sentinel-2 (MTD_MSIL2A.xml), "
-            "Landsat (MTL.txt) or HLS (Fmask.tif), with all its files, or a STAC file"
+            "Landsat (MTL.txt) or HLS (Fmask.tif) with all its files, an HDF5 file of PROBA-V, or "
+            "a STAC file"
         )
     for pattern, read in _READERS.items():
         for name, match in files.find(pattern).items():
             try:
                 yield read(files, name, match)
-            except (KeyError, IndexError, TypeError, ValueError, ElementTree.ParseError) as error:
+            except (KeyError, IndexError, TypeError, ValueError, SyntaxError) as error:
                 raise ValueError(
                     f"{files.href(name)} is not that of a complete product "
                     f"({type(error).__name__}: {error}): fetch the product again"
                 ) from error
-            except RasterioError as error:
+            except (OSError, RasterioError) as error:
                 raise ValueError(
                     f"{path} has a file that cannot be read ({error}): fetch the product again"
                 ) from error
@@ -188,6 +191,8 @@ def _reflectance(name: str, common_name: str | None, scale: float, offset: float
 
 def _sentinel2(files: ProductFiles, name: str, match: re.Match[str]) -> Item:
     """Item of a product in the layout of SAFE, of level 1C or 2A."""
+    from xml.etree import ElementTree
+
     root = ElementTree.fromstring(files.read(name))
     found = {part.tag: (part.text or "").strip() for part in root.iter()}
     divisor = float(found.get("BOA_QUANTIFICATION_VALUE") or found["QUANTIFICATION_VALUE"])
@@ -281,9 +286,38 @@ def _hls(files: ProductFiles, name: str, match: re.Match[str]) -> Item:
     return _item(match[1], time, assets, **properties)
 
 
+def _probav(files: ProductFiles, name: str, match: re.Match[str]) -> Item:
+    """Item of a synthesis of PROBA-V, S1 to S10, of TOA or TOC reflectance."""
+    import h5py
+
+    def asset(dataset, band):
+        reference_x, reference_y, x, y, width, height = map(float, dataset.attrs["MAPPING"][1:7])
+        left, top = x - reference_x * width, y + reference_y * height
+        right, bottom = left + dataset.shape[1] * width, top - dataset.shape[0] * height
+        source = f'HDF5:"{files.href(name)}":/{dataset.name}'
+        place = f"a_srs=EPSG:4326&a_ullr={left!r},{top!r},{right!r},{bottom!r}"
+        return f"vrt://{source}?{place}", band
+
+    assets = {}
+    with h5py.File(files.href(name)) as file:
+        level = next(file[group] for group in file if group.startswith("LEVEL"))
+        for band, common_name in _PROBAV.items():
+            dataset = level[f"RADIOMETRY/{band}/{match[3]}"]
+            scale, offset = (float(dataset.attrs[key]) for key in ("SCALE", "OFFSET"))
+            about = _reflectance(band, common_name, 1 / scale, -offset / scale)
+            nodata = float(dataset.attrs.get("NO_DATA", -1))
+            assets[band] = asset(dataset, about | {"nodata": nodata})
+        assets["SM"] = asset(level["QUALITY/SM"], {})
+    # A synthesis is of a day or several: the middle of the first one.
+    time = datetime.strptime(f"{match[4]}12", "%Y%m%d%H").replace(tzinfo=UTC)
+    level = {"processing:level": f"{match[2]} {match[3]}"}
+    return _item(match[1], time, assets, platform="proba-v", **level)
+
+
 # What makes the item of a product, by the pattern of a file that each has once.
 _READERS = {
     r"MTD_MSIL(?:1C|2A)\.xml": _sentinel2,
     r"(L\w+)_MTL\.txt": _landsat,
     r"(HLS\.([LS])30\.T\w{5}\.(\d{7}T\d{6})\.v[\d.]+)\.Fmask\.tif": _hls,
+    r"(PROBAV_(S\d+)_(TO[AC])_\w+_(\d{8})_\w+)\.(?:HDF5|hdf5|h5)": _probav,
 }

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._masks import MASK_KINDS
+from ._masks import MASK_KINDS, clear_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
     from pystac import Asset, Item
 
-__all__ = ["RAISED_OFFSET", "Layer", "baseline", "find_layer", "find_mask"]
+__all__ = ["RAISED_OFFSET", "Layer", "baseline", "find_layer", "find_mask", "is_clear"]
 
 # Names of masks that are no part of a longer word, and masks without a product.
 _OTHER_PATTERNS = {"probav": "^sm$"}
@@ -78,6 +79,14 @@ def find_mask(item: Item) -> tuple[str | None, Layer | None]:
         if found := [key for key in item.assets if re.search(pattern, key.lower())]:
             return kind, _layer_of(item, _finest(item, found), fill=_FILL[kind])
     return None, None
+
+
+def is_clear(values: NDArray[Any], mask_type: str | None) -> NDArray[np.bool_]:
+    """Return where pixels are clear by the masks of products."""
+    if mask_type == "probav":
+        # The bits above the eighth are the coverage of each band.
+        values = values.astype(np.int64) & 255
+    return clear_of(values, mask_type, "the masks of products")
 
 
 def baseline(item: Item) -> float | None:

@@ -110,8 +110,9 @@ def open_products(
     Parameters
     ----------
     products : path, URL, item or sequence of these
-        Folders and archives of products: Sentinel-2 (SAFE), Landsat Collection 2, HLS. Items of
-        pystac; files of STAC catalogs, items or item collections; the address of a STAC API.
+        Folders and archives of products: Sentinel-2 (SAFE), Landsat Collection 2, HLS; HDF5 files
+        of PROBA-V. Items of pystac; files of STAC catalogs, items or item collections; the address
+        of a STAC API.
     bands : sequence of str
         Names of bands, of one pixel size: those of assets ("B04", "red"), of bands in them, or
         common names of STAC.
