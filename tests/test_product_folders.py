@@ -130,6 +130,7 @@ def test_the_finest_file_of_a_band_is_taken(tmp_path):
     assert open_products(root, "blue").blue.shape == (1, 12, 16)
 
 
+@pytest.mark.filterwarnings("ignore:.*no mask of clouds:UserWarning")
 def test_level_1_of_sentinel2_and_landsat_has_its_own_scale(tmp_path):
     values = reflectance(1, 1, SHAPE)[0]
     stored = (values * 10_000 + 1000).round().astype("uint16")

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("odc.stac")
 
+import pyproj
 import pystac
 import rasterio
 from _products import CORNER, day, item, reflectance, write_raster
@@ -25,8 +26,6 @@ from _products import CORNER, day, item, reflectance, write_raster
 from probav_estimators import BicubicBaseline, open_products, save_model, super_resolve
 from probav_estimators.cli._main import probav
 from probav_estimators.geo import MASK_KINDS
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*cube has neither a mask:UserWarning")
 
 # How a catalog describes a product: its baseline, what was added to the stored values, fields of
 # the band, fields of the asset, and properties of the item.
@@ -93,6 +92,7 @@ def test_dates_are_in_one_encoding_whatever_describes_it(tmp_path_factory, kinds
     np.testing.assert_allclose(some[:, :, 0], frames[::-2, :, 0], atol=6e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*no mask of clouds:UserWarning")
 def test_dates_of_different_scales_are_in_physical_units(tmp_path):
     frames = reflectance(2, 2, (10, 12))
     items = [
@@ -177,6 +177,7 @@ def test_products_are_chosen_by_date_cloud_cover_and_clear_area(catalog):
     assert names(max_dates=2, bbox=(west, north - 0.0005, west + 0.02, north)) == ["S2_2", "S2_3"]
 
 
+@pytest.mark.filterwarnings("ignore:.*no mask of clouds:UserWarning")
 def test_tiles_of_a_day_are_one_date_and_zones_one_grid(tmp_path):
     land = reflectance(3, 1, (20, 60))[0]
     stored = (land * 10_000).round().astype("uint16")
@@ -255,6 +256,21 @@ def without(key):
 
 def no_projection(items, folder):
     items[1].assets["red"].extra_fields.pop("proj:transform")
+
+
+def test_older_forms_of_projection_metadata_are_read(tmp_path):
+    items = sentinel2(tmp_path, reflectance(6, 2, (8, 10)), ["raster:bands"] * 2)
+    for one in items:
+        del one.assets["scl"]
+    with pytest.warns(UserWarning, match="S2_0 and the others have no mask of clouds.*give"):
+        expected = open_products(items, "red")
+    fields = items[0].assets["red"].extra_fields
+    fields["proj:epsg"] = int(fields.pop("proj:code").partition(":")[2])
+    items[0].properties |= {name: fields.pop(name) for name in ("proj:epsg", "proj:shape")}
+    fields = items[1].assets["red"].extra_fields
+    fields["proj:projjson"] = pyproj.CRS(fields.pop("proj:code")).to_json_dict()
+    with pytest.warns(UserWarning, match="no mask"):
+        assert open_products(items, "red").identical(expected)
 
 
 def no_file(items, folder):

@@ -49,7 +49,7 @@ def clear_parts(choice: Choice) -> list[float]:
     """Return the clear part of the area on each date, by coarse masks, else by the metadata."""
     if choice.first.mask is None:
         covers = [
-            [product.item.properties.get("eo:cloud_cover", 0) for product in date]
+            [product.item.properties.get("eo:cloud_cover") or 0 for product in date]
             for date in choice.dates
         ]
         return [1 - float(np.mean(cover)) / 100 for cover in covers]

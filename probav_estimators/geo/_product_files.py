@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["items_path", "super_resolve_products"]
 
 # Arguments of super_resolve_files that products answer by their metadata.
-_KNOWN = ("mask", "mask_type", "window", "scale_factor", "add_offset", "nodata", "share")
+_KNOWN = ("mask", "mask_type", "window", "scale_factor", "add_offset", "nodata")
 
 
 def super_resolve_products(
@@ -83,6 +83,8 @@ def super_resolve_products(
                 f"{name} is given, and products have their own: leave it out, or give the files "
                 "of the bands instead of the products"
             )
+    if options.pop("share", None) is not None:
+        raise ValueError("share is given, and one machine reads products: leave --tiles out")
     if not bands:
         raise ValueError("bands is missing: name the bands of the products, such as red nir")
     as_block_predictor(estimator, options.get("device"))

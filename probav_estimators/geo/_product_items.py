@@ -80,7 +80,7 @@ def find_items(
         if (collection is None or item.collection_id in (None, collection))
         and (limits is None or limits[0] <= time_of(item) <= limits[1])
         and (bbox is None or item.bbox is None or _overlap(item.bbox, bbox))
-        and (max_cloud is None or item.properties.get("eo:cloud_cover", 0) <= max_cloud)
+        and (max_cloud is None or (item.properties.get("eo:cloud_cover") or 0) <= max_cloud)
     ]
     if not items:
         asked = {"datetime": when, "bbox": bbox, "collection": collection, "max_cloud": max_cloud}

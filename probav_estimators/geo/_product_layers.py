@@ -204,16 +204,15 @@ def _tags_of(item, key, href):
 
 def _grid_of(item: Item, key: str) -> GeoBox:
     from odc.geo.geobox import GeoBox
-    from pystac.extensions.projection import ProjectionExtension
     from rasterio import Affine
 
-    found = None
-    if ProjectionExtension.has_extension(item):
-        found = ProjectionExtension.ext(item.assets[key])
-    if found is None or not (found.shape and found.transform and found.crs_string):
+    fields = item.properties | item.assets[key].extra_fields
+    names = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson")
+    crs = next((fields[name] for name in names if fields.get(name)), None)
+    if crs is None or not (fields.get("proj:shape") and fields.get("proj:transform")):
         raise ValueError(
             f"{item.id}: its asset {key} has no projection metadata, so its grid is not known: "
             "give items with proj:code, proj:shape and proj:transform, as rio-stac makes of files"
         )
-    height, width = found.shape
-    return GeoBox((height, width), Affine(*found.transform[:6]), found.crs_string)
+    height, width = fields["proj:shape"]
+    return GeoBox((height, width), Affine(*fields["proj:transform"][:6]), crs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -197,23 +198,32 @@ def choose_products(
     ]
     _check_alike(found)
     choice = Choice(_by_date(found), _common_grid([product.grid for product in found], bbox))
+    if choice.first.mask is None:
+        warnings.warn(
+            f"{choice.first.item.id} and the others have no mask of clouds: all pixels with data "
+            "are taken as clear; give products with masks, or dates without clouds",
+            stacklevel=3,
+        )
     choice = choice if max_dates is None else _clearest(choice, max_dates)
     warn_of_offsets(choice)
     return choice
 
 
 def _check_levels(items):
-    keys = ("s2:product_type", "landsat:correction", "processing:level")
-    levels = {}
-    for item in items:
-        level = next((item.properties[key] for key in keys if key in item.properties), None)
-        levels.setdefault(level, item.id)
+    levels = {_level_of(item): item.id for item in reversed(items)}
     if len(levels) > 1:
-        shown = ", ".join(f"{name} ({level})" for level, name in levels.items())
+        shown = ", ".join(f"{name} ({level})" for level, name in reversed(levels.items()))
         raise ValueError(
             f"products are of several processing levels, {shown}, whose values mean different "
             "things: give those of one level"
         )
+
+
+def _level_of(item):
+    if "landsat:correction" in item.properties:
+        # L2SP and L2SR differ in temperature alone.
+        return item.properties["landsat:correction"][:2]
+    return item.properties.get("s2:product_type", item.properties.get("processing:level"))
 
 
 def _check_alike(products: Sequence[Product]) -> None:
