@@ -155,6 +155,7 @@ def _write_frame(frame, bands, path):
         path,
         driver="GTiff",
         tiled=True,
+        interleave="band",
         compress="deflate",
         zlevel=1,
         predictor=3 if array.dtype.kind == "f" else 2,
