@@ -78,10 +78,10 @@ def catalog(tmp_path_factory):
     return folder
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(kinds=st.permutations([*DESCRIPTIONS]))
 def test_dates_are_in_one_encoding_whatever_describes_it(tmp_path_factory, kinds):
-    frames = reflectance(1, len(kinds), (12, 16))
+    frames = reflectance(1, len(kinds), (8, 10))
     items = sentinel2(tmp_path_factory.mktemp("items"), frames, kinds)
     cube = open_products(items, "red")
     assert cube.red.dtype == np.uint16

@@ -62,18 +62,19 @@ def warn_of_offsets(choice: Choice) -> None:
     """Warn if the darkest pixels of a date of Sentinel-2 contradict its offset."""
     if baseline(choice.first.item) is None:
         return
-    dark = np.array(_darkest(choice))
+    dark = _darkest(choice)
     for number, date in enumerate(choice.dates):
         band, layer = next(iter(date[0].bands.items()))
-        others = np.append(np.delete(dark, number), np.nan)
-        apart = dark[number] - (np.nanmedian(others) if np.isfinite(others).any() else np.nan)
-        if dark[number] < _TOO_DARK or (layer.offset == 0 and abs(apart + RAISED_OFFSET) < _NEAR):
+        others = [one for one in dark[:number] + dark[number + 1 :] if np.isfinite(one)]
+        typical = float(np.median(others)) if others else np.nan
+        raised = layer.offset == 0 and abs(dark[number] - typical + RAISED_OFFSET) < _NEAR
+        if raised or dark[number] < _TOO_DARK:
             warnings.warn(
                 f"{date[0].item.id}: the metadata say that the offset of {band} is "
                 f"{layer.offset:g}, baseline {baseline(date[0].item):05.2f}, by which its darkest "
                 f"pixels have a reflectance of {dark[number]:.3f}, and those of the other dates "
-                f"{np.nanmedian(others):.3f}: look at the values, and leave the date out, or "
-                "correct the offset in its item",
+                f"{typical:.3f}: look at the values, and leave the date out, or correct the offset "
+                "in its item",
                 stacklevel=4,
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -33,9 +34,16 @@ def import_stac() -> Any:
 
 
 def is_product(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is that of a STAC file or of a product."""
-    text = os.fspath(path)
-    return text.endswith(_JSON) or product_files(text) is not None
+    """Return whether a path or a pattern is that of STAC files or products."""
+    path = next(iter(_paths_of(os.fspath(path))), "")
+    return path.endswith(_JSON) or product_files(path) is not None
+
+
+def _paths_of(text: str) -> list[str]:
+    """The paths that fit a pattern, or a path itself."""
+    if glob.has_magic(text) and not os.path.exists(text):
+        return sorted(glob.glob(text))
+    return [text]
 
 
 def find_items(
@@ -119,10 +127,16 @@ def _items_of(source: Any, query: dict[str, Any]) -> Iterator[Item]:
         )
     elif _is_url(text := os.fspath(source)):
         yield from _items_of_json(text) if text.endswith(_JSON) else _search(text, query)
-    elif not os.path.exists(text):
-        raise FileNotFoundError(f"{text} does not exist: give the path of a product or a catalog")
     else:
-        yield from _items_of_json(text) if text.endswith(_JSON) else items_of_folder(text)
+        yield from _items_of_path(text)
+
+
+def _items_of_path(text: str) -> Iterator[Item]:
+    paths = [path for path in _paths_of(text) if os.path.exists(path)]
+    if not paths:
+        raise FileNotFoundError(f"{text} does not exist: give the path of a product or a catalog")
+    for path in paths:
+        yield from _items_of_json(path) if path.endswith(_JSON) else items_of_folder(path)
 
 
 def _is_url(text):

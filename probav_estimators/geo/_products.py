@@ -110,7 +110,7 @@ def open_products(
 
     Parameters
     ----------
-    products : path, URL, item or sequence of these
+    products : path, pattern, URL, item or sequence of these
         Folders and archives of products: Sentinel-2 (SAFE), Landsat Collection 2, HLS; HDF5 files
         of PROBA-V. Items of pystac; files of STAC catalogs, items or item collections; the address
         of a STAC API.
@@ -244,10 +244,11 @@ def _check_alike(products: Sequence[Product]) -> None:
                     f"{next(iter(first.bands))} of {first.item.id} has {size:g}: open bands and "
                     "products of one pixel size together"
                 )
-            if layer.dtype != first.bands[band].dtype:
+            kinds = [f"{one.dtype}, no data {one.nodata:g}" for one in (layer, first.bands[band])]
+            if kinds[0] != kinds[1]:
                 raise ValueError(
-                    f"{name}: band {band} has values of type {layer.dtype}, and that of "
-                    f"{first.item.id} {first.bands[band].dtype}: give products of one kind"
+                    f"{name}: band {band} has values of type {kinds[0]}, and that of "
+                    f"{first.item.id} {kinds[1]}: give products of one kind"
                 )
 
 
