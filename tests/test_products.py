@@ -309,6 +309,7 @@ def nothing(items, folder):
         (nothing, {"datetime": "last June"}, "datetime is 'last June': give a date"),
         (nothing, {"bands": []}, "name each band once"),
         (nothing, {"max_dates": 0}, "max_dates is 0"),
+        (nothing, {"bbox": (12, 45, 11, 46)}, "bbox is .12, 45, 11, 46.: give west"),
     ],
 )
 def test_bad_products_are_refused_by_name_and_remedy(tmp_path, change, options, message):

@@ -186,6 +186,8 @@ def choose_products(
     names = [bands] if isinstance(bands, str) else [str(band) for band in bands]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"bands is {names}: name each band once, and one at least")
+    if bbox is not None and not (len(bbox) == 4 and bbox[0] < bbox[2] and bbox[1] < bbox[3]):
+        raise ValueError(f"bbox is {bbox}: give west, south, east and north in degrees")
     if max_dates is not None and max_dates < 1:
         raise ValueError(f"max_dates is {max_dates}: give 1 or more, or None")
     items = find_items(
@@ -211,6 +213,7 @@ def choose_products(
 
 def _check_levels(items):
     levels = {_level_of(item): item.id for item in reversed(items)}
+    levels.pop(None, None)
     if len(levels) > 1:
         shown = ", ".join(f"{name} ({level})" for level, name in reversed(levels.items()))
         raise ValueError(
