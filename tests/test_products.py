@@ -436,6 +436,7 @@ def test_a_command_that_failed_goes_on_with_the_frames_that_it_has(catalog, mode
     ("args", "message"),
     [
         ([], "FILES are missing"),
+        (["lost.SAFE", "--bands", "B04"], "lost.SAFE does not exist: give the path of a product"),
         (["a.tif", "--max-dates", 2], "--max-dates chooses products, and a.tif is none"),
         (["a.tif", "--stac", "items.json"], "a.tif is no product, and items.json is one"),
         (["--stac", "items.json"], "bands is missing: name the bands"),

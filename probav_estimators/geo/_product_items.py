@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,11 @@ __all__ = ["find_items", "import_stac", "is_product", "time_of"]
 
 _JSON = (".json", ".geojson")
 
+# Names of products of Sentinel-2, Landsat and HLS, also of those that lack files.
+_PRODUCT_NAME = re.compile(
+    r"(\.SAFE|(^|/)L[A-Z]0\d_L[12]\w\w_[^/.]*|(^|/)HLS\.[LS]30\.[^/]*\.v\d\.\d)(\.zip|\.tar)?/?$"
+)
+
 
 def import_stac() -> Any:
     """Return the module odc.stac; an ImportError that names the extra if it is missing."""
@@ -34,9 +40,10 @@ def import_stac() -> Any:
 
 
 def is_product(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path or a pattern is that of STAC files or products."""
+    """Return whether a path or a pattern is that of STAC files or products, by name or content."""
     path = next(iter(_paths_of(os.fspath(path))), "")
-    return path.endswith(_JSON) or product_files(path) is not None
+    named = path.endswith(_JSON) or _PRODUCT_NAME.search(path) is not None
+    return named or product_files(path) is not None
 
 
 def _paths_of(text: str) -> list[str]:
