@@ -24,9 +24,6 @@ __all__ = ["clear_parts", "cube_of_products", "warn_of_offsets"]
 # Pixels of a chunk along each axis, and of masks and bands that are looked at as a whole.
 _CHUNK, _COARSE = 2048, 256
 
-# Files that are read at once, where they are not read by dask: servers answer late.
-_THREADS = 8
-
 # Reflectance of the darkest pixels, in percent of the clear ones, that no surface has; and how near
 # to the offset of Sentinel-2 they are to those of other dates if it was applied to one of both.
 _DARKEST, _TOO_DARK, _NEAR = 2, -0.03, 0.02
@@ -125,7 +122,6 @@ def _load(
         geobox=geobox,
         groupby="date_number",
         chunks=chunks,
-        pool=_THREADS if chunks is None else None,
         driver=ProductDriver(),
     )
     names = {"latitude": "y", "longitude": "x"}
