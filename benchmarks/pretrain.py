@@ -36,7 +36,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from threading import Thread
 from time import monotonic
 
 import numpy as np
@@ -47,6 +46,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from probav_estimators import FusionNet, Sensor, load_scenes, make_scenes
 from probav_estimators.files import replace_file
 from probav_estimators.losses import align_best, batch_cpsnr, uncertainty_loss
+from probav_estimators.processes import end_with_parent
 from probav_estimators.scenes import align_scene
 from probav_estimators.training import (
     AlignedChoice,
@@ -284,13 +284,7 @@ class _BatchesOfWorkers(IterableDataset):
 
 def _begin_worker(_number=None):
     os.nice(5)
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent():
-    """End this process when the training process is killed, which cannot end its workers then."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    end_with_parent()
 
 
 def _net_to_train(options):

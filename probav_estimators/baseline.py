@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .doc_links import SceneEstimatorMixin
 from .imaging import bicubic_clearest_mean, clearest_mean
-from .prediction import stack_images
+from .prediction import clip_image, stack_images
 from .scenes import check_scenes
 from .scoring import ScoreMixin
 
@@ -128,7 +128,7 @@ class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
         once = np.flatnonzero(~scene.frames.repeats)
         lr, qm = scene.frames.read(once)
         image = _KERNELS[self.kernel](lr, qm, self._scale_of(scene))
-        return np.clip(image, 0, 1, out=image) if scene.value_range is None else image
+        return clip_image(image, scene)
 
     def _scale_of(self, scene):
         scale = scene.scale or getattr(self, "scale_", self.scale)

@@ -1,20 +1,78 @@
-"""Files that are replaced as a whole or not at all."""
+"""Files that are replaced as a whole or not at all, also if the power fails."""
 
 import glob
+import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-__all__ = ["check_target", "remove_partial_files", "replace_file"]
+__all__ = [
+    "check_target",
+    "digest_of_json",
+    "file_state",
+    "read_json",
+    "remove_partial_files",
+    "replace_file",
+    "replace_files",
+    "sync",
+    "write_json",
+]
+
+_CHECKSUM = "checksum"
+
+
+@contextmanager
+def replace_files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path]]:
+    """Yield paths beside `paths` to write to; they take the places of `paths` if nothing fails.
+
+    No file is replaced before all are on the disk. A file that is replaced keeps its permissions,
+    and a symbolic link its target.
+
+    Parameters
+    ----------
+    paths : list of path-like
+
+    Yields
+    ------
+    list of pathlib.Path
+
+    Raises
+    ------
+    OSError
+        With the first path, if one cannot be written to, such as on a full disk.
+    """
+    targets = [Path(os.path.realpath(path)) for path in paths]
+    for target in targets:
+        check_target(target)
+    partials = [path.with_name(f".{path.name}.{uuid4().hex}.partial") for path in targets]
+    try:
+        yield partials
+        for partial, target in zip(partials, targets, strict=True):
+            sync(partial)
+            if target.exists():
+                partial.chmod(target.stat().st_mode & 0o777)
+        for partial, target in zip(partials, targets, strict=True):
+            partial.replace(target)
+        for folder in {target.parent for target in targets}:
+            sync(folder)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        # A full disk, of which Python names no file.
+        text = f"{error.strerror}: make room on its disk, or give a path on another"
+        raise OSError(error.errno, text, str(targets[0])) from error
+    finally:
+        for partial in partials:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` if nothing fails.
-
-    A file that is replaced keeps its permissions, and a symbolic link its target.
+    """Yield a path beside `path` to write to, see :func:`replace_files`.
 
     Parameters
     ----------
@@ -24,27 +82,91 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     pathlib.Path
     """
-    path = Path(os.path.realpath(path))
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
-    try:
+    with replace_files([path]) as (partial,):
         yield partial
-        if path.exists():
-            partial.chmod(path.stat().st_mode & 0o777)
-        partial.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Write a file, or the names of the files in a folder, to the disk."""
+    if path.is_dir():
+        # Not possible on Windows and some network disks, nor necessary there.
+        with suppress(OSError):
+            _sync(path, os.O_RDONLY)
+    else:
+        _sync(path, os.O_RDWR)
+
+
+def _sync(path, flags):
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
     finally:
-        partial.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a JSON object with its checksum; the file is replaced as a whole or not at all."""
+    text = json.dumps({**record, _CHECKSUM: digest_of_json(record)}).encode()
+    # Nothing is written to a full disk in vain.
+    if not path.is_file() or path.read_bytes() != text:
+        with replace_file(path) as partial:
+            partial.write_bytes(text)
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any] | None:
+    """Read what :func:`write_json` wrote, or return None if there is no file.
+
+    Parameters
+    ----------
+    path : Path
+    remedy : str
+        For the error.
+
+    Returns
+    -------
+    dict or None
+
+    Raises
+    ------
+    ValueError
+        If the file is empty or damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_bytes())
+        if record.pop(_CHECKSUM) != digest_of_json(record):
+            raise ValueError("its checksum does not fit")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): {remedy}") from error
+    return record
+
+
+def digest_of_json(value: Any) -> str:
+    """12 hexadecimal digits of a value as JSON."""
+    return blake2b(json.dumps(value).encode(), digest_size=6).hexdigest()
+
+
+def file_state(path: str | os.PathLike[str]) -> list[int]:
+    """Size and modification time of a file; an empty list if there is none."""
+    if not os.path.exists(path):
+        return []
+    stat = os.stat(path)
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def check_target(path: Path) -> None:
-    """Raise OSError if `path` is a folder, or is in a folder that does not exist."""
+    """Raise OSError if `path` cannot be a file: a folder or a device, or in no folder."""
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file")
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path} is a device or a pipe: give the name of a file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no folder: make it first, or give another path")
 
 
 def remove_partial_files(path: str | os.PathLike[str]) -> None:
     """Remove what killed processes left of :func:`replace_file`; no other may write `path`."""
-    path = Path(path)
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+    path = Path(os.path.realpath(path))
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial*"):
         partial.unlink(missing_ok=True)

@@ -9,15 +9,16 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
+from joblib import delayed
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from .doc_links import SceneEstimatorMixin
-from .prediction import predict_pairs, stack_images, takes_return_std
+from .prediction import clip_image, predict_pairs, stack_images, takes_return_std
+from .processes import run_in_parallel
 from .scenes import check_scenes, offset_to_scene
 from .scoring import ScoreMixin
 
@@ -103,13 +104,20 @@ class PerBand(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, BaseEstimator
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)
         numbers = _numbers_by_band(scenes)
-        fitted = Parallel(n_jobs=self.n_jobs)(
+        fits = (
             delayed(_fit_clone)(self.estimator, [scenes[number] for number in of_band])
             for of_band in numbers.values()
         )
+        fitted = run_in_parallel(fits, self.n_jobs)
         self.estimators_ = dict(zip(numbers, fitted, strict=True))
         self.bands_ = list(numbers)
         return self
+
+    @property
+    def predicts_std(self) -> bool:
+        """Whether `predict` takes ``return_std=True``: the estimator of each band must."""
+        check_is_fitted(self)
+        return all(takes_return_std(estimator) for estimator in self.estimators_.values())
 
     def predict(self, X: Sequence[Scene], **predict_params: Any) -> Images | tuple[Images, ...]:
         """Super-resolve scenes, each with the estimator of its band.
@@ -317,9 +325,8 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
         scenes = check_scenes(X, type(self).__name__)
         members = self._check_members()
         weights = self._check_weights(members)
-        self.estimators_ = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_clone)(estimator, scenes) for estimator in members.values()
-        )
+        fits = (delayed(_fit_clone)(estimator, scenes) for estimator in members.values())
+        self.estimators_ = run_in_parallel(fits, self.n_jobs)
         self.weights_ = weights
         return self
 
@@ -462,7 +469,7 @@ def _combine(scene, predicted, weights):
         )
     level = [image + np.float32(offset_to_scene(image, scene)) for image in images]
     mean = np.average(level, axis=0, weights=weights)
-    image = np.float32(mean if scene.value_range is not None else np.clip(mean, 0, 1))
+    image = clip_image(np.float32(mean), scene)
     with_std = [number for number, deviation in enumerate(deviations) if deviation is not None]
     if not with_std:
         return image, None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .imaging import MAX_CPSNR, error_map, finite_cpsnr
+from .imaging import MAX_CPSNR, challenge_score, error_map, finite_cpsnr
 from .prediction import predict_in_turn
 from .scenes import check_scenes
 
@@ -104,7 +104,9 @@ def probav_scorer(
     Notes
     -----
     N and cPSNR count at most 107.1 dB, the error of 16-bit rounding. A scene with an exact
-    baseline, such as a flat one, scores 107.1 / cPSNR, and 1.0 if the image is exact too.
+    baseline, such as a flat one, scores 107.1 / cPSNR, and 1.0 if the image is exact too. Below
+    10 dB, which scenes with a `value_range` may have, the tangent replaces N / cPSNR, as in
+    :class:`CPSNRLoss`, so that a worse image always has a worse score.
 
     Examples
     --------
@@ -152,7 +154,8 @@ def scene_cpsnr(image: NDArray[Any], scene: Scene) -> float:
 
 def scene_score(image: NDArray[Any], scene: Scene) -> float:
     """Challenge score N / cPSNR of an image of a scene, both at most 107.1 dB; always finite."""
-    return min(scene.norm, MAX_CPSNR) / scene_cpsnr(image, scene)  # type: ignore[operator, type-var]
+    norm = min(scene.norm, MAX_CPSNR)  # type: ignore[type-var]
+    return float(challenge_score(norm, scene_cpsnr(image, scene)))
 
 
 def standardized_errors(

@@ -7,6 +7,7 @@ Weights, models and checkpoints are kinds of this file. Its metadata are strings
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -31,8 +32,9 @@ _DTYPES = {
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
 }
 
-# JSON values need up to 130 bytes of memory each: a file of others must not fill it.
-_MOST_VALUES = 300_000
+# Most bytes of a value's JSON, with its name, and least values for each object or tensor. In
+# memory, a value needs up to 130 bytes and a tensor 1 kB, however few numbers it holds.
+_BYTES_OF_VALUE, _VALUES_OF_OBJECT = 60, 5
 
 
 class _Kind(NamedTuple):
@@ -41,15 +43,13 @@ class _Kind(NamedTuple):
     writer: str
     remedy: str
     finite: bool = True
-    most_values: float = _MOST_VALUES
+    most_values: int = 300_000
 
 
 _KINDS = {
-    "weights": _Kind("save_pretrained", "fetch it again"),
+    "weights": _Kind("save_pretrained", "fetch it again", most_values=30_000),
     "model": _Kind("save_model", "fetch it again"),
-    "checkpoint": _Kind(
-        "resume", "remove it to start over", finite=False, most_values=float("inf")
-    ),
+    "checkpoint": _Kind("resume", "remove it to start over", finite=False, most_values=1_500_000),
 }
 
 
@@ -91,23 +91,25 @@ def write_state(
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in tensors.items()
     }
-    _check_tensors(tensors, "the net", _KINDS[kind])
-    text = json.dumps(config, allow_nan=False)
-    _check_length(text, f"the {kind}", _KINDS[kind])
+    about = _KINDS[kind]
+    _check_tensors(tensors, "the net", about)
     metadata = {
         "format": str(_FORMAT),
         "package_version": __version__,
         "kind": kind,
-        "config": text,
+        "config": json.dumps(config, allow_nan=False),
     }
     metadata["checksum"] = _checksum(tensors, metadata)
+    # safetensors' own save_file makes files that others must not read.
+    content = save(tensors, metadata)
+    _check_header(io.BytesIO(content), f"the {kind}", about)
+    _check_config(metadata["config"], f"the {kind}", about)
     with replace_file(path) as partial:
-        # safetensors' own save_file makes files that others must not read.
-        partial.write_bytes(save(tensors, metadata))
+        partial.write_bytes(content)
 
 
 def read_state(path: str | os.PathLike[str], kind: str) -> State:
-    """Read a state file. Nothing in it is run.
+    """Read a state file. Nothing in it is run, and nothing else is read if its checksum is wrong.
 
     Parameters
     ----------
@@ -123,18 +125,22 @@ def read_state(path: str | os.PathLike[str], kind: str) -> State:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is truncated, damaged, of another kind, of an earlier or newer format or, unless it is
-        a checkpoint, holds NaN or infinity.
+        If it is truncated, damaged, of another kind, of an earlier or newer format, has more
+        tensors or a longer config than its kind can have or, unless it is a checkpoint, holds NaN
+        or infinity.
     """
     path, about = Path(path), _KINDS[kind]
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file: give one that {about.writer} wrote")
+    with path.open("rb") as start:
+        _check_header(start, path, about)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            _check_metadata(metadata, path, kind)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            _check_tensors(tensors, path, about)
+            _check_format(metadata, path, about)
+            _check_config(metadata["config"], path, about)
+            # Clones, because the tensors of an open file change with it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, RuntimeError) as error:  # torch's, of impossible shapes
         raise ValueError(
             f"{path} cannot be read as safetensors ({error}): it may be truncated or of another "
@@ -142,23 +148,30 @@ def read_state(path: str | os.PathLike[str], kind: str) -> State:
         ) from error
     if metadata.pop("checksum") != _checksum(tensors, metadata):
         raise ValueError(f"{path} is damaged, its checksum does not fit: {about.remedy}")
+    if metadata["kind"] != kind:
+        raise ValueError(
+            f"{path} holds a state of kind {metadata['kind'][:40]!r} and no {kind}: give a file "
+            f"that {about.writer} wrote"
+        )
+    _check_tensors(tensors, path, about)
     return State(_parse(metadata["config"], path, about), tensors, metadata["package_version"])
 
 
-def kind_of_file(path: str | os.PathLike[str]) -> str | None:
-    """Kind of a state file; None of anything else."""
+def is_state(path: str | os.PathLike[str], kind: str) -> bool:
+    """Whether a file says that it is a state file of a kind."""
     # Unlike Path.is_file, this is False for what cannot be the name of a file.
     if not os.path.isfile(path):
-        return None
+        return False
     try:
+        with open(path, "rb") as start:
+            _check_header(start, path, _KINDS[kind])
         with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("kind")
-    except SafetensorError:
-        return None
+            return (file.metadata() or {}).get("kind") == kind
+    except (SafetensorError, ValueError):
+        return False
 
 
-def _check_metadata(metadata, path, kind):
-    about = _KINDS[kind]
+def _check_format(metadata, path, about):
     version = metadata.get("package_version", "without a version")
     if "architecture" in metadata and "format" not in metadata:
         raise ValueError(
@@ -181,20 +194,29 @@ def _check_metadata(metadata, path, kind):
     for key in _KEYS:
         if key not in metadata:
             raise ValueError(f"{path} is damaged, {key} is missing: {about.remedy}")
-    if metadata["kind"] != kind:
-        raise ValueError(
-            f"{path} holds a state of kind {metadata['kind'][:40]!r} and no {kind}: give a file "
-            f"that {about.writer} wrote"
-        )
-    _check_length(metadata["config"], path, about)
 
 
-def _check_length(text, owner, about):
-    if sum(map(text.count, ",[{")) > about.most_values:
-        raise ValueError(
-            f"{owner} has a config of more than {about.most_values:,} values, too many to be read: "
-            "shorten its history, net.history_ = net.history[-1000:], before it is saved"
-        )
+def _check_header(file, owner, about):
+    length, most = int.from_bytes(file.read(8), "little"), _BYTES_OF_VALUE * about.most_values
+    header = file.read(min(length, most + 1))
+    too_many = len(header) > most or header.count(b"{") > about.most_values // _VALUES_OF_OBJECT
+    # Files of other kinds begin otherwise, and have any length here.
+    if too_many and header.startswith(b"{"):
+        raise _too_large(owner, about)
+
+
+def _check_config(text, owner, about):
+    # A letter that is not ASCII, which JSON escapes, makes four bytes of all others.
+    if sum(map(text.count, ",[{")) > about.most_values or not text.isascii():
+        raise _too_large(owner, about)
+
+
+def _too_large(owner, about):
+    return ValueError(
+        f"{owner} has more than {about.most_values:,} values and tensors, or long texts, too many "
+        f"for a file of {about.writer}: {about.remedy}, or shorten the history before it is saved, "
+        "net.history_ = net.history[-1000:]"
+    )
 
 
 def _check_tensors(tensors, owner, about):

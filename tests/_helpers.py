@@ -34,6 +34,26 @@ QUICK = {
     "verbose": 0,
 }
 
+# Formulas with and without errors, markup, control characters, surrogates, overrides, lengths.
+HOSTILE_NAMES = [
+    "$x^$",
+    r"$\frac$ and $\alpha$",
+    r"a\$b",
+    "cost $5",
+    "_hidden",
+    "",
+    "two\nlines\tand\x1b[0m\x00",
+    "caf\udce9.tif",
+    "\u202egnp.exe",
+    "</title><script>alert('\"&')</script>-->",
+    "%s {0} {{ name }}",
+    10_000 * "long",
+    "\u05d0\u05d1 \u65e5\u672c",
+    b"bytes \xff",
+    7,
+    "\U0001d4b3" + chr(0x10FFFF),
+]
+
 
 def small_scene(seed, *, shape=(16, 16), n_frames=4, scale=3, truth=True, clouds=True):
     """Scene of smooth noise, whose frames are area means with independent noise."""

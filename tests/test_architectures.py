@@ -2,6 +2,7 @@
 
 import copy
 import math
+import zipfile
 
 import numpy as np
 import pytest
@@ -311,8 +312,38 @@ class TestVGGWeights:
 
     def test_a_file_of_something_else_is_refused(self, tmp_path):
         torch.save(torch.zeros(3), tmp_path / "tensor.pt")
-        with pytest.raises(ValueError, match=r"tensor\.pt holds a Tensor, not a state dict"):
+        with pytest.raises(ValueError, match=r"tensor\.pt holds a Tensor that is no state dict"):
             SRVGG16(vgg_weights=tmp_path / "tensor.pt").build_layers(9, 1, 3)
+
+    @pytest.mark.parametrize("new", [True, False])
+    def test_files_of_both_formats_of_torch_are_read(self, tmp_path, new):
+        torch.save(vgg16_state(), tmp_path / "vgg16.pt", _use_new_zipfile_serialization=new)
+        net = SRVGG16(vgg_weights=tmp_path / "vgg16.pt")
+        self.assert_filled(net.build_layers(9, 1, 3), vgg16_state())
+
+    @pytest.mark.parametrize("new", [True, False])
+    def test_a_file_that_becomes_larger_than_it_is_takes_no_memory(self, tmp_path, new):
+        class Bytes:
+            def __reduce__(self):
+                return bytearray, (10**8,)
+
+        path = tmp_path / "vgg16.pt"
+        torch.save({"features.2.bias": Bytes()}, path, _use_new_zipfile_serialization=new)
+        self.refuses(path)
+        torch.save({"features.2.bias": torch.zeros(10**7)}, path)
+        with zipfile.ZipFile(path) as plain:
+            parts = {part.filename: plain.read(part) for part in plain.infolist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, content in parts.items():
+                packed.writestr(name, content)
+        self.refuses(path)
+
+    def refuses(self, path):
+        resource = pytest.importorskip("resource")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(ValueError, match=f"{path} cannot be read as a state dict.*vgg_weights"):
+            SRVGG16(vgg_weights=path).build_layers(9, 1, 3)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 10_000  # KiB
 
     def test_weights_of_another_net_are_refused(self):
         state = vgg16_state()

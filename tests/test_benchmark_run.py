@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,8 +24,7 @@ from probav_estimators import (
     save_scenes,
 )
 from probav_estimators.benchmark import estimate_benchmark
-from probav_estimators.benchmark._micro_batches import available_memory, choose_micro_batch_size
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 
 PNG = b"\x89PNG"
 TWO_ROWS = ["SRCNN stack lr", "SRCNNEx stack lr"]
@@ -273,37 +273,40 @@ def test_the_estimate_counts_the_epochs_that_are_left(small, tmp_path):
     assert estimate_benchmark(small, tmp_path, configurations=names[1:2], max_epochs=1) == []
 
 
-@pytest.mark.parametrize(
-    ("sample", "available", "expected"),
-    [
-        (420, 24_000, 16),  # 28 would fit in half of it: two parts of one size
-        (420, 2 * 32 * 420, None),
-        (420, 2 * 32 * 420 - 1, 16),
-        (420, 1000, 1),
-        (420, 0, 1),
-        (420, None, None),
-    ],
-)
-def test_parts_of_a_batch_fit_into_half_of_the_memory(sample, available, expected):
-    assert choose_micro_batch_size(32, sample, available) == expected
-    if expected is not None and available > 1000:
-        assert expected * sample <= available / 2
+def set_free_memory(n_bytes, monkeypatch):
+    """Let the machine have this much memory."""
+    read_text = Path.read_text
+
+    def read(path, *args, **kwargs):
+        if str(path) == "/proc/meminfo":
+            return f"MemAvailable: {n_bytes // 1024} kB\n"
+        return read_text(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", read)
 
 
-def test_memory_at_hand_is_less_than_that_of_the_machine():
-    available = available_memory("cpu")
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 2**24 < available <= total
-
-
-def test_little_memory_trains_in_parts_to_the_same_row(small, tmp_path, monkeypatch):
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="reads /proc/meminfo")
+def test_parts_of_a_batch_fit_into_half_of_the_memory(small, tmp_path, monkeypatch):
     options = {"configurations": ["srcnn-stack-lr"], "max_epochs": 1, "verbose": 0}
     (whole,) = run_benchmark(small, tmp_path / "whole", **options).rows
-    monkeypatch.setattr("probav_estimators.benchmark._step_cost.available_memory", lambda d: 1)
+    # 28 samples of a batch of 32 would fit: two parts of one size.
     (estimate,) = estimate_benchmark(small, tmp_path / "parts", **options)
-    assert estimate.micro_batch_size == 1
+    for n_samples, expected in ((33, None), (28, 16), (0, 1)):
+        set_free_memory(2 * n_samples * estimate.sample_bytes + 1024, monkeypatch)
+        (estimate,) = estimate_benchmark(small, tmp_path / "parts", **options)
+        assert estimate.micro_batch_size == expected
     (parts,) = run_benchmark(small, tmp_path / "parts", **options).rows
     assert parts["validation_score"] == pytest.approx(whole["validation_score"], rel=1e-3)
+
+
+def test_damaged_files_of_a_row_are_named(small, tmp_path):
+    options = {"configurations": ["baseline"], "verbose": 0}
+    run_benchmark(small, tmp_path, **options)
+    for name in ("result.json", "settings.json"):
+        path = tmp_path / "baseline" / name
+        path.write_text("")
+        with pytest.raises(ValueError, match=rf"{name} is damaged .*remove .*baseline"):
+            run_benchmark(small, tmp_path, **options)
 
 
 def test_residual_trainings_show_as_many_patches_to_every_net(small, tmp_path):
@@ -347,3 +350,17 @@ def test_ctrl_c_says_that_the_same_call_goes_on(small, tmp_path, monkeypatch):
     monkeypatch.undo()
     call(small, "-o", tmp_path, "--configurations", "baseline", "--quiet")
     assert (tmp_path / "baseline" / "result.json").exists()
+
+
+def test_an_empty_record_is_named_with_the_remedy(small, tmp_path):
+    """As a power cut leaves on some disks."""
+    options = {"configurations": "baseline", "verbose": 0}
+    run_benchmark(small, tmp_path, **options)
+    for name in ("settings.json", "result.json"):
+        path = tmp_path / "baseline" / name
+        text = path.read_bytes()
+        path.write_bytes(b"")
+        with pytest.raises(ValueError, match=rf"{name} is damaged .*remove the folder .*baseline"):
+            run_benchmark(small, tmp_path, **options)
+        path.write_bytes(text)
+    run_benchmark(small, tmp_path, **options)

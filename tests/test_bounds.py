@@ -1,8 +1,10 @@
-"""The lower bounds of setup.cfg are the versions that `make lowest` tests with."""
+"""The lower bounds of setup.cfg are tested by `make lowest`, and no advisory is about them."""
 
+import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -48,3 +50,14 @@ def test_versions_that_ci_proves_are_within_the_bounds():
     for requirement in requirements_of_package():
         version = proven[canonicalize_name(requirement.name)]
         assert version in requirement.specifier, requirement
+
+
+ADVISORIES = tomllib.loads((ROOT / "advisories.toml").read_text(encoding="utf-8"))["advisory"]
+
+
+@pytest.mark.parametrize("advisory", ADVISORIES, ids=lambda advisory: advisory["ids"][0])
+def test_lower_bounds_have_no_fault_of_an_advisory_that_the_package_reaches(advisory):
+    lowest = dict(versions(requirements_of_package(), ">="))
+    bound = lowest[canonicalize_name(advisory["package"])]
+    # Who raises a bound removes the excuse.
+    assert (bound < Version(advisory["fixed"])) == bool(advisory.get("not_reached"))

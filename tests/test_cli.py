@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from functools import wraps
 from inspect import isclass
 
 import numpy as np
@@ -36,10 +37,10 @@ from probav_estimators import (
     make_scenes,
     probav_scorer,
     save_model,
+    save_scenes,
     write_submission,
 )
-from probav_estimators.cli import _predict, _simulate, _train
-from probav_estimators.cli._main import COMMANDS, probav
+from probav_estimators.cli import COMMANDS, probav
 
 SMALL = ("--n-scenes", 2, "--size", 16, "--n-frames", 4, 5)
 
@@ -92,6 +93,18 @@ def hide_truth(root):
             path.unlink()
 
 
+def interrupt_in_second_epoch(kind, monkeypatch):
+    """Let nets of a class be interrupted at the end of their second epoch."""
+    end_epoch = kind.on_epoch_end
+
+    def interrupt(net, *args, **kwargs):
+        end_epoch(net, *args, **kwargs)
+        if len(net.history) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(kind, "on_epoch_end", interrupt)
+
+
 @pytest.fixture(scope="module")
 def net():
     return FusionNet.from_pretrained("simulated-x3", verbose=0)
@@ -142,10 +155,24 @@ class TestSimulate:
     def test_a_full_disk_leaves_what_was_to_be_replaced(self, tmp_path, monkeypatch):
         call("simulate", tmp_path, *SMALL)
         before = contents(tmp_path)
-        monkeypatch.setattr(_simulate, "save_scenes", no_space)
+        monkeypatch.setattr(Image.Image, "save", no_space)
         line = error_of("simulate", tmp_path, *SMALL, "--seed", 1, "--overwrite", code=1)
         assert line == "Error: somewhere: No space left on device"
         assert contents(tmp_path) == before
+
+    def test_the_same_call_resumes_a_stopped_one_and_no_other_does(self, tmp_path, monkeypatch):
+        def stop_after_one(scenes, *args, **options):
+            save_scenes(scenes[:1], *args, **options)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("probav_estimators.cli._simulate.save_scenes", stop_after_one)
+            call("simulate", tmp_path, *SMALL, code=130)
+        other = error_of("simulate", tmp_path, *SMALL, "--seed", 1)
+        assert "imgset0000 is there already" in other
+        assert result_of("simulate", tmp_path, *SMALL)["n_scenes"] == 2
+        assert {path.name for path in tmp_path.iterdir()} == {"train", "norm.csv"}
+        assert "imgset0000 is there already" in error_of("simulate", tmp_path, *SMALL)
 
     @pytest.mark.parametrize(
         ("options", "told"),
@@ -161,12 +188,8 @@ class TestSimulate:
     def test_bad_arguments_write_nothing(self, tmp_path, options, told):
         assert told in error_of("simulate", tmp_path / "data", *SMALL, *options)
         assert list(tmp_path.iterdir()) == []
-
-    def test_a_file_is_no_folder(self, tmp_path):
-        path = tmp_path / "data"
-        path.write_text("mine")
-        assert "is a file" in error_of("simulate", path, *SMALL)
-        assert path.read_text() == "mine"
+        (tmp_path / "data").write_text("mine")
+        assert "is a file" in error_of("simulate", tmp_path / "data", *SMALL)
 
 
 @pytest.fixture
@@ -212,10 +235,6 @@ class TestScore:
         result = result_of("score", root, "--estimator", model[0], "--estimator", other)
         assert [one["estimator"] for one in result["estimators"]] == [str(model[0]), str(other)]
 
-    def test_damaged_model_is_named(self, root, model):
-        model[0].write_bytes(model[0].read_bytes()[:-10])
-        assert "pipeline.safetensors" in error_of("score", root, "--estimator", model[0])
-
     def test_baseline_scores_one(self, root, scenes):
         result = result_of("score", root, "--estimator", "baseline")
         images = BicubicBaseline().predict(scenes[:2])
@@ -249,11 +268,6 @@ class TestScore:
         assert scores == pytest.approx(of_submission, rel=1e-7)
         assert folder["score"] == pytest.approx(result_of("score", root)["score"], abs=1e-4)
 
-    def test_a_missing_image_is_named(self, root, tmp_path):
-        call("predict", root, "-o", tmp_path / "images", "--bands", "RED")
-        line = error_of("score", root, "--images", tmp_path / "images")
-        assert "has no imgset0001.png" in line
-
     @pytest.mark.parametrize(
         ("values", "told"),
         [
@@ -266,15 +280,24 @@ class TestScore:
             Image.fromarray(values).save(tmp_path / f"{name}.png")
         assert told in error_of("score", root, "--images", tmp_path)
 
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            (("--estimator", "baseline", "--images", "."), "exclude each other"),
+            (("--estimator", "x9"), "neither the name of shipped weights"),
+            (("--images", "none"), "does not exist"),
+        ],
+    )
+    def test_mistakes_are_told(self, root, options, told):
+        assert told in error_of("score", root, *options)
+
     def test_what_is_no_image_is_refused(self, root, tmp_path):
+        call("predict", root, "-o", tmp_path / "images", "--bands", "RED")
+        line = error_of("score", root, "--images", tmp_path / "images")
+        assert "has no imgset0001.png" in line
         (tmp_path / "imgset0000.png").write_text("no image")
         assert "imgset0000.png is no PNG" in error_of("score", root, "--images", tmp_path)
         assert "no folder and no zip" in error_of("score", root, "--images", root / "norm.csv")
-        assert "does not exist" in error_of("score", root, "--images", tmp_path / "none")
-
-    def test_estimator_and_images_exclude_each_other(self, root):
-        options = ("--estimator", "baseline", "--images", root)
-        assert "exclude each other" in error_of("score", root, *options)
 
     def test_scenes_without_truth_are_left_out_with_a_warning(self, root, folder):
         hide_truth(folder)
@@ -282,17 +305,12 @@ class TestScore:
         assert [row["scene"] for row in json.loads(result.stdout)["scenes"]] == ["imgset0001"]
         (line,) = result.stderr.splitlines()
         assert line.startswith("Warning: 1 of 2 scenes of ")
-
-    def test_a_folder_without_truth_has_no_score(self, root):
         hide_truth(root)
         assert "has an HR image" in error_of("score", root)
 
     def test_a_damaged_scene_is_a_failure_and_no_mistake(self, root, folder):
         damage(folder)
         assert "imgset0000" in error_of("score", root, "--estimator", "baseline", code=1)
-
-    def test_weights_that_are_not_there_are_a_mistake(self, root):
-        assert "neither the name of shipped weights" in error_of("score", root, "--estimator", "x9")
 
 
 class TestPredict:
@@ -351,9 +369,35 @@ class TestPredict:
         assert [path.name for path in out.iterdir()] == ["imgset0001.png"]
 
     def test_a_full_disk_leaves_no_part_of_an_image(self, root, tmp_path, monkeypatch):
-        monkeypatch.setattr(_predict, "to_uint16", no_space)
+        monkeypatch.setattr(Image.Image, "save", no_space)
         assert "No space left" in error_of("predict", root, "-o", tmp_path / "out", code=1)
         assert list((tmp_path / "out").iterdir()) == []
+
+    def test_the_same_call_resumes_a_stopped_one_and_no_other_does(
+        self, root, tmp_path, monkeypatch
+    ):
+        options = (root, "-o", tmp_path / "out", "--std", tmp_path / "std")
+        call("predict", root, "-o", tmp_path / "expected")
+        predict, seen = FusionNet.predict, []
+
+        @wraps(predict)
+        def stop_at_the_second(net, scenes, **given):
+            seen.append(scenes[0].name)
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+            return predict(net, scenes, **given)
+
+        monkeypatch.setattr(FusionNet, "predict", stop_at_the_second)
+        call("predict", *options, code=130)
+        for other in (options[:3], (*options, "--weights", "simulated-x4")):
+            assert "imgset0000.png is there already" in error_of("predict", *other)
+        call("predict", *options)
+        assert seen == ["imgset0000", "imgset0001", "imgset0001"]
+        assert {p.name for p in (tmp_path / "out").iterdir()} == {f"{name}.png" for name in seen}
+        for path in (tmp_path / "expected").iterdir():
+            assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+        # Complete images are never replaced by the way.
+        assert "is there already" in error_of("predict", *options)
 
     def test_submission_is_that_of_write_submission(self, root, net, tmp_path):
         call("predict", root, "-o", tmp_path / "a.zip", "--submission")
@@ -464,27 +508,8 @@ class TestTrain:
         assert len(nets) >= 11
         assert all(f"'{name.lower()}'" in line for name in nets)
 
-    @pytest.mark.parametrize(
-        ("name", "options", "told"),
-        [
-            ("fusionnet", ("--k", 5), "--k does not apply to --estimator fusionnet"),
-            ("fusionnet", ("--residual",), "--residual does not apply"),
-            ("srcnn", ("--weights", "none"), "--weights does not apply to --estimator srcnn"),
-            ("srcnn", ("--no-truth",), "--no-truth does not apply"),
-            ("rams", ("--mode", "lr"), "--mode does not apply to --estimator rams"),
-        ],
-    )
-    def test_options_of_another_estimator_are_refused(self, root, tmp_path, name, options, told):
-        path = tmp_path / "mine.safetensors"
-        assert told in error_of("train", root, "-o", path, "--estimator", name, *options)
-        assert not path.exists()
-
     def test_interrupted_pipeline_is_kept_as_a_model(self, root, tmp_path, monkeypatch):
-        def interrupt(self, net, **kwargs):
-            if len(net.history) == 2:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(_train._Epochs, "on_epoch_end", interrupt)
+        interrupt_in_second_epoch(SRCNN, monkeypatch)
         path = tmp_path / "mine.safetensors"
         options = ("--estimator", "srcnn", "--epochs", 9)
         result = call("train", root, "-o", path, *options, code=130)
@@ -540,22 +565,6 @@ class TestTrain:
         assert f"the weights are in {refuge / path.name}" in line
         assert FusionNet.from_pretrained(refuge / path.name).scale_ == 3
 
-    def test_interrupted_training_keeps_the_best_weights(self, root, tmp_path, monkeypatch):
-        def interrupt(self, net, **kwargs):
-            if len(net.history) == 2:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(_train._Epochs, "on_epoch_end", interrupt)
-        path = tmp_path / "mine.safetensors"
-        result = call("train", root, "-o", path, "--epochs", 9, code=130)
-        assert f"The best weights so far are in {path}" in result.stderr
-        assert FusionNet.from_pretrained(path).scale_ == 3
-
-    def test_training_prints_nothing_but_the_result(self, root, tmp_path):
-        result = call("train", root, "-o", tmp_path / "w", "--epochs", 1, "--json")
-        assert json.loads(result.stdout)["n_epochs"] == 1
-        assert result.stderr == ""
-
 
 class TestTold:
     def test_shipped_weights_are_listed_with_size_and_scale(self, net):
@@ -575,28 +584,33 @@ class TestTold:
         assert facts["compute_dtype"] in {"float32", "bfloat16"}
         assert facts["threads"] >= 1
 
-    def test_info_says_how_to_install_what_is_missing(self, monkeypatch):
-        monkeypatch.setattr("probav_estimators.cli._info._OPTIONAL", ("no-such-package",))
-        assert "not installed: pip install probav_estimators[geo]" in call("info").stdout
-        assert result_of_plain("info")["versions"]["no-such-package"] is None
-
 
 def result_of_plain(command):
     return json.loads(call(command, "--json").stdout)
 
 
 class TestWhole:
+    @pytest.mark.parametrize(
+        ("args", "told"),
+        [
+            (("train",), "probav train --help"),
+            (("nonsense",), "No such command 'nonsense'"),
+            (("weights", "--nonsense"), "--nonsense"),
+            (("train", ".", "-o", "w", "--k", 5), "--k does not apply to --estimator fusionnet"),
+            (
+                ("train", ".", "-o", "w", "--estimator", "srcnn", "--no-truth"),
+                "--no-truth does not apply to --estimator srcnn",
+            ),
+        ],
+    )
+    def test_mistakes_in_usage_take_one_line(self, args, told):
+        assert told in error_of(*args)
+
     @pytest.mark.parametrize("name", COMMANDS)
     def test_list_of_commands_says_what_each_says_itself(self, name):
         text = call(name, "--help").stdout
         assert COMMANDS[name] in " ".join(text.split())
         assert "--debug" in text
-
-    def test_mistakes_in_usage_take_one_line(self):
-        assert "probav train --help" in error_of("train")
-        assert "No such command 'nonsense'" in error_of("nonsense")
-        assert "--nonsense" in error_of("weights", "--nonsense")
-        assert "Usage:" in call(code=2).stderr
 
     @pytest.mark.parametrize(
         "args", [("--debug", "score", "nowhere"), ("score", "nowhere", "--debug")]
@@ -606,36 +620,37 @@ class TestWhole:
         assert "Traceback" in result.stderr and "FileNotFoundError" in result.stderr
         assert "Traceback" not in call("score", "nowhere", code=2).stderr
 
-    def test_what_nobody_foresaw_is_a_failure(self, tmp_path, monkeypatch):
+    def test_what_nobody_foresaw_is_a_failure(self, root, monkeypatch):
         def fail(*args, **kwargs):
             raise TypeError("two\nlines")
 
-        monkeypatch.setattr(_simulate, "make_scenes", fail)
-        line = error_of("simulate", tmp_path / "data", code=1)
+        monkeypatch.setattr(BicubicBaseline, "predict", fail)
+        line = error_of("score", root, "--estimator", "baseline", code=1)
         assert line == "Error: TypeError: two lines (--debug shows where)"
 
-    def test_warnings_take_one_line_without_the_place(self, tmp_path, monkeypatch):
-        def warn(*args, **kwargs):
+    def test_warnings_take_one_line_without_the_place(self, root, monkeypatch):
+        def warn(self, scenes):
             warnings.warn("so\nso", UserWarning, stacklevel=1)
-            return make_scenes(1, size=16, n_frames=3, random_state=0)
+            return [scene.hr for scene in scenes]
 
-        monkeypatch.setattr(_simulate, "make_scenes", warn)
-        assert call("simulate", tmp_path / "data").stderr == "Warning: so so\n"
+        monkeypatch.setattr(BicubicBaseline, "predict", warn)
+        lines = call("score", root, "--estimator", "baseline").stderr.splitlines()
+        assert set(lines) == {"Warning: so so"}
 
-    def test_interrupt_is_told_from_failure(self, tmp_path):
+    def test_interrupt_is_told_from_failure(self, root):
         program = (
             "import os, signal, time\n"
-            "from probav_estimators.cli import _simulate, main\n"
-            "def make_scenes(*args, **kwargs):\n"
+            "from probav_estimators import BicubicBaseline\n"
+            "from probav_estimators.cli import main\n"
+            "def predict(*args, **kwargs):\n"
             f"    os.kill(os.getpid(), {int(signal.SIGINT)})\n"
             "    time.sleep(60)\n"
-            "_simulate.make_scenes = make_scenes\n"
+            "BicubicBaseline.predict = predict\n"
             "main()\n"
         )
-        ended = run(["-c", program], "simulate", tmp_path / "data")
+        ended = run(["-c", program], "score", root, "--estimator", "baseline")
         assert ended.returncode == 130
         assert ended.stdout == "" and ended.stderr.strip() == "Interrupted"
-        assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("option", ["--help", "--version"])
     def test_help_and_version_wait_for_no_library(self, option):
@@ -651,11 +666,6 @@ class TestWhole:
         assert ended.returncode == 0
         assert __version__ in ended.stdout or "Commands:" in ended.stdout
         assert {"torch", "numpy", "tqdm"}.isdisjoint(ended.stderr.split())
-
-    def test_module_runs_as_the_command_and_tells_a_mistake_in_a_line(self, tmp_path):
-        ended = run(["-m", "probav_estimators"], "simulate", tmp_path, "--n-scenes", 0)
-        assert (ended.returncode, ended.stdout) == (2, "")
-        assert ended.stderr == "Error: n_scenes must be an integer of at least 1, got 0\n"
 
     def test_a_reader_that_goes_away_gets_no_traceback(self, root):
         read, write = os.pipe()

@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 from pkgutil import walk_packages
 
+import numba
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
@@ -11,6 +12,7 @@ from numpy.testing import assert_allclose
 
 import probav_estimators
 from probav_estimators import Sensor, make_scenes
+from probav_estimators.compiling import njit
 from probav_estimators.imaging import register_frames, shift_moments, upscale_bicubic
 from probav_estimators.simulation import _shapes
 
@@ -101,3 +103,12 @@ def test_compiled_and_interpreted_agree(name, scene, monkeypatch):
         # Frames may be rounded to a neighbouring value.
         assert_allclose(ours, source, rtol=1e-4, atol=2 / 65535)
     assert called == functions.keys()
+
+
+def test_without_a_place_for_a_cache_functions_are_compiled_anew():
+    names = {}
+    # Numba finds no folder for the cache of a text.
+    exec("def double(x):\n    return 2 * x", names)
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        numba.njit(cache=True)(names["double"])
+    assert njit(cache=True, nogil=True)(names["double"])(21) == 42

@@ -42,7 +42,8 @@ def public_objects():
     for module in public_modules():
         for name in module.__all__:
             value = getattr(module, name)
-            if getattr(value, "__module__", "").startswith("probav_estimators."):
+            of_package = getattr(value, "__module__", "").startswith("probav_estimators.")
+            if of_package and hasattr(value, "__qualname__"):
                 found[f"{value.__module__}.{value.__qualname__}"] = value
     methods = {
         f"{owner}.{name}": member

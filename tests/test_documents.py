@@ -24,7 +24,7 @@ from probav_estimators import (
     probav_scorer,
     save_scenes,
 )
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

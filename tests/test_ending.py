@@ -1,4 +1,4 @@
-"""Ends of a training: early stopping, time limit, and Ctrl-C."""
+"""Ends of a training: early stopping, time limit, Ctrl-C, and errors."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 
+from probav_estimators import HistoryCSV
 from probav_estimators.training import _callbacks
 
 
@@ -24,15 +25,24 @@ def valid():
     return composed(small_scenes(2, first_seed=10))
 
 
-class CtrlC(Callback):
-    """Sends SIGINT at a given moment of the second epoch."""
+def press_ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
 
-    def __init__(self, moment):
+
+def fail():
+    raise RuntimeError("of the device")
+
+
+class CtrlC(Callback):
+    """Sends SIGINT, or does something else, at a given moment of the second epoch."""
+
+    def __init__(self, moment, act=press_ctrl_c):
         self.moment = moment
+        self.act = act
 
     def _press(self, net, moment):
         if moment == self.moment and len(net.history) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            self.act()
 
     def on_epoch_begin(self, net, **kwargs):
         self._press(net, "epoch begins")
@@ -49,11 +59,16 @@ MOMENTS = ["epoch begins", "step", "validation", "epoch ends"]
 
 class TestCtrlC:
     @pytest.mark.parametrize("moment", MOMENTS)
-    def test_is_let_through_and_leaves_the_best_weights(self, train, valid, moment):
+    @pytest.mark.parametrize(
+        ("act", "error"), [(press_ctrl_c, KeyboardInterrupt), (fail, RuntimeError)]
+    )
+    def test_or_an_error_is_let_through_and_leaves_the_best_weights(
+        self, train, valid, moment, act, error
+    ):
         net = quick_srcnn(
-            max_epochs=5, train_split=predefined_split(valid), callbacks=[CtrlC(moment)]
+            max_epochs=5, train_split=predefined_split(valid), callbacks=[CtrlC(moment, act)]
         )
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(error):
             net.fit(train)
         scores = [row["valid_score"] for row in net.history if "valid_score" in row]
         assert len(scores) == (2 if moment == "epoch ends" else 1)
@@ -91,6 +106,64 @@ class TestCtrlC:
         net = quick_srcnn(train_split=predefined_split(valid), callbacks=[stopping])
         with pytest.raises(KeyboardInterrupt):
             net.fit(train)
+
+
+class Disk:
+    """Files of this process, which may get no more room."""
+
+    def __init__(self):
+        self.resource = pytest.importorskip("resource")
+        self.limits = self.resource.getrlimit(self.resource.RLIMIT_FSIZE)
+
+    def fill(self):
+        self.resource.setrlimit(self.resource.RLIMIT_FSIZE, (0, self.limits[1]))
+
+    def clear(self):
+        self.resource.setrlimit(self.resource.RLIMIT_FSIZE, self.limits)
+
+
+class TestFullDisks:
+    @pytest.fixture
+    def disk(self):
+        disk = Disk()
+        yield disk
+        disk.clear()
+
+    @pytest.mark.parametrize("name", ["checkpoint.safetensors", "history.csv"])
+    def test_are_named_and_leave_the_best_weights(self, train, valid, tmp_path, disk, name):
+        def spoil():
+            disk.fill()
+            for weight in net.module_.parameters():
+                weight.data *= 10
+
+        params = {"callbacks": [CtrlC("validation", spoil)], "resume": tmp_path}
+        if name == "history.csv":
+            params["callbacks"].append(HistoryCSV(tmp_path / name))
+            params["resume"] = None
+        split = predefined_split(valid)
+        net = quick_srcnn(max_epochs=5, train_split=split, callbacks__divergence=None, **params)
+        with pytest.raises(OSError, match=f"make room on its disk.*{tmp_path / name}") as caught:
+            net.fit(train)
+        assert "of SRCNN" in caught.value.__notes__[0]
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        first, second = net.history[:, "valid_score"]
+        assert first < second
+        assert slow_score(net.predict(valid), valid) == pytest.approx(first, rel=1e-5)
+
+    def test_lose_no_epoch_of_a_training_that_is_resumed(self, train, valid, tmp_path, disk):
+        def fit(act, **params):
+            split = predefined_split(valid)
+            callbacks = [CtrlC("step", act)]
+            return quick_srcnn(max_epochs=3, train_split=split, callbacks=callbacks, **params).fit(
+                train
+            )
+
+        with pytest.raises(OSError, match="make room"):
+            fit(disk.fill, resume=tmp_path)
+        disk.clear()
+        resumed = fit(disk.clear, resume=tmp_path)
+        assert len(resumed.history) == 3
+        assert torch.equal(weights_of(resumed), weights_of(fit(disk.clear)))
 
 
 class TestEarlyStopping:

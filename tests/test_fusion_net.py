@@ -122,15 +122,6 @@ class TestWhatDoesNotMatter:
         reordered = with_frames(scene, scene.lr[order], scene.qm[order])
         np.testing.assert_allclose(net.predict([reordered]), net.predict([scene]), atol=2 * STEP)
 
-    def test_content_of_masked_pixels(self, net, scene):
-        noise = np.random.default_rng(0).random(scene.lr.shape, np.float32)
-        changed = with_frames(scene, np.where(scene.qm, scene.lr, noise), scene.qm)
-        np.testing.assert_array_equal(net.predict([changed]), net.predict([scene]))
-
-    def test_unit_of_the_pixels(self, net, scene):
-        bright = with_frames(scene, 3 * scene.lr, scene.qm)
-        np.testing.assert_allclose(net.predict([bright]), 3 * net.predict([scene]), rtol=1e-3)
-
     def test_gains_and_offsets_of_frames(self, net, scene):
         rng = np.random.default_rng(0)
         gains = rng.normal(1, 0.08, (len(scene), 1, 1))
@@ -188,11 +179,11 @@ class TestShapes:
         assert quick_net().fit(scenes).predict(scenes).shape == (3, 16 * scale, 16 * scale)
 
     def test_large_scene_is_surveyed_in_its_clearest_part(self):
-        lr = np.random.default_rng(0).integers(3000, 4000, (1, 16, 1100)).astype(np.uint16)
-        lr = np.repeat(lr, 2, axis=0)
+        rng = np.random.default_rng(0)
+        lr = rng.integers(3000, 4000, (16, 1100)) + rng.integers(0, 100, (2, 16, 1100))
         qm = np.zeros(lr.shape, bool)
         qm[:, :, 800:] = True
-        assert align_scene(Scene(lr, qm)).index.tolist() == [0, 1]
+        assert align_scene(Scene(lr.astype(np.uint16), qm)).index.tolist() == [0, 1]
 
 
 class TestQuality:

@@ -1,8 +1,11 @@
 """FusionNet's settings: reference date, PSF, scale, and calibrated standard deviations."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
+from _helpers import weights_of
 from scipy.ndimage import gaussian_filter
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -204,7 +207,42 @@ class TestFiles:
         assert all(p.dtype == torch.float32 for p in loaded.module_.parameters())
         np.testing.assert_allclose(loaded.predict(scenes), net.predict(scenes), atol=1e-3)
 
+    def test_is_read_once_and_again_when_it_has_changed(self, tmp_path, monkeypatch):
+        path = tmp_path / "w"
+        first, second = (
+            FusionNet(scale=2, width=2, depth=1, random_state=seed).initialize() for seed in (0, 1)
+        )
+        first.save_pretrained(path)
+        # Each reading verifies a checksum.
+        read, sha256 = [], hashlib.sha256
+        monkeypatch.setattr("hashlib.sha256", lambda *args: read.append(args) or sha256(*args))
+        loaded = FusionNet.from_pretrained(path)
+        assert len(read) == 1
+        assert torch.equal(weights_of(clone(loaded).initialize()), weights_of(first))
+        assert len(read) == 1
+        second.save_pretrained(path)
+        assert torch.equal(weights_of(clone(loaded).initialize()), weights_of(second))
+        path.unlink()
+        assert torch.equal(weights_of(clone(loaded).initialize()), weights_of(first))
+
     def test_other_types(self, net, tmp_path):
         with pytest.raises(ValueError, match="bfloat16"):
             net.save_pretrained(tmp_path / "mine", dtype="float16")
         assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_weights_is_read_again_once_it_has_changed(tmp_path):
+    def weight(net):
+        return next(net.initialize().module_.parameters()).detach()
+
+    path = tmp_path / "weights.safetensors"
+    small = {"width": 4, "depth": 1, "verbose": 0}
+    written = [FusionNet(scale=3, random_state=seed, **small).initialize() for seed in (0, 1)]
+    written[0].save_pretrained(path)
+    net = FusionNet.from_pretrained(path, verbose=0)
+    assert torch.equal(weight(net), weight(written[0]))
+    written[1].save_pretrained(path)
+    assert torch.equal(weight(net), weight(written[1]))
+    copy = clone(net)
+    path.unlink()
+    assert torch.equal(weight(copy), weight(written[1]))

@@ -3,7 +3,6 @@
 import json
 import struct
 
-import numpy as np
 import pytest
 import torch
 
@@ -21,8 +20,6 @@ EXPECTED = Weights(
     "SomeNet",
     {"scale": 3, "width": 4, "depth": 1},
 )
-
-N_FLIPS, N_CUTS, N_SPLICES = 120, 40, 60
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +46,6 @@ def outcome_of(path, content):
     return None
 
 
-def assert_refused_or_right(path, content):
-    found = outcome_of(path, content)
-    if found is None:
-        return
-    assert (found.architecture, found.config) == (EXPECTED.architecture, EXPECTED.config)
-    assert found.state.keys() == EXPECTED.state.keys()
-    for name, value in EXPECTED.state.items():
-        assert found.state[name].dtype == value.dtype
-        assert torch.equal(found.state[name], value)
-
-
 def header_of(content):
     (length,) = struct.unpack("<Q", content[:8])
     return json.loads(content[8 : 8 + length]), content[8 + length :]
@@ -70,39 +56,8 @@ def with_header(header, values, length=None):
     return struct.pack("<Q", len(text) if length is None else length) + text + values
 
 
-def flipped(content, rng, end):
-    mutant = bytearray(content)
-    for place in rng.integers(0, end, rng.choice([1, 1, 1, 2, 8])):
-        mutant[place] ^= 1 << rng.integers(8)
-    return bytes(mutant)
-
-
 def test_the_file_is_sound(path, content):
     assert outcome_of(path, content) is not None
-
-
-@pytest.mark.parametrize("number", range(N_FLIPS))
-def test_flipped_bits(path, content, number):
-    rng = np.random.default_rng([1, number])
-    # Most of the file is values, so every other mutant changes only the header.
-    n_header = len(content) - len(header_of(content)[1])
-    end = n_header if number % 2 else len(content)
-    assert_refused_or_right(path, flipped(content, rng, end))
-
-
-@pytest.mark.parametrize("number", range(N_CUTS))
-def test_truncated_files(path, content, number):
-    length = len(content) * number // N_CUTS
-    assert outcome_of(path, content[:length]) is None
-
-
-@pytest.mark.parametrize("number", range(N_SPLICES))
-def test_parts_that_are_lost_doubled_zero_or_noise(path, content, number):
-    rng = np.random.default_rng([3, number])
-    begin, end = np.sort(rng.integers(0, len(content) + 1, 2))
-    part = content[begin:end]
-    instead = [b"", part + part, bytes(len(part)), rng.bytes(len(part))][number % 4]
-    assert_refused_or_right(path, content[:begin] + instead + content[end:])
 
 
 @pytest.mark.parametrize(

@@ -267,14 +267,14 @@ class TestBadFiles:
         path.write_text(
             "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5959536\n", "utf-8"
         )
-        self.refuses(path, "is a pointer of Git LFS.*git lfs pull")
+        self.refuses(path, "a pointer of Git LFS")
 
     @pytest.mark.parametrize("part", [0, 100, 0.3, 0.9])
     def test_a_truncated_file(self, part, vgg_file, tmp_path):
         content = vgg_file.read_bytes()
         path = tmp_path / "w.hdf5"
         path.write_bytes(content[: part if isinstance(part, int) else int(part * len(content))])
-        self.refuses(path, "may be truncated or of another kind")
+        self.refuses(path, "may be truncated")
 
     def test_a_file_of_another_model(self, published):
         self.refuses(published["SRCNNEx"][0], "has no block1_conv1/kernel")

@@ -1,7 +1,6 @@
 """Layout of the data set on disk: saved scenes load unchanged."""
 
 import os
-import warnings
 
 import numpy as np
 import pytest
@@ -134,17 +133,6 @@ class TestSaving:
         np.testing.assert_array_equal(stored, values[0])
         np.testing.assert_array_equal(load_scenes(tmp_path)[0].lr, scene.lr)
 
-    def test_8_bit_pixels_survive(self, make_scene, tmp_path):
-        values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
-        scene = make_scene(lr=values, qm=np.ones(values.shape, bool), hr=None, sm=None)
-        save_scenes([scene], tmp_path)
-        np.testing.assert_array_equal(load_scenes(tmp_path)[0].lr, scene.lr)
-
-    def test_floats_are_rounded_to_the_nearest_16_bit_value(self, make_scene, tmp_path):
-        lr = np.random.default_rng(0).random((4, 6, 8))
-        save_scenes([make_scene(lr=lr)], tmp_path)
-        assert np.abs(load_scenes(tmp_path)[0].lr - lr).max() <= 0.5 / 65535 + 1e-7
-
     def test_norms_are_kept_to_their_last_digit(self, make_scene, tmp_path):
         norms = [41.390660380927926, 1 / 3, np.nextafter(46.5, 47)]
         save_scenes([make_scene(norm=n, name=f"imgset{i}") for i, n in enumerate(norms)], tmp_path)
@@ -167,13 +155,6 @@ class TestSaving:
         for one, other in zip(load_scenes(tmp_path), scenes, strict=True):
             assert_same_scene(one, other)
         assert read_norm_csv(tmp_path) == {"imgset0002": 46.5}
-
-    def test_scenes_without_maps_are_saved_as_clear(self, make_scene, tmp_path):
-        scene = make_scene(qm=None, sm=None)
-        save_scenes([scene], tmp_path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert_same_scene(load_scenes(tmp_path)[0], scene)
 
     def test_selected_frames_are_saved_in_their_order(self, scenes, tmp_path):
         selected = ClearanceSelector(k=3).transform(scenes)

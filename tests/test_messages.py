@@ -14,7 +14,7 @@ from probav_estimators import (
     cpsnr_scorer,
     write_submission,
 )
-from probav_estimators.scenes import DerivedFrames, check_scenes
+from probav_estimators.scenes import WHOLE, DerivedFrames, check_scenes
 
 
 def message_of(call, error=ValueError):
@@ -196,5 +196,16 @@ def test_a_scene_with_numbers_for_a_name_is_not_unnamed():
 
 @pytest.mark.parametrize("name", ["read_lr", "read_qm"])
 def test_a_source_with_a_method_of_earlier_versions_is_refused(name):
-    with pytest.raises(TypeError, match=rf"Old defines {name}, .* define read\(index, window\)"):
+    with pytest.raises(TypeError, match=rf"Old defines {name}: define read\(index, window\)"):
         type("Old", (DerivedFrames,), {name: lambda self, index=None, window=None: None})
+
+
+def test_a_source_with_both_methods_of_earlier_versions_works_with_a_warning(make_scene):
+    scene = make_scene()
+    methods = {
+        "read_lr": lambda self, index=None, window=WHOLE: self.source.read_pixels(index, window),
+        "read_qm": lambda self, index=None, window=WHOLE: ~self.source.read_clear(index, window),
+    }
+    with pytest.warns(FutureWarning, match=r"Old defines read_lr and read_qm: define read\("):
+        old = type("Old", (DerivedFrames,), methods)
+    np.testing.assert_array_equal(scene.with_frames(old(scene.frames)).qm, ~scene.qm)

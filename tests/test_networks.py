@@ -511,7 +511,7 @@ class TestPublishedWeights:
         with pytest.raises(ValueError, match="a pointer of Git LFS, or of another kind"):
             kind.from_published(published_path)
         torch.save([1, 2], published_path)
-        with pytest.raises(ValueError, match="holds a list that is no state_dict"):
+        with pytest.raises(ValueError, match="holds a list that is no state dict"):
             kind.from_published(published_path)
 
     @every_network
@@ -521,7 +521,7 @@ class TestPublishedWeights:
                 return os.mkdir, (str(tmp_path / "run"),)
 
         torch.save({"weight": Trap()}, published_path)
-        with pytest.raises(ValueError, match="cannot be read as weights"):
+        with pytest.raises(ValueError, match="cannot be read as a state dict"):
             kind.from_published(published_path)
         assert not (tmp_path / "run").exists()
 

@@ -20,6 +20,7 @@ from probav_estimators import (
     FusionNet,
     InputComposer,
     Scene,
+    SceneEnsemble,
     make_scenes,
     probav_scorer,
 )
@@ -166,6 +167,13 @@ class TestWhatPredictHandsOn:
         np.testing.assert_array_equal(images, model.predict(named))
         assert deviations.shape == images.shape
         np.testing.assert_array_equal(deviations[:, 0, 0], [2, 4, 6, 8, 10, 12])
+
+    def test_reports_and_ensembles_find_the_standard_deviations(self, spread, fitted, scenes):
+        model, named = spread
+        for estimator, expected in (model, True), (fitted, False):
+            frozen = FrozenEstimator(estimator)
+            ensemble = SceneEnsemble([("a", frozen), ("b", BicubicBaseline())]).fit(named)
+            assert ensemble.predicts_std is expected
 
     def test_parts_of_tuples_are_lists_where_sizes_differ(self, spread, scenes):
         model, named = spread

@@ -126,7 +126,7 @@ class TestCssim:
     @pytest.mark.parametrize(
         ("sr", "sm", "match"),
         [
-            (np.zeros((20, 21)), None, "shapes"),
+            (np.zeros((20, 21)), None, "shape"),
             (np.zeros((20, 20)), np.zeros((20, 20), bool), "leave this scene out"),
             (np.full((20, 20), np.nan), None, "NaN"),
         ],

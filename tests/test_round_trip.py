@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 from scipy.ndimage import fourier_shift, gaussian_filter, zoom
 
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 
 rasterio = pytest.importorskip("rasterio")
 

@@ -4,13 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from probav_estimators.simulation import simulate_scene
-from probav_estimators.simulation._clouds import cloudy_sky, observed_sky
-from probav_estimators.simulation._ground_sampling import digitize, sample_ground
-from probav_estimators.simulation._noise import SplineField, fractal_field
-from probav_estimators.simulation._shapes import paint_polygons, stroke_coverage
 
 MAX_14_BIT = 16383
 
@@ -25,62 +20,16 @@ def scenes():
     return [simulate(seed, size=64, band=("RED", "NIR")[seed % 2]) for seed in range(12)]
 
 
-def upscale(image, scale):
-    return ndimage.zoom(image.astype(float), scale, order=3, mode="nearest", grid_mode=True)
-
-
-def registered_shift(image, reference, reach):
-    """Estimate the (down, right) shift of `image` in pixels by brute force.
-
-    Minimum of the squared difference after removing gain and offset, over whole-pixel shifts, then
-    refined by a parabola per axis.
-    """
-    inner = (slice(reach, -reach),) * 2
-    target = reference[inner] - reference[inner].mean()
-    moves = np.arange(-reach, reach + 1)
-    cost = np.empty((len(moves), len(moves)))
-    for i, down in enumerate(moves):
-        for j, right in enumerate(moves):
-            moved = np.roll(image, (-down, -right), (0, 1))[inner]
-            moved = moved - moved.mean()
-            cost[i, j] = 1 - (moved * target).sum() ** 2 / (moved**2).sum() / (target**2).sum()
-    i, j = np.unravel_index(cost.argmin(), cost.shape)
-    assert 0 < i < 2 * reach
-    assert 0 < j < 2 * reach
-    return moves[i] + _vertex(cost[i - 1 : i + 2, j]), moves[j] + _vertex(cost[i, j - 1 : j + 2])
-
-
-def _vertex(values):
-    left, middle, right = values
-    return 0.5 * (left - right) / (left - 2 * middle + right)
-
-
-def baseline(scene, scale):
-    clear = scene.qm.sum((1, 2))
-    return np.mean([upscale(f, scale) for f in scene.lr[clear == clear.max()]], 0) / 65535
-
-
-def slow_cpsnr(sr, hr, sm, border=3):
-    height, width = (n - 2 * border for n in hr.shape)
-    cropped = sr[border:-border, border:-border]
-    best = -np.inf
-    for row in range(2 * border + 1):
-        for column in range(2 * border + 1):
-            window = (slice(row, row + height), slice(column, column + width))
-            best = max(best, -10 * np.log10(np.var((hr[window] - cropped)[sm[window]])))
-    return best
-
-
 @pytest.mark.parametrize(
     ("size", "scale", "n_frames"),
-    [(32, 3, 9), ((20, 37), 3, 2), (33, 2, 3), (24, 4, 3), (17, 5, 1), ((16, 64), 7, 2)],
+    [(32, 3, 9), ((20, 37), 3, 2), (33, 2, 3), (17, 5, 1), (np.int64(16), np.int32(7), (2, 2))],
 )
 def test_shapes_follow_size_and_scale(size, scale, n_frames):
-    scene = simulate(3, size=size, scale=scale, n_frames=n_frames)
-    height, width = (size, size) if isinstance(size, int) else size
-    assert scene.lr.shape == scene.qm.shape == (n_frames, height, width)
+    scene = simulate(3, size=size, scale=scale, n_frames=n_frames, band=None)
+    height, width = size if isinstance(size, tuple) else (size, size)
+    assert scene.lr.shape == scene.qm.shape == (np.max(n_frames), height, width)
     assert scene.hr.shape == scene.sm.shape == (scale * height, scale * width)
-    assert scene.true_shifts.shape == (n_frames, 2)
+    assert scene.true_shifts.shape == (np.max(n_frames), 2)
     assert scene.hr.std() > 10
 
 
@@ -130,21 +79,6 @@ def test_same_seed_same_scene_whatever_the_global_state():
     assert not np.array_equal(first.hr, simulate(6, size=24).hr)
 
 
-def test_true_shifts_say_where_the_content_lies():
-    scale, errors, lengths = 3, [], []
-    for seed in range(6):
-        scene = simulate(seed, size=48, n_frames=6)
-        reference = ndimage.gaussian_filter(scene.hr.astype(float), 1.2)
-        for frame, clear, shift in zip(scene.lr, scene.qm, scene.true_shifts, strict=True):
-            if clear.all() and scene.sm.all():
-                found = registered_shift(upscale(frame, scale), reference, reach=9)
-                errors.append(np.divide(found, scale) - shift)
-                lengths.append(shift)
-    assert len(errors) > 5
-    assert np.std(lengths) > 0.3
-    assert np.median(np.abs(errors)) < 0.1
-
-
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_shifts_are_about_half_an_lr_pixel_at_any_scale(scale):
     shifts = [simulate(s, size=8, scale=scale, n_frames=30).true_shifts for s in range(10)]
@@ -153,98 +87,10 @@ def test_shifts_are_about_half_an_lr_pixel_at_any_scale(scale):
     assert abs(np.mean(shifts)) < 0.08
 
 
-def test_one_spot_of_light_lands_where_the_shift_says():
-    ground = np.zeros((120, 120), np.float32)
-    ground[60, 54] = 1000.0
-    image = sample_ground(ground, (16, 16), pixel=6, sigma=4.0, shift=(0.75, -0.25), margin=12)
-    image = image.astype(float)
-    centroid = [(image * index).sum() / image.sum() for index in np.indices(image.shape)]
-    # The spot's centre is at cell 60.5 minus the margin; pixel k is centred at 6 * (k + 0.5).
-    expected = [(60.5 - 12) / 6 - 0.5 + 0.75, (54.5 - 12) / 6 - 0.5 - 0.25]
-    assert centroid == pytest.approx(expected, abs=0.01)
-
-
-def test_sharp_optics_give_plain_area_means():
-    ground = np.random.default_rng(0).uniform(size=(24, 36)).astype(np.float32)
-    image = sample_ground(ground, (4, 6), pixel=6, sigma=1e-3)
-    assert image == pytest.approx(ground.reshape(4, 6, 6, 6).mean((1, 3)), abs=1e-5)
-
-
-def test_blur_keeps_a_uniform_ground_uniform_up_to_the_edge():
-    image = sample_ground(np.full((30, 30), 700, np.float32), (5, 5), pixel=6, sigma=5.0, margin=-3)
-    assert image == pytest.approx(np.full((5, 5), 700), rel=1e-5)
-
-
-def test_numbers_are_clipped_and_never_wrap():
-    rng = np.random.default_rng(0)
-    values = digitize(rng, np.array([[-500.0, 1000.0, 99999.0]], np.float32), 1.0)
-    assert values[0, 0] == 0
-    assert abs(int(values[0, 1]) - 1000) < 10
-    assert values[0, 2] == MAX_14_BIT
-
-
 def test_gain_offset_and_noise_differ_between_frames():
     scene = simulate(1, size=32, n_frames=20)
     means = [frame[clear].mean() for frame, clear in zip(scene.lr, scene.qm, strict=True)]
     assert 0.01 < np.std(means) / np.mean(means) < 0.15
-
-
-def test_clouds_are_bright_and_shadows_dark():
-    rng = np.random.default_rng(4)
-    land = np.full((96, 96), 1500, np.float32)
-    for _ in range(5):
-        sky = cloudy_sky(rng, land.shape, 0.3)
-        seen = sky.cover(land)
-        assert (seen[sky.opacity > 0.5] > land.max()).all()
-        shadow = (sky.shade > 0.2) & (sky.opacity == 0)
-        assert (seen[shadow] < 0.85 * land.max()).all()
-
-
-def test_masks_find_nearly_all_thick_cloud_and_are_not_perfect():
-    rng = np.random.default_rng(0)
-    thick, missed, alarms = 0, 0, 0
-    for _ in range(20):
-        sky, clear = observed_sky(rng, (64, 64), 0.6)
-        if sky is not None:
-            thick += (sky.opacity > 0.5).sum()
-            missed += (clear & (sky.opacity > 0.5)).sum()
-            alarms += (~clear & (sky.opacity == 0) & (sky.shade == 0)).sum()
-    assert missed < 0.01 * thick
-    assert alarms > 0
-
-
-@pytest.mark.parametrize("beta", [1.6, 2.4, 3.2])
-def test_fractal_fields_have_the_spectral_slope_asked_for(beta):
-    field = fractal_field(np.random.default_rng(0), (256, 256), beta)
-    power = np.abs(np.fft.fft2(field)) ** 2
-    radius = np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256)))
-    band = (radius > 0.02) & (radius < 0.4)
-    slope = np.polyfit(np.log(radius[band]), np.log(power[band]), 1)[0]
-    assert slope == pytest.approx(-beta, abs=0.05)
-
-
-def test_slow_change_is_the_same_surface_on_both_grids():
-    surface = SplineField(np.random.default_rng(0), (6, 6))
-    coarse, fine = surface.sample((32, 40)), surface.sample((96, 120))
-    assert coarse == pytest.approx(fine.reshape(32, 3, 40, 3).mean((1, 3)), abs=0.02)
-
-
-def test_polygon_edges_are_anti_aliased():
-    image = np.zeros((40, 40), np.float32)
-    angle = 0.4
-    axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    square = np.array([[-8, -8], [-8, 8], [8, 8], [8, -8]]) @ axes + 20
-    none = np.zeros((1, 3))
-    paint_polygons(image, square[None], np.ones(1), none[:, :2], none, image, none[:, 0], 0.0)
-    assert image.sum() == pytest.approx(16**2, rel=0.01)
-    assert ((image > 0.05) & (image < 0.95)).sum() > 40
-
-
-def test_strokes_cover_their_width():
-    segments = np.array([[5.0, -10.0, 25.0, 50.0, 1.5, 1.5]])
-    coverage = stroke_coverage((30, 40), segments, 1.0)
-    slant = np.hypot(20, 60) / 60
-    assert coverage.sum(0).mean() == pytest.approx(3 * slant, rel=0.02)
 
 
 def test_no_scene_is_flat_and_brightness_varies(scenes):
@@ -255,29 +101,10 @@ def test_no_scene_is_flat_and_brightness_varies(scenes):
     assert 500 < np.mean(means) < 6000
 
 
-def test_baseline_scores_are_in_the_range_of_the_real_data_set(scenes):
-    scores = [slow_cpsnr(baseline(s, 3), s.hr / 65535, s.sm) for s in scenes]
-    # The real norm.csv has mean 46.4 and standard deviation 3.8; the tolerance is for 12 scenes.
-    assert 43 < np.mean(scores) < 50
-    assert 1.5 < np.std(scores) < 7
-    assert min(scores) > 32
-    assert max(scores) < 64
-
-
 def test_band_changes_how_vegetation_looks():
     red = np.mean([simulate(seed, size=16, n_frames=1, band="RED").hr.mean() for seed in range(12)])
     nir = np.mean([simulate(seed, size=16, n_frames=1, band="NIR").hr.mean() for seed in range(12)])
     assert nir > 1.15 * red
-
-
-def test_unknown_and_missing_band_names_work():
-    for band in ("B8A", "", None):
-        assert simulate(0, size=16, n_frames=1, band=band).hr.std() > 10
-
-
-def test_numbers_from_numpy_are_accepted():
-    scene = simulate(0, size=np.int64(16), scale=np.int32(3), n_frames=np.array([2, 2]))
-    assert scene.lr.shape == (2, 16, 16)
 
 
 def test_simulation_raises_no_warnings():

@@ -13,7 +13,7 @@ from test_documents import DOCS, ROOT, pages
 
 import probav_estimators
 from probav_estimators import metrics
-from probav_estimators.cli._main import COMMANDS
+from probav_estimators.cli import COMMANDS
 
 BUILT = DOCS / "_build" / "html"
 EXAMPLES = sorted(path.stem for path in ROOT.glob("examples/plot_*.py"))

@@ -14,7 +14,11 @@ NAME = probav_estimators.__name__
 
 # Modules import only from groups above their own.
 ORDER = [
-    {"doc_links", "files", "imaging", "ports", "prediction", "simulation", "version"},
+    {"compiling"},
+    {
+        *("doc_links", "files", "folders", "imaging", "names", "ports", "prediction"),
+        *("processes", "random_numbers", "simulation", "version"),
+    },
     {"scenes", "metrics", "state_file"},
     {"losses", "preprocessing", "scoring", "datasets"},
     {"training", "baseline", "meta"},

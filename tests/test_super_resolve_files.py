@@ -8,21 +8,19 @@ import signal
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 from sklearn.pipeline import make_pipeline
 
 from probav_estimators import ClearanceSelector, FusionNet, __version__, make_scenes, open_scene
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 from probav_estimators.geo import (
-    OtherBlocksError,
     Outputs,
     _block_store,
     _writing,
@@ -429,19 +427,25 @@ class TestBlocks:
         for name in ("batch.tif", "two.tif"):
             assert np.abs(read(name) - one).max() <= 1
 
-    def test_processes_that_work_in_another_folder(self, dates, weights, tmp_path, monkeypatch):
-        """joblib keeps its processes, which stay in the folder where they were started."""
-        get_reusable_executor().shutdown()
-        (tmp_path / "elsewhere").mkdir()
-        with monkeypatch.context() as moved:
-            moved.chdir(tmp_path / "elsewhere")
-            Parallel(n_jobs=2)(delayed(abs)(number) for number in range(4))
-        call(*B04, *TILES, "--weights", weights, "-o", "two.tif", "--workers", 2)
-        assert Path("two.tif").exists()
-
     @pytest.mark.parametrize("share", ["0/3", "4/3", "3", "a/b", "1/0"])
     def test_a_share_that_is_none_is_told(self, dates, share):
         assert "give 3/16" in error_of(*B04, "-o", "out.tif", "--tiles", share)
+
+
+def killed_at(moment, run):
+    """Run in a process that kills itself before one of its renames and removals; was it killed?"""
+    child = os.fork()
+    if child == 0:
+        events = iter(range(1000))
+
+        def hook(event, args):
+            if event in ("os.rename", "os.remove") and next(events) == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        run()
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def run_until(moment, *args):
@@ -449,16 +453,15 @@ def run_until(moment, *args):
     program = (
         "import os, signal, sys\n"
         "from probav_estimators.cli import main\n"
-        "from probav_estimators.geo import _block_store\n"
         # Shells start background processes with SIGINT ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "save, saved = _block_store.BlockStore.save, []\n"
-        "def save_two(self, number, made):\n"
-        "    if len(saved) == 2:\n"
-        f"        os.kill(os.getpid(), {int(moment)})\n"
-        "    saved.append(number)\n"
-        "    save(self, number, made)\n"
-        "_block_store.BlockStore.save = save_two\n"
+        "saved = []\n"
+        "def hook(event, args):\n"
+        "    if event == 'os.rename' and str(args[1]).endswith('.npz'):\n"
+        "        saved.append(args[1])\n"
+        "        if len(saved) == 3:\n"
+        f"            os.kill(os.getpid(), {int(moment)})\n"
+        "sys.addaudithook(hook)\n"
         "main()\n"
     )
     command = [sys.executable, "-c", program, "super-resolve", *map(str, args)]
@@ -485,15 +488,18 @@ class TestGoingOn:
         assert np.abs(read("out.tif").astype(int) - read("expected.tif")).max() <= 1
         assert names(Path()) == {"dates", "out.tif", "expected.tif"}
 
-    def test_after_ctrl_c_keeps_the_blocks(self, dates, weights):
+    @pytest.mark.parametrize(
+        "moment", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=str
+    )
+    def test_after_a_signal_keeps_the_blocks(self, dates, weights, moment):
         options = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
-        ended = run_until(signal.SIGINT, *options)
-        assert ended.returncode == 130
+        ended = run_until(moment, *options)
+        assert ended.returncode == 128 + moment
         assert ended.stdout == ""
         assert ended.stderr.split("\n")[0] == (
             "blocks are kept in out.tif.parts: the same call resumes"
         )
-        assert ended.stderr.strip().endswith("Interrupted")
+        assert "Traceback" not in ended.stderr
         assert len(states(Path("out.tif.parts"))) == 2
         assert names(Path()) == {"dates", "out.tif.parts"}
         result = json.loads(call(*options, "--json").stdout)
@@ -511,67 +517,159 @@ class TestGoingOn:
             (("--weights", "simulated-x2"), "weights"),
         ],
     )
-    def test_with_other_settings_is_refused_with_what_differs(self, dates, weights, options, told):
-        first = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
-        call(*first, "--tiles", "1/4")
+    def test_with_other_settings_makes_its_own_blocks_and_tells_what_differs(
+        self, dates, weights, options, told
+    ):
+        first = (*B04, *TILES, "--weights", weights, "-o", "out.tif", "--tiles", "1/4", "--json")
+        call(*first)
         before = states(Path("out.tif.parts"))
-        line = error_of(*first, *options)
-        assert "out.tif.parts holds blocks" in line and "--no-resume" in line
+        result = call(*first, *options)
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("Warning: ") and "out.tif.parts holds blocks" in line
         assert told in line
-        assert states(Path("out.tif.parts")) == before
+        assert json.loads(result.stdout)["n_made"] >= 1
+        # The blocks of the first call wait for it.
+        assert before.items() < states(Path("out.tif.parts")).items()
+        assert json.loads(call(*first).stdout)["n_made"] == 0
 
-    def test_with_frames_or_masks_that_changed_is_refused(self, dates, weights):
-        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
-        call(*options, "--tiles", "1/4")
+    def test_with_frames_or_masks_that_changed_makes_all_again(self, dates, weights):
+        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif", "--tiles", "1/4", "--json")
+        call(*options)
         for kind, what in (("SCL", "masks"), ("B04", "files")):
             path = dates / f"T34_{DATES[2]}_{kind}.tif"
             moment = path.stat().st_mtime_ns
             os.utime(path, ns=(moment + 10**9, moment + 10**9))
-            assert f"{what} ({path.absolute()} has changed)" in error_of(*options)
+            result = call(*options)
+            assert f"{what} ({path.absolute()} has changed)" in result.stderr
+            assert json.loads(result.stdout)["n_made"] == 1
             os.utime(path, ns=(moment, moment))
-        call(*options)
+            call(*options)
 
-    def test_with_bands_in_another_order_is_refused(self, scene, dates, weights):
+    def test_with_bands_in_another_order_makes_all_again(self, scene, dates, weights):
         for date, frame in zip(DATES, stored(scene.lr), strict=True):
             write(f"two_{date}.tif", np.stack([frame, frame // 2]), nodata=0)
         options = ("two_*.tif", "--weights", weights, *TILES, "-o", "out.tif")
         call(*options, "--band", 1, "--band", 2, "--tiles", "1/4")
-        assert "bands" in error_of(*options, "--band", 2, "--band", 1)
+        call(*options, "--band", 2, "--band", 1)
+        with rasterio.open("out.tif") as file:
+            assert file.descriptions == ("2", "1")
+            second, first = file.read().astype(float)
+        known = (first > 0) & (second > 0)
+        np.testing.assert_allclose(second[known], first[known] / 2, atol=5)
 
     @pytest.mark.parametrize("other", [{"n_augment": 4}, {"random_state": 1}])
-    def test_with_another_net_of_the_class_is_refused(self, dates, other):
-        paths, outputs = [B04[0]], Outputs(Path("out.tif"))
+    def test_with_another_net_of_the_class_makes_all_again(self, dates, other):
         options = {"mask": B04[2], "tile_size": 32}
         nets = []
         for given in ({}, {}, other):
             settings = {"scale": SCALE, "width": 8, "depth": 1, "random_state": 0} | given
             nets.append(FusionNet(**settings, verbose=0).initialize())
-        super_resolve_files(paths, outputs, nets[0], share=(1, 4), **options)
-        with pytest.raises(OtherBlocksError, match=r"weights .*resume=False"):
-            super_resolve_files(paths, outputs, nets[2], **options)
-        again = super_resolve_files(paths, outputs, nets[1], **options)
-        assert (again.n_blocks, again.n_made) == (4, 3)
 
-    def test_a_call_that_runs_beside_no_resume_does_not_mix_its_blocks(
-        self, dates, weights, monkeypatch
-    ):
-        options = (*B04, *TILES, "--weights", weights)
-        call(*options, "--reference", "clearest", "-o", "expected.tif")
-        begin = _block_store.BlockStore.begin
-        waiting = []
-        with monkeypatch.context() as patch:
-            patch.setattr(_block_store.BlockStore, "save", lambda *args: waiting.append(args))
-            call(*options, "-o", "out.tif", "--tiles", "1/1")
+        def run(net, name, **more):
+            return super_resolve_files([B04[0]], Outputs(Path(name)), net, **options, **more)
 
-        def begin_and_let_the_older_call_write(store, plan):
-            begin(store, plan)
-            for older, number, block in waiting:
-                older.save(number, block)
-
-        monkeypatch.setattr(_block_store.BlockStore, "begin", begin_and_let_the_older_call_write)
-        result = call(*options, "-o", "out.tif", "--reference", "clearest", "--no-resume", "--json")
-        assert json.loads(result.stdout)["n_made"] == len(waiting) == 4
+        run(nets[0], "out.tif", share=(1, 4))
+        assert run(nets[1], "out.tif", share=(1, 4)).n_made == 0
+        with pytest.warns(UserWarning, match=r"out.tif.parts holds blocks .* weights \(FusionNet"):
+            assert run(nets[2], "out.tif").n_made == 4
+        run(nets[2], "expected.tif")
         np.testing.assert_array_equal(read("out.tif"), read("expected.tif"))
+
+    def test_a_function_for_masks_counts_by_its_code(self, dates, weights):
+        def run(mask_type):
+            options = {"mask": B04[2], "mask_type": mask_type, "tile_size": 32, "share": (1, 4)}
+            return super_resolve_files([B04[0]], Outputs(Path("out.tif")), weights, **options)
+
+        assert run(lambda values: values != 9).n_made == 1
+        assert run(lambda values: values != 9).n_made == 0
+        with pytest.warns(UserWarning, match="mask_type"):
+            assert run(lambda values: values != 8).n_made == 1
+
+    def test_an_older_call_beside_no_resume_does_not_mix_its_blocks(self, dates, weights):
+        options = {"mask": B04[2], "tile_size": 32}
+        paths, outputs = [B04[0]], Outputs(Path("out.tif"))
+        super_resolve_files(
+            paths, Outputs(Path("expected.tif")), weights, reference="clearest", **options
+        )
+
+        def run_the_older_call(n_blocks):
+            super_resolve_files(paths, outputs, weights, share=(1, 1), resume=True, **options)
+            return lambda: None
+
+        new = {"reference": "clearest", "resume": False, "started": run_the_older_call}
+        assert super_resolve_files(paths, outputs, weights, **new, **options).n_made == 4
+        np.testing.assert_array_equal(read("out.tif"), read("expected.tif"))
+        assert not Path("out.tif.parts").exists()
+
+    def test_a_share_whose_blocks_another_call_removes_is_told_so(self, dates, weights):
+        options = {"mask": B04[2], "tile_size": 32}
+        paths, outputs = [B04[0]], Outputs(Path("out.tif"))
+
+        def start(n_blocks):
+            return lambda: super_resolve_files(paths, outputs, weights, **options)
+
+        with pytest.raises(OSError, match=r"out\.tif\.parts was removed meanwhile"):
+            super_resolve_files(paths, outputs, weights, share=(1, 2), started=start, **options)
+        assert read("out.tif").shape == (96, 128)
+
+    @pytest.mark.parametrize("damage", [b"", b"{}", b'{"key": "', None], ids=repr)
+    def test_with_a_damaged_record_keeps_the_blocks(self, dates, weights, damage):
+        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif", "--json")
+        call(*options, "--tiles", "1/2")
+        path = Path("out.tif.parts/settings.json")
+        text = path.read_bytes()
+        path.write_bytes(text.replace(b"1", b"2", 1) if damage is None else damage)
+        result = call(*options)
+        assert f"{path.absolute()} is damaged" in result.stderr
+        assert json.loads(result.stdout)["n_made"] == 2
+        assert read("out.tif").shape == (96, 128)
+
+    def test_a_block_under_the_name_of_another_is_never_used(self, dates, weights):
+        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
+        call(*options, "--tiles", "1/1")
+        one, other, *_ = sorted(Path("out.tif.parts").glob("*.npz"))
+        shutil.copy(one, other)
+        line = error_of(*options, code=1)
+        assert f"{other.absolute()} is damaged" in line and "remove it" in line
+        assert not Path("out.tif").exists()
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+    def test_after_kill_9_at_any_moment_of_writing_the_outputs_ends_well(self, dates, weights):
+        given = {"mask": B04[2], "tile_size": 32}
+        files = [Path(name) for name in ("out.tif", "std.tif", "n.tif", "p.png")]
+        run = partial(super_resolve_files, [B04[0]], Outputs(*files), weights, **given)
+        run(share=(1, 1))
+        shutil.copytree("out.tif.parts", "kept")
+        expected, moment = None, 0
+        while killed_at(moment, run):
+            assert run().written == files
+            found = [read(path).tobytes() for path in files[:3]]
+            expected = expected or found
+            assert found == expected
+            assert names(Path()) == {"dates", "kept", *map(str, files)}
+            for path in files:
+                path.unlink()
+            shutil.copytree("kept", "out.tif.parts")
+            moment += 1
+        # Renames of outputs, and removals of blocks and of partial files.
+        assert moment > 8
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+    def test_files_of_others_are_not_taken_for_those_of_a_killed_call(self, dates, weights):
+        given = {"mask": B04[2], "tile_size": 32}
+        outputs = Outputs(Path("out.tif"), n_clear=Path("n.tif"))
+        run = partial(super_resolve_files, [B04[0]], outputs, weights, **given)
+        run(share=(1, 1))
+        assert killed_at(2, run)
+        for path in outputs.all:
+            path.write_text("mine")
+            with pytest.raises(FileExistsError, match=f"{path} is there already"):
+                run()
+            assert path.read_text() == "mine"
+            path.unlink()
+        with pytest.warns(UserWarning, match="holds blocks"):
+            other = run(reference="clearest", share=(1, 1))
+        assert other.n_made == other.n_blocks
 
     def test_no_resume_begins_anew(self, dates, weights):
         options = (*B04, "--weights", weights, "-o", "out.tif")
@@ -665,7 +763,7 @@ class TestDamagedFile:
         call(*strip, code=1)
         path.write_bytes(whole)
         os.utime(f"{DATES[0]}.tif", ns=(0, 0))
-        line = error_of(*strip)
+        line = warning_of(*strip)
         assert f"{DATES[0]}.tif has changed" in line and path.name not in line
 
     def test_that_tells_nothing_of_its_shifts_ends_the_call_at_once(self, dates, weights):

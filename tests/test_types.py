@@ -26,7 +26,8 @@ def public_functions():
     for module in [NAME, *(module.name for module in walk_packages([str(ROOT)], f"{NAME}."))]:
         for name in getattr(import_module(module), "__all__", ()):
             value = getattr(import_module(module), name)
-            if not getattr(value, "__module__", "").startswith(f"{NAME}."):
+            of_package = getattr(value, "__module__", "").startswith(f"{NAME}.")
+            if not of_package or not hasattr(value, "__qualname__"):
                 continue
             full_name = f"{value.__module__}.{value.__qualname__}"
             if inspect.isclass(value):

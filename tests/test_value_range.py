@@ -6,16 +6,19 @@ import tracemalloc
 import dask.array as da
 import numpy as np
 import pytest
-from _helpers import composed, quick_srcnn
+from _helpers import composed, quick_srcnn, small_scenes
+from skorch.helper import predefined_split
 
 from probav_estimators import (
     SRCNN,
     BicubicBaseline,
     FusionNet,
+    HighResNet,
     Scene,
     cpsnr,
     cpsnr_scorer,
     make_scenes,
+    probav_scorer,
 )
 
 
@@ -177,3 +180,52 @@ class TestCrop:
     def test_a_scene_without_truth_too(self, scene):
         part = Scene(scene.lr, scene.qm).crop((slice(0, 8), slice(0, 8)))
         assert part.hr is None and part.shape == (8, 8)
+
+
+def in_units(scenes, gain, offset, value_range):
+    """The same scenes with pixels gain * pixel + offset, which may leave [0, 1]."""
+    low, high = value_range
+    span = high - low
+    return [
+        Scene(
+            low + span * (gain * scene.lr + offset),
+            scene.qm,
+            low + span * (gain * scene.hr + offset),
+            scene.sm,
+            name=scene.name,
+            value_range=value_range,
+        )
+        for scene in scenes
+    ]
+
+
+class TestValidation:
+    @pytest.mark.parametrize(
+        ("kind", "gain", "offset", "value_range"),
+        [
+            ("single", 1, -0.3, (0, 1)),
+            ("stack", 0.5, 0.9, (0, 10000)),
+            ("frames", -1, 0.1, (200.0, 300.0)),
+        ],
+    )
+    def test_the_best_recorded_score_is_that_of_the_fitted_net(
+        self, kind, gain, offset, value_range
+    ):
+        scenes = in_units(small_scenes(5), gain, offset, value_range)
+        if kind == "frames":
+            net = HighResNet(n_features=4, n_blocks=1, border=2)
+        else:
+            scenes = composed(scenes, frames=kind)
+            net = SRCNN(residual=True)
+        net.set_params(
+            max_epochs=3,
+            batch_size=2,
+            patch_size=12,
+            compute_dtype="float32",
+            train_split=predefined_split(scenes[3:]),
+            verbose=0,
+            random_state=0,
+        ).fit(scenes[:3])
+        recorded = net.history[:, "valid_score"]
+        assert min(recorded) == pytest.approx(-probav_scorer(net, scenes[3:]), rel=1e-5)
+        assert len(set(recorded)) == 3

@@ -25,11 +25,6 @@ def some_weights(**changes):
     return Weights(state, "SomeNet", CONFIG)._replace(**changes)
 
 
-def metadata_of(path):
-    with safe_open(path, framework="pt") as file:
-        return file.metadata()
-
-
 def write(path, **changes):
     """Write a file as by another program; None removes a metadata entry."""
     config = json.dumps({"architecture": "SomeNet", **CONFIG})
@@ -145,7 +140,8 @@ class TestSaving:
 
     def test_a_file_says_its_format_and_the_package_that_wrote_it(self, path):
         save_weights(some_weights(package_version="0.0.1"), path)
-        metadata = metadata_of(path)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
         assert (metadata["format"], metadata["kind"]) == ("2", "weights")
         assert metadata["package_version"] == probav_estimators.__version__
         found = load_weights(path)
@@ -231,25 +227,6 @@ class TestWhatIsRefused:
     def test_a_file_whose_checksum_is_another_one(self, path, checksum):
         with pytest.raises(ValueError, match=r"some\.safetensors is damaged"):
             load_weights(write(path, checksum=checksum))
-
-    def test_one_bit_of_the_values_that_changed(self, path):
-        save_weights(some_weights(), path)
-        content = bytearray(path.read_bytes())
-        content[-6] ^= 1
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"some\.safetensors is damaged.*fetch it again"):
-            load_weights(path)
-
-    def test_values_that_are_not_finite(self, path):
-        save_file({"bad": torch.tensor([1.0, float("nan")])}, path, metadata_of(write(path)))
-        with pytest.raises(ValueError, match=r"bad of .*some\.safetensors holds NaN or infinity"):
-            load_weights(path)
-
-    def test_values_that_no_net_has(self, path):
-        eight_bits = {"bad": torch.zeros(2, dtype=torch.float8_e5m2)}
-        save_file(eight_bits, path, metadata_of(write(path)))
-        with pytest.raises(ValueError, match=r"some\.safetensors is of torch\.float8_e5m2"):
-            load_weights(path)
 
     @pytest.mark.parametrize("dump", [pickle.dump, torch.save])
     def test_a_pickle_is_refused_and_runs_nothing(self, tmp_path, path, dump):

@@ -4,7 +4,7 @@ import click
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 
 __all__ = ["ProbavCommand", "option_rows", "setup"]
 

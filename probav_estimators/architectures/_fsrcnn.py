@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from numbers import Integral
 from typing import Any, Literal
 
@@ -110,8 +111,9 @@ class FSRCNN(StudyNet):
         wide, narrow = self._multiplied(56, 12)
         activation = self._make_activation
         # Built first to keep the weights that earlier versions draw for a random_state.
+        n_mapping = self.n_mapping
         middle = convolutions(
-            narrow, [narrow] * self.n_mapping, [mapping] * self.n_mapping, activation
+            narrow, repeat(narrow, n_mapping), repeat(mapping, n_mapping), activation
         )
         layers = [
             *convolutions(in_channels, [wide, narrow], [extraction, 1], activation),

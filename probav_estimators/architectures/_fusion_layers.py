@@ -6,6 +6,9 @@ from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_shuffle
 
 from ..losses import SensorModel
 
+# The weights that ship have as many.
+_N_STAGES = 3
+
 # Standard deviation in LR pixels of the kernel that back-projects samples sharply.
 _SPLAT_SIGMA = 0.15
 
@@ -49,16 +52,15 @@ class FusionLayers(nn.Module):
         Channels of the learned layers.
     depth : int
         Residual blocks of each stage.
-    n_stages : int, default=3
     """
 
-    def __init__(self, scale: int, width: int, depth: int, n_stages: int = 3) -> None:
+    def __init__(self, scale: int, width: int, depth: int) -> None:
         super().__init__()
         self.sensor = SensorModel(scale)
         n_pixels = scale**2
         self.stages = nn.ModuleList(
             _Stage(4 * n_pixels + 4, width, depth, n_pixels, first=number == 0)
-            for number in range(n_stages)
+            for number in range(_N_STAGES)
         )
         self.uncertainty = nn.Conv2d(width, n_pixels, 3, padding=1)
         nn.init.zeros_(self.uncertainty.weight)

@@ -14,6 +14,7 @@ from skorch.utils import to_tensor
 
 from ..imaging import plan_blocks
 from ..losses import uncertainty_loss
+from ..prediction import clip_image
 from ..scenes import Scene, align_scene, check_scenes
 from ..scoring import calibration_factor, standardized_errors
 from ..training import (
@@ -118,6 +119,9 @@ class FusionNet(FusionWeights):
 
     leaves_frames_out = True
 
+    # It works in units of the level and the contrast of each scene.
+    depends_on_unit = False
+
     _parameter_constraints = FusionWeights._parameter_constraints | {
         "weights": [str, os.PathLike, None],
         "width": [Interval(Integral, 1, None, closed="left")],
@@ -168,8 +172,7 @@ class FusionNet(FusionWeights):
         with show_progress(self, len(scenes)) as progress:
             for scene in scenes:
                 channels: Any = self.predict_into(scene)
-                if not scene.value_range:
-                    np.clip(channels[0], 0, 1, out=channels[0])
+                clip_image(channels[0], scene)
                 yield channels
                 progress.update()
 

@@ -73,9 +73,9 @@ class FusionWeights(StdNet):
         """
         if weights is None:
             weights = _shipped_for(scale or 3)
-        config = _load(weights, cls.__name__).config
-        shape = {key: config[key] for key in ("width", "depth")}
-        net = cls(weights=weights, scale=scale, **_FINE_TUNING | shape | params)
+        net = cls(weights=weights, scale=scale, **_FINE_TUNING | params)
+        config = net._pretrained().config
+        net.set_params(**{key: config[key] for key in ("width", "depth") if key not in params})
         return net.initialize()
 
     def save_pretrained(
@@ -140,14 +140,7 @@ class FusionWeights(StdNet):
         return tuple(float(config.get(key, 0)) for key in _DISPLACEMENT)
 
     def _pretrained(self):
-        """Pretrained weights, kept in memory for clones of the net once their file is gone."""
-        try:
-            name = type(self).__name__
-            self._loaded = self.weights, _load(self.weights, name)
-        except FileNotFoundError:
-            if self._loaded is None or self._loaded[0] != self.weights:
-                raise
-        return self._loaded[1]
+        return self._read_once(lambda: _load(self.weights, type(self).__name__))
 
 
 def _shipped_for(scale):

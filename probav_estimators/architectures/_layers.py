@@ -1,7 +1,7 @@
 """Layers that the architectures share."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any
 
@@ -44,8 +44,8 @@ def convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Con
 
 def convolutions(
     in_channels: int,
-    widths: Sequence[int],
-    kernel_sizes: Sequence[int],
+    widths: Iterable[int],
+    kernel_sizes: Iterable[int],
     activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> list[nn.Module]:
     """Sequence of convolutions, each followed by an activation.
@@ -53,9 +53,9 @@ def convolutions(
     Parameters
     ----------
     in_channels : int
-    widths : sequence of int
+    widths : iterable of int
         Output channels of each.
-    kernel_sizes : sequence of int
+    kernel_sizes : iterable of int
         Odd.
     activation : callable, default=torch.nn.ReLU
         Called without arguments for the module after each convolution.

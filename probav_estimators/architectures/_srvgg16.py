@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..training import KerasModel
+from ..training import KerasModel, read_state_dict
 from ._layers import convolution, convolutions, keep_weights
 from ._study_net import StudyNet
 
@@ -18,6 +18,12 @@ __all__ = ["SRVGG16"]
 # torchvision's names of VGG16 layers and their positions here. The first layer of block 1 is left
 # out: its input is RGB there and features here.
 _VGG16_LAYERS = {"features.2": 4, "features.5": 6, "features.7": 8}
+
+
+_REMEDY = (
+    "give vgg_weights the state dict of torchvision's vgg16, or a file that "
+    "torch.save(vgg16.state_dict(), path) wrote"
+)
 
 
 class SRVGG16(StudyNet):
@@ -92,38 +98,20 @@ class SRVGG16(StudyNet):
 
 
 def _fill_from_vgg16(layers, weights):
-    source, state = _read_state_dict(weights)
+    state = weights
+    if not isinstance(weights, Mapping):
+        state = read_state_dict(weights, _REMEDY)
     for name, position in _VGG16_LAYERS.items():
         for kind, parameter in layers[position].named_parameters():
             value = state.get(f"{name}.{kind}")
             shape = getattr(value, "shape", None)
             if shape != parameter.shape:
                 found = "is missing" if value is None else f"has shape {tuple(shape or ())}"
+                source = "vgg_weights" if state is weights else os.fspath(weights)
                 raise ValueError(
                     f"{source} is not of VGG16: {name}.{kind} {found} where VGG16 has "
-                    f"{tuple(parameter.shape)}; give the state dict of torchvision's vgg16"
+                    f"{tuple(parameter.shape)}; {_REMEDY}"
                 )
             with torch.no_grad():
                 parameter.copy_(value)
         keep_weights(layers[position])
-
-
-def _read_state_dict(weights):
-    if isinstance(weights, Mapping):
-        return "vgg_weights", weights
-    path = os.fspath(weights)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"vgg_weights: {path} does not exist; give a file of VGG16 weights")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises errors of many types
-        raise ValueError(
-            f"vgg_weights: {path} cannot be read as a state dict, it may be truncated "
-            f"({type(error).__name__}): write it again with torch.save(vgg16.state_dict(), path)"
-        ) from error
-    if not isinstance(state, Mapping):
-        raise ValueError(
-            f"vgg_weights: {path} holds a {type(state).__name__}, not a state dict: save "
-            "vgg16.state_dict()"
-        )
-    return f"vgg_weights: {path}", state

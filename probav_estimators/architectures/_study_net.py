@@ -137,13 +137,9 @@ class StudyNet(FileWeightsMixin, SceneRegressor):
             )
 
     def _read_weights(self) -> KerasWeights:
-        path = os.path.abspath(self.weights)  # type: ignore[arg-type]
-        if self._loaded is None or self._loaded[0] != path:
-            self._loaded = (
-                path,
-                read_keras(path, self._keras_model(), self._build, type(self).__name__),
-            )
-        return self._loaded[1]
+        path: Any = self.weights
+        name = type(self).__name__
+        return self._read_once(lambda: read_keras(path, self._keras_model(), self._build, name))
 
     def _keras_model(self):
         """Keras counterpart of this net."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..datasets import can_be_submitted, unpack_data_set
-from ..scenes import load_scenes
+from ..scenes import load_scenes, load_truth
 
 if TYPE_CHECKING:
     from ..scenes import Scene
@@ -19,17 +19,7 @@ __all__ = ["DataSet", "open_data_set"]
 
 
 class DataSet(NamedTuple):
-    """Scenes of a benchmark.
-
-    Attributes
-    ----------
-    train : list of Scene
-        With HR images, of one scale.
-    test : list of Scene
-        Scenes to submit; empty if the data set has no test split.
-    scale : int
-        HR pixels for each LR pixel.
-    """
+    """Scenes of one scale: training scenes with HR images, and those to submit, if any."""
 
     train: list[Scene]
     test: list[Scene]
@@ -45,20 +35,8 @@ def open_data_set(
 ) -> DataSet:
     """List the scenes of a data set; pixels are not read.
 
-    Parameters
-    ----------
-    root : path-like
-        Folder of a data set, of a split or of a band, or a zip in the layout of the challenge.
-    unpacked : pathlib.Path
-        Folder that a zip is unpacked to.
-    max_scenes : int, default=None
-        How many scenes of each split, chosen evenly. None: all.
-    quiet : bool, default=False
-        Whether to show no progress of unpacking.
-
-    Returns
-    -------
-    DataSet
+    `root` is the folder of a data set, of a split or of a band, or a zip in the layout of the
+    challenge, which is unpacked to `unpacked`. Of each split, `max_scenes` are chosen evenly.
 
     Raises
     ------
@@ -71,7 +49,7 @@ def open_data_set(
     if root.is_file():
         root = unpack_data_set(root, unpacked, quiet=quiet)
     whole = (root / "train").is_dir()
-    train = _choose(_with_truth(root / "train" if whole else root), max_scenes)
+    train = _choose(load_truth(root / "train" if whole else root), max_scenes)
     has_test = whole and (root / "test").is_dir()
     test = _choose(load_scenes(root / "test"), max_scenes) if has_test else []
     if not can_be_submitted(test):
@@ -82,22 +60,6 @@ def open_data_set(
         )
         test = []
     return DataSet(train, test, _scale_of(train))
-
-
-def _with_truth(folder):
-    scenes = load_scenes(folder)
-    known = [scene for scene in scenes if scene.has_hr]
-    if not known:
-        raise ValueError(
-            f"no scene of {folder} has an HR image: give a data set whose train/ has them"
-        )
-    if len(known) < len(scenes):
-        warnings.warn(
-            f"{len(scenes) - len(known)} of {len(scenes)} scenes of {folder} have no HR image and "
-            "are left out",
-            stacklevel=4,
-        )
-    return known
 
 
 def _choose(scenes, max_scenes):

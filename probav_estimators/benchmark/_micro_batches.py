@@ -29,18 +29,7 @@ def choose_micro_batch_size(
 ) -> int | None:
     """Samples that are computed at a time, so that half of the memory at hand suffices.
 
-    Parameters
-    ----------
-    batch_size : int
-    sample_bytes : int
-        Memory of a training step of one sample.
-    available : int or None
-        Bytes. None: not known.
-
-    Returns
-    -------
-    int or None
-        At least 1. None: the whole batch fits, or the memory is not known.
+    At least 1; None if the whole batch fits, or the available memory is not known.
     """
     if available is None or batch_size * sample_bytes <= _SHARE * available:
         return None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from ..files import replace_file
+from ..files import read_json, write_json
 
 __all__ = ["RowFolder"]
 
 
-# Temporary files of `replace_file`, left by killed processes.
+# Temporary files of `replace_files`, left by killed processes.
 _PARTIAL = ".*.partial"
 
 
@@ -20,13 +19,7 @@ class RowFolder:
     """Files of a row.
 
     The settings are written first and the result last: a folder without a result resumes from its
-    checkpoint.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-    settings : dict of str to str
-        Must be equal for a run to be resumed.
+    checkpoint, if its settings are equal.
     """
 
     def __init__(self, path: Path, settings: dict[str, str]) -> None:
@@ -43,17 +36,12 @@ class RowFolder:
     def check(self, *, overwrite: bool) -> None:
         """Check that the folder, if it is there, is of a run with the same settings.
 
-        Parameters
-        ----------
-        overwrite : bool
-            Whether a run with other settings may be replaced.
-
         Raises
         ------
         FileExistsError
-            If it is of another run, or of something else.
+            If it is of another run and `overwrite` is False, or of something else.
         """
-        found = _read(self._settings)
+        found = self._read(self._settings)
         if found is None:
             if self.path.exists() and not self._is_empty():
                 raise FileExistsError(
@@ -74,7 +62,7 @@ class RowFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for partial in self.path.glob(_PARTIAL):
             partial.unlink()
-        _write(self._settings, self.settings)
+        write_json(self._settings, self.settings)
 
     def remove(self) -> None:
         """Remove the files of the row, the result first."""
@@ -82,6 +70,9 @@ class RowFolder:
             path.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoint, ignore_errors=True)
         self._settings.unlink(missing_ok=True)
+
+    def _read(self, path):
+        return read_json(path, f"remove the folder {self.path}, and the row is made again")
 
     def _is_empty(self):
         return self.path.is_dir() and all(path.match(_PARTIAL) for path in self.path.iterdir())
@@ -96,29 +87,20 @@ class RowFolder:
     @property
     def result(self) -> dict[str, Any] | None:
         """Figures of a finished row; None if it is not finished."""
-        return _read(self._result)
+        return self._read(self._result)
 
     @property
     def is_finished(self) -> bool:
         """Whether it has a result, of a run with these settings and maybe others."""
-        found = _read(self._settings) or {}
+        found = self._read(self._settings) or {}
         return self.result is not None and self.settings.items() <= found.items()
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result, and remove the checkpoint."""
-        _write(self._result, result)
+        write_json(self._result, result)
         self.tidy()
 
     def tidy(self) -> None:
         """Remove the checkpoint of a finished row, which a killed run may have left."""
         if self._result.is_file():
             shutil.rmtree(self.checkpoint, ignore_errors=True)
-
-
-def _read(path):
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _write(path, value):
-    with replace_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from ..architectures import FusionNet
 from ..baseline import BicubicBaseline
 from ..prediction import last_step
 from ..published import published_configurations
+from ..random_numbers import as_random_state
 from ..training import SceneNet, describe, describe_settings, split_scenes
 
 if TYPE_CHECKING:
@@ -36,18 +36,9 @@ _RESIDUAL_BATCH = 16
 
 @dataclass(frozen=True)
 class Row:
-    """An estimator with its place in the table.
+    """An estimator of the table: a net, a pipeline that ends in one, or the baseline.
 
-    Attributes
-    ----------
-    name : str
-        Such as "SRCNN stack concat".
-    estimator : estimator
-        A net, a pipeline that ends in one, or the baseline; not trained here.
-    trains : bool
-        Whether it is to be trained.
-    study_score : float or None
-        Challenge score that the study measured.
+    `study_score` is the challenge score that the study measured.
     """
 
     name: str
@@ -77,22 +68,10 @@ class Row:
 
 @dataclass(frozen=True)
 class RowMaker:
-    """Makes the rows for scenes.
+    """Makes the rows for training scenes of one scale.
 
-    Parameters
-    ----------
-    scenes : list of Scene
-        Training scenes.
-    scale : int
-        Of the scenes.
-    k : int
-        Frames of the multi-image nets.
-    max_epochs, batch_size, patch_size : int or None
-        Of the trainings. None: as published, or those of a short residual training.
-    residual : bool
-        Whether the published nets predict what to add to the upscaled mean frame.
-    params : dict
-        Parameters of all nets: device, random_state, verbose.
+    Parameters are those of `run_benchmark`: None stands for the published ones or, with `residual`,
+    those of a short residual training. `params` are given to all nets.
     """
 
     scenes: Sequence[Scene]
@@ -138,7 +117,7 @@ class RowMaker:
 
     def validation_scenes(self) -> list[Scene]:
         """Scenes that choose the best epoch of every row, and that rows are scored on."""
-        seed = int(check_random_state(self.params["random_state"]).randint(2**31))
+        seed = int(as_random_state(self.params["random_state"]).randint(2**31))
         _, valid = split_scenes(self.scenes, self._train_split, seed, truth=True)
         if not valid:
             raise ValueError(
@@ -197,17 +176,7 @@ class RowMaker:
 
 
 def choose_rows(maker: RowMaker, names: str | Sequence[str]) -> list[Row]:
-    """Rows of a table, in its order.
-
-    Parameters
-    ----------
-    maker : RowMaker
-    names : "all" or list of str
-        Names such as "SRCNN stack concat" or "srcnn-stack-concat".
-
-    Returns
-    -------
-    list of Row
+    """Rows of a table in its order: "all", or names such as "SRCNN stack concat" or their slugs.
 
     Raises
     ------

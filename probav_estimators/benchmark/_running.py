@@ -6,11 +6,13 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
+from inspect import signature
 from numbers import Integral
 from pathlib import Path
 from time import perf_counter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -173,78 +175,34 @@ def run_benchmark(
     >>> [(row["row"], row["study_score"]) for row in result.rows]
     [('baseline', None), ('FSRCNN stack lr', 0.99134)]
     """
-    options = _Options(
-        configurations=configurations,
-        max_epochs=max_epochs,
-        batch_size=batch_size,
-        micro_batch_size=micro_batch_size,
-        patch_size=patch_size,
-        residual=residual,
-        k=k,
-        device=device,
-        quick=quick,
-        overwrite=overwrite,
-        random_state=random_state,
-        verbose=verbose,
-    )
-    return _Run.of(root, output, options).run()
+    return _Run.of(**locals()).run()
 
 
 def estimate_benchmark(
     root: str | os.PathLike[str], output: str | os.PathLike[str], **options: Any
 ) -> list[RowEstimate]:
-    """Time and memory that a benchmark will take, from one training step of each row.
-
-    Parameters
-    ----------
-    root, output : path-like
-        As for :func:`run_benchmark`. Rows that are finished in `output` count nothing.
-    **options
-        Its other parameters.
-
-    Returns
-    -------
-    list of RowEstimate
-        Of the rows that are still to be trained.
-    """
-    return _Run.of(root, output, _Options(**options)).estimates()
+    """Estimate time and memory of the rows that `run_benchmark` would train, from one step."""
+    arguments = signature(run_benchmark).bind(root, output, **options)
+    arguments.apply_defaults()
+    return _Run.of(**arguments.arguments).estimates()
 
 
-@dataclass(frozen=True)
-class _Options:
-    """Parameters of :func:`run_benchmark`."""
+_COUNT = Interval(Integral, 1, None, closed="left")
 
-    configurations: str | Sequence[str] = "all"
-    max_epochs: int | None = None
-    batch_size: int | None = None
-    micro_batch_size: int | str | None = "auto"
-    patch_size: int | None = None
-    residual: bool = False
-    k: int = 9
-    device: str | torch.device = "auto"
-    quick: bool = False
-    overwrite: bool = False
-    random_state: int = 0
-    verbose: int = 1
-
-    def check(self):
-        count = Interval(Integral, 1, None, closed="left")
-        constraints = {
-            "configurations": [str, "array-like"],
-            "max_epochs": [count, None],
-            "batch_size": [count, None],
-            "micro_batch_size": [count, StrOptions({"auto"}), None],
-            "patch_size": [count, None],
-            "residual": ["boolean"],
-            "k": [count],
-            "device": [str, torch.device],
-            "quick": ["boolean"],
-            "overwrite": ["boolean"],
-            "random_state": [Interval(Integral, 0, None, closed="left")],
-            "verbose": ["verbose"],
-        }
-        validate_parameter_constraints(constraints, asdict(self), "run_benchmark")
-        check_device(self.device)
+_CONSTRAINTS = {
+    "configurations": [str, "array-like"],
+    "max_epochs": [_COUNT, None],
+    "batch_size": [_COUNT, None],
+    "micro_batch_size": [_COUNT, StrOptions({"auto"}), None],
+    "patch_size": [_COUNT, None],
+    "residual": ["boolean"],
+    "k": [_COUNT],
+    "device": [str, torch.device],
+    "quick": ["boolean"],
+    "overwrite": ["boolean"],
+    "random_state": [Interval(Integral, 0, None, closed="left")],
+    "verbose": ["verbose"],
+}
 
 
 @dataclass(frozen=True)
@@ -256,19 +214,15 @@ class _Run:
     maker: RowMaker
     rows: list[tuple[Row, RowFolder]]
     output: Path
-    options: _Options
+    options: SimpleNamespace
     shared: dict[str, str]
 
     @classmethod
-    def of(cls, root, output, options):
-        """Make all rows, and check their folders.
-
-        Raises
-        ------
-        ValueError, FileNotFoundError, FileExistsError, NotADirectoryError
-            As :func:`run_benchmark` does.
-        """
-        options.check()
+    def of(cls, root, output, **parameters):
+        """Make all rows, and check their folders, with the parameters of `run_benchmark`."""
+        validate_parameter_constraints(_CONSTRAINTS, parameters, "run_benchmark")
+        options = SimpleNamespace(**parameters)
+        check_device(options.device)
         output = Path(os.path.abspath(output))
         if output.exists() and not output.is_dir():
             raise NotADirectoryError(f"{output} is a file: give a folder to write to")
@@ -419,16 +373,7 @@ def _maker_of(data, options):
 
 
 def describe_estimates(estimates: Sequence[RowEstimate]) -> list[str]:
-    """Describe time and memory of trainings in lines of text.
-
-    Parameters
-    ----------
-    estimates : list of RowEstimate
-
-    Returns
-    -------
-    list of str
-    """
+    """Describe time and memory of trainings in lines of text."""
     if not estimates:
         return ["no row is left to train"]
     total = sum(estimate.seconds for estimate in estimates)

@@ -66,18 +66,7 @@ def estimate_row(
 ) -> RowEstimate:
     """Compute one training step of a row's largest sample, and multiply.
 
-    Parameters
-    ----------
-    row : Row
-    scenes : list of Scene
-        As for `fit`.
-    epochs_done : int, default=0
-    micro_batch_size : int, "auto" or None, default="auto"
-        "auto": as many samples as half of the memory at hand suffices for.
-
-    Returns
-    -------
-    RowEstimate
+    `micro_batch_size` "auto": as many samples as half of the memory at hand suffices for.
     """
     composed = row.estimator[:-1].transform(scenes) if hasattr(row.estimator, "steps") else scenes
     net = _ready(row.net, composed)

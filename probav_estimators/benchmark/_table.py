@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..files import replace_file
+from ..files import replace_files
 
 __all__ = ["markdown_of", "write_table"]
 
@@ -37,23 +37,17 @@ _COLUMNS = [
 
 
 def write_table(folder: Path, about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
-    """Write table.md, table.csv and table.json, each of which is replaced as a whole.
+    """Write table.md, table.csv and table.json, all or none.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-    about : dict
-        What all rows share: "quick", "training", "n_train", "n_validation".
-    rows : list of dict
-        With "row", "study_score", "validation_score" and the other columns; None: not known.
+    `about` has what all rows share: "quick", "training", "n_train", "n_validation".
     """
     texts = {
         "table.md": markdown_of(about, rows),
         "table.csv": _csv_of(rows),
         "table.json": json.dumps({**about, "rows": list(rows)}, indent=2, allow_nan=False) + "\n",
     }
-    for name, text in texts.items():
-        with replace_file(folder / name) as partial:
+    with replace_files([folder / name for name in texts]) as partials:
+        for partial, text in zip(partials, texts.values(), strict=True):
             partial.write_text(text, encoding="utf-8")
 
 

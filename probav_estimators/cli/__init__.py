@@ -1,5 +1,5 @@
 """The command line: `probav` and `python -m probav_estimators`."""
 
-from ._main import main
+from ._main import COMMANDS, main, probav
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main", "probav"]

@@ -8,15 +8,7 @@ from typing import Any
 import click
 
 from ..benchmark import describe_estimates, estimate_benchmark, run_benchmark
-from ._options import (
-    debug_option,
-    device_option,
-    json_option,
-    output_option,
-    overwrite_option,
-    quiet_option,
-    seed_option,
-)
+from ._options import common_options, output_option
 from ._output import print_json
 
 
@@ -75,12 +67,7 @@ def _split_names(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     "--quick", is_flag=True, help="One epoch on patches of at most 24 scenes, as a trial."
 )
 @click.option("--dry-run", is_flag=True, help="Estimate time and memory, and train nothing.")
-@device_option
-@seed_option
-@overwrite_option
-@json_option
-@quiet_option
-@debug_option
+@common_options("device", "seed", "overwrite")
 def benchmark(
     root: Path,
     output: Path,

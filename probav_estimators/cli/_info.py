@@ -12,7 +12,7 @@ import torch
 
 from ..training import resolve_device, resolve_dtype
 from ..version import __version__
-from ._options import debug_option, json_option
+from ._options import common_options
 from ._output import print_json, print_table
 
 _NEEDED = ("torch", "numpy", "scikit-learn", "skorch")
@@ -22,8 +22,7 @@ _REMEDY = "not installed: pip install probav_estimators[geo]"
 
 
 @click.command()
-@json_option
-@debug_option
+@common_options(quiet=False)
 def info(as_json: bool) -> None:
     """Show versions, the device and the threads that are used."""
     facts = _facts()

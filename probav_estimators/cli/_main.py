@@ -1,8 +1,10 @@
-"""The group of commands, and handling of errors, warnings and Ctrl-C."""
+"""The group of commands, and handling of errors, warnings and signals."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -28,7 +30,8 @@ COMMANDS = {
     "info": "Show versions, the device and the threads that are used.",
 }
 
-_INTERRUPTED = 130
+# Exit code of a signal, by the convention of shells: this and the signal's number.
+_SIGNALLED = 128
 
 # Errors in arguments and input files.
 _USAGE_ERRORS = (
@@ -44,6 +47,14 @@ class _UsageError(click.ClickException):
     """Error in arguments or input files; other errors exit with click's code 1."""
 
     exit_code = 2
+
+
+class _Signalled(KeyboardInterrupt):
+    """Request to end the process by another signal than that of Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class _Commands(click.Group):
@@ -79,9 +90,9 @@ class _Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             code = super().main(*args, **{**kwargs, "standalone_mode": False})
-        except click.Abort:
+        except click.Abort as error:
             click.echo("Interrupted", err=True)
-            code = _INTERRUPTED
+            code = _SIGNALLED + getattr(error.__cause__, "number", signal.SIGINT)
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             code = error.exit_code
@@ -104,7 +115,26 @@ def probav() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; `args` default to those of the process."""
+    if threading.current_thread() is threading.main_thread():
+        _interrupt_on_signals()
     probav.main(args)
+
+
+def _interrupt_on_signals():
+    """Let signals that ask a process to end do what Ctrl-C does.
+
+    What the shell has set to be ignored, as nohup does, stays ignored.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number, frame):
+    # A second one ends the process at once.
+    signal.signal(number, signal.SIG_DFL)
+    raise _Signalled(number)
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):

@@ -11,6 +11,7 @@ import click
 __all__ = [
     "DEBUG",
     "bands_option",
+    "common_options",
     "debug_option",
     "device_option",
     "estimators_option",
@@ -59,6 +60,21 @@ overwrite_option = click.option(
 )
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+_NAMED = {"device": device_option, "seed": seed_option, "overwrite": overwrite_option}
+
+
+def common_options(*names: str, quiet: bool = True) -> Callable[[Any], Any]:
+    """Options of a command: those named of "device", "seed" and "overwrite", --json and --debug."""
+    chosen = [_NAMED[name] for name in names] + [json_option]
+    chosen += [quiet_option, debug_option] if quiet else [debug_option]
+
+    def decorate(command: Any) -> Any:
+        # The last decorator is the first option in the help.
+        for option in reversed(chosen):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def output_option(metavar: str, text: str) -> Callable[[Any], Any]:

@@ -36,20 +36,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def show_progress(
     description: str, total: int | None, *, quiet: bool
 ) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on a terminal; yield a function to call after each step.
+    """Show a progress bar on a terminal; yield a function to call after each step, with a note to
+    show.
 
-    Parameters
-    ----------
-    description : str
-    total : int or None
-        Number of steps. None: unknown.
-    quiet : bool
-        Whether to show nothing.
-
-    Yields
-    ------
-    callable
-        Takes a note to show, "" by default.
+    `total` is the number of steps, None if it is unknown.
     """
     # None: disabled unless stderr is a terminal.
     disable = True if quiet else None
@@ -68,14 +58,8 @@ def show_progress(
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Check that a file can be written, before the work.
 
-    Raises
-    ------
-    FileExistsError
-        If it exists and `overwrite` is False.
-    IsADirectoryError, FileNotFoundError
-        If it is a folder, or its folder does not exist.
-    click.ClickException
-        If its folder is not writable.
+    Raises FileExistsError, IsADirectoryError, FileNotFoundError, or a ClickException if its folder
+    is not writable.
     """
     check_target(path)
     if path.exists() and not overwrite:

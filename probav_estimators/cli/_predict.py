@@ -11,20 +11,12 @@ import numpy as np
 from PIL import Image
 
 from ..datasets import write_submission
-from ..files import replace_file
-from ..imaging import to_uint16
+from ..files import digest_of_json, file_state, replace_file
+from ..imaging import check_pixels, to_uint16
 from ..prediction import predict_scene, takes_return_std
-from ..scenes import load_scenes
-from ._options import (
-    bands_option,
-    debug_option,
-    device_option,
-    folder_argument,
-    json_option,
-    output_option,
-    overwrite_option,
-    quiet_option,
-)
+from ..scenes import find_scene_folders, load_scenes
+from ._call_record import CallRecord
+from ._options import bands_option, common_options, folder_argument, output_option
 from ._output import check_output, print_json, show_progress
 from ._scenes import SceneFailure, load_estimator, scene_errors
 
@@ -57,11 +49,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Write the challenge's zip, images at the level of their frames.",
 )
-@device_option
-@overwrite_option
-@json_option
-@quiet_option
-@debug_option
+@common_options("device", "overwrite")
 def predict(
     folder: Path,
     output: Path,
@@ -79,15 +67,17 @@ def predict(
 
     Images are named after their scenes, imgset0000.png, .... If a scene is damaged, the images of
     the others are written and the exit code is 1; a submission is written with all scenes or not at
-    all.
+    all. The same call resumes a stopped one.
     """
     if submission and std is not None:
         raise click.UsageError("a submission has no standard deviations: leave --std out")
-    scenes = load_scenes(_split_of(folder, split), bands=bands)
+    folder = _split_of(folder, split)
+    scenes = load_scenes(folder, bands=bands)
+    record = CallRecord(output, _describe_call(folder, weights, bands, std), overwrite)
     if submission:
         check_output(output, overwrite=overwrite)
     else:
-        _check_folders(output, std, scenes, overwrite=overwrite)
+        _check_folders(output, std, scenes, overwrite=overwrite or record.resumes)
     net = load_estimator(weights, scenes, device)
     if std is not None and not takes_return_std(net):
         raise ValueError(f"{weights} gives no standard deviations: leave --std out")
@@ -96,7 +86,8 @@ def predict(
         if submission:
             write_submission(_predict_in_turn(net, scenes, advance), scenes, output)
         else:
-            failed = _write_images(net, scenes, output, std, advance)
+            with record.keep():
+                failed = _write_images(net, scenes, output, std, advance, record.resumes)
     n_written = len(scenes) - len(failed)
     if as_json:
         print_json({"output": str(output), "n_written": n_written, "failed": failed})
@@ -115,6 +106,18 @@ def _split_of(folder, split):
             "--split out"
         )
     return folder / split
+
+
+def _describe_call(folder, weights, bands, std):
+    """Input files and options of the images: a stopped call is resumed if they are the same."""
+    files = [path for scene in find_scene_folders(folder) for path in sorted(scene.iterdir())]
+    return {
+        "command": "predict",
+        "files": digest_of_json([[str(path), *file_state(path)] for path in files]),
+        "weights": [weights, *file_state(weights or "")],
+        "bands": bands,
+        "std": None if std is None else str(std.resolve()),
+    }
 
 
 def _check_folders(output, std, scenes, *, overwrite):
@@ -146,13 +149,19 @@ def _write_images(
     output: Path,
     std: Path | None,
     advance: Callable[[], object],
+    resumes: bool,
 ) -> list[dict[str, str]]:
     """Write an image of each scene, and return the scenes that failed, with their errors."""
     failed = []
     for scene in scenes:
+        if resumes and (output / f"{scene.name}.png").exists():
+            # Written last.
+            advance()
+            continue
         try:
             with scene_errors(scene):
                 image, stds = predict_scene(net, scene, return_std=std is not None)
+                check_pixels(image, f"{scene.label}: the image")
         except SceneFailure as failure:
             click.echo(f"Error: {failure.message}", err=True)
             failed.append({"scene": str(scene.name), "error": failure.message})
@@ -166,7 +175,7 @@ def _write_images(
 
 def _write_png(path, pixels):
     with replace_file(path) as partial:
-        Image.fromarray(to_uint16(pixels)).save(partial, format="PNG")
+        Image.fromarray(to_uint16(pixels, str(path))).save(partial, format="PNG")
 
 
 def _predict_in_turn(

@@ -13,14 +13,10 @@ from ..report import report_in_turn
 from ..scenes import Scene, load_scenes
 from ._options import (
     bands_option,
-    debug_option,
-    device_option,
+    common_options,
     estimators_option,
     folder_argument,
-    json_option,
     output_option,
-    overwrite_option,
-    quiet_option,
 )
 from ._output import check_output, print_json, show_progress
 from ._scenes import BASELINE, load_estimators, load_net, scene_errors
@@ -32,11 +28,7 @@ from ._scenes import BASELINE, load_estimators, load_net, scene_errors
 @estimators_option("baseline and the shipped weights of the scenes' scale")
 @bands_option
 @click.option("--max-scenes", type=click.IntRange(min=1), help="Only the first scenes.")
-@device_option
-@overwrite_option
-@json_option
-@quiet_option
-@debug_option
+@common_options("device", "overwrite")
 def report(
     folder: Path,
     output: Path,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from ..baseline import BicubicBaseline
 from ..imaging import MAX_CPSNR
 from ..prediction import last_step
-from ..scenes import Scene, load_scenes
+from ..scenes import Scene
 from ..scoring import scene_cpsnr, scene_score
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ __all__ = [
     "load_estimator",
     "load_estimators",
     "load_net",
-    "load_truth",
     "mean_of",
     "scene_errors",
     "score_scenes",
@@ -56,40 +54,10 @@ def scene_errors(scene: Scene) -> Iterator[None]:
         raise SceneFailure(message) from error
 
 
-def load_truth(folder: Path, *, bands: Sequence[str] | None = None) -> list[Scene]:
-    """Load the scenes of a folder that have HR images; warn of others.
-
-    Raises
-    ------
-    ValueError
-        If there are none.
-    """
-    scenes = load_scenes(folder, bands=bands)
-    known = [scene for scene in scenes if scene.has_hr]
-    if not known:
-        raise ValueError(
-            f"no scene of {folder} has an HR image to compare with: give scenes of the training "
-            "split"
-        )
-    if len(known) < len(scenes):
-        warnings.warn(
-            f"{len(scenes) - len(known)} of {len(scenes)} scenes of {folder} have no HR image and "
-            "are left out",
-            stacklevel=2,
-        )
-    return known
-
-
 def load_net(weights: str | None, scenes: Sequence[Scene], **params: Any) -> FusionNet:
-    """Load FusionNet with weights that fit scenes; without progress bars.
+    """Load FusionNet with weights that fit scenes, without progress bars.
 
-    Parameters
-    ----------
-    weights : str or None
-        Name of shipped weights, or a file. None: those of the scenes' scale, 3 if it is unknown.
-    scenes : list of Scene
-    **params
-        Parameters of the net.
+    `weights` None: those of the scenes' scale, 3 if it is unknown.
     """
     # Imports of torch take seconds.
     from ..architectures import FusionNet
@@ -145,10 +113,7 @@ def score_scenes(
 ) -> list[dict[str, Any]]:
     """Compute norm, cPSNR and challenge score of the image of each scene.
 
-    Raises
-    ------
-    SceneFailure
-        If an image cannot be predicted, read or scored.
+    Raises a SceneFailure if an image cannot be predicted, read or scored.
     """
     rows = []
     for scene in scenes:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from ..datasets import BAD_ARCHIVE, open_entry
+from ..imaging import as_pixels
+from ..scenes import HEADER_BYTES, decode_png, load_truth, png_header
 from ._options import (
     bands_option,
     debug_option,
@@ -23,7 +23,7 @@ from ._options import (
     quiet_option,
 )
 from ._output import print_json, print_table, show_progress
-from ._scenes import load_estimator, load_estimators, load_truth, mean_of, score_scenes
+from ._scenes import load_estimator, load_estimators, mean_of, score_scenes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,44 +136,59 @@ class _Images:
             raise ValueError(f"{path} is no folder and no zip: give one that holds PNGs")
         self._path = path
         for scene in scenes:
-            with self._opened(scene) as image:
-                self._check(image, scene)
+            header = png_header(self._read(scene, HEADER_BYTES), self._label(scene))
+            if header.bits != 16:
+                raise ValueError(
+                    f"{self._label(scene)} has {header.bits} bits for each value: save 16-bit grey "
+                    "PNGs, pixels times 65535"
+                )
+            if header.shape != (wanted := _size(scene)):
+                raise ValueError(
+                    f"{self._label(scene)} has {_times(header.shape)} pixels and the HR image "
+                    f"{_times(wanted)}: give images of that size"
+                )
 
     def read(self, scene: Scene) -> NDArray[np.float32]:
         """Image of a scene in [0, 1]."""
-        with self._opened(scene) as image:
-            return np.asarray(image, np.uint16).astype(np.float32) / np.float32(65535)
+        content = self._read(scene, _most_bytes(scene))
+        return as_pixels(decode_png(content, self._label(scene)), self._label(scene))
 
-    @contextmanager
-    def _opened(self, scene):
-        name = f"{scene.name}.png"
+    def _read(self, scene, n_bytes):
+        """First bytes of the image of a scene, which is not larger than an image of its size."""
+        name, most = f"{scene.name}.png", _most_bytes(scene)
         try:
-            with Image.open(io.BytesIO(self._bytes_of(name)), formats=["PNG"]) as image:
-                yield image
+            with self._open(name, most) as stream:
+                return stream.read(n_bytes)
         except (FileNotFoundError, KeyError):
             raise FileNotFoundError(
                 f"{self._path} has no {name}: give an image of each scene, or choose scenes by "
                 "their folder or by --bands"
             ) from None
-        except UnidentifiedImageError:
-            raise ValueError(f"{self._path}: {name} is no PNG: write it again") from None
+        except BAD_ARCHIVE as error:
+            raise ValueError(f"{self._path} cannot be read: {error}; write it again") from error
 
-    def _bytes_of(self, name):
-        if self._path.is_dir():
-            return (self._path / name).read_bytes()
-        with zipfile.ZipFile(self._path) as archive:
-            return archive.read(name)
+    def _open(self, name, most):
+        if not self._path.is_dir():
+            with zipfile.ZipFile(self._path) as archive:
+                return open_entry(archive, name, most)
+        path = self._path / name
+        if (size := path.stat().st_size) > most:
+            raise ValueError(f"{name} has {size:,} bytes, more than {most:,}")
+        return path.open("rb")
 
-    def _check(self, image, scene):
-        # 16-bit grey has a mode for each order of bytes.
-        if not image.mode.startswith("I;16"):
-            raise ValueError(
-                f"{self._path}: {scene.name}.png has the mode {image.mode}: save 16-bit grey PNGs, "
-                "pixels times 65535"
-            )
-        height, width = (scene.scale * length for length in scene.shape)
-        if image.size != (width, height):
-            raise ValueError(
-                f"{self._path}: {scene.name}.png has {image.height} x {image.width} pixels and the "
-                f"HR image {height} x {width}: give images of that size"
-            )
+    def _label(self, scene):
+        return f"{self._path}: {scene.name}.png"
+
+
+def _size(scene):
+    return tuple(scene.scale * length for length in scene.shape)
+
+
+def _most_bytes(scene):
+    """Bytes of a 16-bit image that does not compress, with metadata."""
+    height, width = _size(scene)
+    return 3 * height * width + 2**20
+
+
+def _times(shape):
+    return f"{shape[0]} x {shape[1]}"

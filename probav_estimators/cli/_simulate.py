@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from ..datasets import make_scenes
+from ..folders import replace_folders
 from ..scenes import find_scene_folders, save_scenes
 from ..simulation import PRESETS
-from ._options import (
-    debug_option,
-    folder_argument,
-    json_option,
-    overwrite_option,
-    quiet_option,
-    seed_option,
-)
+from ._call_record import CallRecord
+from ._options import common_options, folder_argument, seed_option
 from ._output import print_json, show_progress
 
 _SENSORS = ["static", *PRESETS]
@@ -62,10 +54,7 @@ _SENSORS = ["static", *PRESETS]
 @click.option("--split", default="train", show_default=True)
 @seed_option
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes; -1: one a core.")
-@overwrite_option
-@json_option
-@quiet_option
-@debug_option
+@common_options("overwrite")
 def simulate(
     folder: Path,
     n_scenes: int,
@@ -84,11 +73,16 @@ def simulate(
 ) -> None:
     """Simulate scenes, in the challenge's layout.
 
-    FOLDER becomes the root of a data set. Its scenes of other names are kept.
+    FOLDER becomes the root of a data set. Its scenes of other names are kept. The same call resumes
+    a stopped one.
     """
     names = {f"imgset{number:04d}" for number in range(n_scenes)}
     there = [path for path in _scenes_in(folder) if path.name in names]
-    if there and not overwrite:
+    options = click.get_current_context().params
+    depends_on = options.keys() - {"folder", "jobs", "overwrite", "as_json", "quiet"}
+    call = {"command": "simulate"} | {name: options[name] for name in depends_on}
+    record = CallRecord(folder, call, overwrite)
+    if there and not (overwrite or record.resumes):
         raise FileExistsError(f"{there[0]} is there already: give another folder, or --overwrite")
     given = {} if n_frames is None else {"n_frames": n_frames}
     with show_progress("simulating", None, quiet=quiet):
@@ -103,7 +97,7 @@ def simulate(
             n_jobs=jobs,
             **given,
         )
-        with _replaced(there, folder):
+        with record.keep(), replace_folders(there):
             save_scenes(scenes, folder, split=split)
     if as_json:
         listed = [{"scene": s.name, "band": s.band, "n_frames": len(s)} for s in scenes]
@@ -116,26 +110,3 @@ def _scenes_in(folder):
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file: give the name of a folder")
     return find_scene_folders(folder) if folder.is_dir() else []
-
-
-@contextmanager
-def _replaced(folders: list[Path], root: Path) -> Iterator[None]:
-    """Delete folders of scenes after new ones are written; restore them if that fails.
-
-    Meanwhile they are in a hidden folder, under names that save_scenes ignores.
-    """
-    if not folders:
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix=".replaced.", dir=root) as aside:
-        kept = {folder: Path(aside, f"{folder.name}.replaced") for folder in folders}
-        for folder, moved in kept.items():
-            folder.rename(moved)
-        try:
-            yield
-        except BaseException:
-            for folder, moved in kept.items():
-                # Scenes written before the failure are complete and are kept.
-                if not folder.exists():
-                    moved.rename(folder)
-            raise

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from ..geo import MASK_TYPES, FilesResult, OtherBlocksError, Outputs
-from ._options import debug_option, device_option, json_option, overwrite_option, quiet_option
+from ..geo import MASK_TYPES, FilesResult, Outputs
+from ._options import common_options
 from ._output import check_output, print_json, show_progress
 from ._products import ProductsCommand, fusing_call, products_options
 
@@ -100,6 +100,13 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     "--add-offset", callback=_numbers, help="One for all files, or one for each: 0,-1000."
 )
 @click.option("--nodata", type=float, help="Stored value that stands for no data.")
+@click.option(
+    "--value-range",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Values of pixels of 0 and 1.  [default: those that the model learned in]",
+)
 @click.option("--dtype", help="Type of the image.  [default: that of the files]")
 @click.option(
     "--reference",
@@ -130,11 +137,7 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     show_default=True,
     help="Keep the blocks in OUT.tif.parts, or make all again.",
 )
-@device_option
-@overwrite_option
-@json_option
-@quiet_option
-@debug_option
+@common_options("device", "overwrite")
 def super_resolve(
     files: tuple[str, ...],
     output: Path,
@@ -171,7 +174,8 @@ def super_resolve(
     """
     outputs = Outputs(output, std, n_clear, preview, cog, made_by="probav super-resolve")
     for path in outputs.all:
-        check_output(path, overwrite=overwrite)
+        # A call that was killed between two of its outputs may replace them.
+        check_output(path, overwrite=overwrite or outputs.parts.exists())
     sources, fuse = fusing_call(
         files,
         output,
@@ -201,10 +205,6 @@ def super_resolve(
                 started=started,
                 **options,
             )
-    except OtherBlocksError as error:
-        raise ValueError(
-            f"{error.reason}: repeat the call as it was, or make all blocks again with --no-resume"
-        ) from error
     except KeyboardInterrupt:
         if outputs.parts.exists():
             click.echo(f"blocks are kept in {outputs.parts}: the same call resumes", err=True)

@@ -19,20 +19,11 @@ from ..losses import ReprojectionLoss
 from ..persistence import save_model
 from ..prediction import last_step
 from ..preprocessing import BicubicUpscaler, ClearanceSelector, InputComposer
-from ..scenes import load_scenes
+from ..scenes import load_scenes, load_truth
 from ..training import SceneNet, SceneRegressor
-from ._options import (
-    debug_option,
-    device_option,
-    folder_argument,
-    json_option,
-    output_option,
-    overwrite_option,
-    quiet_option,
-    seed_option,
-)
+from ._options import common_options, folder_argument, output_option
 from ._output import check_output, print_json, show_progress
-from ._scenes import load_net, load_truth, mean_of, score_scenes
+from ._scenes import load_net, mean_of, score_scenes
 
 if TYPE_CHECKING:
     from ..scenes import Scene
@@ -49,16 +40,9 @@ _ESTIMATORS = {
 
 
 class _Recipe(NamedTuple):
-    """Construction and saving of one kind of estimators.
+    """Construction and saving of one kind of estimators, and the options for this kind only.
 
-    Attributes
-    ----------
-    options : frozenset of str
-        Options of the command line for this kind only.
-    make : callable
-        Takes class, scenes, these options and parameters of the net.
-    save : callable
-        Takes the fitted estimator and a path.
+    `make` takes class, scenes, these options and parameters of the net.
     """
 
     options: frozenset[str]
@@ -190,12 +174,7 @@ _RECIPES = {
     is_flag=True,
     help="Train on the frames only, without HR images. For fusionnet.",
 )
-@device_option
-@seed_option
-@overwrite_option
-@json_option
-@quiet_option
-@debug_option
+@common_options("device", "seed", "overwrite")
 def train(
     folder: Path,
     output: Path,

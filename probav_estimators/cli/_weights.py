@@ -8,13 +8,12 @@ from typing import Any
 import click
 
 from ..training import load_weights, shipped_weights
-from ._options import debug_option, json_option
+from ._options import common_options
 from ._output import print_json, print_table
 
 
 @click.command()
-@json_option
-@debug_option
+@common_options(quiet=False)
 def weights(as_json: bool) -> None:
     """List the weights that ship with the package."""
     described = [_describe(name) for name in shipped_weights()]

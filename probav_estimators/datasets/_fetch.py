@@ -3,18 +3,17 @@
 import json
 import os
 import shutil
-import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pooch
 from tqdm.auto import tqdm
 
 from ..scenes import NORMS_NAME, find_scene_folders, list_scene_files
+from ._archives import BAD_ARCHIVE, check_entry
 
 __all__ = ["fetch_probav", "unpack_data_set"]
 
@@ -23,9 +22,6 @@ _FOLDER = "probav_data"
 
 # File in the folder of an unpacked archive: names, sizes and checksums of the archive's entries.
 _ORIGIN = "unpacked_from.json"
-
-# Errors of zipfile and this module for damaged, unsafe or incomplete archives.
-_BAD_ARCHIVE = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -134,7 +130,7 @@ def unpack_data_set(
             _check_origin(folder, origin)
         else:
             _unpack_whole(archive, folder, origin, quiet)
-    except _BAD_ARCHIVE as error:
+    except BAD_ARCHIVE as error:
         raise ValueError(f"{archive} cannot be unpacked to {folder}: {error}") from error
     return _find_split_root(folder)
 
@@ -208,7 +204,7 @@ def _install(archive, root):
             if (flaw := _find_flaw(unpacked, archive)) is not None:
                 raise ValueError(flaw)
             unpacked.replace(root)
-    except _BAD_ARCHIVE as error:
+    except BAD_ARCHIVE as error:
         if not own:
             path.unlink()
         state = "kept. Move it away or delete it" if own else "removed"
@@ -263,24 +259,13 @@ def _unpack(archive_file, folder, max_bytes, *, disable=False):
     with zipfile.ZipFile(archive_file) as bundle:
         entries = bundle.infolist()
         for entry in entries:
-            _check_entry(entry)
+            check_entry(entry)
         n_bytes = sum(entry.file_size for entry in entries)
         if n_bytes > max_bytes:
             raise ValueError(f"it would unpack to {n_bytes:,} bytes, more than {max_bytes:,}")
         _check_disk_space(folder.parent, n_bytes)
         for entry in tqdm(entries, unit="file", desc="unpacking", disable=disable):
             bundle.extract(entry, folder)
-
-
-def _check_entry(entry):
-    # Backslashes and drive letters are unsafe on Windows, and refused everywhere.
-    path = PurePosixPath(entry.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in entry.filename:
-        raise ValueError(f"the entry {entry.filename!r} leads out of the folder")
-    file_type = stat.S_IFMT(entry.external_attr >> 16)
-    # The file type is 0 in archives of other systems than Unix.
-    if file_type not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ValueError(f"the entry {entry.filename!r} is a link or a special file")
 
 
 def _check_disk_space(folder, n_bytes):

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
-from joblib import Parallel, delayed
-from sklearn.utils import check_random_state
+from joblib import delayed
 
+from ..processes import run_in_parallel
+from ..random_numbers import as_random_state
 from ..scenes import Scene
 from ..simulation import DEFAULT_N_FRAMES, Sensor, simulate_scene
 
@@ -85,11 +86,11 @@ def make_scenes(
     bands = [bands] if isinstance(bands, str) else list(bands)
     if not bands:
         raise ValueError("bands is empty: name at least one")
-    entropy = check_random_state(random_state).randint(2**31, size=4)
+    entropy = as_random_state(random_state).randint(2**31, size=4)
     seeds = np.random.SeedSequence(entropy.tolist()).spawn(n_scenes)
     # The default is recognised by identity, which is lost in processes of joblib.
     given = {} if n_frames is DEFAULT_N_FRAMES else {"n_frames": n_frames}
-    return Parallel(n_jobs=n_jobs)(
+    calls = (
         delayed(_make_scene)(
             number,
             seed,
@@ -102,6 +103,7 @@ def make_scenes(
         )
         for number, seed in enumerate(seeds)
     )
+    return run_in_parallel(calls, n_jobs)
 
 
 def _make_scene(number, seed, *, band, **options):

@@ -7,7 +7,7 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..files import check_target, replace_file
-from ..imaging import as_pixels, to_uint16
+from ..imaging import to_uint16
 from ..prediction import predict_in_turn
 from ..scenes import check_scenes, offset_to_scene
 
@@ -144,29 +144,21 @@ def _check_names(scenes):
 
 
 def _one_per_scene(images, scenes):
-    """Images, as many as scenes; those of an iterator are counted as they come."""
-    if isinstance(images, Iterator):
-        return _counted(images, scenes)
-    try:
-        images = list(images)
-    except TypeError:
+    """Yield images as they come, and count them."""
+    if not isinstance(images, Iterable):
         raise ValueError(
             f"write_submission takes images or a fitted estimator, got {type(images).__name__}: "
             "give a list of (H, W) arrays, an (n, H, W) array, or an estimator with predict"
-        ) from None
-    if len(images) != len(scenes):
-        raise _wrong_number(len(images), scenes)
-    return images
-
-
-def _counted(images, scenes):
-    for number in range(len(scenes)):
-        try:
-            yield next(images)
-        except StopIteration:
-            raise _wrong_number(number, scenes) from None
-    if next(images, None) is not None:
-        raise _wrong_number("more", scenes)
+        )
+    number = len(images) if isinstance(images, Sized) else None
+    count = 0
+    for image in images:
+        count += 1
+        if count > len(scenes) or number not in (None, len(scenes)):
+            raise _wrong_number(number or "more", scenes)
+        yield image
+    if count < len(scenes):
+        raise _wrong_number(count, scenes)
 
 
 def _wrong_number(number, scenes):
@@ -215,8 +207,7 @@ def _to_values(image, scene):
             f"{scene.label}: the image has values of type {image.dtype}: give floats in "
             "[0, 1], or uint16"
         )
-    as_pixels(image, f"{scene.label}: the image")
-    return to_uint16(image)
+    return to_uint16(image, f"{scene.label}: the image")
 
 
 def _move_to_scene(values, scene):

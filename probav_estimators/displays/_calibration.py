@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -12,7 +12,8 @@ from ..metrics import coverage
 from ..prediction import class_name, predict_scene, takes_return_std
 from ..scenes import check_scenes
 from ..scoring import standardized_errors
-from ._drawing import COLOURS, require_matplotlib, single_axes, style
+from ._base import Display
+from ._drawing import COLOURS, label_text, style
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,12 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CalibrationDisplay"]
 
-#: Nominal coverage that is drawn; the last point is that of three standard deviations.
-_LEVELS = (*np.arange(0.05, 1, 0.05).round(2).tolist(), 0.9973)
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class CalibrationDisplay:
+class CalibrationDisplay(Display):
     """Part of the errors that standard deviations cover, against what they should cover.
 
     Make one by `from_estimator` or `from_predictions`. All parameters are stored as attributes.
@@ -48,10 +46,7 @@ class CalibrationDisplay:
         The curve.
     spread_ : matplotlib PolyCollection or None
         From the least to the greatest of the scenes.
-    ax_ : Axes
-        Axes with the curve.
-    figure_ : Figure
-        The figure.
+    {ax_}
 
     See Also
     --------
@@ -70,8 +65,11 @@ class CalibrationDisplay:
     array([0.4, 0.8])
     """
 
-    #: Nominal coverages that are drawn by default.
-    default_levels: ClassVar[tuple[float, ...]] = _LEVELS
+    #: Nominal coverages that are drawn by default; the last is that of three standard deviations.
+    default_levels: ClassVar[tuple[float, ...]] = (
+        *np.arange(0.05, 1, 0.05).round(2).tolist(),
+        0.9973,
+    )
 
     nominal: NDArray[np.floating]
     observed: NDArray[np.floating]
@@ -80,12 +78,7 @@ class CalibrationDisplay:
 
     @classmethod
     def from_estimator(
-        cls,
-        estimator: Any,
-        X: Sequence[Scene],
-        *,
-        name: str | None = None,
-        **kwargs: Any,
+        cls, estimator: Any, X: Sequence[Scene], *, name: str | None = None, **kwargs: Any
     ) -> Self:
         """Predict scenes and draw the coverage of their standard deviations.
 
@@ -95,31 +88,30 @@ class CalibrationDisplay:
             Whose `predict` takes `return_std`, as FusionNet's does, or a pipeline that ends in it.
         X : list of Scene
             With HR images; none that the estimator was trained or calibrated on.
-        name : str, default=None
-            Of the estimator. None: its class.
-        **kwargs : dict
-            Passed to :meth:`from_predictions`.
+        {name}
+        {to_plot}
 
-        Returns
-        -------
-        CalibrationDisplay
+        {returns}
 
         Raises
         ------
         ValueError
             If the estimator gives no standard deviations, or a scene has no HR image.
         """
-        require_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._require_matplotlib("from_estimator")
         scenes = check_scenes(X, "scoring", truth=True)
         if not takes_return_std(estimator):
             raise ValueError(
                 f"{class_name(estimator)} gives no standard deviations (its predict takes no "
                 "return_std): use FusionNet"
             )
-        predictions: Any = [predict_scene(estimator, scene, return_std=True) for scene in scenes]
-        images, stds = zip(*predictions, strict=True)
         name = class_name(estimator) if name is None else name
-        return cls.from_predictions(scenes, images, stds, name=name, **kwargs)
+
+        def coverage_of(scene):
+            image, std = predict_scene(estimator, scene, return_std=True)
+            return cls.coverage_of(image, std, scene)
+
+        return cls.from_coverage(map(coverage_of, scenes), name=name).plot(**kwargs)
 
     @classmethod
     def from_predictions(
@@ -128,7 +120,6 @@ class CalibrationDisplay:
         images: NDArray[Any] | Sequence[NDArray[Any]],
         deviations: NDArray[Any] | Sequence[NDArray[Any]],
         *,
-        levels: Sequence[float] = _LEVELS,
         name: str | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -138,46 +129,48 @@ class CalibrationDisplay:
         ----------
         X : list of Scene
             With HR images.
-        images : array of shape (n, H, W) or list of arrays
-            One image for each scene, in [0, 1].
+        {images_of_scenes}
         deviations : array of shape (n, H, W) or list of arrays
             Their standard deviations.
-        levels : sequence of float, default=0.05 to 0.95, and 0.9973
-            Parts that should be covered, between 0 and 1.
-        name : str, default=None
-            Of the estimator.
-        **kwargs : dict
-            Passed to :meth:`plot`.
+        {name}
+        {to_plot}
 
-        Returns
-        -------
-        CalibrationDisplay
+        {returns}
 
         Raises
         ------
         ValueError
             If a scene has no HR image, or there is not one image and map for each scene.
         """
-        require_matplotlib(f"{cls.__name__}.from_predictions")
         scenes = check_scenes(X, "scoring", truth=True)
         if not len(scenes) == len(images) == len(deviations):
             raise ValueError(
                 f"got {len(images)} images and {len(deviations)} maps of deviations of "
                 f"{len(scenes)} scenes: give one of each for each scene"
             )
-        triples = zip(images, deviations, scenes, strict=True)
-        errors = [standardized_errors(*triple) for triple in triples]
+        covered = map(cls.coverage_of, images, deviations, scenes)
+        return cls.from_coverage(covered, name=name).plot(**kwargs)
 
-        def covered(values):
-            return coverage(values, np.ones_like(values), levels)
+    @classmethod
+    def coverage_of(
+        cls, image: NDArray[Any], std: NDArray[Any], scene: Scene
+    ) -> tuple[NDArray[np.floating], int]:
+        """Coverage of the errors of an image at the default levels, and number of errors."""
+        errors = standardized_errors(image, std, scene)
+        return coverage(errors, np.ones_like(errors), cls.default_levels), len(errors)
 
-        display = cls(
-            nominal=np.asarray(levels, np.float64),
-            observed=covered(np.concatenate(errors)),
-            observed_by_scene=np.stack([covered(values) for values in errors]),
+    @classmethod
+    def from_coverage(
+        cls, covered: Iterable[tuple[NDArray[np.floating], int]], *, name: str | None = None
+    ) -> Self:
+        """Combine the results of `coverage_of` of several scenes, each pixel with one weight."""
+        by_scene, n_errors = zip(*covered, strict=True)
+        return cls(
+            nominal=np.array(cls.default_levels),
+            observed=np.average(by_scene, axis=0, weights=n_errors),
+            observed_by_scene=np.stack(by_scene),
             estimator_name=name,
         )
-        return display.plot(**kwargs)
 
     def plot(
         self, *, ax: Any = None, name: str | None = None, ref_line: bool = True, **kwargs: Any
@@ -186,36 +179,30 @@ class CalibrationDisplay:
 
         Parameters
         ----------
-        ax : Axes, default=None
-            Axes to draw in; several displays may share one. None: a new figure.
-        name : str, default=None
-            Of the curve. None: `estimator_name`.
+        {ax}
+        {estimator_name}
         ref_line : bool, default=True
             Whether to draw the diagonal.
         **kwargs : dict
             Passed to matplotlib's `plot`.
 
-        Returns
-        -------
-        CalibrationDisplay
-            Itself.
+        {returns}
         """
-        self.ax_ = single_axes(ax, f"{type(self).__name__}.plot", (5.2, 5.2))
-        self.figure_ = self.ax_.figure
-        known = self.ax_.get_legend_handles_labels()[1]
+        ax = self._single_axes(ax, (5.2, 5.2))
+        known = ax.get_legend_handles_labels()[1]
         if ref_line and "calibrated" not in known:
-            self.ax_.plot([0, 1], [0, 1], ":", color="0.3", label="calibrated")
+            ax.plot([0, 1], [0, 1], ":", color="0.3", label="calibrated")
         # One colour for each display in the same axes.
-        number = len(self.ax_.lines) - ("calibrated" in known or ref_line)
-        options: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "marker": "o"}
-        name = self.estimator_name if name is None else name
-        options |= {"markersize": 4, "label": name or "observed"}
-        (self.line_,) = self.ax_.plot(self.nominal, self.observed, **style(options, kwargs))
+        number = len(ax.lines) - ("calibrated" in known or ref_line)
+        name = (self.estimator_name if name is None else name) or "observed"
+        options = {"color": COLOURS[number % len(COLOURS)], "marker": "o", "markersize": 4}
+        options["label"] = label_text(name)
+        (self.line_,) = ax.plot(self.nominal, self.observed, **style(options, kwargs))
         self.spread_ = self._draw_spread()
-        self.ax_.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-        self.ax_.set_xlabel("nominal coverage")
-        self.ax_.set_ylabel("observed coverage")
-        self.ax_.legend(loc="upper left", fontsize=8)
+        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        ax.set_xlabel("nominal coverage")
+        ax.set_ylabel("observed coverage")
+        ax.legend(loc="upper left", fontsize=8)
         return self
 
     def _draw_spread(self):

@@ -5,33 +5,40 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
 from ..baseline import BicubicBaseline
-from ..imaging import Picture, check_grey_scale, scale_greys
+from ..imaging import (
+    MAX_CPSNR,
+    Picture,
+    challenge_score,
+    check_grey_scale,
+    check_norm,
+    error_map,
+    finite_cpsnr,
+    scale_greys,
+    select_clearest,
+)
+from ..names import printable
 from ..prediction import last_step, predict_scene
 from ..scenes import COUNTS, Values
-from ._compared_values import error_maps, frame_values, named_values, truth_values, with_baseline
+from ._base import Display
 from ._detail import find_detail
 from ._drawing import (
     colour_bar,
+    label_text,
     mark_window,
-    panels,
     positive_scale,
-    require_matplotlib,
     set_title,
     shade_clouds,
     show_image,
     show_map,
     size_in_points,
     symmetric_scale,
-    unknown_patch,
-    wrap_text,
 )
-from ._image_files import read_images, read_truth
+from ._image_files import read_images
 from ._predictions import by_name, images_by_name, one_scene
 
 if TYPE_CHECKING:
@@ -43,14 +50,17 @@ if TYPE_CHECKING:
 
 __all__ = ["ComparisonDisplay"]
 
+_BASELINE = "BicubicBaseline"
+
+# Greatest shift between image and truth, in HR pixels, as in the score.
+_BORDER = 3
+
 # Size of a square panel in inches; other panels have the same area, up to a greatest width.
 _PANEL = 2.0
 _WIDEST_PANEL = 3.6
-# Height of the title and the colour bar of a row of maps, and of a further line, in inches; height
-# of a colour bar in points.
+# Height of the title and the colour bar of a row of maps, and of a further line, in inches.
 _MAP_MARGIN = 0.85
 _LINE_HEIGHT = 0.155
-_SCALE_HEIGHT = 42
 
 _MAP_TITLES = {
     "n_clear": "clear frames",
@@ -60,7 +70,7 @@ _MAP_TITLES = {
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ComparisonDisplay:
+class ComparisonDisplay(Display):
     """Images of a scene beside its clearest frame and its HR image, with errors of the images.
 
     Make one by `from_estimator`, `from_predictions` or, without frames, `from_images`. All
@@ -107,10 +117,7 @@ class ComparisonDisplay:
         Images, details, and, where there are any, errors and standard deviations. Columns: frame
         if there is one, images, truth if there is one. The standard deviations of one image alone
         are beside the errors, below the truth.
-    bounding_ax_ : Axes or None
-        The axes that the panels were drawn in the bounds of.
-    figure_ : Figure
-        The figure.
+    {panels_}
 
     See Also
     --------
@@ -162,29 +169,23 @@ class ComparisonDisplay:
 
         Parameters
         ----------
-        estimator : fitted estimator, or dict of str to fitted estimator
-            One, named by its class, or several by name. Those whose `predict` takes `return_std`
-            also give standard deviations.
+        {estimators}
+            Those whose `predict` takes `return_std` also give standard deviations.
         scene : Scene
             With or without HR image.
-        baseline : bool, default=True
-            Whether to draw the challenge's baseline too. No second one is drawn beside a
-            `BicubicBaseline`, or a pipeline that ends in one.
-        grey_scale : {"auto", "common", "own", "truth"}, default="auto"
-            See the parameters of the class.
-        **kwargs : dict
-            Passed to :meth:`from_predictions`.
+        {baseline}
+            No second one is drawn beside a `BicubicBaseline`, or a pipeline that ends in one.
+        {grey_scale}
+        {to_predictions}
 
-        Returns
-        -------
-        ComparisonDisplay
+        {returns}
 
         Raises
         ------
         ValueError
             If an estimator does not give one image of the scene.
         """
-        require_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._require_matplotlib("from_estimator")
         scene = one_scene(scene, cls.__name__)
         check_grey_scale(grey_scale, truth=scene.has_hr)
         estimators = by_name(estimator)
@@ -217,55 +218,46 @@ class ComparisonDisplay:
         ----------
         scene : Scene
             With or without HR image.
-        images : dict of str to array of shape (H, W), or one such array
-            Images by name, pixels in [0, 1].
+        {images}
         deviations : dict of str to array of shape (H, W), default=None
-            Standard deviations of some of them, in pixels.
-        baseline : bool, default=True
-            Whether to draw the challenge's baseline too. No second one is drawn beside an image
-            that equals it, or has the name "BicubicBaseline".
-        grey_scale : {"auto", "common", "own", "truth"}, default="auto"
-            See the parameters of the class.
-        detail : tuple of two slices, default=None
-            Rows and columns in HR pixels to enlarge. None: those with most detail.
+            Standard deviations of some of the images.
+        {baseline}
+            No second one is drawn beside an image that equals it, or has the name
+            "BicubicBaseline".
+        {grey_scale}
+        {detail}
         unit : str, default=None
             Of the scene's values. None: 16-bit counts, or the scene's `value_range`.
-        ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel. None: a new figure.
+        {ax}
 
-        Returns
-        -------
-        ComparisonDisplay
+        {returns}
 
         Raises
         ------
         ValueError
             If images do not have the size of the scene's images.
         """
-        require_matplotlib(f"{cls.__name__}.from_predictions")
         scene = one_scene(scene, cls.__name__)
         given = images_by_name(images, scene)
-        if baseline:
-            given = with_baseline(given, scene)
         values = Values.of(scene)
-        about: dict[str, Any] = {"deviations": None}
-        if deviations:
-            about["deviations"] = {
-                name: values.span * np.asarray(x) for name, x in deviations.items()
-            }
-        if scene.has_hr:
-            hr, sm = scene.read_truth()
-            about |= truth_values(
-                given, hr, sm, values, norm=scene.norm, data_range=scene.data_range
-            )
-            about["errors"] = error_maps(given, hr, sm, values, data_range=scene.data_range)
-        display = cls(
-            images=named_values(given, values),
-            **frame_values(scene, values, unit),
-            **about,
+        clear = scene.qm
+        (clearest,) = select_clearest(clear.sum(axis=(1, 2)), 1)
+        display = cls._compare(
+            _with_baseline(given, scene) if baseline else given,
+            scene.read_truth() if scene.has_hr else None,
+            values,
+            norm=scene.norm,
+            data_range=scene.data_range,
+            frame=values.to_physical(scene.frames.read_pixels([clearest])[0]),
+            frame_clear=clear[clearest],
+            n_clear=clear.sum(axis=0),
+            n_frames=len(scene),
+            deviations=deviations
+            and {name: values.span * np.asarray(std) for name, std in deviations.items()},
+            unit=unit or values.unit,
             grey_scale=grey_scale,
             detail=detail,
-            title=", ".join(filter(None, [scene.label, scene.band])),
+            title=", ".join(str(part) for part in (scene.label, scene.band) if part),
         )
         return display.plot(ax=ax)
 
@@ -297,16 +289,11 @@ class ComparisonDisplay:
             N in dB, to give the challenge score N / cPSNR too.
         errors : bool, default=False
             Whether to draw maps of the errors too.
-        grey_scale : {"auto", "common", "own", "truth"}, default="auto"
-            See the parameters of the class.
-        detail : tuple of two slices, default=None
-            Rows and columns in HR pixels to enlarge. None: those with most detail.
-        ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel. None: a new figure.
+        {grey_scale}
+        {detail}
+        {ax}
 
-        Returns
-        -------
-        ComparisonDisplay
+        {returns}
 
         Raises
         ------
@@ -325,111 +312,147 @@ class ComparisonDisplay:
         >>> display.axes_.shape
         (2, 2)
         """
-        require_matplotlib(f"{cls.__name__}.from_images")
         check_grey_scale(grey_scale, truth=hr is not None)
-        given = read_images(images)
-        values = Values(COUNTS)
-        about: dict[str, Any] = {}
-        if hr is not None:
-            truth = read_truth(hr, sm, given)
-            about = truth_values(given, *truth, values, norm=norm)
-            about["errors"] = error_maps(given, *truth, values) if errors else None
-        elif sm is not None or norm is not None or errors:
+        if hr is None and (sm is not None or norm is not None or errors):
             raise ValueError("sm, norm and errors need the HR image: give hr too, or none of them")
-        display = cls(
-            images=named_values(given, values), **about, grey_scale=grey_scale, detail=detail
+        given, truth = read_images(images, hr, sm)
+        display = cls._compare(
+            given, truth, Values(COUNTS), norm=norm, grey_scale=grey_scale, detail=detail
         )
+        if not errors:
+            display.errors = None
         return display.plot(ax=ax)
+
+    @classmethod
+    def _compare(cls, images, truth, values, *, norm, data_range=None, **given):
+        """Compare images with pixels in [0, 1] with the HR image and status map, or None."""
+        if truth is not None:
+            if norm is not None:
+                check_norm(norm)
+            hr, sm = truth
+            options = {"border": _BORDER, "data_range": data_range}
+            scores, errors = {}, {}
+            for name, image in images.items():
+                cpsnr = finite_cpsnr(image, hr, sm, **options)
+                scores[name] = cpsnr, None if norm is None else _score(norm, cpsnr)
+                error = error_map(image, hr, sm, **options)
+                errors[name] = values.span * np.pad(error, _BORDER, constant_values=np.nan)
+            given |= {"truth": values.to_physical(hr), "truth_clear": sm}
+            given |= {"scores": scores, "errors": errors}
+        return cls(
+            images={name: values.to_physical(image) for name, image in images.items()}, **given
+        )
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw the display.
 
         Parameters
         ----------
-        ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel. None: a new figure.
+        {ax}
 
-        Returns
-        -------
-        ComparisonDisplay
-            Itself.
+        {returns}
         """
         check_grey_scale(self.grey_scale, truth=self.truth is not None)
-        grid = _Grid.of(self)
-        axes, self.figure_, self.bounding_ax_ = panels(
-            ax, grid.arrange, f"{type(self).__name__}.plot", grid.figsize, "compressed"
+        columns, maps, detail = self._columns(), self._map_rows(), self._find_detail()
+        height, width = next(iter(self.images.values())).shape
+        # Heights of the rows, for panels of width 1.
+        whole = height / width
+        part = np.divide(*(window.stop - window.start for window in detail))
+        heights = [whole, part, *[whole] * len(maps)]
+
+        def arrange(spec):
+            grid = spec.subgridspec(len(heights), len(columns), height_ratios=heights)
+            return [grid[number] for number in range(len(heights) * len(columns))]
+
+        inches = min(_PANEL / np.sqrt(whole), _WIDEST_PANEL)
+        figsize = (
+            len(columns) * (inches + 0.08) + 0.9,
+            sum(heights) * inches + 0.8 + len(maps) * _MAP_MARGIN,
         )
-        self.axes_ = np.array(axes, dtype=object).reshape(-1, grid.columns)
-        titles = self._draw_images(*self.axes_[:2]) | self._draw_maps(self.axes_[2:])
-        self._write_titles(titles, makes_room=ax is None)
-        if self.errors:
-            cells = zip(chain.from_iterable(_map_rows(self)), self.axes_[2:].flat, strict=True)
-            explained = [axes for cell, axes in cells if cell and cell[0] == "errors"]
-            _explain("cloud or edge", explained)
+        axes = self._panels(ax, arrange, figsize, "compressed")
+        self.axes_ = axes.reshape(len(heights), len(columns))
+        self._draw_images(columns, detail)
+        self._draw_maps([cell for row in maps for cell in row])
+        if ax is None:
+            # Titles of several lines make the figure higher instead of the panels smaller.
+            breaks = sum(max(axes.get_title().count("\n") for axes in row) for row in self.axes_)
+            self.figure_.set_figheight(self.figure_.get_figheight() + breaks * _LINE_HEIGHT)
         if self.title and ax is None:
-            self.figure_.suptitle(self.title)
+            width = 60 * self.figure_.get_figwidth()
+            self.figure_.suptitle(label_text(self.title, width=width, fontsize=12))
         elif self.title:
             first = self.axes_[0, 0]
-            first.set_ylabel(wrap_text(self.title, size_in_points(first)[1], 9), fontsize=9)
+            text = label_text(self.title, width=size_in_points(first)[1], fontsize=9)
+            first.set_ylabel(text, fontsize=9)
         return self
 
-    def _draw_images(self, wholes, details):
-        """Draw images and details; return the titles of the panels."""
-        titles = {}
+    def _columns(self):
+        """Title and picture of each column."""
+        columns = []
+        if self.frame is not None:
+            title = f"clearest of {self.n_frames} frames"
+            columns.append(([title], Picture(self.frame, self.frame_clear)))
+        for name, image in self.images.items():
+            title = [name]
+            if self.scores and name in self.scores:
+                cpsnr, score = self.scores[name]
+                title.append(f"{cpsnr:.2f} dB" + ("" if score is None else f", score {score:.4f}"))
+            columns.append((title, Picture(image)))
+        if self.truth is not None:
+            columns.append((["HR image"], Picture(self.truth, self.truth_clear)))
+        return columns
+
+    def _map_rows(self):
+        """Cells below the details: (kind, name of the image), or None if a panel stays empty."""
+        below_frame = [] if self.frame is None else [None]
+        below_truth = [] if self.truth is None else [None]
+        rows = []
+        for kind in ("errors", "deviations"):
+            maps = getattr(self, kind) or {}
+            cells = [(kind, name) if name in maps else None for name in self.images]
+            if maps:
+                rows.append([*below_frame, *cells, *below_truth])
+        if len(rows) == 2 and below_truth and len(self.deviations) == 1:
+            # Beside the errors, instead of a row for one map.
+            rows = [[*rows[0][:-1], ("deviations", next(iter(self.deviations)))]]
+        if rows and below_frame:
+            rows[0][0] = ("n_clear", None)
+        return rows
+
+    def _find_detail(self):
+        if self.detail is None:
+            if self.truth is not None:
+                return find_detail(self.truth, self.truth_clear)
+            return find_detail(list(self.images.values())[-1])
         shape = next(iter(self.images.values())).shape
-        rows, columns = _detail(self)
-        captions, pictures = zip(*self._columns(), strict=True)
+        pairs = zip(self.detail, shape, strict=True)
+        return tuple(slice(*part.indices(length)) for part, length in pairs)
+
+    def _draw_images(self, columns, detail):
+        shape = next(iter(self.images.values())).shape
+        titles, pictures = zip(*columns, strict=True)
         truth = pictures[-1] if self.truth is not None else None
         greys = scale_greys(pictures, self.grey_scale, truth, self.unit)
-        for caption, (_, clear), grey, whole, part in zip(
-            captions, pictures, greys, wholes, details, strict=True
+        wholes, parts = self.axes_[:2]
+        for title, (_, clear), grey, whole, part in zip(
+            titles, pictures, greys, wholes, parts, strict=True
         ):
             for axes in (whole, part):
                 drawn = show_image(axes, grey.image, shape, **grey.options)
                 if clear is not None:
                     shade_clouds(axes, clear, shape)
+            rows, columns = detail
             part.set_xlim(columns.start - 0.5, columns.stop - 0.5)
             part.set_ylim(rows.stop - 0.5, rows.start - 0.5)
             mark_window(whole, rows, columns)
             shaded = clear is not None and not clear.all()
-            titles[whole] = (*caption, grey.note, "shaded: clouded" if shaded else "")
+            set_title(whole, *title, grey.note, "shaded: clouded" if shaded else "")
         if len({grey.limits for grey in greys}) == 1:
             colour_bar(drawn, wholes[-1], self.unit, side="right")
-        details[0].set_ylabel("detail", fontsize=9)
-        return titles
+        parts[0].set_ylabel("detail", fontsize=9)
 
-    def _columns(self):
-        """Captions and picture of each column."""
-        columns = [(self._captions(name), Picture(image)) for name, image in self.images.items()]
-        if self.frame is not None:
-            caption = f"clearest of {self.n_frames} frames"
-            columns.insert(0, ([caption], Picture(self.frame, self.frame_clear)))
-        if self.truth is not None:
-            columns.append((["HR image"], Picture(self.truth, self.truth_clear)))
-        return columns
-
-    def _write_titles(self, titles, *, makes_room):
-        """Write titles; lines make the figure higher instead of the panels smaller."""
-        if makes_room:
-            # The widths of panels, and of their titles, follow from the layout.
-            self.figure_.get_layout_engine().execute(self.figure_)
-        for axes, lines in titles.items():
-            set_title(axes, *lines)
-        if makes_room:
-            breaks = sum(max(axes.get_title().count("\n") for axes in row) for row in self.axes_)
-            self.figure_.set_figheight(self.figure_.get_figheight() + breaks * _LINE_HEIGHT)
-
-    def _captions(self, name):
-        if self.scores is None or name not in self.scores:
-            return [name]
-        cpsnr, score = self.scores[name]
-        return [name, f"{cpsnr:.2f} dB" + ("" if score is None else f", score {score:.4f}")]
-
-    def _draw_maps(self, rows):
-        """Draw counts of frames, and errors and standard deviations on one scale each.
-
-        Returns the titles of the panels.
-        """
+    def _draw_maps(self, cells):
+        """Draw counts of frames, and errors and standard deviations on one scale each."""
         shape = next(iter(self.images.values())).shape
         styles = {"n_clear": {"cmap": "cividis", "vmin": 0, "vmax": self.n_frames}}
         if self.errors:
@@ -438,106 +461,34 @@ class ComparisonDisplay:
             styles["deviations"] = positive_scale(self.deviations.values())
         labels = {
             "n_clear": f"of {self.n_frames}",
-            "errors": f"HR - SR, {self.unit}",
+            "errors": f"HR - SR, {self.unit}; hatched: cloud or edge",
             "deviations": self.unit,
         }
-        titles = {}
-        for axes, cell in zip(rows.ravel(), chain.from_iterable(_map_rows(self)), strict=True):
+        for axes, cell in zip(self.axes_[2:].flat, cells, strict=True):
             if cell is None:
                 axes.set_axis_off()
                 continue
             kind, name = cell
             values = getattr(self, kind)
             drawn = show_map(axes, values if name is None else values[name], shape, **styles[kind])
-            titles[axes] = (_MAP_TITLES[kind].format(name),)
+            set_title(axes, _MAP_TITLES[kind].format(printable(name)))
             if kind in labels:
                 # One colour bar for each kind.
                 colour_bar(drawn, axes, labels.pop(kind))
-        return titles
 
 
-def _map_rows(display):
-    """Cells below the details: (kind, name of the image), or None if a panel stays empty."""
-    errors, deviations = display.errors or {}, display.deviations or {}
-    below_frame = [] if display.frame is None else [None]
-    below_truth = [] if display.truth is None else [None]
-    rows = [
-        [
-            *below_frame,
-            *((kind, name) if name in maps else None for name in display.images),
-            *below_truth,
-        ]
-        for kind, maps in (("errors", errors), ("deviations", deviations))
-        if maps
-    ]
-    if len(rows) == 2 and below_truth and len(deviations) == 1:
-        # Beside the errors, instead of a row for one map.
-        rows = [[*rows[0][:-1], ("deviations", next(iter(deviations)))]]
-    if rows and below_frame:
-        rows[0][0] = ("n_clear", None)
-    return rows
+def _with_baseline(images, scene):
+    """Add the baseline in front of images of a scene, unless one of them is the baseline."""
+    if _BASELINE in images:
+        return images
+    scale = next(iter(images.values())).shape[0] // scene.shape[0]
+    baseline = BicubicBaseline(scale).predict([scene])[0]
+    # A baseline that was read from a 16-bit file is rounded.
+    if any(np.abs(image - baseline).max() < 1 / 65535 for image in images.values()):
+        return images
+    return {_BASELINE: baseline} | images
 
 
-def _detail(display):
-    if display.detail is not None:
-        height, width = next(iter(display.images.values())).shape
-        rows, columns = (
-            slice(*part.indices(length))
-            for part, length in zip(display.detail, (height, width), strict=True)
-        )
-        return rows, columns
-    if display.truth is not None:
-        return find_detail(display.truth, display.truth_clear)
-    *_, last = display.images.values()
-    return find_detail(last)
-
-
-class _Grid(NamedTuple):
-    """Rows and columns of the panels of a comparison, and the size of a figure for them."""
-
-    columns: int
-    n_maps: int
-    shape: tuple[int, int]
-    detail: tuple[int, int]
-
-    @classmethod
-    def of(cls, display):
-        columns = len(display._columns())
-        shape = next(iter(display.images.values())).shape
-        detail = tuple(part.stop - part.start for part in _detail(display))
-        return cls(columns, len(_map_rows(display)), shape, detail)
-
-    def _heights(self):
-        """Heights of the rows, for panels of width 1."""
-        (height, width), (part_height, part_width) = self.shape, self.detail
-        whole = height / width
-        return [whole, part_height / part_width, *[whole] * self.n_maps]
-
-    def arrange(self, spec):
-        heights = self._heights()
-        grid = spec.subgridspec(len(heights), self.columns, height_ratios=heights)
-        return [grid[number] for number in range(len(heights) * self.columns)]
-
-    @property
-    def figsize(self):
-        height, width = self.shape
-        inches = min(_PANEL * np.sqrt(width / height), _WIDEST_PANEL)
-        height = sum(self._heights()) * inches + 0.8 + self.n_maps * _MAP_MARGIN
-        return self.columns * (inches + 0.08) + 0.9, height
-
-
-def _explain(text, axes):
-    """Draw the legend of hatched pixels, below the second panel or below the colour bar of one."""
-    panel = axes[min(1, len(axes) - 1)]
-    width, height = size_in_points(panel)
-    below = 0 if len(axes) > 1 else _SCALE_HEIGHT / height
-    panel.legend(
-        handles=[unknown_patch(wrap_text(text, width - 24, 8))],
-        loc="upper left",
-        bbox_to_anchor=(0, -below),
-        borderaxespad=0.4,
-        borderpad=0,
-        handlelength=1.4,
-        frameon=False,
-        fontsize=8,
-    )
+def _score(norm, cpsnr):
+    """Score of an image, with that of an image equal to the truth finite."""
+    return float(challenge_score(min(norm, MAX_CPSNR), cpsnr))

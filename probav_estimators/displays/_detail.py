@@ -18,18 +18,9 @@ _LEAST_DETAIL = 16
 
 
 def find_detail(image: NDArray[Any], clear: NDArray[np.bool_] | None = None) -> tuple[slice, slice]:
-    """Find the window with the steepest clear pixels.
+    """Find the window with the steepest clear pixels: rows and columns.
 
-    Parameters
-    ----------
-    image : array of shape (H, W)
-    clear : bool array of shape (H, W), default=None
-        Mask, True = clear. None: all pixels are clear.
-
-    Returns
-    -------
-    tuple of two slices
-        Rows and columns: a quarter of the image along each axis, and at least 16 pixels.
+    It is a quarter of the image along each axis, and at least 16 pixels.
     """
     part = min(max(_DETAIL_PART, _LEAST_DETAIL / min(image.shape)), 1)
     height, width = (round(part * length) for length in image.shape)

@@ -1,49 +1,44 @@
-"""Drawing functions of all displays: axes, image panels, colours, labels without overlap."""
+"""Drawing functions of all displays: images, maps, colours and text."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..imaging import grey_limits
+from ..names import printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "CLOUD",
     "COLOURS",
     "MARKERS",
     "colour_bar",
     "grey_scale",
     "label_points",
+    "label_text",
     "mark_window",
-    "panels",
     "positive_scale",
-    "require_matplotlib",
     "set_title",
     "shade_clouds",
     "show_image",
     "show_map",
-    "single_axes",
     "size_in_points",
     "style",
     "symmetric_scale",
-    "unknown_patch",
-    "wrap_text",
 ]
 
 #: Colour-blind safe palette, distinct also in grey (Okabe and Ito, without yellow).
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 #: Markers to go with them, for prints without colours.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
-#: Colour over clouded pixels of an image.
-CLOUD = "#E69F00"
 
-_CLOUD_ALPHA = 0.45
+# Colour over clouded pixels of an image.
+_CLOUD = ("#E69F00", 0.45)
 # Style of pixels without a value: a hatch, as no colour of a scale is.
 _UNKNOWN: dict[str, Any] = {"facecolor": "0.82", "edgecolor": "0.55", "hatch": "////"}
 # Greatest number of lines of a title.
@@ -55,77 +50,20 @@ _BAR_THICKNESS = 7
 _LETTER_WIDTH = 0.62
 
 
-def require_matplotlib(caller: str) -> None:
-    """Raise an ImportError that names the extra to install if matplotlib is missing."""
-    try:
-        import matplotlib.pyplot  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"{caller} needs matplotlib: pip install probav_estimators[plot]"
-        ) from error
+def label_text(name: object, *, width: float = 150, fontsize: float = 8) -> str:
+    """Return a name as text for matplotlib, drawn letter by letter.
 
-
-def single_axes(ax: Any, caller: str, figsize: tuple[float, float] = (6.4, 4.8)) -> Any:
-    """Return `ax`, or the axes of a new figure."""
-    require_matplotlib(caller)
-    from matplotlib import pyplot as plt
-
-    return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
-
-
-def panels(
-    ax: Any,
-    arrange: Callable[[Any], Sequence[Any]],
-    caller: str,
-    figsize: tuple[float, float],
-    layout: str = "constrained",
-) -> tuple[list[Any], Any, Any]:
-    """Axes of several panels: in a new figure, within the bounds of axes, or those given.
-
-    Parameters
-    ----------
-    ax : Axes, sequence of Axes or None
-    arrange : callable
-        Divides a SubplotSpec into those of the panels.
-    caller : str
-        Name of the caller, for errors.
-    figsize : tuple of float
-        Of a new figure, in inches.
-    layout : str
-        Layout engine of a new figure.
-
-    Returns
-    -------
-    axes : list of Axes
-    figure : Figure
-    bounding_ax : Axes or None
-        The axes that were given as bounds; hidden.
+    A ``$`` begins no formula, and a name with ``_`` in front is in legends as others are. A name of
+    more than `width` points has several lines and ends in an ellipsis.
     """
-    require_matplotlib(caller)
-    from matplotlib import pyplot as plt
-    from matplotlib.gridspec import GridSpec
+    from matplotlib import rcParams
 
-    if ax is None:
-        # Names are wrapped before the layout runs, so panels start near their final positions.
-        figure: Any = plt.figure(figsize=figsize)
-        figure.subplots_adjust(0.03, 0.1, 0.95, 0.92, wspace=0.05, hspace=0.1)
-        figure.set_layout_engine(layout)
-        specs = arrange(GridSpec(1, 1, figure=figure)[0])
-        return [figure.add_subplot(spec) for spec in specs], figure, None
-    if isinstance(ax, (Sequence, np.ndarray)):
-        axes = np.asarray(ax, dtype=object).ravel()
-        wanted = len(arrange(GridSpec(1, 1)[0]))
-        if len(axes) != wanted:
-            raise ValueError(f"{caller} needs {wanted} axes, got {len(axes)}: or give it one")
-        return list(axes), axes[0].figure, None
-    ax.set_axis_off()
-    spec = ax.get_subplotspec()
-    if spec is None:
-        # Axes of `add_axes` are in no grid.
-        box = ax.get_position()
-        bounds = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1}
-        spec = GridSpec(1, 1, figure=ax.figure, **bounds)[0]
-    return [ax.figure.add_subplot(part) for part in arrange(spec)], ax.figure, ax
+    n_letters = max(int(width / (_LETTER_WIDTH * fontsize)), 2)
+    lines = textwrap.wrap(printable(name), n_letters, max_lines=_MAX_LINES, placeholder="…")
+    text = "\n".join(lines) or "unnamed"
+    if rcParams["text.parse_math"]:
+        text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def style(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -152,22 +90,15 @@ def show_map(ax: Any, values: NDArray[Any], shape: tuple[int, ...], **options: A
     return show_image(ax, np.ma.masked_invalid(values), shape, **options)
 
 
-def shade_clouds(ax: Any, clear: NDArray[np.bool_], shape: tuple[int, ...]) -> Any:
-    """Draw a translucent colour over clouded pixels; return None if all pixels are clear."""
+def shade_clouds(ax: Any, clear: NDArray[np.bool_], shape: tuple[int, ...]) -> None:
+    """Draw a translucent colour over clouded pixels."""
     if clear.all():
-        return None
+        return
     from matplotlib.colors import to_rgba
 
     overlay = np.zeros((*clear.shape, 4))
-    overlay[~clear] = to_rgba(CLOUD, _CLOUD_ALPHA)
-    return show_image(ax, overlay, shape)
-
-
-def unknown_patch(label: str) -> Any:
-    """Legend patch for pixels without a value."""
-    from matplotlib.patches import Patch
-
-    return Patch(label=label, **_UNKNOWN)
+    overlay[~clear] = to_rgba(_CLOUD)
+    show_image(ax, overlay, shape)
 
 
 def grey_scale(images: Iterable[NDArray[Any]]) -> dict[str, Any]:
@@ -220,14 +151,15 @@ def colour_bar(drawn: Any, ax: Any, label: str, *, side: str = "bottom") -> Any:
     )
     bar.locator = MaxNLocator(4, integer=values.dtype.kind in "iu")
     bar.ax.tick_params(labelsize=8)
-    bar.set_label(wrap_text(label, width if below else height, 8), fontsize=8)
+    bar.set_label(label_text(label, width=width if below else height), fontsize=8)
     return bar
 
 
-def set_title(ax: Any, name: str, *lines: str, fontsize: float = 9) -> None:
+def set_title(ax: Any, name: object, *lines: str, fontsize: float = 9) -> None:
     """Set a title of a name and further lines, each wrapped to the width of the panel."""
-    width = size_in_points(ax)[0]
-    wrapped = [wrap_text(text, 0.96 * width, fontsize) for text in (name, *lines) if text]
+    width = 0.96 * size_in_points(ax)[0]
+    shown = [name, *filter(None, lines)]
+    wrapped = [label_text(text, width=width, fontsize=fontsize) for text in shown]
     ax.set_title("\n".join(wrapped), fontsize=fontsize)
 
 
@@ -244,23 +176,15 @@ def size_in_points(ax: Any) -> tuple[float, float]:
     return bounds.width * inch, bounds.height * inch
 
 
-def wrap_text(text: str, width: float, fontsize: float) -> str:
-    """Wrap a text to lines of about `width` points; too long a text ends in an ellipsis."""
-    n_letters = max(int(width / (_LETTER_WIDTH * fontsize)), 2)
-    return "\n".join(textwrap.wrap(text, n_letters, max_lines=_MAX_LINES, placeholder="…"))
-
-
-def label_points(
-    ax: Any, points: Sequence[tuple[float, float]], labels: Sequence[str], *, fontsize: float = 8
-) -> list[Any]:
+def label_points(ax: Any, points: Sequence[tuple[float, float]], labels: Sequence[str]) -> Any:
     """Number points and list their labels in a legend beside the axes; return its texts."""
     from matplotlib.lines import Line2D
 
     if not points:
         return []
-    texts = [f"{i}: {wrap_text(label, 150, fontsize)}" for i, label in enumerate(labels, 1)]
+    texts = [f"{i}: {label_text(label)}" for i, label in enumerate(labels, 1)]
     for number, point in enumerate(points, 1):
-        ax.annotate(f"{number}", point, (4, 4), textcoords="offset points", fontsize=fontsize)
+        ax.annotate(f"{number}", point, (4, 4), textcoords="offset points", fontsize=8)
     legend = ax.legend(
         handles=[Line2D([], [], ls="", label=text) for text in texts],
         loc="upper left",
@@ -268,7 +192,7 @@ def label_points(
         frameon=False,
         handlelength=0,
         handletextpad=0,
-        fontsize=fontsize,
+        fontsize=8,
     )
     # Keep it beside the main legend, and let the layout make room for it.
     ax.add_artist(legend).set_clip_on(False)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..prediction import last_step
-from ._drawing import COLOURS, MARKERS, panels, require_matplotlib
+from ._base import Display
+from ._drawing import COLOURS, MARKERS, label_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,7 @@ _SCORES = {"train_score": "training score", "valid_score": "validation score"}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class HistoryDisplay:
+class HistoryDisplay(Display):
     """Losses and scores of a net's training and validation scenes by epoch, and its learning rate.
 
     Make one by `from_net`. All parameters are stored as attributes.
@@ -46,10 +47,7 @@ class HistoryDisplay:
         Losses and, where there are any, scores and learning rates.
     lines_ : dict of str to matplotlib Line2D
         Lines by name; that of the learning rate is "learning rate".
-    bounding_ax_ : Axes or None
-        The axes that the panels were drawn in the bounds of.
-    figure_ : Figure
-        The figure.
+    {panels_}
 
     Examples
     --------
@@ -74,21 +72,16 @@ class HistoryDisplay:
         ----------
         net : fitted net, or fitted pipeline that ends in one
             With an attribute `history`, as nets of this package and of skorch have.
-        name : str, default=None
-            Of the net. None: its class.
-        ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel. None: a new figure.
+        {name}
+        {ax}
 
-        Returns
-        -------
-        HistoryDisplay
+        {returns}
 
         Raises
         ------
         ValueError
             If it has no history, such as a net of published weights before any training.
         """
-        require_matplotlib(f"{cls.__name__}.from_net")
         net = last_step(net)
         rows = list(getattr(net, "history", None) or [])
         if not rows:
@@ -111,15 +104,10 @@ class HistoryDisplay:
 
         Parameters
         ----------
-        ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel. None: a new figure.
-        name : str, default=None
-            Of the net. None: `estimator_name`.
+        {ax}
+        {estimator_name}
 
-        Returns
-        -------
-        HistoryDisplay
-            Itself.
+        {returns}
         """
         parts: list[tuple[str, Mapping[str, Any]]] = [("loss", self.losses)]
         if self.scores:
@@ -132,25 +120,24 @@ class HistoryDisplay:
             heights = [1 if title == "learning rate" else 2 for title, _ in parts]
             return list(spec.subgridspec(len(parts), 1, height_ratios=heights))
 
-        axes, self.figure_, self.bounding_ax_ = panels(
-            ax, arrange, f"{type(self).__name__}.plot", (6.4, 1.6 + 1.6 * len(parts))
-        )
-        self.axes_ = np.array(axes, dtype=object)
+        self.axes_ = self._panels(ax, arrange, (6.4, 1.6 + 1.6 * len(parts)))
         self.lines_: dict[str, Any] = {}
         for axes_of_part, (title, columns) in zip(self.axes_, parts, strict=True):
             self._draw(axes_of_part, title, columns)
         self.axes_[-1].set_xlabel("epoch")
         name = self.estimator_name if name is None else name
         if name:
-            self.axes_[0].set_title(name, fontsize=10)
+            self.axes_[0].set_title(label_text(name, width=400, fontsize=10), fontsize=10)
         return self
 
     def _draw(self, ax, title, columns):
         for name, values in columns.items():
             # The colour of training and validation is the same in all panels.
-            number = 1 if name.startswith("validation") else 0
+            label = label_text(name)
+            number = 1 if label.startswith("validation") else 0
             options = {"color": COLOURS[number], "marker": MARKERS[number], "markersize": 3}
-            (self.lines_[name],) = ax.plot(self.epochs, values, label=name, **options)
+            options["label"] = label
+            (self.lines_[name],) = ax.plot(self.epochs, values, **options)
         if title == "learning rate":
             self.lines_[title].set_color("0.3")
             ax.set_yscale("log")

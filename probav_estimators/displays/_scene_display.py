@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from ..imaging import register_frames, select_clearest
-from ._drawing import (
-    COLOURS,
-    grey_scale,
-    panels,
-    require_matplotlib,
-    set_title,
-    shade_clouds,
-    show_image,
-)
+from ._base import Display
+from ._drawing import COLOURS, grey_scale, label_text, set_title, shade_clouds, show_image
 from ._predictions import one_scene
 
 if TYPE_CHECKING:
@@ -28,7 +21,7 @@ __all__ = ["SceneDisplay"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SceneDisplay:
+class SceneDisplay(Display):
     """Frames of a scene with their masks, the clearance of all of them, and their shifts.
 
     Make one by `from_scene`. All parameters are stored as attributes.
@@ -61,10 +54,7 @@ class SceneDisplay:
         The bars, in the order of the frames of the scene.
     arrows_ : matplotlib Quiver or None
         The arrows.
-    bounding_ax_ : Axes or None
-        The axes that the panels were drawn in the bounds of.
-    figure_ : Figure
-        The figure.
+    {panels_}
 
     See Also
     --------
@@ -96,19 +86,15 @@ class SceneDisplay:
             Shifts of registered frames are drawn; those of other frames are estimated.
         max_frames : int, default=12
             How many frames to draw, clearest first. None: all.
-        ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel. None: a new figure.
+        {ax}
 
-        Returns
-        -------
-        SceneDisplay
+        {returns}
 
         Raises
         ------
         ValueError
             If `max_frames` is less than 1.
         """
-        require_matplotlib(f"{cls.__name__}.from_scene")
         scene = one_scene(scene, cls.__name__)
         if max_frames is not None and max_frames < 1:
             raise ValueError(f"max_frames must be at least 1 or None, got {max_frames!r}")
@@ -130,20 +116,25 @@ class SceneDisplay:
 
         Parameters
         ----------
-        ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel. None: a new figure.
+        {ax}
 
-        Returns
-        -------
-        SceneDisplay
-            Itself.
+        {returns}
         """
-        grid = _Grid.of(self.frames.shape)
-        axes, self.figure_, self.bounding_ax_ = panels(
-            ax, grid.arrange, f"{type(self).__name__}.plot", grid.figsize
-        )
-        *frame_axes, self.clearance_ax_, self.shifts_ax_ = axes
-        self.axes_ = np.array(frame_axes, dtype=object)
+        n_frames, height, width = self.frames.shape
+        # Frames of all shapes have the same area, and their grid is about as wide as high.
+        inch = 1.6 / np.sqrt(height * width)
+        columns = min(max(round(np.sqrt(1.4 * n_frames * height / width)), 1), n_frames)
+        rows = -(-n_frames // columns)
+        frames_width = max(columns * width * inch, 2.0)
+
+        def arrange(spec):
+            frames, charts = spec.subgridspec(1, 2, width_ratios=[frames_width, 2.6])
+            grid = frames.subgridspec(rows, columns)
+            return [*(grid[number] for number in range(n_frames)), *charts.subgridspec(2, 1)]
+
+        figsize = frames_width + 3.2, max(rows * (height * inch + 0.3), 4.2) + 0.6
+        panels = self._panels(ax, arrange, figsize)
+        self.axes_, (self.clearance_ax_, self.shifts_ax_) = panels[:-2], panels[-2:]
         grey = grey_scale([self.frames[self.clear] if self.clear.any() else self.frames])
         for axes, number, frame, clear in zip(
             self.axes_, self.numbers, self.frames, self.clear, strict=True
@@ -154,7 +145,8 @@ class SceneDisplay:
         self._draw_clearance()
         self._draw_shifts()
         if self.title and ax is None:
-            self.figure_.suptitle(f"{self.title}; shaded: clouded", fontsize=11)
+            title = label_text(self.title, width=60 * figsize[0], fontsize=11)
+            self.figure_.suptitle(f"{title}; shaded: clouded", fontsize=11)
         return self
 
     def _draw_clearance(self):
@@ -193,39 +185,6 @@ class SceneDisplay:
         ax.set_xlabel(f"right (LR px){rest}", fontsize=8)
         ax.set_ylabel("down (LR px)", fontsize=8)
         ax.tick_params(labelsize=8)
-
-
-class _Grid(NamedTuple):
-    """Rows and columns of the frames, with two charts beside them."""
-
-    n_frames: int
-    rows: int
-    columns: int
-    width: float
-    height: float
-
-    @classmethod
-    def of(cls, shape):
-        n_frames, height, width = shape
-        # Frames of all shapes have the same area.
-        inch = 1.6 / np.sqrt(height * width)
-        # About as wide as high.
-        columns = round(np.sqrt(1.4 * n_frames * height / width))
-        columns = min(max(columns, 1), n_frames)
-        rows = -(-n_frames // columns)
-        return cls(n_frames, rows, columns, width * inch, height * inch)
-
-    def arrange(self, spec):
-        frames, charts = spec.subgridspec(
-            1, 2, width_ratios=[max(self.columns * self.width, 2.0), 2.6]
-        )
-        grid = frames.subgridspec(self.rows, self.columns)
-        return [*(grid[number] for number in range(self.n_frames)), *charts.subgridspec(2, 1)]
-
-    @property
-    def figsize(self):
-        height = self.rows * (self.height + 0.3)
-        return max(self.columns * self.width, 2.0) + 3.2, max(height, 4.2) + 0.6
 
 
 def _shifts_of(scene, lr, clear):

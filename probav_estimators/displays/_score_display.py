@@ -12,7 +12,8 @@ from ..imaging import MAX_CPSNR
 from ..prediction import class_name, predict_in_turn
 from ..scenes import check_scenes
 from ..scoring import scene_score
-from ._drawing import COLOURS, MARKERS, label_points, require_matplotlib, single_axes, style
+from ._base import Display
+from ._drawing import COLOURS, MARKERS, label_points, label_text, style
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,7 @@ __all__ = ["ScoreDisplay"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ScoreDisplay:
+class ScoreDisplay(Display):
     """Challenge score of every scene, over the baseline's cPSNR, by band; the worst are named.
 
     Make one by `from_estimator` or `from_predictions`. All parameters are stored as attributes.
@@ -47,10 +48,7 @@ class ScoreDisplay:
         Points by band; "" where there is none.
     texts_ : list of matplotlib Text
         Numbers and names of the worst scenes in a legend, worst first.
-    ax_ : Axes
-        Axes with the points.
-    figure_ : Figure
-        The figure.
+    {ax_}
 
     See Also
     --------
@@ -74,12 +72,7 @@ class ScoreDisplay:
 
     @classmethod
     def from_estimator(
-        cls,
-        estimator: Any,
-        X: Sequence[Scene],
-        *,
-        name: str | None = None,
-        **kwargs: Any,
+        cls, estimator: Any, X: Sequence[Scene], *, name: str | None = None, **kwargs: Any
     ) -> Self:
         """Predict scenes and draw their scores.
 
@@ -89,24 +82,20 @@ class ScoreDisplay:
             A net, a baseline, a pipeline or a search over such.
         X : list of Scene
             With HR images.
-        name : str, default=None
-            Of the estimator. None: its class.
-        **kwargs : dict
-            Passed to :meth:`plot`.
+        {name}
+        {to_plot}
 
-        Returns
-        -------
-        ScoreDisplay
+        {returns}
 
         Raises
         ------
         ValueError
             If a scene has no HR image.
         """
-        require_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._require_matplotlib("from_estimator")
         scenes = check_scenes(X, "scoring", truth=True)
         name = class_name(estimator) if name is None else name
-        return cls._from_images(scenes, predict_in_turn(estimator, scenes), name).plot(**kwargs)
+        return cls._of(predict_in_turn(estimator, scenes), scenes, name).plot(**kwargs)
 
     @classmethod
     def from_predictions(
@@ -123,34 +112,27 @@ class ScoreDisplay:
         ----------
         X : list of Scene
             With HR images.
-        images : array of shape (n, H, W) or list of arrays
-            One image for each scene, in [0, 1].
-        name : str, default=None
-            Of the estimator.
-        **kwargs : dict
-            Passed to :meth:`plot`.
+        {images_of_scenes}
+        {name}
+        {to_plot}
 
-        Returns
-        -------
-        ScoreDisplay
+        {returns}
 
         Raises
         ------
         ValueError
             If a scene has no HR image, or there is not one image for each scene.
         """
-        require_matplotlib(f"{cls.__name__}.from_predictions")
         scenes = check_scenes(X, "scoring", truth=True)
         if len(images) != len(scenes):
             raise ValueError(f"got {len(images)} images of {len(scenes)} scenes: give one for each")
-        return cls._from_images(scenes, images, name).plot(**kwargs)
+        return cls._of(images, scenes, name).plot(**kwargs)
 
     @classmethod
-    def _from_images(cls, scenes, images, name):
+    def _of(cls, images, scenes, name):
         """Score images, which may be an iterator, one by one."""
-        scores = [scene_score(*pair) for pair in zip(images, scenes, strict=True)]
         return cls(
-            scores=np.array(scores),
+            scores=np.array([scene_score(*pair) for pair in zip(images, scenes, strict=True)]),
             norms=np.array([min(scene.norm, MAX_CPSNR) for scene in scenes]),
             bands=[scene.band for scene in scenes],
             names=[scene.name for scene in scenes],
@@ -164,42 +146,36 @@ class ScoreDisplay:
 
         Parameters
         ----------
-        ax : Axes, default=None
-            Axes to draw in. None: a new figure.
+        {ax}
         n_named : int, default=3
             How many of the worst scenes to name.
-        name : str, default=None
-            Of the estimator. None: `estimator_name`.
+        {estimator_name}
         **kwargs : dict
             Passed to matplotlib's `scatter`.
 
-        Returns
-        -------
-        ScoreDisplay
-            Itself.
+        {returns}
         """
-        self.ax_ = single_axes(ax, f"{type(self).__name__}.plot")
-        self.figure_ = self.ax_.figure
-        bands = np.array(["" if band is None else band for band in self.bands or []], dtype=str)
-        bands = bands if bands.size else np.full(len(self.scores), "")
+        ax = self._single_axes(ax, (6.4, 4.8))
+        bands = ["" if band is None else band for band in self.bands or [None] * len(self.scores)]
         self.points_ = {}
-        self.ax_.axhline(1, color="0.3", lw=1, zorder=0, label="baseline")
-        for number, band in enumerate(dict.fromkeys(bands.tolist())):
-            self.points_[band] = self._draw_band(band, bands == band, number, kwargs)
-        self.ax_.set_xlabel("N: cPSNR of the baseline (dB)")
-        self.ax_.set_ylabel("score N / cPSNR (lower is better)")
-        name = self.estimator_name if name is None else name
-        self.ax_.set_title(f"{name or 'score'}: mean {np.mean(self.scores):.4f}", fontsize=10)
-        self.ax_.margins(0.12)
+        ax.axhline(1, color="0.3", lw=1, zorder=0, label="baseline")
+        for number, band in enumerate(dict.fromkeys(bands)):
+            chosen = np.array([other == band for other in bands])
+            self.points_[band] = self._draw_band(band, chosen, number, kwargs)
+        ax.set_xlabel("N: cPSNR of the baseline (dB)")
+        ax.set_ylabel("score N / cPSNR (lower is better)")
+        title = label_text((self.estimator_name if name is None else name) or "score", width=250)
+        ax.set_title(f"{title}: mean {np.mean(self.scores):.4f}", fontsize=10)
+        ax.margins(0.12)
         self.texts_ = self._name_worst(n_named)
-        self.ax_.legend(fontsize=8)
+        ax.legend(fontsize=8)
         return self
 
     def _draw_band(self, band, chosen, number, kwargs):
         scores = self.scores[chosen]
         colour = COLOURS[number % len(COLOURS)]
         count = "1 scene" if len(scores) == 1 else f"{len(scores)} scenes"
-        label = f"{band + ': ' if band else ''}mean {scores.mean():.4f}, {count}"
+        label = f"{label_text(band) + ': ' if band else ''}mean {scores.mean():.4f}, {count}"
         options = {"color": colour, "marker": MARKERS[number % len(MARKERS)]}
         options |= {"alpha": 0.8, "label": label}
         self.ax_.axhline(scores.mean(), color=colour, lw=1, ls="--", zorder=0)
@@ -209,5 +185,4 @@ class ScoreDisplay:
         worst = np.argsort(-np.asarray(self.scores), kind="stable")[:n_named]
         names = self.names or [None] * len(self.scores)
         labels = [names[i] or f"scene {i}" for i in worst]
-        points = [(self.norms[i], self.scores[i]) for i in worst]
-        return label_points(self.ax_, points, labels)
+        return label_points(self.ax_, [(self.norms[i], self.scores[i]) for i in worst], labels)

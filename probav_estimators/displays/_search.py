@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from ._drawing import COLOURS, label_points, require_matplotlib, single_axes, style
+from ._base import Display
+from ._drawing import COLOURS, label_points, label_text, style
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +18,7 @@ __all__ = ["SearchDisplay"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SearchDisplay:
+class SearchDisplay(Display):
     """Score against cost of the candidates of a search; those that no cheaper one beats are named.
 
     Make one by `from_cv_results`. All parameters are stored as attributes.
@@ -49,10 +50,7 @@ class SearchDisplay:
         One standard deviation of the folds to either side.
     texts_ : list of matplotlib Text
         Numbers and labels of candidates in a legend, those that no cheaper one beats first.
-    ax_ : Axes
-        Axes with the points.
-    figure_ : Figure
-        The figure.
+    {ax_}
 
     Examples
     --------
@@ -95,19 +93,15 @@ class SearchDisplay:
             Seconds to fit a candidate, or to predict and score.
         score_name : str, default=None
             Name of the score. None: `metric`.
-        **kwargs : dict
-            Passed to :meth:`plot`.
+        {to_plot}
 
-        Returns
-        -------
-        SearchDisplay
+        {returns}
 
         Raises
         ------
         ValueError
             If the results have no such score or cost, or every candidate failed.
         """
-        require_matplotlib(f"{cls.__name__}.from_cv_results")
         if cost not in ("fit", "score"):
             raise ValueError(f"cost must be 'fit' or 'score', got {cost!r}")
         key = f"mean_test_{metric}"
@@ -132,8 +126,7 @@ class SearchDisplay:
 
         Parameters
         ----------
-        ax : Axes, default=None
-            Axes to draw in. None: a new figure.
+        {ax}
         max_named : int, default=8
             How many candidates to name at most; the best come first.
         name_all : bool, default=False
@@ -141,10 +134,7 @@ class SearchDisplay:
         **kwargs : dict
             Passed to matplotlib's `scatter`.
 
-        Returns
-        -------
-        SearchDisplay
-            Itself.
+        {returns}
 
         Raises
         ------
@@ -154,14 +144,14 @@ class SearchDisplay:
         known = np.flatnonzero(np.isfinite(self.scores))
         if not len(known):
             raise ValueError("every candidate failed: there is no score to draw")
-        self.ax_ = single_axes(ax, f"{type(self).__name__}.plot", (7.4, 5.2))
-        self.figure_ = self.ax_.figure
+        self._single_axes(ax, (7.4, 5.2))
         self.front_ = _front(self.costs, self.scores, known)
         self._draw_points(known, kwargs)
         self.ax_.set_xscale("log")
         failed = len(self.scores) - len(known)
-        self.ax_.set_xlabel(self.cost_name + (f"; {failed} candidates failed" if failed else ""))
-        self.ax_.set_ylabel(f"{self.score_name} (greater is better)")
+        cost, score = label_text(self.cost_name, width=250), label_text(self.score_name, width=200)
+        self.ax_.set_xlabel(f"{cost}; {failed} candidates failed" if failed else cost)
+        self.ax_.set_ylabel(f"{score} (greater is better)")
         self.ax_.margins(0.15)
         named = list(self.front_[::-1])
         if name_all:

@@ -18,7 +18,8 @@ from ..metrics import (
 )
 from ..prediction import predict_scene
 from ..scenes import LEAST_TO_HALVE, halve_frames
-from ._drawing import COLOURS, panels, require_matplotlib, wrap_text
+from ._base import Display
+from ._drawing import COLOURS, label_text, size_in_points
 from ._predictions import by_name, images_by_name, one_scene
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _MAX_DECIBELS = 30
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SpectrumDisplay:
+class SpectrumDisplay(Display):
     """Power of images relative to a reference by frequency, and their coherence with it.
 
     Make one by `from_estimator` or `from_predictions`. All parameters are stored as attributes.
@@ -59,15 +60,12 @@ class SpectrumDisplay:
     Attributes
     ----------
     axes_ : array of Axes of shape (2,)
-        Power and coherence.
+        Power and coherence: side by side or, in axes that are higher than wide, in one column.
     power_lines_ : dict of str to matplotlib Line2D
         Power in dB, by name.
     coherence_lines_ : dict of str to matplotlib Line2D
         Coherence by name.
-    bounding_ax_ : Axes or None
-        The axes that the panels were drawn in the bounds of.
-    figure_ : Figure
-        The figure.
+    {panels_}
 
     See Also
     --------
@@ -104,26 +102,21 @@ class SpectrumDisplay:
 
         Parameters
         ----------
-        estimator : fitted estimator, or dict of str to fitted estimator
-            One, named by its class, or several by name.
+        {estimators}
         scene : Scene
             Without HR image, power is relative to the baseline's, and coherence is that of two
             images, each of half the frames, if there are four frames or more.
-        baseline : bool, default=True
-            Whether to draw the challenge's baseline too.
-        ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel. None: a new figure.
+        {baseline}
+        {ax}
 
-        Returns
-        -------
-        SpectrumDisplay
+        {returns}
 
         Raises
         ------
         ValueError
             If an estimator does not give one image of the scene, or it is smaller than 16 pixels.
         """
-        require_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._require_matplotlib("from_estimator")
         scene = one_scene(scene, cls.__name__)
         estimators = by_name(estimator)
         images = {name: predict_scene(one, scene)[0] for name, one in estimators.items()}
@@ -155,25 +148,19 @@ class SpectrumDisplay:
         ----------
         scene : Scene
             With or without HR image.
-        images : dict of str to array of shape (H, W), or one such array
-            Images by name, pixels in [0, 1].
+        {images}
         halves : dict of str to pair of arrays of shape (H, W), default=None
             Images of two disjoint halves of the frames, for coherence without HR image.
-        baseline : bool, default=True
-            Whether to draw the challenge's baseline too.
-        ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel. None: a new figure.
+        {baseline}
+        {ax}
 
-        Returns
-        -------
-        SpectrumDisplay
+        {returns}
 
         Raises
         ------
         ValueError
             If images do not have the size of the scene's images, or are smaller than 16 pixels.
         """
-        require_matplotlib(f"{cls.__name__}.from_predictions")
         scene = one_scene(scene, cls.__name__)
         images = images_by_name(images, scene)
         scale = next(iter(images.values())).shape[0] // scene.shape[0]
@@ -202,18 +189,13 @@ class SpectrumDisplay:
 
         Parameters
         ----------
-        ax : Axes or array of Axes, default=None
-            Axes to draw in the bounds of, or one for each panel. None: a new figure.
+        {ax}
 
-        Returns
-        -------
-        SpectrumDisplay
-            Itself.
+        {returns}
         """
-        axes, self.figure_, self.bounding_ax_ = panels(
-            ax, lambda spec: list(spec.subgridspec(1, 2)), f"{type(self).__name__}.plot", (10, 4.4)
-        )
-        self.axes_ = np.array(axes, dtype=object)
+        width, height = (1, 0) if ax is None else size_in_points(ax)
+        shape = (1, 2) if width > height else (2, 1)
+        self.axes_ = self._panels(ax, lambda spec: list(spec.subgridspec(*shape)), (10, 4.4))
         power, coherence = self.axes_
         with np.errstate(divide="ignore"):
             decibels = {name: 10 * np.log10(values) for name, values in self.power.items()}
@@ -238,7 +220,7 @@ class SpectrumDisplay:
         colours = dict(zip({**self.power, **(self.coherence or {})}, COLOURS * 9, strict=False))
         lines = {}
         for name, values in curves.items():
-            label = wrap_text(name, 130, 8)
+            label = label_text(name, width=130)
             (lines[name],) = ax.plot(self.frequencies, values, color=colours[name], label=label)
         return lines
 
@@ -256,7 +238,6 @@ class SpectrumDisplay:
 
 def _compare(image, reference, clear):
     """Frequencies, power of an image relative to a reference, and coherence with it."""
-    reference = reference if clear is None else np.where(clear, reference, 0)
     # Power does not depend on shifts, and interpolation changes it at the finest frequencies.
     frequencies, transfer = transfer_function(image, reference, clear)
     correlation = fourier_ring_correlation(image, reference, clear)[1]

@@ -1,6 +1,5 @@
 """Georeferenced imagery in and out: cubes of xarray and raster files."""
 
-from ._block_store import OtherBlocksError
 from ._cube import Cube, read_cube, rebuild
 from ._encoding import Encoding
 from ._files import FilesResult, Outputs, super_resolve_files
@@ -22,7 +21,6 @@ __all__ = [
     "FilesResult",
     "Grid",
     "MaskKind",
-    "OtherBlocksError",
     "Outputs",
     "clear_of",
     "grid_of_cube",

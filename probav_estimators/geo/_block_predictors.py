@@ -7,7 +7,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from inspect import signature
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,8 +22,9 @@ from ..meta import PerBand
 from ..persistence import is_model_file, load_model
 from ..prediction import takes_return_std
 from ..preprocessing import ClearanceSelector
-from ..scenes import WHOLE, DerivedFrames, Frames, align_bands
-from ..training import SceneNet, describe
+from ..scenes import WHOLE, DerivedFrames, Frames, align_bands, digest
+from ..training import MIXED, SceneNet
+from ._value_ranges import LearnedRange
 
 if TYPE_CHECKING:
     from ..imaging import Alignment, Block
@@ -112,15 +112,27 @@ class BlockPredictor(ABC):
         Whether all bands are registered together.
     """
 
-    name: str
     scale: int
-    gives_std: bool
+    gives_std = False
     takes_scenes_as_they_are = False
     registers_bands = False
 
-    @abstractmethod
+    def __init__(self, estimator: Any, steps: Sequence[Any], name: str) -> None:
+        self.estimator, self.steps, self.name = estimator, steps, name
+
+    def learned_range(self, band: str) -> LearnedRange | None:
+        """Value range that the images of a band had in training; None: it does not matter."""
+        return None
+
+    def value_range_of(self, given: Any, band: str) -> tuple[float, float] | LearnedRange | None:
+        """Value range of a band: that of an argument, or a dict of these, else the learned one."""
+        if isinstance(given, Mapping):
+            given = {str(name): one for name, one in given.items()}.get(band)
+        return self.learned_range(band) if given is None else given
+
     def fingerprint(self) -> str:
         """Hash of the weights and settings that predictions depend on."""
+        return digest(_state_of([self.steps, self.estimator]))[:16]
 
     @abstractmethod
     def plan(self, scenes: Mapping[str, Scene], reference: Reference) -> dict[str, BandPlan]:
@@ -142,26 +154,21 @@ class _FusionPredictor(BlockPredictor):
             raise NotFittedError(
                 f'{name} is not fitted: take FusionNet.from_pretrained("simulated-x3"), or call fit'
             )
-        self.net, self.steps, self.name, self.scale = net, steps, name, net.scale_
-        self.takes_scenes_as_they_are = not steps
-
-    def fingerprint(self):
-        return _fingerprint(self.steps, self.net)
+        super().__init__(net, steps, name)
+        self.scale, self.takes_scenes_as_they_are = net.scale_, not steps
 
     def plan(self, scenes, reference):
         return _align_together({band: (scene, self) for band, scene in scenes.items()}, reference)
 
     def fuse(self, plan, band, blocks):
-        return self.net.fuse_blocks(plan.scene, plan.alignment, blocks, plan.reference)
+        return self.estimator.fuse_blocks(plan.scene, plan.alignment, blocks, plan.reference)
 
 
 class _ScenePredictor(BlockPredictor):
     """Any other estimator, which predicts windows of transformed scenes."""
 
-    gives_std = False
-
     def __init__(self, estimator, steps, name):
-        self.estimator, self.steps, self.name = estimator, steps, name
+        super().__init__(estimator, steps, name)
         scale = getattr(estimator, "scale_", None) or getattr(estimator, "scale", None)
         if scale is None:
             raise ValueError(
@@ -170,8 +177,9 @@ class _ScenePredictor(BlockPredictor):
             )
         self.scale = scale
 
-    def fingerprint(self):
-        return _fingerprint(self.steps, self.estimator)
+    def learned_range(self, band):
+        limits = getattr(self.estimator, "value_range_", MIXED)
+        return None if limits == MIXED else LearnedRange(limits, self.name)
 
     def plan(self, scenes, reference):
         if reference != "middle":
@@ -271,17 +279,26 @@ class _FilledFrames(DerivedFrames):
 class _PerBandPredictor(BlockPredictor):
     """A predictor for each band."""
 
-    def __init__(self, predictors, name):
-        self.predictors, self.name = predictors, name
-        scales = {predictor.scale for predictor in predictors.values()}
+    def __init__(self, estimator, steps, name):
+        if not hasattr(estimator, "estimators_"):
+            raise ValueError(f"{name} is not fitted: call its fit, or give it fitted")
+        super().__init__(estimator, steps, name)
+        self.predictors = {}
+        for band, fitted in estimator.estimators_.items():
+            predictor = as_block_predictor(fitted)
+            predictor.steps = [*steps, *predictor.steps]
+            self.predictors[band] = predictor
+        scales = {predictor.scale for predictor in self.predictors.values()}
         if len(scales) > 1:
             raise ValueError(f"{name} has estimators of different scales: {sorted(scales)}")
         self.scale = scales.pop()
-        self.gives_std = all(predictor.gives_std for predictor in predictors.values())
+        self.gives_std = all(predictor.gives_std for predictor in self.predictors.values())
+
+    def learned_range(self, band):
+        return self.predictors[band].learned_range(band) if band in self.predictors else None
 
     def fingerprint(self):
-        prints = ((band, one.fingerprint()) for band, one in self.predictors.items())
-        return _fingerprint(dict(prints))
+        return digest({band: one.fingerprint() for band, one in self.predictors.items()})[:16]
 
     def plan(self, scenes, reference):
         if unknown := [band for band in scenes if band not in self.predictors]:
@@ -299,10 +316,6 @@ class _PerBandPredictor(BlockPredictor):
 
     def fuse(self, plan, band, blocks):
         return self.predictors[band].fuse(plan, band, blocks)
-
-
-def _fingerprint(*parts):
-    return blake2b(describe(_state_of(parts)).encode(), digest_size=8).hexdigest()
 
 
 def _state_of(value):
@@ -330,12 +343,12 @@ def _align_together(bands, reference):
     prepared = []
     for scene, predictor in bands.values():
         prepared += _prepare(predictor.steps, [scene])
-        predictor.net.check_inputs(prepared[-1:])
+        predictor.estimator.check_inputs(prepared[-1:])
     plans = {}
     for band, scene, alignment in zip(bands, prepared, align_bands(prepared), strict=True):
         # "middle" is the default, which the net's own parameter may change.
         asked = None if reference == "middle" else reference
-        frame = bands[band][1].net.reference_frame(scene, alignment, asked)
+        frame = bands[band][1].estimator.reference_frame(scene, alignment, asked)
         plans[band] = BandPlan(scene, alignment, frame)
     return plans
 
@@ -393,7 +406,7 @@ def as_block_predictor(estimator: Any, device: str | None = None) -> BlockPredic
         estimator = estimator.steps[-1][1]
         name = type(estimator).__name__
     if isinstance(estimator, PerBand):
-        return _PerBandPredictor(_predictors_by_band(estimator, steps, name), name)
+        return _PerBandPredictor(estimator, steps, name)
     kinds: dict[str, type[Any]] = {
         "fuse_blocks": _FusionPredictor,
         "predict_block": _FrameNetPredictor,
@@ -401,14 +414,3 @@ def as_block_predictor(estimator: Any, device: str | None = None) -> BlockPredic
     }
     kind = next((kinds[one] for one in kinds if hasattr(estimator, one)), _ScenePredictor)
     return kind(estimator, steps, name)
-
-
-def _predictors_by_band(estimator, steps, name):
-    if not hasattr(estimator, "estimators_"):
-        raise ValueError(f"{name} is not fitted: call its fit, or give it fitted")
-    predictors = {}
-    for band, fitted in estimator.estimators_.items():
-        predictor = as_block_predictor(fitted)
-        predictor.steps = [*steps, *predictor.steps]
-        predictors[band] = predictor
-    return predictors

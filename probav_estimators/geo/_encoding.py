@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..scenes import Scene, ValueFrames, Values
-from ._value_ranges import value_range_of, warn_of_fill
+from ._value_ranges import LearnedRange, value_range_of, warn_of_fill
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,10 +113,13 @@ def scene_of_stack(
     *,
     name: str | None,
     band: str | None,
+    value_range: tuple[float, float] | LearnedRange | None = None,
 ) -> Scene:
     """Return the lazy scene of a band, whose frames have a value range; warn of likely fill."""
     warn_of_fill(stack, encoding, masks, label)
-    value_range = value_range_of(stack, encoding, masks)
+    if value_range is None or isinstance(value_range, LearnedRange):
+        value_range = value_range_of(stack, encoding, masks, value_range, label)
+    value_range = (float(value_range[0]), float(value_range[1]))
     frames = ValueFrames(stack, replace(encoding, value_range=value_range), masks)
     return Scene.from_frames(frames, name=name, band=band, value_range=value_range)
 

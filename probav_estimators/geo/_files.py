@@ -8,14 +8,15 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..files import check_target, replace_file
+from ..files import check_target, file_state, remove_partial_files, replace_files
+from ..training import describe as describe_value
 from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, BlockStoreError, compute_blocks
@@ -23,6 +24,7 @@ from ._encoding import encoding_of
 from ._masks import warn_of_no_mask
 from ._rasters import _BAND, mask_stack, open_rasters, scene_of_band
 from ._site import Site, describe, plan_site
+from ._value_ranges import check_value_range
 from ._writing import write_geotiff, write_preview
 
 if TYPE_CHECKING:
@@ -112,6 +114,7 @@ def super_resolve_files(
     scale_factor: Factor = None,
     add_offset: Factor = None,
     nodata: float | None = None,
+    value_range: tuple[float, float] | None = None,
     dtype: Any = None,
     reference: Literal["middle", "clearest"] | int = "middle",
     tile_size: int | None = None,
@@ -148,6 +151,8 @@ def super_resolve_files(
         None: as the files' tags say.
     nodata : float, default=None
         Of the files, and of the image. None: as the tags say.
+    value_range : tuple of two floats, default=None
+        Values of pixels of 0 and 1. None: those of the scenes that the estimator learned from.
     dtype : dtype, default=None
         Of the image. None: that of the files.
     reference : {"middle", "clearest"} or int, default="middle"
@@ -191,29 +196,33 @@ def super_resolve_files(
     kind = None if dtype is None else _as_dtype(dtype)
     groups = [open_rasters(one, window=window, bbox=bbox) for one in group_paths(paths)]
     masks = _masks_of(groups[0], mask, mask_type)
-    site = _site_of(groups, masks, bands, (scale_factor, add_offset, nodata), kind)
+    check_value_range(value_range, {})
+    ranges = partial(predictor.value_range_of, value_range)
+    site = _site_of(groups, masks, bands, (scale_factor, add_offset, nodata), kind, ranges)
     files = [path for group in groups for path in group.paths]
     mask_files = _files_of(masks)
-    _check_outputs(outputs, overwrite, [*files, *mask_files])
     settings = {
-        "files": [_state_of(path) for path in files],
-        "masks": [_state_of(path) for path in mask_files],
-        "mask_type": str(mask_type),
+        "files": [[path, *file_state(path)] for path in files],
+        "masks": [[path, *file_state(path)] for path in mask_files],
+        "mask_type": _describe_mask_type(mask_type),
         **_settings(site, outputs),
         "weights": f"{predictor.name} ({predictor.fingerprint()})",
         "reference": str(reference),
         "tile_size": tile_size,
     }
-    store = BlockStore(outputs.parts, tuple(outputs.geotiffs), settings)
+    _check_names(outputs, [*files, *mask_files])
+    store = BlockStore(outputs.parts, tuple(outputs.geotiffs), settings, resume)
+    store.open()
+    _check_not_there(outputs, overwrite, store)
     _check_room(outputs, site, predictor.scale, store)
-    known = None
-    if store.open(resume=resume) and predictor.takes_scenes_as_they_are:
-        known = store.load_plan(site.scenes)
+    takes_plan = predictor.takes_scenes_as_they_are
+    known = store.load_plan(site.scenes) if takes_plan else None
     plan = plan_site(site, predictor, tile_size=tile_size, reference=reference, known=known)
     store.begin(plan)
     first, n_shares = (1, 1) if share is None else share
     numbers = [block.number for block in plan.blocks[first - 1 :: n_shares]]
-    missing = store.missing(numbers)
+    done = resume and all(map(store.has_written, outputs.all))
+    missing = [] if done else store.missing(numbers)
     failures = compute_blocks(
         site,
         plan,
@@ -228,12 +237,15 @@ def super_resolve_files(
         written=[],
         n_blocks=len(plan.blocks),
         n_made=len(missing) - len(failures),
-        n_missing=len(store.missing(range(len(plan.blocks)))),
+        n_missing=0 if done else len(store.missing(range(len(plan.blocks)))),
         failures=failures,
         attrs=describe(site, plan, predictor, f"{outputs.made_by} by {predictor.name}"),
     )
     if share is None and not result.n_missing:
-        result.written = _put_together(outputs, site, plan, store, result.attrs)
+        if not done:
+            _put_together(outputs, site, plan, store, result.attrs)
+        store.remove()
+        result.written = outputs.all
     return result
 
 
@@ -277,7 +289,7 @@ def _files_of(masks):
     return [] if masks is None else list(dict.fromkeys(masks.stack.stack.paths))
 
 
-def _site_of(groups, masks, bands, given, dtype):
+def _site_of(groups, masks, bands, given, dtype, ranges):
     scale_factor, add_offset, nodata = given
     first = groups[0]
     for other in groups[1:]:
@@ -297,6 +309,7 @@ def _site_of(groups, masks, bands, given, dtype):
             scale_factor=scale_factor,
             add_offset=add_offset,
             nodata=nodata,
+            value_range=ranges(name),
         )
         for rasters, number, name in _bands_of(groups, bands)
     }
@@ -378,23 +391,25 @@ def _check_same_frames(first, other):
             )
 
 
-def _check_outputs(outputs, overwrite, inputs):
+def _check_names(outputs, inputs):
     for path in outputs.all:
         if os.path.abspath(path) in inputs:
             raise ValueError(f"{path} is one of the files to read: give the output another name")
         check_target(path)
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} is there already: give another name, or overwrite it")
     if len({path.absolute() for path in outputs.all}) < len(outputs.all):
         raise ValueError("outputs have one name: give each file its own")
 
 
-def _state_of(path):
-    """Path of a file, its size and modification time; of a remote file, the path."""
-    if not os.path.exists(path):
-        return [path]
-    stat = os.stat(path)
-    return [path, stat.st_size, stat.st_mtime_ns]
+def _check_not_there(outputs, overwrite, store):
+    for path in outputs.all:
+        if path.exists() and not (overwrite or store.has_written(path)):
+            raise FileExistsError(f"{path} is there already: give another name, or overwrite it")
+
+
+def _describe_mask_type(mask_type):
+    """Text that is the same in every process; a function counts by its code."""
+    code = getattr(mask_type, "__code__", None)
+    return describe_value(mask_type if code is None else [mask_type, code])
 
 
 def _settings(site, outputs):
@@ -432,37 +447,27 @@ def _check_room(outputs: Outputs, site: Site, scale: int, store: BlockStore) -> 
 
 def _put_together(
     outputs: Outputs, site: Site, plan: SitePlan, store: BlockStore, attrs: Mapping[str, Any]
-) -> list[Path]:
+) -> None:
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
 
-    _remove_leftovers(outputs)
+    for path in outputs.all:
+        remove_partial_files(path)
     try:
         # All files appear once all are complete.
-        with ExitStack() as stack:
-            partials = {
-                part: stack.enter_context(replace_file(path))
-                for part, path in outputs.geotiffs.items()
-            }
-            for part, partial in partials.items():
+        with replace_files(outputs.all) as partials:
+            for part, partial in zip(outputs.geotiffs, partials, strict=False):
                 write_geotiff(partial, site, plan, store, part, attrs, cog=outputs.cog)
             if outputs.preview is not None:
-                preview = stack.enter_context(replace_file(outputs.preview))
-                write_preview(preview, partials["image"])
+                write_preview(partials[-1], partials[0])
+            store.record_outputs(dict(zip(outputs.all, partials, strict=True)))
     except BlockStoreError:
         raise
     except (OSError, RasterioError, CPLE_BaseError) as error:
         why = str(error.__cause__ or error).strip().rstrip(".")
+        if isinstance(error, OSError) and error.errno:
+            why = os.strerror(error.errno)
         raise OSError(
             f"{outputs.image} cannot be written ({why}): make room, and repeat the call, which "
             f"goes on with the blocks in {outputs.parts}"
         ) from error
-    store.remove()
-    return outputs.all
-
-
-def _remove_leftovers(outputs):
-    """Remove partial outputs of a process that was killed."""
-    for path in outputs.all:
-        for leftover in path.absolute().parent.glob(f".{glob.escape(path.name)}.*.partial*"):
-            leftover.unlink(missing_ok=True)

@@ -20,9 +20,12 @@ from ..scenes import MaskStack, Scene
 from ._encoding import Encoding, scene_of_stack
 from ._grid import Grid
 from ._masks import clear_of, mask_type_of_name, match_mask, warn_of_no_mask
+from ._value_ranges import check_value_range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ._value_ranges import LearnedRange
 
     Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     MaskType = str | Callable[[NDArray[Any]], NDArray[np.bool_]] | None
@@ -683,6 +686,7 @@ def scene_of_band(
     scale_factor: Factor = None,
     add_offset: Factor = None,
     nodata: float | None = None,
+    value_range: tuple[float, float] | LearnedRange | None = None,
 ) -> Scene:
     """Return the scene of one band.
 
@@ -697,11 +701,13 @@ def scene_of_band(
         Values are stored * scale_factor + add_offset. None: as the files' tags say.
     nodata : float, default=None
         Stored value of no data. None: as the files' tags say.
+    value_range : tuple of two floats or LearnedRange, default=None
+        Values of pixels of 0 and 1. None: by the type of the values, see :func:`value_range_of`.
 
     Returns
     -------
     Scene
-        Lazy; its value range depends on the type of the values, see :func:`value_range_of`.
+        Lazy.
 
     Raises
     ------
@@ -722,7 +728,15 @@ def scene_of_band(
     name = rasters.band_names[band_number - 1]
     label = f"{rasters.paths[0]}, band {name}" if len(rasters.band_names) > 1 else rasters.paths[0]
     band = name if rasters.described else None
-    return scene_of_stack(stack, encoding, masks, label, name=_scene_name(rasters.paths), band=band)
+    return scene_of_stack(
+        stack,
+        encoding,
+        masks,
+        label,
+        name=_scene_name(rasters.paths),
+        band=band,
+        value_range=value_range,
+    )
 
 
 def _factor(given, tags, name):
@@ -762,6 +776,7 @@ def open_scene(
     scale_factor: Factor = None,
     add_offset: Factor = None,
     nodata: float | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> Scene:
     """Scene of one band of GeoTIFFs or other rasters, one file a date; windows are read when asked.
 
@@ -787,12 +802,14 @@ def open_scene(
         Values are stored * scale_factor + add_offset. None: as the files' tags say.
     nodata : float, default=None
         Stored value of no data, besides NaN. None: as the files' tags say.
+    value_range : tuple of two floats, default=None
+        Values of pixels of 0 and 1, with scale and offset: for nets other than FusionNet those of
+        the training scenes. None: of the type for 8 and 16 bits, (0, 1) for reflectances in floats,
+        else the span of the values.
 
     Returns
     -------
     Scene
-        Its `value_range`, the values of pixels of 0 and 1, is that of the type for 8 and 16 bits,
-        (0, 1) for reflectances in floats, else the span of the values.
 
     Raises
     ------
@@ -828,6 +845,7 @@ def open_scene(
     (<Scene 'lake', 3 frames>, (32, 48), (0.0, 65535.0))
     >>> folder.cleanup()
     """
+    check_value_range(value_range, {})
     rasters = open_rasters(paths, window=window, bbox=bbox)
     number = rasters.band_number(band)
     masks = None if mask is None else mask_stack(mask, mask_type, rasters)
@@ -838,6 +856,7 @@ def open_scene(
         scale_factor=scale_factor,
         add_offset=add_offset,
         nodata=nodata,
+        value_range=value_range,
     )
     warn_of_no_mask([scene.frames], f"the first of the frames, {rasters.paths[0]},")
     return scene

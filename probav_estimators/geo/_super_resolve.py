@@ -17,6 +17,7 @@ from ._grid import STALE_ATTRS, with_grid
 from ._masks import MASK_TYPES, clear_of, mask_type_of_name, match_mask, warn_of_no_mask
 from ._site import Site, describe, make_blocks, plan_site
 from ._tasks import image_tasks
+from ._value_ranges import check_value_range
 
 if TYPE_CHECKING:
     import os
@@ -45,6 +46,7 @@ def super_resolve(
     scale_factor: float | Sequence[float] | Mapping[str, Any] | None = None,
     add_offset: float | Sequence[float] | Mapping[str, Any] | None = None,
     nodata: float | Mapping[str, float] | None = None,
+    value_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
     return_std: bool = False,
     tile_size: int | None = None,
     batch_size: int | Literal["auto"] = "auto",
@@ -79,6 +81,9 @@ def super_resolve(
         Values are stored * scale_factor + add_offset. None: as the attributes of the cube say.
     nodata : float or dict of float by band, default=None
         Stored value of no data. None: as the attributes of the cube say.
+    value_range : tuple of two floats, or a dict of these by band, default=None
+        Values of pixels of 0 and 1, as of :class:`~probav_estimators.Scene`, with scale and offset.
+        None: those of the scenes that the estimator learned from; they do not matter to FusionNet.
     return_std : bool, default=False
         Whether to give the standard deviation of each pixel's error too.
     tile_size : int, default=None
@@ -104,7 +109,8 @@ def super_resolve(
     ------
     ValueError
         If the cube, its mask or an argument is none of these, if frames are on a rotated grid or
-        one of pixels that are not square, or if nothing is clear.
+        one of pixels that are not square, if nothing is clear, or if the estimator learned from
+        scenes of another `value_range` or unit.
     ImportError
         Without the libraries of ``probav_estimators[geo]``.
 
@@ -135,7 +141,9 @@ def super_resolve(
         )
     options = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     read, masks = _read(cube, mask, mask_type, bands, options)
-    site = _site_of(read, masks)
+    check_value_range(value_range, read.bands)
+    ranges = {band: predictor.value_range_of(value_range, band) for band in read.bands}
+    site = _site_of(read, masks, ranges)
     warn_of_no_mask((scene.frames for scene in site.scenes.values()), "cube")
     plan = plan_site(site, predictor, tile_size=tile_size, reference=reference)
     batch = _batch_size(batch_size, predictor)
@@ -275,14 +283,20 @@ def _check_dates(masks, cube):
         )
 
 
-def _site_of(cube: Cube, masks: MaskStack | None) -> Site:
+def _site_of(cube: Cube, masks: MaskStack | None, ranges: Mapping[str, Any]) -> Site:
     name = cube.name or "cube"
     scenes = {}
     for band, array in cube.bands.items():
         label = "cube" if [*cube.bands] == ["band"] else f"cube, band {band}"
         stack = ArrayStack(array.data, f"{label}, frame")
         scenes[band] = scene_of_stack(
-            stack, cube.encodings[band], masks, label, name=name, band=band
+            stack,
+            cube.encodings[band],
+            masks,
+            label,
+            name=name,
+            band=band,
+            value_range=ranges[band],
         )
     encodings = {band: encoding_of(scene).of_image() for band, scene in scenes.items()}
     return Site(scenes, encodings, cube.grid, cube.times, name)
@@ -290,7 +304,7 @@ def _site_of(cube: Cube, masks: MaskStack | None) -> Site:
 
 def _batch_size(batch_size, predictor):
     if batch_size == "auto":
-        device = str(getattr(getattr(predictor, "net", None), "device", "cpu"))
+        device = str(getattr(predictor.estimator, "device", "cpu"))
         return 1 if device.startswith("cpu") else _GPU_BATCH
     if isinstance(batch_size, int | np.integer) and batch_size >= 1:
         return int(batch_size)
@@ -377,15 +391,11 @@ def _attrs_of_std(attrs, types):
 
 def _factors(types, name):
     """Scale or offset as an attribute; one for each band if they differ."""
-    found, plain, many = [], 1.0, "scales"
-    if name == "add_offset":
-        plain, many = 0.0, "offsets"
-    for kind in types:
-        factor = kind.scale if name == "scale_factor" else kind.offset
-        found.append(float(np.ravel(factor)[0]))
+    many, plain = {"scale_factor": ("scales", 1.0), "add_offset": ("offsets", 0.0)}[name]
+    found = tuple(kind.factors[many == "offsets"] for kind in types)
     if set(found) == {plain}:
         return {}
-    return {name: found[0]} if len(set(found)) == 1 else {many: tuple(found)}
+    return {many: found} if len(set(found)) > 1 else {name: found[0]}
 
 
 def _attrs_of_whole(cube, site, about, keep):

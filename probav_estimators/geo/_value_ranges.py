@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from ..scenes import COUNTS
 
 if TYPE_CHECKING:
     from ..scenes import MaskStack, Stack, Values
 
-__all__ = ["value_range_of", "warn_of_fill"]
+__all__ = ["LearnedRange", "check_value_range", "value_range_of", "warn_of_fill"]
 
 # Stored values of pixels of 0 and 1 for types of 8 and 16 bits.
 _RANGES = {"uint8": (0, 255), "uint16": (0, 65535), "int16": (0, 32767)}
@@ -23,11 +26,64 @@ _FRAMES, _SIDE = 8, 256
 _USUAL_FILL = (-9999.0, -32768.0, -32767.0, 1e20, 9.96921e36)
 _LEAST = -1e30
 
+# Pixels between which almost all are that have the unit of a learned range, and the least part of
+# the range that they reach.
+_LIMITS = (-1.0, 2.0)
+_LEAST_PART = 1e-3
+
+# Least contrast of reflectances, as a part of the greatest: float32 pixels would round less.
+_LEAST_CONTRAST = 1e-3
+
 # Part of the pixels above which such a value is fill rather than data.
 _OFTEN = 1e-3
 
 
-def value_range_of(stack: Stack, values: Values, masks: MaskStack | None) -> tuple[float, float]:
+class LearnedRange(NamedTuple):
+    """Value range of the scenes that an estimator learned from.
+
+    Attributes
+    ----------
+    limits : tuple of two floats or None
+        None: scenes without one, of 16-bit counts, bytes or floats in [0, 1].
+    owner : str
+        Name of the estimator.
+    """
+
+    limits: tuple[float, float] | None
+    owner: str
+
+
+def check_value_range(value_range: Any, bands: Mapping[str, Any]) -> None:
+    """Raise a ValueError if an argument is neither a value range nor a dict of these by band."""
+    by_band = isinstance(value_range, Mapping)
+    if by_band and (unknown := [str(name) for name in value_range if str(name) not in bands]):
+        raise ValueError(
+            f"value_range names the bands {', '.join(unknown)}, which are none of those that are "
+            f"read: {', '.join(bands)}"
+        )
+    for one in value_range.values() if by_band else [value_range]:
+        if one is not None and not _is_range(one):
+            raise ValueError(
+                f"value_range is {one!r}: give the values of pixels of 0 and 1, two finite "
+                "numbers, the lower first"
+            )
+
+
+def _is_range(value_range):
+    try:
+        low, high = map(float, value_range)
+    except (TypeError, ValueError):
+        return False
+    return bool(np.isfinite([low, high]).all()) and low < high
+
+
+def value_range_of(
+    stack: Stack,
+    values: Values,
+    masks: MaskStack | None,
+    learned: LearnedRange | None = None,
+    name: str = "cube",
+) -> tuple[float, float]:
     """Return the physical values of pixels of 0 and 1.
 
     Parameters
@@ -37,32 +93,67 @@ def value_range_of(stack: Stack, values: Values, masks: MaskStack | None) -> tup
         Scale, offset and nodata of the stored values; its own range is not used.
     masks : MaskStack or None
         Where frames are clear.
+    learned : LearnedRange, default=None
+        Of the estimator. None: its predictions do not depend on the unit.
+    name : str, default="cube"
+        Name of the images in the error.
 
     Returns
     -------
     tuple of two floats
         The lower first.
 
+    Raises
+    ------
+    ValueError
+        If the values cannot have the unit of a learned range.
+
     Notes
     -----
-    For uint8, uint16 and int16 these are the physical values, in the first frame, of the least and
-    greatest stored ones that are not negative. Of other types, windows of at most 8 frames are
-    sampled: (0, 1) for reflectances, else the span of 99 % of the clear pixels and 5 % of it on
-    either side.
+    It is the learned range, so that equal values are equal pixels in training and prediction, and
+    that of 16-bit counts where scenes without a range were learned from. Otherwise, for uint8,
+    uint16 and int16 these are the physical values, in the first frame, of the least and greatest
+    stored ones that are not negative. Of other types, windows of at most 8 frames are sampled:
+    (0, 1) for reflectances that differ by 0.1 % or more, else the span of 99 % of the
+    clear pixels and 5 % of it on either side.
     """
-    if stack.dtype.name in _RANGES:
+    if learned is not None and learned.limits is not None:
+        _check_unit(_span_of(stack, values, masks), learned.limits, learned.owner, name)
+        return learned.limits
+    counts = learned is not None
+    limits = COUNTS if counts and stack.dtype == np.int16 else _RANGES.get(stack.dtype.name)
+    if limits is not None:
         scale, offset = (float(np.ravel(value)[0]) for value in (values.scale, values.offset))
-        low, high = sorted(number * scale + offset for number in _RANGES[stack.dtype.name])
+        low, high = sorted(number * scale + offset for number in limits)
         return low, high
-    clear = _physical_values(stack, values, masks)
-    if not clear.size:
-        return value_range_of(stack, values, None) if masks is not None else (0.0, 1.0)
-    low, high = np.percentile(clear, [0.5, 99.5]).tolist()
-    if low >= -0.5 and 0.01 < high <= 2:
+    low, high = _span_of(stack, values, masks) or (0.0, 1.0)
+    if low >= -0.5 and 0.01 < high <= 2 and high - low > _LEAST_CONTRAST * high:
         return 0.0, 1.0
+    if counts and low >= COUNTS[0] and high <= COUNTS[1]:
+        return COUNTS
     # Of a constant, so much that the ends differ in double precision.
     margin = 0.05 * (high - low) or max(0.5, 1e-6 * abs(low))
     return low - margin, high + margin
+
+
+def _span_of(stack, values, masks):
+    """Span of 99 % of the clear values or, if there are none, of all; None if there is no data."""
+    clear = _physical_values(stack, values, masks)
+    if not clear.size:
+        return None if masks is None else _span_of(stack, values, None)
+    low, high = np.percentile(clear, [0.5, 99.5]).tolist()
+    return low, high
+
+
+def _check_unit(span, limits, owner, name):
+    """Raise a ValueError if values of this span cannot have the unit of a value range."""
+    low, high = ((value - limits[0]) / (limits[1] - limits[0]) for value in span or limits)
+    if low > _LIMITS[1] or high < _LIMITS[0] or max(abs(low), abs(high)) < _LEAST_PART:
+        raise ValueError(
+            f"{name} has values from {span[0]:.6g} to {span[1]:.6g}, and {owner} learned from "
+            f"scenes of value_range=({limits[0]:g}, {limits[1]:g}): convert them to that unit by "
+            "scale_factor and add_offset"
+        )
 
 
 def warn_of_fill(stack: Stack, values: Values, masks: MaskStack | None, name: str) -> None:

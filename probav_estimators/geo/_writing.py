@@ -123,10 +123,10 @@ def _write_plain(rasterio, path, site, plan, store, part, attrs):
         file.update_tags(**_tags(attrs))
         if part != "n_clear":
             # Standard deviations are in the same units, and have no offset.
+            scales, offsets = zip(*(kind.factors for kind in types), strict=True)
             is_image = part == "image"
-            scales = [_first(kind.scale) for kind in types]
-            file.scales = scales if is_image else np.abs(scales).tolist()
-            file.offsets = [_first(kind.offset) * is_image for kind in types]
+            file.scales = scales if is_image else [abs(scale) for scale in scales]
+            file.offsets = offsets if is_image else [0.0] * len(offsets)
         for band in range(len(types)):
             for row, values in _strips(plan, store, band, part, tile):
                 window = rasterio.windows.Window(0, row, grid.shape[1], len(values))
@@ -163,10 +163,6 @@ def _open_quietly(rasterio, path, mode="r", **profile):
         # Frames without georeference give an image without one.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         return rasterio.open(path, mode, **profile)
-
-
-def _first(values):
-    return float(np.ravel(values)[0])
 
 
 def _tile_size(plan):

@@ -2,6 +2,7 @@
 
 from ._adjustment import Adjustment, adjust_pairs, adjust_shifts, robust_mean
 from ._blocks import Block, plan_blocks
+from ._copies import Copies, find_copies, merge_copies
 from ._distortion import distortion_nodes, estimate_distortion
 from ._frame_alignment import Alignment, align_frames, move_frames, normalize_frames
 from ._frame_selection import select_clearest
@@ -19,16 +20,26 @@ from ._mean_level import mean_level, shift_to_level
 from ._metrics import (
     MAX_CPSNR,
     bias_corrected_mse,
+    challenge_norm,
+    challenge_score,
     check_norm,
+    compared_images,
     cpsnr,
     error_map,
     finite_cpsnr,
     probav_score,
     shift_moments,
 )
-from ._pixels import as_mask, as_pixels, check_pixels, to_uint16
+from ._pixels import (
+    as_finite_pixels,
+    as_mask,
+    as_pixels,
+    check_pixels,
+    fill_hidden,
+    is_plain,
+    to_uint16,
+)
 from ._psf_estimation import MIN_FRAMES, PsfEstimate, estimate_psf
-from ._radiometry import fit_radiometry
 from ._response import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
 from ._shift_estimation import Registration, register_frames
 from ._stretch import grey_limits
@@ -42,6 +53,7 @@ __all__ = [
     "Adjustment",
     "Alignment",
     "Block",
+    "Copies",
     "GreyPanel",
     "Picture",
     "PsfEstimate",
@@ -49,24 +61,31 @@ __all__ = [
     "adjust_pairs",
     "adjust_shifts",
     "align_frames",
+    "as_finite_pixels",
     "as_mask",
     "as_pixels",
     "bias_corrected_mse",
     "bicubic_clearest_mean",
+    "challenge_norm",
+    "challenge_score",
     "check_grey_scale",
     "check_norm",
     "check_pixels",
     "clearest_mean",
+    "compared_images",
     "cpsnr",
     "cumulative_response",
     "distortion_nodes",
     "error_map",
     "estimate_distortion",
     "estimate_psf",
+    "fill_hidden",
+    "find_copies",
     "finite_cpsnr",
-    "fit_radiometry",
     "grey_limits",
+    "is_plain",
     "mean_level",
+    "merge_copies",
     "move_bicubic",
     "move_frames",
     "normalize_frames",

@@ -110,7 +110,7 @@ def _smooth_at_one_place(frames, clear, fractions):
         weight = seen.astype(np.float32)
         fine, part = (
             ndimage.gaussian_filter(x, _FINE_SIGMA, mode="nearest", truncate=3)
-            for x in (weight * frame, weight)
+            for x in (np.where(seen, frame, np.float32(0)), weight)
         )
         fine /= np.maximum(part, 0.05)
         moved[i], weights[i] = move_bicubic(fine, part > 0.5, fractions[i], window)

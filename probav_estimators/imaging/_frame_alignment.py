@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from ._adjustment import robust_mean
+from ._copies import Copies
 from ._psf_estimation import PsfEstimate
-from ._radiometry import MIN_STD, fit_radiometry
+from ._radiometry import LEAST_CONTRAST, fit_radiometry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +29,7 @@ class Alignment:
         Numbers of the aligned frames.
     shifts : float32 array of shape (t, 2)
         Shift of each frame's content against the mean of all, (down, right) in LR pixels.
-    gains, offsets : float32 arrays of shape (t,)
+    gains, offsets : float64 arrays of shape (t,)
         A frame is gain * scene + offset.
     level, std : float
         Mean and standard deviation of the scene's pixels.
@@ -39,17 +40,20 @@ class Alignment:
         pixels; 0 if it was not estimated. Linear between the nodes, constant beyond them.
     nodes : tuple of two float arrays of shapes (h',) and (w',)
         Rows and columns of the nodes, in LR pixels; the first pixel extends from 0 to 1.
+    copies : Copies
+        Other frames that are merged into these.
     """
 
     index: NDArray[np.intp]
     shifts: NDArray[np.float32]
-    gains: NDArray[np.float32]
-    offsets: NDArray[np.float32]
+    gains: NDArray[np.float64]
+    offsets: NDArray[np.float64]
     level: float
     std: float
     psf: PsfEstimate
     distortion: NDArray[np.float32]
     nodes: tuple[NDArray[np.float64], NDArray[np.float64]]
+    copies: Copies = field(default_factory=Copies.none)
 
     @property
     def pixels(self) -> NDArray[np.intp]:
@@ -123,6 +127,8 @@ def align_frames(
         moved.append(move_frames(lr, qm, pixels, whole, whole))
     widths = np.cumsum([lr.shape[2] for lr, _ in moved])[:-1]
     frames, clear = (np.concatenate(x, axis=2) for x in zip(*moved, strict=True))
+    level, unit = _level_and_contrast(frames, clear)
+    frames = np.where(clear, (frames - level) / unit, np.float32(0))
     gains, offsets, mean, known = fit_radiometry(frames, clear)
     inside = [
         image[seen]
@@ -131,17 +137,40 @@ def align_frames(
     ]
     # Within windows only: between them the land may differ by more than any detail.
     variances, counts = [float(x.std()) ** 2 for x in inside], [x.size for x in inside]
+    std = max(np.sqrt(np.average(variances, weights=counts)), LEAST_CONTRAST)
+    level, unit = float(level), float(unit)
     return Alignment(
         index=np.arange(len(shifts)),
         shifts=shifts,
         gains=gains,
-        offsets=offsets,
-        level=float(mean[known].mean()),
-        std=max(float(np.sqrt(np.average(variances, weights=counts))), MIN_STD),
+        offsets=unit * offsets + level * (1 - gains),
+        level=level + unit * float(mean[known].mean(dtype=np.float64)),
+        std=unit * float(std),
         psf=PsfEstimate.unknown(len(shifts)),
         distortion=np.zeros((len(shifts), 2, 1, 1), np.float32),
         nodes=(np.zeros(1), np.zeros(1)),
     )
+
+
+def _level_and_contrast(frames, clear):
+    """Mean of the clear pixels and median standard deviation of the frames, float32.
+
+    The contrast is at least the rounding error of the mean, so that frames of constant value have
+    one. `frames` are 0 where they are not clear.
+    """
+    count = clear.sum(axis=(1, 2))
+    level = np.float32(frames.sum(dtype=np.float64) / count.sum())
+    detail = np.where(clear, frames - level, np.float32(0))
+    # Squares of values of any unit fit into float32 after this.
+    peak = np.abs(detail).max()
+    least = np.abs(level) * np.finfo(np.float32).eps
+    if not peak > least:
+        return level, least or np.float32(1)
+    detail /= peak
+    used = count > 0
+    squares = np.einsum("tij,tij->t", detail, detail)[used] / count[used]
+    variances = squares - np.square(detail.sum(axis=(1, 2))[used] / count[used])
+    return level, max(peak * np.float32(np.sqrt(max(np.median(variances), 0.0))), least)
 
 
 def normalize_frames(
@@ -172,11 +201,13 @@ def normalize_frames(
         False where nothing was read.
     """
     frames, clear = move_frames(lr, qm, alignment.pixels, origin, window)
-    gains, offsets = (x[:, None, None] for x in (alignment.gains, alignment.offsets))
-    level, std = np.float32(alignment.level), np.float32(alignment.std)
-    # In place: they may be large.
-    frames -= offsets + gains * level
-    frames /= gains * std
+    gains, offsets = alignment.gains, alignment.offsets
+    levels = (offsets + gains * alignment.level)[:, None, None]
+    # In place: they may be large. In two steps, because differences from `near` are exact.
+    near = levels.astype(np.float32)
+    frames -= near
+    frames -= (levels - near).astype(np.float32)
+    frames /= (gains * alignment.std).astype(np.float32)[:, None, None]
     frames *= clear
     return frames, clear
 
@@ -204,6 +235,7 @@ def move_frames(
     Returns
     -------
     frames : float32 array of shape (t, h', w')
+        0 where they are not clear, whatever was read there.
     clear : bool array of shape (t, h', w')
         False where nothing was read.
     """
@@ -217,6 +249,7 @@ def move_frames(
             low, high = max(first, 0), min(first + part.stop - part.start, length)
             source.append(slice(low, max(low, high)))
             target.append(slice(low - first, max(low, high) - first))
-        frames[i][tuple(target)] = lr[i][tuple(source)]
-        weights[i][tuple(target)] = qm[i][tuple(source)]
+        pixels, clear = lr[i][tuple(source)], qm[i][tuple(source)]
+        np.copyto(frames[i][tuple(target)], pixels, where=clear)
+        weights[i][tuple(target)] = clear
     return frames, weights

@@ -7,9 +7,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
 from skimage.transform import rescale
+
+from ..compiling import njit
+from ._pixels import fill_hidden
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +32,9 @@ _KEYS = -0.75
 
 # The pixels along an axis that a position depends on, counted from the one at or before it.
 _TAPS = np.arange(1 - BICUBIC_REACH, 1 + BICUBIC_REACH)
+
+# Greatest value of a pixel that is not clear.
+_LARGEST_HIDDEN = 1e30
 
 # Beyond this length the spline's dense matrix costs more than the library's own recursion.
 _MAX_MATRIX_AXIS = 1024
@@ -180,7 +185,7 @@ def move_bicubic(
     Returns
     -------
     frame : float32 array of shape (h', w')
-        Outside of the frame, its edge is repeated.
+        Outside of the frame, its edge is repeated. NaN and huge values that are not clear are 0.
     clear : bool array of shape (h', w')
         True where all pixels with a weight are inside the frame and clear.
     """
@@ -188,6 +193,8 @@ def move_bicubic(
         *(_taps_of_shift(*along) for along in zip(shift, window, origin, frame.shape, strict=True)),
         strict=True,
     )
+    # Weights of 0 leave nothing of a pixel unless it overflows; False for NaN.
+    frame = np.where(clear | (np.abs(frame) < _LARGEST_HIDDEN), frame, np.float32(0))
     moved = _apply_taps(frame[None], sources[0], weights[0], sources[1], weights[1])[0]
     used = [(w != 0).astype(np.float32) for w in weights]
     hidden = (~clear).astype(np.float32)
@@ -268,4 +275,5 @@ def bicubic_clearest_mean(
 
 def _clearest(frames, quality_maps):
     clearance = quality_maps.sum(axis=(1, 2))
-    return frames[clearance == clearance.max()]
+    clearest = clearance == clearance.max()
+    return fill_hidden(frames[clearest], quality_maps[clearest])

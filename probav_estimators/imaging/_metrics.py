@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from ._pixels import as_mask, as_pixels
+from ..compiling import njit
+from ._pixels import as_mask, as_pixels, check_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MAX_CPSNR", "bias_corrected_mse", "cpsnr", "error_map", "finite_cpsnr", "probav_score"]
+__all__ = [
+    "MAX_CPSNR",
+    "bias_corrected_mse",
+    "challenge_norm",
+    "challenge_score",
+    "cpsnr",
+    "error_map",
+    "finite_cpsnr",
+    "probav_score",
+]
 
 #: Greatest cPSNR of scenes' scores, 107.1 dB: that of the error of rounding to 16 bits, uniform
 #: over one step, of variance step**2 / 12.
 MAX_CPSNR = float(10 * np.log10(12 * 65535.0**2))
 
+# dB below which the tangent replaces norm / cPSNR: errors of 0.32, a third of the range of pixel
+# values, which even a constant image does not have.
+_FLOOR = 10.0
+
 # Below this number of pixels, rounding errors of float32 do not average out.
 _FEW_PIXELS = 64**2
+
+# Distances from the level in data ranges: hidden pixels beyond the first are fill values, others
+# are limited to the second, whose square is finite in float32.
+_FILL_DISTANCE = 1e3
+_MAX_DISTANCE = 1e15
 
 
 def bias_corrected_mse(count: Any, total: Any, total_of_squares: Any) -> Any:
@@ -43,6 +62,35 @@ def bias_corrected_mse(count: Any, total: Any, total_of_squares: Any) -> Any:
        networks", Astrodynamics 3, 387-402, 2019.
     """
     return total_of_squares / count - (total / count) ** 2
+
+
+def challenge_score(norm: Any, cpsnr: Any, where: Callable[..., Any] = np.where) -> Any:
+    """Score of one image by its cPSNR: N / cPSNR, or its tangent below 10 dB.
+
+    Shared by the score, the scorers, the training loss and the validation score. The quotient has a
+    pole at 0 dB and is negative below it, which would reward divergence. The tangent
+    ``norm / 10 * (2 - cPSNR / 10)`` increases with the error.
+
+    Parameters
+    ----------
+    norm, cpsnr : float, array or torch tensor
+        In dB.
+    where : callable, default=np.where
+        ``torch.where`` for tensors.
+
+    Returns
+    -------
+    array or torch tensor
+        Positive for a positive norm; lower is better.
+    """
+    high = cpsnr > _FLOOR
+    quotient = norm / where(high, cpsnr, _FLOOR)
+    return where(high, quotient, norm / _FLOOR * (2 - cpsnr / _FLOOR))
+
+
+def challenge_norm(cpsnr: float) -> float:
+    """N of a baseline of that cPSNR, with which it scores 1; positive also below 0 dB."""
+    return 1 / float(challenge_score(1, cpsnr)) if cpsnr <= _FLOOR else cpsnr
 
 
 def cpsnr(
@@ -79,7 +127,13 @@ def cpsnr(
     Raises
     ------
     ValueError
-        If shapes differ, values are NaN or outside [0, 1], or no pixel is clear.
+        If shapes differ, clear values are NaN or outside [0, 1], or no pixel is clear.
+
+    Notes
+    -----
+    Hidden pixels of `hr` have no part. Hidden pixels of `sr` meet clear ones of `hr` at other
+    shifts; those that are NaN, infinite, outside [0, 1] or, with `data_range`, farther than 1,000
+    data ranges from the level are fill values and count as the level.
 
     References
     ----------
@@ -94,8 +148,8 @@ def cpsnr(
     >>> round(cpsnr(hr[::-1], hr), 2)
     22.89
     """
-    sr, hr, clear = _check_images(sr, hr, sm, border, data_range)
-    cmse = _cmse_of_shifts(sr, hr, clear, border).min()
+    images = compared_images(sr, hr, sm, border, data_range)
+    cmse = _cmse_of_shifts(images, border).min()
     return float(-10 * np.log10(cmse)) if cmse > 0 else float("inf")
 
 
@@ -107,28 +161,7 @@ def finite_cpsnr(
     border: int = 3,
     data_range: float | None = None,
 ) -> float:
-    """The :func:`cpsnr`, at most `MAX_CPSNR`: the finite value that scorers average.
-
-    Parameters
-    ----------
-    sr, hr, sm, border, data_range : arrays, int and float
-        As for :func:`cpsnr`.
-
-    Returns
-    -------
-    float
-        In dB. Images that agree to less than the error of 16-bit rounding [1]_ count alike.
-
-    Raises
-    ------
-    ValueError
-        For the reasons that :func:`cpsnr` has.
-
-    References
-    ----------
-    .. [1] W. R. Bennett, "Spectra of quantized signals", Bell System Technical Journal 27(3),
-       446-472, 1948.
-    """
+    """The :func:`cpsnr`, at most `MAX_CPSNR`: the finite value that scorers average."""
     return min(cpsnr(sr, hr, sm, border=border, data_range=data_range), MAX_CPSNR)
 
 
@@ -140,31 +173,15 @@ def error_map(
     border: int = 3,
     data_range: float | None = None,
 ) -> NDArray[np.float32]:
-    """Errors HR - SR of :func:`cpsnr`: at the best shift, without their mean.
-
-    Parameters
-    ----------
-    sr, hr, sm, border, data_range : arrays, int and float
-        As for :func:`cpsnr`.
-
-    Returns
-    -------
-    float32 array of shape (H - 2 * border, W - 2 * border)
-        In units of `data_range`; NaN where `sm` is not clear.
-
-    Raises
-    ------
-    ValueError
-        For the reasons that :func:`cpsnr` has.
-    """
-    sr, hr, clear = _check_images(sr, hr, sm, border, data_range)
-    cmse = _cmse_of_shifts(sr, hr, clear, border)
+    """Errors HR - SR at the best shift, less their mean and the border, NaN where hidden."""
+    images = compared_images(sr, hr, sm, border, data_range)
+    cmse = _cmse_of_shifts(images, border)
     row, column = np.unravel_index(cmse.argmin(), cmse.shape)
-    height, width = (length - 2 * border for length in hr.shape)
+    height, width = (length - 2 * border for length in images.hr.shape)
     window = (slice(row, row + height), slice(column, column + width))
-    error = hr[window] - sr[border : border + height, border : border + width]
-    error = np.where(clear[window], error, np.float32(np.nan))
-    return error - np.nanmean(error)
+    centre = images.sr[border : border + height, border : border + width]
+    error = np.where(images.clear[window], images.hr[window] - centre, np.float32(np.nan))
+    return (error - np.nanmean(error)).astype(np.float32, copy=False)
 
 
 def probav_score(
@@ -174,12 +191,13 @@ def probav_score(
     *,
     norm: float,
     border: int = 3,
+    data_range: float | None = None,
 ) -> float:
     """Challenge score of one scene: N / cPSNR.
 
     Parameters
     ----------
-    sr, hr, sm, border : arrays and int
+    sr, hr, sm, border, data_range : arrays, int and float
         As for :func:`cpsnr`.
     norm : float
         N, the baseline's cPSNR of the scene in dB.
@@ -187,7 +205,8 @@ def probav_score(
     Returns
     -------
     float
-        1.0 is the baseline, lower is better. 0.0 when the images agree.
+        1.0 is the baseline, lower is better. 0.0 when the images agree. Below 10 dB, which images
+        in [0, 1] hardly have, the tangent of the quotient: at 0 dB it is ``norm / 5``.
 
     Raises
     ------
@@ -207,7 +226,7 @@ def probav_score(
     1.048
     """
     check_norm(norm)
-    return norm / cpsnr(sr, hr, sm, border=border)
+    return float(challenge_score(norm, cpsnr(sr, hr, sm, border=border, data_range=data_range)))
 
 
 def check_norm(norm: float | None) -> None:
@@ -219,8 +238,8 @@ def check_norm(norm: float | None) -> None:
         )
 
 
-def _cmse_of_shifts(sr, hr, clear, border):
-    count, total, total_of_squares = shift_moments(sr, hr, clear, border)
+def _cmse_of_shifts(images, border):
+    count, total, total_of_squares = shift_moments(images.sr, images.hr, images.clear, border)
     seen = count > 0
     if not seen.any():
         raise ValueError(
@@ -250,7 +269,7 @@ def shift_moments(
     """
     if hr.size < _FEW_PIXELS:
         sr, hr = sr.astype(np.float64), hr.astype(np.float64)
-    return _shift_moments(*map(np.ascontiguousarray, (sr, hr, clear)), border)  # type: ignore[call-arg]
+    return _shift_moments(*map(np.ascontiguousarray, (sr, hr, clear)), border)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -305,6 +324,9 @@ def _row_moments(sr, hr, weight):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _levels(sr, hr, clear):
+    if sr.itemsize > 4:
+        # In double precision a level costs nothing, and a mean would follow single large values.
+        return np.float32(0), np.float32(0)
     # An estimate from some fifty rows suffices, unless they are all clouded.
     for step in (max(1, hr.shape[0] // 48), 1):
         sr_sum, hr_sum, count = 0.0, 0.0, 0.0
@@ -319,7 +341,28 @@ def _levels(sr, hr, clear):
     return np.float32(sr_sum / max(count, 1.0)), np.float32(hr_sum / max(count, 1.0))
 
 
-def _check_images(sr, hr, sm, border, data_range):
+class ComparedImages(NamedTuple):
+    """Two images of one size that are compared where one of them is clear.
+
+    Attributes
+    ----------
+    sr, hr : float32 or float64 arrays of shape (H, W)
+        In units of the data range, each less a constant. Hidden pixels of `hr` are finite.
+    clear : bool array of shape (H, W)
+    level : float
+        The constant of `hr`.
+    """
+
+    sr: NDArray[np.floating]
+    hr: NDArray[np.floating]
+    clear: NDArray[np.bool_]
+    level: float
+
+
+def compared_images(
+    sr: Any, hr: Any, sm: Any, border: int, data_range: float | None, least: int = 1
+) -> ComparedImages:
+    """Check images as of :func:`cpsnr`, with windows of `least` pixels, and convert them."""
     if _is_no_image(sr) or _is_no_image(hr):
         raise ValueError(
             "sr and hr must be two images, got none or scenes: make_scorer gives no images, use "
@@ -332,14 +375,19 @@ def _check_images(sr, hr, sm, border, data_range):
             raise ValueError(
                 f"{name} has shape {image.shape} and hr has {hr.shape}: both must be one (H, W)"
             )
-    if data_range is None:
-        sr = as_pixels(sr, "sr")
-        hr = as_pixels(hr, "hr", None if sm is None else clear)
-    else:
-        sr, hr = (_in_units(image, data_range, name) for name, image in (("sr", sr), ("hr", hr)))
-    if border < 0 or min(hr.shape) <= 2 * border:
-        raise ValueError(f"border={border} leaves nothing of an image of shape {hr.shape}")
-    return sr, hr, clear
+    if border < 0 or min(hr.shape) < 2 * border + least:
+        raise ValueError(
+            f"border={border} leaves no window of {least} x {least} pixels of an image of shape "
+            f"{hr.shape}"
+        )
+    if data_range is not None and not (np.isfinite(data_range) and data_range > 0):
+        raise ValueError(f"data_range must be a positive number, got {data_range!r}")
+    if not clear.any():
+        raise ValueError("sm has no clear pixel: leave this scene out")
+    sr, _ = _in_units(sr, clear, data_range, "sr")
+    hr, level = _in_units(hr, clear, data_range, "hr")
+    kind = np.result_type(sr, hr)
+    return ComparedImages(sr.astype(kind, copy=False), hr.astype(kind, copy=False), clear, level)
 
 
 def _is_no_image(image):
@@ -347,9 +395,33 @@ def _is_no_image(image):
     return image is None or (len(np.shape(image)) == 1 and hasattr(image[0], "hr"))
 
 
-def _in_units(image, data_range, name):
-    if not (np.isfinite(data_range) and data_range > 0):
-        raise ValueError(f"data_range must be a positive number, got {data_range!r}")
-    if not np.isfinite(image).all():
-        raise ValueError(f"{name} has NaN or infinite values: fill them, and hide them by sm")
-    return (image / np.float64(data_range)).astype(np.float32)
+def _in_units(image, clear, data_range, name):
+    """Image in units of the data range less its level, fill values at the level; and the level."""
+    if data_range is None:
+        if image.dtype.kind != "f":
+            return as_pixels(image, name), 0.0
+        if not (image.min() >= 0 and image.max() <= 1):
+            fill = ~clear & ~((image >= 0) & (image <= 1))
+            image = np.where(fill, image.dtype.type(_level_of(image, clear)), image)
+            check_pixels(image, name)
+        if image.dtype != np.float64:
+            return image.astype(np.float32, copy=False), 0.0
+        data_range = 1.0
+    level = _level_of(image, clear)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # The cast follows the subtraction: float64 holds differences of all levels.
+        values = np.subtract(image, level, dtype=np.float64)
+        values /= data_range
+    if not (values.min() > -_FILL_DISTANCE and values.max() < _FILL_DISTANCE):
+        fill = ~clear & ~(np.abs(values) < _FILL_DISTANCE)
+        if not np.isfinite(image[~fill]).all():
+            raise ValueError(f"{name} has NaN or infinite values: fill them, and hide them by sm")
+        values = np.where(fill, 0, values).clip(-_MAX_DISTANCE, _MAX_DISTANCE)
+    return values, level / data_range
+
+
+def _level_of(image, clear):
+    """Median of the clear pixels as float64: a single large value does not move it."""
+    values = image[clear]
+    values.partition(values.size // 2)
+    return np.float64(values[values.size // 2])

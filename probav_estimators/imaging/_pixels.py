@@ -86,6 +86,14 @@ def check_pixels(values: NDArray[Any], name: str, clear: NDArray[np.bool_] | Non
     )
 
 
+def as_finite_pixels(values: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Return float32 pixels of any range; a ValueError for NaN and infinity."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise ValueError(f"{name} has NaN or infinite values: {_count_and_place(~finite)}: {_FILL}")
+    return values.astype(np.float32, copy=False)
+
+
 def _count_and_place(bad):
     first = np.unravel_index(bad.argmax(), bad.shape)
     axes = _AXES.get(bad.ndim, [f"axis {number}" for number in range(bad.ndim)])
@@ -134,6 +142,31 @@ def as_mask(values: NDArray[Any], name: str) -> NDArray[np.bool_]:
     )
 
 
-def to_uint16(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return pixels in [0, 1] as 16-bit values."""
-    return np.rint(np.asarray(pixels, np.float64) * 65535).astype(np.uint16)
+def is_plain(pixels: NDArray[Any]) -> bool:
+    """Whether all pixels are in [0, 1]; NaN is not."""
+    return bool(pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 1)
+
+
+def fill_hidden(pixels: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[Any]:
+    """Clip pixels to [0, 1] where they are not clear, and replace NaN there by 0.
+
+    Parameters
+    ----------
+    pixels : float array
+    clear : bool array of the same shape
+        Their mask.
+
+    Returns
+    -------
+    float array of the same shape
+        `pixels` itself if all are in [0, 1].
+    """
+    if is_plain(pixels):
+        return pixels
+    return np.where(clear, pixels, np.clip(np.nan_to_num(pixels), 0, 1))
+
+
+def to_uint16(pixels: NDArray[Any], name: str) -> NDArray[np.uint16]:
+    """Return pixels as 16-bit values; a ValueError with the name if some are not in [0, 1]."""
+    check_pixels(pixels, name)
+    return np.rint(pixels.astype(np.float64) * 65535).astype(np.uint16)

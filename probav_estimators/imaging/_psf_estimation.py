@@ -178,12 +178,10 @@ class _Spectra:
         )
         self.window = window.ravel()
         count = clear.sum(axis=0)
-        mean = window * (frames * clear).sum(axis=0) / np.maximum(count, 1)
+        frames = np.where(clear, frames, np.float32(0))
+        mean = window * frames.sum(axis=0) / np.maximum(count, 1)
         waves = np.empty((len(frames), len(self.down), len(self.right)), np.complex64)
-        phases = [
-            np.exp(2j * np.pi * (self.down * y + self.right * x)).astype(np.complex64)
-            for y, x in fractions
-        ]
+        phases = [_wave(self.down, y) * _wave(self.right, x) for y, x in fractions]
         # Hidden pixels are filled from the other frames, first without and then with their shifts.
         for step in range(3):
             total = fft.rfft2(mean) if step == 0 else waves.mean(axis=0)
@@ -234,6 +232,11 @@ class _Spectra:
         terms = np.stack([np.ones_like(f), -np.log(f), -4 * np.pi**2 * f**2], axis=1)
         (_, _, variance), *_ = np.linalg.lstsq(terms, np.log(spectrum[known]), rcond=None)
         return float(variance)
+
+
+def _wave(frequencies, shift):
+    """Factors that undo a shift along one axis."""
+    return np.exp(2j * np.pi * shift * frequencies).astype(np.complex64)
 
 
 def _mean_of_rings(values, ring):

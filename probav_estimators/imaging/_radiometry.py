@@ -23,73 +23,81 @@ _N_FITS = 4
 _TOLERANCE = 2.5
 _MEDIAN_OF_SQUARES = 0.455
 
-# Least contrast: one step of a 16-bit image.
-MIN_STD = 1 / 65535
+# Least contrast of blocks that a gain is fitted to, and of a scene, in units of the frames'.
+LEAST_CONTRAST = 1e-3
 
 
 def fit_radiometry(
     lr: NDArray[np.float32], qm: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32], NDArray[np.bool_]]:
     """Fit gain and offset of each frame against the mean of all.
 
     Parameters
     ----------
     lr : float32 array of shape (t, h, w)
-        Registered frames.
+        Registered frames, of about zero mean and unit standard deviation; 0 where not clear.
     qm : bool array of shape (t, h, w)
         True where a frame is clear.
 
     Returns
     -------
-    gains, offsets : float32 arrays of shape (t,)
+    gains, offsets : float64 arrays of shape (t,)
         A frame is gain * scene + offset. The mean gain is 1, the mean offset 0.
     mean : float32 array of shape (h, w)
         The corrected frames' mean.
     known : bool array of shape (h, w)
         Where at least one frame is clear.
     """
-    gains, offsets = np.ones(len(lr), np.float32), np.zeros(len(lr), np.float32)
+    gains, offsets = np.ones(len(lr)), np.zeros(len(lr))
     count = qm.sum(axis=0)
+    weights, sums = _block_sums(qm.astype(np.float32)), _block_sums(lr)
+    mean = _corrected_mean(lr, qm, gains, offsets, count)
     for _ in range(2):
-        corrected = (lr - offsets[:, None, None]) / gains[:, None, None]
-        mean = (corrected * qm).sum(axis=0) / np.maximum(count, 1)
-        for i, (frame, clear) in enumerate(zip(lr, qm, strict=True)):
-            gains[i], offsets[i] = _fit_gain(frame, clear, mean)
+        expected = _block_sums(qm * mean)
+        for i in range(len(lr)):
+            gains[i], offsets[i] = _fit_gain(weights[i], sums[i], expected[i])
         # The scene has the mean gain and offset of its frames.
         gains /= gains.mean()
         offsets -= offsets.mean()
-    corrected = (lr - offsets[:, None, None]) / gains[:, None, None]
-    return gains, offsets, (corrected * qm).sum(axis=0) / np.maximum(count, 1), count > 0
+        mean = _corrected_mean(lr, qm, gains, offsets, count)
+    return gains, offsets, mean, count > 0
 
 
-def _fit_gain(frame, clear, mean):
-    if not clear.any():
+def _corrected_mean(lr, qm, gains, offsets, count):
+    total = np.zeros(lr.shape[1:], np.float32)
+    for frame, clear, gain, offset in zip(lr, qm, gains, offsets, strict=True):
+        total += (frame - np.float32(offset) * clear) / np.float32(gain)
+    return total / np.maximum(count, 1).astype(np.float32)
+
+
+def _fit_gain(weight, seen, expected):
+    """Gain and offset of a frame by the sums of its blocks, robust against land that changed."""
+    if not weight.any():
         return 1.0, 0.0
-    weight = _block_sums(clear.astype(np.float32))
     used = weight >= min(_GAIN_BLOCK**2 / 2, weight.max())
-    weight = weight[used]
-    seen, expected = (_block_sums(image * clear)[used] / weight for image in (frame, mean))
+    weight, seen, expected = (x[used].astype(np.float64) for x in (weight, seen, expected))
+    seen, expected = seen / weight, expected / weight
     trusted = weight
     for _ in range(_N_FITS):
-        gain, offset = _fit_line(expected, seen, trusted)
+        gain, offset = _fit_line(expected, seen, trusted / trusted.sum())
         error = np.square(seen - gain * expected - offset)
         # Blocks where the land changed get less weight.
         usual = np.median(error) / _MEDIAN_OF_SQUARES
-        trusted = weight / np.square(1 + error / (_TOLERANCE**2 * usual + MIN_STD**2))
+        trusted = weight / np.square(1 + error / (_TOLERANCE**2 * usual + LEAST_CONTRAST**2))
     return gain, offset
 
 
 def _fit_line(x, y, weight):
     """Gain and offset of the weighted least squares."""
-    middle, level = np.average(x, weights=weight), np.average(y, weights=weight)
-    variance = np.average((x - middle) ** 2, weights=weight)
-    if variance < MIN_STD**2:
+    middle, level = weight @ x, weight @ y
+    variance = weight @ np.square(x - middle)
+    if variance < LEAST_CONTRAST**2:
         return 1.0, level - middle
-    gain = np.average((x - middle) * (y - level), weights=weight) / variance
+    gain = weight @ ((x - middle) * (y - level)) / variance
     gain = np.clip(gain, 1 / _MAX_GAIN, _MAX_GAIN)
     return gain, level - gain * middle
 
 
-def _block_sums(image):
-    rows, columns = (np.arange(0, length, _GAIN_BLOCK) for length in image.shape)
-    return np.add.reduceat(np.add.reduceat(image, rows, axis=0), columns, axis=1)
+def _block_sums(images):
+    rows, columns = (np.arange(0, length, _GAIN_BLOCK) for length in images.shape[-2:])
+    return np.add.reduceat(np.add.reduceat(images, rows, axis=-2), columns, axis=-1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy import fft, ndimage
 
+from ..compiling import njit
 from ._adjustment import adjust_pairs
 
 if TYPE_CHECKING:
@@ -50,9 +50,6 @@ _MAX_EXPLAINED = 0.9999
 
 # Partners of each frame on either side, in a circle of all frames sorted by clearance.
 _MAX_PARTNERS = 12
-
-# Pairs are compared by every other row: neighbouring rows are correlated.
-_ROW_STEP = 2
 
 
 class Registration(NamedTuple):
@@ -146,8 +143,8 @@ def _band_pass(lr, qm):
     trusted = np.empty(lr.shape, bool)
     for i, (frame, clear) in enumerate(zip(lr, qm, strict=True)):
         weight = clear.astype(np.float32)
-        level = np.float32(frame[clear].mean()) if clear.any() else np.float32(0)
-        value = weight * (frame - level)
+        level = np.float32(frame[clear].mean(dtype=np.float64) if clear.any() else 0)
+        value = np.where(clear, frame, level) - level
         fine, fine_weight = (_smooth(x) for x in (value, weight))
         coarse, coarse_weight = (
             ndimage.uniform_filter(x, _COARSE_WIDTH, mode="nearest") for x in (value, weight)
@@ -155,8 +152,9 @@ def _band_pass(lr, qm):
         images[i] = fine / np.maximum(fine_weight, 1e-3) - coarse / np.maximum(coarse_weight, 1e-3)
         images[i] *= fine_weight > _MIN_FILLED
         trusted[i] = fine_weight > _MIN_CLEAR
-        std = images[i][trusted[i]].std() if trusted[i].any() else 0
-        images[i] /= std if std > 0 else np.float32(1)
+        # In double precision: squares of any unit fit.
+        std = images[i][trusted[i]].std(dtype=np.float64) if trusted[i].any() else 0
+        images[i] /= np.float32(std if std > 0 else 1)
     return images, trusted
 
 
@@ -266,7 +264,7 @@ def _refine(image, clear, template, template_weight, shift, max_shift, centre=(0
     failed = _Fit(shift, False)
     for _ in range(_MAX_STEPS):
         normal, right, fit = _normal_equations(
-            image, clear, template, template_weight, refined, gain, offset, scatter, 1
+            image, clear, template, template_weight, refined, gain, offset, scatter
         )
         if fit[0] < _MIN_PIXELS or not np.isfinite(normal).all():
             return failed
@@ -329,7 +327,7 @@ def _pairs(n):
 def _step_between(images, trusted, first, second, shift, gain, scatter):
     frame = images[first], trusted[first]
     template = images[second], trusted[second].astype(np.float32)
-    return _normal_equations(*frame, *template, shift, gain, 0.0, scatter, _ROW_STEP)
+    return _normal_equations(*frame, *template, shift, gain, 0.0, scatter)
 
 
 def _mean_of_registered(images, trusted, shifts, placed):
@@ -372,13 +370,8 @@ def _bounds(shift, length):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _normal_equations(
-    image, clear, template, template_weight, shift, gain, offset, scatter, row_step
-):
-    """Normal equations of step, gain and offset; number of pixels, squared error, squared signal.
-
-    Only every `row_step`-th row of the template is used.
-    """
+def _normal_equations(image, clear, template, template_weight, shift, gain, offset, scatter):
+    """Normal equations of step, gain and offset; number of pixels, squares of error and signal."""
     height, width = image.shape
     top, r0, r1 = _bounds(shift[0], height)
     left, c0, c1 = _bounds(shift[1], width)
@@ -386,79 +379,80 @@ def _normal_equations(
     right, right_slope = _cubic_taps(shift[1] - np.floor(shift[1]))
     near_row = int(np.floor(shift[0] + 0.5))
     near_column = int(np.floor(shift[1] + 0.5))
-    normal = np.zeros((4, 4))
-    side = np.zeros(4)
-    fit = np.zeros(3)
-    value = np.zeros(width, np.float32)
-    slope_down = np.zeros(width, np.float32)
+    r0, r1 = max(r0, -near_row), min(r1, height - near_row)
+    c0, c1 = max(c0, -near_column), min(c1, width - near_column)
+    n = max(0, c1 - c0)
     limit = np.float32(1 / (2.5 * scatter) ** 2) if scatter > 0 else np.float32(0)
-    g, b = np.float32(gain), np.float32(offset)
-    for r in range(r0, r1, row_step):
-        if not 0 <= r + near_row < height:
-            continue
-        for c in range(width):
+    g, b, one = np.float32(gain), np.float32(offset), np.float32(1)
+    value, slope = np.empty(n + 3, np.float32), np.empty(n + 3, np.float32)
+    row = np.empty((5, n), np.float32)
+    sums = np.zeros(16)
+    for r in range(r0, r1 if n else r0):
+        source = image[r + top : r + top + 4, c0 + left : c0 + left + n + 3]
+        for c in range(n + 3):
             v = np.float32(0)
             s = np.float32(0)
             for k in range(4):
-                pixel = image[r + top + k, c]
-                v += down[k] * pixel
-                s += down_slope[k] * pixel
-            value[c] = v
-            slope_down[c] = s
-        sums = np.zeros(15, np.float32)
-        for c in range(c0, c1):
-            if not 0 <= c + near_column < width:
-                continue
-            w = template_weight[r, c] * clear[r + near_row, c + near_column]
-            if w == 0:
-                continue
+                v += down[k] * source[k, c]
+                s += down_slope[k] * source[k, c]
+            value[c], slope[c] = v, s
+        expected, known = template[r, c0:c1], template_weight[r, c0:c1]
+        seen = clear[r + near_row, c0 + near_column : c1 + near_column]
+        for c in range(n):
             v = np.float32(0)
             gy = np.float32(0)
             gx = np.float32(0)
             for k in range(4):
-                v += right[k] * value[c + left + k]
-                gx += right_slope[k] * value[c + left + k]
-                gy += right[k] * slope_down[c + left + k]
-            t = template[r, c]
-            e = v - g * t - b
-            w = min(w, np.float32(1)) / (np.float32(1) + limit * e * e)
-            # Unknowns: step down, step right (with the sign of the model), gain, offset.
-            sums[0] += w * gy * gy
-            sums[1] += w * gy * gx
-            sums[2] -= w * gy * t
-            sums[3] -= w * gy
-            sums[4] += w * gx * gx
-            sums[5] -= w * gx * t
-            sums[6] -= w * gx
-            sums[7] += w * t * t
-            sums[8] += w * t
-            sums[9] += w
-            sums[10] -= w * gy * v
-            sums[11] -= w * gx * v
-            sums[12] += w * t * v
-            sums[13] += w * v
-            sums[14] += w * e * e
-            fit[2] += w * v * v
-        normal[0, 0] += sums[0]
-        normal[0, 1] += sums[1]
-        normal[0, 2] += sums[2]
-        normal[0, 3] += sums[3]
-        normal[1, 1] += sums[4]
-        normal[1, 2] += sums[5]
-        normal[1, 3] += sums[6]
-        normal[2, 2] += sums[7]
-        normal[2, 3] += sums[8]
-        normal[3, 3] += sums[9]
-        side[0] += sums[10]
-        side[1] += sums[11]
-        side[2] += sums[12]
-        side[3] += sums[13]
-        fit[0] += sums[9]
-        fit[1] += sums[14]
+                v += right[k] * value[c + k]
+                gx += right_slope[k] * value[c + k]
+                gy += right[k] * slope[c + k]
+            e = v - g * expected[c] - b
+            w = min(known[c] * seen[c], one) / (one + limit * e * e)
+            row[0, c], row[1, c], row[2, c], row[3, c], row[4, c] = gy, gx, v, e, w
+        _add_products(row, expected, sums)
+    normal = np.empty((4, 4))
+    k = 0
     for i in range(4):
-        for j in range(i):
-            normal[i, j] = normal[j, i]
-    return normal, side, fit
+        for j in range(i, 4):
+            normal[i, j] = normal[j, i] = sums[k]
+            k += 1
+    return normal, sums[10:14], np.array([sums[9], sums[14], sums[15]])
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_products(row, expected, sums):
+    """Add the weighted products of a row's slopes, template, value and error.
+
+    Unknowns: step down, step right (with the sign of the model), gain, offset.
+    """
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0)
+    # Two loops, because eight sums fit in the registers.
+    for c in range(len(expected)):
+        gy, gx, t, w = row[0, c], row[1, c], expected[c], row[4, c]
+        wy, wx, wt = w * gy, w * gx, w * t
+        s0 += wy * gy
+        s1 += wy * gx
+        s2 -= wy * t
+        s3 -= wy
+        s4 += wx * gx
+        s5 -= wx * t
+        s6 -= wx
+        s7 += wt * t
+    s8 = s9 = s10 = s11 = s12 = s13 = s14 = s15 = np.float32(0)
+    for c in range(len(expected)):
+        gy, gx, t, v, e, w = row[0, c], row[1, c], expected[c], row[2, c], row[3, c], row[4, c]
+        wv = w * v
+        s8 += w * t
+        s9 += w
+        s10 -= wv * gy
+        s11 -= wv * gx
+        s12 += wv * t
+        s13 += wv
+        s14 += w * e * e
+        s15 += wv * v
+    found = (s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15)
+    for k, value in enumerate(found):
+        sums[k] += value
 
 
 @njit(cache=True, nogil=True)

@@ -1,5 +1,6 @@
 """Adversarial loss: a discriminator and a perceptual term."""
 
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
@@ -8,6 +9,7 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch.nn.functional import l1_loss, leaky_relu, normalize, relu
 
+from ..random_numbers import TorchRandom
 from ._base import check_parameters
 from ._scores import CPSNRLoss
 
@@ -104,7 +106,11 @@ class AdversarialLoss(CPSNRLoss):
             perceptual_weight=[Interval(Real, 0, None, closed="left")],
             lr=[Interval(Real, 0, None, closed="neither")],
         )
-        self._adversary = _TrainedDiscriminator(lr)
+
+    @cached_property
+    def _adversary(self):
+        # Not before it is used: a file may name any number of losses.
+        return _TrainedDiscriminator(self.lr)
 
     def aligned_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         if min(sr.shape[1:]) < _MIN_SIZE:
@@ -136,9 +142,8 @@ class _TrainedDiscriminator:
     """
 
     def __init__(self, lr):
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            self.discriminator = _Discriminator()
+        with TorchRandom(0).active():
+            self.discriminator = _Discriminator().float()
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(0.5, 0.9))
 
     def compare(self, fake, real, *, learn):

@@ -171,8 +171,8 @@ class ReprojectionLoss(SceneLoss):
     def _offsets(self, scale):
         """Shifts of the image (n, 2) in LR pixels, of mean 0 and the std `placement_error`."""
         if not self.placement_error:
-            return torch.zeros(1, 2)
-        signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+            return torch.zeros(1, 2, dtype=torch.float32)
+        signs = torch.tensor([[1, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float32)
         return self.placement_error / scale * signs
 
 

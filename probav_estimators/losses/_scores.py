@@ -7,14 +7,11 @@ from numbers import Integral, Real
 import torch
 from sklearn.utils._param_validation import Interval
 
+from ..imaging import challenge_score
 from ._base import SceneLoss, check_parameters
 from ._shifts import align_best, batch_cpsnr
 
 __all__ = ["CPSNRLoss", "MSELoss", "MaskedMSELoss"]
-
-# dB below which the tangent replaces norm / cPSNR: errors of 0.32, a third of the range of pixel
-# values, which even a constant image does not have.
-_FLOOR = 10.0
 
 _WEIGHT = Interval(Real, 0, None, closed="left")
 
@@ -85,7 +82,7 @@ class CPSNRLoss(SceneLoss):
         """Loss of images (n, H, W) that are registered to their truths."""
         known = clear.any(dim=2).any(dim=1)
         cpsnr = batch_cpsnr(sr[known], hr[known], clear[known])
-        return _quotient_or_tangent(self.norm, cpsnr).sum() / len(sr)
+        return challenge_score(self.norm, cpsnr, torch.where).sum() / len(sr)
 
 
 class MaskedMSELoss(SceneLoss):
@@ -158,9 +155,3 @@ class MSELoss(SceneLoss):
 
     def image_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
         return ((sr - hr) ** 2).mean()
-
-
-def _quotient_or_tangent(norm, cpsnr):
-    quotient = norm / cpsnr.clamp_min(_FLOOR)
-    tangent = norm / _FLOOR * (2 - cpsnr / _FLOOR)
-    return torch.where(cpsnr > _FLOOR, quotient, tangent)

@@ -58,7 +58,10 @@ class SensorModel(nn.Module):
             The sum over the last three axes is 1.
         """
         n_taps = 2 * _REACH + 1
-        edges = torch.arange(n_taps * self.scale + 1, device=fractions.device) / self.scale
+        numbers = torch.arange(
+            n_taps * self.scale + 1, dtype=fractions.dtype, device=fractions.device
+        )
+        edges = numbers / self.scale
         # Position of the pixel's centre from the first edge; shifts are those of the content.
         middle = _REACH + 0.5 - fractions[..., None]
         if isinstance(sigma, torch.Tensor):

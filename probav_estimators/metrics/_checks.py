@@ -5,26 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from ..imaging import as_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CheckedFrames", "check_frames", "check_pair"]
+__all__ = ["CheckedFrames", "check_frames", "check_pair", "check_stack"]
+
+# Standard deviation of the Gaussian that fills hidden pixels from their surroundings, in pixels.
+_FILLING = 4.0
 
 
 class CheckedFrames(NamedTuple):
-    """An image and the frames that it is compared with.
+    """An image and the frames that it is compared with, in units of the frames' contrast.
 
     Attributes
     ----------
     image : float64 array of shape (scale * h, scale * w)
+        Less the level of the frames.
     frames : float32 array of shape (t, h, w)
-        0 where they are not clear.
+        Less their level; 0 where they are not clear.
     clear : bool array of shape (t, h, w)
     shifts : float64 array of shape (t, 2)
     scale : int
+    unit : float
+        Their contrast.
     """
 
     image: NDArray[np.float64]
@@ -32,6 +39,7 @@ class CheckedFrames(NamedTuple):
     clear: NDArray[np.bool_]
     shifts: NDArray[np.float64]
     scale: int
+    unit: float
 
 
 def check_frames(
@@ -41,10 +49,7 @@ def check_frames(
     shifts: NDArray[Any] | None,
 ) -> CheckedFrames:
     """Check that an image and its frames fit together, and find the scale."""
-    frames = np.asarray(frames)
-    if frames.ndim != 3 or frames.size == 0:
-        raise ValueError(f"frames must have the shape (t, h, w), got {frames.shape}")
-    clear = check_stack(frames, quality_maps)
+    frames, clear, level, unit = check_stack(frames, quality_maps)
     image = as_finite(image, "image")
     scale = image.shape[0] // frames.shape[1] if image.ndim == 2 else 0
     if scale < 1 or image.shape != tuple(scale * length for length in frames.shape[1:]):
@@ -53,12 +58,16 @@ def check_frames(
             "large or larger, by the same integer along both axes"
         )
     shifts = check_shifts(np.zeros((len(frames), 2)) if shifts is None else shifts, len(frames))
-    frames = np.where(clear, frames, 0).astype(np.float32)
-    return CheckedFrames(image, frames, clear, shifts, scale)
+    return CheckedFrames((image - level) / unit, frames, clear, shifts, scale, unit)
 
 
-def check_stack(frames: NDArray[Any], quality_maps: NDArray[Any] | None) -> NDArray[np.bool_]:
-    """Return the mask of a stack of frames, after checks of shape and finite values."""
+def check_stack(
+    frames: NDArray[Any], quality_maps: NDArray[Any] | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], float, float]:
+    """Frames less their level, in units of their contrast; mask, level and unit."""
+    frames = np.asarray(frames)
+    if frames.ndim != 3 or frames.size == 0:
+        raise ValueError(f"frames must have the shape (t, h, w), got {frames.shape}")
     if quality_maps is None:
         clear = np.ones(frames.shape, bool)
     else:
@@ -70,7 +79,36 @@ def check_stack(frames: NDArray[Any], quality_maps: NDArray[Any] | None) -> NDAr
         )
     if not np.isfinite(frames[clear]).all():
         raise ValueError("frames has NaN or infinite values: hide them by quality_maps")
-    return clear
+    values = without_hidden(frames, clear)
+    level = level_of(values, clear)
+    unit = contrast_of(values[clear] - level)
+    return ((values - level) / unit).astype(np.float32), clear, level, unit
+
+
+def without_hidden(values: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Values as float64, with the median of the clear ones in place of the others."""
+    return np.where(clear, values, level_of(values, clear)).astype(np.float64, copy=False)
+
+
+def fill_hidden(image: NDArray[np.float64], clear: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Fill pixels that are not clear smoothly from their surroundings."""
+    if clear.all():
+        return image
+    level = level_of(image, clear)
+    weight = ndimage.gaussian_filter(clear.astype(np.float64), _FILLING)
+    # Far inside a cloud the filling is the level.
+    around = ndimage.gaussian_filter(np.where(clear, image - level, 0), _FILLING)
+    return np.where(clear, image, level + around / np.maximum(weight, 0.01))
+
+
+def level_of(values: NDArray[Any], clear: NDArray[np.bool_]) -> float:
+    """Median of the clear values, 0 without any: a single large value does not move it."""
+    return float(np.median(values[clear])) if clear.any() else 0.0
+
+
+def contrast_of(differences: NDArray[np.float64]) -> float:
+    """Mean absolute difference from a level; 1 where there is none."""
+    return float(np.abs(differences).mean()) or 1.0 if differences.size else 1.0
 
 
 def check_shifts(shifts: NDArray[Any], n_frames: int) -> NDArray[np.float64]:
@@ -87,7 +125,7 @@ def check_shifts(shifts: NDArray[Any], n_frames: int) -> NDArray[np.float64]:
 def check_pair(
     first: NDArray[Any], second: NDArray[Any], clear: NDArray[Any] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return two images of one size in float64, 0 where they are not clear, and the mask."""
+    """Return two images of one size in float64, at their level where hidden, and the mask."""
     first, second = np.asarray(first), np.asarray(second)
     clear = np.ones(second.shape, bool) if clear is None else as_mask(clear, "the mask")
     if not (first.shape == second.shape == clear.shape) or first.ndim != 2:
@@ -98,9 +136,18 @@ def check_pair(
     if not clear.any():
         raise ValueError("no pixel is clear: leave this scene out")
     first, second = (
-        as_finite(np.where(clear, image, 0), "one of the images") for image in (first, second)
+        as_finite(without_hidden(image, clear), "one of the images") for image in (first, second)
     )
     return first, second, clear
+
+
+def normalized_pair(
+    first: NDArray[np.float64], second: NDArray[np.float64], clear: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two checked images, each less its level, in units of the contrast of the second."""
+    first, second = (image - level_of(image, clear) for image in (first, second))
+    unit = contrast_of(second[clear])
+    return first / unit, second / unit
 
 
 def as_finite(values: Any, name: str) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ _MAX_STEPS = 40
 # Least degrees of freedom for the choice of a strength; with fewer, a fit of the noise looks good.
 _LEAST_FREEDOM = 64
 
-# Least noise: the error of rounding to 16 bits.
+# Least noise relative to the range of the clear values: the error of rounding it to 16 bits.
 _LEAST_NOISE = 1 / (65535 * np.sqrt(12))
 
 # Least number of clear pixels of a frame.
@@ -96,6 +96,8 @@ def consistency(
         noise = estimate_noise(
             checked.frames, checked.clear, checked.shifts, scale=checked.scale, psf_sigma=psf_sigma
         )
+    else:
+        noise = np.asarray(noise) / checked.unit
     noise = np.broadcast_to(noise, len(checked.frames))
     sigmas = np.broadcast_to(psf_sigma, (len(checked.frames), 2))
     ratios = []
@@ -140,8 +142,9 @@ def estimate_noise(
     Returns
     -------
     float64 array of shape (t,)
-        In the unit of the frames, and at least the error of 16-bit rounding of values in [0, 1].
-        Frames that are clouded in the window have the noise of the others.
+        In the unit of the frames, and at least the error of 16-bit rounding of their range, or of
+        values in [0, 1] where they are flat. Frames that are clouded in the window have the noise
+        of the others.
 
     Raises
     ------
@@ -164,9 +167,7 @@ def estimate_noise(
     .. [3] G. Wahba, "Bayesian 'confidence intervals' for the cross-validated smoothing spline",
        Journal of the Royal Statistical Society B 45(1), 133-150, 1983.
     """
-    frames = np.asarray(frames)
-    clear = check_stack(frames, quality_maps)
-    frames = np.where(clear, frames, 0).astype(np.float32)
+    frames, clear, _, unit = check_stack(frames, quality_maps)
     shifts = check_shifts(np.zeros((len(frames), 2)) if shifts is None else shifts, len(frames))
     window = _clearest_window(clear)
     part = (slice(None), *window)
@@ -182,7 +183,8 @@ def estimate_noise(
     found = _Fit(values, clear[part][chosen], shifts[chosen], scale, sigmas).noise()
     noise = np.full(len(frames), np.median(found * alignment.std * gains))
     noise[chosen] = found * alignment.std * gains
-    return np.maximum(noise, _LEAST_NOISE)
+    spread = np.ptp(frames[clear]) if clear.any() else 0
+    return unit * np.maximum(noise, _LEAST_NOISE * (spread or 1))
 
 
 def _residual_std(frame, degraded):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from ._checks import as_finite, check_pair
+from ._checks import as_finite, check_pair, without_hidden
 from ._placement import align_image
 
 if TYPE_CHECKING:
@@ -144,6 +144,9 @@ def correctness_maps(
         For the reasons that :func:`correctness` has.
     """
     image, frame, truth, clear = _harmonized(image, frame, truth, clear, border)
+    # Distances are ratios, but for their least value, which is meant for values about 1.
+    largest = np.abs(truth[clear]).max() or 1.0
+    image, frame, truth = image / largest, frame / largest, truth / largest
     before, wrong, added = (
         _distance(*pair) for pair in ((frame, truth), (image, truth), (image, frame))
     )
@@ -167,9 +170,11 @@ def case_distances(i: NDArray[Any], o: NDArray[Any]) -> NDArray[np.float64]:
 
 def _harmonized(image, frame, truth, clear, border):
     """Registered image, upscaled frame and truth with one histogram, and their mask."""
-    frame = as_finite(frame, "frame")
+    frame = np.asarray(frame)
     scale = _scale(np.asarray(truth), frame)
-    image, truth, clear = check_pair(as_finite(image, "image"), truth, clear)
+    image, truth, clear = check_pair(image, truth, clear)
+    shown = clear.reshape(frame.shape[0], scale, frame.shape[1], scale).any(axis=(1, 3))
+    frame = as_finite(without_hidden(frame, shown), "frame")
     frame = ndimage.zoom(frame, scale, order=1, mode="nearest", grid_mode=True)
     inside = np.zeros(clear.shape, bool)
     window = tuple(slice(border, length - border) for length in clear.shape)

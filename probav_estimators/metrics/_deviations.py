@@ -69,7 +69,8 @@ def coverage(
     nominal = as_finite(levels, "levels")
     if not ((nominal > 0) & (nominal < 1)).all():
         raise ValueError(f"levels must be between 0 and 1, got {levels!r}")
-    sizes = np.sort(np.abs(errors) / deviations)
+    with np.errstate(over="ignore"):
+        sizes = np.sort(np.abs(errors) / deviations)
     return np.searchsorted(sizes, ndtri((1 + nominal) / 2), side="right") / sizes.size
 
 
@@ -98,7 +99,8 @@ def sharpness(deviations: NDArray[Any]) -> float:
        sharpness", Journal of the Royal Statistical Society B 69(2), 243-268, 2007.
     """
     _, deviations = _check(deviations, deviations)
-    return float(np.sqrt(np.square(deviations).mean()))
+    largest = deviations.max()
+    return float(largest * np.sqrt(np.square(deviations / largest).mean()))
 
 
 def error_retention(errors: NDArray[Any], deviations: NDArray[Any]) -> float:
@@ -146,9 +148,12 @@ def error_retention(errors: NDArray[Any], deviations: NDArray[Any]) -> float:
     """
     errors, deviations = _check(errors, deviations)
     _, number, counts = np.unique(deviations, return_inverse=True, return_counts=True)
-    squares = np.bincount(number, np.square(errors))
-    if not squares.any():
+    largest = np.abs(errors).max()
+    if largest == 0:
         return 0.0
+    # Beside infinite errors, as of an image that diverged, others do not count.
+    sizes = np.isinf(errors).astype(float) if np.isinf(largest) else errors / largest
+    squares = np.bincount(number, np.square(sizes))
     kept = np.concatenate([[0], np.cumsum(squares)]) / errors.size
     part = np.concatenate([[0], np.cumsum(counts)]) / errors.size
     return float(np.trapezoid(kept, part) / (0.5 * kept[-1]))

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..imaging import USUAL_SIGMA, register_frames, robust_mean
-from ._checks import check_frames, check_pair
+from ._checks import check_frames, check_pair, fill_hidden, normalized_pair
 from ._degradation import see_frame
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def image_shift(
         estimated.
     """
     first, second, clear = check_pair(first, second, clear)
-    stack = np.stack([first, second]).astype(np.float32)
+    stack = np.stack(normalized_pair(first, second, clear)).astype(np.float32)
     shifts, placed = register_frames(stack, np.stack([clear, clear]))
     if not placed.all():
         return np.full(2, np.nan)
@@ -186,7 +186,9 @@ def align_image(
     Returns
     -------
     float64 array of shape (H, W)
-        `image` as it was if no shift can be estimated.
+        Hidden pixels are filled from their surroundings. It is not moved if no shift can be
+        estimated.
     """
-    shift = image_shift(image, truth, clear)
-    return move_image(image, -shift) if np.isfinite(shift).all() else np.asarray(image, np.float64)
+    image, truth, clear = check_pair(image, truth, clear)
+    shift, image = image_shift(image, truth, clear), fill_hidden(image, clear)
+    return move_image(image, -shift) if np.isfinite(shift).all() else image

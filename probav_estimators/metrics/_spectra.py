@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
-from ._checks import check_pair
+from ._checks import check_pair, fill_hidden, normalized_pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,9 +25,6 @@ __all__ = [
 HALVES_THRESHOLD = 1 / 7
 #: Correlation of an image with the truth that counts as resolved.
 TRUTH_THRESHOLD = 0.5
-
-# Standard deviation of the Gaussian that fills hidden pixels from their surroundings, in pixels.
-_FILLING = 4.0
 
 
 def fourier_ring_correlation(
@@ -246,7 +242,8 @@ class _Rings(NamedTuple):
         size = min(first.shape)
         if size < 16:
             raise ValueError(f"images of shape {first.shape} are too small: 16 pixels are needed")
-        first, second = (_spectrum(image, clear) for image in (first, second))
+        pair = normalized_pair(first, second, clear)
+        first, second = (_spectrum(image, clear) for image in pair)
         down, right = (np.fft.fftfreq(length) for length in first.shape)
         ring = np.rint(size * np.hypot(down[:, None], right)).astype(int).ravel()
         n_rings = size // 2
@@ -269,16 +266,5 @@ class _Rings(NamedTuple):
 
 def _spectrum(image, clear):
     window = np.multiply.outer(*(np.hanning(length + 2)[1:-1] for length in image.shape))
-    image = _filled(image, clear)
+    image = fill_hidden(image, clear)
     return np.fft.fft2(window * (image - np.average(image, weights=window)))
-
-
-def _filled(image, clear):
-    """Fill pixels that are not clear smoothly from their surroundings."""
-    if clear.all():
-        return image
-    level = image[clear].mean()
-    weight = ndimage.gaussian_filter(clear.astype(np.float64), _FILLING)
-    # Far inside a cloud the filling is the mean.
-    around = ndimage.gaussian_filter(np.where(clear, image - level, 0), _FILLING)
-    return np.where(clear, image, level + around / np.maximum(weight, 0.01))

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from ..imaging import as_mask, as_pixels
-from ._checks import as_finite
+from ..imaging import compared_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,8 +56,8 @@ def cssim(
     Raises
     ------
     ValueError
-        If shapes differ, values are NaN or out of range, no pixel is clear, or the image is smaller
-        than ``2 * border + 11`` pixels.
+        If shapes differ, clear values are NaN or out of range, no pixel is clear, or the image is
+        smaller than ``2 * border + 11`` pixels.
 
     Notes
     -----
@@ -91,21 +90,25 @@ def cssim(
     >>> round(cssim(0.5 * hr, hr), 2)
     0.8
     """
-    sr, hr, clear = _check(sr, hr, sm, border, data_range)
+    sr, hr, clear, level = compared_images(sr, hr, sm, border, data_range, least=2 * _REACH + 1)
+    sr, hr = sr.astype(np.float64), hr.astype(np.float64)
     inner_height, inner_width = (length - 2 * border for length in hr.shape)
     sr = sr[border : border + inner_height, border : border + inner_width]
     similarities = []
     for row in range(2 * border + 1):
         for column in range(2 * border + 1):
             window = slice(row, row + inner_height), slice(column, column + inner_width)
-            similarities.append(_similarity(sr, hr[window], clear[window]))
+            similarities.append(_similarity(sr, hr[window], clear[window], level))
     if np.isnan(similarities).all():
         raise ValueError("sm is clear in no window that is compared: leave this scene out")
     return float(np.nanmax(similarities))
 
 
-def _similarity(sr, hr, clear):
-    """Mean SSIM over the clear pixels, NaN without any; `sr` loses its mean error."""
+def _similarity(sr, hr, clear, level):
+    """Mean SSIM over the clear pixels, NaN without any; `sr` loses its mean error.
+
+    The images are less a constant, `level`, which only the comparison of means needs.
+    """
     inside = (slice(_REACH, -_REACH),) * 2
     counted = clear[inside]
     if not counted.any():
@@ -120,37 +123,11 @@ def _similarity(sr, hr, clear):
     covariance = local_mean(sr * hr) - sr_mean * hr_mean
     sr_variance = np.maximum(local_mean(sr * sr) - sr_mean**2, 0)
     hr_variance = np.maximum(local_mean(hr * hr) - hr_mean**2, 0)
+    sr_mean, hr_mean = sr_mean + level, hr_mean + level
     c1, c2 = _K1**2, _K2**2
     light = (2 * sr_mean * hr_mean + c1) / (sr_mean**2 + hr_mean**2 + c1)
     return float((light * (2 * covariance + c2) / (sr_variance + hr_variance + c2)).mean())
 
 
 def _smooth(values):
-    weights = np.exp(-0.5 * np.square(np.arange(-_REACH, _REACH + 1) / _SIGMA))
-    weights /= weights.sum()
-    for axis in (0, 1):
-        values = ndimage.correlate1d(values, weights, axis=axis, mode="constant")
-    return values
-
-
-def _check(sr, hr, sm, border, data_range):
-    sr, hr = np.asarray(sr), np.asarray(hr)
-    clear = np.ones(hr.shape, bool) if sm is None else as_mask(sm, "sm")
-    if not (sr.shape == hr.shape == clear.shape) or hr.ndim != 2:
-        raise ValueError(
-            f"sr, hr and sm have the shapes {sr.shape}, {hr.shape} and {clear.shape}: all must be "
-            "one (H, W)"
-        )
-    if border < 0 or min(hr.shape) < 2 * (border + _REACH) + 1:
-        raise ValueError(
-            f"border={border} leaves no window of 11 x 11 pixels of an image of shape {hr.shape}"
-        )
-    if data_range is None:
-        return *(
-            np.asarray(as_pixels(x, name), np.float64) for x, name in ((sr, "sr"), (hr, "hr"))
-        ), clear
-    if not (np.isfinite(data_range) and data_range > 0):
-        raise ValueError(f"data_range must be a positive number, got {data_range!r}")
-    # Hidden pixels may be NaN.
-    hr = np.where(clear, hr, 0)
-    return as_finite(sr, "sr") / data_range, as_finite(hr, "hr") / data_range, clear
+    return ndimage.gaussian_filter(values, _SIGMA, radius=_REACH, mode="constant")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,17 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 
+from ..losses import SceneLoss
 from ..training import (
+    OF_THE_MACHINE,
     SceneNet,
     ValueDecoder,
     ValueEncoder,
     Weights,
     check_fits,
-    is_of_the_machine,
+    find_other_layers,
     known_class,
+    may_set,
     of_type,
     rows_of_epochs,
     shorten,
@@ -33,7 +35,6 @@ from ._registry import (
     fitted_attributes,
     is_known,
     known_estimators,
-    takes_parameter,
 )
 
 # Parameters that `fit` takes initial weights from, which a fitted net does not need.
@@ -86,14 +87,17 @@ class EstimatorEncoder(ValueEncoder):
         params = {
             name: self._encode_parameter(estimator, name, x, where)
             for name, x in estimator.get_params(deep=False).items()
-            if not (is_of_the_machine(name) or name in left_out)
+            if name not in OF_THE_MACHINE and name not in left_out
         }
         return {"estimator": type(estimator).__name__, "params": params}
 
     def _encode_parameter(self, estimator, name, value, where):
-        if not takes_parameter(type(estimator), name):
-            raise ValueError(f"{where} has no parameter {name}: remove it")
-        return self.encode(value, f"{where}.{name}")
+        encoded = self.encode(value, f"{where}.{name}")
+        if not may_set(type(estimator), name, value):
+            raise ValueError(
+                f"{where}.{name} is {shorten(value, 60)}, which no file may set: set it back"
+            )
+        return encoded
 
     def _encode_net(self, net, where):
         left_out = unstorable_parameters(net)
@@ -166,7 +170,7 @@ class EstimatorDecoder(ValueDecoder):
         estimator: Any = kind(**params)
         constraints = getattr(estimator, "_parameter_constraints", {})
         validate_parameter_constraints(constraints, estimator.get_params(deep=False), kind.__name__)
-        vars(estimator).update(check_fitted(self.values(node["fitted"], depth)))
+        vars(estimator).update(check_fitted(kind, self.values(node["fitted"], depth)))
         check_parts(estimator)
         return estimator
 
@@ -181,8 +185,8 @@ class EstimatorDecoder(ValueDecoder):
 
     def _restore(self, net, node, depth):
         state = self.values(node["module"], depth)
-        fitted = check_fitted(self.values(node["fitted"], depth))
-        loss = check_fitted(self.values(node["criterion"], depth))
+        fitted = check_fitted(type(net), self.values(node["fitted"], depth))
+        loss = check_fitted(SceneLoss, self.values(node["criterion"], depth))
         history = [of_type(row, dict) for row in self.decode(of_type(node["history"], list), depth)]
         left_out = {k: of_type(x, str) for k, x in of_type(node.get("left_out", {}), dict).items()}
         vars(net).update(fitted)
@@ -201,19 +205,9 @@ class EstimatorDecoder(ValueDecoder):
 
 def _check_rebuilds(net):
     """Raise a ValueError if the parameters no longer are those that the layers were made with."""
-    bare = object.__new__(type(net))
-    vars(bare).update(vars(net) | dict.fromkeys(_SOURCES & vars(net).keys()))
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        module = bare.build_module()
-    for ours, theirs in zip_longest(_lines_of(net.module_), _lines_of(module)):
-        if ours != theirs:
-            raise ValueError(
-                f"{type(net).__name__} was fitted with layers that have {ours}, and its parameters "
-                f"now ask for {theirs}: set them back, or fit it again"
-            )
-
-
-def _lines_of(module):
-    """Layers with their settings, and the shapes of their weights, as text."""
-    shapes = (f"{name} {tuple(x.shape)}" for name, x in module.state_dict().items())
-    return [*(line.strip() for line in str(module).splitlines()), *shapes]
+    sources = dict.fromkeys(_SOURCES & vars(net).keys())
+    if other := find_other_layers(net, lambda wanted: vars(wanted).update(sources)):
+        raise ValueError(
+            f"{type(net).__name__} was fitted with layers that have {other[0]}, and its parameters "
+            f"now ask for {other[1]}: set them back, or fit it again"
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..state_file import kind_of_file, read_state, write_state
+from ..state_file import is_state, read_state, write_state
 from ..version import warn_of_other_version
 from ._encoding import EstimatorDecoder, EstimatorEncoder
 
@@ -136,4 +136,4 @@ def load_model(path: str | os.PathLike[str], *, device: str | torch.device | Non
 
 def is_model_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file holds what :func:`save_model` writes: weights of a net alone are no model."""
-    return kind_of_file(path) == "model"
+    return is_state(path, "model")

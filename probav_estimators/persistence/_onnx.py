@@ -211,7 +211,9 @@ class _Graph(nn.Module):
         for tensor in self.inputs:
             shape = [lengths.get(axis, axis) for axis in tensor.axes]
             low, high = _RANGES.get(tensor.name, (0.0, 1.0))
-            sample[tensor.name] = low + (high - low) * torch.rand(shape, generator=generator)
+            sample[tensor.name] = low + (high - low) * torch.rand(
+                shape, generator=generator, dtype=torch.float32
+            )
         for name in ("weights", "clear"):
             if name in sample:
                 sample[name] = sample[name].round()

@@ -8,16 +8,14 @@ from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from .. import architectures, baseline, meta, preprocessing
 from ..architectures import is_displacement
-from ..training import SceneNet, is_harmless, parameters_of
-
-# Parameters of skorch's parts.
-_PREFIXED = re.compile(r"(optimizer|criterion|iterator_train|iterator_valid|callbacks)__\w+")
+from ..training import MIXED, may_set
 
 # What skorch and `fit` make, and files don't hold.
 _MANAGED = {
@@ -29,25 +27,17 @@ _MANAGED = {
 _FITTED = re.compile(r"[a-z][a-z0-9_]*[a-z0-9]_")
 
 _COUNT = [Interval(Integral, 1, None, closed="left")]
+# Of attributes that have not the name of a parameter and its constraints.
 _CONSTRAINTS: dict[str, list[Any]] = {
     "scale_": [Interval(Integral, 2, None, closed="left"), None],
     "n_channels_in_": _COUNT,
     "n_frames_in_": _COUNT,
-    "n_frames_": _COUNT,
-    "width_": _COUNT,
-    "depth_": _COUNT,
-    "n_features_": _COUNT,
-    "n_blocks_": _COUNT,
-    "n_layers_": _COUNT,
-    "n_heads_": _COUNT,
-    "reduction_": _COUNT,
-    "residual_": ["boolean"],
-    "predict_clearance_": ["boolean"],
     "level_": [Interval(Real, None, None, closed="neither")],
     "std_": [Interval(Real, 0, None, closed="neither"), None],
     "published_": ["boolean"],
     "band_": [str, None],
     "displacement_": [tuple],
+    "value_range_": [tuple, StrOptions({MIXED}), None],
     "psf_sigma_": [Interval(Real, 0, None, closed="left")],
     "seed_": [Interval(Integral, 0, 2**32, closed="left")],
     "estimators_": [dict, list],
@@ -70,20 +60,12 @@ def is_known(estimator: Any) -> bool:
     return type(estimator) in known_estimators().values()
 
 
-def takes_parameter(kind: type, name: str) -> bool:
-    """Whether a class is made with a parameter of that name."""
-    if name in parameters_of(kind):
-        return True
-    return issubclass(kind, SceneNet) and _PREFIXED.fullmatch(name) is not None
-
-
 def check_parameters(kind: type, params: dict[str, Any]) -> None:
     """Raise a ValueError if a file must not set one of the parameters."""
     for name, value in params.items():
-        if not takes_parameter(kind, name):
-            raise ValueError(f"{kind.__name__} has no parameter {name[:40]!r}")
-        if not is_harmless(name, value):
-            raise ValueError(f"{name[:40]} is a parameter that no file may set to this value")
+        if not may_set(kind, name, value):
+            text = f"{kind.__name__}.{name[:40]}"
+            raise ValueError(f"{text} is no parameter that a file may set to this value")
 
 
 def fitted_attributes(owner: Any) -> dict[str, Any]:
@@ -91,16 +73,20 @@ def fitted_attributes(owner: Any) -> dict[str, Any]:
     return {name: value for name, value in vars(owner).items() if _is_fitted(name)}
 
 
-def check_fitted(fitted: dict[str, Any]) -> dict[str, Any]:
-    """Return attributes that `fit` may have set; a ValueError if they are others."""
+def check_fitted(kind: type, fitted: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes that `fit` of a class may have set; a ValueError if they are others."""
     for name in fitted:
         if not _is_fitted(name):
             raise ValueError(f"{name[:40]!r} is no attribute that fit sets")
-    known = {name: _CONSTRAINTS[name] for name in fitted if name in _CONSTRAINTS}
-    validate_parameter_constraints(known, {name: fitted[name] for name in known}, "the estimator")
+    parameters = getattr(kind, "_parameter_constraints", {})
+    known = {f"{name}_": constraints for name, constraints in parameters.items()} | _CONSTRAINTS
+    validate_parameter_constraints(known, fitted, kind.__name__)
     displacement = fitted.get("displacement_", (0.0, 0.0))
     if not is_displacement(displacement, fitted.get("scale_", 0)):
         raise ValueError(f"displacement_ is {displacement!r}, which is more than half an LR pixel")
+    value_range = fitted.get("value_range_")
+    if isinstance(value_range, tuple) and not _is_range(value_range):
+        raise ValueError(f"value_range_ is {value_range!r}, which are no two numbers in order")
     if "residual_" in fitted and fitted["residual_"] != (fitted.get("std_") is not None):
         raise ValueError("std_ and residual_ contradict each other")
     return fitted
@@ -109,9 +95,9 @@ def check_fitted(fitted: dict[str, Any]) -> dict[str, Any]:
 def check_parts(estimator: Any) -> None:
     """Raise a ValueError if an estimator contains others than known ones, or misses some."""
     steps = getattr(estimator, "steps", None)
-    for name, step in [] if steps is None else steps:
+    for name, step in [*(steps or []), *(getattr(estimator, "estimators", None) or [])]:
         if not isinstance(name, str) or not (step in (None, "passthrough") or is_known(step)):
-            raise ValueError("a step of a pipeline is no estimator")
+            raise ValueError("a step or a part of an estimator is none")
     fitted = vars(estimator).get("estimators_")
     parts = fitted.values() if isinstance(fitted, dict) else fitted or []
     if steps == [] or (fitted is not None and not parts) or not all(map(is_known, parts)):
@@ -122,6 +108,11 @@ def check_parts(estimator: Any) -> None:
         and all(isinstance(x, int | float) and 0 <= x <= 1 for x in weights.values())
     ):
         raise ValueError("weights_ must be a number from 0 to 1 for each estimator")
+
+
+def _is_range(values):
+    numbers = all(type(value) in (int, float) and np.isfinite(value) for value in values)
+    return len(values) == 2 and numbers and values[0] < values[1]
 
 
 def _is_fitted(name):

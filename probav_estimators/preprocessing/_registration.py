@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from ..imaging import BICUBIC_REACH, Registration, move_bicubic, pad_window, register_frames
-from ..scenes import WHOLE, DerivedFrames, SubsetFrames, open_ends
+from ..imaging import Registration, register_frames
+from ..scenes import WHOLE, DerivedFrames, SubsetFrames, open_ends, read_moved
 from ._base import SceneTransformer
 
 if TYPE_CHECKING:
@@ -106,14 +106,4 @@ class _AlignedFrames(DerivedFrames):
 
     def read(self, index=None, window=WHOLE):
         index = range(len(self)) if index is None else index
-        window = open_ends(window, self.shape)
-        size = tuple(part.stop - part.start for part in window)
-        pixels = np.empty((len(index), *size), np.float32)
-        clear = np.empty(pixels.shape, bool)
-        for position, (number, shift) in enumerate(zip(index, self.shifts[index], strict=True)):
-            reach = int(np.abs(shift).max()) + BICUBIC_REACH + 1
-            wanted = pad_window(window, self.shape, reach)
-            (frame,), (valid,) = self.source.read([number], wanted)
-            origin = wanted[0].start, wanted[1].start
-            pixels[position], clear[position] = move_bicubic(frame, valid, shift, window, origin)
-        return pixels, clear
+        return read_moved(self.source, index, self.shifts[index], open_ends(window, self.shape))

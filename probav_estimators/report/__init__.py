@@ -1,6 +1,7 @@
 """Quality of predictions: figures of scenes as a table, as scorers and as an HTML page."""
 
 from ._figures import FIGURES, Figure
+from ._measuring import measure_scene
 from ._quality_report import QualityReport, quality_report
 from ._scorers import consistency_scorer, cssim_scorer, resolution_scorer
 from ._write_report import report_in_turn, write_report
@@ -11,6 +12,7 @@ __all__ = [
     "QualityReport",
     "consistency_scorer",
     "cssim_scorer",
+    "measure_scene",
     "quality_report",
     "report_in_turn",
     "resolution_scorer",

@@ -64,6 +64,12 @@ class Figure(NamedTuple):
         """Return a value with the figure's digits; a dash for NaN."""
         return f"{value:.{self.digits}f}" if np.isfinite(value) else "\N{EN DASH}"
 
+    def of(self, measurement: Measurement) -> float:
+        """Figure of a measurement; NaN if it is not available."""
+        if getattr(measurement, self.needs) is None:
+            return float("nan")
+        return float(self.compute(measurement))
+
     def cost(self, value: float) -> float:
         """Return a number that is lower for better values."""
         return {"more": -value, "less": value, "one": abs(value - 1), "": 0.0}[self.better]

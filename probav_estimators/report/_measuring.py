@@ -94,16 +94,8 @@ def _plausible_sigmas(psf):
 class Measurement:
     """An image of a scene, with intermediate results that several figures share.
 
-    Attributes
-    ----------
-    image : array of shape (H, W)
-    std : array of shape (H, W) or None
-        Its standard deviations.
-    scene : Scene
-    predict_half : callable, default=None
-        Predicts the image of a scene of half of the frames. None: there are no halves.
-    align : callable, default=None
-        Takes the scale and returns the AlignedFrames of the scene. None: AlignedFrames.of.
+    `predict_half` predicts the image of a scene of half of the frames; without it, there are no
+    halves. `align` takes the scale and returns the AlignedFrames of the scene.
     """
 
     image: NDArray[Any]
@@ -164,8 +156,7 @@ class Measurement:
     @cached_property
     def aligned(self) -> NDArray[Any]:
         """The image, shifted to the truth."""
-        truth, clear = self.truth
-        return align_image(self.image, np.where(clear, truth, 0), clear)
+        return align_image(self.image, *self.truth)
 
     @cached_property
     def correctness(self) -> tuple[float, float, float]:
@@ -177,7 +168,6 @@ class Measurement:
         both = clear & frame_clear.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
         if not both[border:-border, border:-border].any():
             return (float("nan"),) * 3
-        frame = np.where(frame_clear, frame, frame[frame_clear].mean())
         return tuple(correctness(self.image, frame, truth, both, border=border))
 
     def consistency(self) -> float:
@@ -200,25 +190,31 @@ class Measurement:
 
 
 def measure_scene(
-    image: NDArray[Any],
-    std: NDArray[Any] | None,
-    scene: Scene,
-    predict_half: Callable[[Scene], NDArray[Any]],
-    align: Callable[[int], AlignedFrames],
+    image: NDArray[Any], std: NDArray[Any] | None, scene: Scene, **options: Any
 ) -> dict[str, Any]:
-    """Compute a scene's record of a QualityReport; parameters are those of a Measurement."""
-    measurement = Measurement(image, std, scene, predict_half, align)
-    about = {"name": scene.name, "band": scene.band, "n_frames": len(scene)}
-    return (
-        about
-        | {"scale": measurement.scale}
-        | {
-            key: float("nan")
-            if getattr(measurement, figure.needs) is None
-            else float(figure.compute(measurement))
-            for key, figure in FIGURES.items()
-        }
-    )
+    """Measure an image of a scene by all figures.
+
+    Parameters
+    ----------
+    image : array of shape (H, W)
+    std : array of shape (H, W) or None
+        Its standard deviations.
+    scene : Scene
+        With or without HR image.
+    **options
+        `predict_half`, a function that predicts the image of a scene of half of the frames, and
+        `align`, a function that takes the scale and returns the aligned frames.
+
+    Returns
+    -------
+    dict
+        "name", "band", "n_frames", "scale" and the figures of `FIGURES`, NaN where a figure is not
+        available.
+    """
+    measurement = Measurement(image, std, scene, **options)
+    record: dict[str, Any] = {"name": scene.name, "band": scene.band, "n_frames": len(scene)}
+    record["scale"] = measurement.scale
+    return record | {key: figure.of(measurement) for key, figure in FIGURES.items()}
 
 
 def predict_image(estimator: Any, scene: Scene) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from ._quality_report import QualityReport
 from ._templates import asset, render, stream
 
 if TYPE_CHECKING:
-    from ._charts import Chart, Coverage
+    from ._charts import Chart
     from ._scene_view import SceneView
 
 __all__ = ["Page", "scene_section"]
@@ -39,7 +39,7 @@ class Page:
         self._title = title
         self._estimators = estimators
         self._reports = {name: QualityReport(name, []) for name in estimators}
-        self._coverages: dict[str, list[Coverage]] = {name: [] for name in estimators}
+        self._coverages: dict[str, list[Any]] = {name: [] for name in estimators}
         self._n_truths = 0
 
     def add(self, view: SceneView) -> None:

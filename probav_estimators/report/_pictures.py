@@ -33,15 +33,7 @@ _LEAST_LIMIT = 1e-6
 
 
 class EmbeddedImage(NamedTuple):
-    """An image file in a page.
-
-    Attributes
-    ----------
-    uri : str
-        The file as a data URI.
-    width, height : int
-        In pixels.
-    """
+    """An image file in a page, as a data URI, and its size in pixels."""
 
     uri: str
     width: int

@@ -39,8 +39,7 @@ class QualityReport:
     estimator : str
         The estimator, as it prints.
     scenes : list of dict
-        A record for each scene: "name", "band", "n_frames", "scale" and the figures of `FIGURES`,
-        NaN where a figure is not available.
+        The result of `measure_scene` for each scene.
     """
 
     estimator: str
@@ -137,19 +136,15 @@ def quality_report(
 
     Notes
     -----
-    - The truth is needed for cPSNR, score, cSSIM, improvement, omission, hallucination, resolution
-      and MTF against the truth, coverage, sharpness and error retention. The last three compare
-      standard deviations with errors, and need an estimator whose `predict` takes `return_std`.
+    - `probav_estimators.report.FIGURES` has the meaning of each figure, what it does not prove, and
+      what it needs: frames, a truth, or both a truth and an estimator whose `predict` takes
+      `return_std`.
     - A scene of four frames or more is predicted twice more, from two disjoint halves of its
       frames. The two images give the resolution that is reproduced, and the consistency of an image
-      with frames that it was not predicted from. That consistency is pessimistic, because images
-      from half of the frames are worse than from all. The resolution is optimistic for learned
-      estimators, because both images come from the same one. The resolution against the truth,
-      which is blurred and noisy itself, is pessimistic.
+      with frames that it was not predicted from.
     - A shift of the image against its frames is a figure of its own and does not affect
       consistency. Frames alone hardly determine their point spread function, so the best one within
       two standard errors of its estimate is used; moderate blur or sharpening is not penalised.
-    - Omission uses the clearest frame.
 
     One scene is in memory at a time. Means are over scenes, each with the same weight.
 
@@ -170,9 +165,11 @@ def quality_report(
     records = []
     for scene in scenes[:max_scenes]:
         image, std = predict_scene(estimator, scene, return_std=scene.has_hr)
-        predict_half = partial(predict_image, estimator)
-        align = partial(AlignedFrames.of, scene, psf_sigma=psf_sigma)
-        records.append(measure_scene(image, std, scene, predict_half, align))
+        options = {
+            "predict_half": partial(predict_image, estimator),
+            "align": partial(AlignedFrames.of, scene, psf_sigma=psf_sigma),
+        }
+        records.append(measure_scene(image, std, scene, **options))
     return QualityReport(_name_of(estimator), records)
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..displays import CalibrationDisplay
 from ..imaging import Picture, error_map, scale_greys, upscale_bicubic
+from ..names import printable
 from ..prediction import predict_scene
 from ..scenes import Values
-from ._charts import coverage_of, spectrum_charts
+from ._charts import can_draw, spectrum_chart
 from ._figures import FIGURES
 from ._measuring import AlignedFrames, measure_scene, predict_image
 from ._pictures import EmbeddedImage, colour_bar, grey_picture, map_limit, map_picture
@@ -19,7 +21,7 @@ from ._pictures import EmbeddedImage, colour_bar, grey_picture, map_limit, map_p
 if TYPE_CHECKING:
     from ..prediction import Predictor
     from ..scenes import Scene
-    from ._charts import Chart, Coverage
+    from ._charts import Chart
 
 __all__ = ["SceneView", "side_of_pictures", "view_scene"]
 
@@ -92,22 +94,9 @@ class Panel(NamedTuple):
 class SceneView(NamedTuple):
     """A scene's part of a page.
 
-    Attributes
-    ----------
-    name : str
-    scene : Scene
-    shown, whole : tuple of two ints
-        HR pixels of the pictures and of the scene.
-    records : dict of dict
-        Record of a QualityReport by estimator.
-    coverages : dict of Coverage
-        By estimator, of those with standard deviations.
-    panels : list of Panel
-        Clearest frame, images of the estimators, truth, maps.
-    grey_scale, unit : str
-        Limits of the grey scale in words, and the unit of the values.
-    map_scales : list of MapScale
-    charts : list of Chart
+    `shown` and `whole` are the HR pixels of the pictures and of the scene; `records` (of a
+    QualityReport) and `coverages` (of `CalibrationDisplay.coverage_of`) are by estimator.
+    `grey_scale` has the limits of the grey scale in words.
     """
 
     name: str
@@ -115,7 +104,7 @@ class SceneView(NamedTuple):
     shown: tuple[int, ...]
     whole: tuple[int, ...]
     records: dict[str, dict[str, Any]]
-    coverages: dict[str, Coverage]
+    coverages: dict[str, Any]
     panels: list[Panel]
     grey_scale: str
     unit: str
@@ -138,18 +127,21 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
     align = cache(partial(AlignedFrames.of, scene))
     for name, estimator in estimators.items():
         images[name], std = _predict(name, estimator, scene)
-        predict_half = partial(predict_image, estimator)
-        records[name] = measure_scene(images[name], std, scene, predict_half, align)
+        half = partial(predict_image, estimator)
+        records[name] = measure_scene(images[name], std, scene, predict_half=half, align=align)
         if std is not None:
             stds[name] = std
-    name = "unnamed scene" if scene.name is None else str(scene.name)
+    name = "unnamed scene" if scene.name is None else printable(scene.name)
     first, *_ = scales = [record["scale"] for record in records.values()]
     drawing = _Drawing(name, scene, max(scales), _middle(scene.shape, max(side // first, 1)))
     panels, grey_scale = drawing.greys(images, records)
     maps, coverages = [], {}
     if scene.has_hr:
         maps.append((_ERROR, {name: _error(image, scene) for name, image in images.items()}))
-        coverages = {name: coverage_of(images[name], std, scene) for name, std in stds.items()}
+        coverages = {
+            name: CalibrationDisplay.coverage_of(images[name], std, scene)
+            for name, std in stds.items()
+        }
     if stds:
         maps.append((_STD, stds))
     map_scales = []
@@ -168,7 +160,7 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
         grey_scale=grey_scale,
         unit=drawing.values.unit,
         map_scales=map_scales,
-        charts=spectrum_charts(scene, images),
+        charts=[spectrum_chart(scene, images)] if scene.has_hr and can_draw() else [],
     )
 
 

@@ -114,4 +114,4 @@ def resolution_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object =
 
 
 def _figure_of(key, estimator, scene):
-    return FIGURES[key].compute(Measurement(predict_image(estimator, scene), None, scene))
+    return FIGURES[key].of(Measurement(predict_image(estimator, scene), None, scene))

@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..names import printable
+
 __all__ = ["asset", "render", "stream"]
 
 _FOLDER = "templates"
@@ -31,11 +33,21 @@ def asset(name: str) -> Markup:
     return Markup(files(__package__).joinpath(_FOLDER, name).read_text(encoding="utf-8"))
 
 
+def _printable(value):
+    """Make text of names printable; Markup is made of such text."""
+    return (
+        printable(value)
+        if isinstance(value, (str, bytes)) and not isinstance(value, Markup)
+        else value
+    )
+
+
 @cache
 def _environment():
     return Environment(
         loader=PackageLoader(__package__, _FOLDER),
         autoescape=True,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

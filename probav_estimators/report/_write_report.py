@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files import check_target, replace_file
+from ..names import printable
 from ..prediction import class_name, takes_return_std
 from ..scenes import check_scenes
 from ._page import Page, scene_section
@@ -136,13 +137,13 @@ def _write(named, scenes, path, title):
 def _by_name(estimators: Any) -> dict[str, Any]:
     """Estimators by the names that they have on the page."""
     if isinstance(estimators, Mapping):
-        named = {str(name): estimator for name, estimator in estimators.items()}
-    elif isinstance(estimators, (list, tuple, np.ndarray)):
-        named = {}
-        for estimator in estimators:
-            named[_free(class_name(estimator), named)] = estimator
+        pairs = list(estimators.items())
     else:
-        named = {class_name(estimators): estimators}
+        several = isinstance(estimators, (list, tuple, np.ndarray))
+        pairs = [(class_name(one), one) for one in (estimators if several else [estimators])]
+    named: dict[str, Any] = {}
+    for name, estimator in pairs:
+        named[_free(printable(name) or "unnamed", named)] = estimator
     if not named:
         raise ValueError("write_report got no estimator: give at least one")
     for name, estimator in named.items():

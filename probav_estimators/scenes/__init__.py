@@ -1,14 +1,14 @@
 """Scenes of arrays, folders and other sources, read on demand."""
 
-from ._alignment import align_bands, align_scene, read_aligned
+from ._alignment import align_bands, align_scene, read_aligned, read_moved
 from ._chosen_frames import LEAST_TO_HALVE, ChosenFrames, halve_frames
 from ._fingerprint import digest
 from ._frames import DerivedFrames, Frames, StoredFrames, SubsetFrames
 from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_files
 from ._level import offset_to_scene
-from ._png import PngImage
+from ._png import HEADER_BYTES, PngImage, decode_png, png_header
 from ._psf import estimate_psf_sigma
-from ._saved import load_scenes, save_scenes
+from ._saved import load_scenes, load_truth, save_scenes
 from ._scene import Scene
 from ._stored_values import COUNTS, ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
 from ._validation import check_scenes
@@ -16,6 +16,7 @@ from ._windows import WHOLE, Index, Window, open_ends, within
 
 __all__ = [
     "COUNTS",
+    "HEADER_BYTES",
     "LEAST_TO_HALVE",
     "NORMS_NAME",
     "WHOLE",
@@ -37,6 +38,7 @@ __all__ = [
     "align_bands",
     "align_scene",
     "check_scenes",
+    "decode_png",
     "digest",
     "estimate_psf_sigma",
     "find_scene_folders",
@@ -44,9 +46,12 @@ __all__ = [
     "is_dask",
     "list_scene_files",
     "load_scenes",
+    "load_truth",
     "offset_to_scene",
     "open_ends",
+    "png_header",
     "read_aligned",
+    "read_moved",
     "save_scenes",
     "within",
 ]

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..imaging import (
+    BICUBIC_REACH,
     PsfEstimate,
     align_frames,
     distortion_nodes,
     estimate_distortion,
     estimate_psf,
+    merge_copies,
+    move_bicubic,
     normalize_frames,
+    pad_window,
 )
 from ._survey import Survey, register_bands
 
@@ -22,10 +26,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Alignment
+    from ._frames import Frames
     from ._scene import Scene
     from ._survey import BandShifts
+    from ._windows import Index, PixelsAndClear, Window
 
-__all__ = ["align_bands", "align_scene", "read_aligned"]
+__all__ = ["align_bands", "align_scene", "read_aligned", "read_moved"]
 
 
 class NothingClearError(ValueError):
@@ -36,7 +42,8 @@ def align_scene(scene: Scene) -> Alignment:
     """Estimate the shifts, gains, blur and distortion of the frames of a scene.
 
     Shifts of a FrameRegistrar are kept, else they are estimated. The image is registered to the
-    middle of all frames, the expected position of the truth. Repeated frames count once.
+    middle of all frames, the expected position of the truth. Repeated frames and copies of one
+    acquisition count once, see :func:`probav_estimators.imaging.find_copies`.
 
     Parameters
     ----------
@@ -97,6 +104,7 @@ def _align_band(survey: Survey, shifts: BandShifts) -> Alignment:
     alignment = replace(
         alignment,
         index=survey.once[index],
+        copies=survey.copies.of(index).renumbered(survey.once),
         distortion=shifts.distortion[numbers],
         nodes=shifts.nodes,
     )
@@ -151,8 +159,11 @@ def read_aligned(
         first = int(np.clip(part.start + low, 0, length - 1))
         wanted.append(slice(first, int(np.clip(part.stop + high, first + 1, length))))
     origin = wanted[0], wanted[1]
-    lr, qm = scene.frames.read(alignment.index, origin)
-    frames, weights = normalize_frames(lr, qm, alignment, origin, window)
+    copies = alignment.copies.of(alignment.index)
+    numbers = np.concatenate([alignment.index, copies.numbers])
+    lr, qm = merge_copies(*scene.frames.read(numbers, origin), numbers, copies)
+    n_frames = len(alignment.index)
+    frames, weights = normalize_frames(lr[:n_frames], qm[:n_frames], alignment, origin, window)
     return {
         "frames": frames,
         "weights": weights.astype(np.float32),
@@ -163,6 +174,50 @@ def read_aligned(
         "psf": alignment.psf.sigma(psf_sigma),
         "blur": np.array(alignment.psf.mean_variance(psf_sigma), np.float32),
     }
+
+
+def read_moved(
+    frames: Frames,
+    numbers: Index,
+    shifts: NDArray[np.float32],
+    window: Window,
+    *,
+    zero_outside: bool = False,
+) -> PixelsAndClear:
+    """Read a window of frames, resampled to undo their shifts.
+
+    Parameters
+    ----------
+    frames : Frames
+    numbers : sequence of int
+        Numbers of the frames.
+    shifts : float32 array of shape (t, 2)
+        Shift of each of them, (down, right) in LR pixels.
+    window : tuple of two slices
+        Rows and columns, with both ends.
+    zero_outside : bool, default=False
+        Pixels outside of a frame. True: zeros. False: its edge, repeated.
+
+    Returns
+    -------
+    pixels : float32 array of shape (t, h', w')
+    clear : bool array of shape (t, h', w')
+    """
+    size = tuple(part.stop - part.start for part in window)
+    pixels, clear = (
+        np.empty((len(numbers), *size), np.float32),
+        np.empty((len(numbers), *size), bool),
+    )
+    for position, (number, shift) in enumerate(zip(numbers, shifts, strict=True)):
+        reach = int(np.ceil(np.abs(shift).max())) + BICUBIC_REACH
+        wanted = pad_window(window, frames.shape, reach)
+        origin = wanted[0].start, wanted[1].start
+        (frame,), (valid,) = frames.read([number], wanted)
+        pixels[position], clear[position] = move_bicubic(frame, valid, shift, window, origin)
+        if zero_outside:
+            _, inside = move_bicubic(frame, np.ones_like(valid), shift, window, origin)
+            pixels[position] *= inside
+    return pixels, clear
 
 
 def _at_pixels(field, nodes, window):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,12 @@ import numpy as np
 
 from ..imaging import as_mask, check_pixels
 from ._frames import StoredFrames
-from ._png import ArrayImage, ClearMask
-from ._snapshots import keep_mask, keep_pixels
+from ._images import ArrayImage, ClearMask
 from ._stored_values import ArrayStack, MaskStack, ValueFrames, Values, is_dask
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ._frames import Frames
 
 
@@ -99,3 +101,35 @@ def _check_same_shape(qm, lr, label):
             f"{label}: qm has shape {qm.shape} and lr has {lr.shape}: give one quality map for "
             "each frame, of its size"
         )
+
+
+def keep_pixels(
+    values: NDArray[Any], name: str, clear: NDArray[np.bool_] | None = None
+) -> NDArray[Any]:
+    """Return a read-only copy of pixels, floats as float32; of a memory map, a view."""
+    check_pixels(values, name, clear)
+    if _is_memory_map(values):
+        return _freeze(values.view())
+    return _freeze(np.array(values, np.float32 if values.dtype.kind == "f" else values.dtype))
+
+
+def keep_mask(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return a read-only copy of masks as bool; of a memory map, a view in its type."""
+    if _is_memory_map(values):
+        for number, image in enumerate(values if values.ndim == 3 else [values]):
+            as_mask(image, f"{name}[{number}]" if values.ndim == 3 else name)
+        return _freeze(values.view())
+    return _freeze(np.array(as_mask(values, name)))
+
+
+def _is_memory_map(values):
+    while values is not None:
+        if isinstance(values, (np.memmap, mmap.mmap)):
+            return True
+        values = getattr(values, "base", None)
+    return False
+
+
+def _freeze(values):
+    values.flags.writeable = False
+    return values

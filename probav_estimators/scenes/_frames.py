@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..imaging import as_mask, as_pixels
+from ..imaging import as_finite_pixels, as_mask, as_pixels, fill_hidden, is_plain
 from ._fingerprint import digest
 from ._windows import WHOLE, open_ends
 
@@ -36,6 +37,9 @@ class Frames(ABC):
     Notes
     -----
     The frames must not change: shifts and clearances that were computed once are kept.
+
+    Pixels that a quality map hides may have any value, also NaN: values outside [0, 1] are clipped,
+    and NaN becomes 0, when they are read.
 
     Examples
     --------
@@ -71,12 +75,15 @@ class Frames(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # Nothing calls them any more: without an error, a subclass would change no pixels.
-        for name in {"read_lr", "read_qm"} & vars(cls).keys():
-            raise TypeError(
-                f"{cls.__name__} defines {name}, which versions after 0.2.0 do not call: define "
-                "read(index, window), which returns pixels and quality maps"
-            )
+        own: Any = cls
+        old = {"read_lr", "read_qm"} & vars(cls).keys()
+        if old:
+            _check_old_methods(cls, old)
+            own.read = _read_by_old_methods
+        if "read" in vars(cls):
+            own.read = _hide_values(own.read)
+        if "read_pixels" in vars(cls):
+            own.read_pixels = _hide_values_of_pixels(own.read_pixels)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -172,6 +179,51 @@ class Frames(ABC):
         parts = [type(self).__qualname__, self.shifts, self.placed, self.aligned, self.true_shifts]
         parts += [digest(*self.read([number])) for number in range(len(self))]
         return digest(*parts, self.origins)
+
+
+def _check_old_methods(cls, old):
+    """Warn of a subclass that was written for version 0.2.0."""
+    remedy = (
+        f"{cls.__name__} defines {' and '.join(sorted(old))}: define read(index, window), which "
+        "returns pixels and quality maps"
+    )
+    if "read" in vars(cls) or len(old) < 2:
+        raise TypeError(f"{remedy}; versions after 0.2.0 do not call one of them alone")
+    warnings.warn(f"{remedy}; version 0.4 will not call them", FutureWarning, stacklevel=4)
+
+
+def _read_by_old_methods(self, index=None, window=WHOLE):
+    return self.read_lr(index, window), self.read_qm(index, window)
+
+
+def _hide_values(read):
+    """Let `read` return pixels of [0, 1] where its quality maps are False."""
+
+    @wraps(read)
+    def read_plain(self, index=None, window=WHOLE):
+        pixels, clear = read(self, index, window)
+        if is_plain(pixels):
+            return pixels, clear
+        bad = clear & ~np.isfinite(pixels)
+        if bad.any():
+            frame, row, column = np.argwhere(bad)[0]
+            raise ValueError(
+                f"{type(self).__name__} has NaN or infinite values in {bad.sum()} pixels that are "
+                f"clear, of those read the first in frame {frame}, row {row}, column {column}: "
+                "return False for them in the quality maps, or fill them"
+            )
+        return fill_hidden(pixels, clear), clear
+
+    return read_plain
+
+
+def _hide_values_of_pixels(read_pixels):
+    @wraps(read_pixels)
+    def read_plain(self, index=None, window=WHOLE):
+        pixels = read_pixels(self, index, window)
+        return pixels if is_plain(pixels) else self.read(index, window)[0]
+
+    return read_plain
 
 
 class DerivedFrames(Frames):
@@ -325,14 +377,22 @@ class StoredFrames(Frames):
         As many quality maps as frames: objects with `where`, `shape`, `bits`, `read()` and
         `fingerprint()`. Frames have one number of bits for each value.
     true_shifts : float32 array of shape (t, 2), default=None
+    bounded : bool, default=True
+        Whether pixels are in [0, 1], else finite float32 values.
     """
 
     def __init__(
-        self, lr: Sequence[Any], qm: Sequence[Any], true_shifts: NDArray[np.float32] | None = None
+        self,
+        lr: Sequence[Any],
+        qm: Sequence[Any],
+        true_shifts: NDArray[np.float32] | None = None,
+        *,
+        bounded: bool = True,
     ) -> None:
         self._lr = lr
         self._qm = qm
         self._true_shifts = true_shifts
+        self._bounded = bounded
         self._shape: tuple[int, int] | None = None
         self._bits: int | None = None
 
@@ -351,7 +411,8 @@ class StoredFrames(Frames):
 
     def with_true_shifts(self, true_shifts: NDArray[np.float32]) -> StoredFrames:
         """The same frames, with the shifts that they were simulated with."""
-        return StoredFrames(self._lr, self._qm, np.array(true_shifts, np.float32))
+        shifts = np.array(true_shifts, np.float32)
+        return StoredFrames(self._lr, self._qm, shifts, bounded=self._bounded)
 
     def fingerprint(self) -> str:
         """Hash of the values of arrays and the bytes of files."""
@@ -367,7 +428,8 @@ class StoredFrames(Frames):
         if self._bits is None:
             # Less than 8 bits are decoded as 8.
             self._bits = max(8, self._lr[0].bits)
-        return self._read(self._lr, index, window, as_pixels, np.float32, self._bits)
+        convert = as_pixels if self._bounded else as_finite_pixels
+        return self._read(self._lr, index, window, convert, np.float32, self._bits)
 
     def read_clear(self, index: Index | None = None, window: Window = WHOLE) -> NDArray[np.bool_]:
         return self._read(self._qm, index, window, as_mask, bool)

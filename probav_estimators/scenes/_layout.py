@@ -1,7 +1,13 @@
-"""The data set's layout: split/BAND/imgset0000/{LR000,QM000,...,HR,SM}.png and norm.csv."""
+"""The data set's layout: split/BAND/imgset0000/{LR000,QM000,...,HR,SM}.png and norm.csv.
+
+A scene whose pixels are not all in [0, 1] has values.json with its value range, and its pixels as
+float32 in LR000.npy, ... and HR.npy.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 from pathlib import Path
@@ -9,8 +15,9 @@ from typing import NamedTuple
 
 __all__ = ["SceneFiles", "list_scene_files"]
 
-HR_NAME, SM_NAME = "HR.png", "SM.png"
 NORMS_NAME = "norm.csv"
+VALUES_NAME = "values.json"
+_MAX_VALUES_BYTES = 1000
 
 # norm.csv is in the data set's root, scenes are three folders below: root/train/RED/imgset0000.
 DEPTH = 3
@@ -18,7 +25,7 @@ DEPTH = 3
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 _BAND_FOLDER = re.compile(r"[A-Z][A-Z0-9]*")
-_FRAME_NAME, _MAP_NAME = re.compile(r"LR\d+\.png"), re.compile(r"QM\d+\.png")
+_FRAME_NAME, _MAP_NAME = r"LR\d+", r"QM\d+"
 
 # Images of a scene, also where they were saved as something else, or in other letters.
 _IMAGE_NAME = re.compile(
@@ -36,12 +43,17 @@ class SceneFiles(NamedTuple):
     maps : list of str
         One for each frame, or none.
     hr, sm : str or None
+    bounded : bool
+        Whether pixels are PNGs, in [0, 1], else float32 arrays.
+    value_range : tuple of two floats or None
     """
 
     frames: list[str]
     maps: list[str]
     hr: str | None
     sm: str | None
+    bounded: bool
+    value_range: tuple[float, float] | None
 
 
 def list_scene_files(folder: str | os.PathLike[str]) -> SceneFiles:
@@ -60,8 +72,8 @@ def list_scene_files(folder: str | os.PathLike[str]) -> SceneFiles:
     FileNotFoundError
         If the folder does not exist.
     ValueError
-        If it holds no frames, some frames have a quality map and others don't, or an image is
-        there in another format alone.
+        If it holds no frames, some frames have a quality map and others don't, an image is there in
+        another format alone, or values.json is damaged.
     """
     path = os.fspath(folder)
     try:
@@ -70,56 +82,79 @@ def list_scene_files(folder: str | os.PathLike[str]) -> SceneFiles:
         raise FileNotFoundError(
             f"{path} is no folder: give the folder of one scene, which holds LR000.png, ..."
         ) from None
-    frames, maps = (
-        sorted(filter(kind.fullmatch, names), key=_length_then_name)
-        for kind in (_FRAME_NAME, _MAP_NAME)
-    )
-    if (other := _find_other_image(names)) is not None:
+    bounded = VALUES_NAME not in names
+    value_range = None if bounded else _read_value_range(os.path.join(path, VALUES_NAME))
+    kind = ".png" if bounded else ".npy"
+    if (other := _find_other_image(names, kind)) is not None:
         raise ValueError(
             f"{path} has {other}, which is not read: save it as a 16-bit grey PNG (masks: 8-bit), "
             f"{other.split('.')[0].upper()}.png, or make a Scene of arrays, Scene(lr, qm, hr, sm)"
         )
+    frames, maps = _numbered(names, _FRAME_NAME, kind), _numbered(names, _MAP_NAME, ".png")
     if not frames:
         raise ValueError(
-            f"{path} has no frames (LR000.png, ...): restore them or remove the scene; the root of "
-            "a data set is for load_scenes"
+            f"{path} has no frames (LR000{kind}, ...): restore them or remove the scene; the root "
+            "of a data set is for load_scenes"
         )
-    unpaired = {name[2:] for name in frames} ^ {name[2:] for name in maps}
+    unpaired = set(frames) ^ set(maps)
     if maps and unpaired:
         number = min(unpaired)
-        missing = ("QM" if f"LR{number}" in names else "LR") + number
+        lr, qm = f"LR{number}{kind}", f"QM{number}.png"
+        missing, other = (qm, lr) if number in frames else (lr, qm)
         raise ValueError(
             f"{path} has no {missing}, while other frames of the scene have both: restore it, or "
-            f"remove {'LR' if missing.startswith('QM') else 'QM'}{number}"
+            f"remove {other}"
         )
-    hr, sm = (os.path.join(path, name) if name in names else None for name in (HR_NAME, SM_NAME))
-    frames, maps = ([os.path.join(path, name) for name in kind] for kind in (frames, maps))
-    return SceneFiles(frames, maps, hr, sm)
 
+    def path_of(name):
+        return os.path.join(path, name) if name in names else None
 
-def _find_other_image(names):
-    """First image that has no PNG of its name beside it, or None."""
-    return min(
-        (
-            name
-            for name in names
-            if _IMAGE_NAME.fullmatch(name) and f"{name.split('.')[0].upper()}.png" not in names
-        ),
-        default=None,
+    return SceneFiles(
+        [os.path.join(path, f"LR{number}{kind}") for number in frames],
+        [os.path.join(path, f"QM{number}.png") for number in maps],
+        path_of(f"HR{kind}"),
+        path_of("SM.png"),
+        bounded,
+        value_range,
     )
 
 
-def _length_then_name(name):
-    # LR1000 comes after LR999.
-    return len(name), name
+def _numbered(names, pattern, kind):
+    """Numbers of images, as written; LR1000 comes after LR999."""
+    found = [
+        name[2 : -len(kind)] for name in names if re.fullmatch(pattern + re.escape(kind), name)
+    ]
+    return sorted(found, key=lambda number: (len(number), number))
 
 
-def frame_name(number: int) -> str:
-    return f"LR{number:03d}.png"
+def _read_value_range(path):
+    """Value range of a values.json; None of pixels that have none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(_MAX_VALUES_BYTES)
+        found = json.loads(text)["value_range"]
+        if found is None:
+            return None
+        low, high = map(float, found)
+        if math.isfinite(low) and math.isfinite(high) and low < high:
+            return low, high
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise ValueError(
+        f'{path} is damaged: restore it; it holds {{"value_range": [low, high]}}, the values of '
+        "pixels of 0 and 1, or null"
+    )
 
 
-def map_name(number: int) -> str:
-    return f"QM{number:03d}.png"
+def _find_other_image(names, kind):
+    """First image that has no file of its name beside it that is read, or None."""
+
+    def is_read(name):
+        stem = name.split(".")[0].upper()
+        return f"{stem}{kind if stem[:2] in ('LR', 'HR') else '.png'}" in names
+
+    others = (name for name in names if _IMAGE_NAME.fullmatch(name) and not is_read(name))
+    return min(others, default=None)
 
 
 def can_name_folder(name: str) -> bool:

@@ -68,10 +68,9 @@ def find_norms(folder: str | os.PathLike[str]) -> dict[str, float]:
     return {}
 
 
-def update_norms(root: str | os.PathLike[str], norms: dict[str, float]) -> None:
-    """Add `norms` to the norm.csv of `root`; the file is replaced as a whole."""
-    path = Path(root) / NORMS_NAME
-    merged = (read_norms(path) if path.exists() else {}) | norms
+def add_norm(path: Path, name: str, norm: float) -> None:
+    """Add a line to a norm.csv, which is replaced as a whole; others must not write it."""
+    merged = (read_norms(path) if path.exists() else {}) | {name: norm}
     with replace_file(path) as partial:
         lines = (f"{name} {norm!r}\n" for name, norm in sorted(merged.items()))
         partial.write_text("".join(lines), "utf-8")

@@ -1,4 +1,4 @@
-"""PNG files in and out, and the images of a scene, on disk or in memory."""
+"""PNG files in and out."""
 
 from __future__ import annotations
 
@@ -14,13 +14,8 @@ import numpy as np
 from cachetools import LRUCache, cached
 from PIL import Image
 
-from ..files import replace_file
-from ._fingerprint import digest
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from ._windows import Window
 
 # Decoded files that this process keeps: small data sets are decoded once, large ones stay on disk.
 _CACHE_BYTES = 96 * 2**20
@@ -37,6 +32,7 @@ _MAX_EXPANSION = 1032
 # Signature, length and type of the first chunk, width, height, bits of a value, colour type,
 # compression, filters, whether it is interlaced, checksum.
 _HEADER = struct.Struct(">8sI4sIIBBxxBI")
+HEADER_BYTES = _HEADER.size
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY_BITS = (1, 2, 4, 8, 16)
 _COLOURS = {0: "grey", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
@@ -52,31 +48,6 @@ _ADAM7 = (
     (0, 1, 2, 2),
     (1, 0, 2, 1),
 )
-
-
-class ArrayImage:
-    """One image that is held in memory."""
-
-    __slots__ = ("_values", "where")
-
-    def __init__(self, values: NDArray[Any], where: str) -> None:
-        self._values = values
-        self.where = where
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self._values.shape
-
-    @property
-    def bits(self) -> int:
-        return 8 * self._values.itemsize
-
-    def read(self) -> NDArray[Any]:
-        return self._values
-
-    def fingerprint(self) -> str:
-        """Hash of the values."""
-        return digest(self._values)
 
 
 class PngImage:
@@ -105,82 +76,29 @@ class PngImage:
 
     def _read_header(self):
         with _open(self.where) as stream:
-            return _parse_header(stream.read(_HEADER.size), self.where)
+            return png_header(stream.read(HEADER_BYTES), self.where)
 
     def read(self) -> NDArray[Any]:
         """Values of the file: a read-only (h, w) array of uint8, uint16 or bool."""
         try:
             status = os.stat(self.where)
         except (FileNotFoundError, NotADirectoryError):
-            raise _missing(self.where) from None
+            raise missing(self.where) from None
         return _decode(self.where, status.st_ino, status.st_mtime_ns, status.st_size)
 
     def fingerprint(self) -> str:
         """Hash of the file's bytes, which are not decoded."""
-        with _open(self.where) as stream:
-            return hashlib.file_digest(stream, "blake2b").hexdigest()
+        return file_digest(self.where)
 
 
-class ClearMask:
-    """Mask of an image that came without one: everything is clear."""
-
-    __slots__ = ("_image",)
-
-    def __init__(self, image: ArrayImage | PngImage) -> None:
-        self._image = image
-
-    @property
-    def where(self) -> str:
-        return self._image.where
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self._image.shape
-
-    def read(self) -> NDArray[np.bool_]:
-        return np.broadcast_to(True, self.shape)
-
-    def fingerprint(self) -> str:
-        return "clear"
-
-
-class WindowImage:
-    """A window of another image, read on demand.
-
-    Parameters
-    ----------
-    image : ArrayImage, PngImage, ClearMask or WindowImage
-    window : tuple of two slices
-        Rows and columns, with both ends.
-    """
-
-    __slots__ = ("_image", "_window")
-
-    def __init__(self, image: Any, window: Window) -> None:
-        self._image = image
-        self._window = window
-
-    @property
-    def where(self) -> str:
-        return self._image.where
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        rows, columns = self._window
-        return rows.stop - rows.start, columns.stop - columns.start
-
-    def read(self) -> NDArray[Any]:
-        return self._image.read()[self._window]
-
-    def fingerprint(self) -> str:
-        """Hash of the values."""
-        return digest(self.read())
+def file_digest(path: str) -> str:
+    """Hash of the bytes of a file."""
+    with _open(path) as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()
 
 
 def write_png(path: str | os.PathLike[str], values: NDArray[Any]) -> None:
     """Write a (h, w) array as a PNG: uint16 as 16 bits, bool as 8 bits (0 or 255).
-
-    The file appears under its name only once it is whole.
 
     Raises
     ------
@@ -194,8 +112,7 @@ def write_png(path: str | os.PathLike[str], values: NDArray[Any]) -> None:
         )
     if values.dtype == bool:
         values = values.astype(np.uint8) * np.uint8(255)
-    with replace_file(path) as partial:
-        Image.fromarray(values).save(partial, format="PNG")
+    Image.fromarray(values).save(path, format="PNG")
 
 
 @cached(LRUCache(_CACHE_BYTES, getsizeof=lambda values: values.nbytes), lock=Lock())
@@ -208,10 +125,32 @@ def _decode(path, inode, modified, size):
             "it, or make the scene of arrays or memory maps"
         )
     with _open(path) as stream:
-        content = stream.read()
-    header = _parse_header(content, path)
+        return decode_png(stream.read(size), path)
+
+
+def decode_png(content: bytes, path: str) -> NDArray[Any]:
+    """Decode a grey PNG file.
+
+    Parameters
+    ----------
+    content : bytes
+        All of the file.
+    path : str
+        Its name in messages.
+
+    Returns
+    -------
+    array of shape (h, w)
+        Read-only, of uint8, uint16 or bool.
+
+    Raises
+    ------
+    ValueError
+        If it is no grey PNG, has more than 8192 x 8192 pixels, or is damaged.
+    """
+    header = png_header(content, path)
     if header.n_bytes > _MAX_EXPANSION * len(content):
-        raise _damaged(path, f"{len(content):,} bytes cannot hold an image of {header.shape}")
+        raise damaged(path, f"{len(content):,} bytes cannot hold an image of {header.shape}")
     try:
         # Pillow verifies the checksums of all chunks, and closes the image after that.
         Image.open(BytesIO(content), formats=["PNG"]).verify()
@@ -223,22 +162,24 @@ def _decode(path, inode, modified, size):
     except MemoryError:
         raise
     except Exception as error:  # decoders may raise anything
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if values.shape != header.shape or values.dtype not in (bool, np.uint8, np.uint16):
-        raise _damaged(
+        raise damaged(
             path, f"{header.shape} of {header.bits} bits decoded as {values.dtype} {values.shape}"
         )
     values.flags.writeable = False
     return values
 
 
-class _Header(NamedTuple):
+class PngHeader(NamedTuple):
+    """Header of a grey PNG: shape (h, w), bits of a value, whether it is interlaced."""
+
     shape: tuple[int, int]
     bits: int
     interlaced: bool
 
     @property
-    def n_bytes(self):
+    def n_bytes(self) -> int:
         """Bytes of the rows before compression; each row has one for its filter."""
         height, width = self.shape
         n_bytes = 0
@@ -248,17 +189,17 @@ class _Header(NamedTuple):
         return n_bytes
 
 
-def _parse_header(content, path):
-    """Header of a file that is a grey PNG of a size that is read, from its first bytes."""
+def png_header(content: bytes, path: str) -> PngHeader:
+    """Header of a grey PNG of a size that is read, from its first `HEADER_BYTES`."""
     if not content.startswith(_SIGNATURE):
         raise ValueError(f"{path} is no PNG file or is empty: restore it, or leave it out")
     if len(content) < _HEADER.size:
-        raise _damaged(path, "it ends within its header")
+        raise damaged(path, "it ends within its header")
     _, length, kind, width, height, bits, colour, interlaced, checksum = _HEADER.unpack_from(
         content
     )
     if (length, kind) != (13, b"IHDR") or checksum != zlib.crc32(content[12 : _HEADER.size - 4]):
-        raise _damaged(path, "the checksum of its header does not fit")
+        raise damaged(path, "the checksum of its header does not fit")
     if colour != 0 or bits not in _GREY_BITS:
         raise ValueError(
             f"{path} holds a {_COLOURS.get(colour, colour)} image of {bits} bits with shape "
@@ -269,7 +210,7 @@ def _parse_header(content, path):
             f"{path} says that its shape is {(height, width)}: images have 1 to {MAX_PIXELS:,} "
             "pixels, restore it, or make the scene of arrays or memory maps"
         )
-    return _Header((height, width), bits, bool(interlaced))
+    return PngHeader((height, width), bits, bool(interlaced))
 
 
 def _check_rows(content, header):
@@ -289,14 +230,16 @@ def _open(path):
     try:
         return open(path, "rb", buffering=0)
     except (FileNotFoundError, NotADirectoryError):
-        raise _missing(path) from None
+        raise missing(path) from None
     except IsADirectoryError:
         raise ValueError(f"{path} is a folder: give the path of a PNG file") from None
 
 
-def _missing(path):
+def missing(path: str) -> FileNotFoundError:
+    """Error of a file that does not exist."""
     return FileNotFoundError(f"{path} does not exist: restore it, or correct the path")
 
 
-def _damaged(path, why):
+def damaged(path: str, why: object) -> ValueError:
+    """Error of a file whose content is wrong."""
     return ValueError(f"{path} is damaged ({why}): restore it, or leave it out")

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from ..imaging import to_uint16
+import numpy as np
+
+from ..folders import hold_lock, move_into_place, partial_path
+from ..imaging import as_finite_pixels, to_uint16
 from ._layout import (
-    HR_NAME,
-    SM_NAME,
+    NORMS_NAME,
+    VALUES_NAME,
     band_of,
     can_name_folder,
     find_named,
     find_scene_folders,
-    frame_name,
-    map_name,
 )
-from ._norms import find_norms, update_norms
+from ._norms import add_norm, find_norms
 from ._png import write_png
 from ._scene import Scene
 from ._validation import check_scenes
 
-__all__ = ["load_scenes", "save_scenes"]
+__all__ = ["load_scenes", "load_truth", "save_scenes"]
 
 
 def load_scenes(
@@ -67,7 +68,8 @@ def load_scenes(
     Notes
     -----
     Images are grey PNGs of 16 or 8 bits, the frames of one scene of either, with at most 8192 x
-    8192 pixels: they are decoded as a whole. Make larger scenes from arrays or memory maps.
+    8192 pixels: they are decoded as a whole. Make larger scenes from arrays or memory maps. Pixels
+    of scenes with a `value_range` are in .npy files, as :func:`save_scenes` writes them.
 
     Examples
     --------
@@ -108,6 +110,25 @@ def load_scenes(
     return scenes
 
 
+def load_truth(
+    root: str | os.PathLike[str], *, bands: str | Sequence[str] | None = None
+) -> list[Scene]:
+    """Load the scenes of a data set that have HR images, at least one; warn of others."""
+    scenes = load_scenes(root, bands=bands)
+    known = [scene for scene in scenes if scene.has_hr]
+    if not known:
+        raise ValueError(
+            f"no scene of {root} has an HR image to compare with: give scenes of the training split"
+        )
+    if len(known) < len(scenes):
+        warnings.warn(
+            f"{len(scenes) - len(known)} of {len(scenes)} scenes of {root} have no HR image and "
+            "are left out",
+            stacklevel=3,
+        )
+    return known
+
+
 def save_scenes(
     scenes: Sequence[Scene], root: str | os.PathLike[str], *, split: str = "train"
 ) -> None:
@@ -125,15 +146,19 @@ def save_scenes(
     Raises
     ------
     ValueError
-        If two scenes have one name, a name or band is not fit to name a folder, or an image has
-        more than 8192 x 8192 pixels.
+        If two scenes have one name, a name or band is not fit to name a folder, pixels are NaN or
+        infinite, or a PNG would have more than 8192 x 8192 pixels.
     FileExistsError
         If a scene of that name is there already, in any band or split.
 
     Notes
     -----
+    Pixels in [0, 1] are rounded to 16 bits and written as PNGs. A scene with a `value_range`, or
+    with pixels outside [0, 1], such as frames that were resampled, has float32 pixels in .npy files
+    and its range in values.json: it is loaded as it was.
+
     A scene's folder appears once it is whole. norm.csv gets every norm that is known or can be
-    computed, in full precision.
+    computed, in full precision. Several processes may save into one root.
     """
     scenes = check_scenes(scenes, "save_scenes")
     root = Path(root)
@@ -145,36 +170,58 @@ def save_scenes(
         for part in parts:
             if not can_name_folder(part):
                 raise ValueError(f"scene {name}: {part!r} cannot name a folder, rename it")
-        if (there := find_named(root, name)) is not None:
-            raise FileExistsError(f"{there} is there already: remove it, or rename the scene")
+        _check_free(root, name)
         targets.append(root.joinpath(*parts))
     root.mkdir(parents=True, exist_ok=True)
-    norms = {}
-    try:
-        for scene, name, target in zip(scenes, names, targets, strict=True):
-            _save_scene(scene, target)
-            if scene.norm is not None:
-                norms[name] = float(scene.norm)
-    finally:
-        update_norms(root, norms)
+    for scene, name, target in zip(scenes, names, targets, strict=True):
+        _save_scene(scene, name, root, target)
 
 
-def _save_scene(scene, target):
+def _save_scene(scene, name, root, target):
+    # Where a broken link leads.
+    target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    partial = partial_path(target)
+    partial.mkdir()
     try:
-        for number, (frame, mask) in enumerate(zip(scene.lr, scene.qm, strict=True)):
-            write_png(staging / frame_name(number), to_uint16(frame))
-            write_png(staging / map_name(number), mask)
-        if scene.has_hr:
-            write_png(staging / HR_NAME, to_uint16(scene.hr))
-        if scene.sm is not None:
-            write_png(staging / SM_NAME, scene.sm)
-        staging.chmod(0o755)
-        staging.rename(target)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+        _write_images(scene, name, partial)
+        norm, norms = scene.norm, root / NORMS_NAME
+        with hold_lock(norms):
+            _check_free(root, name)
+            move_into_place(partial, target)
+            if norm is not None:
+                add_norm(norms, name, float(norm))
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_images(scene, name, folder):
+    pixels = {f"LR{number:03d}": frame for number, frame in enumerate(scene.lr)}
+    if scene.has_hr:
+        pixels["HR"] = scene.hr
+    masks = {f"QM{number:03d}": mask for number, mask in enumerate(scene.qm)}
+    if scene.sm is not None:
+        masks["SM"] = scene.sm
+    bounded = scene.value_range is None and all(
+        frame.min() >= 0 and frame.max() <= 1 for frame in pixels.values()
+    )
+    for stem, frame in pixels.items():
+        about = f"scene {name}: {stem}"
+        if bounded:
+            write_png(folder / f"{stem}.png", to_uint16(frame, about))
+        else:
+            np.save(folder / f"{stem}.npy", as_finite_pixels(frame, about))
+    for stem, mask in masks.items():
+        write_png(folder / f"{stem}.png", mask)
+    if not bounded:
+        value_range = None if scene.value_range is None else [float(x) for x in scene.value_range]
+        text = json.dumps({"value_range": value_range})
+        (folder / VALUES_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def _check_free(root, name):
+    if (there := find_named(root, name)) is not None:
+        raise FileExistsError(f"{there} is there already: remove it, or rename the scene")
 
 
 def _of_bands(scenes, bands, root):

@@ -12,9 +12,10 @@ import numpy as np
 from ._array_frames import frames_of_arrays
 from ._fingerprint import digest
 from ._frames import Frames, StoredFrames, WindowFrames
+from ._images import ClearMask, NpyImage
 from ._layout import band_by_name, list_scene_files
 from ._norms import find_norms
-from ._png import ClearMask, PngImage
+from ._png import PngImage
 from ._truth import Truth
 from ._windows import WHOLE, open_ends
 
@@ -200,13 +201,14 @@ class Scene:
     def _list_dir(cls, path, *, norm):
         """Return the scene of a folder and how many quality maps it has."""
         files = list_scene_files(path)
-        lr = [PngImage(file) for file in files.frames]
+        pixels = PngImage if files.bounded else NpyImage
+        lr = [pixels(file) for file in files.frames]
         qm = [PngImage(file) for file in files.maps] or [ClearMask(image) for image in lr]
-        frames = StoredFrames(lr, qm)
-        hr, sm = (None if file is None else PngImage(file) for file in (files.hr, files.sm))
+        frames = StoredFrames(lr, qm, bounded=files.bounded)
+        hr, sm = files.hr and pixels(files.hr), files.sm and PngImage(files.sm)
         parent, name = os.path.split(path)
         scene = cls.__new__(cls)
-        truth = Truth(frames, hr, sm, _check_norm(norm, name))
+        truth = Truth(frames, hr, sm, _check_norm(norm, name), files.value_range)
         scene._set_up(frames, truth, name, band_by_name(os.path.basename(parent)))
         return scene, len(files.maps)
 

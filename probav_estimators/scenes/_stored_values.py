@@ -22,6 +22,12 @@ __all__ = ["COUNTS", "ArrayStack", "MaskStack", "Stack", "ValueFrames", "Values"
 #: Range of 16-bit counts.
 COUNTS = (0.0, 65535.0)
 
+# Offset in pixels from which a range is far from the value 0.
+_FAR = 4.0
+
+# Greatest pixel; float32 ends at 3.4e38.
+_GREATEST = 3e38
+
 # Side of the windows that frames are searched in for anything but 0, in LR pixels.
 _WINDOW = 512
 
@@ -131,25 +137,35 @@ class Values:
     def to_pixels(self, stored: NDArray[Any], index: Sequence[int]) -> NDArray[np.float32]:
         """Pixels of the stored values of frames `index`, (t, h, w) float32."""
         scale, offset = (_of_frames(value, index) for value in (self.scale, self.offset))
-        # In double precision where single precision would round the values.
-        wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
-        kind = np.float64 if wide else np.float32
         gains, offsets = scale / self.span, (offset - self.value_range[0]) / self.span
-        return (stored * gains.astype(kind) + offsets.astype(kind)).astype(np.float32, copy=False)
+        # In double precision where single precision would round the values, or cancel them.
+        wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
+        kind = np.float64 if wide or np.abs(offsets).max() > _FAR else np.float32
+        with np.errstate(over="ignore", invalid="ignore"):
+            pixels = stored * gains.astype(kind) + offsets.astype(kind)
+            return pixels.astype(np.float32, copy=False)
 
     def to_stored(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
         """Stored values of pixels, not rounded, with the scale and offset of the first frame."""
-        scale, offset = (_of_frames(value, [0]).item() for value in (self.scale, self.offset))
+        scale, offset = self.factors
         return (self.to_physical(pixels.astype(np.float64)) - offset) / scale
 
     @property
     def step(self) -> float:
         """Stored difference of a pixel difference of 1."""
-        return self.span / abs(_of_frames(self.scale, [0]).item())
+        return self.span / abs(self.factors[0])
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """Scale and offset of the first frame, which an image of the frames has."""
+        return float(np.ravel(self.scale)[0]), float(np.ravel(self.offset)[0])
 
     def is_valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
-        """Where stored values are data."""
-        valid = np.isfinite(stored) if stored.dtype.kind == "f" else np.ones(stored.shape, bool)
+        """Where stored values are data: neither NaN nor too large for pixels of float32."""
+        valid = np.ones(stored.shape, bool)
+        if stored.dtype.kind == "f":
+            limit = _GREATEST * self.span / float(np.abs(self.scale).max())
+            valid = np.abs(stored) <= min(limit, float(np.finfo(stored.dtype).max))
         if self.nodata is not None and not np.isnan(self.nodata):
             valid &= stored != self.nodata
         return valid
@@ -245,17 +261,22 @@ class ValueFrames(Frames):
 
     def read(self, index: Index | None = None, window: Window = WHOLE) -> PixelsAndClear:
         numbers, part = self._resolve(index, window)
-        pixels, valid = self._read_pixels(numbers, part)
+        pixels, valid = self._read_valid(numbers, part)
         return pixels, self._hide(valid, numbers, part)
 
     def read_pixels(
         self, index: Index | None = None, window: Window = WHOLE
     ) -> NDArray[np.float32]:
-        return self._read_pixels(*self._resolve(index, window))[0]
+        return self._read_valid(*self._resolve(index, window))[0]
 
     def read_clear(self, index: Index | None = None, window: Window = WHOLE) -> NDArray[np.bool_]:
         numbers, part = self._resolve(index, window)
-        return self._hide(self._read_valid(numbers, part), numbers, part)
+        if self.shows_all:
+            # Known without reading pixels.
+            valid = np.ones((len(numbers), *(along.stop - along.start for along in part)), bool)
+        else:
+            valid = self.values.is_valid(self.stack.read(numbers, part))
+        return self._hide(self._without_empty(valid, numbers), numbers, part)
 
     def _windows(self):
         """Windows that cover the frames, from the middle, which is most likely to hold data."""
@@ -270,17 +291,11 @@ class ValueFrames(Frames):
         numbers = list(range(len(self))) if index is None else [int(number) for number in index]
         return numbers, open_ends(window, self.shape)
 
-    def _read_pixels(self, index, window):
+    def _read_valid(self, index, window):
+        """Pixels and where they are data."""
         stored = self.stack.read(index, window)
         valid = self._without_empty(self.values.is_valid(stored), index)
         return np.where(valid, self.values.to_pixels(stored, index), np.float32(0)), valid
-
-    def _read_valid(self, index, window):
-        if self.shows_all:
-            # Known without reading pixels.
-            shape = (len(index), *(part.stop - part.start for part in window))
-            return self._without_empty(np.ones(shape, bool), index)
-        return self._without_empty(self.values.is_valid(self.stack.read(index, window)), index)
 
     def _without_empty(self, valid, index):
         valid[np.isin(index, self.empty)] = False

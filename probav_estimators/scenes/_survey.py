@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from ..imaging import adjust_shifts, register_frames
+from ..imaging import adjust_shifts, find_copies, merge_copies, register_frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..imaging import Copies
     from ._frames import Frames
 
 __all__ = ["BandShifts", "Survey", "register_bands"]
@@ -99,20 +101,39 @@ class Survey:
         return rows, columns
 
     def read(self, window: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Pixels and quality maps of a window, (t, h, w); kept if it is the whole site."""
+        """Pixels and quality maps of a window, (t, h, w), with merged copies."""
+        pixels, clear = self._read_stored(window)
+        pixels, clear = merge_copies(pixels, clear, np.arange(len(self.once)), self.copies)
+        self._counts[window] = clear.sum(axis=(1, 2))
+        return pixels, clear
+
+    def _read_stored(self, window):
+        """Pixels and quality maps of a window; kept if it is the whole site."""
         if window not in self._read:
             pixels = self.frames.read(self.once, self.windows[window])
-            self._counts[window] = pixels[1].sum(axis=(1, 2))
             if not self.is_whole:
                 return pixels
             self._read[window] = pixels
         return self._read[window]
 
+    @cached_property
+    def copies(self) -> Copies:
+        """Copies of one acquisition, found in the clearest window, by their positions in `once`."""
+        number = 0
+        if not self.is_whole:
+            clear = [self.frames.read_clear(self.once, window).sum() for window in self.windows]
+            number = int(np.argmax(clear))
+        return find_copies(*self._read_stored(number))
+
     @property
     def n_clear(self) -> NDArray[np.int64]:
         """Clear pixels of each frame in each window, (n, t)."""
         for number, window in enumerate(self.windows):
-            if number not in self._counts:
+            if number in self._counts:
+                continue
+            if len(self.copies.numbers):
+                self.read(number)
+            else:
                 clear = self.frames.read_clear(self.once, window)
                 self._counts[number] = clear.sum(axis=(1, 2))
         return np.array([self._counts[number] for number in range(len(self.windows))])
@@ -131,7 +152,7 @@ class Survey:
         frame, clear = lr[clearest], qm[clearest]
         if not clear.any():
             return 0.0
-        frame = np.where(clear, frame, frame[clear].mean())
+        frame = np.where(clear, frame.astype(np.float64) - np.median(frame[clear]), 0)
         fine = ndimage.gaussian_filter(frame, _FINE_SIGMA)
         detail = (fine - ndimage.uniform_filter(frame, _COARSE_WIDTH))[clear]
         return self._unit * float(detail.std())

@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..imaging import as_mask, as_pixels, clearest_mean, finite_cpsnr
+from ..imaging import (
+    as_finite_pixels,
+    as_mask,
+    as_pixels,
+    challenge_norm,
+    clearest_mean,
+    finite_cpsnr,
+)
+from ._array_frames import keep_mask, keep_pixels
 from ._fingerprint import digest
-from ._png import ArrayImage, ClearMask, WindowImage
-from ._snapshots import keep_mask, keep_pixels
+from ._images import ArrayImage, ClearMask
 from ._stored_values import Values
 from ._windows import WHOLE
 
@@ -18,6 +25,9 @@ if TYPE_CHECKING:
 
     from ._frames import Frames
     from ._windows import Window
+
+# Hidden pixels farther than this from 0 are fill values.
+_FILL_DISTANCE = 1e3
 
 
 class Truth:
@@ -30,6 +40,8 @@ class Truth:
     hr, sm : images or None
     norm : float or None
     value_range : tuple of two floats or None
+    window : tuple of two slices, default=None
+        HR pixels of the images that this is the truth of, with both ends. None: all.
     """
 
     def __init__(
@@ -39,8 +51,10 @@ class Truth:
         sm: Any = None,
         norm: float | None = None,
         value_range: tuple[float, float] | None = None,
+        window: Window | None = None,
     ) -> None:
         self.hr = hr
+        self._window = window
         self.value_range = value_range
         self._frames = frames
         self._sm = ClearMask(hr) if sm is None and hr is not None else sm
@@ -79,6 +93,9 @@ class Truth:
     @property
     def shape(self) -> tuple[int, int] | None:
         """(H, W), or None if neither HR nor SM is known."""
+        if self._window is not None:
+            rows, columns = self._window
+            return rows.stop - rows.start, columns.stop - columns.start
         if self._shape is None and (self.hr or self._sm) is not None:
             self._shape = (self.hr or self._sm).shape
         return self._shape
@@ -88,9 +105,8 @@ class Truth:
         """N in dB, given or computed once; None without HR."""
         if self._norm is None and self.hr is not None:
             baseline = clearest_mean(*self._frames.read(), self.scale)
-            self._norm = finite_cpsnr(
-                baseline, self.read_hr(), self.read_sm(), data_range=self.data_range
-            )
+            images = baseline, self.read_hr(), self.read_sm()
+            self._norm = challenge_norm(finite_cpsnr(*images, data_range=self.data_range))
         return self._norm
 
     @property
@@ -118,8 +134,13 @@ class Truth:
         if self.shape is None:
             return Truth(frames, value_range=self.value_range)
         large = self.enlarge(window)
-        hr, sm = (x and WindowImage(x, large) for x in (self.hr, self._sm))
-        return Truth(frames, hr, sm, value_range=self.value_range)
+        if self._window is not None:
+            rows, columns = (
+                slice(outer.start + part.start, outer.start + part.stop)
+                for outer, part in zip(self._window, large, strict=True)
+            )
+            large = rows, columns
+        return Truth(frames, self.hr, self._sm, value_range=self.value_range, window=large)
 
     def enlarge(self, window: Window) -> Window:
         """The HR pixels of a window of LR pixels."""
@@ -131,23 +152,26 @@ class Truth:
         """Hash of the images and of a norm that was given, not computed."""
         images = (None if image is None else image.fingerprint() for image in (self.hr, self._sm))
         norm = None if self._given_norm is None else float(self._given_norm)
-        return digest(*images, norm)
+        window = [] if self._window is None else [[(p.start, p.stop) for p in self._window]]
+        return digest(*images, norm, *window)
 
     def read_hr(self, window: Window = WHOLE) -> NDArray[np.float32]:
         """HR image, or a window of HR pixels."""
         _ = self.scale
-        values = self.hr.read()[window]
-        pixels = values if self.value_range is not None else as_pixels(values, self.hr.where)
-        return pixels if pixels.base is None else pixels.copy()
+        values = self.hr.read()[self._window or WHOLE][window]
+        convert = as_pixels if self.value_range is None else as_finite_pixels
+        pixels = convert(values, self.hr.where)
+        return pixels if pixels.base is None else np.array(pixels)
 
     def read_sm(self, window: Window = WHOLE) -> NDArray[np.bool_]:
         """Status map, or a window of HR pixels."""
-        values = as_mask(self._sm.read(), self._sm.where)
-        if self.hr is not None and values.shape != self.shape:
+        values = self._sm.read()
+        if self.hr is not None and values.shape != self.hr.shape:
             raise ValueError(
                 f"{self._sm.where} has shape {values.shape} and its image has "
-                f"{self.shape}: give a status map of its image's size"
+                f"{self.hr.shape}: give a status map of its image's size"
             )
+        values = as_mask(values[self._window or WHOLE], self._sm.where)
         if not values.any():
             raise ValueError(
                 f"{self._sm.where} calls every pixel clouded, so nothing can be "
@@ -168,13 +192,16 @@ def _convert(value_range):
     values = Values((float(value_range[0]), float(value_range[1])))
 
     def convert(hr, name, clear):
-        valid = values.is_valid(hr)
+        (pixels,), valid = values.to_pixels(hr[None], [0]), values.is_valid(hr)
         shown = ~valid if clear is None else ~valid & clear
         if shown.any():
             raise ValueError(
                 f"{name} has NaN or infinite values in {np.count_nonzero(shown):,} of "
                 f"{hr.size:,} pixels that are clear: hide them by sm"
             )
-        return np.where(valid, values.to_pixels(hr[None], [0])[0], np.float32(0))
+        if clear is not None:
+            # Large values that a mask hides are fill values, which no sum should meet.
+            valid &= clear | (np.abs(pixels) < _FILL_DISTANCE)
+        return np.where(valid, pixels, np.float32(0))
 
     return convert

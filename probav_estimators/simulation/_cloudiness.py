@@ -23,20 +23,9 @@ class HalfClear:
         return draw_n_frames(rng, DEFAULT_N_FRAMES)
 
     def skies(self, rng, shape, n_frames, missed):
-        """Sky (None: clear) and quality map of each frame of a scene.
+        """Yield sky (None: clear) and quality map of each frame of a scene.
 
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-        shape : (int, int)
-        n_frames : int
-        missed : float
-            Fraction of the cloudy frames whose quality map misses something.
-
-        Yields
-        ------
-        sky : Sky or None
-        clear : ndarray of shape `shape`, bool
+        The quality maps of a fraction `missed` of the cloudy frames miss something.
         """
         for _ in range(n_frames):
             sky, clear = None, np.ones(shape, bool)
@@ -49,28 +38,13 @@ class HalfClear:
 class FittedClearance:
     """Number and clearance of frames fitted to a published data set.
 
-    In most scenes some frames are fully clear. In the others every quality map hides a similar
-    fraction even of the clearest frames. The remaining frames of both kinds are cloudy.
-
-    Attributes
-    ----------
-    frame_limits : (int, int)
-        Least and greatest number of frames.
-    frame_shape : (float, float)
-        Parameters of the beta-binomial distribution of the number of frames between these limits.
-    hidden_scenes : float
-        Fraction of scenes without fully clear frames.
-    hidden_part : (float, float)
-        Median, and standard deviation of the logarithm, of the fraction hidden in all frames of
-        such a scene.
-    hidden_spread : float
-        Mean additional fraction hidden in the clearest frames of such a scene, relative to
-        `hidden_part`.
-    clearest_frames : (float, float)
-        Parameters of the beta distribution of the fraction of frames without other clouds.
-    cloud_cover : (float, float)
-        Parameters of the beta distribution of the fraction hidden in the other frames, relative to
-        the greatest that is allowed.
+    In a fraction `hidden_scenes` of the scenes, every quality map hides a similar fraction even of
+    the clearest frames: `hidden_part`, its median and the standard deviation of its logarithm, and
+    in addition `hidden_spread` times that on average. In the others some frames are fully clear.
+    The remaining frames of both kinds are cloudy. `frame_shape`, `clearest_frames` and
+    `cloud_cover` are parameters of beta distributions: of the number of frames within
+    `frame_limits`, of the fraction of frames without other clouds, and of the fraction that is
+    hidden in the others, relative to the greatest that is allowed.
     """
 
     frame_limits: tuple[int, int]

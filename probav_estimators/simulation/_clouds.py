@@ -20,14 +20,8 @@ _TOLERANCE = 0.12
 class Sky:
     """Clouds between ground and sensor in one image.
 
-    Attributes
-    ----------
-    opacity : ndarray of shape (h, w)
-        Fraction of the ground's light that clouds replace, 0 to 1.
-    brightness : ndarray of shape (h, w)
-        Radiance of the clouds.
-    shade : ndarray of shape (h, w)
-        Fraction of the sunlight that cloud shadows block, 0 to 1.
+    `opacity` is the fraction of the ground's light that clouds replace by their `brightness`, and
+    `shade` the fraction of the sunlight that their shadows block.
     """
 
     opacity: np.ndarray
@@ -41,20 +35,9 @@ class Sky:
 
 
 def cloudy_sky(rng, shape, cover, *, pixel=1.0):
-    """Clouds of one kind over an image.
+    """Clouds of one kind over an image, with about this `cover` by clouds or shadows.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-    cover : float
-        Fraction of the image under cloud or shadow, about.
-    pixel : float
-        Side of a pixel, in LR pixels: 1 for frames, 1 / scale for the HR image.
-
-    Returns
-    -------
-    Sky
+    `pixel` is the side of a pixel in LR pixels: 1 for frames, 1 / scale for the HR image.
     """
     return _cloud_field(rng, shape, pixel)(cover)
 
@@ -89,21 +72,8 @@ def _cloud_field(rng, shape, pixel):
 def detect_clouds(rng, sky, *, pixel=1.0, tolerance=_TOLERANCE):
     """Imperfect clear mask: thin cloud is partly missed, detections are dilated by a pixel.
 
-    Occasional clear spots are hidden too.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    sky : Sky
-    pixel : float
-        Side of a pixel, in LR pixels.
-    tolerance : float
-        Opacity with a detection probability of one half.
-
-    Returns
-    -------
-    ndarray of shape (h, w), bool
-        True = clear.
+    Occasional clear spots are hidden too. `tolerance` is the opacity with a detection probability
+    of one half; `pixel` as of `cloudy_sky`.
     """
     shape = sky.opacity.shape
     limit = tolerance * np.exp2(0.6 * smooth_field(rng, shape, 6 / pixel))
@@ -121,23 +91,7 @@ def _mark_blob(rng, mask, radius):
 
 
 def observed_sky(rng, shape, least_clear, *, pixel=1.0, tolerance=_TOLERANCE):
-    """Cloudy sky and its mask, with the cover reduced until enough pixels are clear.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-    least_clear : float
-        Least fraction of clear pixels in the mask.
-    pixel, tolerance : float
-        See `detect_clouds`.
-
-    Returns
-    -------
-    sky : Sky or None
-        None: no cloud.
-    clear : ndarray of shape `shape`, bool
-    """
+    """Cloudy sky (None: no cloud) and a mask of which at least `least_clear` is clear."""
     cover = (1 - least_clear) * rng.uniform(0.02, 1.0) ** 0.8
     for _ in range(4):
         sky = cloudy_sky(rng, shape, cover, pixel=pixel)
@@ -149,22 +103,10 @@ def observed_sky(rng, shape, least_clear, *, pixel=1.0, tolerance=_TOLERANCE):
 
 
 def clouds_over(rng, shape, n_hidden):
-    """Cloudy sky and a quality map that hides an exact number of pixels.
+    """Cloudy sky and a quality map that hides `n_hidden` pixels, at least 1.
 
     The cover is found by bisection for a detection as in `detect_clouds`; the map then hides the
-    `n_hidden` pixels with the most cloud or shadow within a pixel.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-    n_hidden : int
-        Pixels that the map hides, at least 1.
-
-    Returns
-    -------
-    sky : Sky
-    clear : ndarray of shape `shape`, bool
+    pixels with the most cloud or shadow within a pixel.
     """
     sky_of = _cloud_field(rng, shape, 1.0)
     limit = _TOLERANCE * np.exp2(0.6 * smooth_field(rng, shape, 6))
@@ -190,20 +132,7 @@ def _cloud_evidence(sky, limit):
 def overlook(rng, sky, clear, kinds=("cloud", "haze", "shadow")):
     """Let a quality map miss patches of cloud, a thin haze around it, or shadows.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    sky : Sky
-    clear : ndarray of shape (h, w), bool
-        Quality map without misses.
-    kinds : tuple of {"cloud", "haze", "shadow"}
-        Kinds to draw from.
-
-    Returns
-    -------
-    sky : Sky
-        With the haze, if drawn.
-    clear : ndarray of shape (h, w), bool
+    Returns the sky, with the haze if one of the `kinds` drawn is haze, and the quality map.
     """
     kind = rng.choice(kinds)
     field = smooth_field(rng, clear.shape, rng.uniform(8, 40))

@@ -11,22 +11,10 @@ from ._ground_sampling import MAX_VALUE
 
 @dataclass(frozen=True)
 class Detector:
-    """Detectors of one scene; counts are of 14 bits.
+    """Detectors of one scene, in counts of 14 bits; see the fields of `Sensor`.
 
-    Attributes
-    ----------
-    noise : float
-        Standard deviation of the read noise in counts.
-    shot_noise : float
-        Standard deviation of the shot noise in counts at a signal of 1000.
-    stripes : float
-        Standard deviation of the columns' relative gains.
-    dead_pixels : float
-        Fraction of the pixels with a fixed random value.
-    saturation : float
-        Greatest count.
-    bits : int
-        Bits of a number; 14 is one count.
+    `shot_noise` is the standard deviation at a signal of 1000, `stripes` that of the columns'
+    relative gains, and `dead_pixels` the fraction of pixels with a fixed random value.
     """
 
     noise: float = 0.0

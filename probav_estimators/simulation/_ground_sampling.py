@@ -11,26 +11,11 @@ MAX_VALUE = 2**14 - 1
 
 
 def sample_ground(ground, shape, *, pixel, sigma, shift=(0.0, 0.0), margin=0.0):
-    """Sample the ground with a Gaussian point spread function and square pixels.
+    """Sample the ground with a Gaussian point spread function and square pixels; float32.
 
-    Parameters
-    ----------
-    ground : ndarray of shape (H, W)
-        Radiance in fine cells.
-    shape : (int, int)
-        Pixels of the image.
-    pixel : float
-        Side of a pixel in cells.
-    sigma : float
-        Standard deviation of the point spread function, in cells.
-    shift : (float, float)
-        Shift (down, right) of the content in the image, in pixels.
-    margin : float
-        Cells of ground above and left of the unshifted image.
-
-    Returns
-    -------
-    ndarray of shape `shape`, float32
+    `pixel` is the side of a pixel and `sigma` the standard deviation, in cells of the ground. The
+    content is shifted (down, right) by pixels; `margin` cells of ground are above and left of the
+    unshifted image.
     """
     rows, columns = (
         _response(n, length, pixel, sigma, margin - offset * pixel)

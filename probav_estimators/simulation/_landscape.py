@@ -65,19 +65,12 @@ class Palette:
 
 
 class Land:
-    """Radiance of the ground, now and after seasonal change.
+    """Radiance of the ground on the 14-bit scale, now and after seasonal change.
 
-    Attributes
-    ----------
-    states : ndarray of shape (n, H, W), float32
-        Radiance on the 14-bit scale: initial and, with a season, final state.
-    season : Season or None
-        Seasonal change; None: none.
-    courses : ndarray of shape (H, W), uint8
-        Time course of each cell from the first state to the second; 0: constant.
-    shading : ndarray of shape (H, W), float32
-        Relative radiance of slopes and shadows in the first state, proportional to the cotangent of
-        the sun's elevation.
+    `states` are the initial and, with a season, the final state. With a season, `courses` (uint8)
+    is the time course of each cell from the first to the second, 0 where it is constant, and
+    `shading` the relative radiance of slopes and shadows in the first state, proportional to the
+    cotangent of the sun's elevation.
     """
 
     def __init__(self, image, season=None):
@@ -95,21 +88,9 @@ class Land:
 
 
 def draw_landscape(rng, shape, band, texture=0.0):
-    """Draw the ground of one scene.
+    """Draw the ground of one scene: radiance on the 14-bit scale, float32 in `shape` cells.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Cells.
-    band : str
-    texture : float or (float, float), default=0
-        Strength of `add_texture`, or a range to draw it from.
-
-    Returns
-    -------
-    ndarray of shape `shape`, float32
-        Radiance on the 14-bit scale.
+    `texture` is the strength of `add_texture`, or a range to draw it from.
     """
     return draw_land(rng, shape, band, texture=texture).states[0]
 
@@ -147,15 +128,10 @@ def draw_land(rng, shape, band, season=None, texture=0.0):
 
 
 def add_texture(rng, land, strength):
-    """Add grain, clumps, specks and creases of random size.
+    """Add grain, clumps, specks and creases of random size to the land, in place.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    land : Land
-        Changed in place.
-    strength : float
-        Greatest standard deviation of each of one to three layers, relative to the radiance.
+    `strength` is the greatest standard deviation of each of one to three layers, relative to the
+    radiance.
     """
     for _ in range(rng.integers(1, 4)):
         layer = fractal_field(

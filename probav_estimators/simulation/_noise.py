@@ -9,25 +9,10 @@ from scipy import fft
 
 
 def fractal_field(rng, shape, beta, *, outer=np.inf, stretch=1.0, angle=0.0):
-    """Draw a Gaussian field with a power-law spectrum.
+    """Draw a periodic Gaussian field with a power-law spectrum; float32, mean 0, variance 1.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-    beta : float
-        The power spectrum falls as ``f ** -beta``: 1.6 is rough, 3.6 is smooth.
-    outer : float
-        Length in cells above which the spectrum stays flat.
-    stretch : float
-        Structures are this much longer along `angle` than across it.
-    angle : float
-        Radians from the row axis.
-
-    Returns
-    -------
-    ndarray of shape `shape`, float32
-        Mean 0, standard deviation 1, periodic.
+    Power falls as ``f ** -beta``: 1.6 is rough, 3.6 smooth. It stays flat above a length of `outer`
+    cells. Structures are longer by `stretch` along `angle`, in radians from the row axis.
     """
     padded = tuple(fft.next_fast_len(n, real=True) for n in shape)
     rows = fft.fftfreq(padded[0]).astype(np.float32)[:, None]
@@ -62,11 +47,7 @@ def standardize(field):
 class SplineField:
     """Smooth random surface that can be sampled on any grid over the same ground.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    n_knots : (int, int)
-        Random coefficients per axis, at least 4; fewer are smoother.
+    It has `n_knots` random coefficients per axis, at least 4; fewer are smoother.
     """
 
     def __init__(self, rng, n_knots):

@@ -25,15 +25,10 @@ _DISTORTION_KNOTS = (5, 5)
 
 
 def see_product(rng, shape, scale, t, band, sensor, texture=0.0):
-    """Simulate one scene of a `Sensor`; see `simulate_scene`.
+    """Simulate the arrays of a `SimulatedScene` of a `Sensor`.
 
     Random streams do not depend on the sensor: different sensors observe the same land on the same
     days and, with the same `clearance`, the same clouds.
-
-    Returns
-    -------
-    lr, qm, hr, sm, true_shifts
-        As in `SimulatedScene`.
     """
     streams = [np.random.default_rng(seed) for seed in rng.integers(0, 2**63, 7)]
     of_scene, of_land, of_season, of_passes, of_sky, of_detector, of_truth = streams

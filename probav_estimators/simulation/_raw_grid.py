@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from ..compiling import njit
 
 #: Methods of resampling to the map grid; "none": the raw grid is the map grid.
 RESAMPLINGS = ("none", "nearest", "bicubic", "area")
@@ -22,18 +23,11 @@ _REACH = 3
 
 @dataclass(frozen=True)
 class RawGrid:
-    """Position of the raw pixels in the product.
+    """Position of the raw pixels in the product, in LR pixels.
 
-    Attributes
-    ----------
-    shape : (int, int)
-        Raw rows (along the flight) and columns (detectors).
-    pixel : (float, float)
-        Height and width of a raw pixel in LR pixels.
-    rotation : float
-        Rotation in radians of raw rows against those of the product, from right to up.
-    origin : (float, float)
-        Middle of the first raw pixel, in LR pixels.
+    Rows are along the flight, columns are detectors. `pixel` is height and width of a raw pixel,
+    `rotation` that of raw rows against those of the product, in radians from right to up, and
+    `origin` the middle of the first raw pixel.
     """
 
     shape: tuple[int, int]
@@ -48,17 +42,7 @@ class RawGrid:
 
     @classmethod
     def around(cls, shape, pixel, rotation, phase):
-        """Smallest grid that covers a frame.
-
-        Parameters
-        ----------
-        shape : (int, int)
-            LR pixels of the frame.
-        pixel, rotation
-            See the attributes.
-        phase : (float, float)
-            Position of the frame's corner in its raw pixel, 0 to 1.
-        """
+        """Smallest grid over a frame whose corner is at `phase` (0 to 1) of its raw pixel."""
         corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]) * np.array(shape)
         cos, sin = np.cos(rotation), np.sin(rotation)
         turned = corners @ np.array([[cos, -sin], [sin, cos]]) / np.array(pixel)
@@ -88,18 +72,11 @@ class RawGrid:
 
 @dataclass(frozen=True)
 class Placement:
-    """Geolocation of a product on the ground.
+    """Geolocation of a product on the ground: `cells` per LR pixel and `margin` cells around the
+    frame.
 
-    Attributes
-    ----------
-    cells : float
-        Fine cells per LR pixel.
-    margin : float
-        Cells of ground above and left of the unshifted frame.
-    shift : (float, float)
-        Shift (down, right) of the content, in LR pixels.
-    distortion : ndarray of shape (2, h, w), float32, or None
-        Additional shift at each LR pixel.
+    `shift` (down, right) moves the content by LR pixels, `distortion` (2, h, w) in addition at
+    each.
     """
 
     cells: float
@@ -153,26 +130,13 @@ def _convolve(image, taps):
 
 
 def sample_raw(ground, grid, placement, height):
-    """Sample a blurred ground at the raw pixels.
+    """Sample a blurred ground at the raw pixels; float32, 0 in corners that are not needed.
 
-    Parameters
-    ----------
-    ground : ndarray of shape (W, H), float32
-        Radiance in fine cells, *transposed*: the first pass runs along its columns. The variance of
-        a square cell, 1/12, is part of the point spread function.
-    grid : RawGrid
-    placement : Placement
-    height : int
-        LR pixels of the frame from top to bottom.
+    `ground` is in fine cells, *transposed*, as the first pass runs along its columns; the variance
+    of a square cell, 1/12, is part of the point spread function. `height` is that of the frame in
+    LR pixels.
 
-    Returns
-    -------
-    ndarray of shape `grid.shape`, float32
-        0 in corners of the grid that are not needed.
-
-    Notes
-    -----
-    Rotation by two one-dimensional passes (Catmull and Smith 1980): down the ground's columns to
+    Rotation is by two one-dimensional passes (Catmull and Smith 1980): down the ground's columns to
     the slanted raw rows, then along these. Positions are exact. A rotated pixel is approximated by
     two parallelograms; up to 15 degrees the response below LR Nyquist is accurate within 3 %.
     """
@@ -309,20 +273,9 @@ def _sample_fields(fields, n_rows, n_columns, grid):
 
 
 def resample(raw, grid, shape, method):
-    """Resample raw pixels to the map grid.
+    """Resample raw pixels to the map grid of a frame of `shape` LR pixels; float32.
 
-    Parameters
-    ----------
-    raw : ndarray of shape `grid.shape`, float32
-    grid : RawGrid
-    shape : (int, int)
-        LR pixels of the frame.
-    method : {"none", "nearest", "bicubic", "area"}
-        "bicubic": Keys' cubic convolution, a = -0.5. "area": mean of raw pixels by overlap.
-
-    Returns
-    -------
-    ndarray of shape `shape`, float32
+    "bicubic" is Keys' cubic convolution with a = -0.5, "area" the mean of raw pixels by overlap.
     """
     if method == "none":
         return raw

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..compiling import njit
 from ._noise import SplineField
 from ._raw_grid import blur
 
@@ -30,24 +30,9 @@ class SlowChange:
 
 
 class Season:
-    """Seasonal change of one scene.
+    """Seasonal change of one scene; its arguments are fields of `Sensor`.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    change : float
-        Greatest relative change of a field's radiance.
-    changing_fields : float
-        Fraction of the fields that change.
-    water_change : float
-        Greatest relative change of lakes' extent and rivers' width, up or down.
-    shadow_change : float
-        Relative change of the cotangent of the sun's elevation from the first day to the last.
-
-    Attributes
-    ----------
-    water : float
-        Extent of the water in the second state, relative to the first.
+    `water` is the extent of the water in the second state, relative to the first.
     """
 
     #: Time courses: two harvest days, gradual greening, water level.
@@ -63,14 +48,7 @@ class Season:
         self._length, self._direction = rng.uniform(1, 8), rng.uniform(0, 2 * np.pi)
 
     def plan_fields(self, n, palette):
-        """Draw the change of n fields.
-
-        Returns
-        -------
-        growth : ndarray of shape (n,)
-            Radiance in the second state, relative to the first.
-        courses : ndarray of shape (n,), uint8
-        """
+        """Draw relative radiances of fields in the second state, and their courses."""
         changes = self._rng.uniform(size=n) < self._part
         courses = self._rng.choice([*self.HARVESTS, self.GREENING], n) * changes
         # Harvest bares soil, greening covers it; the brighter one depends on the band.
@@ -96,12 +74,7 @@ class Season:
 
 
 class ChangingGround:
-    """Ground of a scene on any day.
-
-    Parameters
-    ----------
-    land : Land
-    """
+    """Ground of a `Land` on any day."""
 
     def __init__(self, land):
         self._season = land.season
@@ -135,17 +108,10 @@ class ChangingGround:
 class BlurredGround(ChangingGround):
     """Changing ground blurred by optics that vary slightly between frames.
 
-    Parameters
-    ----------
-    ground : ChangingGround
-    variances : array-like
-        Of the frames' point spread functions, in square cells.
-
-    Notes
-    -----
-    The ground is blurred by a few widths at most 25 % apart; a frame interpolates two of them by
-    variance, with an error of at most 5 % of the response at LR Nyquist. Changes, a part of the
-    radiance, are blurred by the mean variance only.
+    `variances` are those of the frames' point spread functions, in square cells. The ground is
+    blurred by a few widths at most 25 % apart; a frame interpolates two of them by variance, with
+    an error of at most 5 % of the response at LR Nyquist. Changes, a part of the radiance, are
+    blurred by the mean variance only.
     """
 
     def __init__(self, ground, variances):

@@ -227,19 +227,19 @@ class Sensor:
         Notes
         -----
         "proba-v": bicubic interpolation from raw pixels of 0.6 to 1.15 LR pixels (up to 350 m at
-        the edge of the swath [1]_), rotated by 8 to 14 degrees (inclination 98.7 degrees [1]_,
-        equator to 50 degrees of latitude); shifts as in "static" scenes; a point spread function of
-        0.3 to 0.8 HR pixels, around the 0.5 estimated from networks trained on the real data set,
-        and of 0.25 to 0.45 for HR images, estimated from the spectrum of a real one.
+        the edge of the swath), rotated by 8 to 14 degrees (inclination 98.7 degrees, equator to 50
+        degrees of latitude); shifts as in "static" scenes; a point spread function of 0.3 to 0.8 HR
+        pixels, around the 0.5 estimated from networks trained on the real data set, and of 0.25 to
+        0.45 for HR images, estimated from the spectrum of a real one.
 
         "probav-challenge": "proba-v" with number and clearance of frames as published for the
         PROBA-V challenge: ``clearance="probav-challenge"``.
 
-        "sentinel-2": a response of 0.15 to 0.30 at Nyquist [2]_ is a Gaussian of 0.54 to 0.39 LR
-        pixels beside the pixel's box; 12 bits [2]_; geolocation between dates within 5 m (refined)
-        to 12 m (not refined) for 95 % [3]_, which is 0.2 to 0.5 pixels of 10 m along an axis.
+        "sentinel-2": a response of 0.15 to 0.30 at Nyquist is a Gaussian of 0.54 to 0.39 LR pixels
+        beside the pixel's box; 12 bits; geolocation between dates within 5 m (refined) to 12 m (not
+        refined) for 95 % [1]_, which is 0.2 to 0.5 pixels of 10 m along an axis.
 
-        "landsat-8": 12 bits, all detectors working, little striping [4]_, cubic convolution (USGS
+        "landsat-8": 12 bits, all detectors working, little striping, cubic convolution (USGS
         handbook). A point spread function of 0.3 to 0.45 LR pixels, shifts of 0.1 to 0.3 LR pixels
         and raw pixels of 0.95 to 1.05 are assumptions.
 
@@ -247,13 +247,11 @@ class Sensor:
 
         References
         ----------
-        .. [1] VITO, "PROBA-V: Mission and Instruments", Terrascope documentation.
-        .. [2] ESA, SentiWiki, "S2 Mission"; "Sentinel-2 MSI User Guide, Radiometric Resolution".
-        .. [3] ESA, "Forthcoming deployment of the Copernicus Sentinel-2 products geometric
+        Those of `Sensor`, and:
+
+        .. [1] ESA, "Forthcoming deployment of the Copernicus Sentinel-2 products geometric
            refinement", 22 March 2021; for the figure before it, CESBIO, "A first peek at new
            Sentinel2 geometric processing", 2021.
-        .. [4] R. Morfitt et al., "Landsat-8 Operational Land Imager (OLI) radiometric performance
-           on-orbit", Remote Sensing 7, 2208-2237, 2015.
 
         Examples
         --------

@@ -8,20 +8,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from ..compiling import njit
 
 
 class Frame:
-    """Rotated and gently bent coordinate frame.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Raster to cover.
-    bend : float
-        Amplitude of the bending, in cells.
-    """
+    """Rotated coordinate frame over a raster, bent by up to `bend` cells."""
 
     def __init__(self, rng, shape, bend=0.0):
         # Off-centre, as divisions start in the middle.
@@ -45,28 +37,12 @@ class Frame:
 
 
 def split_land(rng, extent, area, *, elongation=1.0, spread=0.5, unevenness=0.2):
-    """Divide a square recursively into parcels.
+    """Divide a square of side `extent` recursively into parcels of a typical area.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    extent : float
-        Side of the square.
-    area : float
-        Typical area of a parcel.
-    elongation : float
-        Typical ratio of a parcel's sides.
-    spread : float
-        Standard deviation of the logarithm of the final area.
-    unevenness : float
-        Greatest distance of a cut from the middle, as a fraction of the side.
-
-    Returns
-    -------
-    parcels : ndarray of shape (n, 2, 2)
-        First and last corner.
-    cuts : list of ndarray of shape (m, 2, 2)
-        Lines of division, one array per round.
+    `elongation` is the typical ratio of a parcel's sides, `spread` the standard deviation of the
+    logarithm of the final area, and `unevenness` the greatest distance of a cut from the middle, as
+    a fraction of the side. Returns parcels as first and last corners (n, 2, 2), and the lines of
+    division of each round, a list of (m, 2, 2).
     """
     open_parcels = np.array([[[0.0, 0.0], [extent, extent]]])
     lengthwise = np.array([elongation])
@@ -103,12 +79,9 @@ def corners_of(boxes):
 
 
 def wandering_path(rng, through, length, *, step, heading, swing, wavelength):
-    """Sine-generated curve: a meander (Langbein and Leopold 1966) or, with small `swing`, a road.
+    """Sine-generated curve (Langbein and Leopold 1966): meander or, with small `swing`, road.
 
-    Returns
-    -------
-    ndarray of shape (n, 2)
-        Points `step` apart; the middle one is `through`.
+    Its points (n, 2) are `step` apart; the middle one is `through`.
     """
     way = np.arange(-length / 2, length / 2 + step, step)
     waves = wavelength * np.exp(rng.uniform(-0.4, 1.2, 3))
@@ -126,20 +99,11 @@ def segments_of(points, half_width):
 
 @njit(cache=True)
 def paint_polygons(image, corners, tones, ramps, rows, grain, grain_strengths, overlap):
-    """Paint convex, anti-aliased quadrilaterals over `image` in place, in order.
+    """Paint convex, anti-aliased quadrilaterals (n, 4, 2) over a float32 `image`, in order.
 
-    Parameters
-    ----------
-    image, grain : float32 arrays of shape (h, w)
-        `grain` is a texture shared by all polygons.
-    corners : float64 array of shape (n, 4, 2)
-    tones, grain_strengths : float64 arrays of shape (n,)
-    ramps : float64 array of shape (n, 2)
-        Change of the tone per cell, downwards and to the right.
-    rows : float64 array of shape (n, 3)
-        Row texture: wave numbers (down, right) and amplitude.
-    overlap : float
-        Cells by which a polygon covers its neighbours; 0.5 leaves no gap between them.
+    `ramps` (n, 2) is the change of the tone per cell, downwards and to the right; `rows` (n, 3) are
+    wave numbers (down, right) and amplitude of a row texture. All share the texture `grain`, with
+    `grain_strengths`. A polygon covers its neighbours by `overlap` cells; 0.5 leaves no gap.
     """
     height, width = image.shape
     normals = np.empty((4, 3))
@@ -183,16 +147,7 @@ def paint_polygons(image, corners, tones, ramps, rows, grain, grain_strengths, o
 
 @njit(cache=True)
 def label_polygons(labels, corners, numbers, overlap):
-    """Label cells by the last quadrilateral that fills half of them, in place.
-
-    Parameters
-    ----------
-    labels : uint8 array of shape (h, w)
-    corners : float64 array of shape (n, 4, 2)
-    numbers : uint8 array of shape (n,)
-    overlap : float
-        As of `paint_polygons`.
-    """
+    """Label cells (uint8) by the last quadrilateral (n, 4, 2) that fills half of them, in place."""
     height, width = labels.shape
     for k in range(len(corners)):
         rows, columns = corners[k, :, 0], corners[k, :, 1]
@@ -212,19 +167,10 @@ def label_polygons(labels, corners, numbers, overlap):
 
 @njit(cache=True)
 def stroke_coverage(shape, segments, softness):
-    """Coverage of each cell by thick lines.
+    """Coverage of each cell of a raster by thick lines, float32 in [0, 1].
 
-    Parameters
-    ----------
-    shape : (int, int)
-    segments : float64 array of shape (n, 6)
-        Rows of `segments_of`.
-    softness : float
-        Width of the edge in cells; 1 is a sharp, anti-aliased one.
-
-    Returns
-    -------
-    float32 array of shape `shape`, in [0, 1]
+    `segments` (n, 6) are rows of `segments_of`. `softness` is the width of the edge in cells; 1 is
+    a sharp, anti-aliased one.
     """
     height, width = shape
     coverage = np.zeros((height, width), np.float32)

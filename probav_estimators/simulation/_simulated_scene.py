@@ -57,32 +57,20 @@ def simulate_scene(
     A random landscape is drawn on a grid finer than the HR image. Each frame is blurred, shifted by
     a sub-pixel distance, sampled and given a gain, an offset and noise, while the land changes
     slowly over 30 days. About half of the frames have clouds with shadows. The HR image is from a
-    sharper and less noisy sensor.
+    sharper and less noisy sensor. For the same state of `rng`, all sensors of one `clearance`, but
+    "static", have the same land, clouds and days.
 
     Parameters
     ----------
     rng : numpy.random.Generator
         The same state gives the same scene.
-    size : int or (int, int), default=128
-        Height and width of a frame in LR pixels, at least 8.
-    scale : int, default=3
-        LR pixel over HR pixel, at least 2.
-    n_frames : int or (int, int), default=(9, 30)
-        Number of frames, or the least and the greatest. By default the sensor "probav-challenge"
-        draws 9 to 35, 19 on average.
+    size, scale, n_frames, sensor, texture : optional
+        As of :func:`probav_estimators.make_scenes`.
     band : str, default="RED"
         "NIR" has brighter vegetation; unknown bands are between "RED" and "NIR".
     psf_sigma : (float, float), default=None
         Least and greatest standard deviation of the frames' point spread function, in HR pixels.
         None: the sensor's, (0.9, 1.5) where it is "static".
-    sensor : str or Sensor, default=None
-        None or "static": as described above. Else a preset or a `Sensor`, with resampling,
-        distortion, stripes, missed clouds and seasonal change. For the same state of `rng`, all
-        sensors of one `clearance` have the same land, clouds and days.
-    texture : float or (float, float), default=0
-        Strength of added grain, clumps, specks and creases of random size: greatest standard
-        deviation relative to the radiance, at most 1, or a range to draw it from. An assumption,
-        for training.
 
     Returns
     -------

@@ -19,27 +19,9 @@ _MIN_CLEAR = 0.75
 def see_truth(rng, ground_on, shape, *, scale, margin, drift, noise, psf_sigma=STATIC_HR_PSF):
     """Simulate the HR image, by a sharper and less noisy sensor on a random day.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    ground_on : callable
-        From a day to the ground in fine cells.
-    shape : (int, int)
-        HR pixels.
-    scale : int
-        LR pixel over HR pixel.
-    margin : int
-        Cells of ground around the image.
-    drift : SlowChange
-    noise : float
-        Standard deviation in counts of 14 bits.
-    psf_sigma : float or (float, float)
-        Standard deviation of the point spread function in HR pixels, or a range to draw it from.
-
-    Returns
-    -------
-    hr : ndarray of shape `shape`, uint16
-    sm : ndarray of shape `shape`, bool
+    `ground_on` gives the ground of a day in fine cells, with `margin` cells around the image. Noise
+    is in counts of 14 bits, `psf_sigma` in HR pixels, a number or a range. Returns image (uint16)
+    and status map.
     """
     sigma, day = CELLS * draw(rng, psf_sigma), rng.uniform(0, DAYS)
     radiance = sample_ground(ground_on(day), shape, pixel=CELLS, sigma=sigma, margin=margin)

@@ -15,11 +15,12 @@ from ._composed_reader import ComposedReader
 from ._device import check_device, resolve_device, resolve_dtype
 from ._frame_net import FrameNet
 from ._frame_reader import FrameChoice, FrameReader, collate_frames, fill_frames
+from ._initial_weights import find_other_layers
 from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._mixins import BorderMixin, FileWeightsMixin
 from ._module_net import ModuleNet
 from ._progress import show_progress
-from ._published import PublishedWeights
+from ._published import PublishedWeights, read_state_dict
 from ._reconstruction import Reconstruction
 from ._sampling import (
     BatchPlan,
@@ -33,12 +34,13 @@ from ._scene_net import SceneNet
 from ._scene_regressor import SceneRegressor
 from ._settings import describe, describe_scenes, describe_settings
 from ._splitting import split_scenes
+from ._value_range import MIXED
 from ._values import (
+    OF_THE_MACHINE,
     ValueDecoder,
     ValueEncoder,
-    is_harmless,
-    is_of_the_machine,
     known_class,
+    may_set,
     of_type,
     parameters_of,
     shorten,
@@ -47,6 +49,8 @@ from ._values import (
 from ._weights import Weights, check_fits, load_weights, save_weights, shipped_weights
 
 __all__ = [
+    "MIXED",
+    "OF_THE_MACHINE",
     "AlignedChoice",
     "AlignedReader",
     "BatchPlan",
@@ -85,14 +89,15 @@ __all__ = [
     "describe_scenes",
     "describe_settings",
     "fill_frames",
-    "is_harmless",
-    "is_of_the_machine",
+    "find_other_layers",
     "known_class",
     "load_weights",
+    "may_set",
     "of_type",
     "parameters_of",
     "read_keras",
     "read_sample",
+    "read_state_dict",
     "resolve_device",
     "resolve_dtype",
     "rows_of_epochs",

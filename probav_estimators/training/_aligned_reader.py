@@ -86,7 +86,7 @@ class AlignedReader(SampleReader):
     ) -> dict[str, torch.Tensor]:
         sample = read_sample(scene, choice.alignment, window, psf_sigma=self.psf_sigma)
         if choice.left_out is not None:
-            sample["left_out"] = torch.zeros(len(choice.alignment.index))
+            sample["left_out"] = torch.zeros(len(choice.alignment.index), dtype=torch.float32)
             sample["left_out"][choice.left_out] = 1
         return sample
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,9 @@ _OLD_FILENAME = "checkpoint.pt"
 class Checkpoint(Callback):
     """Saves the state of a training after every epoch, and resumes from it.
 
-    Weights, optimizer, callbacks, history of epochs and random state are one file, which is
-    replaced as a whole. Order, patches and augmentation follow from the net's seed and the number
-    of the epoch, so a resumed training ends with the weights of an uninterrupted one. A file of
+    Weights, optimizer, callbacks and history of epochs are one file, which is replaced as a whole.
+    Order, patches, augmentation and dropout follow from the net's seed and the number of the epoch,
+    so a resumed training ends with the weights of an uninterrupted one. A file of
     other scenes or settings is refused.
 
     Parameters
@@ -65,7 +66,9 @@ class Checkpoint(Callback):
         if net.history:
             return
         if path.exists():
-            _restore(net, _read(path, self.training_))
+            state = _read(path, self.training_)
+            with _refusing(path):
+                _restore(net, state)
             self.n_restored_ = len(net.history)
         elif path.with_name(_OLD_FILENAME).exists():
             raise ValueError(
@@ -121,16 +124,16 @@ def _state_of(net):
         "criterion": net.criterion_.state_dict(),
         "history": rows_of_epochs(net.history),
         "callbacks": {name: _state_of_callback(callback) for name, callback in net.callbacks_},
-        "random_state": torch.get_rng_state(),
     }
 
 
 def _read(path, training):
     """State in a file of the same training."""
     config, tensors, version = read_state(path, "checkpoint")
-    state = ValueDecoder(tensors).decode(config)
     warn_of_other_version(version, str(path))
-    found = state["training"]
+    with _refusing(path):
+        state = ValueDecoder(tensors).decode(config)
+        found = dict(state["training"])
     if "random_state" not in training:
         # One that is None may be any.
         found.pop("random_state", None)
@@ -145,6 +148,18 @@ def _read(path, training):
     return state
 
 
+@contextmanager
+def _refusing(path):
+    """Name the file in errors of a state that lacks something, or has other values."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be restored ({type(error).__name__}: {str(error)[:200]}): it may be of "
+            "another version, remove it to start over"
+        ) from error
+
+
 def _restore(net, state):
     net.seed_ = state["seed"]
     net.module_.load_state_dict(state["module"])
@@ -156,7 +171,6 @@ def _restore(net, state):
         known = state["callbacks"].get(name)
         if known is not None:  # None: of a callback that the training did not have before
             _restore_callback(callback, known)
-    torch.set_rng_state(state["random_state"])
 
 
 def _restore_memory_formats(optimizer):

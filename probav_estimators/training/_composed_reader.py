@@ -53,7 +53,8 @@ def collate_composed(
     """Batch of samples with inputs in channels-last order, as convolutions prefer."""
     images, targets = zip(*samples, strict=True)
     inputs = [image.pop("inputs") for image in images]
-    batch = torch.empty((len(inputs), *inputs[0].shape), memory_format=torch.channels_last)
+    shape = len(inputs), *inputs[0].shape
+    batch = torch.empty(shape, dtype=inputs[0].dtype, memory_format=torch.channels_last)
     for place, sample in zip(batch, inputs, strict=True):
         place.copy_(sample)
     return {"inputs": batch, **default_collate(list(images))}, default_collate(list(targets))

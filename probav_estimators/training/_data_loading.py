@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from skorch import NeuralNet
 
+from ..processes import end_with_parent
 from ._sampling import BatchPlan, SceneDataset
 from ._splitting import split_scenes
 
@@ -86,6 +87,7 @@ class DataLoadingMixin(NeuralNet):
         options.setdefault("persistent_workers", training and options["num_workers"] > 0)
         options.setdefault("pin_memory", on_gpu)
         options.setdefault("collate_fn", self.collate)
+        options.setdefault("worker_init_fn", end_with_parent)
         plan = BatchPlan(dataset, batch_size, seed=self._epoch_seed if training else None)
         # A generator of its own keeps the loader from drawing on torch's global one.
         return getattr(self, kind)(
@@ -94,8 +96,3 @@ class DataLoadingMixin(NeuralNet):
 
     def _epoch_seed(self):
         return [self.seed_, len(self.history)]
-
-    @property
-    def _needs_truth(self):
-        kind = getattr(self.criterion, "func", self.criterion)
-        return getattr(kind, "needs_truth", True)

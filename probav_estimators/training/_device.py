@@ -1,8 +1,13 @@
-"""Device and precision of nets."""
+"""Device, precision and threads of nets."""
 
+import os
 from collections.abc import Callable
 
 import torch
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has none of the threads of OpenMP, and would wait for them for ever.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

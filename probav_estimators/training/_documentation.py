@@ -74,7 +74,13 @@ PARAMETERS = """Parameters
         0: no progress is shown. Else `fit` prints a table with a line for each epoch and, on a
         terminal, shows a bar of the present one.
     random_state : int, RandomState instance or None, default=None
-        Of weights, order, patches and augmentation; two fits with the same int are equal.
+        Of initial weights, order, patches, augmentation and dropout. Two fits with the same int, on
+        one machine with one number of torch's threads, give the same weights to the last bit, also
+        in threads and with worker processes; on a GPU after
+        ``torch.use_deterministic_algorithms(True)``. Another number of threads
+        (`torch.set_num_threads`, the variable OMP_NUM_THREADS) adds in another order, and the
+        weights differ. None: another seed for each fit. Global generators of torch and NumPy are
+        neither used nor changed.
     **kwargs
         Parameters of skorch with a prefix: ``optimizer__*``, ``criterion__*``, ``callbacks__*``,
         ``iterator_train__num_workers`` (worker processes that read scenes; by default up to 8 with
@@ -88,7 +94,10 @@ ATTRIBUTES = """Attributes
         Losses and `valid_score`, the mean challenge score of the validation scenes, of every epoch;
         `valid_score_best`: whether it was the best so far in its call of `fit` or `partial_fit`.
     scale_ : int
-        HR pixels for each LR pixel."""
+        HR pixels for each LR pixel.
+    value_range_ : tuple of two floats, None or "mixed"
+        Value range of the training scenes: None if they have none, "mixed" if they have several.
+        Scenes of another range are refused, except by nets that work in units of each scene."""
 
 
 def complete_documentation(cls: Any, base: type) -> None:

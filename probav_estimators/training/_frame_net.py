@@ -16,7 +16,7 @@ from torch import nn
 
 from ..imaging import pad_window, plan_blocks
 from ..ports import STACK, Port
-from ..prediction import stack_images
+from ..prediction import clip_image, stack_images
 from ..scenes import check_scenes
 from ._frame_reader import FrameReader, collate_frames
 from ._mixins import BorderMixin, FileWeightsMixin
@@ -26,8 +26,6 @@ from ._scene_net import SceneNet
 from ._weights import Weights
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
-
     from ..imaging import Block
     from ..prediction import Images
     from ..scenes import Scene
@@ -240,10 +238,10 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         for block in plan_blocks(scene.shape, self.tile_size):
             part = self.predict_block(scene, choice, block)
             if channels is None:
-                channels = torch.empty((len(part), *size))
+                channels = torch.empty((len(part), *size), dtype=torch.float32)
             channels[:, *block.place(self.scale_)] = part
-        image = self.finish(channels[:1])
-        channels[:1] = image if scene.value_range else image.clamp(0, 1)
+        channels[:1] = self.finish(channels[:1])
+        clip_image(channels[0].numpy(), scene)
         return channels
 
     def predict_block(self, scene: Scene, choice: FrameChoice, block: Block) -> torch.Tensor:
@@ -326,21 +324,6 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         # Further channels are standard deviations and no clearance map.
         return super().get_loss(y_pred[:, :1], y_true, X, training)
 
-    def run_single_epoch(
-        self, iterator: DataLoader[Any], training: bool, *args: Any, **kwargs: Any
-    ) -> None:
-        if not training:
-            super().run_single_epoch(iterator, training, *args, **kwargs)
-            return
-        # Dropout draws from torch's global generators.
-        on_gpu = torch.device(self.device).type == "cuda"
-        with torch.random.fork_rng(devices=[torch.device(self.device)] if on_gpu else []):
-            seed = int(np.random.SeedSequence(self._epoch_seed()).generate_state(1)[0])
-            torch.default_generator.manual_seed(seed)
-            if on_gpu:
-                torch.cuda.manual_seed(seed)
-            super().run_single_epoch(iterator, training, *args, **kwargs)
-
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         step = super().validation_step(batch, **fit_params)
         prediction = step["y_pred"]
@@ -377,12 +360,10 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         self._read_weights()
 
     def _read_weights(self):
-        path = os.path.abspath(self.weights)
-        if self._loaded is None or self._loaded[0] != path:
-            published = _published_by(type(self))
-            state = read_published(path, published, self.build_module, type(self).__name__)
-            self._loaded = path, state
-        return self._loaded[1]
+        published, name = _published_by(type(self)), type(self).__name__
+        return self._read_once(
+            lambda: read_published(self.weights, published, self.build_module, name)
+        )
 
 
 class _Standardized(nn.Module):

@@ -11,7 +11,8 @@ import torch
 from torch.nn.functional import pad
 from torch.utils.data import default_collate
 
-from ..imaging import BICUBIC_REACH, move_bicubic, pad_window, select_clearest
+from ..imaging import select_clearest
+from ..scenes import read_moved
 from ._sampling import SampleReader
 
 if TYPE_CHECKING:
@@ -126,30 +127,24 @@ class FrameReader(SampleReader):
         if window is None:
             window = slice(0, scene.shape[0]), slice(0, scene.shape[1])
         if choice.shifts is not None:
-            lr, qm = self._read_moved(scene, choice, window)
+            lr, qm = read_moved(
+                scene.frames,
+                choice.numbers,
+                choice.shifts,
+                window,
+                zero_outside=self.zero_outside,
+            )
         elif self.quality_maps:
             lr, qm = scene.frames.read(choice.numbers, window)
         else:
             lr, qm = scene.frames.read_pixels(choice.numbers, window), None
-        sample = {"frames": torch.from_numpy(lr), "present": torch.ones(len(lr))}
+        sample = {
+            "frames": torch.from_numpy(lr),
+            "present": torch.ones(len(lr), dtype=torch.float32),
+        }
         if self.quality_maps:
             sample["clear"] = torch.from_numpy(np.asarray(qm, np.float32))
         return sample
-
-    def _read_moved(self, scene, choice, window):
-        size = tuple(part.stop - part.start for part in window)
-        lr = np.empty((len(choice.numbers), *size), np.float32)
-        qm = np.empty(lr.shape, bool)
-        for position, (number, shift) in enumerate(zip(choice.numbers, choice.shifts, strict=True)):
-            reach = int(np.ceil(np.abs(shift).max())) + BICUBIC_REACH
-            wanted = pad_window(window, scene.shape, reach)
-            origin = wanted[0].start, wanted[1].start
-            (frame,), (clear,) = scene.frames.read([number], wanted)
-            lr[position], qm[position] = move_bicubic(frame, clear, shift, window, origin)
-            if self.zero_outside:
-                _, inside = move_bicubic(frame, np.ones_like(clear), shift, window, origin)
-                lr[position][~inside] = 0
-        return lr, qm
 
 
 #: Values of a sample that have an axis of frames.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import zip_longest
+from typing import Any
 
 import torch
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 
-from ._weights import Weights
+from ._weights import Weights, empty_module
 
-__all__ = ["InitialWeightsMixin"]
+__all__ = ["InitialWeightsMixin", "find_other_layers"]
 
 
 class InitialWeightsMixin(NeuralNet):
@@ -36,18 +38,36 @@ class InitialWeightsMixin(NeuralNet):
 
     def _check_same_layers(self, scenes):
         """Raise a ValueError if the parameters ask for other layers than the module has."""
-        wanted = object.__new__(type(self))
-        vars(wanted).update(vars(self))
-        wanted.learn_layout(scenes)
-        with torch.random.fork_rng(devices=[]):
-            wanted.module_ = wanted.build_module()
-        for ours, theirs in zip_longest(_lines_of(self), _lines_of(wanted)):
-            if ours != theirs:
-                raise ValueError(
-                    f"warm_start=True continues with the layers of the last fit, {ours}, "
-                    f"and the parameters now ask for {theirs}: set them back, or set "
-                    "warm_start=False"
-                )
+        if other := find_other_layers(self, lambda wanted: wanted.learn_layout(scenes)):
+            raise ValueError(
+                f"warm_start=True continues with the layers of the last fit, {other[0]}, and the "
+                f"parameters now ask for {other[1]}: set them back, or set warm_start=False"
+            )
+
+
+def find_other_layers(
+    net: Any, prepare: Callable[[Any], object]
+) -> tuple[str | None, str | None] | None:
+    """Find the first difference between the layers of a net and those of its parameters.
+
+    Parameters
+    ----------
+    net : SceneNet
+        Initialized.
+    prepare : callable
+        Called with a copy of the net, whose layers are then made.
+
+    Returns
+    -------
+    tuple of two str, or None
+        A line of the net's layers, and that of its parameters' layers. None: all agree.
+    """
+    wanted = object.__new__(type(net))
+    vars(wanted).update(vars(net))
+    prepare(wanted)
+    wanted.module_ = empty_module(wanted.build_module)
+    pairs = zip_longest(_lines_of(net), _lines_of(wanted))
+    return next(((ours, theirs) for ours, theirs in pairs if ours != theirs), None)
 
 
 def _find_net(estimator):

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +15,9 @@ import torch
 from torch import nn
 
 from ._published import check_finite
+from ._weights import empty_module
 
 __all__ = ["KerasModel", "KerasWeights", "read_keras"]
-
-# Start of a pointer of Git LFS, in place of a file that was not fetched.
-_POINTER = b"version https://git-lfs"
 
 # A file must not ask for more channels than frames and quality maps can be.
 _MOST_CHANNELS = 1024
@@ -127,8 +126,7 @@ def read_keras(
         file = _File(path, owner, root)
         n_channels, clearance = file.measure(model)
         layers = model.layers + (model.clearance_layers if clearance else ())
-        with torch.device("meta"):
-            module = build(n_channels, clearance)
+        module = empty_module(partial(build, n_channels, clearance))
         wanted = _weights_of(module, layers, file)
         file.check_layers(layers)
         # All shapes are compared before the first values are read.
@@ -312,11 +310,6 @@ def _opened(path: Path, owner: str) -> Iterator[Any]:
             f"{path} does not exist: {owner}.from_published takes a file that you have, of a model "
             "of Shiro-LK/Super-Resolution-ProbaV"
         )
-    with path.open("rb") as start:
-        if start.read(len(_POINTER)) == _POINTER:
-            raise ValueError(
-                f"{path} is a pointer of Git LFS, in place of the file: fetch it with git lfs pull"
-            )
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -328,5 +321,5 @@ def _opened(path: Path, owner: str) -> Iterator[Any]:
 def _unreadable(path, error):
     return ValueError(
         f"{path} cannot be read as a file of Keras weights, HDF5 ({type(error).__name__}): it may "
-        "be truncated or of another kind, fetch it again"
+        "be truncated, a pointer of Git LFS, or of another kind; fetch it again"
     )

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Self
+import os
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 
 from skorch import NeuralNet
 
 __all__ = ["BorderMixin", "FileWeightsMixin"]
 
+_Contents = TypeVar("_Contents")
+
 
 class FileWeightsMixin(NeuralNet):
     """Mixin of nets that cache the contents of their file of initial weights."""
 
-    # (path, contents). Clones share it, so that they can be fitted without the file.
-    _loaded: tuple[Any, Any] | None = None
+    weights: str | os.PathLike[str] | None
+
+    # (path, version of the file, contents). Clones share it, to be fitted without the file.
+    _loaded: tuple[Any, Any, Any] | None = None
+
+    def _read_once(self, read: Callable[[], _Contents]) -> _Contents:
+        """Contents of the file `weights`, which is read again only if it changed."""
+        path, version = (self.weights, os.path.abspath(str(self.weights))), None
+        if os.path.isfile(path[1]):
+            status = os.stat(path[1])
+            version = status.st_ino, status.st_size, status.st_mtime_ns
+        known = self._loaded
+        if known is None or known[0] != path or version not in (None, known[1]):
+            known = path, version, read()
+        self._loaded = known
+        return known[2]
 
     def __sklearn_clone__(self) -> Self:
         clone = super().__sklearn_clone__()

@@ -23,7 +23,7 @@ OPTIMIZERS = {
 
 # They need a single group of parameters, sparse gradients, or matrices of weights.
 _UNFIT = {"LBFGS", "SparseAdam", "Muon"}
-_UNFIT_CLASSES = {getattr(torch.optim, name, None) for name in _UNFIT} - {None}
+_UNFIT_CLASSES = {getattr(torch.optim, name) for name in _UNFIT}
 
 
 class ParametersMixin(NeuralNet):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickletools
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +13,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-__all__ = ["PublishedWeights", "read_published"]
+from ._weights import empty_module
+
+__all__ = ["PublishedWeights", "read_published", "read_state_dict"]
 
 # Where training was spread over devices, torch puts this before every name.
 _PARALLEL = "module."
+
+# Start of a zip file, and number of the pickles in those that torch wrote before.
+_ZIP, _PICKLES_OF_OLD_FILES = b"PK\x03\x04", 5
+
+# What state dicts consist of. torch.load makes more, such as bytearrays of any length.
+_OF_TENSORS = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|parameter)"
+    r"|torch(\.cuda|\.storage)? \w+Storage"
+)
 
 _BAND = re.compile(r"(?:^|_)(RED|NIR)(?:$|_)", re.IGNORECASE)
 
@@ -66,7 +79,7 @@ def read_published(
     published : PublishedWeights
         Names in the file.
     build : callable
-        Makes the module; called on the meta device, for names and shapes.
+        Makes the module; called for names and shapes alone.
     owner : str
         Name of the estimator, for errors.
 
@@ -84,9 +97,9 @@ def read_published(
         finite.
     """
     path = Path(path)
-    state = _without_prefix(_read_state(path, published, owner), published.prefixes)
-    with torch.device("meta"):
-        wanted = build().state_dict()
+    remedy = f"{owner}.from_published takes a file that you have, of {published.source}"
+    state = _without_prefix(read_state_dict(path, remedy), published.prefixes)
+    wanted = empty_module(build).state_dict()
     names = {name: published.name_of(name) for name in wanted}
     for ours, theirs in names.items():
         shape, found = tuple(wanted[ours].shape), state.get(theirs)
@@ -122,27 +135,63 @@ def band_of_path(path: str | os.PathLike[str]) -> str | None:
     return next((match[1].upper() for match in found if match), None)
 
 
-def _read_state(path, published, owner):
+def read_state_dict(path: str | os.PathLike[str], remedy: str) -> dict[str, torch.Tensor]:
+    """Read a state dict that `torch.save` wrote; nothing in it is run.
+
+    Parameters
+    ----------
+    path : path-like
+    remedy : str
+        End of errors.
+
+    Returns
+    -------
+    dict of str to tensor
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it cannot be read, holds something else, or would become larger than it is.
+    """
+    path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist: {owner}.from_published takes a file that you have, of "
-            f"{published.source}"
-        )
+        raise FileNotFoundError(f"{path} does not exist: {remedy}")
     try:
+        with path.open("rb") as file:
+            _check_pickles(file)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises what its unpickler happens to meet
         raise ValueError(
-            f"{path} cannot be read as weights ({type(error).__name__}): it may be truncated, a "
-            f"pointer of Git LFS, or of another kind; fetch {published.source} again"
+            f"{path} cannot be read as a state dict of torch ({type(error).__name__}): it may be "
+            f"truncated, a pointer of Git LFS, or of another kind; {remedy}"
         ) from error
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(x, torch.Tensor) for name, x in state.items()
     ):
         raise ValueError(
-            f"{path} holds a {type(state).__name__} that is no state_dict, a mapping of names to "
-            f"tensors: give {published.source}"
+            f"{path} holds a {type(state).__name__} that is no state dict, a mapping of names to "
+            f"tensors: {remedy}"
         )
     return dict(state)
+
+
+def _check_pickles(file):
+    """Raise an error if a file unpacks to more than it is large, or names other than tensors."""
+    pickles = _PICKLES_OF_OLD_FILES * [file]
+    if file.read(4) == _ZIP:
+        archive = zipfile.ZipFile(file)
+        parts = archive.infolist()
+        if sum(part.file_size for part in parts) > os.fstat(file.fileno()).st_size:
+            raise ValueError("compressed")
+        pickles = [archive.open(part) for part in parts if part.filename.endswith(".pkl")]
+    else:
+        file.seek(0)
+    for stream in pickles:
+        for opcode, name, _ in pickletools.genops(stream):
+            if opcode.name == "GLOBAL" and not _OF_TENSORS.fullmatch(name):
+                raise ValueError(f"it names {name}")
 
 
 def _without_prefix(state, prefixes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -21,11 +19,13 @@ from skorch.utils import to_tensor
 from torch.utils.data import default_collate
 
 from ..doc_links import SceneEstimatorMixin
-from ..losses import CPSNRLoss, SceneLoss
+from ..losses import CPSNRLoss
 from ..ports import OUTPUTS, Port
-from ..prediction import stack_images
+from ..prediction import clip_image, stack_images
+from ..random_numbers import TorchRandom, as_random_state
 from ..scenes import check_scenes
 from ..scoring import ScoreMixin
+from ._criterion import CriterionMixin
 from ._data_loading import DataLoadingMixin
 from ._device import DTYPES, resolve_device, resolve_dtype
 from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
@@ -35,6 +35,7 @@ from ._pickling import PicklingMixin
 from ._progress import show_progress
 from ._sampling import SampleReader, ViewAverager
 from ._training_loop import TrainingLoop
+from ._value_range import ValueRangeMixin
 from ._weights import load_module
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class SceneNet(
     ParametersMixin,
     PicklingMixin,
     InitialWeightsMixin,
+    ValueRangeMixin,
+    CriterionMixin,
     DataLoadingMixin,
     TrainingLoop,
     ABC,
@@ -95,9 +98,6 @@ class SceneNet(
 
     #: Parameters of predictions alone, which may change when a training is resumed.
     prediction_parameters: ClassVar[frozenset[str]] = frozenset()
-
-    #: Whether its reader can leave out frames for a loss to compare with.
-    leaves_frames_out = False
 
     _parameter_constraints = {
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -221,8 +221,9 @@ class SceneNet(
         Raises
         ------
         ValueError
-            If one has another scale than the net.
+            If one has another scale or value range than those that the net learned from.
         """
+        self._check_value_ranges(scenes)
         for scene in scenes:
             if scene.scale not in (None, self.scale_):
                 raise ValueError(
@@ -270,8 +271,11 @@ class SceneNet(
         ------
         ValueError
             If a parameter is not valid, or a scene has no HR image or does not fit the net.
+        OSError
+            If a callback can't write, such as to a full disk.
         KeyboardInterrupt
-            After Ctrl-C. The net then has the weights of the best epoch so far, and can predict.
+            After Ctrl-C. As after any other exception of a training, the net then has the weights
+            of the best epoch so far, and can predict.
 
         Warns
         -----
@@ -286,7 +290,10 @@ class SceneNet(
             self._check_same_layers(scenes)
             self.starts_with_weights_ = True
         else:
+            self.value_range_ = None
             self.learn_layout(scenes)
+            if self.start_from is not None:
+                self.value_range_ = self._starting_net().value_range_
         return super().fit(scenes, None, **fit_params)
 
     def partial_fit(
@@ -320,6 +327,7 @@ class SceneNet(
         elif "_routing_method" not in fit_params:  # which `fit` gives
             self.starts_with_weights_ = True
         self.check_inputs(scenes)
+        self._learn_value_range(scenes)
         return super().partial_fit(scenes, None, **fit_params)
 
     def predict(self, X: Sequence[Scene]) -> Images:
@@ -351,8 +359,7 @@ class SceneNet(
                 predicted = self.evaluation_step(batch)[:, 0].cpu().numpy()
                 numbers = batch[1]["scene"].tolist()
                 for image, number in zip(predicted, numbers, strict=True):
-                    if scenes[number].value_range is None:
-                        np.clip(image, 0, 1, out=image)
+                    clip_image(image, scenes[number])
                 for number, image in averager.add(numbers, predicted):
                     images[number] = image
                     progress.update()
@@ -366,7 +373,7 @@ class SceneNet(
             raise ValueError(f"{type(self).__name__} takes its layout from scenes: call fit")
         # Parameters of an earlier training that its model file did not hold.
         self.__dict__.pop("left_out_", None)
-        self.seed_ = int(check_random_state(self.random_state).randint(2**31))
+        self.seed_ = int(as_random_state(self.random_state).randint(2**31))
         # Of an initialized net, skorch prints that its parts are re-initialized, as if pretrained
         # weights were lost.
         was_initialized, self.initialized_ = self.initialized_, False
@@ -377,36 +384,17 @@ class SceneNet(
             raise
 
     def initialize_module(self) -> Self:
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would seed the generators of the GPUs too.
-            torch.default_generator.manual_seed(self.seed_)
+        with TorchRandom(self.seed_).active():
             weights = self.starting_weights()
             build = self.build_module
             self.starts_with_weights_ = weights is not None
             module: Any = build() if weights is None else load_module(build, weights)
+        # Whatever torch's default type is.
+        module = module.float()
         if all(weight.ndim < 5 for weight in module.parameters()):
             # Kernels of 3D convolutions have no channels-last format.
             module = module.to(memory_format=torch.channels_last)
         self.module_ = module
-        return self
-
-    def initialize_criterion(self) -> Self:
-        kwargs = self.get_params_for("criterion")
-        criterion = self.criterion
-        if isinstance(criterion, torch.nn.Module) and not kwargs:
-            # Training must not change the parameter.
-            criterion = copy.deepcopy(criterion)
-        else:
-            criterion = self.initialized_instance(criterion, kwargs)
-        if not isinstance(criterion, SceneLoss):
-            criterion = _TruthLoss(criterion)
-        if criterion.left_out and not self.leaves_frames_out:
-            raise ValueError(
-                f"{type(criterion).__name__} compares with frames that are left out, and "
-                f"{type(self).__name__} takes all that are composed: train a FusionNet with it, or "
-                "choose a loss that compares with HR images"
-            )
-        self.criterion_ = criterion
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> Self:
@@ -421,22 +409,9 @@ class SceneNet(
         x = to_tensor(x, device=self.device)
         dtype = resolve_dtype(self.compute_dtype, self.device)
         kind = torch.device(self.device).type
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        enabled = dtype == torch.bfloat16
+        with self.random_draws(), torch.autocast(kind, dtype=torch.bfloat16, enabled=enabled):
             return self.module_(**x, **fit_params)
-
-    def get_loss(
-        self,
-        y_pred: torch.Tensor,
-        y_true: dict[str, torch.Tensor],
-        X: dict[str, torch.Tensor] | None = None,
-        training: bool = False,
-    ) -> torch.Tensor:
-        if not torch.isfinite(y_pred).all():
-            # A cross-entropy would raise an error; DivergenceGuard handles the NaN.
-            return y_pred.sum() * torch.nan
-        target = to_tensor(y_true, device=self.device)
-        sample = to_tensor(dict(X or {}), device=self.device) if self.criterion_.left_out else X
-        return self.criterion_.compare(y_pred, target, sample)
 
     @property
     def device(self) -> str | torch.device:
@@ -450,16 +425,3 @@ class SceneNet(
 
 # Those of its subclasses are completed by __init_subclass__.
 complete_documentation(SceneNet, SceneNet)
-
-
-class _TruthLoss(SceneLoss):
-    """A loss of torch, or another function of prediction and truth, on their common channels."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, prediction, truth):
-        # Losses of torch broadcast: they would compare the image with the status map too.
-        n_channels = min(prediction.shape[1], truth.shape[1])
-        return self.function(prediction[:, :n_channels], truth[:, :n_channels])

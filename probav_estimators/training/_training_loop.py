@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
 from skorch.dataset import unpack_data
 
+from ..random_numbers import TorchRandom
 from ._callbacks import (
     BestWeights,
     ChallengeScore,
@@ -35,12 +38,15 @@ class TrainingLoop(NeuralNet):
     """Skorch's training loop with default callbacks, early termination and micro-batches.
 
     A training ends after the epoch in which a callback has an attribute `ends_training_` that is
-    true, or skorch's EarlyStopping loses patience. `fit` and `partial_fit` raise any other
-    KeyboardInterrupt again, after the callbacks' `on_train_end`.
+    true, or skorch's EarlyStopping loses patience. However else it ends, `fit` and `partial_fit`
+    raise the exception after the callbacks' `on_train_end`, which restores the best weights.
     """
 
     # What interrupted the training, until it is raised again.
     interrupt_: KeyboardInterrupt | None = None
+
+    # Context in which layers and losses draw random numbers; in a training, those of its epoch.
+    random_draws: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     @property
     def _default_callbacks(self):
@@ -71,11 +77,17 @@ class TrainingLoop(NeuralNet):
         return self
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
-        try:
-            super().notify(method_name, **kwargs)
-        except KeyboardInterrupt:
-            # That of EarlyStopping is no Ctrl-C.
-            if method_name != "on_epoch_end" or not self._any(_has_lost_patience):
+        getattr(self, method_name)(self, **kwargs)
+        for name, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **kwargs)
+            except KeyboardInterrupt:
+                # That of EarlyStopping is no Ctrl-C.
+                if method_name != "on_epoch_end" or not _has_lost_patience(callback):
+                    raise
+            except Exception as error:
+                # TensorBoard's error of a full disk, for example, names no file.
+                error.add_note(f"Raised by the callback {name} of {type(self).__name__}")
                 raise
         if method_name == "on_epoch_end" and self._any(_ends_training):
             raise _EndOfTraining
@@ -102,6 +114,11 @@ class TrainingLoop(NeuralNet):
             # Skorch's partial_fit drops it.
             self.interrupt_ = interrupt
             raise
+        except Exception:
+            # Skorch calls it after a KeyboardInterrupt alone.
+            with suppress(Exception):
+                self.notify("on_train_end", X=X, y=y)
+            raise
         return self
 
     def partial_fit(
@@ -122,8 +139,16 @@ class TrainingLoop(NeuralNet):
         step_fn: Callable[..., Any],
         **fit_params: Any,
     ) -> None:
-        steps = self._until_time_is_up(iterator) if training else iterator
-        super().run_single_epoch(steps, training, prefix, step_fn, **fit_params)
+        if not training:
+            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+            return
+        seed = int(np.random.SeedSequence(self._epoch_seed()).generate_state(1)[0])
+        self.random_draws = TorchRandom(seed, self.device).active
+        try:
+            steps = self._until_time_is_up(iterator)
+            super().run_single_epoch(steps, training, prefix, step_fn, **fit_params)
+        finally:
+            del self.random_draws
 
     def _until_time_is_up(self, iterator):
         limits = [callback for _, callback in self.callbacks_ if isinstance(callback, TimeLimit)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import HasMethods, Interval, Options, make_constraint
 
 from .. import losses
 from ..losses import SceneLoss
@@ -19,19 +21,26 @@ if TYPE_CHECKING:
     from ._scene_net import SceneNet
 
 __all__ = [
+    "OF_THE_MACHINE",
     "ValueDecoder",
     "ValueEncoder",
-    "is_harmless",
-    "is_of_the_machine",
     "known_class",
+    "may_set",
     "of_type",
     "parameters_of",
     "shorten",
     "unstorable_parameters",
 ]
 
-# Parameters that a model file never has: folders, processes and devices of one machine.
-_OF_THE_MACHINE = {"device", "memory", "n_jobs", "resume"}
+#: Parameters that a model file never has: folders, processes and devices of one machine.
+OF_THE_MACHINE = {"device", "memory", "n_jobs", "resume"}
+
+# Constraints of parameters that a file may set: numbers, names of options, estimators, and lists of
+# such. Paths, devices, processes and callables have other constraints.
+_HARMLESS = (None, "boolean", "verbose", "random_state", "array-like", list, tuple, dict, Mapping)
+
+# Options of skorch's parts that a file may set. Of classes that a file may name, all are harmless.
+_OPTION = re.compile(r"(optimizer|criterion)__\w+|iterator_(train|valid)__batch_size")
 
 # Parameters that predictions don't need: a loaded net may have their defaults.
 _OF_TRAINING = {
@@ -158,36 +167,40 @@ class ValueDecoder:
         return known_class(node["loss"], known_losses())(**self.values(node["params"], depth))
 
 
-def is_of_the_machine(name: str) -> bool:
-    """Whether a parameter is a folder, a process or a device of one machine."""
-    return name in _OF_THE_MACHINE
-
-
-def is_harmless(name: str, value: Any) -> bool:
+def may_set(kind: type, name: str, value: Any) -> bool:
     """Whether a model file may give a parameter this value.
-
-    Paths, processes, devices and callables are not harmless. A file may remove callbacks, set the
-    batch size of data loaders, and name shipped weights.
 
     Parameters
     ----------
+    kind : type
+        Class of the estimator.
     name : str
     value : object
+        As :class:`ValueDecoder` makes it.
 
     Returns
     -------
     bool
+        True of numbers, options, estimators and lists of such, by the constraints of the class; of
+        registered optimizers and losses; of shipped weights; and of callbacks that are removed.
     """
     owner, _, option = name.partition("__")
-    if is_of_the_machine(name):
-        return False
+    if _OPTION.fullmatch(name):
+        return True
     if owner == "callbacks":
-        return value is None or (isinstance(value, str | list) and value in ("disable", []))
-    if owner in ("iterator_train", "iterator_valid"):
-        return option == "batch_size"
-    if name == "weights":
-        return not isinstance(value, str) or value in shipped_weights()
-    return name != "vgg_weights" or not isinstance(value, str)
+        return value is None or (not option and value in ("disable", []))
+    if name in ("optimizer", "criterion") and not isinstance(value, str):
+        named = _name_of(value, known_classes()) or _name_of(type(value), known_losses())
+        return named is not None
+    if name == "weights" and isinstance(value, str):
+        return value in shipped_weights()
+    # FrozenEstimator has none.
+    constraints = getattr(kind, "_parameter_constraints", {"estimator": [HasMethods("fit")]})
+    return any(
+        make_constraint(constraint).is_satisfied_by(value)
+        for constraint in constraints.get(name, [])
+        if isinstance(constraint, Interval | Options | HasMethods) or constraint in _HARMLESS
+    )
 
 
 def unstorable_parameters(net: SceneNet) -> dict[str, str]:
@@ -204,7 +217,7 @@ def unstorable_parameters(net: SceneNet) -> dict[str, str]:
         (``optimizer__momentum``) are among them.
     """
     params = {name: x for name, x in net.get_params(deep=False).items() if _is_of_training(name)}
-    lost = {name for name, value in params.items() if not _is_storable(name, value)}
+    lost = {name for name, value in params.items() if not _is_storable(type(net), name, value)}
     return {
         name: shorten(value, 120)
         for name, value in params.items()
@@ -216,12 +229,12 @@ def _is_of_training(name):
     return name.partition("__")[0] in _OF_TRAINING
 
 
-def _is_storable(name, value):
+def _is_storable(kind, name, value):
     try:
         ValueEncoder().encode(value, name)
     except ValueError:
         return False
-    return is_harmless(name, value)
+    return may_set(kind, name, value)
 
 
 @cache

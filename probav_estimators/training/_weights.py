@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from ..random_numbers import TorchRandom
 from ..state_file import read_state, write_state
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Weights",
     "check_fits",
+    "empty_module",
     "load_module",
     "load_weights",
     "save_weights",
@@ -176,9 +178,15 @@ def check_fits(build: Callable[[], nn.Module], weights: Weights) -> None:
     """
     limit = _CountedCalls(_CALLS + _CALLS_PER_TENSOR * len(weights.state))
     # no_grad restores the mode by a call, which may exceed the limit: it is restored here again.
-    with torch.set_grad_enabled(torch.is_grad_enabled()), torch.device("meta"), limit:
-        module = build()
+    with torch.set_grad_enabled(torch.is_grad_enabled()), limit:
+        module = empty_module(build)
     _compare(module, weights)
+
+
+def empty_module(build: Callable[[], nn.Module]) -> nn.Module:
+    """Make a module without memory for its values, and without a draw of random numbers."""
+    with TorchRandom(0).active(), torch.device("meta"):
+        return build()
 
 
 class _CountedCalls(TorchFunctionMode):

@@ -12,6 +12,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.callbacks.scoring import ScoringBase
 
+from ...prediction import clip_image
 from ...scoring import scene_score
 from .._sampling import ViewAverager
 from ._state import StatefulMixin
@@ -121,8 +122,12 @@ class _SceneScorer:
         return cls(dataset) if dataset is not None and dataset.with_truth else None
 
     def add(self, batch, prediction):
-        images = prediction[:, 0].float().clamp(0, 1).cpu().numpy()
-        for number, image in self._averager.add(batch[1]["scene"].tolist(), images):
+        # A copy: other callbacks get the prediction too.
+        images = prediction[:, 0].float().cpu().numpy().copy()
+        numbers = batch[1]["scene"].tolist()
+        for image, number in zip(images, numbers, strict=True):
+            clip_image(image, self._scenes[number])
+        for number, image in self._averager.add(numbers, images):
             finite = np.isfinite(image).all()
             self._scores.append(scene_score(image, self._scenes[number]) if finite else np.inf)
 

@@ -1,0 +1,73 @@
+"""Losses of nets."""
+
+from __future__ import annotations
+
+import copy
+from typing import Self
+
+import torch
+from skorch import NeuralNet
+from skorch.utils import to_tensor
+
+from ..losses import SceneLoss
+
+__all__ = ["CriterionMixin"]
+
+
+class CriterionMixin(NeuralNet):
+    """Mixin of nets with a loss of scenes, or one of torch, as `criterion`."""
+
+    #: Whether its reader can leave out frames for a loss to compare with.
+    leaves_frames_out = False
+
+    def initialize_criterion(self) -> Self:
+        kwargs = self.get_params_for("criterion")
+        criterion = self.criterion
+        if isinstance(criterion, torch.nn.Module) and not kwargs:
+            # Training must not change the parameter.
+            criterion = copy.deepcopy(criterion)
+        else:
+            criterion = self.initialized_instance(criterion, kwargs)
+        if not isinstance(criterion, SceneLoss):
+            criterion = _TruthLoss(criterion)
+        if criterion.left_out and not self.leaves_frames_out:
+            raise ValueError(
+                f"{type(criterion).__name__} compares with frames that are left out, and "
+                f"{type(self).__name__} takes all that are composed: train a FusionNet with it, or "
+                "choose a loss that compares with HR images"
+            )
+        self.criterion_ = criterion
+        return self
+
+    def get_loss(
+        self,
+        y_pred: torch.Tensor,
+        y_true: dict[str, torch.Tensor],
+        X: dict[str, torch.Tensor] | None = None,
+        training: bool = False,
+    ) -> torch.Tensor:
+        if not torch.isfinite(y_pred).all():
+            # A cross-entropy would raise an error; DivergenceGuard handles the NaN.
+            return y_pred.sum() * torch.nan
+        target = to_tensor(y_true, device=self.device)
+        sample = to_tensor(dict(X or {}), device=self.device) if self.criterion_.left_out else X
+        with self.random_draws():
+            return self.criterion_.compare(y_pred, target, sample)
+
+    @property
+    def _needs_truth(self):
+        kind = getattr(self.criterion, "func", self.criterion)
+        return getattr(kind, "needs_truth", True)
+
+
+class _TruthLoss(SceneLoss):
+    """A loss of torch, or another function of prediction and truth, on their common channels."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, prediction, truth):
+        # Losses of torch broadcast: they would compare the image with the status map too.
+        n_channels = min(prediction.shape[1], truth.shape[1])
+        return self.function(prediction[:, :n_channels], truth[:, :n_channels])
