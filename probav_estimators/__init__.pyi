@@ -27,6 +27,7 @@ from .displays import SceneDisplay as SceneDisplay
 from .displays import ScoreDisplay as ScoreDisplay
 from .displays import SearchDisplay as SearchDisplay
 from .displays import SpectrumDisplay as SpectrumDisplay
+from .geo import open_products as open_products
 from .geo import open_scene as open_scene
 from .geo import super_resolve as super_resolve
 from .imaging import cpsnr as cpsnr

@@ -48,7 +48,10 @@ SIMULATED = [ROOT / "README.md", DOCS / "user_guide.md"]
 RUN = [path for path in PROSE if "```python" in path.read_text()]
 
 # Blocks that cannot run here, by one of their lines, and why. Only their imports are run.
-NOT_RUN = {'with Client("tcp://scheduler:8786")': "needs the scheduler and workers of a cluster"}
+NOT_RUN = {
+    'with Client("tcp://scheduler:8786")': "needs the scheduler and workers of a cluster",
+    "cube = open_products([": "needs products of Sentinel-2",
+}
 
 # Commands that run, by page and beginning, on files from earlier blocks. The others need the
 # reader's files: only their options are parsed.

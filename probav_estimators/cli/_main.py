@@ -19,7 +19,7 @@ from ._options import DEBUG, debug_option
 # The command "super-resolve" is `super_resolve` in _super_resolve.py, which is imported when it is
 # called, so that --help does not import torch.
 COMMANDS = {
-    "super-resolve": "Fuse raster files of several dates into one georeferenced image.",
+    "super-resolve": "Fuse raster files or products of several dates into one georeferenced image.",
     "simulate": "Simulate scenes, in the challenge's layout.",
     "score": "Score estimators, or images, on scenes with HR images.",
     "train": "Train FusionNet or another estimator on scenes.",

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from ..geo import MASK_TYPES, FilesResult, Outputs, super_resolve_files
+from ..geo import MASK_TYPES, FilesResult, Outputs
 from ._options import common_options
 from ._output import check_output, print_json, show_progress
+from ._products import ProductsCommand, fusing_call, products_options
 
 
 def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
@@ -50,8 +51,8 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     return click.option(*names, type=click.Path(path_type=Path), help=help, **options)
 
 
-@click.command()
-@click.argument("files", nargs=-1, required=True)
+@click.command(cls=ProductsCommand)
+@click.argument("files", nargs=-1)
 @_path_option("-o", "--output", required=True, metavar="OUT.tif", help="The image, a GeoTIFF.")
 @click.option("--mask", metavar="PATTERN", help="Files that tell where the frames are clear.")
 @click.option(
@@ -59,7 +60,14 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     metavar="KIND",
     help=f"What they hold: {', '.join(MASK_TYPES)}.  [default: by their names, else 1 = clear]",
 )
-@click.option("--band", "bands", multiple=True, help="Number or name of a band, again for others.")
+@click.option(
+    "--band",
+    "--bands",
+    "bands",
+    multiple=True,
+    help="Number or name of a band; --bands takes several: --bands red nir.",
+)
+@products_options
 @click.option(
     "--weights",
     default="simulated-x3",
@@ -76,7 +84,7 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     type=float,
     nargs=4,
     metavar="LEFT BOTTOM RIGHT TOP",
-    help="The part to use, in units of the CRS.",
+    help="The part to use, in units of the CRS; of products in degrees. Commas may separate them.",
 )
 @click.option(
     "--window",
@@ -143,15 +151,24 @@ def super_resolve(
     cog: bool,
     bbox: tuple[float, float, float, float] | None,
     window: tuple[int, int, int, int] | None,
+    stac: str | None,
+    collection: str | None,
+    datetime: str | None,
+    max_cloud: float | None,
+    max_dates: int | None,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Fuse raster files of several dates into one georeferenced image.
+    """Fuse raster files or products of several dates into one georeferenced image.
 
     FILES are of one place on one grid, one a date, or a pattern in quotes. Several patterns are of
     several bands, which are registered together: 'dates/*_B04.tif' 'dates/*_B08.tif'.
+
+    FILES may also be products, or --stac names a catalog of them, with --bands: their masks, scale
+    and offset are applied. The products that were chosen are shown, and written to
+    OUT.tif.items.json.
 
     The same call resumes an interrupted one.
     """
@@ -159,14 +176,24 @@ def super_resolve(
     for path in outputs.all:
         # A call that was killed between two of its outputs may replace them.
         check_output(path, overwrite=overwrite or outputs.parts.exists())
+    sources, fuse = fusing_call(
+        files,
+        output,
+        overwrite,
+        stac=stac,
+        collection=collection,
+        datetime=datetime,
+        max_cloud=max_cloud,
+        max_dates=max_dates,
+    )
     try:
         with ExitStack() as stack:
 
             def started(n_blocks: int) -> Any:
                 return stack.enter_context(show_progress("super-resolving", n_blocks, quiet=quiet))
 
-            result = super_resolve_files(
-                files,
+            result = fuse(
+                sources,
                 outputs,
                 weights,
                 mask=mask,

@@ -5,6 +5,9 @@ from ._encoding import Encoding
 from ._files import FilesResult, Outputs, super_resolve_files
 from ._grid import Grid, grid_of_cube, with_grid
 from ._masks import MASK_KINDS, MASK_TYPES, MaskKind, clear_of, match_mask
+from ._product_files import items_path, super_resolve_products
+from ._product_items import is_product
+from ._products import open_products
 from ._rasters import open_rasters, open_scene
 from ._site import BLOCK_SIZE
 from ._super_resolve import super_resolve
@@ -21,12 +24,16 @@ __all__ = [
     "Outputs",
     "clear_of",
     "grid_of_cube",
+    "is_product",
+    "items_path",
     "match_mask",
+    "open_products",
     "open_rasters",
     "open_scene",
     "read_cube",
     "rebuild",
     "super_resolve",
     "super_resolve_files",
+    "super_resolve_products",
     "with_grid",
 ]
