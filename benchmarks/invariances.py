@@ -36,9 +36,9 @@ _UNITS = {
 }
 
 
-def benchmark():
+def benchmark(n_scenes=3):
     """Differences between images that should be equal."""
-    scenes = [(scene.lr, scene.qm) for scene in _scenes()]
+    scenes = [(scene.lr, scene.qm) for scene in _scenes(n_scenes)]
     for n_augment, goal in (1, None), (8, 0.02):
         net = FusionNet.from_pretrained(compute_dtype="float32", verbose=0, n_augment=n_augment)
         images = [_predict(net, *scene) for scene in scenes]
@@ -78,8 +78,8 @@ def _other_differences(net, scenes, images):
     yield _figure(f"{_MARGIN} LR pixels inside of a crop", found, None)
 
 
-def _scenes():
-    scenes = make_scenes(3, size=_SIZE, n_frames=9, random_state=7)
+def _scenes(n_scenes):
+    scenes = make_scenes(n_scenes, size=_SIZE, n_frames=9, random_state=7)
     folder = os.environ.get("PROBAV_SAMPLES")
     if folder:
         part = slice(0, _SIZE), slice(0, _SIZE)

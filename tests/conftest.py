@@ -1,6 +1,7 @@
 """Shared fixtures: small simulated scenes, in memory and on disk, and the sample data."""
 
 import os
+import signal
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from probav_estimators import Scene, make_scenes, save_scenes
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 if os.environ.get("CI") == "true":
     settings.load_profile("ci")
+
+
+def pytest_configure():
+    """Let tests of Ctrl-C work where the shell ignores it, as that of `nohup make test &` does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from benchmarks import (
     fusion,
     imagery,
     imports,
+    invariances,
     listing,
     reading,
     realism,
@@ -128,6 +129,10 @@ CASES = {
     "displacement": (
         lambda: scales.benchmark_displacement(n_scenes=1, size=48),
         [[(-0.1, 0.1), (-0.1, 0.1)]],
+    ),
+    "invariances": (
+        lambda: invariances.benchmark(n_scenes=1),
+        [[(0, 3), (0, 0.2)]],
     ),
     "realism": (
         lambda: realism.benchmark(n_scenes=2, size=32),

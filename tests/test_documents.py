@@ -50,7 +50,7 @@ RUN = [path for path in PROSE if "```python" in path.read_text()]
 # Blocks that cannot run here, by one of their lines, and why. Only their imports are run.
 NOT_RUN = {
     'with Client("tcp://scheduler:8786")': "needs the scheduler and workers of a cluster",
-    "cube = open_products([": "needs products of Sentinel-2",
+    "cube = open_products(": "needs products of Sentinel-2",
 }
 
 # Commands that run, by page and beginning, on files from earlier blocks. The others need the
@@ -228,7 +228,7 @@ def test_a_wrong_name_in_a_block_is_found(name, small_budget):
 
 
 def test_a_wrong_name_in_a_block_that_is_not_run_is_found():
-    (mark,) = NOT_RUN
+    mark = next(iter(NOT_RUN))
     with pytest.raises(ImportError):
         run_block(f"from distributed import Clint\n{mark}:\n    pass\n", 1, "document.md", {})
 

@@ -29,7 +29,7 @@ HARMLESS = {"os.environ", "os.environ.get", "torch.set_grad_enabled", "signal.Si
 PLACES = {
     "random_numbers.py": ("torch.set_rng_state", "torch.cuda.set_rng_state"),
     "training/_device.py": ("torch.set_num_threads",),
-    "geo/_block_store.py": ("torch.set_num_threads", "signal.", "atexit."),
+    "processes.py": ("signal.",),
 }
 
 

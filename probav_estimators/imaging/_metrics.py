@@ -267,8 +267,9 @@ def shift_moments(
     total, total_of_squares : float64 arrays of that shape
         Entry (u, v) compares the centre of `sr` with the window of `hr` that begins at (u, v).
     """
-    if hr.size < _FEW_PIXELS:
-        sr, hr = sr.astype(np.float64), hr.astype(np.float64)
+    if hr.size < _FEW_PIXELS and hr.dtype != np.float64:
+        seen = clear.any()
+        sr, hr = (x - np.float64(x[clear].mean() if seen else 0) for x in (sr, hr))
     return _shift_moments(*map(np.ascontiguousarray, (sr, hr, clear)), border)
 
 
@@ -325,7 +326,7 @@ def _row_moments(sr, hr, weight):
 @njit(cache=True, fastmath=True, nogil=True)
 def _levels(sr, hr, clear):
     if sr.itemsize > 4:
-        # In double precision a level costs nothing, and a mean would follow single large values.
+        # Images in double precision are less their levels. A mean would follow single large values.
         return np.float32(0), np.float32(0)
     # An estimate from some fifty rows suffices, unless they are all clouded.
     for step in (max(1, hr.shape[0] // 48), 1):

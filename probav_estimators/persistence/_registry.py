@@ -96,7 +96,8 @@ def check_parts(estimator: Any) -> None:
     """Raise a ValueError if an estimator contains others than known ones, or misses some."""
     steps = getattr(estimator, "steps", None)
     for name, step in [*(steps or []), *(getattr(estimator, "estimators", None) or [])]:
-        if not isinstance(name, str) or not (step in (None, "passthrough") or is_known(step)):
+        left_out = step is None or (isinstance(step, str) and step in ("passthrough", "drop"))
+        if not isinstance(name, str) or not (left_out or is_known(step)):
             raise ValueError("a step or a part of an estimator is none")
     fitted = vars(estimator).get("estimators_")
     parts = fitted.values() if isinstance(fitted, dict) else fitted or []

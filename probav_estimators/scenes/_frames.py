@@ -202,17 +202,7 @@ def _hide_values(read):
     @wraps(read)
     def read_plain(self, index=None, window=WHOLE):
         pixels, clear = read(self, index, window)
-        if is_plain(pixels):
-            return pixels, clear
-        bad = clear & ~np.isfinite(pixels)
-        if bad.any():
-            frame, row, column = np.argwhere(bad)[0]
-            raise ValueError(
-                f"{type(self).__name__} has NaN or infinite values in {bad.sum()} pixels that are "
-                f"clear, of those read the first in frame {frame}, row {row}, column {column}: "
-                "return False for them in the quality maps, or fill them"
-            )
-        return fill_hidden(pixels, clear), clear
+        return _hide(self, pixels, clear), clear
 
     return read_plain
 
@@ -221,9 +211,23 @@ def _hide_values_of_pixels(read_pixels):
     @wraps(read_pixels)
     def read_plain(self, index=None, window=WHOLE):
         pixels = read_pixels(self, index, window)
-        return pixels if is_plain(pixels) else self.read(index, window)[0]
+        return pixels if is_plain(pixels) else _hide(self, pixels, self.read_clear(index, window))
 
     return read_plain
+
+
+def _hide(frames, pixels, clear):
+    if is_plain(pixels):
+        return pixels
+    bad = clear & ~np.isfinite(pixels)
+    if bad.any():
+        frame, row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"{type(frames).__name__} has NaN or infinite values in {bad.sum()} pixels that are "
+            f"clear, of those read the first in frame {frame}, row {row}, column {column}: "
+            "return False for them in the quality maps, or fill them"
+        )
+    return fill_hidden(pixels, clear)
 
 
 class DerivedFrames(Frames):
