@@ -251,7 +251,7 @@ def _cmse_of_shifts(images, border):
 
 
 def shift_moments(
-    sr: NDArray[np.float32], hr: NDArray[np.float32], clear: NDArray[np.bool_], border: int
+    sr: NDArray[Any], hr: NDArray[Any], clear: NDArray[np.bool_], border: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Count, sum and sum of squares of the clear errors HR - SR at every shift.
 
