@@ -113,11 +113,11 @@ def read_cube(
     frames, band_dim, arrays, coords = _split(cube)
     names = _pick(arrays, bands)
     coords = {key: variable[[*map([*arrays].index, names)]] for key, variable in coords.items()}
-    arrays = {name: _in_order(arrays[name], frames, name, kinds) for name in names}
+    labels = {name: label if names == ["band"] else f"{label}, band {name}" for name in names}
+    arrays = {name: _in_order(arrays[name], frames, labels[name], kinds) for name in names}
     check_options(options, names)
     times = _times(cube.coords[frames].values) if frames in cube.coords else None
     grid = grid_of_cube(cube, label)
-    labels = {name: label if names == ["band"] else f"{label}, band {name}" for name in names}
     return Cube(
         bands={
             name: ArrayStack(array.data, f"{labels[name]}, frame") for name, array in arrays.items()
@@ -229,6 +229,12 @@ def _check_dims(cube):
         )
     frames = next((dim for dim in _FRAME_DIMS if dim in cube.sizes), None)
     if frames is None:
+        others = [dim for dim in cube.sizes if dim not in ("y", "x", *_BAND_DIMS)]
+        if others:
+            raise ValueError(
+                f"cube has the dims {dims} and no time: if {others[0]} counts the dates, rename "
+                f'it, cube.rename({others[0]}="time")'
+            )
         raise ValueError(
             f"cube has the dims {dims} and no time, as a single date has: frames of several dates "
             'are fused, put them together, xarray.concat(dates, dim="time")'
@@ -313,11 +319,11 @@ def _pick(arrays, bands):
     return names
 
 
-def _in_order(array, frames, name, kinds):
+def _in_order(array, frames, label, kinds):
     if array.dtype.kind not in kinds:
         raise ValueError(
-            f"band {name} of the cube has values of type {array.dtype}, and pixels are "
-            "integers or floats: name those that are, bands=[...], or convert it, cube.astype(...)"
+            f"{label} has values of type {array.dtype}, and pixels are integers or floats: name "
+            "bands that are, bands=[...], or convert it, cube.astype(...)"
         )
     array = array.transpose(frames, "y", "x")
     return array if frames == "time" else array.drop_vars("time", errors="ignore").rename(t="time")

@@ -175,7 +175,7 @@ def check_options(given: Mapping[str, Any], bands: Iterable[str]) -> None:
 
 def _factor(value, n_frames, name):
     """A number, or one for each frame where they differ."""
-    factor = np.asarray(value, np.float64)
+    factor = _as_numbers(value, name)
     if factor.size != 1 and factor.shape != (n_frames,):
         raise ValueError(
             f"{name} is {value}, of the shape {factor.shape}: give one number, or one for each of "
@@ -186,9 +186,18 @@ def _factor(value, n_frames, name):
     return factor if np.unique(factor).size > 1 else float(factor.flat[0])
 
 
+def _as_numbers(value, name):
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} is {value!r}, by an argument or by the attributes of the images: give a number"
+        ) from None
+
+
 def _one_value(nodata):
     """The value of no data, or None, as NaN always is."""
-    value = np.asarray(np.nan if nodata is None else nodata, np.float64)
+    value = _as_numbers(np.nan if nodata is None else nodata, "nodata")
     if value.size != 1:
         raise ValueError(f"nodata is {nodata}: give one number, or one for each band by its name")
     return None if np.isnan(value).all() else value.item()

@@ -161,6 +161,13 @@ def _read(cube, mask, mask_type, bands, options):
         names = band_names(cube)
         mask = _own_name(mask, names)
         image_bands = [name for name in names if name != mask] if bands is None else bands
+    if np.ma.isMaskedArray(mask):
+        if mask_type not in (None, "mask"):
+            raise ValueError(
+                f"mask is a masked array of mask_type {mask_type!r}: fill it with a value that "
+                "stands for no data, mask.filled(...)"
+            )
+        mask = mask.filled(0)
     read = read_cube(cube, bands=image_bands, **options)
     if mask is not None:
         return read, mask_stack(*read_masks(mask, cube, mask_type), read)

@@ -36,6 +36,7 @@ from ._pixels import (
     as_pixels,
     check_pixels,
     fill_hidden,
+    hide_masked,
     is_plain,
     to_uint16,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "find_copies",
     "finite_cpsnr",
     "grey_limits",
+    "hide_masked",
     "is_plain",
     "mean_level",
     "merge_copies",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..compiling import njit
-from ._pixels import as_mask, as_pixels, check_pixels
+from ._pixels import as_mask, as_pixels, check_pixels, hide_masked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -369,6 +369,8 @@ def compared_images(
             "sr and hr must be two images, got none or scenes: make_scorer gives no images, use "
             "scoring=cpsnr_scorer or scoring=probav_scorer for estimators"
         )
+    hr, sm = hide_masked(hr, sm)
+    sr, sm = hide_masked(sr, sm)
     sr, hr = np.asarray(sr), np.asarray(hr)
     clear = np.ones(hr.shape, bool) if sm is None else as_mask(sm, "sm")
     for name, image in (("sr", sr), ("sm", clear)):

@@ -142,6 +142,41 @@ def as_mask(values: NDArray[Any], name: str) -> NDArray[np.bool_]:
     )
 
 
+def hide_masked(values: Any, clear: Any) -> tuple[Any, Any]:
+    """Return pixels and their mask as plain arrays: what `numpy.ma` masks in either is not clear.
+
+    Parameters
+    ----------
+    values : array, masked array, or sequence of these
+        Masked pixels become the mean of the others.
+    clear : array, masked array, or sequence of these, or None
+        Their mask.
+
+    Returns
+    -------
+    values : array
+    clear : array or None
+        Arguments that are not masked are returned as they are.
+    """
+    values, clear = _join_masked(values), _join_masked(clear)
+    if np.ma.isMaskedArray(clear):
+        clear = clear.filled(0)
+    if not np.ma.isMaskedArray(values):
+        return values, clear
+    hidden, seen = np.ma.getmaskarray(values), values.compressed()
+    if clear is None:
+        clear = ~hidden
+    elif np.shape(clear) == values.shape:
+        clear = np.where(hidden, np.zeros_like(clear), clear)
+    return values.filled(values.dtype.type(seen.mean() if seen.size else 0)), clear
+
+
+def _join_masked(values):
+    if isinstance(values, list | tuple) and any(map(np.ma.isMaskedArray, values)):
+        return np.ma.stack(values)
+    return values
+
+
 def is_plain(pixels: NDArray[Any]) -> bool:
     """Whether all pixels are in [0, 1]; NaN is not."""
     return bool(pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 1)

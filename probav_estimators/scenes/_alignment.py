@@ -78,7 +78,7 @@ def align_bands(scenes: Sequence[Scene]) -> list[Alignment]:
     Raises
     ------
     NothingClearError
-        If the quality maps of a band call every pixel clouded; a ValueError.
+        If no pixel of a band is clear; a ValueError.
     """
     surveys = [Survey(scene.frames, scene.value_range) for scene in scenes]
     # This reads the frames of a large site once, and counts clear pixels.
@@ -86,8 +86,8 @@ def align_bands(scenes: Sequence[Scene]) -> list[Alignment]:
     for scene, survey in zip(scenes, surveys, strict=True):
         if not survey.n_clear.any():
             raise NothingClearError(
-                f"{scene.label}: the quality maps call every pixel of every frame clouded, so "
-                "there is nothing to fuse: remove the scene, or give better maps"
+                f"{scene.label}: no pixel of any frame is clear, so there is nothing to fuse: "
+                "leave it out, or check its masks and its value of no data"
             )
     return [_align_band(survey, shifts) for survey in surveys]
 

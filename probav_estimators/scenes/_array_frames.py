@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..imaging import as_mask, check_pixels
+from ..imaging import as_mask, check_pixels, hide_masked
 from ._frames import StoredFrames
 from ._images import ArrayImage, ClearMask
 from ._stored_values import ArrayStack, MaskStack, ValueFrames, Values, is_dask
@@ -30,9 +30,26 @@ def frames_of_arrays(
         As for `Scene`.
     label : str
         Of the scene, for errors.
+
+    Warns
+    -----
+    UserWarning
+        Without quality maps.
     """
+    lr, qm = hide_masked(lr, qm)
     if value_range is not None or is_dask(lr):
-        return _value_frames(lr, qm, value_range, label)
+        frames = _value_frames(lr, qm, value_range, label)
+    else:
+        frames = _stored_frames(lr, qm, label)
+    if qm is None:
+        warnings.warn(
+            f"{label} has no quality maps: every pixel is taken as clear; pass qm to say which are",
+            stacklevel=3,
+        )
+    return frames
+
+
+def _stored_frames(lr, qm, label):
     lr, clear = _as_stack(lr, f"{label}: lr"), None
     if qm is not None:
         qm = _as_stack(qm, f"{label}: qm")
@@ -44,10 +61,6 @@ def frames_of_arrays(
     if qm is not None:
         maps = [ArrayImage(mask, f"{label}: qm[{i}]") for i, mask in enumerate(qm)]
         return StoredFrames(images, maps)
-    warnings.warn(
-        f"{label} has no quality maps: every pixel is taken as clear; pass qm to say which are",
-        stacklevel=3,
-    )
     return StoredFrames(images, [ClearMask(image) for image in images])
 
 

@@ -39,7 +39,8 @@ class Scene:
     ----------
     lr : array of shape (t, h, w)
         Low-resolution frames; uint16, uint8 or float in [0, 1]. Values of any type and range with
-        `value_range`. A dask array is read window by window.
+        `value_range`. A dask array is read window by window. Pixels that a masked array of NumPy
+        masks are not clear; so in `hr`, and in both masks.
     qm : array of shape (t, h, w), default=None
         Quality maps, True (or 1 or 255) where a frame is clear. None: all clear, with a warning.
     hr : array of shape (H, W), default=None

@@ -13,6 +13,7 @@ from ..imaging import (
     challenge_norm,
     clearest_mean,
     finite_cpsnr,
+    hide_masked,
 )
 from ._array_frames import keep_mask, keep_pixels
 from ._fingerprint import digest
@@ -73,6 +74,7 @@ class Truth:
         label: str,
     ) -> Self:
         """Truth of arrays, copied and checked."""
+        hr, sm = hide_masked(hr, sm)
         clear = None
         if sm is not None:
             clear = keep_mask(_as_image(sm, f"{label}: sm"), f"{label}: sm")
