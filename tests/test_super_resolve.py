@@ -1116,7 +1116,7 @@ class TestBadInput:
             (lambda mask: mask, "scl", "values of type bool.*leave mask_type out"),
             (lambda mask: 50 * mask.astype("uint8"), "scl", "has the values 50, which mask_type"),
             (lambda mask: mask.astype(float), None, "type float64: give True where"),
-            (lambda mask: ~mask & mask, None, "no pixel of any frame is clear"),
+            (lambda mask: ~mask & mask, None, "every pixel of every frame is clouded"),
         ],
     )
     def test_masks(self, mask, mask_type, told, cube, net, scene):

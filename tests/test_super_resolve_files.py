@@ -924,7 +924,7 @@ class TestBadInput:
     def test_nothing_clear_is_told(self, options, dates):
         for date in DATES:
             write(dates / f"T34_{date}_SCL.tif", np.full(SHAPE, 9, np.uint8))
-        self.refused(*B04, *options, told=("T34", "clouded", "give better maps"))
+        self.refused(*B04, *options, told=("T34", "clouded", "check its masks"))
 
     def test_what_is_no_raster_is_named(self, options, dates):
         path = dates / f"T34_{DATES[0]}_B04.tif"

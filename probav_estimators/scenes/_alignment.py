@@ -57,7 +57,7 @@ def align_scene(scene: Scene) -> Alignment:
     Raises
     ------
     NothingClearError
-        If the quality maps call every pixel clouded; a ValueError.
+        If no pixel of a scene is clear; a ValueError.
     """
     return align_bands([scene])[0]
 
@@ -86,8 +86,8 @@ def align_bands(scenes: Sequence[Scene]) -> list[Alignment]:
     for scene, survey in zip(scenes, surveys, strict=True):
         if not survey.n_clear.any():
             raise NothingClearError(
-                f"{scene.label}: no pixel of any frame is clear, so there is nothing to fuse: "
-                "leave it out, or check its masks and its value of no data"
+                f"{scene.label}: every pixel of every frame is clouded or no data, so there is "
+                "nothing to fuse: leave it out, or check its masks and its value of no data"
             )
     return [_align_band(survey, shifts) for survey in surveys]
 
