@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..imaging import USUAL_SIGMA
 from ..metrics import (
     align_image,
     consistency,
@@ -18,7 +19,7 @@ from ..metrics import (
     spatial_shift,
 )
 from ..prediction import predict_scene
-from ..scenes import LEAST_TO_HALVE, align_scene, halve_frames
+from ..scenes import LEAST_TO_HALVE, align_scene, estimate_psf_sigma, halve_frames
 from ..scoring import standardized_errors
 from ._figures import FIGURES
 
@@ -37,8 +38,9 @@ __all__ = [
     "predict_image",
 ]
 
-# Number of point spread functions that consistency tries.
-_N_SIGMAS = 5
+# Number of point spread functions that consistency tries, and standard error of the estimate in LR
+# pixels.
+_N_SIGMAS, _SIGMA_ERROR = 5, 0.04
 
 # Margin in HR pixels that opensr-test leaves out, and its greatest fraction of an image.
 _BORDER = 16
@@ -59,7 +61,7 @@ class AlignedFrames(NamedTuple):
         """Align the frames of a scene; `psf_sigma` in LR pixels, estimated if it is None."""
         alignment = align_scene(scene)
         pixels, clear = scene.frames.read(alignment.index)
-        sigmas = [psf_sigma] if psf_sigma is not None else _plausible_sigmas(alignment.psf)
+        sigmas = [psf_sigma] if psf_sigma is not None else _plausible_sigmas(scene)
         psf_sigmas = [alignment.psf.sigma(sigma) for sigma in sigmas]
         middle = psf_sigmas[len(psf_sigmas) // 2]
         noise = estimate_noise(pixels, clear, alignment.shifts, scale=scale, psf_sigma=middle)
@@ -83,11 +85,15 @@ class AlignedFrames(NamedTuple):
         )
 
 
-def _plausible_sigmas(psf):
-    """Standard deviations within two standard errors of the estimate, in LR pixels."""
-    variance, error = psf.mean_variance()
-    least, greatest = (np.sqrt(max(variance + sign * error, 0.0)) for sign in (-2, 2))
-    return np.linspace(least, greatest, _N_SIGMAS).tolist()
+def _plausible_sigmas(scene):
+    """Standard deviations within two errors of the estimate, in LR pixels."""
+    try:
+        sigma = estimate_psf_sigma([scene])
+    except ValueError:
+        sigma = USUAL_SIGMA
+    return np.linspace(
+        max(sigma - 2 * _SIGMA_ERROR, 0), sigma + 2 * _SIGMA_ERROR, _N_SIGMAS
+    ).tolist()
 
 
 @dataclass(eq=False)
