@@ -274,7 +274,9 @@ def test_a_checkpoint_is_whole_or_not_there(scenes, tmp_path, monkeypatch):
 
 def test_what_killed_trainings_left_is_removed(scenes, tmp_path):
     for name in (CHECKPOINT, "history.csv"):
-        (tmp_path / f".{name}.0123.partial").write_bytes(b"half")
+        partial = tmp_path / f".{name}.0123.partial"
+        partial.write_bytes(b"half")
+        os.utime(partial, (0, 0))
     quick_srcnn(resume=tmp_path, callbacks=[HistoryCSV(tmp_path / "history.csv")]).fit(scenes)
     assert sorted(os.listdir(tmp_path)) == [CHECKPOINT, "history.csv"]
 

@@ -12,7 +12,6 @@ from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 
 from probav_estimators import HistoryCSV
-from probav_estimators.training import _callbacks
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +243,7 @@ class OneMinutePerStep(Callback):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(_callbacks._time_limit, "_clock", clock)
+    monkeypatch.setattr("probav_estimators.training._guard_callbacks._clock", clock)
     return clock
 
 

@@ -238,11 +238,8 @@ class TestCopies:
             FusionNet(weights=weights_file).fit(scenes)
 
     def test_of_another_version_warn(self, stacked, monkeypatch):
-        import probav_estimators.training._pickling as module
-
         pickled = pickle.dumps(quick_srcnn().fit(stacked))
         monkeypatch.setattr("probav_estimators.version.__version__", "99.0")
-        assert module.__version__ != "99.0"
         with pytest.warns(UserWarning, match=r"this SRCNN was written by version .* read by 99\.0"):
             pickle.loads(pickled)
 

@@ -17,7 +17,7 @@ from skorch.history import History
 from ..files import remove_partial_files
 from ..state_file import read_state, write_state
 from ..version import warn_of_other_version
-from ._callbacks import StatefulMixin
+from ._score_callbacks import StatefulMixin
 from ._settings import describe_scenes, describe_settings
 from ._values import ValueDecoder, ValueEncoder, unstorable_parameters
 

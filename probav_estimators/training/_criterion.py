@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Self
+import inspect
+from typing import Any, Self
 
 import torch
 from skorch import NeuralNet
@@ -11,7 +12,7 @@ from skorch.utils import to_tensor
 
 from ..losses import SceneLoss
 
-__all__ = ["CriterionMixin"]
+__all__ = ["BorderMixin", "CriterionMixin"]
 
 
 class CriterionMixin(NeuralNet):
@@ -71,3 +72,17 @@ class _TruthLoss(SceneLoss):
         # Losses of torch broadcast: they would compare the image with the status map too.
         n_channels = min(prediction.shape[1], truth.shape[1])
         return self.function(prediction[:, :n_channels], truth[:, :n_channels])
+
+
+class BorderMixin(NeuralNet):
+    """Mixin of nets with the parameter `border`, which is a parameter of their loss."""
+
+    border: int
+
+    def get_params_for(self, prefix: str) -> dict[str, Any]:
+        params = super().get_params_for(prefix)
+        kind = self.criterion
+        if prefix != "criterion" or not isinstance(kind, type):
+            return params
+        takes_border = "border" in inspect.signature(kind).parameters
+        return {"border": self.border, **params} if takes_border else params

@@ -18,10 +18,11 @@ from ..imaging import pad_window, plan_blocks
 from ..ports import STACK, Port
 from ..prediction import clip_image, stack_images
 from ..scenes import check_scenes
-from ._frame_reader import FrameReader, collate_frames
-from ._mixins import BorderMixin, FileWeightsMixin
-from ._progress import show_progress
+from ._criterion import BorderMixin
+from ._frame_readers import FrameReader, collate_frames
+from ._initial_weights import FileWeightsMixin
 from ._published import PublishedWeights, band_of_path, read_published
+from ._reports import show_progress
 from ._scene_net import SceneNet
 from ._weights import Weights
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ..imaging import Block
     from ..prediction import Images
     from ..scenes import Scene
-    from ._frame_reader import FrameChoice
+    from ._frame_readers import FrameChoice
 
 __all__ = ["FrameNet"]
 

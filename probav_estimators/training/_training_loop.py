@@ -13,18 +13,16 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughSco
 from skorch.dataset import unpack_data
 
 from ..random_numbers import TorchRandom
-from ._callbacks import (
+from ._checkpoint import Checkpoint
+from ._guard_callbacks import DivergenceGuard, TimeLimit
+from ._reports import EpochBar, EpochLog
+from ._score_callbacks import (
     BestWeights,
     ChallengeScore,
-    DivergenceGuard,
-    EpochBar,
-    EpochLog,
     PlateauSchedule,
     StartingScore,
-    TimeLimit,
     check_scorings,
 )
-from ._checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -45,7 +43,8 @@ class TrainingLoop(NeuralNet):
     # What interrupted the training, until it is raised again.
     interrupt_: KeyboardInterrupt | None = None
 
-    # Context in which layers and losses draw random numbers; in a training, those of its epoch.
+    # Context in which layers and losses draw random numbers, those of an epoch of the training.
+    # Trainings in other threads wait for it.
     random_draws: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     @property

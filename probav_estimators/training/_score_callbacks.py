@@ -1,28 +1,29 @@
-"""Scores of the validation scenes, after every epoch and before the first."""
+"""Callbacks that follow the validation score: scores, best weights, learning rate."""
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from sklearn.metrics import get_scorer
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 from skorch.callbacks.scoring import ScoringBase
 
-from ...prediction import clip_image
-from ...scoring import scene_score
-from .._sampling import ViewAverager
-from ._state import StatefulMixin
-
-if TYPE_CHECKING:
-    import torch
+from ..prediction import clip_image
+from ..scoring import scene_score
+from ._sampling import ViewAverager
 
 __all__ = [
+    "BestWeights",
     "ChallengeScore",
+    "PlateauSchedule",
     "StartingScore",
+    "StatefulMixin",
     "check_scorings",
     "monitored_score",
     "validation_score",
@@ -30,6 +31,21 @@ __all__ = [
 
 # Type of make_scorer's results.
 _SKLEARN_SCORER = type(get_scorer("r2"))
+
+
+class StatefulMixin:
+    """Mixin of callbacks whose state is part of a checkpoint.
+
+    A subclass lists its attributes in `_state`: numbers, strings, tensors, and dicts of such.
+    """
+
+    _state: tuple[str, ...] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
 
 class ChallengeScore(StatefulMixin, Callback):
@@ -185,3 +201,131 @@ def monitored_score(row: Any) -> tuple[str, float]:
     if finite.all() or not finite.any():
         return "train_loss", float(row["train_loss"])
     return "train_loss", float(np.average(losses[finite], weights=sizes[finite]))
+
+
+class BestWeights(StatefulMixin, Callback):
+    """Keeps the weights of the best validation score, and restores them in the end.
+
+    Without HR images the validation loss replaces the score. Initial weights of another training
+    are those of epoch 0. Without validation scenes nothing is kept.
+
+    Parameters
+    ----------
+    patience : int, default=None
+        Epochs without a better score after which training stops. None: it does not stop.
+
+    Attributes
+    ----------
+    best_score_ : float
+        Infinite where nothing was scored.
+    best_epoch_ : int
+    """
+
+    _state = ("best_score_", "best_epoch_", "weights_", "misses_")
+
+    def __init__(self, patience: int | None = None) -> None:
+        self.patience = patience
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.best_score_, self.best_epoch_ = np.inf, 0
+        self.weights_, self.misses_ = None, 0
+
+    def on_start_scored(self, net: NeuralNet, score: float) -> None:
+        """Keep the initial weights as those of epoch 0."""
+        self._compare(net, score, 0)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        name, score = validation_score(net.history[-1])
+        if name is not None:
+            self._compare(net, score, net.history[-1, "epoch"])
+
+    def _compare(self, net, score, epoch):
+        if score < self.best_score_:
+            self.best_score_, self.best_epoch_, self.misses_ = score, epoch, 0
+            self.weights_ = copy.deepcopy(net.module_.state_dict())
+        else:
+            self.misses_ += 1
+
+    @property
+    def ends_training_(self) -> bool:
+        """Whether the training is to end."""
+        return self.patience is not None and self.misses_ >= self.patience
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        if self.weights_ is not None:
+            net.module_.load_state_dict(self.weights_)
+        self.weights_ = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A net that is pickled during a training holds its present weights.
+        return vars(self) | {"weights_": None}
+
+
+class PlateauSchedule(LRScheduler):
+    """Halves the learning rate after epochs without a better score, down to 1e-9.
+
+    Epochs are counted as Keras' ReduceLROnPlateau counts them [1]_: the rate halves at the end of
+    epoch number `patience` without a better score, one epoch before torch's schedule of that name.
+
+    A training with the optimizer of the last one continues its schedule, except for the best score:
+    the scenes may be others.
+
+    Parameters
+    ----------
+    patience : int, default=5
+        Epochs without a better validation score (without validation: training loss).
+    threshold : float, default=1e-4
+        Least improvement of a better score.
+    threshold_mode : {"rel", "abs"}, default="rel"
+        Whether `threshold` is a fraction of the best score or a difference from it. "abs" is
+        `min_delta` of Keras.
+
+    References
+    ----------
+    .. [1] https://keras.io/api/callbacks/reduce_lr_on_plateau
+    """
+
+    def __init__(
+        self,
+        patience: int = 5,
+        threshold: float = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+    ) -> None:
+        super().__init__(
+            torch.optim.lr_scheduler.ReduceLROnPlateau,
+            monitor=_monitor,
+            event_name=None,
+            factor=0.5,
+            patience=patience,
+            threshold=threshold,
+            threshold_mode=threshold_mode,
+            min_lr=1e-9,
+            # The last step down to min_lr may be small.
+            eps=0,
+        )
+
+    def _get_param_names(self):
+        return ["patience", "threshold", "threshold_mode"]
+
+    def _get_scheduler(self, net, policy, **scheduler_kwargs):
+        known = self.lr_scheduler_
+        if known is None or known.optimizer is not net.optimizer_:
+            # Torch's schedule waits one epoch longer than its patience.
+            scheduler_kwargs["patience"] -= 1
+            return super()._get_scheduler(net, policy, **scheduler_kwargs)
+        known.best = known.mode_worse
+        return known
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        # DivergenceGuard and users change the rate too.
+        net.history.record("event_lr", float(net.optimizer_.param_groups[0]["lr"]))
+        super().on_epoch_end(net, **kwargs)
+
+    def on_start_scored(self, net: NeuralNet, score: float) -> None:
+        """Take the score of the initial weights as the best so far."""
+        self.lr_scheduler_.best = score
+
+
+def _monitor(net):
+    _, score = monitored_score(net.history[-1])
+    return score
