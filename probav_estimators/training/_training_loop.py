@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 __all__ = ["TrainingLoop"]
 
 
+# Packages whose layers draw by layers of torch alone.
+_WITHOUT_DRAWS = ("torch.nn.", f"{__package__.partition('.')[0]}.")
+
+_RANDOM_LAYERS = (torch.nn.RReLU, torch.nn.FractionalMaxPool2d, torch.nn.FractionalMaxPool3d)
+
+
 class TrainingLoop(NeuralNet):
     """Skorch's training loop with default callbacks, early termination and micro-batches.
 
@@ -141,13 +147,14 @@ class TrainingLoop(NeuralNet):
         if not training:
             super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
             return
-        seed = int(np.random.SeedSequence(self._epoch_seed()).generate_state(1)[0])
-        self.random_draws = TorchRandom(seed, self.device).active
+        if _may_draw(self):
+            seed = int(np.random.SeedSequence(self._epoch_seed()).generate_state(1)[0])
+            self.random_draws = TorchRandom(seed, self.device).active
         try:
             steps = self._until_time_is_up(iterator)
             super().run_single_epoch(steps, training, prefix, step_fn, **fit_params)
         finally:
-            del self.random_draws
+            self.__dict__.pop("random_draws", None)
 
     def _until_time_is_up(self, iterator):
         limits = [callback for _, callback in self.callbacks_ if isinstance(callback, TimeLimit)]
@@ -190,6 +197,21 @@ class TrainingLoop(NeuralNet):
         loss = share * self.get_loss(prediction, target, X=sample, training=True)
         loss.backward()
         return loss.detach(), prediction.detach()
+
+
+def _may_draw(net):
+    """Whether a training step may draw random numbers; code of others than torch may."""
+    criterion = net.criterion_
+    parts = [net, *net.module_.modules(), *criterion.modules(), getattr(criterion, "function", net)]
+    return any(_draws(part) for part in parts)
+
+
+def _draws(part):
+    if not type(part).__module__.startswith(_WITHOUT_DRAWS) or isinstance(part, _RANDOM_LAYERS):
+        return True
+    # Rates of dropout layers, and of attention and recurrent layers.
+    rates = getattr(part, "p", 0), getattr(part, "dropout", 0)
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
 class _EndOfTraining(Exception):  # noqa: N818
