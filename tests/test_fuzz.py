@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from probav_estimators import Scene
-from probav_estimators.scenes._norms import read_norms
+from probav_estimators.scenes._layout import read_norms
 
 NOISE = np.random.default_rng(0).integers(0, 65536, (9, 11), dtype=np.uint16)
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
