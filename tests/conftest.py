@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from _helpers import composed, small_scenes
 from hypothesis import settings
 
 from probav_estimators import Scene, make_scenes, save_scenes
@@ -45,6 +46,18 @@ def saved_root(scenes, tmp_path_factory):
     root = tmp_path_factory.mktemp("saved")
     save_scenes(scenes, root)
     return root
+
+
+@pytest.fixture(scope="session")
+def train():
+    """Four small scenes, composed as input for SRCNN."""
+    return composed(small_scenes(4))
+
+
+@pytest.fixture(scope="session")
+def valid():
+    """Two others."""
+    return composed(small_scenes(2, first_seed=10))
 
 
 @pytest.fixture

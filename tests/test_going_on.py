@@ -15,16 +15,6 @@ from probav_estimators.losses import AdversarialLoss
 
 
 @pytest.fixture(scope="module")
-def train():
-    return composed(small_scenes(4))
-
-
-@pytest.fixture(scope="module")
-def valid():
-    return composed(small_scenes(2, first_seed=10))
-
-
-@pytest.fixture(scope="module")
 def others():
     return composed(small_scenes(2, first_seed=20))
 

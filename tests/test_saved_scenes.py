@@ -21,7 +21,7 @@ from probav_estimators import (
     make_scenes,
     save_scenes,
 )
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 from probav_estimators.folders import hold_lock, replace_folders
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links of POSIX")

@@ -97,6 +97,9 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
 
     collate = staticmethod(collate_frames)
 
+    # Further channels are standard deviations and no clearance map.
+    n_compared = 1
+
     prediction_parameters = frozenset({"tile_size"})
 
     #: Names of the parameters that set the sizes of the layers.
@@ -314,16 +317,6 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         params = super().get_params_for(prefix)
         # One scene uses all of the device.
         return {"batch_size": 1, **params} if prefix == "iterator_valid" else params
-
-    def get_loss(
-        self,
-        y_pred: torch.Tensor,
-        y_true: dict[str, torch.Tensor],
-        X: dict[str, torch.Tensor] | None = None,
-        training: bool = False,
-    ) -> torch.Tensor:
-        # Further channels are standard deviations and no clearance map.
-        return super().get_loss(y_pred[:, :1], y_true, X, training)
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         step = super().validation_step(batch, **fit_params)
