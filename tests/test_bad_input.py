@@ -310,6 +310,7 @@ CALLERS = {
     "BicubicBaseline": BicubicBaseline().fit,
     "BicubicBaseline.predict": BicubicBaseline(scale=3).predict,
     "BicubicBaseline.score": BicubicBaseline().score,
+    "SRCNN": quick_srcnn().fit,
     "cpsnr_scorer": lambda scenes: cpsnr_scorer(BicubicBaseline(), scenes),
     "probav_scorer": lambda scenes: probav_scorer(BicubicBaseline(), scenes),
 }
