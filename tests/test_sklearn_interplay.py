@@ -14,7 +14,6 @@ from sklearn.model_selection import (
     cross_val_score,
     cross_validate,
     learning_curve,
-    train_test_split,
 )
 from sklearn.pipeline import Pipeline
 from torch import nn
@@ -171,13 +170,6 @@ def test_grid_search_gives_the_error_score_to_what_cannot_be_fitted(scenes):
     assert bad == -7.0
     with pytest.raises(ValueError, match="patch_size=13 is larger than scene"):
         search.set_params(error_score="raise").fit(scenes)
-
-
-def test_scenes_are_split_like_any_list(scenes):
-    train, test = train_test_split(scenes, test_size=2, random_state=0)
-    assert (len(train), len(test)) == (4, 2)
-    assert {id(scene) for scene in train + test} == {id(scene) for scene in scenes}
-    assert pipeline().fit(train).predict(test).shape == (2, 36, 36)
 
 
 def test_a_learning_curve_grows_the_list_of_scenes(scenes):
