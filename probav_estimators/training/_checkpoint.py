@@ -88,6 +88,45 @@ class Checkpoint(Callback):
         write_state(path, "checkpoint", config, encoder.tensors)
 
 
+class PicklingMixin(NeuralNet):
+    """Mixin of nets whose pickles hold what a prediction needs, and the history of epochs.
+
+    With ``warm_start=True`` they hold the state of the optimizer and the history of batches too.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = object.__new__(type(self))
+        attributes = kept.__dict__
+        attributes.update(self.__dict__)
+        if self.initialized_ and not self.warm_start:
+            del attributes["optimizer_"]
+            attributes["history_"] = History(rows_of_epochs(self.history_))
+            attributes["callbacks_"] = [(name, _without_state(cb)) for name, cb in self.callbacks_]
+            if self.criterion_.state_dict():
+                del attributes["criterion_"]
+        return super(PicklingMixin, kept).__getstate__() | {"package_version": __version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        warn_of_other_version(state.pop("package_version", None), f"this {type(self).__name__}")
+        device = state["device"]
+        super().__setstate__({**state, "device": resolve_device(device)})
+        if device == "auto":
+            self.device = device
+        if self.initialized_ and not hasattr(self, "optimizer_"):
+            self._restore_unpickled_state()
+
+    def _restore_unpickled_state(self):
+        was_initialized, self.initialized_ = self.initialized_, False
+        if not hasattr(self, "criterion_"):
+            self._initialize_criterion()
+        self._initialize_optimizer()
+        for group in self.optimizer_.param_groups:
+            # Torch's schedulers need it where they do not start at epoch 0.
+            group["initial_lr"] = group["lr"]
+        self.initialized_ = was_initialized
+
+
 def rows_of_epochs(history: History) -> list[dict[str, Any]]:
     """Rows of a history without those of batches, which fill more memory than weights."""
     return [
@@ -205,45 +244,6 @@ def _restore_callback(callback, state):
         callback.lr_scheduler_.load_state_dict(state)
     elif isinstance(callback, EarlyStopping):
         vars(callback).update(state)
-
-
-class PicklingMixin(NeuralNet):
-    """Mixin of nets whose pickles hold what a prediction needs, and the history of epochs.
-
-    With ``warm_start=True`` they hold the state of the optimizer and the history of batches too.
-    """
-
-    def __getstate__(self) -> dict[str, Any]:
-        kept = object.__new__(type(self))
-        attributes = kept.__dict__
-        attributes.update(self.__dict__)
-        if self.initialized_ and not self.warm_start:
-            del attributes["optimizer_"]
-            attributes["history_"] = History(rows_of_epochs(self.history_))
-            attributes["callbacks_"] = [(name, _without_state(cb)) for name, cb in self.callbacks_]
-            if self.criterion_.state_dict():
-                del attributes["criterion_"]
-        return super(PicklingMixin, kept).__getstate__() | {"package_version": __version__}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        warn_of_other_version(state.pop("package_version", None), f"this {type(self).__name__}")
-        device = state["device"]
-        super().__setstate__({**state, "device": resolve_device(device)})
-        if device == "auto":
-            self.device = device
-        if self.initialized_ and not hasattr(self, "optimizer_"):
-            self._restore_unpickled_state()
-
-    def _restore_unpickled_state(self):
-        was_initialized, self.initialized_ = self.initialized_, False
-        if not hasattr(self, "criterion_"):
-            self._initialize_criterion()
-        self._initialize_optimizer()
-        for group in self.optimizer_.param_groups:
-            # Torch's schedulers need it where they do not start at epoch 0.
-            group["initial_lr"] = group["lr"]
-        self.initialized_ = was_initialized
 
 
 def _without_state(callback):

@@ -83,19 +83,6 @@ class CriterionMixin(NeuralNet):
         return getattr(kind, "needs_truth", True)
 
 
-class _TruthLoss(SceneLoss):
-    """A loss of torch, or another function of prediction and truth, on their common channels."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, prediction, truth):
-        # Losses of torch broadcast: they would compare the image with the status map too.
-        n_channels = min(prediction.shape[1], truth.shape[1])
-        return self.function(prediction[:, :n_channels], truth[:, :n_channels])
-
-
 class BorderMixin(NeuralNet):
     """Mixin of nets with the parameter `border`, which is a parameter of their loss."""
 
@@ -108,3 +95,16 @@ class BorderMixin(NeuralNet):
             return params
         takes_border = "border" in inspect.signature(kind).parameters
         return {"border": self.border, **params} if takes_border else params
+
+
+class _TruthLoss(SceneLoss):
+    """A loss of torch, or another function of prediction and truth, on their common channels."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, prediction, truth):
+        # Losses of torch broadcast: they would compare the image with the status map too.
+        n_channels = min(prediction.shape[1], truth.shape[1])
+        return self.function(prediction[:, :n_channels], truth[:, :n_channels])

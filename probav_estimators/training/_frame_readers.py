@@ -164,34 +164,6 @@ class FrameReader(SampleReader):
         return sample
 
 
-#: Values of a sample that have an axis of frames.
-_PER_FRAME = {"frames", "present", "clear", "weights", "fractions", "distortion", "psf", "left_out"}
-
-
-def collate_frames(
-    samples: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Batch of samples; those with fewer frames are filled up with zeros."""
-    images, targets = zip(*samples, strict=True)
-    if len(images) == 1:
-        # Without a copy: the frames of a large scene are hundreds of megabytes.
-        return {key: x[None] for key, x in images[0].items()}, default_collate(list(targets))
-    most = max(len(sample["frames"]) for sample in images)
-    filled = [
-        {key: fill_frames(x, most) if key in _PER_FRAME else x for key, x in sample.items()}
-        for sample in images
-    ]
-    return default_collate(filled), default_collate(list(targets))
-
-
-def fill_frames(values: torch.Tensor, n_frames: int, axis: int = 0) -> torch.Tensor:
-    """Fill up an axis of frames with zeros."""
-    missing = n_frames - values.shape[axis]
-    if missing <= 0:
-        return values
-    return pad(values, (0, 0) * (values.ndim - 1 - axis) + (0, missing))
-
-
 class AlignedChoice(NamedTuple):
     """Frames of a scene with their alignment.
 
@@ -294,6 +266,34 @@ def turn_sample(sample: dict[str, torch.Tensor], turn: int, flip: int) -> dict[s
     if turn % 2:
         turned["psf"] = turned["psf"].flip(1)
     return turned
+
+
+#: Values of a sample that have an axis of frames.
+_PER_FRAME = {"frames", "present", "clear", "weights", "fractions", "distortion", "psf", "left_out"}
+
+
+def collate_frames(
+    samples: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Batch of samples; those with fewer frames are filled up with zeros."""
+    images, targets = zip(*samples, strict=True)
+    if len(images) == 1:
+        # Without a copy: the frames of a large scene are hundreds of megabytes.
+        return {key: x[None] for key, x in images[0].items()}, default_collate(list(targets))
+    most = max(len(sample["frames"]) for sample in images)
+    filled = [
+        {key: fill_frames(x, most) if key in _PER_FRAME else x for key, x in sample.items()}
+        for sample in images
+    ]
+    return default_collate(filled), default_collate(list(targets))
+
+
+def fill_frames(values: torch.Tensor, n_frames: int, axis: int = 0) -> torch.Tensor:
+    """Fill up an axis of frames with zeros."""
+    missing = n_frames - values.shape[axis]
+    if missing <= 0:
+        return values
+    return pad(values, (0, 0) * (values.ndim - 1 - axis) + (0, missing))
 
 
 def _leave_out(alignment, fraction, rng):

@@ -149,10 +149,6 @@ class DivergenceGuard(StatefulMixin, Callback):
         return vars(self) | {"weights_": None}
 
 
-def _warn(text):
-    warnings.warn(text, ConvergenceWarning, stacklevel=2)
-
-
 class TimeLimit(StatefulMixin, Callback):
     """Ends a training after a time.
 
@@ -186,6 +182,10 @@ class TimeLimit(StatefulMixin, Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Add the seconds before the interruption."""
         self.began_, self.earlier_ = _clock(), state["seconds"]
+
+
+def _warn(text):
+    warnings.warn(text, ConvergenceWarning, stacklevel=2)
 
 
 def _clock():

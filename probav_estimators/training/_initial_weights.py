@@ -48,6 +48,39 @@ class InitialWeightsMixin(NeuralNet):
             )
 
 
+class FileWeightsMixin(NeuralNet):
+    """Mixin of nets that cache the contents of their file of initial weights."""
+
+    weights: str | os.PathLike[str] | None
+
+    # (path, version of the file, contents). Clones share it, to be fitted without the file.
+    _loaded: tuple[Any, Any, Any] | None = None
+
+    def _read_once(self, read: Callable[[], _Contents]) -> _Contents:
+        """Contents of the file `weights`, which is read again only if it changed."""
+        path, version = (self.weights, os.path.abspath(str(self.weights))), None
+        if os.path.isfile(path[1]):
+            status = os.stat(path[1])
+            version = status.st_ino, status.st_size, status.st_mtime_ns
+        known = self._loaded
+        if known is None or known[0] != path or version not in (None, known[1]):
+            known = path, version, read()
+        self._loaded = known
+        return known[2]
+
+    def __sklearn_clone__(self) -> Self:
+        clone = super().__sklearn_clone__()
+        clone._loaded = self._loaded
+        return clone
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        # An initialized net has its weights.
+        if self.initialized_:
+            state.pop("_loaded", None)
+        return state
+
+
 def find_other_layers(
     net: Any, prepare: Callable[[Any], object]
 ) -> tuple[str | None, str | None] | None:
@@ -108,36 +141,3 @@ def _lines_of(net):
     weights = net.module_.state_dict().items()
     shapes = (f"{name}: {tuple(x.shape)}" for name, x in weights if torch.is_tensor(x))
     return [*layout, *layers, *shapes]
-
-
-class FileWeightsMixin(NeuralNet):
-    """Mixin of nets that cache the contents of their file of initial weights."""
-
-    weights: str | os.PathLike[str] | None
-
-    # (path, version of the file, contents). Clones share it, to be fitted without the file.
-    _loaded: tuple[Any, Any, Any] | None = None
-
-    def _read_once(self, read: Callable[[], _Contents]) -> _Contents:
-        """Contents of the file `weights`, which is read again only if it changed."""
-        path, version = (self.weights, os.path.abspath(str(self.weights))), None
-        if os.path.isfile(path[1]):
-            status = os.stat(path[1])
-            version = status.st_ino, status.st_size, status.st_mtime_ns
-        known = self._loaded
-        if known is None or known[0] != path or version not in (None, known[1]):
-            known = path, version, read()
-        self._loaded = known
-        return known[2]
-
-    def __sklearn_clone__(self) -> Self:
-        clone = super().__sklearn_clone__()
-        clone._loaded = self._loaded
-        return clone
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        # An initialized net has its weights.
-        if self.initialized_:
-            state.pop("_loaded", None)
-        return state

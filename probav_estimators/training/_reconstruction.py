@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-__all__ = ["WEIGHT_INITS", "glorot_uniform"]
+__all__ = ["WEIGHT_INITS", "Reconstruction", "glorot_uniform"]
 
 _WITH_KERNEL = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 

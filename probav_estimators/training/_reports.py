@@ -66,10 +66,6 @@ class EpochLog(PrintLog):
         return super().table({key: x for key, x in row.items() if not key.endswith("_best")})
 
 
-def _print(text):
-    print(text, file=sys.stderr, flush=True)
-
-
 class HistoryCSV(Callback):
     """Writes the history of a training to a CSV file after every epoch.
 
@@ -108,3 +104,7 @@ def show_progress(net: NeuralNet, n_scenes: int) -> tqdm:
     disable = None if net.verbose else True
     description = f"{type(net).__name__} predict"
     return tqdm(total=n_scenes, disable=disable, delay=_DELAY, unit="scene", desc=description)
+
+
+def _print(text):
+    print(text, file=sys.stderr, flush=True)

@@ -124,85 +124,6 @@ class StartingScore(StatefulMixin, Callback):
                 callback.on_start_scored(net, self.start_score_)
 
 
-class _SceneScorer:
-    """Running mean of the challenge scores of validation scenes."""
-
-    def __init__(self, dataset):
-        self._scenes = dataset.scenes
-        self._averager = ViewAverager(dataset.n_views)
-        self._scores = []
-
-    @classmethod
-    def of(cls, dataset):
-        """The scorer of a validation dataset; None if it has no HR images."""
-        return cls(dataset) if dataset is not None and dataset.with_truth else None
-
-    def add(self, batch, prediction):
-        # A copy: other callbacks get the prediction too.
-        images = prediction[:, 0].float().cpu().numpy().copy()
-        numbers = batch[1]["scene"].tolist()
-        for image, number in zip(images, numbers, strict=True):
-            clip_image(image, self._scenes[number])
-        for number, image in self._averager.add(numbers, images):
-            finite = np.isfinite(image).all()
-            self._scores.append(scene_score(image, self._scenes[number]) if finite else np.inf)
-
-    def mean(self):
-        return float(np.mean(self._scores))
-
-
-def _score_now(net, dataset):
-    """Validation score of the present weights; their loss, where there is no truth."""
-    scorer = _SceneScorer.of(dataset)
-    losses, sizes = [], []
-    for batch in net.get_iterator(dataset):
-        step = net.validation_step(batch)
-        losses.append(step["loss"].item())
-        sizes.append(len(batch[1]["scene"]))
-        if scorer is not None:
-            scorer.add(batch, step["y_pred"])
-    return float(np.average(losses, weights=sizes)) if scorer is None else scorer.mean()
-
-
-def check_scorings(callbacks: Sequence[tuple[str, Callback]]) -> None:
-    """Raise a ValueError if a scoring callback of skorch has a scorer that needs a `y`."""
-    for name, callback in callbacks:
-        if not isinstance(callback, ScoringBase):
-            continue
-        if isinstance(callback.scoring_, str | _SKLEARN_SCORER):
-            raise ValueError(
-                f"the callback {name} has scoring={callback.scoring!r}, which compares with a y "
-                "that scenes do not have: give scoring=probav_scorer or cpsnr_scorer, another "
-                "function of net and scenes, or None for the net's own score"
-            )
-
-
-def validation_score(row: Any) -> tuple[str | None, float | None]:
-    """Name and value of the validation score in a row of the history; lower is better.
-
-    The challenge score of the validation scenes or, without truth, their loss. (None, None) without
-    validation scenes.
-    """
-    name = next((name for name in ("valid_score", "valid_loss") if name in row), None)
-    return name, None if name is None else float(row[name])
-
-
-def monitored_score(row: Any) -> tuple[str, float]:
-    """As :func:`validation_score`; without validation scenes the mean training loss.
-
-    The mean is that of the steps whose loss is finite: others are skipped.
-    """
-    name, score = validation_score(row)
-    if name is not None:
-        return name, score  # type: ignore[return-value]
-    steps = [(b["train_loss"], b["train_batch_size"]) for b in row["batches"] if "train_loss" in b]
-    losses, sizes = np.array(steps).T
-    finite = np.isfinite(losses)
-    if finite.all() or not finite.any():
-        return "train_loss", float(row["train_loss"])
-    return "train_loss", float(np.average(losses[finite], weights=sizes[finite]))
-
-
 class BestWeights(StatefulMixin, Callback):
     """Keeps the weights of the best validation score, and restores them in the end.
 
@@ -324,6 +245,85 @@ class PlateauSchedule(LRScheduler):
     def on_start_scored(self, net: NeuralNet, score: float) -> None:
         """Take the score of the initial weights as the best so far."""
         self.lr_scheduler_.best = score
+
+
+def check_scorings(callbacks: Sequence[tuple[str, Callback]]) -> None:
+    """Raise a ValueError if a scoring callback of skorch has a scorer that needs a `y`."""
+    for name, callback in callbacks:
+        if not isinstance(callback, ScoringBase):
+            continue
+        if isinstance(callback.scoring_, str | _SKLEARN_SCORER):
+            raise ValueError(
+                f"the callback {name} has scoring={callback.scoring!r}, which compares with a y "
+                "that scenes do not have: give scoring=probav_scorer or cpsnr_scorer, another "
+                "function of net and scenes, or None for the net's own score"
+            )
+
+
+def validation_score(row: Any) -> tuple[str | None, float | None]:
+    """Name and value of the validation score in a row of the history; lower is better.
+
+    The challenge score of the validation scenes or, without truth, their loss. (None, None) without
+    validation scenes.
+    """
+    name = next((name for name in ("valid_score", "valid_loss") if name in row), None)
+    return name, None if name is None else float(row[name])
+
+
+def monitored_score(row: Any) -> tuple[str, float]:
+    """As :func:`validation_score`; without validation scenes the mean training loss.
+
+    The mean is that of the steps whose loss is finite: others are skipped.
+    """
+    name, score = validation_score(row)
+    if name is not None:
+        return name, score  # type: ignore[return-value]
+    steps = [(b["train_loss"], b["train_batch_size"]) for b in row["batches"] if "train_loss" in b]
+    losses, sizes = np.array(steps).T
+    finite = np.isfinite(losses)
+    if finite.all() or not finite.any():
+        return "train_loss", float(row["train_loss"])
+    return "train_loss", float(np.average(losses[finite], weights=sizes[finite]))
+
+
+class _SceneScorer:
+    """Running mean of the challenge scores of validation scenes."""
+
+    def __init__(self, dataset):
+        self._scenes = dataset.scenes
+        self._averager = ViewAverager(dataset.n_views)
+        self._scores = []
+
+    @classmethod
+    def of(cls, dataset):
+        """The scorer of a validation dataset; None if it has no HR images."""
+        return cls(dataset) if dataset is not None and dataset.with_truth else None
+
+    def add(self, batch, prediction):
+        # A copy: other callbacks get the prediction too.
+        images = prediction[:, 0].float().cpu().numpy().copy()
+        numbers = batch[1]["scene"].tolist()
+        for image, number in zip(images, numbers, strict=True):
+            clip_image(image, self._scenes[number])
+        for number, image in self._averager.add(numbers, images):
+            finite = np.isfinite(image).all()
+            self._scores.append(scene_score(image, self._scenes[number]) if finite else np.inf)
+
+    def mean(self):
+        return float(np.mean(self._scores))
+
+
+def _score_now(net, dataset):
+    """Validation score of the present weights; their loss, where there is no truth."""
+    scorer = _SceneScorer.of(dataset)
+    losses, sizes = [], []
+    for batch in net.get_iterator(dataset):
+        step = net.validation_step(batch)
+        losses.append(step["loss"].item())
+        sizes.append(len(batch[1]["scene"]))
+        if scorer is not None:
+            scorer.add(batch, step["y_pred"])
+    return float(np.average(losses, weights=sizes)) if scorer is None else scorer.mean()
 
 
 def _monitor(net):

@@ -106,6 +106,33 @@ class DataLoadingMixin(NeuralNet):
         return [self.seed_, len(self.history)]
 
 
+class ValueRangeMixin(NeuralNet):
+    """Mixin of nets that keep the value range of their training scenes."""
+
+    #: Whether predictions depend on the unit of pixel values.
+    depends_on_unit: ClassVar[bool] = True
+
+    # For nets without a training, and those of versions without it.
+    value_range_: tuple[float, float] | str | None = None
+
+    def _learn_value_range(self, scenes):
+        ranges = {_range_of(scene) for scene in scenes}
+        self.value_range_ = ranges.pop() if len(ranges) == 1 else MIXED
+
+    def _check_value_ranges(self, scenes: Sequence[Scene]) -> None:
+        """Raise a ValueError if equal values of a scene and of the training are other pixels."""
+        if not self.depends_on_unit or self.value_range_ in (None, MIXED):
+            return
+        for scene in scenes:
+            if (_range_of(scene) or COUNTS) != self.value_range_:
+                raise ValueError(
+                    f"{type(self).__name__} learned from scenes of value_range="
+                    f"{self.value_range_}, and that of {scene.label} is {scene.value_range}: equal "
+                    "values would be other pixels. Make it with that value_range, and values in "
+                    "the unit of the training scenes"
+                )
+
+
 def split_scenes(
     scenes: Sequence[Scene], splitter: Any, seed: int, *, truth: bool
 ) -> tuple[Sequence[Scene], Sequence[Scene] | None]:
@@ -216,33 +243,6 @@ def _described(step):
 
 def _names_of(steps):
     return ", ".join(repr(step) for step in steps)
-
-
-class ValueRangeMixin(NeuralNet):
-    """Mixin of nets that keep the value range of their training scenes."""
-
-    #: Whether predictions depend on the unit of pixel values.
-    depends_on_unit: ClassVar[bool] = True
-
-    # For nets without a training, and those of versions without it.
-    value_range_: tuple[float, float] | str | None = None
-
-    def _learn_value_range(self, scenes):
-        ranges = {_range_of(scene) for scene in scenes}
-        self.value_range_ = ranges.pop() if len(ranges) == 1 else MIXED
-
-    def _check_value_ranges(self, scenes: Sequence[Scene]) -> None:
-        """Raise a ValueError if equal values of a scene and of the training are other pixels."""
-        if not self.depends_on_unit or self.value_range_ in (None, MIXED):
-            return
-        for scene in scenes:
-            if (_range_of(scene) or COUNTS) != self.value_range_:
-                raise ValueError(
-                    f"{type(self).__name__} learned from scenes of value_range="
-                    f"{self.value_range_}, and that of {scene.label} is {scene.value_range}: equal "
-                    "values would be other pixels. Make it with that value_range, and values in "
-                    "the unit of the training scenes"
-                )
 
 
 def _range_of(scene):
