@@ -63,7 +63,7 @@ def files_entered(call):
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    inside = (Path(name) for name in entered if name.startswith(f"{_PACKAGE}/"))
+    inside = (path for path in map(Path, entered) if path.is_relative_to(_PACKAGE))
     return sorted(path.relative_to(_PACKAGE).as_posix() for path in inside)
 
 
