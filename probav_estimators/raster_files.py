@@ -1,9 +1,11 @@
-"""Raster files that GDAL opens: drivers by suffix, open files of the process, errors of reading."""
+"""Raster files that GDAL opens: their paths, drivers by suffix, open files, errors of reading."""
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import re
 import threading
 import warnings
 from collections import deque
@@ -17,7 +19,14 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["close_with", "is_remote", "open_raster", "suffix_of"]
+__all__ = [
+    "RASTER_SUFFIXES",
+    "close_with",
+    "find_files",
+    "is_remote",
+    "open_raster",
+    "suffix_of",
+]
 
 _JPEG2000 = ("JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
 
@@ -44,6 +53,12 @@ _MAX_OPEN = 128
 # windows share it.
 _CACHE_BYTES = 128 << 20
 
+#: Suffixes of the rasters of a folder.
+RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".img", ".vrt")
+
+# Files beside a raster that a pattern finds as well.
+_SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".wld", ".prj")
+
 # Largest block, in bytes: it is decoded as a whole for any window.
 _MAX_BLOCK_BYTES = 256 << 20
 
@@ -59,6 +74,47 @@ def _import_rasterio():
             "GeoTIFFs and other rasters need rasterio: pip install probav_estimators[geo]"
         ) from error
     return rasterio
+
+
+def find_files(paths: Any, name: str, suffixes: tuple[str, ...] = RASTER_SUFFIXES) -> list[str]:
+    """Return the absolute paths of files, folders and patterns.
+
+    `name` is that of `paths` in messages; of folders, files with one of the `suffixes` are taken.
+    """
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    files = [file for item in given for file in _expand(os.fspath(item), suffixes)]
+    if not files:
+        shown = ", ".join(repr(os.fspath(item)) for item in given) or "an empty list"
+        raise FileNotFoundError(
+            f"{name} is {shown}, and there is no raster file: check the folder, and put patterns "
+            "such as 'dates/*_B04.tif' in quotes"
+        )
+    return files
+
+
+def _expand(item, suffixes):
+    if is_remote(item):
+        return [item]
+    if re.match(r"[A-Za-z0-9_]{2,}:", item) and not os.path.exists(item):
+        raise ValueError(
+            f"{item} is the name of a subdataset: open its file by xarray.open_dataset and give "
+            "the cube to super_resolve, or write it as a GeoTIFF by gdal_translate"
+        )
+    if os.path.isdir(item):
+        names = sorted(os.listdir(item))
+        found = [os.path.join(item, name) for name in names if name.lower().endswith(suffixes)]
+    elif os.path.exists(item) or not glob.has_magic(item):
+        found = [item]
+    else:
+        found = sorted(glob.glob(item, recursive=True))
+        found = [file for file in found if not file.lower().endswith(_SIDECARS)]
+    if virtual := [file for file in found if suffix_of(file) == ".vrt" != suffix_of(item)]:
+        raise ValueError(
+            f"{virtual[0]} is found by {item!r}, and a VRT may name any other file or address: if "
+            "you know its content, give its name or a pattern that ends in .vrt, else a pattern "
+            "that leaves it out, such as '*.tif'"
+        )
+    return [os.path.abspath(file) for file in found if not os.path.isdir(file)]
 
 
 def is_remote(path: str) -> bool:
