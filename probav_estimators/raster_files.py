@@ -79,7 +79,25 @@ def _import_rasterio():
 def find_files(paths: Any, name: str, suffixes: tuple[str, ...] = RASTER_SUFFIXES) -> list[str]:
     """Return the absolute paths of files, folders and patterns.
 
-    `name` is that of `paths` in messages; of folders, files with one of the `suffixes` are taken.
+    Parameters
+    ----------
+    paths : path-like or sequence of path-likes
+    name : str
+        Name of `paths` in messages.
+    suffixes : tuple of str, default=RASTER_SUFFIXES
+        Of the files that are taken of folders.
+
+    Returns
+    -------
+    list of str
+        Those of a folder or a pattern are sorted.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    ValueError
+        If an item is a subdataset, or a folder or pattern finds a VRT that it does not name.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     files = [file for item in given for file in _expand(os.fspath(item), suffixes)]
@@ -132,8 +150,21 @@ def suffix_of(path: str) -> str:
 def open_raster(path: str) -> Iterator[Any]:
     """Open a raster file by the drivers of its suffix; it stays open for the next reader.
 
-    No other thread uses it meanwhile. A ValueError says that it is no raster of its suffix, or is
-    stored in very large blocks; an OSError that it cannot be opened, or that pixels are damaged.
+    Parameters
+    ----------
+    path : str
+
+    Yields
+    ------
+    rasterio.io.DatasetReader
+        No other thread uses it meanwhile.
+
+    Raises
+    ------
+    ValueError
+        If it is no raster of its suffix, or is stored in very large blocks.
+    OSError
+        If it cannot be opened, or its pixels are damaged.
     """
     rasterio = _import_rasterio()
     with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), _files.borrow(path) as file:
