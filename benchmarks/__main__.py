@@ -7,8 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from . import (
+    busy,
     clearance,
     cpsnr,
+    files_entered,
     fine_tuning,
     fusion,
     imagery,
@@ -34,6 +36,7 @@ BENCHMARKS = {
     "reading": reading.benchmark,
     "listing": listing.benchmark,
     "imports": imports.benchmark,
+    "entered": files_entered.benchmark,
     "memory": training_memory.benchmark,
     "simulator": simulator.benchmark,
     "search": search.benchmark,
@@ -47,6 +50,7 @@ BENCHMARKS = {
     "clearance": clearance.benchmark,
     "uncertainty": fusion.benchmark_uncertainty,
     "cost": fusion.benchmark_cost,
+    "busy": busy.benchmark,
     "steps": fusion.benchmark_steps,
     "files": imagery.benchmark_memory,
     "blocks": imagery.benchmark_throughput,

@@ -13,8 +13,10 @@ import pytest
 from benchmarks import (
     __main__,
     _scenes,
+    busy,
     clearance,
     cpsnr,
+    files_entered,
     fine_tuning,
     fusion,
     imagery,
@@ -101,6 +103,7 @@ CASES = {
         lambda: imports.benchmark(rounds=1),
         [[(-1, 5)], [SECONDS]],
     ),
+    "entered": (files_entered.benchmark, [[(10, 80)]]),
     "memory": (
         lambda: training_memory.benchmark(few=4, many=6, size=2 * SIZE),
         [[(-60, 60), MIB, MIB]],
@@ -116,6 +119,10 @@ CASES = {
     "registration": (
         lambda: fusion.benchmark_registration(n_scenes=2),
         [[(0, 0.5), (0, 1.5), (0, 1e4)]],
+    ),
+    "busy": (
+        lambda: busy.benchmark(n_busy=1, n_frames=2, rounds=1),
+        [[RATIO, SECONDS, SECONDS]],
     ),
     "fusion": (fusion.benchmark_quality, [[SCORE]]),
     "robustness": (
