@@ -1032,7 +1032,7 @@ class TestWarnings:
         with pytest.warns(UserWarning, match="band SCL.*pass mask='SCL'"):
             super_resolve(bands, net)
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.filterwarnings("error", message=".*classes are taken for an image")
             super_resolve(bands, net, bands=["B04"], nodata=0)
 
     def test_nothing_that_tells_clouds(self, bands, net):

@@ -115,6 +115,13 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     callback=_reference,
     help="The date that the image shows where the land changes: middle, clearest, or a number.",
 )
+@click.option(
+    "--position-std",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Accuracy of the georeferencing, in pixels of the files.",
+)
 @click.option("--tile-size", type=click.IntRange(min=16), help="Pixels of a block.  [default: 320]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
@@ -228,6 +235,8 @@ def _report(result: FilesResult, outputs: Outputs, as_json: bool) -> None:
                 "n_missing": result.n_missing,
                 "failed": [failure._asdict() for failure in result.failures],
                 "n_frames": result.attrs["n_frames"],
+                "n_frames_used": result.attrs.get("n_frames_used"),
+                "frame_placement": result.attrs.get("frame_placement"),
                 "model": result.attrs["model"],
             }
         )

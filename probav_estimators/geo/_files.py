@@ -17,7 +17,7 @@ from ..training import describe as describe_value
 from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, BlockStoreError, compute_blocks
-from ._encoding import encoding_of
+from ._encoding import POSITION_STD, check_position_std, encoding_of
 from ._imagery import site_of
 from ._masks import warn_of_no_mask
 from ._rasters import open_bands, open_masks
@@ -116,6 +116,7 @@ def super_resolve_files(
     value_range: tuple[float, float] | None = None,
     dtype: Any = None,
     reference: Literal["middle", "clearest"] | int = "middle",
+    position_std: float = POSITION_STD,
     tile_size: int | None = None,
     batch_size: int = 1,
     workers: int = 1,
@@ -155,6 +156,8 @@ def super_resolve_files(
     dtype : dtype, default=None
         Of the image. None: that of the files.
     reference : {"middle", "clearest"} or int, default="middle"
+    position_std : float, default=1.0
+        Standard deviation of the georeferencing along each axis, in pixels of the files.
     tile_size : int, default=None
         LR pixels of a block along each axis. None: 320.
     batch_size : int, default=1
@@ -194,6 +197,7 @@ def super_resolve_files(
         raise ValueError(f"{predictor.name} gives no standard deviations: leave them out")
     kind = None if dtype is None else _as_dtype(dtype)
     check_value_range(value_range, {})
+    check_position_std(position_std)
     given = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     imagery = open_bands(paths, bands, window=window, bbox=bbox, **given)
     if mask is None and mask_type is not None:
@@ -205,7 +209,9 @@ def super_resolve_files(
     filled = [one for one in imagery.encodings.values() if one.nodata is not None]
     fill = filled[0].of_image(kind, nodata).nodata if filled else nodata
     range_of = partial(predictor.value_range_of, value_range)
-    site = site_of(imagery, masks, dtype=kind, nodata=fill, range_of=range_of)
+    site = site_of(
+        imagery, masks, dtype=kind, nodata=fill, range_of=range_of, position_std=position_std
+    )
     warn_of_no_mask((scene.frames for scene in site.scenes.values()), imagery.label)
     files = _files_of(imagery.bands.values())
     mask_files = _files_of([] if masks is None else [masks.stack])
@@ -216,6 +222,7 @@ def super_resolve_files(
         **_settings(site, outputs),
         "weights": f"{predictor.name} ({predictor.fingerprint()})",
         "reference": str(reference),
+        "position_std": float(position_std),
         "tile_size": tile_size,
     }
     _check_names(outputs, [*files, *mask_files])

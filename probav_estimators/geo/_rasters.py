@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..scenes import MaskStack
-from ._encoding import check_options, read_encoding
+from ._encoding import POSITION_STD, check_options, check_position_std, read_encoding
 from ._file_names import (
     band_of_name,
     check_one_band,
@@ -470,6 +470,7 @@ def open_scene(
     add_offset: Factor = None,
     nodata: float | None = None,
     value_range: tuple[float, float] | None = None,
+    position_std: float = POSITION_STD,
 ) -> Scene:
     """Scene of one band of GeoTIFFs or other rasters, one file a date; windows are read when asked.
 
@@ -499,6 +500,10 @@ def open_scene(
         Values of pixels of 0 and 1, with scale and offset: for nets other than FusionNet those of
         the training scenes. None: of the type for 8 and 16 bits, (0, 1) for reflectances in floats,
         else the span of the values.
+    position_std : float, default=1.0
+        Standard deviation of the georeferencing along each axis, in pixels of the frames.
+        Frames are registered within about 4 times as much; what cannot be registered stays where
+        it is, and a warning says so.
 
     Returns
     -------
@@ -539,6 +544,7 @@ def open_scene(
     >>> folder.cleanup()
     """
     check_value_range(value_range, {})
+    check_position_std(position_std)
     imagery = open_rasters(
         paths,
         window=window,
@@ -549,6 +555,6 @@ def open_scene(
     )
     name = _band_name(imagery, band)
     masks = None if mask is None else open_masks(mask, mask_type, imagery)
-    scene = imagery.scene(name, masks, value_range)
+    scene = imagery.scene(name, masks, value_range, position_std)
     warn_of_no_mask([scene.frames], imagery.label)
     return scene

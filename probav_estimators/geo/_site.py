@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..imaging import plan_blocks
+from ..imaging import Placement, plan_blocks
 from ..version import __version__
 from ._memory import release_memory
 
@@ -152,10 +152,14 @@ def describe(site: Site, plan: SitePlan, predictor: BlockPredictor, call: str) -
     alignments = [band.alignment for band in plan.bands.values() if band.alignment is not None]
     if alignments:
         shifts = np.full((n_frames, 2), np.nan)
+        placement = np.full(n_frames, Placement.LEFT_OUT)
         for alignment in alignments:
-            shifts[alignment.index] = alignment.shifts
+            used = ~alignment.fills
+            shifts[alignment.index[used]] = alignment.shifts[used]
+            placement[alignment.index] = alignment.placement
         about |= {
             "n_frames_used": int(np.isfinite(shifts[:, 0]).sum()),
+            "frame_placement": " ".join(Placement(one).name.lower() for one in placement),
             "registered_to": "the mean place of all frames",
             "frame_shifts_down": shifts[:, 0].round(4),
             "frame_shifts_right": shifts[:, 1].round(4),

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._block_predictors import as_block_predictor
 from ._cube import ENCODING_ATTRS, band_names, read_cube, read_masks, rebuild
-from ._encoding import ImageBlock
+from ._encoding import POSITION_STD, ImageBlock, check_position_std
 from ._grid import STALE_ATTRS, with_grid
 from ._imagery import mask_stack, site_of
 from ._masks import mask_type_of_name, warn_of_no_mask
@@ -50,6 +50,7 @@ def super_resolve(
     tile_size: int | None = None,
     batch_size: int | Literal["auto"] = "auto",
     reference: Literal["middle", "clearest"] | int = "middle",
+    position_std: float = POSITION_STD,
     keep_attrs: bool = True,
 ) -> DataArray | Dataset:
     """Fuse the frames of a georeferenced cube into one finer image of each band.
@@ -92,6 +93,10 @@ def super_resolve(
         Blocks in a batch. "auto": 8 on a GPU, else 1.
     reference : {"middle", "clearest"} or int, default="middle"
         Which date the image shows where the land changes, as of FusionNet.
+    position_std : float, default=1.0
+        Standard deviation of the georeferencing along each axis, in pixels of the frames.
+        Frames are registered within about 4 times as much; what cannot be registered stays where
+        it is, and a warning says so.
     keep_attrs : bool, default=True
         Whether to keep the attributes of the cube.
 
@@ -102,8 +107,8 @@ def super_resolve(
         Where no frame is clear it is NaN, or no data. The coordinate ``n_clear`` is the number of
         clear frames at each pixel (of a Dataset, the least of all bands). With `return_std`, a
         DataArray has the coordinate ``std``, and a Dataset a variable ``B04_std`` for each variable
-        ``B04``. Attributes hold the dates, the number of frames, their shifts (NaN: not registered
-        and not used), and the model.
+        ``B04``. Attributes hold the dates, the number of frames, how each was placed and its shift
+        (NaN: not used), and the model.
 
     Raises
     ------
@@ -142,7 +147,9 @@ def super_resolve(
     options = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     read, masks = _read(cube, mask, mask_type, bands, options)
     check_value_range(value_range, read.bands)
-    site = site_of(read, masks, range_of=partial(predictor.value_range_of, value_range))
+    check_position_std(position_std)
+    range_of = partial(predictor.value_range_of, value_range)
+    site = site_of(read, masks, range_of=range_of, position_std=position_std)
     warn_of_no_mask((scene.frames for scene in site.scenes.values()), "cube")
     plan = plan_site(site, predictor, tile_size=tile_size, reference=reference)
     batch = _batch_size(batch_size, predictor)
