@@ -110,12 +110,15 @@ class BlockPredictor(ABC):
         Whether no step before it prepares them.
     registers_bands : bool
         Whether all bands are registered together.
+    has_reference : bool
+        Whether images show the date of a frame.
     """
 
     scale: int
     gives_std = False
     takes_scenes_as_they_are = False
     registers_bands = False
+    has_reference = False
 
     def __init__(self, estimator: Any, steps: Sequence[Any], name: str) -> None:
         self.estimator, self.steps, self.name = estimator, steps, name
@@ -134,6 +137,14 @@ class BlockPredictor(ABC):
         """Hash of the weights and settings that predictions depend on."""
         return digest(_state_of([self.steps, self.estimator]))[:16]
 
+    def check_reference(self, reference: Reference) -> None:
+        """Raise a ValueError if the estimator has no frame of reference, and one is asked for."""
+        if not self.has_reference and reference != "middle":
+            raise ValueError(
+                f"{self.name} has no frame of reference, and reference is {reference!r}: leave it "
+                "out, or use FusionNet"
+            )
+
     @abstractmethod
     def plan(self, scenes: Mapping[str, Scene], reference: Reference) -> dict[str, BandPlan]:
         """Register the bands of a site, by name."""
@@ -148,6 +159,7 @@ class _FusionPredictor(BlockPredictor):
 
     gives_std = True
     registers_bands = True
+    has_reference = True
 
     def __init__(self, net, steps, name):
         if not getattr(net, "initialized_", False):
@@ -182,11 +194,7 @@ class _ScenePredictor(BlockPredictor):
         return None if limits == MIXED else LearnedRange(limits, self.name)
 
     def plan(self, scenes, reference):
-        if reference != "middle":
-            raise ValueError(
-                f"{self.name} has no frame of reference, and reference is {reference!r}: leave it "
-                "out, or use FusionNet"
-            )
+        self.check_reference(reference)
         for scene in scenes.values():
             _check_clear(scene)
         prepared = _prepare(self.steps, list(scenes.values()))
@@ -293,6 +301,7 @@ class _PerBandPredictor(BlockPredictor):
             raise ValueError(f"{name} has estimators of different scales: {sorted(scales)}")
         self.scale = scales.pop()
         self.gives_std = all(predictor.gives_std for predictor in self.predictors.values())
+        self.has_reference = all(one.has_reference for one in self.predictors.values())
 
     def learned_range(self, band):
         return self.predictors[band].learned_range(band) if band in self.predictors else None

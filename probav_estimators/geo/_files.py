@@ -21,17 +21,18 @@ from ._encoding import POSITION_STD, check_position_std, encoding_of
 from ._imagery import site_of
 from ._masks import warn_of_no_mask
 from ._rasters import open_bands, open_masks
-from ._site import describe, plan_site
+from ._site import check_plan_options, describe, plan_site
 from ._value_ranges import check_value_range
 from ._writing import write_geotiff, write_preview
 
 if TYPE_CHECKING:
+    from ._block_predictors import BlockPredictor, Reference
     from ._block_store import Failure
     from ._imagery import MaskType
     from ._rasters import Factor
     from ._site import Site, SitePlan
 
-__all__ = ["FilesResult", "Outputs", "super_resolve_files"]
+__all__ = ["FilesResult", "Outputs", "check_call", "super_resolve_files"]
 
 # Size of a file against that of its values, at most.
 _OVERHEAD = 1.1
@@ -192,12 +193,17 @@ def super_resolve_files(
         raise ValueError(
             f"share is {share}: give (i, n) with 1 <= i <= n, and keep what the others have made"
         )
-    predictor = as_block_predictor(estimator, device)
-    if outputs.std is not None and not predictor.gives_std:
-        raise ValueError(f"{predictor.name} gives no standard deviations: leave them out")
+    predictor = check_call(
+        outputs,
+        estimator,
+        value_range=value_range,
+        dtype=dtype,
+        reference=reference,
+        position_std=position_std,
+        tile_size=tile_size,
+        device=device,
+    )
     kind = None if dtype is None else _as_dtype(dtype)
-    check_value_range(value_range, {})
-    check_position_std(position_std)
     given = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     imagery = open_bands(paths, bands, window=window, bbox=bbox, **given)
     if mask is None and mask_type is not None:
@@ -264,6 +270,48 @@ def super_resolve_files(
     return result
 
 
+def check_call(
+    outputs: Outputs,
+    estimator: Any = "simulated-x3",
+    *,
+    value_range: tuple[float, float] | None = None,
+    dtype: Any = None,
+    reference: Reference = "middle",
+    position_std: float = POSITION_STD,
+    tile_size: int | None = None,
+    device: str | None = None,
+    **others: Any,
+) -> BlockPredictor:
+    """Check the arguments of :func:`super_resolve_files` that need no frames.
+
+    Parameters
+    ----------
+    outputs, estimator, value_range, dtype, reference, position_std, tile_size, device
+        As of that function.
+    **others
+        Its other arguments.
+
+    Returns
+    -------
+    BlockPredictor
+        Of the estimator.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not valid, or does not fit the estimator.
+    """
+    predictor = as_block_predictor(estimator, device)
+    if outputs.std is not None and not predictor.gives_std:
+        raise ValueError(f"{predictor.name} gives no standard deviations: leave them out")
+    if dtype is not None:
+        _as_dtype(dtype)
+    check_value_range(value_range, {})
+    check_position_std(position_std)
+    check_plan_options(predictor, tile_size, reference)
+    return predictor
+
+
 def _as_dtype(dtype):
     from rasterio.dtypes import check_dtype
 
@@ -312,12 +360,18 @@ def _settings(site, outputs):
         # Blocks hold bands in this order.
         "bands": list(site.encodings),
         "values": [
-            [str(encoding_of(scene)), str(site.encodings[band])]
+            [_describe_encoding(encoding_of(scene)), _describe_encoding(site.encodings[band])]
             for band, scene in site.scenes.items()
         ],
         "outputs": ", ".join(outputs.geotiffs),
         "version": __version__,
     }
+
+
+def _describe_encoding(encoding):
+    """All digits of an encoding, with the scale and the offset of each date."""
+    numbers = (encoding.value_range, encoding.scale, encoding.offset, encoding.nodata)
+    return [str(encoding.dtype), *(str(np.asarray(value).tolist()) for value in numbers)]
 
 
 def _check_room(outputs: Outputs, site: Site, scale: int, store: BlockStore) -> None:

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from ._encoding import Encoding, ImageBlock
     from ._grid import Grid
 
-__all__ = ["BLOCK_SIZE", "Site", "SitePlan", "describe", "make_blocks", "plan_site"]
+__all__ = [
+    "BLOCK_SIZE",
+    "Site",
+    "SitePlan",
+    "check_plan_options",
+    "describe",
+    "make_blocks",
+    "plan_site",
+]
 
 #: Default size of a block along each axis, in LR pixels: the larger, the smaller the share of the
 #: halo. With 24 frames a process takes up to 1.4 GiB.
@@ -96,15 +104,23 @@ def plan_site(
     ValueError
         If no pixel is clear, or the frames do not fit the estimator.
     """
+    check_plan_options(predictor, tile_size, reference)
+    if known is None:
+        known = predictor.plan(site.scenes, reference)
+    return SitePlan(known, plan_blocks(site.grid.shape, tile_size or BLOCK_SIZE), predictor.scale)
+
+
+def check_plan_options(
+    predictor: BlockPredictor, tile_size: int | None, reference: Reference
+) -> None:
+    """Raise a ValueError for arguments of :func:`plan_site` that are not valid."""
     if tile_size is not None and not (isinstance(tile_size, int | np.integer) and tile_size >= 16):
         raise ValueError(f"tile_size is {tile_size!r}: give 16 LR pixels or more, or None")
     if reference not in ("middle", "clearest") and not isinstance(reference, int | np.integer):
         raise ValueError(
             f"reference is {reference!r}: give 'middle', 'clearest' or the number of a frame"
         )
-    if known is None:
-        known = predictor.plan(site.scenes, reference)
-    return SitePlan(known, plan_blocks(site.grid.shape, tile_size or BLOCK_SIZE), predictor.scale)
+    predictor.check_reference(reference)
 
 
 def make_blocks(

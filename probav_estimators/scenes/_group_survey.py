@@ -191,7 +191,9 @@ def warn_of_placement(placement: NDArray[np.int8], label: str, position_std: flo
             "cannot be registered to the others, for lack of overlap or texture, and stay where "
             f"{where}"
         ),
-        Placement.TIED: "are tied to the others by little overlap or texture: their shifts are less exact",
+        Placement.TIED: (
+            "are tied to the others by little overlap or texture: their shifts are less exact"
+        ),
     }
     for kind, remedy in remedies.items():
         numbers = np.flatnonzero(placement == kind).tolist()
