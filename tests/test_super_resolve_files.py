@@ -1060,6 +1060,8 @@ class TestTold:
             "n_missing": 0,
             "failed": [],
             "n_frames": 5,
+            "n_frames_used": 5,
+            "frame_placement": "registered registered registered registered registered",
             "model": weights.name,
         }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..geo import MASK_TYPES, FilesResult, Outputs
+from ..geo import MASK_TYPES, FilesResult, Outputs, check_reference
 from ._options import common_options
 from ._output import check_output, print_json, show_progress
 from ._products import ProductsCommand, fusing_call, products_options
@@ -38,13 +38,18 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> A
 
 
 def _reference(ctx: click.Context, param: click.Parameter, value: str) -> Any:
-    if value in ("middle", "clearest"):
-        return value
-    if value.isdigit():
+    """A rule, the number of a file, or a date, which may be of digits alone: 20210702."""
+    if value.isdigit() and len(value) < 8:
         return int(value)
-    raise click.BadParameter(
-        f"{value!r}: give middle, clearest, or the number of a file, counted from 0", ctx, param
-    )
+    try:
+        check_reference(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r}: give middle, clearest, the number of a file, counted from 0, or its date",
+            ctx,
+            param,
+        ) from None
+    return value
 
 
 def _path_option(*names: str, help: str, **options: Any) -> Any:
@@ -113,7 +118,7 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     default="middle",
     show_default=True,
     callback=_reference,
-    help="The date that the image shows where the land changes: middle, clearest, or a number.",
+    help="What the image shows where the land changes: middle, clearest, a number, or 2021-07-02.",
 )
 @click.option(
     "--position-std",

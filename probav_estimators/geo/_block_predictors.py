@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from numbers import Number
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from ..imaging import Alignment, Block
     from ..scenes import Scene
     from ..training import FrameChoice
-
-    Reference = Literal["middle", "clearest"] | int
+    from ._reference_dates import Reference
 
 __all__ = ["BandPlan", "BlockPredictor", "as_block_predictor", "rebased"]
 

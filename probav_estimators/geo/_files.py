@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,10 +26,11 @@ from ._value_ranges import check_value_range
 from ._writing import write_geotiff, write_preview
 
 if TYPE_CHECKING:
-    from ._block_predictors import BlockPredictor, Reference
+    from ._block_predictors import BlockPredictor
     from ._block_store import Failure
     from ._imagery import MaskType
     from ._rasters import Factor
+    from ._reference_dates import Reference
     from ._site import Site, SitePlan
 
 __all__ = ["FilesResult", "Outputs", "check_call", "super_resolve_files"]
@@ -116,7 +117,7 @@ def super_resolve_files(
     nodata: float | None = None,
     value_range: tuple[float, float] | None = None,
     dtype: Any = None,
-    reference: Literal["middle", "clearest"] | int = "middle",
+    reference: Reference = "middle",
     position_std: float = POSITION_STD,
     tile_size: int | None = None,
     batch_size: int = 1,
@@ -156,7 +157,7 @@ def super_resolve_files(
         Values of pixels of 0 and 1. None: those of the scenes that the estimator learned from.
     dtype : dtype, default=None
         Of the image. None: that of the files.
-    reference : {"middle", "clearest"} or int, default="middle"
+    reference : {"middle", "clearest"}, int or date, default="middle"
     position_std : float, default=1.0
         Standard deviation of the georeferencing along each axis, in pixels of the files.
     tile_size : int, default=None

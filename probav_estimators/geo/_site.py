@@ -12,15 +12,17 @@ import numpy as np
 from ..imaging import Placement, plan_blocks
 from ..version import __version__
 from ._memory import release_memory
+from ._reference_dates import check_reference, frame_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Block
     from ..scenes import Scene
-    from ._block_predictors import BandPlan, BlockPredictor, Reference
+    from ._block_predictors import BandPlan, BlockPredictor
     from ._encoding import Encoding, ImageBlock
     from ._grid import Grid
+    from ._reference_dates import Reference
 
 __all__ = [
     "BLOCK_SIZE",
@@ -90,7 +92,7 @@ def plan_site(
     predictor : BlockPredictor
     tile_size : int or None
         LR pixels of a block along each axis. None: 320.
-    reference : {"middle", "clearest"} or int
+    reference : {"middle", "clearest"}, int or date
         Frame that the images show where the land changes.
     known : dict of BandPlan, default=None
         Registration by an earlier call.
@@ -106,7 +108,8 @@ def plan_site(
     """
     check_plan_options(predictor, tile_size, reference)
     if known is None:
-        known = predictor.plan(site.scenes, reference)
+        label = next(iter(site.scenes.values())).label
+        known = predictor.plan(site.scenes, frame_of(reference, site.times, label))
     return SitePlan(known, plan_blocks(site.grid.shape, tile_size or BLOCK_SIZE), predictor.scale)
 
 
@@ -116,10 +119,7 @@ def check_plan_options(
     """Raise a ValueError for arguments of :func:`plan_site` that are not valid."""
     if tile_size is not None and not (isinstance(tile_size, int | np.integer) and tile_size >= 16):
         raise ValueError(f"tile_size is {tile_size!r}: give 16 LR pixels or more, or None")
-    if reference not in ("middle", "clearest") and not isinstance(reference, int | np.integer):
-        raise ValueError(
-            f"reference is {reference!r}: give 'middle', 'clearest' or the number of a frame"
-        )
+    check_reference(reference)
     predictor.check_reference(reference)
 
 
