@@ -58,7 +58,9 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
 
 @click.command(cls=ProductsCommand)
 @click.argument("files", nargs=-1)
-@_path_option("-o", "--output", required=True, metavar="OUT.tif", help="The image, a GeoTIFF.")
+@_path_option(
+    "-o", "--output", required=True, metavar="OUT.tif", help="The image, in the format of its name."
+)
 @click.option("--mask", metavar="PATTERN", help="Files that tell where the frames are clear.")
 @click.option(
     "--mask-type",
@@ -182,9 +184,13 @@ def super_resolve(
     and offset are applied. The products that were chosen are shown, and written to
     OUT.tif.items.json.
 
+    Names that end in .tif, .jp2, .png, .nc or .zarr stand for these formats; JPEG 2000 and PNG hold
+    integers of 8 or 16 bits in one or three bands.
+
     The same call resumes an interrupted one.
     """
     outputs = Outputs(output, std, n_clear, preview, cog, made_by="probav super-resolve")
+    outputs.check()
     for path in outputs.all:
         # A call that was killed between two of its outputs may replace them.
         check_output(path, overwrite=overwrite or outputs.parts.exists())

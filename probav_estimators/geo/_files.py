@@ -20,10 +20,11 @@ from ._block_store import BlockStore, BlockStoreError, compute_blocks
 from ._encoding import POSITION_STD, check_position_std, encoding_of
 from ._imagery import site_of
 from ._masks import warn_of_no_mask
+from ._output_formats import format_of
 from ._rasters import open_bands, open_masks
 from ._site import check_plan_options, describe, plan_site
 from ._value_ranges import check_value_range
-from ._writing import write_geotiff, write_preview
+from ._writing import PART_DTYPES, write_preview, written_image
 
 if TYPE_CHECKING:
     from ._block_predictors import BlockPredictor
@@ -46,8 +47,9 @@ class Outputs:
     Attributes
     ----------
     image : Path
+        The suffixes of images name their formats: GeoTIFF, JPEG 2000, PNG, netCDF or Zarr.
     std, n_clear, preview : Path or None
-        Standard deviations, numbers of clear frames, and a PNG.
+        Standard deviations, numbers of clear frames, and a PNG to look at.
     cog : bool
         Whether GeoTIFFs are cloud-optimised.
     made_by : str
@@ -62,15 +64,37 @@ class Outputs:
     made_by: str = "super_resolve_files"
 
     @property
-    def geotiffs(self) -> dict[str, Path]:
-        """Paths of the GeoTIFFs by content."""
+    def images(self) -> dict[str, Path]:
+        """Paths of the images by content."""
         paths = {"image": self.image, "std": self.std, "n_clear": self.n_clear}
         return {part: path for part, path in paths.items() if path is not None}
 
     @property
+    def sidecars(self) -> dict[str, Path]:
+        """Paths of the files of the georeference, of formats that do not hold it, by content."""
+        return {
+            part: path.with_name(f"{path.name}.aux.xml")
+            for part, path in self.images.items()
+            if format_of(path).has_sidecar
+        }
+
+    @property
     def all(self) -> list[Path]:
         """Paths of all files."""
-        return [*self.geotiffs.values(), *([self.preview] if self.preview else [])]
+        pictures = [] if self.preview is None else [self.preview]
+        return [*self.images.values(), *self.sidecars.values(), *pictures]
+
+    def check(self) -> None:
+        """Raise a ValueError for names that stand for no format."""
+        for path in self.images.values():
+            form = format_of(path)
+            if self.cog and not form.is_geotiff:
+                raise ValueError(
+                    f"{path} is to be a {form.name}, and only GeoTIFFs are cloud-optimised: leave "
+                    "cog out, or give names that end in .tif"
+                )
+        if self.preview is not None and self.preview.suffix.lower() != ".png":
+            raise ValueError(f"{self.preview} is the name of a preview: give one that ends in .png")
 
     @property
     def parts(self) -> Path:
@@ -219,6 +243,7 @@ def super_resolve_files(
     site = site_of(
         imagery, masks, dtype=kind, nodata=fill, range_of=range_of, position_std=position_std
     )
+    _check_formats(outputs, site)
     warn_of_no_mask((scene.frames for scene in site.scenes.values()), imagery.label)
     files = _files_of(imagery.bands.values())
     mask_files = _files_of([] if masks is None else [masks.stack])
@@ -233,7 +258,7 @@ def super_resolve_files(
         "tile_size": tile_size,
     }
     _check_names(outputs, [*files, *mask_files])
-    store = BlockStore(outputs.parts, tuple(outputs.geotiffs), settings, resume)
+    store = BlockStore(outputs.parts, tuple(outputs.images), settings, resume)
     store.open()
     _check_not_there(outputs, overwrite, store)
     _check_room(outputs, site, predictor.scale, store)
@@ -302,6 +327,7 @@ def check_call(
     ValueError
         If an argument is not valid, or does not fit the estimator.
     """
+    outputs.check()
     predictor = as_block_predictor(estimator, device)
     if outputs.std is not None and not predictor.gives_std:
         raise ValueError(f"{predictor.name} gives no standard deviations: leave them out")
@@ -331,6 +357,17 @@ def _as_dtype(dtype):
 
 def _files_of(stacks):
     return list(dict.fromkeys(path for stack in stacks for path in stack.paths))
+
+
+def _check_formats(outputs, site):
+    kinds = _dtypes_of(site)
+    for part, path in outputs.images.items():
+        format_of(path).check(path, kinds[part], len(site.encodings))
+
+
+def _dtypes_of(site: Site) -> dict[str, np.dtype[Any]]:
+    """Types of the values of each output."""
+    return {**PART_DTYPES, "image": next(iter(site.encodings.values())).dtype}
 
 
 def _check_names(outputs, inputs):
@@ -364,7 +401,7 @@ def _settings(site, outputs):
             [_describe_encoding(encoding_of(scene)), _describe_encoding(site.encodings[band])]
             for band, scene in site.scenes.items()
         ],
-        "outputs": ", ".join(outputs.geotiffs),
+        "outputs": ", ".join(outputs.images),
         "version": __version__,
     }
 
@@ -378,11 +415,11 @@ def _describe_encoding(encoding):
 def _check_room(outputs: Outputs, site: Site, scale: int, store: BlockStore) -> None:
     """Raise an OSError if the blocks and the files do not fit on the disk."""
     h, w = site.grid.finer(scale).shape
-    itemsize = next(iter(site.encodings.values())).dtype.itemsize
-    sizes = {"image": itemsize, "std": 4, "n_clear": 2}
-    wanted = [sizes[part] for part in outputs.geotiffs]
-    # All blocks, all files, and a copy of the largest before it is cloud-optimised.
-    copies = 2 * sum(wanted) + (max(wanted) if outputs.cog else 0)
+    kinds = _dtypes_of(site)
+    wanted = [kinds[part].itemsize for part in outputs.images]
+    # All blocks, all files, and a copy of the largest before it is converted.
+    converted = outputs.cog or not all(format_of(x).is_geotiff for x in outputs.images.values())
+    copies = 2 * sum(wanted) + (max(wanted) if converted else 0)
     needed = _OVERHEAD * copies * h * w * len(site.encodings) - store.size()
     free = shutil.disk_usage(outputs.image.absolute().parent).free
     if free < needed:
@@ -404,11 +441,23 @@ def _put_together(
     try:
         # All files appear once all are complete.
         with replace_files(outputs.all) as partials:
-            for part, partial in zip(outputs.geotiffs, partials, strict=False):
-                write_geotiff(partial, site, plan, store, part, attrs, cog=outputs.cog)
-            if outputs.preview is not None:
-                write_preview(partials[-1], partials[0])
-            store.record_outputs(dict(zip(outputs.all, partials, strict=True)))
+            files = dict(zip(outputs.all, partials, strict=True))
+            for part, path in outputs.images.items():
+                sidecar = outputs.sidecars.get(part)
+                with written_image(
+                    files[path],
+                    format_of(path),
+                    site,
+                    plan,
+                    store,
+                    part,
+                    attrs,
+                    cog=outputs.cog,
+                    sidecar=None if sidecar is None else files[sidecar],
+                ) as geotiff:
+                    if part == "image" and outputs.preview is not None:
+                        write_preview(files[outputs.preview], geotiff)
+            store.record_outputs(files)
     except BlockStoreError:
         raise
     except (OSError, RasterioError, CPLE_BaseError) as error:
