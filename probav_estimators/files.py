@@ -184,10 +184,8 @@ def file_state(path: str | os.PathLike[str]) -> list[int]:
 
 
 def check_target(path: Path) -> None:
-    """Raise OSError if `path` cannot be a file: a folder or a device, or in no folder.
-
-    A name that ends in .zarr is that of a folder, in whose place is none but a Zarr store.
-    """
+    """Raise OSError if `path` cannot be a file: a folder or a device, or in no folder."""
+    # A name that ends in .zarr is that of a folder, and takes the place of Zarr stores alone.
     marks = _FOLDERS.get(path.suffix.lower())
     if marks is not None and path.exists():
         if not any((path / mark).is_file() for mark in marks):

@@ -956,7 +956,10 @@ class TestBadInput:
 
     def test_outputs_that_cannot_be_are_told_before_the_work(self, options, dates):
         self.refused(*B04, *options, "--std", "none/std.tif", told=("none is no folder",))
-        self.refused(*B04, *options, "--std", "dates", told=("dates is a folder",))
+        self.refused(*B04, *options, "--std", "dates", told=("dates is the name of the",))
+        Path("folder.tif").mkdir()
+        self.refused(*B04, *options, "--std", "folder.tif", told=("folder.tif is a folder",))
+        Path("folder.tif").rmdir()
         self.refused(*B04, *options, "--std", "out.tif", told=("give each file its own",))
         self.refused(*B04, *options, "--weights", "none", told=("neither the name of shipped",))
 

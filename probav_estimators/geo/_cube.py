@@ -203,7 +203,7 @@ def _in_usual_form(cube):
         return cube
     names = _usual_dims(cube)
     taken = [name for name in names.values() if name in cube.coords]
-    cube = cube.drop_vars(taken).rename(names)
+    cube = cube.drop_vars(taken).rename({**names})
     if _is_dataset(cube) and len(whole := _with_bands(cube)) == 1:
         others = [name for name in cube.data_vars if name not in whole]
         return cube.set_coords(others)[whole[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -81,7 +82,7 @@ def written_image(
         grid = site.grid.finer(plan.scale)
         convert(plain, path, form, grid, site.encodings, part, attrs)
         if sidecar is not None:
-            path.with_name(f"{path.name}.aux.xml").replace(sidecar)
+            shutil.move(path.with_name(f"{path.name}.aux.xml"), sidecar)
             _check_sums(rasterio, path, sums, form.driver)
         yield plain
     finally:
