@@ -880,7 +880,7 @@ class TestBadInput:
             ({"crs": "EPSG:32635"}, ("EPSG:32634", "EPSG:32635", "reproject_match")),
             ({"place": (LEFT + 5, TOP)}, ("different grids", "reproject_match")),
             ({"size": 20.0}, ("different grids", "reproject_match")),
-            ({"cut": 40}, ("(48, 64) and (40, 64) pixels", "reproject_match")),
+            ({"place": (LEFT + 700, TOP)}, ("they do not touch", "give files of one site")),
             ({"bands": 2}, ("number of bands, 1 and 2",)),
             ({"dtype": np.int16}, ("type, uint16 and int16",)),
         ],
