@@ -100,6 +100,22 @@ class TestTiles:
         errors = alignment.shifts - wide.true_shifts
         assert np.abs(errors - np.median(errors, axis=0)).max() < 0.3
 
+    def test_land_between_the_windows_of_a_large_site_is_shown(self, tmp_path):
+        """Pairs of dates show one strip each; those in the middle are in no window."""
+        (wide,) = make_scenes(1, size=(72, 700), n_frames=6, sensor="sentinel-2", random_state=6)
+        clear = np.zeros(wide.lr.shape, bool)
+        for frame, first in enumerate([0, 0, 290, 290, 500, 500]):
+            clear[frame, :, first : first + 100] = True
+        paths = write_frames(tmp_path, np.where(clear, 1 + 10000 * wide.lr, 0))
+        with pytest.warns(UserWarning, match="4 of 6 frames .* cannot be registered"):
+            alignment = align_scene(open_scene(paths))
+        assert alignment.index.tolist() == [*range(6)]
+        assert np.isfinite(alignment.gains).all()
+        for pair in (slice(0, 2), slice(2, 4), slice(4, 6)):
+            true = wide.true_shifts[pair]
+            found = alignment.shifts[pair]
+            assert np.abs(np.diff(found, axis=0) - np.diff(true, axis=0)).max() < 0.2
+
 
 def write_frames(folder, values):
     """A GeoTIFF for each frame, in which 0 is no data."""

@@ -175,7 +175,7 @@ class Survey:
 
     def window_at(self, squares: NDArray[np.bool_]) -> Window:
         """The window that has most of some squares of the site, (h', w'), in its middle."""
-        size = [min(_WINDOW, length) for length in self.frames.shape]
+        size = self._size
         side = [-(-length // _SQUARE) for length in size]
         sums = np.pad(squares, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
         inside = sums[side[0] :] - sums[: -side[0]]
