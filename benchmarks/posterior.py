@@ -68,6 +68,8 @@ def main():
             names = ("consistency.psf_line", "deviations.coefficients")
             fitted = net.module_.state_dict()
             state = weights.state | {name: fitted[name] for name in names}
+            # That of an earlier calibration.
+            state["calibration"] = torch.ones(())
             save_weights(weights._replace(state=state), weights.path)
 
 
