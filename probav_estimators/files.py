@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -23,6 +24,9 @@ __all__ = [
 ]
 
 _CHECKSUM = "checksum"
+
+# Suffixes of outputs that are folders, and what marks such a folder as one.
+_FOLDERS = {".zarr": (".zgroup", "zarr.json")}
 
 
 @contextmanager
@@ -52,11 +56,12 @@ def replace_files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path
     try:
         yield partials
         for partial, target in zip(partials, targets, strict=True):
-            sync(partial)
+            for path in [*partial.rglob("*"), partial]:
+                sync(path)
             if target.exists():
                 partial.chmod(target.stat().st_mode & 0o777)
         for partial, target in zip(partials, targets, strict=True):
-            partial.replace(target)
+            _put_in_place(partial, target)
         for folder in {target.parent for target in targets}:
             sync(folder)
     except OSError as error:
@@ -67,7 +72,30 @@ def replace_files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path
         raise OSError(error.errno, text, str(targets[0])) from error
     finally:
         for partial in partials:
-            partial.unlink(missing_ok=True)
+            _remove(partial)
+
+
+def _put_in_place(partial, target):
+    """Rename a file or a folder; a folder in its place is moved aside first."""
+    if not target.is_dir():
+        partial.replace(target)
+        return
+    aside = target.with_name(f".{target.name}.{uuid4().hex}.partial")
+    target.rename(aside)
+    try:
+        partial.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+    _remove(aside)
+
+
+def _remove(path):
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -157,9 +185,14 @@ def file_state(path: str | os.PathLike[str]) -> list[int]:
 
 def check_target(path: Path) -> None:
     """Raise OSError if `path` cannot be a file: a folder or a device, or in no folder."""
-    if path.is_dir():
+    # A name that ends in .zarr is that of a folder, and takes the place of Zarr stores alone.
+    marks = _FOLDERS.get(path.suffix.lower())
+    if marks is not None and path.exists():
+        if not any((path / mark).is_file() for mark in marks):
+            raise FileExistsError(f"{path} is there and no Zarr store: give another name")
+    elif path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file")
-    if path.exists() and not path.is_file():
+    elif path.exists() and not path.is_file():
         raise FileExistsError(f"{path} is a device or a pipe: give the name of a file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no folder: make it first, or give another path")
@@ -169,4 +202,4 @@ def remove_partial_files(path: str | os.PathLike[str]) -> None:
     """Remove what killed processes left of :func:`replace_file`; no other may write `path`."""
     path = Path(os.path.realpath(path))
     for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial*"):
-        partial.unlink(missing_ok=True)
+        _remove(partial)

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from _products import CORNER, day, item, reflectance, write_raster
 from probav_estimators import BicubicBaseline, open_products, save_model, super_resolve
 from probav_estimators.cli._main import probav
 from probav_estimators.geo import MASK_KINDS
+from probav_estimators.geo._product_driver import _ProductReader
 
 # How a catalog describes a product: its baseline, what was added to the stored values, fields of
 # the band, fields of the asset, and properties of the item.
@@ -171,6 +173,8 @@ def test_products_are_chosen_by_date_cloud_cover_and_clear_area(catalog):
     assert names(datetime="2026-06-06/2026-06-11") == ["S2_1", "S2_2"]
     assert names(datetime="2026-06") == names(datetime="../2026") == [f"S2_{i}" for i in range(4)]
     assert names(datetime="2026-06-16T00:00:00Z/..") == ["S2_3"]
+    assert names(datetime="2026-06-11/") == names(datetime="2026-06-11/..") == ["S2_2", "S2_3"]
+    assert names(datetime="/2026-06-06") == names(datetime="../2026-06-06") == ["S2_0", "S2_1"]
     assert names(max_cloud=15) == ["S2_0", "S2_1"]
     # In the upper rows, later dates are clearer.
     west, north = 16.2699, 45.1466
@@ -230,6 +234,45 @@ def test_of_two_versions_of_an_acquisition_the_newer_is_taken(tmp_path):
     )
     old.id, new.id = "N0301", "N0510"
     assert open_products([new, old], "red").products.values.tolist() == ["N0510"]
+
+
+def test_a_newer_baseline_of_the_same_offset_replaces_the_older_one(tmp_path):
+    frames = reflectance(4, 2, (8, 10))
+    old, new = (
+        sentinel2(tmp_path / name, [frame], ["raster:bands"])[0]
+        for name, frame in zip(("old", "new"), frames, strict=True)
+    )
+    # In the order of names, the older one comes first.
+    old.id, new.id = "A", "B"
+    old.properties["s2:processing_baseline"] = "05.00"
+    cube = open_products([old, new], "red")
+    assert cube.products.values.tolist() == ["B"]
+    np.testing.assert_allclose(physical(cube)[0, :, 0], frames[1][:, 0], atol=6e-5)
+
+
+def test_tiles_of_a_day_in_two_baselines_of_one_offset_are_one_date(tmp_path):
+    left, right = (
+        sentinel2(tmp_path / name, [frame], ["raster:bands"])[0]
+        for name, frame in zip(("left", "right"), reflectance(5, 2, (8, 10)), strict=True)
+    )
+    left.id, right.id = "left", "right"
+    left.properties["s2:processing_baseline"] = "05.00"
+    for asset in right.assets.values():
+        asset.extra_fields["proj:transform"][2] += 100
+    assert open_products([left, right], "red").products.values.tolist() == ["left right"]
+
+
+def test_masks_are_read_once_to_choose_dates_and_to_check_offsets(catalog, monkeypatch):
+    files = Counter()
+    read = _ProductReader.read
+
+    def counted(self, *args, **options):
+        files[Path(self._src.uri).name] += 1
+        return read(self, *args, **options)
+
+    monkeypatch.setattr(_ProductReader, "read", counted)
+    open_products(catalog / "items.json", "red", max_dates=3)
+    assert files["0_SCL.tif"] == 1 and max(files.values()) == 1
 
 
 @pytest.mark.parametrize("claimed", ["raster:bands", "before the offset"])
@@ -430,6 +473,46 @@ def test_a_command_that_failed_goes_on_with_the_frames_that_it_has(catalog, mode
     (tmp_path / "1_B04.tif").write_bytes(good)
     assert call(*command, "-o", tmp_path / "sharp.tif").exit_code == 0
     assert not (tmp_path / "sharp.tif.frames").exists()
+
+
+def test_frames_of_another_scale_or_offset_are_written_again(catalog, model, tmp_path):
+    """The first call is stopped by a file that cannot be read."""
+    items = sentinel2(tmp_path, reflectance(8, 3, (20, 20)), ["before the offset"] * 3)
+    for one in items:
+        # Of products without baselines, pixels are read first to write frames.
+        del one.properties["s2:processing_baseline"]
+    command = ["--stac", tmp_path / "items.json", "--bands", "red", "--weights", model]
+    good = (tmp_path / "2_B04.tif").read_bytes()
+    (tmp_path / "2_B04.tif").write_bytes(good[:500])
+    pystac.ItemCollection(items).save_object(str(tmp_path / "items.json"))
+    assert call(*command, "-o", tmp_path / "sharp.tif").exit_code != 0
+    assert list((tmp_path / "sharp.tif.frames").glob("2026*.tif"))
+    (tmp_path / "2_B04.tif").write_bytes(good)
+    for one in items:
+        one.assets["red"].extra_fields["raster:bands"][0]["scale"] = 2e-4
+    pystac.ItemCollection(items).save_object(str(tmp_path / "items.json"))
+    assert call(*command, "-o", tmp_path / "sharp.tif").exit_code == 0
+    with rasterio.open(tmp_path / "sharp.tif") as file:
+        assert file.scales == (2e-4,)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dtype", "complex64"], "dtype is"),
+        (["--value-range", 3, 1], "value_range"),
+        (["--std", "std.tif"], "gives no standard deviations"),
+        (["--reference", "1"], "has no frame of reference"),
+    ],
+)
+def test_arguments_are_checked_before_frames_are_written(
+    catalog, model, tmp_path, options, message
+):
+    options = [tmp_path / "std.tif" if one == "std.tif" else one for one in options]
+    command = ["--stac", catalog / "items.json", "--bands", "red", "--weights", model]
+    result = call(*command, *options, "-o", tmp_path / "sharp.tif")
+    assert result.exit_code == 2 and message in result.output, result.output
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

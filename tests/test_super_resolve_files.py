@@ -880,7 +880,7 @@ class TestBadInput:
             ({"crs": "EPSG:32635"}, ("EPSG:32634", "EPSG:32635", "reproject_match")),
             ({"place": (LEFT + 5, TOP)}, ("different grids", "reproject_match")),
             ({"size": 20.0}, ("different grids", "reproject_match")),
-            ({"cut": 40}, ("(48, 64) and (40, 64) pixels", "reproject_match")),
+            ({"place": (LEFT + 700, TOP)}, ("they do not touch", "give files of one site")),
             ({"bands": 2}, ("number of bands, 1 and 2",)),
             ({"dtype": np.int16}, ("type, uint16 and int16",)),
         ],
@@ -956,7 +956,10 @@ class TestBadInput:
 
     def test_outputs_that_cannot_be_are_told_before_the_work(self, options, dates):
         self.refused(*B04, *options, "--std", "none/std.tif", told=("none is no folder",))
-        self.refused(*B04, *options, "--std", "dates", told=("dates is a folder",))
+        self.refused(*B04, *options, "--std", "dates", told=("dates is the name of the",))
+        Path("folder.tif").mkdir()
+        self.refused(*B04, *options, "--std", "folder.tif", told=("folder.tif is a folder",))
+        Path("folder.tif").rmdir()
         self.refused(*B04, *options, "--std", "out.tif", told=("give each file its own",))
         self.refused(*B04, *options, "--weights", "none", told=("neither the name of shipped",))
 
@@ -1060,6 +1063,8 @@ class TestTold:
             "n_missing": 0,
             "failed": [],
             "n_frames": 5,
+            "n_frames_used": 5,
+            "frame_placement": "registered registered registered registered registered",
             "model": weights.name,
         }
 

@@ -163,12 +163,13 @@ def reference_frame(
     if reference == "middle":
         return None
     if reference == "clearest":
-        return int(alignment.index[np.argmax(_clearance(scene, alignment.index))])
-    if reference not in alignment.index:
+        used = alignment.index[~alignment.fills]
+        return int(used[np.argmax(_clearance(scene, used))])
+    if reference not in alignment.index[~alignment.fills]:
         raise ValueError(
             f"{scene.label}: frame {reference} cannot be the reference, as it is missing, "
             "repeated, clouded or not registered: use one of "
-            f"{', '.join(map(str, alignment.index))}, or reference='clearest'"
+            f"{', '.join(map(str, alignment.index[~alignment.fills]))}, or reference='clearest'"
         )
     return reference
 

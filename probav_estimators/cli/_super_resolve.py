@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..geo import MASK_TYPES, FilesResult, Outputs
+from ..geo import MASK_TYPES, FilesResult, Outputs, check_reference
 from ._options import common_options
 from ._output import check_output, print_json, show_progress
 from ._products import ProductsCommand, fusing_call, products_options
@@ -38,13 +38,18 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> A
 
 
 def _reference(ctx: click.Context, param: click.Parameter, value: str) -> Any:
-    if value in ("middle", "clearest"):
-        return value
-    if value.isdigit():
+    """A rule, the number of a file, or a date, which may be of digits alone: 20210702."""
+    if value.isdigit() and len(value) < 8:
         return int(value)
-    raise click.BadParameter(
-        f"{value!r}: give middle, clearest, or the number of a file, counted from 0", ctx, param
-    )
+    try:
+        check_reference(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r}: give middle, clearest, the number of a file, counted from 0, or its date",
+            ctx,
+            param,
+        ) from None
+    return value
 
 
 def _path_option(*names: str, help: str, **options: Any) -> Any:
@@ -53,7 +58,9 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
 
 @click.command(cls=ProductsCommand)
 @click.argument("files", nargs=-1)
-@_path_option("-o", "--output", required=True, metavar="OUT.tif", help="The image, a GeoTIFF.")
+@_path_option(
+    "-o", "--output", required=True, metavar="OUT.tif", help="The image, in the format of its name."
+)
 @click.option("--mask", metavar="PATTERN", help="Files that tell where the frames are clear.")
 @click.option(
     "--mask-type",
@@ -113,7 +120,14 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     default="middle",
     show_default=True,
     callback=_reference,
-    help="The date that the image shows where the land changes: middle, clearest, or a number.",
+    help="What the image shows where the land changes: middle, clearest, a number, or 2021-07-02.",
+)
+@click.option(
+    "--position-std",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Accuracy of the georeferencing, in pixels of the files.",
 )
 @click.option("--tile-size", type=click.IntRange(min=16), help="Pixels of a block.  [default: 320]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True)
@@ -170,9 +184,13 @@ def super_resolve(
     and offset are applied. The products that were chosen are shown, and written to
     OUT.tif.items.json.
 
+    Names that end in .tif, .jp2, .png, .nc or .zarr stand for these formats; JPEG 2000 and PNG hold
+    integers of 8 or 16 bits in one or three bands.
+
     The same call resumes an interrupted one.
     """
     outputs = Outputs(output, std, n_clear, preview, cog, made_by="probav super-resolve")
+    outputs.check()
     for path in outputs.all:
         # A call that was killed between two of its outputs may replace them.
         check_output(path, overwrite=overwrite or outputs.parts.exists())
@@ -228,6 +246,8 @@ def _report(result: FilesResult, outputs: Outputs, as_json: bool) -> None:
                 "n_missing": result.n_missing,
                 "failed": [failure._asdict() for failure in result.failures],
                 "n_frames": result.attrs["n_frames"],
+                "n_frames_used": result.attrs.get("n_frames_used"),
+                "frame_placement": result.attrs.get("frame_placement"),
                 "model": result.attrs["model"],
             }
         )

@@ -9,6 +9,7 @@ from ._product_files import items_path, super_resolve_products
 from ._product_items import is_product
 from ._products import open_products
 from ._rasters import open_rasters, open_scene
+from ._reference_dates import check_reference
 from ._site import BLOCK_SIZE
 from ._super_resolve import super_resolve
 
@@ -22,6 +23,7 @@ __all__ = [
     "Grid",
     "MaskKind",
     "Outputs",
+    "check_reference",
     "clear_of",
     "grid_of_cube",
     "is_product",

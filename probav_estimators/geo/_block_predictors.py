@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from numbers import Number
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from ..imaging import Alignment, Block
     from ..scenes import Scene
     from ..training import FrameChoice
-
-    Reference = Literal["middle", "clearest"] | int
+    from ._reference_dates import Reference
 
 __all__ = ["BandPlan", "BlockPredictor", "as_block_predictor", "rebased"]
 
@@ -110,12 +109,15 @@ class BlockPredictor(ABC):
         Whether no step before it prepares them.
     registers_bands : bool
         Whether all bands are registered together.
+    has_reference : bool
+        Whether images show the date of a frame.
     """
 
     scale: int
     gives_std = False
     takes_scenes_as_they_are = False
     registers_bands = False
+    has_reference = False
 
     def __init__(self, estimator: Any, steps: Sequence[Any], name: str) -> None:
         self.estimator, self.steps, self.name = estimator, steps, name
@@ -134,6 +136,14 @@ class BlockPredictor(ABC):
         """Hash of the weights and settings that predictions depend on."""
         return digest(_state_of([self.steps, self.estimator]))[:16]
 
+    def check_reference(self, reference: Reference) -> None:
+        """Raise a ValueError if the estimator has no frame of reference, and one is asked for."""
+        if not self.has_reference and reference != "middle":
+            raise ValueError(
+                f"{self.name} has no frame of reference, and reference is {reference!r}: leave it "
+                "out, or use FusionNet"
+            )
+
     @abstractmethod
     def plan(self, scenes: Mapping[str, Scene], reference: Reference) -> dict[str, BandPlan]:
         """Register the bands of a site, by name."""
@@ -148,6 +158,7 @@ class _FusionPredictor(BlockPredictor):
 
     gives_std = True
     registers_bands = True
+    has_reference = True
 
     def __init__(self, net, steps, name):
         if not getattr(net, "initialized_", False):
@@ -182,11 +193,7 @@ class _ScenePredictor(BlockPredictor):
         return None if limits == MIXED else LearnedRange(limits, self.name)
 
     def plan(self, scenes, reference):
-        if reference != "middle":
-            raise ValueError(
-                f"{self.name} has no frame of reference, and reference is {reference!r}: leave it "
-                "out, or use FusionNet"
-            )
+        self.check_reference(reference)
         for scene in scenes.values():
             _check_clear(scene)
         prepared = _prepare(self.steps, list(scenes.values()))
@@ -293,6 +300,7 @@ class _PerBandPredictor(BlockPredictor):
             raise ValueError(f"{name} has estimators of different scales: {sorted(scales)}")
         self.scale = scales.pop()
         self.gives_std = all(predictor.gives_std for predictor in self.predictors.values())
+        self.has_reference = all(one.has_reference for one in self.predictors.values())
 
     def learned_range(self, band):
         return self.predictors[band].learned_range(band) if band in self.predictors else None

@@ -25,6 +25,7 @@ __all__ = [
     "ENCODING_ATTRS",
     "Cube",
     "band_names",
+    "in_own_dims",
     "read_cube",
     "read_masks",
     "rebuild",
@@ -33,8 +34,18 @@ __all__ = [
 _FRAME_DIMS = ("time", "t")
 _BAND_DIMS = ("band", "bands")
 
-# Other names of y and x.
+# Other names of y and x, and what CF calls the axes of coordinates.
 _OTHER_NAMES = {"latitude": "y", "lat": "y", "longitude": "x", "lon": "x", "Y": "y", "X": "x"}
+_CF_AXES = {"Y": "y", "X": "x", "T": "time"}
+_CF_NAMES = {
+    "latitude": "y",
+    "grid_latitude": "y",
+    "projection_y_coordinate": "y",
+    "longitude": "x",
+    "grid_longitude": "x",
+    "projection_x_coordinate": "x",
+    "time": "time",
+}
 
 # Attributes of one array, and rioxarray's when they differ from band to band.
 _NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
@@ -67,6 +78,8 @@ class Cube(Imagery):
         The DataArray's own name.
     attrs : dict
         Attributes of the whole.
+    axes : dict
+        Coordinates of rows and columns, by "y" and "x", under the names that they had.
     """
 
     kind: Literal["dataarray", "dataset"]
@@ -75,6 +88,7 @@ class Cube(Imagery):
     band_coords: dict[Hashable, Any] = field(default_factory=dict)
     array_name: str | None = None
     attrs: dict[Any, Any] = field(default_factory=dict)
+    axes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_lazy(self) -> bool:
@@ -110,6 +124,7 @@ def read_cube(
     -------
     Cube
     """
+    given, cube = cube, _in_usual_form(cube)
     frames, band_dim, arrays, coords = _split(cube)
     names = _pick(arrays, bands)
     coords = {key: variable[[*map([*arrays].index, names)]] for key, variable in coords.items()}
@@ -138,6 +153,7 @@ def read_cube(
         band_coords=coords,
         array_name=None if _is_dataset(cube) or cube.name is None else str(cube.name),
         attrs=dict(cube.attrs),
+        axes={axis: given[dim] for dim, axis in _usual_dims(given).items() if axis != frames},
     )
 
 
@@ -151,6 +167,7 @@ def read_masks(mask: Any, cube: DataArray | Dataset, mask_type: Any) -> tuple[Im
         mask_type = mask_type_of_name(mask) if mask_type is None else mask_type
         masks = read_cube(cube, bands=[mask], label="mask", kinds="biuf")
     elif hasattr(mask, "dims"):
+        mask = _in_usual_form(mask)
         one_for_all = not {*_FRAME_DIMS} & {*mask.dims}
         masks = read_cube(
             mask.expand_dims("time") if one_for_all else mask, label="mask", kinds="biuf"
@@ -176,7 +193,52 @@ def read_masks(mask: Any, cube: DataArray | Dataset, mask_type: Any) -> tuple[Im
 
 def band_names(cube: DataArray | Dataset) -> list[str]:
     """Return the names of the bands of a cube."""
-    return [*_split(cube)[2]]
+    return [*_split(_in_usual_form(cube))[2]]
+
+
+def _in_usual_form(cube):
+    """The cube with the dims y and x; of a Dataset of one variable with bands, that variable."""
+    if not all(hasattr(cube, part) for part in ("sizes", "coords", "rename")):
+        # Refused below, with what it is.
+        return cube
+    names = _usual_dims(cube)
+    taken = [name for name in names.values() if name in cube.coords]
+    cube = cube.drop_vars(taken).rename({**names})
+    if _is_dataset(cube) and len(whole := _with_bands(cube)) == 1:
+        others = [name for name in cube.data_vars if name not in whole]
+        return cube.set_coords(others)[whole[0]]
+    return cube
+
+
+def _usual_dims(cube):
+    """Usual names of dims that have others: by the name, else by CF's attributes."""
+    found = {}
+    for dim in cube.sizes:
+        attrs = cube.coords[dim].attrs if dim in cube.coords else {}
+        by_cf = _CF_AXES.get(attrs.get("axis"), _CF_NAMES.get(attrs.get("standard_name")))
+        usual = _OTHER_NAMES.get(dim, by_cf)
+        missing = {"time": not {*_FRAME_DIMS} & {*cube.sizes}}.get(usual, usual not in cube.sizes)
+        if dim not in (*_FRAME_DIMS, *_BAND_DIMS) and usual and missing:
+            found.setdefault(usual, dim)
+    return {dim: usual for usual, dim in found.items()}
+
+
+def _with_bands(cube):
+    """Names of the variables with bands, if no other one has frames."""
+    images = {
+        name: array
+        for name, array in cube.data_vars.items()
+        if {"y", "x"} <= {*array.dims} and {*_FRAME_DIMS} & {*array.dims}
+    }
+    return [name for name in images if all({*_BAND_DIMS} & {*one.dims} for one in images.values())]
+
+
+def in_own_dims(cube: Cube, image: DataArray | Dataset) -> DataArray | Dataset:
+    """Return an image with the names and attributes that rows and columns had in the cube."""
+    for axis, own in cube.axes.items():
+        if axis in image.coords:
+            image[axis].attrs = {**image[axis].attrs, **own.attrs}
+    return image.rename({axis: own.name for axis, own in cube.axes.items()})
 
 
 def _split(cube):
@@ -221,8 +283,7 @@ def _check_dims(cube):
         )
     dims = ", ".join(map(str, cube.sizes))
     if missing := {"y", "x"} - set(cube.sizes):
-        others = {dim: _OTHER_NAMES[dim] for dim in cube.sizes if dim in _OTHER_NAMES}
-        renamed = ", ".join(f'{dim}="{axis}"' for dim, axis in others.items()) or '...="y", ...="x"'
+        renamed = ", ".join(f'...="{axis}"' for axis in sorted(missing, reverse=True))
         raise ValueError(
             f"cube has the dims {dims} and no {' and '.join(sorted(missing, reverse=True))}: "
             f"rename them, cube.rename({renamed})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,13 +21,19 @@ if TYPE_CHECKING:
     from ..scenes import MaskStack, Stack
 
 __all__ = [
+    "POSITION_STD",
     "Encoding",
     "ImageBlock",
     "check_options",
+    "check_position_std",
     "encoding_of",
     "read_encoding",
     "scene_of_stack",
 ]
+
+
+#: Standard deviation of the georeferencing of frames, in their pixels.
+POSITION_STD = 1.0
 
 
 class ImageBlock(NamedTuple):
@@ -124,13 +131,14 @@ def scene_of_stack(
     name: str | None,
     band: str | None,
     value_range: tuple[float, float] | LearnedRange | None = None,
+    position_std: float = POSITION_STD,
 ) -> Scene:
     """Return the lazy scene of a band, whose frames have a value range; warn of likely fill."""
     warn_of_fill(stack, encoding, masks, label)
     if value_range is None or isinstance(value_range, LearnedRange):
         value_range = value_range_of(stack, encoding, masks, value_range, label)
     value_range = (float(value_range[0]), float(value_range[1]))
-    frames = ValueFrames(stack, replace(encoding, value_range=value_range), masks)
+    frames = ValueFrames(stack, replace(encoding, value_range=value_range), masks, position_std)
     return Scene.from_frames(frames, name=name, band=band, value_range=value_range)
 
 
@@ -159,6 +167,15 @@ def read_encoding(
         nodata=_one_value(values["nodata"]),
         dtype=dtype,
     )
+
+
+def check_position_std(position_std: float) -> None:
+    """Raise a ValueError for a standard deviation that is no positive number."""
+    if not (isinstance(position_std, Real) and np.isfinite(position_std) and position_std > 0):
+        raise ValueError(
+            f"position_std is {position_std!r}: give the accuracy of the georeferencing in pixels "
+            "of the frames, such as 0.5"
+        )
 
 
 def check_options(given: Mapping[str, Any], bands: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,21 +17,24 @@ from ..training import describe as describe_value
 from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, BlockStoreError, compute_blocks
-from ._encoding import encoding_of
+from ._encoding import POSITION_STD, check_position_std, encoding_of
 from ._imagery import site_of
 from ._masks import warn_of_no_mask
+from ._output_formats import format_of
 from ._rasters import open_bands, open_masks
-from ._site import describe, plan_site
+from ._site import check_plan_options, describe, plan_site
 from ._value_ranges import check_value_range
-from ._writing import write_geotiff, write_preview
+from ._writing import PART_DTYPES, write_preview, written_image
 
 if TYPE_CHECKING:
+    from ._block_predictors import BlockPredictor
     from ._block_store import Failure
     from ._imagery import MaskType
     from ._rasters import Factor
+    from ._reference_dates import Reference
     from ._site import Site, SitePlan
 
-__all__ = ["FilesResult", "Outputs", "super_resolve_files"]
+__all__ = ["FilesResult", "Outputs", "check_call", "super_resolve_files"]
 
 # Size of a file against that of its values, at most.
 _OVERHEAD = 1.1
@@ -44,8 +47,9 @@ class Outputs:
     Attributes
     ----------
     image : Path
+        The suffixes of images name their formats: GeoTIFF, JPEG 2000, PNG, netCDF or Zarr.
     std, n_clear, preview : Path or None
-        Standard deviations, numbers of clear frames, and a PNG.
+        Standard deviations, numbers of clear frames, and a PNG to look at.
     cog : bool
         Whether GeoTIFFs are cloud-optimised.
     made_by : str
@@ -60,15 +64,37 @@ class Outputs:
     made_by: str = "super_resolve_files"
 
     @property
-    def geotiffs(self) -> dict[str, Path]:
-        """Paths of the GeoTIFFs by content."""
+    def images(self) -> dict[str, Path]:
+        """Paths of the images by content."""
         paths = {"image": self.image, "std": self.std, "n_clear": self.n_clear}
         return {part: path for part, path in paths.items() if path is not None}
 
     @property
+    def sidecars(self) -> dict[str, Path]:
+        """Paths of the files of the georeference, of formats that do not hold it, by content."""
+        return {
+            part: path.with_name(f"{path.name}.aux.xml")
+            for part, path in self.images.items()
+            if format_of(path).has_sidecar
+        }
+
+    @property
     def all(self) -> list[Path]:
         """Paths of all files."""
-        return [*self.geotiffs.values(), *([self.preview] if self.preview else [])]
+        pictures = [] if self.preview is None else [self.preview]
+        return [*self.images.values(), *self.sidecars.values(), *pictures]
+
+    def check(self) -> None:
+        """Raise a ValueError for names that stand for no format."""
+        for path in self.images.values():
+            form = format_of(path)
+            if self.cog and not form.is_geotiff:
+                raise ValueError(
+                    f"{path} is to be a {form.name}, and only GeoTIFFs are cloud-optimised: leave "
+                    "cog out, or give names that end in .tif"
+                )
+        if self.preview is not None and self.preview.suffix.lower() != ".png":
+            raise ValueError(f"{self.preview} is the name of a preview: give one that ends in .png")
 
     @property
     def parts(self) -> Path:
@@ -115,7 +141,8 @@ def super_resolve_files(
     nodata: float | None = None,
     value_range: tuple[float, float] | None = None,
     dtype: Any = None,
-    reference: Literal["middle", "clearest"] | int = "middle",
+    reference: Reference = "middle",
+    position_std: float = POSITION_STD,
     tile_size: int | None = None,
     batch_size: int = 1,
     workers: int = 1,
@@ -154,7 +181,9 @@ def super_resolve_files(
         Values of pixels of 0 and 1. None: those of the scenes that the estimator learned from.
     dtype : dtype, default=None
         Of the image. None: that of the files.
-    reference : {"middle", "clearest"} or int, default="middle"
+    reference : {"middle", "clearest"}, int or date, default="middle"
+    position_std : float, default=1.0
+        Standard deviation of the georeferencing along each axis, in pixels of the files.
     tile_size : int, default=None
         LR pixels of a block along each axis. None: 320.
     batch_size : int, default=1
@@ -189,11 +218,17 @@ def super_resolve_files(
         raise ValueError(
             f"share is {share}: give (i, n) with 1 <= i <= n, and keep what the others have made"
         )
-    predictor = as_block_predictor(estimator, device)
-    if outputs.std is not None and not predictor.gives_std:
-        raise ValueError(f"{predictor.name} gives no standard deviations: leave them out")
+    predictor = check_call(
+        outputs,
+        estimator,
+        value_range=value_range,
+        dtype=dtype,
+        reference=reference,
+        position_std=position_std,
+        tile_size=tile_size,
+        device=device,
+    )
     kind = None if dtype is None else _as_dtype(dtype)
-    check_value_range(value_range, {})
     given = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     imagery = open_bands(paths, bands, window=window, bbox=bbox, **given)
     if mask is None and mask_type is not None:
@@ -205,7 +240,10 @@ def super_resolve_files(
     filled = [one for one in imagery.encodings.values() if one.nodata is not None]
     fill = filled[0].of_image(kind, nodata).nodata if filled else nodata
     range_of = partial(predictor.value_range_of, value_range)
-    site = site_of(imagery, masks, dtype=kind, nodata=fill, range_of=range_of)
+    site = site_of(
+        imagery, masks, dtype=kind, nodata=fill, range_of=range_of, position_std=position_std
+    )
+    _check_formats(outputs, site)
     warn_of_no_mask((scene.frames for scene in site.scenes.values()), imagery.label)
     files = _files_of(imagery.bands.values())
     mask_files = _files_of([] if masks is None else [masks.stack])
@@ -216,10 +254,11 @@ def super_resolve_files(
         **_settings(site, outputs),
         "weights": f"{predictor.name} ({predictor.fingerprint()})",
         "reference": str(reference),
+        "position_std": float(position_std),
         "tile_size": tile_size,
     }
     _check_names(outputs, [*files, *mask_files])
-    store = BlockStore(outputs.parts, tuple(outputs.geotiffs), settings, resume)
+    store = BlockStore(outputs.parts, tuple(outputs.images), settings, resume)
     store.open()
     _check_not_there(outputs, overwrite, store)
     _check_room(outputs, site, predictor.scale, store)
@@ -257,6 +296,49 @@ def super_resolve_files(
     return result
 
 
+def check_call(
+    outputs: Outputs,
+    estimator: Any = "simulated-x3",
+    *,
+    value_range: tuple[float, float] | None = None,
+    dtype: Any = None,
+    reference: Reference = "middle",
+    position_std: float = POSITION_STD,
+    tile_size: int | None = None,
+    device: str | None = None,
+    **others: Any,
+) -> BlockPredictor:
+    """Check the arguments of :func:`super_resolve_files` that need no frames.
+
+    Parameters
+    ----------
+    outputs, estimator, value_range, dtype, reference, position_std, tile_size, device
+        As of that function.
+    **others
+        Its other arguments.
+
+    Returns
+    -------
+    BlockPredictor
+        Of the estimator.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not valid, or does not fit the estimator.
+    """
+    outputs.check()
+    predictor = as_block_predictor(estimator, device)
+    if outputs.std is not None and not predictor.gives_std:
+        raise ValueError(f"{predictor.name} gives no standard deviations: leave them out")
+    if dtype is not None:
+        _as_dtype(dtype)
+    check_value_range(value_range, {})
+    check_position_std(position_std)
+    check_plan_options(predictor, tile_size, reference)
+    return predictor
+
+
 def _as_dtype(dtype):
     from rasterio.dtypes import check_dtype
 
@@ -275,6 +357,17 @@ def _as_dtype(dtype):
 
 def _files_of(stacks):
     return list(dict.fromkeys(path for stack in stacks for path in stack.paths))
+
+
+def _check_formats(outputs, site):
+    kinds = _dtypes_of(site)
+    for part, path in outputs.images.items():
+        format_of(path).check(path, kinds[part], len(site.encodings))
+
+
+def _dtypes_of(site: Site) -> dict[str, np.dtype[Any]]:
+    """Types of the values of each output."""
+    return {**PART_DTYPES, "image": next(iter(site.encodings.values())).dtype}
 
 
 def _check_names(outputs, inputs):
@@ -305,22 +398,28 @@ def _settings(site, outputs):
         # Blocks hold bands in this order.
         "bands": list(site.encodings),
         "values": [
-            [str(encoding_of(scene)), str(site.encodings[band])]
+            [_describe_encoding(encoding_of(scene)), _describe_encoding(site.encodings[band])]
             for band, scene in site.scenes.items()
         ],
-        "outputs": ", ".join(outputs.geotiffs),
+        "outputs": ", ".join(outputs.images),
         "version": __version__,
     }
+
+
+def _describe_encoding(encoding):
+    """All digits of an encoding, with the scale and the offset of each date."""
+    numbers = (encoding.value_range, encoding.scale, encoding.offset, encoding.nodata)
+    return [str(encoding.dtype), *(str(np.asarray(value).tolist()) for value in numbers)]
 
 
 def _check_room(outputs: Outputs, site: Site, scale: int, store: BlockStore) -> None:
     """Raise an OSError if the blocks and the files do not fit on the disk."""
     h, w = site.grid.finer(scale).shape
-    itemsize = next(iter(site.encodings.values())).dtype.itemsize
-    sizes = {"image": itemsize, "std": 4, "n_clear": 2}
-    wanted = [sizes[part] for part in outputs.geotiffs]
-    # All blocks, all files, and a copy of the largest before it is cloud-optimised.
-    copies = 2 * sum(wanted) + (max(wanted) if outputs.cog else 0)
+    kinds = _dtypes_of(site)
+    wanted = [kinds[part].itemsize for part in outputs.images]
+    # All blocks, all files, and a copy of the largest before it is converted.
+    converted = outputs.cog or not all(format_of(x).is_geotiff for x in outputs.images.values())
+    copies = 2 * sum(wanted) + (max(wanted) if converted else 0)
     needed = _OVERHEAD * copies * h * w * len(site.encodings) - store.size()
     free = shutil.disk_usage(outputs.image.absolute().parent).free
     if free < needed:
@@ -342,11 +441,23 @@ def _put_together(
     try:
         # All files appear once all are complete.
         with replace_files(outputs.all) as partials:
-            for part, partial in zip(outputs.geotiffs, partials, strict=False):
-                write_geotiff(partial, site, plan, store, part, attrs, cog=outputs.cog)
-            if outputs.preview is not None:
-                write_preview(partials[-1], partials[0])
-            store.record_outputs(dict(zip(outputs.all, partials, strict=True)))
+            files = dict(zip(outputs.all, partials, strict=True))
+            for part, path in outputs.images.items():
+                sidecar = outputs.sidecars.get(part)
+                with written_image(
+                    files[path],
+                    format_of(path),
+                    site,
+                    plan,
+                    store,
+                    part,
+                    attrs,
+                    cog=outputs.cog,
+                    sidecar=None if sidecar is None else files[sidecar],
+                ) as geotiff:
+                    if part == "image" and outputs.preview is not None:
+                        write_preview(files[outputs.preview], geotiff)
+            store.record_outputs(files)
     except BlockStoreError:
         raise
     except (OSError, RasterioError, CPLE_BaseError) as error:

@@ -121,6 +121,26 @@ class Grid:
         transform = (a, b, a * left + b * top + c, d, e, d * left + e * top + f)
         return replace(self, transform=transform, shape=(bottom - top, right - left))
 
+    def offset_of(self, other: Grid) -> tuple[int, int] | None:
+        """Row and column where another grid starts, or None if its pixels are not these."""
+        a, b, c, d, e, f = self.transform
+        sizes = np.subtract(other.transform, self.transform)[[0, 1, 3, 4]]
+        drift = np.abs(sizes).max() * max(*self.shape, *other.shape)
+        if b or d or not _same_crs(self.crs, other.crs) or drift > _SAME * min(self.pixel_size):
+            return None
+        row, column = (other.transform[5] - f) / e, (other.transform[2] - c) / a
+        if max(abs(row - round(row)), abs(column - round(column))) > _SAME:
+            return None
+        return round(row), round(column)
+
+    def extended(self, rows: slice, columns: slice) -> Grid:
+        """The grid of these rows and columns, which may begin below 0 and end beyond it."""
+        a, b, c, d, e, f = self.transform
+        top, left = rows.start, columns.start
+        transform = (a, b, a * left + b * top + c, d, e, d * left + e * top + f)
+        shape = rows.stop - top, columns.stop - left
+        return replace(self, transform=transform, shape=shape)
+
     def check_same(self, other: Grid, this_name: str, other_name: str) -> None:
         """Raise a ValueError if another grid is not this one, to a hundredth of a pixel.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from ..scenes import MaskStack, Stack
-from ._encoding import encoding_of, scene_of_stack
+from ._encoding import POSITION_STD, encoding_of, scene_of_stack
 from ._masks import clear_of, has_value, match_mask
 from ._site import Site
 
@@ -90,6 +90,7 @@ class Imagery:
         band: str,
         masks: MaskStack | None,
         value_range: tuple[float, float] | LearnedRange | None = None,
+        position_std: float = POSITION_STD,
     ) -> Scene:
         """Return the lazy scene of a band; warn of values that look like fill."""
         own = self.valid.get(band)
@@ -103,6 +104,7 @@ class Imagery:
             name=self.name,
             band=band if self.named else None,
             value_range=value_range,
+            position_std=position_std,
         )
 
 
@@ -113,13 +115,17 @@ def site_of(
     dtype: Any = None,
     nodata: float | None = None,
     range_of: Callable[[str], tuple[float, float] | LearnedRange | None],
+    position_std: float,
 ) -> Site:
     """Return the scenes of all bands, and the encodings of images of `dtype` and `nodata`.
 
-    `range_of` gives the value range of a band by its name, see :func:`scene_of_stack`.
+    `range_of` gives the value range of a band by its name, see :func:`scene_of_stack`;
+    `position_std` is the standard deviation of the georeferencing in pixels.
     """
     imagery.grid.check_usable(imagery.label)
-    scenes = {band: imagery.scene(band, masks, range_of(band)) for band in imagery.bands}
+    scenes = {
+        band: imagery.scene(band, masks, range_of(band), position_std) for band in imagery.bands
+    }
     encodings = {band: encoding_of(scene).of_image(dtype, nodata) for band, scene in scenes.items()}
     return Site(scenes, encodings, imagery.grid, imagery.times)
 

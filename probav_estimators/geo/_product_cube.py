@@ -12,6 +12,7 @@ from ._product_items import import_stac, time_of
 from ._product_layers import RAISED_OFFSET, baseline, is_clear
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
     from pystac import Item
     from xarray import DataArray, Dataset
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ._product_layers import Layer
     from ._products import Choice, Product
 
-__all__ = ["clear_parts", "cube_of_products", "warn_of_offsets"]
+__all__ = ["clear_parts", "coarse_clear", "cube_of_products", "warn_of_offsets"]
 
 # Pixels of a chunk along each axis, and of masks and bands that are looked at as a whole.
 _CHUNK, _COARSE = 2048, 256
@@ -45,24 +46,28 @@ def cube_of_products(choice: Choice, *, apply_masks: bool = True) -> Dataset:
     return cube.assign_coords(products=("time", names))
 
 
-def clear_parts(choice: Choice) -> list[float]:
-    """Return the clear part of the area on each date, by coarse masks, else by the metadata."""
+def coarse_clear(choice: Choice) -> NDArray[np.bool_] | None:
+    """Return where dates are clear by coarse masks, (t, h, w); None without masks."""
     if choice.first.mask is None:
+        return None
+    masks = _load_masks(choice, _coarse_grid(choice), None)
+    return is_clear(masks.values, choice.first.mask_type)
+
+
+def clear_parts(choice: Choice, clear: NDArray[np.bool_] | None) -> list[float]:
+    """Return the clear part of the area on each date, by coarse masks, else by the metadata."""
+    if clear is None:
         covers = [
             [product.item.properties.get("eo:cloud_cover") or 0 for product in date]
             for date in choice.dates
         ]
         return [1 - float(np.mean(cover)) / 100 for cover in covers]
-    masks = _load_masks(choice, _coarse_grid(choice), None)
-    clear = is_clear(masks.values, choice.first.mask_type)
     return [float(one.mean()) for one in clear]
 
 
-def warn_of_offsets(choice: Choice) -> None:
-    """Warn if the darkest pixels of a date of Sentinel-2 contradict its offset."""
-    if baseline(choice.first.item) is None:
-        return
-    dark = _darkest(choice)
+def warn_of_offsets(choice: Choice, clear: NDArray[np.bool_] | None) -> None:
+    """Warn if the darkest clear pixels of a date of Sentinel-2 contradict its offset."""
+    dark = _darkest(choice, clear)
     for number, date in enumerate(choice.dates):
         band, layer = next(iter(date[0].bands.items()))
         others = [one for one in dark[:number] + dark[number + 1 :] if np.isfinite(one)]
@@ -79,19 +84,18 @@ def warn_of_offsets(choice: Choice) -> None:
             )
 
 
-def _darkest(choice: Choice) -> list[float]:
+def _darkest(choice: Choice, clear: NDArray[np.bool_] | None) -> list[float]:
     """Reflectance of the darkest clear pixels of the first band on each date; NaN without any."""
     band = next(iter(choice.first.bands))
     coarse = _coarse_grid(choice)
     values = _load(choice, lambda product: {band: product.bands[band]}, coarse, None)[band]
     known = (values != choice.first.bands[band].nodata).values
-    if choice.first.mask is not None:
-        masks = _load_masks(choice, coarse, None)
-        known &= is_clear(masks.values, choice.first.mask_type)
+    if clear is not None:
+        known &= clear
     dark = []
-    for stored, clear, date in zip(values.values, known, choice.dates, strict=True):
+    for stored, usable, date in zip(values.values, known, choice.dates, strict=True):
         layer = date[0].bands[band]
-        found = np.percentile(stored[clear], _DARKEST) if clear.any() else np.nan
+        found = np.percentile(stored[usable], _DARKEST) if usable.any() else np.nan
         dark.append(float(found) * layer.scale + layer.offset)
     return dark
 

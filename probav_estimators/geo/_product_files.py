@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import replace_file
-from ._block_predictors import as_block_predictor
-from ._files import FilesResult, Outputs, super_resolve_files
+from ._files import FilesResult, Outputs, check_call, super_resolve_files
 from ._product_cube import cube_of_products
 from ._product_items import time_of
 from ._products import choose_products
@@ -87,7 +86,7 @@ def super_resolve_products(
         raise ValueError("share is given, and one machine reads products: leave --tiles out")
     if not bands:
         raise ValueError("bands is missing: name the bands of the products, such as red nir")
-    as_block_predictor(estimator, options.get("device"))
+    check_call(outputs, estimator, **options)
     choice = choose_products(
         products,
         bands,
@@ -116,11 +115,14 @@ def items_path(image: Path) -> Path:
 def _write_frames(choice: Choice, folder: Path, resume: bool) -> list[Path]:
     """Write a GeoTIFF for each date, and return their paths; those of the same choice are kept."""
     state = {
-        "products": [[product.item.id for product in date] for date in choice.dates],
+        "products": [
+            [[product.item.id, product.encoding] for product in date] for date in choice.dates
+        ],
         "bands": list(choice.first.bands),
         "grid": [*choice.geobox.shape, *choice.geobox.transform[:6], str(choice.geobox.crs)],
     }
     record = folder / "choice.json"
+    state = json.loads(json.dumps(state))
     if not (resume and record.exists() and json.loads(record.read_text()) == state):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()

@@ -87,7 +87,9 @@ def find_items(
         If a path does not exist.
     """
     limits = _interval(when)
-    query = {"collections": collection and [collection], "bbox": bbox, "datetime": when}
+    # An end that is left out is open, as ".." is.
+    interval = when and "/".join(end or ".." for end in when.split("/"))
+    query = {"collections": collection and [collection], "bbox": bbox, "datetime": interval}
     found = _unique([item for source in _as_list(sources) for item in _items_of(source, query)])
     items = [
         item
@@ -204,11 +206,11 @@ def _interval(when: str | None) -> tuple[datetime, datetime] | None:
 
     if when is None:
         return None
-    first, _, last = when.partition("/")
+    first, _, last = when.partition("/") if "/" in when else (when, "", when)
     try:
         ends = [
             datetime.min if first in ("", "..") else pandas.Period(first).start_time,
-            datetime.max if last == ".." else pandas.Period(last or first).end_time,
+            datetime.max if last in ("", "..") else pandas.Period(last).end_time,
         ]
     except ValueError:
         raise ValueError(

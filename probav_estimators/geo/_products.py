@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._product_cube import clear_parts, cube_of_products, warn_of_offsets
+from ._product_cube import clear_parts, coarse_clear, cube_of_products, warn_of_offsets
 from ._product_items import find_items, import_stac, time_of
 from ._product_layers import baseline, find_layer, find_mask
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
     from pystac import Item
     from xarray import Dataset
@@ -206,8 +207,13 @@ def choose_products(
             "are taken as clear; give products with masks, or dates without clouds",
             stacklevel=3,
         )
-    choice = choice if max_dates is None else _clearest(choice, max_dates)
-    warn_of_offsets(choice)
+    has_offsets = baseline(choice.first.item) is not None
+    # Masks are read once for both.
+    clear = coarse_clear(choice) if max_dates is not None or has_offsets else None
+    if max_dates is not None:
+        choice, clear = _clearest(choice, clear, max_dates)
+    if has_offsets:
+        warn_of_offsets(choice, clear)
     return choice
 
 
@@ -256,16 +262,23 @@ def _check_alike(products: Sequence[Product]) -> None:
 
 
 def _by_date(products: Sequence[Product]) -> list[list[Product]]:
-    """Group products by solar day, satellite and encoding; of two versions, take the newer."""
+    """Group products by solar day, satellite and encoding; of two versions, take the newer.
+
+    Versions differ in their processing baseline, or of one baseline in their encoding.
+    """
     newest = {}
     for product in sorted(products, key=lambda one: baseline(one.item) or 0):
-        newest[_acquisition(product), product.grid] = product.encoding
+        newest[_acquisition(product), product.grid] = _version(product)
     dates: dict[Any, list[Product]] = {}
     for product in products:
         acquisition = _acquisition(product)
-        if newest[acquisition, product.grid] == product.encoding:
+        if newest[acquisition, product.grid] == _version(product):
             dates.setdefault((*acquisition, product.encoding), []).append(product)
     return sorted(dates.values(), key=lambda date: time_of(date[0].item))
+
+
+def _version(product):
+    return baseline(product.item), product.encoding
 
 
 def _acquisition(product):
@@ -299,9 +312,12 @@ def _common_grid(grids: Sequence[GeoBox], bbox: Sequence[float] | None) -> GeoBo
     return GeoBox(shape, like.translate_pix(left, top).transform, crs)
 
 
-def _clearest(choice: Choice, count: int) -> Choice:
-    """The dates on which most of the area is clear, in their order."""
-    clear = clear_parts(choice)
-    kept = sorted(sorted(range(len(clear)), key=lambda number: -clear[number])[:count])
+def _clearest(
+    choice: Choice, clear: NDArray[np.bool_] | None, count: int
+) -> tuple[Choice, NDArray[np.bool_] | None]:
+    """The dates on which most of the area is clear, in their order, and where they are clear."""
+    parts = clear_parts(choice, clear)
+    kept = sorted(sorted(range(len(parts)), key=lambda number: -parts[number])[:count])
     dates = [choice.dates[number] for number in kept]
-    return replace(choice, dates=dates, clear=[clear[number] for number in kept])
+    chosen = replace(choice, dates=dates, clear=[parts[number] for number in kept])
+    return chosen, None if clear is None else clear[kept]

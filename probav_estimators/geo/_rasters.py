@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from ..scenes import MaskStack
-from ._encoding import check_options, read_encoding
+from ._encoding import POSITION_STD, check_options, check_position_std, read_encoding
 from ._file_names import (
     band_of_name,
     check_one_band,
@@ -60,6 +61,10 @@ class RasterStack:
         Row and column of the files where that part starts.
     validity : bool, default=False
         Whether values are those of GDAL's masks and alpha bands, 0 = no data, in place of the band.
+    footprints : sequence of tuples of two slices, default=None
+        Rows and columns of the grid that each file covers. None: all cover the whole.
+    fill : float, default=0
+        Value where a file is not.
     """
 
     paths: Sequence[str]
@@ -68,6 +73,8 @@ class RasterStack:
     dtype: np.dtype[Any]
     origin: tuple[int, int] = (0, 0)
     validity: bool = False
+    footprints: Sequence[tuple[slice, slice]] | None = None
+    fill: float = 0
 
     def __post_init__(self) -> None:
         close_with(self, self.paths)
@@ -78,20 +85,35 @@ class RasterStack:
 
     def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[Any]:
         sizes = [part.stop - part.start for part in window]
-        part = tuple(
-            (start + piece.start, start + piece.stop)
-            for start, piece in zip(self.origin, window, strict=True)
-        )
-        stored = np.empty((len(index), *sizes), self.dtype)
+        stored = np.full((len(index), *sizes), self.fill, self.dtype)
         for position, number in enumerate(index):
-            path = self.paths[number]
-            with open_raster(path) as file:
-                read = file.read_masks if self.validity else file.read
-                stored[position] = read(self.band, window=part)
+            inside, wanted = self._in_file(number, window)
+            if all(low < high for low, high in wanted):
+                with open_raster(self.paths[number]) as file:
+                    read = file.read_masks if self.validity else file.read
+                    stored[position, *inside] = read(self.band, window=wanted)
         return stored
 
+    def _in_file(self, number, window):
+        """Part of a window that a file covers, in pixels of the window and of the file."""
+        inside, wanted = [], []
+        for axis, (start, part) in enumerate(zip(self.origin, window, strict=True)):
+            first, last = start + part.start, start + part.stop
+            covered = slice(first, last)
+            if self.footprints is not None:
+                covered = self.footprints[number][axis]
+            low, high = max(first, covered.start), min(last, covered.stop)
+            corner = 0 if self.footprints is None else covered.start
+            inside.append(slice(low - first, max(low, high) - first))
+            wanted.append((low - corner, high - corner))
+        return inside, tuple(wanted)
+
     def take(self, numbers: Sequence[int]) -> RasterStack:
-        return replace(self, paths=[self.paths[number] for number in numbers])
+        paths = [self.paths[number] for number in numbers]
+        if self.footprints is None:
+            return replace(self, paths=paths)
+        footprints = [self.footprints[number] for number in numbers]
+        return replace(self, paths=paths, footprints=footprints)
 
     def where(self, number: int) -> str:
         path = self.paths[number]
@@ -265,30 +287,34 @@ def _imagery_of(files, headers, window=None, bbox=None, options=None):
         _check_alike(first, files[0], header, path)
     _check_nodata(headers, files, (options or {}).get("nodata"))
     check_one_band(files)
-    rows, columns = _whole_pixels(first.grid, window, bbox, files[0])
-    grid, origin = first.grid.window(rows, columns), (rows.start, columns.start)
+    whole, footprints = _in_one_grid(files, [header.grid for header in headers])
+    rows, columns = _whole_pixels(whole, window, bbox, files[0])
+    grid, origin = whole.window(rows, columns), (rows.start, columns.start)
     names, named = _band_names([first.descriptions[number] for number in first.bands], files[0])
     check_options(options or {}, names)
     dtype, several = np.dtype(first.dtypes[0]), len(names) > 1
     bands, encodings, valid = {}, {}, {}
     has_masks = any(header.has_masks for header in headers)
     for number, band in zip(first.bands, names, strict=True):
-        bands[band] = RasterStack(files, number + 1, grid.shape, dtype, origin)
-        if has_masks:
-            masks = replace(bands[band], validity=True, dtype=np.dtype(np.uint8))
-            valid[band] = MaskStack(masks, _is_valid)
         tags = {
             "scale_factor": [header.scales[number] for header in headers],
             "add_offset": [header.offsets[number] for header in headers],
             "nodata": first.nodatavals[number],
         }
         encodings[band] = read_encoding(tags, options or {}, band, len(files), dtype)
+        nodata = encodings[band].nodata
+        fill = np.nan if dtype.kind == "f" else (nodata or 0)
+        stack = RasterStack(files, number + 1, grid.shape, dtype, origin, False, footprints, fill)
+        bands[band] = stack
+        if has_masks or (footprints is not None and nodata is None and dtype.kind != "f"):
+            masks = replace(stack, validity=True, dtype=np.dtype(np.uint8), fill=0)
+            valid[band] = MaskStack(masks, _is_valid)
     return Imagery(
         bands=bands,
         encodings=encodings,
         valid=valid,
         grid=grid,
-        whole=first.grid,
+        whole=whole,
         origin=origin,
         times=_times(files, headers),
         label=files[0],
@@ -296,6 +322,34 @@ def _imagery_of(files, headers, window=None, bbox=None, options=None):
         name=scene_name(files),
         named=named,
     )
+
+
+def _in_one_grid(files, grids):
+    """The grid of all files on the pixels of the first, and the part of each; None: the whole.
+
+    A ValueError names files that do not touch the others.
+    """
+    offsets = [grids[0].offset_of(grid) or (0, 0) for grid in grids]
+    shapes = [grid.shape for grid in grids]
+    if len({*zip(offsets, shapes, strict=True)}) == 1:
+        return grids[0], None
+    boxes = np.array(offsets)
+    boxes = np.concatenate([boxes, boxes + shapes], axis=1)
+    apart = (boxes[:, None, :2] > boxes[:, 2:]).any(axis=2)
+    n_parts, part = connected_components(~(apart | apart.T), directed=False)
+    if n_parts > 1:
+        other = int(np.flatnonzero(part != part[0])[0])
+        raise ValueError(
+            f"{files[0]} lies within {grids[0].bounds} and {files[other]} within "
+            f"{grids[other].bounds}, they do not touch: give files of one site"
+        )
+    top, left = boxes[:, :2].min(axis=0).tolist()
+    bottom, right = boxes[:, 2:].max(axis=0).tolist()
+    footprints = [
+        (slice(y - top, y_end - top), slice(x - left, x_end - left))
+        for y, x, y_end, x_end in boxes.tolist()
+    ]
+    return grids[0].extended(slice(top, bottom), slice(left, right)), footprints
 
 
 def _is_valid(values, name):
@@ -414,7 +468,8 @@ def _check_alike(first, first_path, other, path):
                 f"{first_path} and {path} have the bands {one!r} and {two!r} at one place: give "
                 "files of the same bands in the same order"
             )
-    first.grid.check_same(other.grid, first_path, path)
+    if first.grid.offset_of(other.grid) is None:
+        first.grid.check_same(other.grid, first_path, path)
 
 
 def _whole_pixels(grid, window, bbox, path):
@@ -470,13 +525,15 @@ def open_scene(
     add_offset: Factor = None,
     nodata: float | None = None,
     value_range: tuple[float, float] | None = None,
+    position_std: float = POSITION_STD,
 ) -> Scene:
     """Scene of one band of GeoTIFFs or other rasters, one file a date; windows are read when asked.
 
     Parameters
     ----------
     paths : path-like or sequence of path-likes
-        Files on one grid, a glob pattern such as ``"dates/*_B04.tif"``, or a folder.
+        Files on one grid, of which each may cover a part, a glob pattern such as
+        ``"dates/*_B04.tif"``, or a folder.
     mask : path-like or sequence of path-likes, default=None
         Masks of clear pixels: one file for each of `paths`, matched by date or order, or one for
         all. Their pixels may cover a whole number of the frames'. None: all data are clear, with
@@ -499,6 +556,10 @@ def open_scene(
         Values of pixels of 0 and 1, with scale and offset: for nets other than FusionNet those of
         the training scenes. None: of the type for 8 and 16 bits, (0, 1) for reflectances in floats,
         else the span of the values.
+    position_std : float, default=1.0
+        Standard deviation of the georeferencing along each axis, in pixels of the frames.
+        Frames are registered within about 4 times as much; what cannot be registered stays where
+        it is, and a warning says so.
 
     Returns
     -------
@@ -539,6 +600,7 @@ def open_scene(
     >>> folder.cleanup()
     """
     check_value_range(value_range, {})
+    check_position_std(position_std)
     imagery = open_rasters(
         paths,
         window=window,
@@ -549,6 +611,6 @@ def open_scene(
     )
     name = _band_name(imagery, band)
     masks = None if mask is None else open_masks(mask, mask_type, imagery)
-    scene = imagery.scene(name, masks, value_range)
+    scene = imagery.scene(name, masks, value_range, position_std)
     warn_of_no_mask([scene.frames], imagery.label)
     return scene

@@ -9,20 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..imaging import plan_blocks
+from ..imaging import Placement, plan_blocks
 from ..version import __version__
 from ._memory import release_memory
+from ._reference_dates import check_reference, frame_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Block
     from ..scenes import Scene
-    from ._block_predictors import BandPlan, BlockPredictor, Reference
+    from ._block_predictors import BandPlan, BlockPredictor
     from ._encoding import Encoding, ImageBlock
     from ._grid import Grid
+    from ._reference_dates import Reference
 
-__all__ = ["BLOCK_SIZE", "Site", "SitePlan", "describe", "make_blocks", "plan_site"]
+__all__ = [
+    "BLOCK_SIZE",
+    "Site",
+    "SitePlan",
+    "check_plan_options",
+    "describe",
+    "make_blocks",
+    "plan_site",
+]
 
 #: Default size of a block along each axis, in LR pixels: the larger, the smaller the share of the
 #: halo. With 24 frames a process takes up to 1.4 GiB.
@@ -82,7 +92,7 @@ def plan_site(
     predictor : BlockPredictor
     tile_size : int or None
         LR pixels of a block along each axis. None: 320.
-    reference : {"middle", "clearest"} or int
+    reference : {"middle", "clearest"}, int or date
         Frame that the images show where the land changes.
     known : dict of BandPlan, default=None
         Registration by an earlier call.
@@ -96,15 +106,21 @@ def plan_site(
     ValueError
         If no pixel is clear, or the frames do not fit the estimator.
     """
+    check_plan_options(predictor, tile_size, reference)
+    if known is None:
+        label = next(iter(site.scenes.values())).label
+        known = predictor.plan(site.scenes, frame_of(reference, site.times, label))
+    return SitePlan(known, plan_blocks(site.grid.shape, tile_size or BLOCK_SIZE), predictor.scale)
+
+
+def check_plan_options(
+    predictor: BlockPredictor, tile_size: int | None, reference: Reference
+) -> None:
+    """Raise a ValueError for arguments of :func:`plan_site` that are not valid."""
     if tile_size is not None and not (isinstance(tile_size, int | np.integer) and tile_size >= 16):
         raise ValueError(f"tile_size is {tile_size!r}: give 16 LR pixels or more, or None")
-    if reference not in ("middle", "clearest") and not isinstance(reference, int | np.integer):
-        raise ValueError(
-            f"reference is {reference!r}: give 'middle', 'clearest' or the number of a frame"
-        )
-    if known is None:
-        known = predictor.plan(site.scenes, reference)
-    return SitePlan(known, plan_blocks(site.grid.shape, tile_size or BLOCK_SIZE), predictor.scale)
+    check_reference(reference)
+    predictor.check_reference(reference)
 
 
 def make_blocks(
@@ -152,10 +168,14 @@ def describe(site: Site, plan: SitePlan, predictor: BlockPredictor, call: str) -
     alignments = [band.alignment for band in plan.bands.values() if band.alignment is not None]
     if alignments:
         shifts = np.full((n_frames, 2), np.nan)
+        placement = np.full(n_frames, Placement.LEFT_OUT)
         for alignment in alignments:
-            shifts[alignment.index] = alignment.shifts
+            used = ~alignment.fills
+            shifts[alignment.index[used]] = alignment.shifts[used]
+            placement[alignment.index] = alignment.placement
         about |= {
             "n_frames_used": int(np.isfinite(shifts[:, 0]).sum()),
+            "frame_placement": " ".join(Placement(one).name.lower() for one in placement),
             "registered_to": "the mean place of all frames",
             "frame_shifts_down": shifts[:, 0].round(4),
             "frame_shifts_right": shifts[:, 1].round(4),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ._block_predictors import as_block_predictor
-from ._cube import ENCODING_ATTRS, band_names, read_cube, read_masks, rebuild
-from ._encoding import ImageBlock
+from ._cube import ENCODING_ATTRS, band_names, in_own_dims, read_cube, read_masks, rebuild
+from ._encoding import POSITION_STD, ImageBlock, check_position_std
 from ._grid import STALE_ATTRS, with_grid
 from ._imagery import mask_stack, site_of
 from ._masks import mask_type_of_name, warn_of_no_mask
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..prediction import Predictor
     from ._block_predictors import BlockPredictor
+    from ._reference_dates import Reference
     from ._site import Site, SitePlan
 
 __all__ = ["super_resolve"]
@@ -49,7 +50,8 @@ def super_resolve(
     return_std: bool = False,
     tile_size: int | None = None,
     batch_size: int | Literal["auto"] = "auto",
-    reference: Literal["middle", "clearest"] | int = "middle",
+    reference: Reference = "middle",
+    position_std: float = POSITION_STD,
     keep_attrs: bool = True,
 ) -> DataArray | Dataset:
     """Fuse the frames of a georeferenced cube into one finer image of each band.
@@ -61,9 +63,11 @@ def super_resolve(
     Parameters
     ----------
     cube : DataArray or Dataset
-        With the dims y, x and time or t. Bands are along a dim band or bands, or the variables
-        of a Dataset. Values may be of any integer or float type and range; NaN and `nodata` are
-        never used, and neither is a frame that is 0 everywhere.
+        With the dims y, x and time or t; y and x may be latitude, lat, longitude, lon, or what
+        CF's attributes `axis` and `standard_name` name. Bands are along a dim band or bands, or the
+        variables of a Dataset; of a Dataset of one variable with bands, that one is read. Values
+        may be of any integer or float type and range; NaN and `nodata` are never used, and neither
+        is a frame that is 0 everywhere.
     estimator : str, path-like or estimator, default="simulated-x3"
         Name of shipped weights, a file of weights or of a model (`save_model`), or a fitted
         estimator or pipeline.
@@ -90,8 +94,13 @@ def super_resolve(
         Pixels of the cube along each axis that a block has. None: 320. The image is the same.
     batch_size : int or "auto", default="auto"
         Blocks in a batch. "auto": 8 on a GPU, else 1.
-    reference : {"middle", "clearest"} or int, default="middle"
-        Which date the image shows where the land changes, as of FusionNet.
+    reference : {"middle", "clearest"}, int, str, date or datetime64, default="middle"
+        Which date the image shows where the land changes, as of FusionNet: a rule, the number of a
+        frame, or its date, such as "2021-07-02".
+    position_std : float, default=1.0
+        Standard deviation of the georeferencing along each axis, in pixels of the frames.
+        Frames are registered within about 4 times as much; what cannot be registered stays where
+        it is, and a warning says so.
     keep_attrs : bool, default=True
         Whether to keep the attributes of the cube.
 
@@ -102,8 +111,8 @@ def super_resolve(
         Where no frame is clear it is NaN, or no data. The coordinate ``n_clear`` is the number of
         clear frames at each pixel (of a Dataset, the least of all bands). With `return_std`, a
         DataArray has the coordinate ``std``, and a Dataset a variable ``B04_std`` for each variable
-        ``B04``. Attributes hold the dates, the number of frames, their shifts (NaN: not registered
-        and not used), and the model.
+        ``B04``. Attributes hold the dates, the number of frames, how each was placed and its shift
+        (NaN: not used), and the model.
 
     Raises
     ------
@@ -142,7 +151,9 @@ def super_resolve(
     options = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     read, masks = _read(cube, mask, mask_type, bands, options)
     check_value_range(value_range, read.bands)
-    site = site_of(read, masks, range_of=partial(predictor.value_range_of, value_range))
+    check_position_std(position_std)
+    range_of = partial(predictor.value_range_of, value_range)
+    site = site_of(read, masks, range_of=range_of, position_std=position_std)
     warn_of_no_mask((scene.frames for scene in site.scenes.values()), "cube")
     plan = plan_site(site, predictor, tile_size=tile_size, reference=reference)
     batch = _batch_size(batch_size, predictor)
@@ -264,7 +275,7 @@ def _assemble(cube, site, plan, images, about, return_std, keep_attrs):
             std.attrs = _attrs_of_std(cube.attrs if keep_attrs else {}, [*site.encodings.values()])
             out = out.assign_coords(std=std)
     out.attrs = _attrs_of_whole(cube, site, about, keep_attrs)
-    return out
+    return in_own_dims(cube, out)
 
 
 def _attrs_of_image(attrs, types):

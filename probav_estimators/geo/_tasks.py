@@ -81,6 +81,7 @@ class _FramesMetadata:
         self.shape = frames.stack.shape
         self.values = frames.values
         self.empty = frames.empty
+        self.position_std = frames.position_std
         self.masks = frames.masks
         if frames.masks is not None:
             self.masks = replace(frames.masks, stack=_WindowStack(None, self.shape, "mask"))
@@ -90,7 +91,8 @@ class _FramesMetadata:
         masks = None
         if self.masks is not None and mask is not None:
             masks = replace(self.masks, stack=_WindowStack(mask, self.shape, "mask"))
-        frames = ValueFrames(_WindowStack(lr, self.shape, "frame"), self.values, masks)
+        stack = _WindowStack(lr, self.shape, "frame")
+        frames = ValueFrames(stack, self.values, masks, self.position_std)
         frames._empty = self.empty
         return frames
 

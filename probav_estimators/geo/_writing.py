@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +16,21 @@ import numpy as np
 from PIL import Image
 
 from ..imaging import grey_limits
+from ._output_formats import convert
 
 if TYPE_CHECKING:
     from ._block_store import BlockStore
+    from ._output_formats import OutputFormat
     from ._site import Site, SitePlan
 
-__all__ = ["write_geotiff", "write_preview"]
+__all__ = ["PART_DTYPES", "write_geotiff", "write_preview", "written_image"]
+
+#: Types of the values of outputs besides the image.
+PART_DTYPES: dict[str, np.dtype[Any]] = {
+    "std": np.dtype(np.float32),
+    "n_clear": np.dtype(np.uint16),
+}
+
 
 # Pixels of a preview along each axis, and its percentiles of black and white.
 _PREVIEW = 1024
@@ -27,6 +38,55 @@ _DARK_AND_BRIGHT = 2, 98
 
 # Sizes of the tiles of a GeoTIFF.
 _LARGEST_TILE, _SMALLEST_TILE = 512, 128
+
+
+@contextmanager
+def written_image(
+    path: Path,
+    form: OutputFormat,
+    site: Site,
+    plan: SitePlan,
+    store: BlockStore,
+    part: str,
+    attrs: Mapping[str, Any],
+    *,
+    cog: bool,
+    sidecar: Path | None,
+) -> Iterator[Path]:
+    """Write blocks to one image of any format, and yield a GeoTIFF of the same pixels.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder to write.
+    form : OutputFormat
+    site, plan, store, part, attrs, cog
+        As of :func:`write_geotiff`.
+    sidecar : Path or None
+        File of georeference and tags, of a format that does not hold them.
+
+    Yields
+    ------
+    Path
+        It may be gone afterwards.
+    """
+    if form.is_geotiff:
+        write_geotiff(path, site, plan, store, part, attrs, cog=cog)
+        yield path
+        return
+    import rasterio
+
+    plain = path.with_name(f"{path.name}.plain")
+    try:
+        sums = write_geotiff(plain, site, plan, store, part, attrs)
+        grid = site.grid.finer(plan.scale)
+        convert(plain, path, form, grid, site.encodings, part, attrs)
+        if sidecar is not None:
+            shutil.move(path.with_name(f"{path.name}.aux.xml"), sidecar)
+            _check_sums(rasterio, path, sums, form.driver)
+        yield plain
+    finally:
+        plain.unlink(missing_ok=True)
 
 
 def write_geotiff(
@@ -38,7 +98,7 @@ def write_geotiff(
     attrs: Mapping[str, Any],
     *,
     cog: bool = False,
-) -> None:
+) -> dict[tuple[int, int, int], int]:
     """Write blocks to one GeoTIFF.
 
     Parameters
@@ -55,6 +115,11 @@ def write_geotiff(
     cog : bool, default=False
         Whether to write a cloud-optimised GeoTIFF, with overviews.
 
+    Returns
+    -------
+    dict of int
+        Checksums of the values, by first row, number of rows and band.
+
     Raises
     ------
     OSError
@@ -69,7 +134,8 @@ def write_geotiff(
             sums = _write_plain(rasterio, plain, site, plan, store, part, attrs)
             if cog:
                 _copy_to_cog(plain, path)
-            _check_sums(rasterio, path, sums)
+            _check_sums(rasterio, path, sums, "GTiff")
+            return sums
     finally:
         if cog:
             plain.unlink(missing_ok=True)
@@ -95,8 +161,8 @@ def _write_plain(rasterio, path, site, plan, store, part, attrs):
     types = list(site.encodings.values())
     dtype, nodata = {
         "image": (types[0].dtype, types[0].nodata),
-        "std": (np.dtype(np.float32), np.nan),
-        "n_clear": (np.dtype(np.uint16), None),
+        "std": (PART_DTYPES["std"], np.nan),
+        "n_clear": (PART_DTYPES["n_clear"], None),
     }[part]
     tile = _tile_size(plan)
     profile = {
@@ -149,9 +215,9 @@ def _strips(plan, store, band, part, tile):
         yield first, np.ascontiguousarray(rest)
 
 
-def _check_sums(rasterio, path, sums):
+def _check_sums(rasterio, path, sums, driver):
     """Compare a file with the values written: GDAL may lose errors of a full disk on closing."""
-    with _open_quietly(rasterio, path) as file:
+    with _open_quietly(rasterio, path, driver=driver) as file:
         for (row, height, band), expected in sums.items():
             window = rasterio.windows.Window(0, row, file.width, height)
             if zlib.crc32(np.ascontiguousarray(file.read(band, window=window))) != expected:

@@ -1,12 +1,13 @@
 """Pixel work on plain arrays: scores, upscaling, registration, radiometry, blocks."""
 
-from ._adjustment import Adjustment, adjust_pairs, adjust_shifts, robust_mean
+from ._adjustment import Adjustment, adjust_groups, adjust_pairs, adjust_shifts, robust_mean
 from ._blocks import Block, block_of, plan_blocks
 from ._copies import Copies, find_copies, merge_copies
 from ._distortion import distortion_nodes, estimate_distortion
-from ._frame_alignment import Alignment, align_frames, move_frames, normalize_frames
+from ._frame_alignment import Alignment, Placement, align_frames, move_frames, normalize_frames
 from ._frame_selection import select_clearest
 from ._grey_scales import GreyPanel, Picture, check_grey_scale, scale_greys
+from ._group_registration import FrameGroup, GroupRegistration, GroupTie, register_groups
 from ._interpolation import (
     BICUBIC_REACH,
     bicubic_clearest_mean,
@@ -55,10 +56,15 @@ __all__ = [
     "Alignment",
     "Block",
     "Copies",
+    "FrameGroup",
     "GreyPanel",
+    "GroupRegistration",
+    "GroupTie",
     "Picture",
+    "Placement",
     "PsfEstimate",
     "Registration",
+    "adjust_groups",
     "adjust_pairs",
     "adjust_shifts",
     "align_frames",
@@ -96,6 +102,7 @@ __all__ = [
     "plan_blocks",
     "probav_score",
     "register_frames",
+    "register_groups",
     "robust_mean",
     "scale_greys",
     "select_clearest",

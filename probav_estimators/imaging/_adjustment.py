@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,7 +12,9 @@ from scipy.sparse.csgraph import connected_components
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Adjustment", "adjust_pairs", "adjust_shifts", "robust_mean"]
+    from ._group_registration import GroupTie
+
+__all__ = ["Adjustment", "adjust_groups", "adjust_pairs", "adjust_shifts", "robust_mean"]
 
 # Standard error of a shift measured in one window, in LR pixels: smaller differences between
 # windows are no distortion.
@@ -88,6 +91,58 @@ def adjust_shifts(shifts: NDArray[np.floating], placed: NDArray[np.bool_]) -> Ad
     )
     return Adjustment(
         np.where(known[:, None], total, 0).astype(np.float32), known, _shrink(residuals, placed)
+    )
+
+
+def adjust_groups(
+    shifts: NDArray[np.floating],
+    placed: NDArray[np.bool_],
+    windows: NDArray[np.intp],
+    ties: Sequence[GroupTie],
+    position_std: float,
+) -> Adjustment:
+    """Adjust the shifts in groups of frames to one reference, with a prior on all positions.
+
+    Parameters
+    ----------
+    shifts : float array of shape (n, t, 2)
+        Of the frames of each group against its own reference, in LR pixels.
+    placed : bool array of shape (n, t)
+        Which frames a group has; each is in at most one group of a window.
+    windows : int array of shape (n,)
+        Numbers of the windows that the groups were registered in.
+    ties : list of GroupTie
+        Shifts between groups.
+    position_std : float
+        Standard deviation of a frame's position along each axis, in LR pixels.
+
+    Returns
+    -------
+    Adjustment
+        A frame of no group, and the mean of groups that nothing ties, are where the prior puts
+        them. The residuals are those of the windows.
+    """
+    n_groups, n_frames = placed.shape
+    group, frame = np.nonzero(placed)
+    last = len(group) + len(ties)
+    design = np.zeros((last + n_frames, n_groups + n_frames))
+    right = np.zeros((last + n_frames, 2))
+    measured = np.arange(len(group))
+    design[measured, group] = design[measured, n_groups + frame] = 1 / _SHIFT_ERROR
+    right[measured] = shifts[group, frame] / _SHIFT_ERROR
+    for row, tie in enumerate(ties, start=len(group)):
+        error = max(tie.error, _SHIFT_ERROR)
+        design[row, tie.first], design[row, tie.second] = 1 / error, -1 / error
+        right[row] = tie.shift / error
+    design[np.arange(last, last + n_frames), n_groups + np.arange(n_frames)] = 1 / position_std
+    solution, *_ = np.linalg.lstsq(design, right, rcond=None)
+    total, known = solution[n_groups:], np.asarray(placed.any(axis=0))
+    residuals = np.zeros((windows.max(initial=-1) + 1, n_frames, 2))
+    seen = np.zeros(residuals.shape[:2], bool)
+    seen[windows[group], frame] = True
+    residuals[windows[group], frame] = shifts[group, frame] - (solution[group] + total[frame])
+    return Adjustment(
+        (total - robust_mean(total[known])).astype(np.float32), known, _shrink(residuals, seen)
     )
 
 

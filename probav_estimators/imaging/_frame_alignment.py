@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,7 +17,20 @@ from ._radiometry import LEAST_CONTRAST, fit_radiometry
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Alignment", "align_frames", "move_frames", "normalize_frames"]
+__all__ = ["Alignment", "Placement", "align_frames", "move_frames", "normalize_frames"]
+
+
+class Placement(IntEnum):
+    """How the position of a frame is known."""
+
+    #: It is not: the frame contradicts the others, and shows only what no other frame shows.
+    LEFT_OUT = 0
+    #: By its georeferencing alone.
+    GEOREFERENCED = 1
+    #: By the little land that its group of frames shares with the others.
+    TIED = 2
+    #: By registration.
+    REGISTERED = 3
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,8 @@ class Alignment:
         pixels; 0 if it was not estimated. Linear between the nodes, constant beyond them.
     nodes : tuple of two float arrays of shapes (h',) and (w',)
         Rows and columns of the nodes, in LR pixels; the first pixel extends from 0 to 1.
+    placement : int8 array of shape (t,)
+        How the shift of each frame is known, a :class:`Placement`.
     copies : Copies
         Other frames that are merged into these.
     """
@@ -53,12 +69,18 @@ class Alignment:
     psf: PsfEstimate
     distortion: NDArray[np.float32]
     nodes: tuple[NDArray[np.float64], NDArray[np.float64]]
+    placement: NDArray[np.int8]
     copies: Copies = field(default_factory=Copies.none)
 
     @property
     def pixels(self) -> NDArray[np.intp]:
         """Whole pixels of the shifts, int (t, 2)."""
         return np.rint(self.shifts).astype(int)
+
+    @property
+    def fills(self) -> NDArray[np.bool_]:
+        """Which frames are used only where no other is clear, bool (t,)."""
+        return self.placement == Placement.LEFT_OUT
 
     @property
     def fractions(self) -> NDArray[np.float32]:
@@ -99,11 +121,14 @@ class Alignment:
             offsets=self.offsets[chosen],
             psf=self.psf._replace(differences=self.psf.differences[chosen]),
             distortion=self.distortion[chosen],
+            placement=self.placement[chosen],
         )
 
 
 def align_frames(
-    parts: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], shifts: NDArray[np.float32]
+    parts: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    shifts: NDArray[np.float32],
+    placement: NDArray[np.int8] | None = None,
 ) -> Alignment:
     """Fit gains and offsets of frames in some windows of a scene.
 
@@ -114,6 +139,8 @@ def align_frames(
         have the same frames.
     shifts : float32 array of shape (t, 2)
         Shift of each frame's content against the image to compute, in LR pixels.
+    placement : int8 array of shape (t,), default=None
+        How it is known, a :class:`Placement`. None: by registration.
 
     Returns
     -------
@@ -121,10 +148,12 @@ def align_frames(
         Of these frames, numbered from 0.
     """
     pixels = np.rint(shifts).astype(int)
+    if placement is None:
+        placement = np.full(len(shifts), Placement.REGISTERED, np.int8)
     moved = []
     for lr, qm in parts:
         whole = slice(0, lr.shape[1]), slice(0, lr.shape[2])
-        moved.append(move_frames(lr, qm, pixels, whole, whole))
+        moved.append(_fill(*move_frames(lr, qm, pixels, whole, whole), placement))
     widths = np.cumsum([lr.shape[2] for lr, _ in moved])[:-1]
     frames, clear = (np.concatenate(x, axis=2) for x in zip(*moved, strict=True))
     level, unit = _level_and_contrast(frames, clear)
@@ -149,7 +178,17 @@ def align_frames(
         psf=PsfEstimate.unknown(len(shifts)),
         distortion=np.zeros((len(shifts), 2, 1, 1), np.float32),
         nodes=(np.zeros(1), np.zeros(1)),
+        placement=placement,
     )
+
+
+def _fill(frames, clear, placement):
+    """Hide frames that are left out where another one is clear."""
+    fills = placement == Placement.LEFT_OUT
+    if fills.any():
+        clear[fills] &= ~clear[~fills].any(axis=0)
+        frames[fills] *= clear[fills]
+    return frames, clear
 
 
 def _level_and_contrast(frames, clear):
@@ -201,6 +240,7 @@ def normalize_frames(
         False where nothing was read.
     """
     frames, clear = move_frames(lr, qm, alignment.pixels, origin, window)
+    frames, clear = _fill(frames, clear, alignment.placement)
     gains, offsets = alignment.gains, alignment.offsets
     levels = (offsets + gains * alignment.level)[:, None, None]
     # In place: they may be large. In two steps, because differences from `near` are exact.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import fft, ndimage
@@ -13,7 +13,16 @@ from ._adjustment import adjust_pairs
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Registration", "register_frames"]
+__all__ = [
+    "Registration",
+    "Search",
+    "band_pass",
+    "mean_of_registered",
+    "refine_shift",
+    "register_band_passed",
+    "register_frames",
+    "whole_pixel_shifts",
+]
 
 # Pass band of the comparison, in LR pixels: finer structure is aliased and moves with the sampling,
 # coarser structure is haze and slow change.
@@ -27,6 +36,11 @@ _MIN_FILLED = 0.05
 
 # Least number of pixels to fit a shift, a gain and an offset.
 _MIN_PIXELS = 16
+
+# Independent samples that shift, gain and offset take up, and the least overlap in their units from
+# which a shift within a prior is searched.
+_FITTED_SAMPLES = 4
+_MIN_SAMPLES = 10
 
 _MAX_STEPS = 8
 _MIN_STEP = 2e-3
@@ -66,6 +80,39 @@ class Registration(NamedTuple):
 
     shifts: NDArray[np.float32]
     placed: NDArray[np.bool_]
+
+
+class Search(NamedTuple):
+    """Where the shift of a frame is searched.
+
+    Attributes
+    ----------
+    max_shift : float, default=8.0
+        Greatest shift along each axis, in LR pixels.
+    std : float, default=None
+        Prior standard deviation of a shift along each axis, in LR pixels. None: there is no prior,
+        and frames have to share a quarter of their area.
+    false_alarms : float, default=1e-5
+        Greatest probability of a match of frames of different sites.
+    """
+
+    max_shift: float = 8.0
+    std: float | None = None
+    false_alarms: float = _FALSE_ALARMS
+
+    def chance(self, distance: NDArray[np.floating] | float) -> Any:
+        """Logarithm of the odds against a shift of this length before pixels are compared."""
+        # Number of independent shifts up to the length.
+        odds = np.log1p((distance / (2 * _FINE_SIGMA)) ** 2)
+        return odds if self.std is None else odds + 0.5 * (distance / self.std) ** 2
+
+    def evidence(self, n_pixels: Any, explained: Any) -> Any:
+        """Log-likelihood ratio of two frames of the same site against two of different sites."""
+        samples = n_pixels / _PIXELS_PER_SAMPLE
+        if self.std is not None:
+            # Little overlap is fitted well by chance.
+            samples = samples - _FITTED_SAMPLES
+        return -0.5 * samples * np.log1p(-np.minimum(explained, _MAX_EXPLAINED))
 
 
 def register_frames(
@@ -118,18 +165,45 @@ def register_frames(
     >>> register_frames(lr, np.ones_like(lr, bool)).shifts.round(1)[1].tolist()
     [-2.0, -1.0]
     """
-    clearance = qm.sum(axis=(1, 2))
-    images, trusted = _band_pass(lr, qm)
+    images, trusted = band_pass(lr, qm)
+    return register_band_passed(images, trusted, qm.sum(axis=(1, 2)), Search(max_shift))
+
+
+def register_band_passed(
+    images: NDArray[np.float32],
+    trusted: NDArray[np.bool_],
+    clearance: NDArray[np.intp],
+    search: Search,
+) -> Registration:
+    """Register band-passed frames, see :func:`register_frames`.
+
+    Parameters
+    ----------
+    images, trusted : float32 and bool arrays of shape (t, h, w)
+        Of :func:`band_pass`.
+    clearance : int array of shape (t,)
+        Clear pixels of each frame.
+    search : Search
+        With a prior, frames are added to the mean that others are compared with as long as there
+        are any that overlap it.
+
+    Returns
+    -------
+    Registration
+    """
     order = _clearest_first(images, trusted, clearance)
-    shifts, placed = _register_largest_group(images, trusted, order, max_shift)
-    template, weight = _mean_of_registered(images, trusted, shifts, placed)
+    shifts, placed = _register_largest_group(images, trusted, order, search)
+    if search.std is not None:
+        _add_overlapping(images, trusted, shifts, placed, search)
+    template, weight = mean_of_registered(images, trusted, shifts, placed)
     lost, centre = ~placed, np.median(shifts[placed], axis=0)
     if lost.any():
-        shifts[lost] = _whole_pixel_shifts(images[lost], trusted[lost], template, weight, max_shift)
+        known = images[lost], trusted[lost]
+        shifts[lost] = whole_pixel_shifts(*known, template, weight, search, centre)
     gains, scatters = np.ones(len(images)), np.zeros(len(images))
     for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
-        fit = _refine(image, clear, template, weight, shifts[i], max_shift, centre)
-        shifts[i], placed[i], gains[i], scatters[i] = fit
+        fit = refine_shift(image, clear, template, weight, shifts[i], search, centre)
+        shifts[i], placed[i], gains[i], scatters[i], _ = fit
     placed &= trusted.any(axis=(1, 2))
     shifts = _fit_pairs(images, trusted, order[placed[order]], shifts, gains, scatters)
     reference = int(np.argmax(np.where(placed, clearance, -1)))
@@ -137,8 +211,28 @@ def register_frames(
     return Registration(shifts.astype(np.float32), placed)
 
 
-def _band_pass(lr, qm):
-    """Band-passed frames in units of their standard deviation, and masks of reliable pixels."""
+def _add_overlapping(images, trusted, shifts, placed, search):
+    """Register frames against the mean of those that are, until no other overlaps it."""
+    n_before = 0
+    while n_before < placed.sum() < len(placed):
+        n_before, lost = placed.sum(), np.flatnonzero(~placed)
+        template, weight = mean_of_registered(images, trusted, shifts, placed)
+        centre = np.median(shifts[placed], axis=0)
+        known = images[lost], trusted[lost]
+        found = whole_pixel_shifts(*known, template, weight, search, centre)
+        for i, start in zip(lost, found, strict=True):
+            fit = refine_shift(images[i], trusted[i], template, weight, start, search, centre)
+            if fit.reliable:
+                shifts[i], placed[i] = fit.shift, True
+
+
+def band_pass(
+    lr: NDArray[np.float32], qm: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Band-passed frames in units of their standard deviation, and masks of reliable pixels.
+
+    Both are (t, h, w). Pixels that are not reliable are 0 where too little is clear around them.
+    """
     images = np.empty(lr.shape, np.float32)
     trusted = np.empty(lr.shape, bool)
     for i, (frame, clear) in enumerate(zip(lr, qm, strict=True)):
@@ -162,7 +256,7 @@ def _smooth(image):
     return ndimage.gaussian_filter(image, _FINE_SIGMA, mode="nearest", truncate=3)
 
 
-def _register_largest_group(images, trusted, order, max_shift):
+def _register_largest_group(images, trusted, order, search):
     """Shifts against the reference that most frames agree with, and which frames do."""
     most = None
     enough = trusted.any(axis=(1, 2)).sum() / 2
@@ -170,12 +264,12 @@ def _register_largest_group(images, trusted, order, max_shift):
     for _ in range(_MAX_GROUPS):
         start = starts[0]
         template, weight = images[start], trusted[start].astype(np.float32)
-        shifts = _whole_pixel_shifts(images, trusted, template, weight, max_shift)
+        shifts = whole_pixel_shifts(images, trusted, template, weight, search)
         shifts[start] = 0
         placed = np.ones(len(images), bool)
         for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
             if i != start:
-                fit = _refine(image, clear, template, weight, shifts[i], max_shift)
+                fit = refine_shift(image, clear, template, weight, shifts[i], search)
                 shifts[i], placed[i] = fit.shift, fit.reliable
         if most is None or placed.sum() > most[1].sum():
             most = shifts, placed
@@ -191,19 +285,47 @@ def _clearest_first(images, trusted, clearance):
     return np.lexsort((content, trusted.sum(axis=(1, 2)), clearance))[::-1]
 
 
-def _whole_pixel_shifts(images, trusted, template, template_weight, max_shift):
-    """Most likely shift against a template by masked correlation, with a parabolic peak fit."""
-    reach = int(np.ceil(max_shift))
-    shape = [fft.next_fast_len(n + reach, real=True) for n in images.shape[1:]]
+def whole_pixel_shifts(
+    images: NDArray[np.float32],
+    trusted: NDArray[np.bool_],
+    template: NDArray[np.float32],
+    template_weight: NDArray[np.floating],
+    search: Search,
+    centre: NDArray[np.floating] | tuple[float, float] = (0, 0),
+) -> NDArray[np.float64]:
+    """Most likely shift against a template by masked correlation, with a parabolic peak fit.
+
+    Parameters
+    ----------
+    images, trusted : float32 and bool arrays of shape (t, h, w)
+    template, template_weight : arrays of shape (h, w)
+        It is known where its weight is above 0.
+    search : Search
+    centre : array of shape (2,)
+        Shift that a prior expects.
+
+    Returns
+    -------
+    float64 array of shape (t, 2)
+    """
+    prior = search.std is not None
+    expected = np.rint(centre) if prior else np.zeros(2)
+    reach = int(np.ceil(search.max_shift))
+    far = reach + int(np.abs(expected).max())
+    shape = [fft.next_fast_len(n + far, real=True) for n in images.shape[1:]]
     moves = np.arange(-reach, reach + 1)
-    false_alarms = _log_false_alarms(np.hypot(moves[:, None], moves))
+    downs, rights = (moves + int(middle) for middle in expected)
+    distance = np.hypot(moves[:, None], moves)
+    if prior:
+        distance = np.hypot(downs[:, None] - centre[0], rights - centre[1])
+    chance = search.chance(distance)
 
     def transform(stack):
         return fft.rfft2(stack, shape)
 
     def correlate(a, b):
         full = fft.irfft2(a * b, shape)
-        rows, columns = (moves % n for n in shape)
+        rows, columns = downs % shape[0], rights % shape[1]
         return full[rows[:, None], columns]
 
     images = images * trusted
@@ -211,27 +333,17 @@ def _whole_pixel_shifts(images, trusted, template, template_weight, max_shift):
     template = template * weight
     conjugates = [np.conj(transform(x)) for x in (template, np.square(template), weight)]
     shifts = np.zeros((len(images), 2))
-    least_overlap = 0.25 * weight.size
+    least_overlap = _MIN_SAMPLES * _PIXELS_PER_SAMPLE if prior else 0.25 * weight.size
     for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
         seen = clear.astype(np.float32)
         value, square, seen = (transform(x) for x in (image, np.square(image), seen))
         overlap = correlate(seen, conjugates[2])
         energies = correlate(square, conjugates[2]) * correlate(seen, conjugates[1])
         correlation = correlate(value, conjugates[0]) / np.sqrt(np.maximum(energies, 1e-6))
-        evidence = _evidence(overlap, np.maximum(correlation, 0) ** 2) - false_alarms
+        evidence = search.evidence(overlap, np.maximum(correlation, 0) ** 2) - chance
         evidence[overlap < min(least_overlap, 0.9 * overlap.max())] = -np.inf
-        shifts[i] = _peak(evidence, correlation) - reach
+        shifts[i] = _peak(evidence, correlation) - reach + expected
     return shifts
-
-
-def _evidence(n_pixels, explained):
-    """Log-likelihood ratio of two frames of the same site against two of different sites."""
-    return -0.5 * n_pixels / _PIXELS_PER_SAMPLE * np.log1p(-np.minimum(explained, _MAX_EXPLAINED))
-
-
-def _log_false_alarms(distance):
-    """Logarithm of the number of independent shifts up to a length, in LR pixels."""
-    return np.log1p((distance / (2 * _FINE_SIGMA)) ** 2)
 
 
 def _peak(evidence, correlation):
@@ -249,16 +361,27 @@ def _peak(evidence, correlation):
 
 
 class _Fit(NamedTuple):
-    """Shift, gain and residual scatter of a frame against a template, and its reliability."""
+    """Shift of a frame against a template, its reliability, gain, scatter and standard error."""
 
-    shift: NDArray[np.float64]
+    shift: NDArray[np.floating]
     reliable: bool
     gain: float = 1.0
     scatter: float = np.inf
+    error: float = np.inf
 
 
-def _refine(image, clear, template, template_weight, shift, max_shift, centre=(0, 0)):
+def refine_shift(
+    image: NDArray[np.float32],
+    clear: NDArray[np.bool_],
+    template: NDArray[np.float32],
+    template_weight: NDArray[np.floating],
+    shift: NDArray[np.floating],
+    search: Search,
+    centre: NDArray[np.floating] | tuple[float, float] = (0, 0),
+) -> _Fit:
     """Refine `shift` by Gauss-Newton steps; it is returned as it is where they fail."""
+    # Shifts are searched around the reference, or with a prior around what that expects.
+    middle = np.asarray((0, 0) if search.std is None else centre)
     refined = np.array(shift, np.float64)
     gain, offset, scatter = 1.0, 0.0, np.inf
     failed = _Fit(shift, False)
@@ -275,20 +398,20 @@ def _refine(image, clear, template, template_weight, shift, max_shift, centre=(0
         move = np.clip(step[:2], -1, 1)
         refined += move
         gain, offset, scatter = step[2], step[3], np.sqrt(fit[1] / fit[0])
-        if np.abs(refined).max() > max_shift + 1:
+        if np.abs(refined - middle).max() > search.max_shift + 1:
             return failed
         if np.abs(move).max() < _MIN_STEP and np.isfinite(scatter):
             break
     explained = max(0.0, 1 - fit[1] / max(fit[2], 1e-12))
     error = np.sqrt(_PIXELS_PER_SAMPLE * fit[1] / fit[0] * np.linalg.pinv(normal)[:2, :2].trace())
-    by_chance = _log_false_alarms(np.hypot(*(refined - centre))) - _evidence(fit[0], explained)
+    by_chance = search.chance(np.hypot(*(refined - centre))) - search.evidence(fit[0], explained)
     reliable = (
         gain > 0
         and np.sqrt(explained) > _MIN_CORRELATION
         and error < _MAX_ERROR
-        and by_chance < np.log(_FALSE_ALARMS)
+        and by_chance < np.log(search.false_alarms)
     )
-    return _Fit(refined, True, gain, scatter) if reliable else failed
+    return _Fit(refined, bool(reliable), gain, scatter, error) if reliable else failed
 
 
 def _fit_pairs(images, trusted, order, shifts, gains, scatters):
@@ -330,13 +453,19 @@ def _step_between(images, trusted, first, second, shift, gain, scatter):
     return _normal_equations(*frame, *template, shift, gain, 0.0, scatter)
 
 
-def _mean_of_registered(images, trusted, shifts, placed):
+def mean_of_registered(
+    images: NDArray[np.float32],
+    trusted: NDArray[np.bool_],
+    shifts: NDArray[np.floating],
+    placed: NDArray[np.bool_],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean of the registered frames, and the number of frames at each pixel."""
-    total = np.zeros(images.shape[1:], np.float32)
-    weight = np.zeros(images.shape[1:], np.float32)
+    total: NDArray[np.float32] = np.zeros(images.shape[1:], np.float32)
+    weight: NDArray[np.float32] = np.zeros(images.shape[1:], np.float32)
     for image, clear, shift in zip(images[placed], trusted[placed], shifts[placed], strict=True):
         _add_moved(image, clear, shift, total, weight)
-    return total / np.maximum(weight, 1), weight
+    np.divide(total, np.maximum(weight, 1), out=total)
+    return total, weight
 
 
 @njit(cache=True, nogil=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..imaging import (
     BICUBIC_REACH,
+    Placement,
     PsfEstimate,
     align_frames,
     distortion_nodes,
@@ -20,6 +21,7 @@ from ..imaging import (
     normalize_frames,
     pad_window,
 )
+from ._group_survey import register_georeferenced, warn_of_placement
 from ._survey import Survey, register_bands
 
 if TYPE_CHECKING:
@@ -81,26 +83,61 @@ def align_bands(scenes: Sequence[Scene]) -> list[Alignment]:
         If no pixel of a band is clear; a ValueError.
     """
     surveys = [Survey(scene.frames, scene.value_range) for scene in scenes]
+    position_std = scenes[0].frames.position_std
     # This reads the frames of a large site once, and counts clear pixels.
-    shifts = register_bands(surveys)
+    if position_std is None:
+        shifts = register_bands(surveys)
+    else:
+        shifts = register_georeferenced(surveys, position_std)
     for scene, survey in zip(scenes, surveys, strict=True):
-        if not survey.n_clear.any():
+        clear = survey.n_clear if position_std is None else survey.clear_somewhere
+        if not clear.any():
             raise NothingClearError(
                 f"{scene.label}: every pixel of every frame is clouded or no data, so there is "
                 "nothing to fuse: leave it out, or check its masks and its value of no data"
             )
-    return [_align_band(survey, shifts) for survey in surveys]
+    if position_std is not None:
+        seen = np.unique(np.concatenate([one.numbers[one.clear_somewhere] for one in surveys]))
+        placement = np.full(len(shifts.placement), -1, np.int8)
+        placement[seen] = shifts.placement[seen]
+        warn_of_placement(placement, scenes[0].label, position_std)
+        return [_align_georeferenced(survey, shifts) for survey in surveys]
+    return [_align_registered(survey, shifts) for survey in surveys]
 
 
-def _align_band(survey: Survey, shifts: BandShifts) -> Alignment:
+def _align_registered(survey: Survey, shifts: BandShifts) -> Alignment:
+    """Align the registered frames of a band, or all if there are none."""
     clear_somewhere = survey.n_clear.any(axis=0)
-    placed = shifts.placed[survey.numbers] & clear_somewhere
+    placed = (shifts.placement[survey.numbers] == Placement.REGISTERED) & clear_somewhere
     index = np.flatnonzero(placed if placed.any() else clear_somewhere)
+    parts = [survey.read(number) for number in survey.clearest()]
+    alignment, parts = _align_chosen(survey, shifts, index, parts)
+    return _with_blur(survey, alignment, parts) if placed.any() else alignment
+
+
+def _align_georeferenced(survey: Survey, shifts: BandShifts) -> Alignment:
+    """Align all frames of a band that have a clear pixel."""
+    index = np.flatnonzero(survey.clear_somewhere)
+    placement = shifts.placement[survey.numbers[index]]
+    parts = [survey.read(number) for number in survey.clearest()]
+    for frame in index:
+        # Each frame's gain is fitted somewhere.
+        if not any(qm[frame].any() for _, qm in parts):
+            parts.append(survey.read_window(survey.window_at(survey.coverage[frame])))
+    alignment, parts = _align_chosen(survey, shifts, index, parts, placement)
+    registered = placement >= Placement.TIED
+    if not registered.any():
+        return alignment
+    if not registered.all():
+        parts = [(lr, qm & registered[:, None, None]) for lr, qm in parts]
+    return _with_blur(survey, alignment, parts)
+
+
+def _align_chosen(survey, shifts, index, parts, placement=None):
+    """Alignment of some frames by the pixels of a band in windows, and their pixels."""
     numbers = survey.numbers[index]
-    parts = [
-        (lr[index], qm[index]) for lr, qm in (survey.read(number) for number in survey.clearest())
-    ]
-    alignment = align_frames(parts, shifts.shifts[numbers])
+    parts = [(lr[index], qm[index]) for lr, qm in parts]
+    alignment = align_frames(parts, shifts.shifts[numbers], placement)
     alignment = replace(
         alignment,
         index=survey.once[index],
@@ -108,8 +145,11 @@ def _align_band(survey: Survey, shifts: BandShifts) -> Alignment:
         distortion=shifts.distortion[numbers],
         nodes=shifts.nodes,
     )
-    if not placed.any():
-        return alignment
+    return alignment, parts
+
+
+def _with_blur(survey, alignment, parts):
+    """The alignment with estimates of blur and distortion."""
     estimates = []
     for lr, qm in parts:
         whole = slice(0, lr.shape[1]), slice(0, lr.shape[2])
@@ -153,7 +193,7 @@ def read_aligned(
         height, width = scene.shape
         window = slice(0, height), slice(0, width)
     pixels = alignment.pixels
-    lows, highs = pixels.min(axis=0), pixels.max(axis=0)
+    lows, highs = pixels.min(axis=0, initial=0), pixels.max(axis=0, initial=0)
     wanted = []
     for part, low, high, length in zip(window, lows, highs, scene.shape, strict=True):
         first = int(np.clip(part.start + low, 0, length - 1))
@@ -163,7 +203,10 @@ def read_aligned(
     numbers = np.concatenate([alignment.index, copies.numbers])
     lr, qm = merge_copies(*scene.frames.read(numbers, origin), numbers, copies)
     n_frames = len(alignment.index)
-    frames, weights = normalize_frames(lr[:n_frames], qm[:n_frames], alignment, origin, window)
+    known = lr[:n_frames], qm[:n_frames]
+    frames, weights = normalize_frames(*known, alignment, origin, window)
+    if scene.frames.position_std is not None:
+        _fill_holes(frames, weights, known, alignment, origin, window)
     return {
         "frames": frames,
         "weights": weights.astype(np.float32),
@@ -174,6 +217,20 @@ def read_aligned(
         "psf": alignment.psf.sigma(psf_sigma),
         "blur": np.array(alignment.psf.mean_variance(psf_sigma), np.float32),
     }
+
+
+def _fill_holes(frames, weights, known, alignment, origin, window):
+    """Take pixels that a frame shows, and no frame any more once all are moved, from where it is.
+
+    These are pixels along the edges of the site and of masks.
+    """
+    holes = ~weights.any(axis=0)
+    if holes.any():
+        unmoved = replace(alignment, shifts=np.zeros_like(alignment.shifts))
+        pixels, clear = normalize_frames(*known, unmoved, origin, window)
+        clear &= holes
+        np.copyto(frames, pixels, where=clear)
+        weights |= clear
 
 
 def read_moved(

@@ -139,6 +139,15 @@ class Frames(ABC):
         return False
 
     @property
+    def position_std(self) -> float | None:
+        """Standard deviation of the frames' georeferencing along each axis, in LR pixels.
+
+        None: the positions of the frames are not known, and a frame that cannot be registered is
+        not used.
+        """
+        return None
+
+    @property
     def origins(self) -> NDArray[np.intp]:
         """Numbers that identify frames, (t,) int: a frame and its copies have one number."""
         return np.arange(len(self))
@@ -300,6 +309,10 @@ class DerivedFrames(Frames):
     @property
     def aligned(self) -> bool:
         return self.source.aligned
+
+    @property
+    def position_std(self) -> float | None:
+        return self.source.position_std
 
     @property
     def origins(self) -> NDArray[np.intp]:

@@ -247,16 +247,25 @@ class ValueFrames(Frames):
         Their meaning.
     masks : MaskStack, default=None
         Quality maps. None: all valid pixels are clear.
+    position_std : float, default=None
+        Standard deviation of the frames' georeferencing, in LR pixels. None: not known.
 
     Notes
     -----
     Pixels without data are 0 and never clear, nor is any pixel of a frame that is 0 throughout.
     """
 
-    def __init__(self, stack: Stack, values: Values, masks: MaskStack | None = None) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        values: Values,
+        masks: MaskStack | None = None,
+        position_std: float | None = None,
+    ) -> None:
         self.stack = stack
         self.values = values
         self.masks = masks
+        self._position_std = position_std
         self._empty: list[int] | None = None
 
     def __len__(self) -> int:
@@ -265,6 +274,10 @@ class ValueFrames(Frames):
     @property
     def shape(self) -> tuple[int, int]:
         return self.stack.shape[1:]
+
+    @property
+    def position_std(self) -> float | None:
+        return self._position_std
 
     @property
     def shows_all(self) -> bool:

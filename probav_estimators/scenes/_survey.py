@@ -10,15 +10,23 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from ..imaging import adjust_shifts, find_copies, merge_copies, register_frames
+from ..imaging import Placement, adjust_shifts, find_copies, merge_copies, register_frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Copies
     from ._frames import Frames
+    from ._windows import PixelsAndClear, Window
 
-__all__ = ["BandShifts", "Survey", "register_bands"]
+__all__ = [
+    "BandShifts",
+    "Survey",
+    "by_texture",
+    "distortion_field",
+    "given_shifts",
+    "register_bands",
+]
 
 # Sites of at most _WHOLE LR pixels along each axis are registered as a whole, larger ones in
 # windows of _WINDOW, about _DISTANCE apart and at most _MAX_WINDOWS along each axis.
@@ -35,6 +43,9 @@ _MAX_PARTS = 9
 _FINE_SIGMA = 1.0
 _COARSE_WIDTH = 15
 
+# Side of the squares in which the coverage of frames is counted, in LR pixels.
+_SQUARE = 16
+
 
 class BandShifts(NamedTuple):
     """Shifts and distortion of the frames of a site, by their numbers.
@@ -43,8 +54,8 @@ class BandShifts(NamedTuple):
     ----------
     shifts : float32 array of shape (t, 2)
         Against the middle of all frames, (down, right) in LR pixels.
-    placed : bool array of shape (t,)
-        Whether the shift is known.
+    placement : int8 array of shape (t,)
+        How the shift is known, a :class:`Placement`.
     distortion : float32 array of shape (t, 2, h', w')
         What each node adds to the shift.
     nodes : tuple of two float arrays of shapes (h',) and (w',)
@@ -52,7 +63,7 @@ class BandShifts(NamedTuple):
     """
 
     shifts: NDArray[np.float32]
-    placed: NDArray[np.bool_]
+    placement: NDArray[np.int8]
     distortion: NDArray[np.float32]
     nodes: tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -100,6 +111,11 @@ class Survey:
         )
         return rows, columns
 
+    def read_window(self, window: Window) -> PixelsAndClear:
+        """Pixels and quality maps of any window, (t, h, w), with merged copies."""
+        found = self.frames.read(self.once, window)
+        return merge_copies(*found, np.arange(len(self.once)), self.copies)
+
     def read(self, window: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Pixels and quality maps of a window, (t, h, w), with merged copies."""
         pixels, clear = self._read_stored(window)
@@ -137,6 +153,60 @@ class Survey:
                 clear = self.frames.read_clear(self.once, window)
                 self._counts[number] = clear.sum(axis=(1, 2))
         return np.array([self._counts[number] for number in range(len(self.windows))])
+
+    @cached_property
+    def coverage(self) -> NDArray[np.bool_]:
+        """Squares of the site in which frames have clear pixels, (t, h', w')."""
+        height, width = self.frames.shape
+        shape = len(self.once), -(-height // _SQUARE), -(-width // _SQUARE)
+        covered = np.zeros(shape, bool)
+        columns = np.arange(0, width, _SQUARE)
+        for row in range(0, height, _WINDOW):
+            rows = slice(row, min(row + _WINDOW, height))
+            for position, number in enumerate(self.once):
+                (clear,) = self.frames.read_clear([int(number)], (rows, slice(0, width)))
+                parts = np.logical_or.reduceat(clear, np.arange(0, len(clear), _SQUARE), axis=0)
+                first = row // _SQUARE
+                found = np.logical_or.reduceat(parts, columns, axis=1)
+                covered[position, first : first + len(found)] = found
+        np.logical_or.at(covered, self.copies.origins, covered[self.copies.numbers])
+        covered[self.copies.numbers] = False
+        return covered
+
+    def window_at(self, squares: NDArray[np.bool_]) -> Window:
+        """The window that has most of some squares of the site, (h', w'), in its middle."""
+        size = self._size
+        side = [-(-length // _SQUARE) for length in size]
+        sums = np.pad(squares, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+        inside = sums[side[0] :] - sums[: -side[0]]
+        inside = inside[:, side[1] :] - inside[:, : -side[1]]
+        # Of windows with as many squares, the one whose middle is nearest to that of the squares.
+        middle = np.argwhere(squares).mean(axis=0) - np.array(side) / 2
+        down, right = (np.arange(length) for length in inside.shape)
+        far = np.hypot(down[:, None] - middle[0], right - middle[1])
+        starts = np.unravel_index((inside - far / (1 + far.max())).argmax(), inside.shape)
+        rows, columns = (
+            slice(first, first + extent)
+            for start, extent, length in zip(starts, size, self.frames.shape, strict=True)
+            for first in [min(int(start) * _SQUARE, length - extent)]
+        )
+        return rows, columns
+
+    def squares_of(self, window: Window) -> Window:
+        """Squares of the coverage that a window has a part of."""
+        rows, columns = (slice(part.start // _SQUARE, -(-part.stop // _SQUARE)) for part in window)
+        return rows, columns
+
+    @cached_property
+    def clear_somewhere(self) -> NDArray[np.bool_]:
+        """Which frames have a clear pixel, in windows or between them, (t,)."""
+        found: NDArray[np.bool_] = np.asarray(self.n_clear.any(axis=0))
+        unseen = ~found
+        # Copies are merged into other frames, and never clear.
+        unseen[self.copies.numbers] = False
+        if self.is_whole or not unseen.any():
+            return found
+        return found | np.asarray(self.coverage.any(axis=(1, 2)))
 
     def clearest(self) -> list[int]:
         """Windows with most clear pixels, for gains and texture."""
@@ -182,11 +252,7 @@ def register_bands(surveys: Sequence[Survey]) -> BandShifts:
     """
     size = 1 + max(int(survey.numbers.max()) for survey in surveys)
     shifts, placed = np.zeros((0, size, 2)), np.zeros((0, size), bool)
-    ordered = surveys
-    if len(surveys) > 1:
-        # Bands of equal texture, such as copies, keep their order.
-        ordered = sorted(surveys, key=lambda survey: -survey.texture())
-    for survey in ordered:
+    for survey in by_texture(surveys):
         missing = ~np.asarray(placed.any(axis=0))[survey.numbers]
         if len(placed) and not (missing & survey.n_clear.any(axis=0)).any():
             continue
@@ -199,17 +265,33 @@ def register_bands(surveys: Sequence[Survey]) -> BandShifts:
     field = np.zeros((size, 2, *grid), np.float32)
     if not surveys[0].is_whole:
         n_places = grid[0] * grid[1]
-        field = _distortion_field(adjusted.residuals[:n_places], placed[:n_places], nodes)
-    return BandShifts(adjusted.shifts, adjusted.placed, field, nodes)
+        field = distortion_field(adjusted.residuals[:n_places], placed[:n_places], nodes)
+    placement = np.where(adjusted.placed, Placement.REGISTERED, Placement.LEFT_OUT).astype(np.int8)
+    return BandShifts(adjusted.shifts, placement, field, nodes)
+
+
+def by_texture(surveys: Sequence[Survey]) -> Sequence[Survey]:
+    """Bands by decreasing texture; those of equal texture, such as copies, keep their order."""
+    if len(surveys) == 1:
+        return surveys
+    return sorted(surveys, key=lambda survey: -survey.texture())
+
+
+def given_shifts(survey: Survey) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+    """Shifts that frames were given by a FrameRegistrar, and which are known; None without one."""
+    frames, once = survey.frames, survey.once
+    given = np.zeros((len(frames), 2), np.float32) if frames.aligned else frames.shifts
+    if given is None:
+        return None
+    known = np.ones(len(frames), bool) if frames.placed is None else frames.placed
+    return given[once], known[once] & survey.n_clear.any(axis=0)
 
 
 def _shifts_in(survey, window, size):
     """Shifts of a window's frames by their numbers, and which are known."""
-    frames, once = survey.frames, survey.once
-    if frames.aligned or frames.shifts is not None:
-        known = np.ones(len(frames), bool) if frames.placed is None else frames.placed
-        given = np.zeros((len(frames), 2), np.float32) if frames.aligned else frames.shifts
-        found, known = given[once], known[once] & survey.n_clear.any(axis=0)
+    given = given_shifts(survey)
+    if given is not None:
+        found, known = given
     else:
         lr, qm = survey.read(window)
         found, known = register_frames(lr, qm)
@@ -219,7 +301,11 @@ def _shifts_in(survey, window, size):
     return shifts, placed
 
 
-def _distortion_field(residuals, placed, nodes):
+def distortion_field(
+    residuals: NDArray[np.float32],
+    placed: NDArray[np.bool_],
+    nodes: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> NDArray[np.float32]:
     """Distortion at the nodes; where a frame is clouded, interpolated from other nodes."""
     rows, columns = (x.ravel() for x in np.meshgrid(*nodes, indexing="ij"))
     squares = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2
