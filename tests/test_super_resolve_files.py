@@ -27,6 +27,7 @@ from probav_estimators.geo import (
     _writing,
     super_resolve_files,
 )
+from probav_estimators.scenes import align_scene
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -674,6 +675,19 @@ class TestGoingOn:
         with pytest.warns(UserWarning, match="holds blocks"):
             other = run(reference="clearest", share=(1, 1))
         assert other.n_made == other.n_blocks
+
+    def test_resumes_with_one_point_spread_function(self, dates, weights):
+        """The one of the first call is kept, exactly, for all blocks."""
+        options = (*B04, *TILES, "--weights", weights)
+        call(*options, "-o", "whole.tif")
+        call(*options, "-o", "out.tif", "--tiles", "1/2")
+        plan = json.loads(Path("out.tif.parts/settings.json").read_text())["plan"]
+        scene = open_scene(B04[0], mask=B04[2], mask_type="scl")
+        net = FusionNet.from_pretrained(weights, verbose=0)
+        expected = net.match_psf(scene, align_scene(scene)).psf.from_image
+        assert plan[0]["alignment"]["psf"][-1] == pytest.approx(expected, abs=1e-3)
+        call(*options, "-o", "out.tif")
+        np.testing.assert_array_equal(read("out.tif"), read("whole.tif"))
 
     def test_no_resume_begins_anew(self, dates, weights):
         options = (*B04, "--weights", weights, "-o", "out.tif")

@@ -354,10 +354,12 @@ def _align_together(bands, reference):
         predictor.estimator.check_inputs(prepared[-1:])
     plans = {}
     for band, scene, alignment in zip(bands, prepared, align_bands(prepared), strict=True):
+        net = bands[band][1].estimator
         # "middle" is the default, which the net's own parameter may change.
         asked = None if reference == "middle" else reference
-        frame = bands[band][1].estimator.reference_frame(scene, alignment, asked)
-        plans[band] = BandPlan(scene, alignment, frame)
+        frame = net.reference_frame(scene, alignment, asked)
+        # Blocks have the point spread function in common.
+        plans[band] = BandPlan(scene, net.match_psf(scene, alignment), frame)
     return plans
 
 
