@@ -4,7 +4,7 @@ from ._block_predictor import FusedBlock
 from ._bottleneck_srresnet import BottleneckSRResNet
 from ._fsrcnn import FSRCNN
 from ._fsrcnn_v2 import FSRCNNv2
-from ._fusion_net import FusionNet
+from ._fusion_net import FusionNet, ImageParts
 from ._fusion_weights import is_displacement
 from ._highres_net import HighResNet
 from ._misr_gru import MISRGRU
@@ -30,6 +30,7 @@ __all__ = [
     "FusedBlock",
     "FusionNet",
     "HighResNet",
+    "ImageParts",
     "PIUNet",
     "SRCNNEx",
     "SRCNNv2",
