@@ -128,12 +128,14 @@ def make_blocks(
     plans: Mapping[str, BandPlan],
     encodings: Mapping[str, Encoding],
     blocks: Sequence[Block],
+    *,
+    parts: bool = False,
 ) -> list[dict[str, ImageBlock]]:
-    """Predict blocks of the images of all bands of a site."""
+    """Predict blocks of the images of all bands of a site; `parts`: with what was measured."""
     made: list[dict[str, ImageBlock]] = [{} for _ in blocks]
     for band, plan in plans.items():
         release_memory()
-        for number, fused in enumerate(predictor.fuse(plan, band, blocks)):
+        for number, fused in enumerate(predictor.fuse(plan, band, blocks, parts=parts)):
             made[number][band] = encodings[band].encode(fused, predictor.scale)
     return made
 
