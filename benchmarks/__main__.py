@@ -9,6 +9,7 @@ from pathlib import Path
 from . import (
     clearance,
     cpsnr,
+    files_entered,
     fine_tuning,
     fusion,
     imagery,
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "reading": reading.benchmark,
     "listing": listing.benchmark,
     "imports": imports.benchmark,
+    "entered": files_entered.benchmark,
     "memory": training_memory.benchmark,
     "simulator": simulator.benchmark,
     "search": search.benchmark,

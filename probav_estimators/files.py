@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -198,8 +199,17 @@ def check_target(path: Path) -> None:
         raise FileNotFoundError(f"{path.parent} is no folder: make it first, or give another path")
 
 
-def remove_partial_files(path: str | os.PathLike[str]) -> None:
-    """Remove what killed processes left of :func:`replace_file`; no other may write `path`."""
+def remove_partial_files(path: str | os.PathLike[str], *, older_than: float = 0.0) -> None:
+    """Remove what killed processes left of :func:`replace_file`.
+
+    Parameters
+    ----------
+    path : path-like
+    older_than : float, default=0.0
+        Seconds since their last change. 0: all are removed, and no other process may write `path`.
+    """
     path = Path(os.path.realpath(path))
     for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial*"):
-        _remove(partial)
+        with suppress(FileNotFoundError):
+            if not older_than or time.time() - partial.stat().st_mtime > older_than:
+                _remove(partial)

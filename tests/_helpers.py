@@ -9,10 +9,16 @@ from sklearn.pipeline import make_pipeline
 from torch.nn.functional import interpolate
 
 from probav_estimators import (
+    MISRGRU,
+    RAMS,
     SRCNN,
+    TRMISR,
     BicubicUpscaler,
     ClearanceSelector,
+    Frames,
+    HighResNet,
     InputComposer,
+    PIUNet,
     Scene,
     architectures,
 )
@@ -34,6 +40,15 @@ QUICK = {
     "device": "cpu",
     "random_state": 0,
     "verbose": 0,
+}
+
+# Narrow versions of the nets on single frames.
+FRAME_NETS = {
+    HighResNet: {"n_features": 6, "n_blocks": 1, "n_frames": 8},
+    MISRGRU: {"n_features": 6, "n_blocks": 1, "n_frames": 8},
+    TRMISR: {"n_features": 8, "n_blocks": 1, "depth": 2, "n_heads": 2, "n_frames": 8},
+    RAMS: {"n_features": 4, "n_blocks": 1, "reduction": 2},
+    PIUNet: {"n_features": 6, "n_blocks": 1, "reduction": 2},
 }
 
 # Formulas with and without errors, markup, control characters, surrogates, overrides, lengths.
@@ -84,6 +99,26 @@ def small_scenes(n_scenes, *, first_seed=0, **options):
     return [small_scene(first_seed + number, **options) for number in range(n_scenes)]
 
 
+class ArrayFrames(Frames):
+    """User-defined frames, of any pixels and without a fingerprint of their own."""
+
+    shifts = true_shifts = None
+
+    def __init__(self, lr, qm):
+        self.pixels, self.maps = lr, qm
+
+    def __len__(self):
+        return len(self.pixels)
+
+    @property
+    def shape(self):
+        return self.pixels.shape[1:]
+
+    def read(self, index=None, window=(slice(None), slice(None))):
+        index = slice(None) if index is None else list(index)
+        return self.pixels[index][:, *window], self.maps[index][:, *window]
+
+
 def composed(scenes, *, k=3, mode="lr", frames="stack", average="all", scale=3):
     """Compose scenes as input for SRCNN."""
     steps = [ClearanceSelector(k=k), InputComposer(mode=mode, frames=frames, average=average)]
@@ -103,6 +138,11 @@ def quick_srcnn(**params):
         "verbose": 0,
     }
     return SRCNN(**{**quick, **params})
+
+
+def quick_net(kind, **params):
+    """A narrow net on single frames, with a training of one epoch."""
+    return kind(**{**FRAME_NETS[kind], **QUICK, **params})
 
 
 def weights_of(net):

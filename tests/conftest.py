@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from _helpers import composed, small_scenes
 from hypothesis import settings
 
 from probav_estimators import Scene, make_scenes, save_scenes
@@ -45,6 +46,34 @@ def saved_root(scenes, tmp_path_factory):
     root = tmp_path_factory.mktemp("saved")
     save_scenes(scenes, root)
     return root
+
+
+@pytest.fixture(scope="session")
+def train():
+    """Four small scenes, composed as input for SRCNN."""
+    return composed(small_scenes(4))
+
+
+@pytest.fixture(scope="session")
+def valid():
+    """Two others."""
+    return composed(small_scenes(2, first_seed=10))
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Client of a Dask cluster of two processes."""
+    distributed = pytest.importorskip("distributed")
+    cluster = distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+    )
+    with cluster, distributed.Client(cluster) as client:
+        client.wait_for_workers(2)
+        yield client
 
 
 @pytest.fixture

@@ -4,7 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probav_estimators.imaging import adjust_pairs, adjust_shifts, robust_mean
+from probav_estimators.imaging import (
+    GroupTie,
+    adjust_groups,
+    adjust_pairs,
+    adjust_shifts,
+    robust_mean,
+)
 
 
 class TestAdjustment:
@@ -122,3 +128,36 @@ class TestMiddle:
 
     def test_of_no_frames_it_is_zero(self):
         assert robust_mean(np.zeros((0, 2))).tolist() == [0, 0]
+
+
+class TestGroups:
+    """Groups of frames whose positions are known to about a pixel."""
+
+    def adjusted(self, groups, ties=(), n_frames=6, std=1.0):
+        shifts = np.zeros((len(groups), n_frames, 2))
+        placed = np.zeros((len(groups), n_frames), bool)
+        for number, (frames, own) in enumerate(groups):
+            shifts[number, frames], placed[number, frames] = own, True
+        return adjust_groups(shifts, placed, np.zeros(len(groups), int), ties, std)
+
+    def test_a_group_keeps_its_differences(self):
+        own = np.random.default_rng(0).normal(size=(6, 2))
+        found = self.adjusted([([*range(6)], own + 7)]).shifts
+        np.testing.assert_allclose(found - found[0], own - own[0], atol=1e-2)
+
+    def test_groups_without_a_tie_are_on_each_other_on_average(self):
+        one, other = np.random.default_rng(1).normal(size=(2, 3, 2))
+        found = self.adjusted([([0, 1, 2], one + 3), ([3, 4, 5], other - 2)]).shifts
+        np.testing.assert_allclose(found[:3].mean(axis=0), found[3:].mean(axis=0), atol=1e-6)
+
+    def test_a_tie_moves_groups_as_far_as_it_is_exact(self):
+        frames = [([0, 1, 2], np.zeros((3, 2))), ([3, 4, 5], np.zeros((3, 2)))]
+        for error, least, greatest in ((0.01, 0.99, 1.01), (10, 0, 0.1)):
+            tie = GroupTie(0, 1, np.array([1.0, 0.0]), error)
+            found = self.adjusted(frames, [tie]).shifts
+            down, right = found[3] - found[0]
+            assert least < down < greatest and abs(right) < 1e-6
+
+    def test_a_frame_of_no_group_is_unknown(self):
+        found = self.adjusted([([0, 1], np.zeros((2, 2)))], n_frames=3)
+        assert found.placed.tolist() == [True, True, False]

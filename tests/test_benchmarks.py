@@ -15,6 +15,7 @@ from benchmarks import (
     _scenes,
     clearance,
     cpsnr,
+    files_entered,
     fine_tuning,
     fusion,
     imagery,
@@ -101,6 +102,7 @@ CASES = {
         lambda: imports.benchmark(rounds=1),
         [[(-1, 5)], [SECONDS]],
     ),
+    "entered": (files_entered.benchmark, [[(10, 80)]]),
     "memory": (
         lambda: training_memory.benchmark(few=4, many=6, size=2 * SIZE),
         [[(-60, 60), MIB, MIB]],

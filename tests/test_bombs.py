@@ -12,7 +12,7 @@ from PIL import Image
 from test_fuzz import END, chunk, header
 
 from probav_estimators import Scene
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 from probav_estimators.datasets import unpack_data_set
 
 SIZE = 2**24

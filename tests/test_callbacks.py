@@ -10,11 +10,9 @@ import pytest
 import torch
 from _helpers import (
     QUICK,
-    composed,
     quick_srcnn,
     slow_cpsnr,
     slow_score,
-    small_scenes,
     weights_of,
 )
 from hypothesis import example, given, settings
@@ -24,7 +22,6 @@ from skorch.callbacks import (
     BatchScoring,
     Callback,
     Checkpoint,
-    EarlyStopping,
     EpochScoring,
     LRScheduler,
 )
@@ -33,16 +30,6 @@ from skorch.history import History
 
 from probav_estimators import FusionNet, HighResNet, cpsnr, cpsnr_scorer, probav_scorer
 from probav_estimators.training import PlateauSchedule
-
-
-@pytest.fixture(scope="module")
-def train():
-    return composed(small_scenes(4))
-
-
-@pytest.fixture(scope="module")
-def valid():
-    return composed(small_scenes(2, first_seed=10))
 
 
 class PredictionAfterEachEpoch(Callback):
@@ -82,14 +69,6 @@ def test_a_checkpoint_keeps_the_weights_with_the_best_score(train, valid, tmp_pa
     ).fit(train)
     scores = net.history[:, "valid_score"]
     assert slow_score(net.predict(valid), valid) == pytest.approx(min(scores), rel=1e-5)
-
-
-def test_early_stopping_watches_the_score(train, valid):
-    stopping = EarlyStopping(monitor="valid_score", patience=2, threshold=1.0)
-    net = quick_srcnn(max_epochs=9, train_split=predefined_split(valid), callbacks=[stopping]).fit(
-        train
-    )
-    assert len(net.history) == 3
 
 
 def test_a_learning_rate_schedule_is_followed(train):

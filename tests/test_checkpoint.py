@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from _helpers import composed, quick_srcnn, small_scenes, weights_of
-from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
@@ -274,7 +273,9 @@ def test_a_checkpoint_is_whole_or_not_there(scenes, tmp_path, monkeypatch):
 
 def test_what_killed_trainings_left_is_removed(scenes, tmp_path):
     for name in (CHECKPOINT, "history.csv"):
-        (tmp_path / f".{name}.0123.partial").write_bytes(b"half")
+        partial = tmp_path / f".{name}.0123.partial"
+        partial.write_bytes(b"half")
+        os.utime(partial, (0, 0))
     quick_srcnn(resume=tmp_path, callbacks=[HistoryCSV(tmp_path / "history.csv")]).fit(scenes)
     assert sorted(os.listdir(tmp_path)) == [CHECKPOINT, "history.csv"]
 
@@ -310,14 +311,6 @@ def test_what_shapes_predictions_alone_may_change(tmp_path):
     assert len(net.history) == 2
 
 
-def test_a_truncated_checkpoint_is_named(scenes, tmp_path):
-    quick_srcnn(resume=tmp_path).fit(scenes)
-    path = tmp_path / CHECKPOINT
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ValueError, match=r"checkpoint\.safetensors cannot be read as .*remove"):
-        quick_srcnn(resume=tmp_path).fit(scenes)
-
-
 def test_a_checkpoint_that_lacks_something_is_named(scenes, tmp_path):
     quick_srcnn(resume=tmp_path).fit(scenes)
     config, tensors, version = read_state(tmp_path / CHECKPOINT, "checkpoint")
@@ -327,12 +320,6 @@ def test_a_checkpoint_that_lacks_something_is_named(scenes, tmp_path):
         write_state(tmp_path / CHECKPOINT, "checkpoint", {"dict": rest}, tensors)
         with pytest.raises(ValueError, match=rf"{tmp_path / CHECKPOINT} cannot .*remove it"):
             quick_srcnn(resume=tmp_path).fit(scenes)
-
-
-def test_a_checkpoint_of_a_newer_format_is_refused(scenes, tmp_path):
-    save_file({}, tmp_path / CHECKPOINT, {"format": "99", "package_version": "7.0"})
-    with pytest.raises(ValueError, match=r"checkpoint\.safetensors has format 99, .* 7\.0.* upgr"):
-        quick_srcnn(resume=tmp_path).fit(scenes)
 
 
 def test_a_checkpoint_of_an_earlier_version_is_refused_by_name(scenes, tmp_path):
@@ -366,38 +353,18 @@ def test_a_checkpoint_runs_no_code(scenes, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-class TestBestWeights:
-    def test_are_those_of_the_best_validation_score(self, scenes):
-        net = quick_srcnn(max_epochs=6, lr=0.02, **RESUMABLE).fit(scenes)
-        scores = net.history[:, "valid_score"]
-        best = int(np.argmin(scores))
-        # A training that stops at the best epoch must have the same weights.
-        shorter = quick_srcnn(max_epochs=best + 1, lr=0.02, **RESUMABLE).fit(scenes)
-        torch.testing.assert_close(weights_of(net), weights_of(shorter), rtol=0, atol=0)
-
-    def test_early_stopping_is_a_switch(self, scenes):
-        # At this learning rate, the score soon stops improving.
-        parameters = RESUMABLE | {"max_epochs": 60, "lr": 0.5, "lr_patience": None}
-        net = quick_srcnn(early_stopping=2, **parameters).fit(scenes)
-        scores = net.history[:, "valid_score"]
-        assert len(scores) < 60
-        assert min(scores[-2:]) >= min(scores[:-2])
+def test_the_best_weights_are_those_of_the_best_validation_score(scenes):
+    net = quick_srcnn(max_epochs=6, lr=0.02, **RESUMABLE).fit(scenes)
+    scores = net.history[:, "valid_score"]
+    best = int(np.argmin(scores))
+    # A training that stops at the best epoch must have the same weights.
+    shorter = quick_srcnn(max_epochs=best + 1, lr=0.02, **RESUMABLE).fit(scenes)
+    torch.testing.assert_close(weights_of(net), weights_of(shorter), rtol=0, atol=0)
 
 
-class TestSchedule:
-    def test_the_rate_halves_after_epochs_without_a_better_score(self, scenes):
-        parameters = RESUMABLE | {"max_epochs": 12, "lr": 0.3, "lr_patience": 1}
-        rates = quick_srcnn(**parameters).fit(scenes).history[:, "event_lr"]
-        assert rates[0] == 0.3
-        assert {round(np.log2(0.3 / rate)) for rate in rates} > {0, 1}
-
-    def test_the_rate_stays_without_patience(self, scenes):
-        net = quick_srcnn(max_epochs=3, lr_patience=None, lr=0.3).fit(scenes)
-        assert net.optimizer_.param_groups[0]["lr"] == 0.3
-
-    def test_without_validation_the_training_loss_is_watched(self, scenes):
-        net = quick_srcnn(max_epochs=2, train_split=None, lr_patience=1).fit(scenes)
-        assert "event_lr" in net.history[-1]
+def test_the_rate_stays_without_patience(scenes):
+    net = quick_srcnn(max_epochs=3, lr_patience=None, lr=0.3).fit(scenes)
+    assert net.optimizer_.param_groups[0]["lr"] == 0.3
 
 
 def test_history_is_a_csv_file_on_demand(scenes, tmp_path):

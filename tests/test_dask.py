@@ -74,33 +74,10 @@ class NotingScorer:
 
 
 @pytest.fixture(scope="module")
-def client():
-    cluster = distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=None,
-    )
-    with cluster, distributed.Client(cluster) as client:
-        client.wait_for_workers(2)
-        yield client
-
-
-@pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     root = tmp_path_factory.mktemp("scenes")
     save_scenes(make_scenes(6, size=16, n_frames=(5, 9), random_state=0), root)
     return load_scenes(root)
-
-
-@pytest.fixture
-def one_thread():
-    """Use one thread, as a worker does, for the same order of summation."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture

@@ -6,23 +6,12 @@ import signal
 import numpy as np
 import pytest
 import torch
-from _helpers import composed, quick_srcnn, slow_score, small_scenes, weights_of
+from _helpers import quick_srcnn, slow_score, weights_of
 from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 
 from probav_estimators import HistoryCSV
-from probav_estimators.training import _callbacks
-
-
-@pytest.fixture(scope="module")
-def train():
-    return composed(small_scenes(4))
-
-
-@pytest.fixture(scope="module")
-def valid():
-    return composed(small_scenes(2, first_seed=10))
 
 
 def press_ctrl_c():
@@ -244,7 +233,7 @@ class OneMinutePerStep(Callback):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(_callbacks._time_limit, "_clock", clock)
+    monkeypatch.setattr("probav_estimators.training._guard_callbacks._clock", clock)
     return clock
 
 

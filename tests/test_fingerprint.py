@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from _helpers import ArrayFrames
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -15,32 +16,11 @@ from probav_estimators import (
     BicubicUpscaler,
     ClearanceSelector,
     FrameRegistrar,
-    Frames,
     InputComposer,
     Scene,
     load_scenes,
     save_scenes,
 )
-
-
-class ArrayFrames(Frames):
-    """User-defined frames without a fingerprint of their own."""
-
-    shifts = true_shifts = None
-
-    def __init__(self, lr, qm):
-        self.pixels, self.maps = lr, qm
-
-    def __len__(self):
-        return len(self.pixels)
-
-    @property
-    def shape(self):
-        return self.pixels.shape[1:]
-
-    def read(self, index=None, window=(slice(None), slice(None))):
-        index = slice(None) if index is None else list(index)
-        return self.pixels[index][:, *window], self.maps[index][:, *window]
 
 
 def rewrite(path, change):

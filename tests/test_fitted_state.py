@@ -214,11 +214,6 @@ class TestMixins:
 
 
 class TestCopies:
-    def test_pickles_are_little_larger_than_the_weights(self, stacked):
-        net = SRCNN(max_epochs=30, batch_size=1, train_split=0.4, verbose=0).fit(stacked)
-        weights = 4 * sum(x.numel() for x in net.module_.parameters())
-        assert len(pickle.dumps(make_pipeline(InputComposer(), net))) < 1.1 * weights + 8192
-
     def test_pickles_of_a_training_with_a_discriminator(self, scenes):
         net = FusionNet.from_pretrained("simulated-x3", criterion=AdversarialLoss, verbose=0)
         net.set_params(max_epochs=1).fit(scenes)
@@ -238,11 +233,8 @@ class TestCopies:
             FusionNet(weights=weights_file).fit(scenes)
 
     def test_of_another_version_warn(self, stacked, monkeypatch):
-        import probav_estimators.training._pickling as module
-
         pickled = pickle.dumps(quick_srcnn().fit(stacked))
         monkeypatch.setattr("probav_estimators.version.__version__", "99.0")
-        assert module.__version__ != "99.0"
         with pytest.warns(UserWarning, match=r"this SRCNN was written by version .* read by 99\.0"):
             pickle.loads(pickled)
 

@@ -11,17 +11,6 @@ from skorch.callbacks import Callback, LRScheduler
 from skorch.helper import predefined_split
 
 from probav_estimators import FusionNet, ReprojectionLoss
-from probav_estimators.losses import AdversarialLoss
-
-
-@pytest.fixture(scope="module")
-def train():
-    return composed(small_scenes(4))
-
-
-@pytest.fixture(scope="module")
-def valid():
-    return composed(small_scenes(2, first_seed=10))
 
 
 @pytest.fixture(scope="module")
@@ -185,12 +174,6 @@ class TestPickles:
         for kept in (net, copy.deepcopy(net)):
             assert len(kept.history) == 150
             assert len(pickle.dumps(kept)) < 1.1 * self.size_of_weights(kept)
-
-    def test_leave_the_loss_behind_that_has_weights(self):
-        net = FusionNet(
-            scale=3, max_epochs=1, criterion=AdversarialLoss, random_state=0, verbose=0
-        ).fit(small_scenes(3))
-        assert len(pickle.dumps(net)) < 1.1 * self.size_of_weights(net)
 
     @pytest.mark.parametrize("own_schedule", [False, True])
     def test_go_on_with_a_new_optimizer(self, train, valid, own_schedule):

@@ -26,7 +26,7 @@ from probav_estimators import (
     save_model,
     super_resolve,
 )
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 from probav_estimators.geo import Outputs, super_resolve_files
 from probav_estimators.meta import PerBand
 

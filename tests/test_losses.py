@@ -26,7 +26,7 @@ from probav_estimators import (
     cpsnr,
 )
 from probav_estimators.losses import SceneLoss, uncertainty_loss
-from probav_estimators.losses._shifts import _moments_on_cpu, _moments_on_device
+from probav_estimators.losses._batch_errors import _moments_on_cpu, _moments_on_device
 from probav_estimators.training import FrameNet
 
 

@@ -193,6 +193,13 @@ class TestFalseMatches:
         alone, _ = fuse(mixed, without, net)
         np.testing.assert_array_equal(image.n_clear[:48], alone.n_clear[:48])
 
+    def test_frames_without_a_clear_pixel_are_named_apart(self, scene, net):
+        clear = everywhere(scene)
+        clear[3] = False
+        image, told = fuse(scene.lr, clear, net)
+        assert image.attrs["frame_placement"].split()[3] == "no_clear_pixel"
+        assert image.attrs["n_frames_used"] == 7 and not told
+
     def test_a_wider_prior_finds_the_frame_that_is_far_off(self, mixed, scene, net):
         image, _ = fuse(mixed, everywhere(scene), net, position_std=3.0)
         assert image.attrs["frame_placement"].split()[5] == "registered"

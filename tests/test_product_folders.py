@@ -23,7 +23,7 @@ from _products import (
 from click.testing import CliRunner
 
 from probav_estimators import BicubicBaseline, open_products, save_model
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 
 SHAPE = (20, 26)
 

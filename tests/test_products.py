@@ -25,7 +25,7 @@ import rasterio
 from _products import CORNER, day, item, reflectance, write_raster
 
 from probav_estimators import BicubicBaseline, open_products, save_model, super_resolve
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 from probav_estimators.geo import MASK_KINDS
 from probav_estimators.geo._product_driver import _ProductReader
 

@@ -5,7 +5,6 @@ import pytest
 from sklearn.pipeline import make_pipeline
 
 from probav_estimators import (
-    BicubicBaseline,
     ClearanceSelector,
     FrameRegistrar,
     FusionNet,
@@ -75,12 +74,6 @@ def test_a_frame_is_not_compared_with_its_own_copy(five_frames):
         frames = [frame.numpy().tobytes() for frame in images["frames"]]
         assert len(frames) == len(set(frames)) == 5
         assert 0 < images["left_out"].sum() < 5
-
-
-def test_the_baseline_gives_a_repeated_frame_no_more_weight(make_scene):
-    scene = make_scene(n_frames=3, qm=np.ones((3, 6, 8), bool))
-    images = [BicubicBaseline().predict(SELECTOR(k=k).transform([scene])) for k in (4, None)]
-    np.testing.assert_array_equal(*images)
 
 
 def test_a_training_without_truth_ends_where_it_ends_without_repeats(five_frames):

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from _helpers import ArrayFrames
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,13 +16,12 @@ from hypothesis import strategies as st
 from probav_estimators import (
     ClearanceSelector,
     FrameRegistrar,
-    Frames,
     Scene,
     load_scenes,
     make_scenes,
     save_scenes,
 )
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 from probav_estimators.folders import hold_lock, replace_folders
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links of POSIX")
@@ -99,7 +99,7 @@ class TestPixelsOutsideTheRange:
         stark = Scene(np.where(scene.lr > scene.lr.mean(), stripes, scene.lr), scene.qm, name="a")
         (moved,) = FrameRegistrar().transform([stark.with_frames(scene.frames)])
         frames = ClearanceSelector(k=3).transform([moved])[0]
-        shown = Wild(frames.lr * 3 - 1, frames.qm)
+        shown = ArrayFrames(frames.lr * 3 - 1, frames.qm)
         wild = Scene.from_frames(shown, name="imgset0001")
         assert wild.lr.min() < 0
         save_scenes([wild], tmp_path)
@@ -110,8 +110,8 @@ class TestPixelsOutsideTheRange:
     def test_pixels_that_are_no_numbers_are_refused_and_leave_nothing(self, tmp_path, bad):
         pixels = np.full((2, 6, 6), 0.5, np.float32)
         pixels[1, 2, 3] = bad
-        scene = Scene.from_frames(Wild(pixels, np.ones_like(pixels, bool)), name="lake")
-        with pytest.raises(ValueError, match=r"Wild has NaN .* frame 1, row 2, column 3"):
+        scene = Scene.from_frames(ArrayFrames(pixels, np.ones_like(pixels, bool)), name="lake")
+        with pytest.raises(ValueError, match=r"ArrayFrames has NaN .* frame 1, row 2, column 3"):
             save_scenes([scene], tmp_path / "data")
         assert not list((tmp_path / "data").rglob("*.npy"))
 
@@ -156,24 +156,6 @@ class TestPixelsOutsideTheRange:
         (folder / "LR001.npy").unlink()
         with pytest.raises(ValueError, match=r"has no LR001\.npy"):
             load_scenes(tmp_path)
-
-
-class Wild(Frames):
-    """Frames of any pixels."""
-
-    def __init__(self, pixels, clear):
-        self.pixels, self.clear = pixels, clear
-
-    def __len__(self):
-        return len(self.pixels)
-
-    @property
-    def shape(self):
-        return self.pixels.shape[1:]
-
-    def read(self, index=None, window=(slice(None), slice(None))):
-        index = range(len(self)) if index is None else list(index)
-        return tuple(x[index][:, *window] for x in (self.pixels, self.clear))
 
 
 def saved_wide(root):

@@ -87,13 +87,6 @@ class TestPixels:
 
 
 class TestFacts:
-    @pytest.mark.parametrize("scale", [2, 3, 5])
-    def test_scale_is_hr_over_lr(self, make_scene, scale):
-        assert make_scene(scale=scale).scale == scale
-
-    def test_length_is_the_number_of_frames(self, make_scene):
-        assert [len(make_scene(n_frames=n)) for n in (1, 4, 11)] == [1, 4, 11]
-
     def test_a_scene_prints_its_name_band_and_number_of_frames(self, make_scene):
         assert repr(make_scene(band="NIR")) == "<Scene 'imgset0042', band='NIR', 4 frames>"
         assert repr(make_scene(name=None)) == "<Scene 4 frames>"
@@ -210,14 +203,6 @@ class TestPickles:
         for scene in [*scenes, *ClearanceSelector(k=2).transform(scenes)]:
             assert scene.lr.size and scene.hr.size
             assert len(pickle.dumps(scene)) < 4000
-
-    def test_a_thousand_scenes_on_disk_pickle_in_a_few_megabytes(self, saved_root):
-        scenes = load_scenes(saved_root) * 200
-        assert len(pickle.dumps(scenes)) < 2e6
-
-    def test_a_pickled_scene_is_the_same_scene(self, scenes, saved_root):
-        for scene in [*scenes, *load_scenes(saved_root)]:
-            assert_same_scene(pickle.loads(pickle.dumps(scene)), scene)
 
     def test_a_pickled_transformed_scene_is_the_same_scene(self, scenes, saved_root):
         for given in (scenes, load_scenes(saved_root)):

@@ -1,6 +1,5 @@
 """Scenes and networks in scikit-learn's tools."""
 
-import joblib
 import numpy as np
 import pytest
 import torch
@@ -15,7 +14,6 @@ from sklearn.model_selection import (
     cross_val_score,
     cross_validate,
     learning_curve,
-    train_test_split,
 )
 from sklearn.pipeline import Pipeline
 from torch import nn
@@ -107,12 +105,6 @@ def test_fitting_leaves_the_scenes_as_they_were(fitted, scenes):
     assert [len(scene) for scene in scenes] == [3] * 6
 
 
-def test_a_fitted_pipeline_survives_joblib(fitted, scenes, tmp_path):
-    joblib.dump(fitted, tmp_path / "pipeline.joblib")
-    twin = joblib.load(tmp_path / "pipeline.joblib")
-    np.testing.assert_array_equal(twin.predict(scenes), fitted.predict(scenes))
-
-
 def test_cross_validation_is_a_loop_over_folds(scenes):
     folds = KFold(3, shuffle=True, random_state=0)
     found = cross_val_score(pipeline(), scenes, cv=folds)
@@ -153,15 +145,6 @@ def test_grid_search_tries_modes_and_frames_and_refits_the_best(scenes):
     assert search.score(scenes) == pytest.approx(probav_scorer(best, scenes))
 
 
-def test_grid_search_over_the_learning_rate_is_a_loop_over_fits(scenes):
-    search = GridSearchCV(
-        pipeline(), {"sr__lr": [1e-4, 1e-2]}, scoring=SCORERS, refit=False, cv=2
-    ).fit(scenes)
-    for lr, found in zip([1e-4, 1e-2], search.cv_results_["split0_test_probav"], strict=True):
-        images = pipeline(lr=lr).fit(scenes[3:]).predict(scenes[:3])
-        assert found == pytest.approx(-slow_score(images, scenes[:3]), rel=1e-5)
-
-
 def test_estimators_are_values_of_a_grid(scenes):
     grid = {
         "sr": [quick_srcnn(), quick_srcnn(residual=True), BicubicBaseline()],
@@ -187,13 +170,6 @@ def test_grid_search_gives_the_error_score_to_what_cannot_be_fitted(scenes):
     assert bad == -7.0
     with pytest.raises(ValueError, match="patch_size=13 is larger than scene"):
         search.set_params(error_score="raise").fit(scenes)
-
-
-def test_scenes_are_split_like_any_list(scenes):
-    train, test = train_test_split(scenes, test_size=2, random_state=0)
-    assert (len(train), len(test)) == (4, 2)
-    assert {id(scene) for scene in train + test} == {id(scene) for scene in scenes}
-    assert pipeline().fit(train).predict(test).shape == (2, 36, 36)
 
 
 def test_a_learning_curve_grows_the_list_of_scenes(scenes):
@@ -299,11 +275,6 @@ def test_ensembles_of_numbers_take_no_estimators_of_images(scenes, ensemble):
         members = [("one", estimator), ("other", clone(estimator))]
         with pytest.raises(ValueError, match=r"The estimator \w+ should be a regressor"):
             ensemble(members).fit(scenes, np.zeros(len(scenes)))
-
-
-def test_nets_and_pipelines_draw_as_html(fitted):
-    for estimator in (SRCNN(), fitted, pipeline(), fitted["sr"]):
-        assert "SRCNN" in estimator._repr_html_()
 
 
 @pytest.mark.parametrize("net_class", [WideNet, WideNetByKeyword])

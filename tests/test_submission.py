@@ -20,8 +20,8 @@ from probav_estimators import (
     make_scenes,
     probav_score,
     published_configurations,
+    write_submission,
 )
-from probav_estimators.datasets._submission import write_submission
 
 
 class Interrupted:

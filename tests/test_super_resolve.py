@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from _helpers import QUICK, quick_srcnn, small_scenes
 from affine import Affine
 from scipy.ndimage import gaussian_filter
@@ -42,18 +41,12 @@ da = pytest.importorskip("dask.array")
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
+# A fixed order of summation.
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LEFT, TOP = 499_980.0, 5_200_020.0
 DIMS = ("time", "y", "x")
 DATES = pd.date_range("2023-03-01", periods=5, freq="10D")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Use one thread for a fixed order of summation."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture(scope="module")
@@ -820,20 +813,6 @@ class NotingArray:
     def __getitem__(self, key):
         self.unread[key[2]] = False
         return self.values[key]
-
-
-@pytest.fixture(scope="module")
-def client():
-    cluster = distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=None,
-    )
-    with cluster, distributed.Client(cluster) as client:
-        client.wait_for_workers(2)
-        yield client
 
 
 class TestCluster:

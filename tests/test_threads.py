@@ -22,6 +22,7 @@ from probav_estimators import (
     make_scenes,
     save_model,
 )
+from probav_estimators.random_numbers import TorchRandom
 
 QUICK = {
     "max_epochs": 1,
@@ -83,6 +84,12 @@ class TestThreads:
         assert same == [True] * len(NETS)
         assert torch.equal(torch.get_rng_state(), before[0])
         np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+
+    def test_nets_without_random_layers_wait_for_no_other_thread(self, train):
+        nets = [NETS[name]().fit(train) for name in ("fusion", "adversarial")]
+        with ThreadPoolExecutor(2) as pool, TorchRandom(0).active():
+            for fit in [pool.submit(net.partial_fit, train) for net in nets]:
+                fit.result(timeout=60)
 
     def test_nets_are_made_while_others_are_loaded_and_fitted(self, train, tmp_path):
         path = tmp_path / "model.safetensors"

@@ -5,22 +5,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _helpers import composed, quick_srcnn, slow_score, small_scenes, weights_of
+from _helpers import quick_srcnn, slow_score, weights_of
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 
 from probav_estimators import CPSNRLoss
-
-
-@pytest.fixture(scope="module")
-def train():
-    return composed(small_scenes(4))
-
-
-@pytest.fixture(scope="module")
-def valid():
-    return composed(small_scenes(2, first_seed=10))
 
 
 class SpoiledLoss(CPSNRLoss):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+from typing import TYPE_CHECKING, ClassVar, Literal, overload
 
 import numpy as np
 import torch
-from skorch.utils import to_tensor
 
 from ..ports import OUTPUTS, Port
 from ..prediction import stack_images
@@ -31,6 +30,8 @@ class StdNet(BorderMixin, FileWeightsMixin, SceneNet):
     """
 
     uncertainty_weight: float
+
+    n_compared = 1
 
     #: Negative log-likelihood of (prediction, truth, border) that trains the standard deviations.
     likelihood: ClassVar[staticmethod[[torch.Tensor, torch.Tensor, int], torch.Tensor]]
@@ -83,15 +84,10 @@ class StdNet(BorderMixin, FileWeightsMixin, SceneNet):
     def graph_outputs(self) -> list[Port]:
         return [OUTPUTS["image"], OUTPUTS["std"]]
 
-    def get_loss(
-        self,
-        y_pred: torch.Tensor,
-        y_true: dict[str, torch.Tensor],
-        X: dict[str, torch.Tensor] | None = None,
-        training: bool = False,
-    ) -> torch.Tensor:
-        loss = super().get_loss(y_pred[:, :1], y_true, X, training)
-        if "truth" not in y_true or not self.uncertainty_weight:
-            return loss
-        truth: Any = to_tensor(y_true["truth"], device=self.device)
-        return loss + self.uncertainty_weight * self.likelihood(y_pred, truth, self.border)
+    def further_loss(
+        self, prediction: torch.Tensor, target: dict[str, torch.Tensor]
+    ) -> torch.Tensor | float:
+        if "truth" not in target or not self.uncertainty_weight:
+            return 0.0
+        likelihood = self.likelihood(prediction, target["truth"], self.border)
+        return self.uncertainty_weight * likelihood

@@ -24,8 +24,8 @@ from ..imaging import (
 from ..names import printable
 from ..prediction import last_step, predict_parts, predict_scene, takes_return_parts
 from ..scenes import COUNTS, Values
+from ._arguments import by_name, find_detail, images_by_name, one_scene, read_images
 from ._base import Display
-from ._detail import find_detail
 from ._drawing import (
     colour_bar,
     label_text,
@@ -38,8 +38,6 @@ from ._drawing import (
     size_in_points,
     symmetric_scale,
 )
-from ._image_files import read_images
-from ._predictions import by_name, images_by_name, one_scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..imaging import register_frames, select_clearest
+from ._arguments import one_scene
 from ._base import Display
 from ._drawing import COLOURS, grey_scale, label_text, set_title, shade_clouds, show_image
-from ._predictions import one_scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,9 +18,9 @@ from ..metrics import (
 )
 from ..prediction import predict_scene
 from ..scenes import LEAST_TO_HALVE, halve_frames
+from ._arguments import by_name, images_by_name, one_scene
 from ._base import Display
 from ._drawing import COLOURS, label_text, size_in_points
-from ._predictions import by_name, images_by_name, one_scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

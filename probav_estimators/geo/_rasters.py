@@ -304,7 +304,9 @@ def _imagery_of(files, headers, window=None, bbox=None, options=None):
         encodings[band] = read_encoding(tags, options or {}, band, len(files), dtype)
         nodata = encodings[band].nodata
         fill = np.nan if dtype.kind == "f" else (nodata or 0)
-        stack = RasterStack(files, number + 1, grid.shape, dtype, origin, False, footprints, fill)
+        stack = RasterStack(
+            files, number + 1, grid.shape, dtype, origin, footprints=footprints, fill=fill
+        )
         bands[band] = stack
         if has_masks or (footprints is not None and nodata is None and dtype.kind != "f"):
             masks = replace(stack, validity=True, dtype=np.dtype(np.uint8), fill=0)

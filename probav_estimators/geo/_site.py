@@ -170,14 +170,15 @@ def describe(site: Site, plan: SitePlan, predictor: BlockPredictor, call: str) -
     alignments = [band.alignment for band in plan.bands.values() if band.alignment is not None]
     if alignments:
         shifts = np.full((n_frames, 2), np.nan)
-        placement = np.full(n_frames, Placement.LEFT_OUT)
+        placement = n_frames * ["no_clear_pixel"]
         for alignment in alignments:
             used = ~alignment.fills
             shifts[alignment.index[used]] = alignment.shifts[used]
-            placement[alignment.index] = alignment.placement
+            for number, known in zip(alignment.index, alignment.placement, strict=True):
+                placement[number] = Placement(known).name.lower()
         about |= {
             "n_frames_used": int(np.isfinite(shifts[:, 0]).sum()),
-            "frame_placement": " ".join(Placement(one).name.lower() for one in placement),
+            "frame_placement": " ".join(placement),
             "registered_to": "the mean place of all frames",
             "frame_shifts_down": shifts[:, 0].round(4),
             "frame_shifts_right": shifts[:, 1].round(4),

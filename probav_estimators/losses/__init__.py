@@ -2,11 +2,10 @@
 
 from ._adversarial import AdversarialLoss
 from ._base import SceneLoss
+from ._batch_errors import align_best, batch_cpsnr, best_shifts, laplacian_loss, uncertainty_loss
 from ._reprojection import ReprojectionLoss
 from ._scores import CPSNRLoss, MaskedMSELoss, MSELoss
 from ._sensor_model import SensorModel
-from ._shifts import align_best, batch_cpsnr, best_shifts
-from ._uncertainty import laplacian_loss, uncertainty_loss
 
 __all__ = [
     "AdversarialLoss",

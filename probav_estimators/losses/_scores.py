@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval
 
 from ..imaging import challenge_score
 from ._base import SceneLoss, check_parameters
-from ._shifts import align_best, batch_cpsnr
+from ._batch_errors import align_best, batch_cpsnr
 
 __all__ = ["CPSNRLoss", "MSELoss", "MaskedMSELoss"]
 

@@ -2,10 +2,8 @@
 
 from ._base import SceneTransformer
 from ._clearance import ClearanceSelector
-from ._composition import InputComposer
-from ._inputs import Inputs
+from ._inputs import BicubicUpscaler, InputComposer, Inputs
 from ._registration import FrameRegistrar
-from ._upscaling import BicubicUpscaler
 
 __all__ = [
     "BicubicUpscaler",

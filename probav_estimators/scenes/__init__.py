@@ -4,9 +4,10 @@ from ._alignment import align_bands, align_scene, read_aligned, read_moved
 from ._chosen_frames import LEAST_TO_HALVE, ChosenFrames, halve_frames
 from ._fingerprint import digest
 from ._frames import DerivedFrames, Frames, StoredFrames, SubsetFrames
+from ._images import PngImage
 from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_files
 from ._level import offset_to_scene
-from ._png import HEADER_BYTES, PngImage, decode_png, png_header
+from ._png import HEADER_BYTES, decode_png, png_header
 from ._psf import estimate_psf_sigma
 from ._saved import load_scenes, load_truth, save_scenes
 from ._scene import Scene

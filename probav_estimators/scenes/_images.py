@@ -1,4 +1,4 @@
-"""Images of a scene in memory, of float32 pixels on disk, and derived from others."""
+"""Images of a scene, in memory and in files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._fingerprint import digest
-from ._png import damaged, file_digest, missing
+from ._png import damaged, file_digest, missing, read_header, read_png
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from ._png import PngImage
 
 
 class ArrayImage:
@@ -40,8 +38,8 @@ class ArrayImage:
         return digest(self._values)
 
 
-class NpyImage:
-    """One image of float32 pixels of any range on disk, mapped when its values are read.
+class _FileImage:
+    """One image on disk.
 
     Parameters
     ----------
@@ -54,13 +52,41 @@ class NpyImage:
     def __init__(self, where: str) -> None:
         self.where = where
 
+    def fingerprint(self) -> str:
+        """Hash of the file's bytes, which are not decoded."""
+        return file_digest(self.where)
+
+
+class PngImage(_FileImage):
+    """One image in a PNG file, decoded when its values are read."""
+
+    __slots__ = ()
+
     @property
     def shape(self) -> tuple[int, int]:
-        return self.read().shape
+        """(h, w), from the file's header."""
+        return read_header(self.where).shape
 
     @property
     def bits(self) -> int:
-        return 32
+        """Bits of each value, from the file's header."""
+        return read_header(self.where).bits
+
+    def read(self) -> NDArray[Any]:
+        """Values of the file: a read-only (h, w) array of uint8, uint16 or bool."""
+        return read_png(self.where)
+
+
+class NpyImage(_FileImage):
+    """One image of float32 pixels of any range on disk, mapped when its values are read."""
+
+    __slots__ = ()
+
+    bits = 32
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.read().shape
 
     def read(self) -> NDArray[np.float32]:
         """Values of the file: a read-only (h, w) array."""
@@ -74,17 +100,13 @@ class NpyImage:
             raise damaged(self.where, "it is no float32 array of shape (h, w)")
         return values
 
-    def fingerprint(self) -> str:
-        """Hash of the file's bytes."""
-        return file_digest(self.where)
-
 
 class ClearMask:
     """Mask of an image that came without one: everything is clear."""
 
     __slots__ = ("_image",)
 
-    def __init__(self, image: ArrayImage | NpyImage | PngImage) -> None:
+    def __init__(self, image: ArrayImage | PngImage | NpyImage) -> None:
         self._image = image
 
     @property

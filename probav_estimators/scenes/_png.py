@@ -50,47 +50,6 @@ _ADAM7 = (
 )
 
 
-class PngImage:
-    """One image on disk, decoded when its values are read.
-
-    Parameters
-    ----------
-    where : str
-        The file's path.
-    """
-
-    __slots__ = ("where",)
-
-    def __init__(self, where: str) -> None:
-        self.where = where
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(h, w), from the file's header."""
-        return self._read_header().shape
-
-    @property
-    def bits(self) -> int:
-        """Bits of each value, from the file's header."""
-        return self._read_header().bits
-
-    def _read_header(self):
-        with _open(self.where) as stream:
-            return png_header(stream.read(HEADER_BYTES), self.where)
-
-    def read(self) -> NDArray[Any]:
-        """Values of the file: a read-only (h, w) array of uint8, uint16 or bool."""
-        try:
-            status = os.stat(self.where)
-        except (FileNotFoundError, NotADirectoryError):
-            raise missing(self.where) from None
-        return _decode(self.where, status.st_ino, status.st_mtime_ns, status.st_size)
-
-    def fingerprint(self) -> str:
-        """Hash of the file's bytes, which are not decoded."""
-        return file_digest(self.where)
-
-
 def file_digest(path: str) -> str:
     """Hash of the bytes of a file."""
     with _open(path) as stream:
@@ -113,6 +72,21 @@ def write_png(path: str | os.PathLike[str], values: NDArray[Any]) -> None:
     if values.dtype == bool:
         values = values.astype(np.uint8) * np.uint8(255)
     Image.fromarray(values).save(path, format="PNG")
+
+
+def read_png(path: str) -> NDArray[Any]:
+    """Decode a PNG file, or return what was decoded before: read-only (h, w), as `decode_png`."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing(path) from None
+    return _decode(path, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def read_header(path: str) -> PngHeader:
+    """Header of a PNG file."""
+    with _open(path) as stream:
+        return png_header(stream.read(HEADER_BYTES), path)
 
 
 @cached(LRUCache(_CACHE_BYTES, getsizeof=lambda values: values.nbytes), lock=Lock())

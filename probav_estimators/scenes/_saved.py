@@ -18,12 +18,13 @@ from ..imaging import as_finite_pixels, to_uint16
 from ._layout import (
     NORMS_NAME,
     VALUES_NAME,
+    add_norm,
     band_of,
     can_name_folder,
     find_named,
+    find_norms,
     find_scene_folders,
 )
-from ._norms import add_norm, find_norms
 from ._png import write_png
 from ._scene import Scene
 from ._validation import check_scenes

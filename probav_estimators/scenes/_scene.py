@@ -12,10 +12,8 @@ import numpy as np
 from ._array_frames import frames_of_arrays
 from ._fingerprint import digest
 from ._frames import Frames, StoredFrames, WindowFrames
-from ._images import ClearMask, NpyImage
-from ._layout import band_by_name, list_scene_files
-from ._norms import find_norms
-from ._png import PngImage
+from ._images import ClearMask, NpyImage, PngImage
+from ._layout import band_by_name, find_norms, list_scene_files
 from ._truth import Truth
 from ._windows import WHOLE, open_ends
 

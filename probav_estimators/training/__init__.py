@@ -1,27 +1,26 @@
 """Skorch nets, their samples, callbacks and weights."""
 
-from ._aligned_reader import AlignedChoice, AlignedReader, read_sample, turn_sample
-from ._callbacks import (
-    BestWeights,
-    ChallengeScore,
-    DivergenceGuard,
-    HistoryCSV,
-    PlateauSchedule,
-    StartingScore,
-    TimeLimit,
-)
 from ._checkpoint import Checkpoint, rows_of_epochs
-from ._composed_reader import ComposedReader
+from ._criterion import BorderMixin
 from ._device import check_device, resolve_device, resolve_dtype
 from ._frame_net import FrameNet
-from ._frame_reader import FrameChoice, FrameReader, collate_frames, fill_frames
-from ._initial_weights import find_other_layers
+from ._frame_readers import (
+    AlignedChoice,
+    AlignedReader,
+    FrameChoice,
+    FrameReader,
+    collate_frames,
+    fill_frames,
+    read_sample,
+    turn_sample,
+)
+from ._guard_callbacks import DivergenceGuard, TimeLimit
+from ._initial_weights import FileWeightsMixin, find_other_layers
 from ._keras_files import KerasModel, KerasWeights, read_keras
-from ._mixins import BorderMixin, FileWeightsMixin
 from ._module_net import ModuleNet
-from ._progress import show_progress
 from ._published import PublishedWeights, read_state_dict
 from ._reconstruction import Reconstruction
+from ._reports import HistoryCSV, show_progress
 from ._sampling import (
     BatchPlan,
     SampleReader,
@@ -31,10 +30,10 @@ from ._sampling import (
     turn_and_flip,
 )
 from ._scene_net import SceneNet
-from ._scene_regressor import SceneRegressor
+from ._scene_regressor import ComposedReader, SceneRegressor
+from ._score_callbacks import BestWeights, ChallengeScore, PlateauSchedule, StartingScore
 from ._settings import describe, describe_scenes, describe_settings
-from ._splitting import split_scenes
-from ._value_range import MIXED
+from ._training_data import MIXED, split_scenes
 from ._values import (
     OF_THE_MACHINE,
     ValueDecoder,

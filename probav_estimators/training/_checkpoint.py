@@ -1,7 +1,8 @@
-"""Checkpoints of a training, and resuming it from them."""
+"""State of a training in checkpoints, and of nets in pickles."""
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Sequence
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.history import History
 
 from ..files import remove_partial_files
 from ..state_file import read_state, write_state
-from ..version import warn_of_other_version
-from ._callbacks import StatefulMixin
+from ..version import __version__, warn_of_other_version
+from ._device import resolve_device
+from ._score_callbacks import StatefulMixin
 from ._settings import describe_scenes, describe_settings
 from ._values import ValueDecoder, ValueEncoder, unstorable_parameters
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from ..scenes import Scene
     from ._scene_net import SceneNet
 
-__all__ = ["Checkpoint", "rows_of_epochs"]
+__all__ = ["Checkpoint", "PicklingMixin", "rows_of_epochs"]
 
 FILENAME = "checkpoint.safetensors"
 
@@ -83,6 +86,45 @@ class Checkpoint(Callback):
         encoder = ValueEncoder()
         config = encoder.encode(_state_of(net) | {"training": self.training_}, "net")
         write_state(path, "checkpoint", config, encoder.tensors)
+
+
+class PicklingMixin(NeuralNet):
+    """Mixin of nets whose pickles hold what a prediction needs, and the history of epochs.
+
+    With ``warm_start=True`` they hold the state of the optimizer and the history of batches too.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = object.__new__(type(self))
+        attributes = kept.__dict__
+        attributes.update(self.__dict__)
+        if self.initialized_ and not self.warm_start:
+            del attributes["optimizer_"]
+            attributes["history_"] = History(rows_of_epochs(self.history_))
+            attributes["callbacks_"] = [(name, _without_state(cb)) for name, cb in self.callbacks_]
+            if self.criterion_.state_dict():
+                del attributes["criterion_"]
+        return super(PicklingMixin, kept).__getstate__() | {"package_version": __version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        warn_of_other_version(state.pop("package_version", None), f"this {type(self).__name__}")
+        device = state["device"]
+        super().__setstate__({**state, "device": resolve_device(device)})
+        if device == "auto":
+            self.device = device
+        if self.initialized_ and not hasattr(self, "optimizer_"):
+            self._restore_unpickled_state()
+
+    def _restore_unpickled_state(self):
+        was_initialized, self.initialized_ = self.initialized_, False
+        if not hasattr(self, "criterion_"):
+            self._initialize_criterion()
+        self._initialize_optimizer()
+        for group in self.optimizer_.param_groups:
+            # Torch's schedulers need it where they do not start at epoch 0.
+            group["initial_lr"] = group["lr"]
+        self.initialized_ = was_initialized
 
 
 def rows_of_epochs(history: History) -> list[dict[str, Any]]:
@@ -202,3 +244,12 @@ def _restore_callback(callback, state):
         callback.lr_scheduler_.load_state_dict(state)
     elif isinstance(callback, EarlyStopping):
         vars(callback).update(state)
+
+
+def _without_state(callback):
+    """The callback without a scheduler, which would hold the optimizer."""
+    if not isinstance(callback, LRScheduler):
+        return callback
+    bare = copy.copy(callback)
+    bare.lr_scheduler_ = None
+    return bare

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Self
+import inspect
+from typing import Any, ClassVar, Self
 
 import torch
 from skorch import NeuralNet
@@ -11,7 +12,7 @@ from skorch.utils import to_tensor
 
 from ..losses import SceneLoss
 
-__all__ = ["CriterionMixin"]
+__all__ = ["BorderMixin", "CriterionMixin"]
 
 
 class CriterionMixin(NeuralNet):
@@ -19,6 +20,9 @@ class CriterionMixin(NeuralNet):
 
     #: Whether its reader can leave out frames for a loss to compare with.
     leaves_frames_out = False
+
+    #: Number of the first output channels that the loss compares with truths; None: all.
+    n_compared: ClassVar[int | None] = None
 
     def initialize_criterion(self) -> Self:
         kwargs = self.get_params_for("criterion")
@@ -46,18 +50,51 @@ class CriterionMixin(NeuralNet):
         X: dict[str, torch.Tensor] | None = None,
         training: bool = False,
     ) -> torch.Tensor:
-        if not torch.isfinite(y_pred).all():
+        compared = y_pred[:, : self.n_compared]
+        if not torch.isfinite(compared).all():
             # A cross-entropy would raise an error; DivergenceGuard handles the NaN.
-            return y_pred.sum() * torch.nan
+            return compared.sum() * torch.nan
         target = to_tensor(y_true, device=self.device)
         sample = to_tensor(dict(X or {}), device=self.device) if self.criterion_.left_out else X
         with self.random_draws():
-            return self.criterion_.compare(y_pred, target, sample)
+            loss = self.criterion_.compare(compared, target, sample)
+        return loss + self.further_loss(y_pred, target)
+
+    def further_loss(
+        self, prediction: torch.Tensor, target: dict[str, torch.Tensor]
+    ) -> torch.Tensor | float:
+        """Loss of the output channels that the criterion does not compare; here 0.
+
+        Parameters
+        ----------
+        prediction : float tensor of shape (n, c, H, W)
+        target : dict of tensors
+            With "truth" (n, 2, H, W), HR image and status map, if the loss needs them.
+
+        Returns
+        -------
+        scalar tensor or 0
+        """
+        return 0.0
 
     @property
     def _needs_truth(self):
         kind = getattr(self.criterion, "func", self.criterion)
         return getattr(kind, "needs_truth", True)
+
+
+class BorderMixin(NeuralNet):
+    """Mixin of nets with the parameter `border`, which is a parameter of their loss."""
+
+    border: int
+
+    def get_params_for(self, prefix: str) -> dict[str, Any]:
+        params = super().get_params_for(prefix)
+        kind = self.criterion
+        if prefix != "criterion" or not isinstance(kind, type):
+            return params
+        takes_border = "border" in inspect.signature(kind).parameters
+        return {"border": self.border, **params} if takes_border else params
 
 
 class _TruthLoss(SceneLoss):

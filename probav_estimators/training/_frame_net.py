@@ -18,10 +18,11 @@ from ..imaging import pad_window, plan_blocks
 from ..ports import STACK, Port
 from ..prediction import clip_image, stack_images
 from ..scenes import check_scenes
-from ._frame_reader import FrameReader, collate_frames
-from ._mixins import BorderMixin, FileWeightsMixin
-from ._progress import show_progress
+from ._criterion import BorderMixin
+from ._frame_readers import FrameReader, collate_frames
+from ._initial_weights import FileWeightsMixin
 from ._published import PublishedWeights, band_of_path, read_published
+from ._reports import show_progress
 from ._scene_net import SceneNet
 from ._weights import Weights
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ..imaging import Block
     from ..prediction import Images
     from ..scenes import Scene
-    from ._frame_reader import FrameChoice
+    from ._frame_readers import FrameChoice
 
 __all__ = ["FrameNet"]
 
@@ -95,6 +96,9 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
     _documented_attributes = SceneNet._documented_attributes + _ATTRIBUTES
 
     collate = staticmethod(collate_frames)
+
+    # Further channels are standard deviations and no clearance map.
+    n_compared = 1
 
     prediction_parameters = frozenset({"tile_size"})
 
@@ -313,16 +317,6 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         params = super().get_params_for(prefix)
         # One scene uses all of the device.
         return {"batch_size": 1, **params} if prefix == "iterator_valid" else params
-
-    def get_loss(
-        self,
-        y_pred: torch.Tensor,
-        y_true: dict[str, torch.Tensor],
-        X: dict[str, torch.Tensor] | None = None,
-        training: bool = False,
-    ) -> torch.Tensor:
-        # Further channels are standard deviations and no clearance map.
-        return super().get_loss(y_pred[:, :1], y_true, X, training)
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         step = super().validation_step(batch, **fit_params)

@@ -1,10 +1,11 @@
-"""Weights that a training starts from: those of another net, of a file, or the present ones."""
+"""Weights that a training starts from: of another net, of a file, or the present ones."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import torch
 from sklearn.pipeline import Pipeline
@@ -12,7 +13,9 @@ from skorch import NeuralNet
 
 from ._weights import Weights, empty_module
 
-__all__ = ["InitialWeightsMixin", "find_other_layers"]
+__all__ = ["FileWeightsMixin", "InitialWeightsMixin", "find_other_layers"]
+
+_Contents = TypeVar("_Contents")
 
 
 class InitialWeightsMixin(NeuralNet):
@@ -43,6 +46,39 @@ class InitialWeightsMixin(NeuralNet):
                 f"warm_start=True continues with the layers of the last fit, {other[0]}, and the "
                 f"parameters now ask for {other[1]}: set them back, or set warm_start=False"
             )
+
+
+class FileWeightsMixin(NeuralNet):
+    """Mixin of nets that cache the contents of their file of initial weights."""
+
+    weights: str | os.PathLike[str] | None
+
+    # (path, version of the file, contents). Clones share it, to be fitted without the file.
+    _loaded: tuple[Any, Any, Any] | None = None
+
+    def _read_once(self, read: Callable[[], _Contents]) -> _Contents:
+        """Contents of the file `weights`, which is read again only if it changed."""
+        path, version = (self.weights, os.path.abspath(str(self.weights))), None
+        if os.path.isfile(path[1]):
+            status = os.stat(path[1])
+            version = status.st_ino, status.st_size, status.st_mtime_ns
+        known = self._loaded
+        if known is None or known[0] != path or version not in (None, known[1]):
+            known = path, version, read()
+        self._loaded = known
+        return known[2]
+
+    def __sklearn_clone__(self) -> Self:
+        clone = super().__sklearn_clone__()
+        clone._loaded = self._loaded
+        return clone
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        # An initialized net has its weights.
+        if self.initialized_:
+            state.pop("_loaded", None)
+        return state
 
 
 def find_other_layers(

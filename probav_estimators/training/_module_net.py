@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from ._frame_net import FrameNet
-from ._frame_reader import FrameReader
+from ._frame_readers import FrameReader
 
 if TYPE_CHECKING:
     from ..scenes import Scene

@@ -1,8 +1,10 @@
-"""Parameters of nets: scikit-learn's protocol and validation."""
+"""Parameters of nets: scikit-learn's protocol, validation, documentation."""
 
 from __future__ import annotations
 
 import inspect
+from functools import wraps
+from itertools import takewhile
 from typing import Any, Self
 
 import torch
@@ -12,7 +14,7 @@ from skorch import NeuralNet
 
 from ._device import check_device
 
-__all__ = ["OPTIMIZERS", "ParametersMixin"]
+__all__ = ["ATTRIBUTES", "OPTIMIZERS", "PARAMETERS", "ParametersMixin", "complete_documentation"]
 
 #: Names of torch's optimizers.
 OPTIMIZERS = {
@@ -24,6 +26,98 @@ OPTIMIZERS = {
 # They need a single group of parameters, sparse gradients, or matrices of weights.
 _UNFIT = {"LBFGS", "SparseAdam", "Muon"}
 _UNFIT_CLASSES = {getattr(torch.optim, name) for name in _UNFIT}
+
+PARAMETERS = """Parameters
+    ----------
+    max_epochs : int, default=150
+        Passes over the training scenes.
+    batch_size : int, default=32
+        Samples for each step of the optimizer.
+    micro_batch_size : int, default=None
+        Samples that are computed at a time. The gradients of a batch's parts are added up, which
+        takes less memory and gives the same step up to rounding. The step differs with batch
+        normalization, with AdversarialLoss, and with losses that are means over the clear pixels of
+        a batch (MaskedMSELoss, the likelihood of standard deviations), which are computed for each
+        part. None: `batch_size`.
+    lr : float, default=1e-3
+        Learning rate.
+    optimizer : class of torch.optim or its name, default=torch.optim.NAdam
+        Its parameters have a prefix: ``optimizer__weight_decay=...``.
+    device : str, default="auto"
+        "auto": cuda, else mps, else cpu.
+    compute_dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        Precision of the layers. "auto": bfloat16 where the hardware computes in it, else float32.
+        With torch before 2.11 only GPUs compute in bfloat16.
+    patch_size : int, default=None
+        Train on random patches of this many LR pixels along each axis. None: whole frames.
+    augment : bool, default=False
+        Flip and turn training samples by quarters at random.
+    criterion : class or instance of a loss, default=CPSNRLoss
+        Parameters of a class have a prefix: ``criterion__border=3``. `fit` copies an instance. A
+        loss of torch (``torch.nn.L1Loss``) compares images with HR images and, if the net predicts
+        them, clearance maps with status maps.
+    train_split : float, callable or None, default=0.1
+        Validation scenes, scored after every epoch: a fraction of the scenes, or a splitter of
+        skorch (``ValidSplit(5)``, ``predefined_split(scenes)``). Steps of a pipeline before the net
+        are applied to the scenes of a splitter too, unless they have been. None, or a fraction of
+        a single scene: no validation.
+    lr_patience : int or None, default=5
+        Epochs without a better validation score (without validation: training loss) after which
+        the learning rate halves, down to 1e-9. None: it is constant. `partial_fit` and `warm_start`
+        continue with rate and count of the last call. A better score is lower by 1e-4 of the best
+        or, with ``callbacks__lr_schedule__threshold_mode="abs"``, by 1e-4.
+    early_stopping : int or None, default=None
+        Epochs without a better validation score after which training stops. None: no early
+        stopping. The weights of the best epoch are restored in any case. Initial weights of
+        `start_from` or of the last call are scored first, as those of epoch 0. Without validation
+        the last weights are kept.
+    max_time : float, default=None
+        Minutes after which training ends; the last epoch is cut short and validated. The time of
+        a resumed training counts from its beginning, that of `partial_fit` and `warm_start` from
+        the present call. None: no limit.
+    resume : path-like, default=None
+        Folder of a checkpoint, which is written after every epoch and from which an interrupted
+        training is resumed. Each training needs its own, each candidate of a search too: a
+        checkpoint of other scenes or settings is refused. `max_epochs`, `max_time`,
+        `early_stopping`, `device`, `micro_batch_size`, `callbacks` and `verbose` may change. Its
+        epochs count towards `max_epochs` of `fit`.
+    start_from : fitted estimator of the same class, default=None
+        Source of the initial weights, for fine-tuning. Wrap it in scikit-learn's `FrozenEstimator`
+        where the net is cloned, as in a grid search.
+    callbacks : list of skorch callbacks, default=None
+        In addition to those of the net, which are switched off by their names
+        (``callbacks__divergence=None``), or all with "disable". A callback ends the training with
+        an attribute `ends_training_` that is true at the end of an epoch.
+    warm_start : bool, default=False
+        Whether `fit` continues from the present weights, for another `max_epochs`.
+    verbose : int, default=1
+        0: no progress is shown. Else `fit` prints a table with a line for each epoch and, on a
+        terminal, shows a bar of the present one.
+    random_state : int, RandomState instance or None, default=None
+        Of initial weights, order, patches, augmentation and dropout. Two fits with the same int, on
+        one machine with one number of torch's threads, give the same weights to the last bit, also
+        in threads and with worker processes; on a GPU after
+        ``torch.use_deterministic_algorithms(True)``. Another number of threads
+        (`torch.set_num_threads`, the variable OMP_NUM_THREADS) adds in another order, and the
+        weights differ. None: another seed for each fit. Global generators of torch and NumPy are
+        neither used nor changed.
+    **kwargs
+        Parameters of skorch with a prefix: ``optimizer__*``, ``criterion__*``, ``callbacks__*``,
+        ``iterator_train__num_workers`` (worker processes that read scenes; by default up to 8 with
+        a GPU, else none)."""
+
+ATTRIBUTES = """Attributes
+    ----------
+    module_ : torch.nn.Module
+        The net.
+    history : skorch.history.History
+        Losses and `valid_score`, the mean challenge score of the validation scenes, of every epoch;
+        `valid_score_best`: whether it was the best so far in its call of `fit` or `partial_fit`.
+    scale_ : int
+        HR pixels for each LR pixel.
+    value_range_ : tuple of two floats, None or "mixed"
+        Value range of the training scenes: None if they have none, "mixed" if they have several.
+        Scenes of another range are refused, except by nets that work in units of each scene."""
 
 
 class ParametersMixin(NeuralNet):
@@ -82,3 +176,48 @@ class ParametersMixin(NeuralNet):
                 f"{type(self).__name__} got sample_weight, and scenes have no weights in training: "
                 "leave it out, or repeat in the list the scenes that count more"
             )
+
+
+def complete_documentation(cls: Any, base: type) -> None:
+    """Complete a net's docstring, and its signature with the parameters of its bases.
+
+    Parameters
+    ----------
+    cls : type
+        Its `_documented_parameters` and `_documented_attributes` replace ``{parameters}`` and
+        ``{attributes}`` in its docstring.
+    base : type
+        Base of all nets.
+    """
+    if cls.__doc__:
+        filled = cls.__doc__.replace("{parameters}", cls._documented_parameters)
+        cls.__doc__ = filled.replace("{attributes}", cls._documented_attributes)
+    before = takewhile(lambda kind: kind is not base, cls.__mro__)
+    kinds = [kind for kind in before if "__init__" in vars(kind)]
+    inits = [vars(kind)["__init__"] for kind in kinds]
+    if not inits:
+        return
+    if "__init__" not in vars(cls) and not issubclass(kinds[0], base):
+        # Of a mixin: its signature must stay its own.
+        cls.__init__ = _handed_on(inits[0])
+    if "__init__" in vars(cls):
+        # For help and for printing.
+        inits.append(base.__init__)  # type: ignore[misc]
+        cls.__init__.__signature__ = _merged_signature(inits)
+
+
+def _handed_on(init):
+    @wraps(init)
+    def initialize(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+
+    return initialize
+
+
+def _merged_signature(inits):
+    merged = {}
+    for init in inits:
+        for parameter in inspect.signature(init).parameters.values():
+            merged.setdefault(parameter.name, parameter)
+    # **kwargs comes last.
+    return inspect.Signature(sorted(merged.values(), key=lambda p: p.kind))

@@ -25,17 +25,15 @@ from ..prediction import clip_image, stack_images
 from ..random_numbers import TorchRandom, as_random_state
 from ..scenes import check_scenes
 from ..scoring import ScoreMixin
+from ._checkpoint import PicklingMixin
 from ._criterion import CriterionMixin
-from ._data_loading import DataLoadingMixin
 from ._device import DTYPES, resolve_device, resolve_dtype
-from ._documentation import ATTRIBUTES, PARAMETERS, complete_documentation
 from ._initial_weights import InitialWeightsMixin
-from ._parameters import OPTIMIZERS, ParametersMixin
-from ._pickling import PicklingMixin
-from ._progress import show_progress
+from ._parameters import ATTRIBUTES, OPTIMIZERS, PARAMETERS, ParametersMixin, complete_documentation
+from ._reports import show_progress
 from ._sampling import SampleReader, ViewAverager
+from ._training_data import DataLoadingMixin, ValueRangeMixin
 from ._training_loop import TrainingLoop
-from ._value_range import ValueRangeMixin
 from ._weights import load_module
 
 if TYPE_CHECKING:

@@ -13,18 +13,16 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughSco
 from skorch.dataset import unpack_data
 
 from ..random_numbers import TorchRandom
-from ._callbacks import (
+from ._checkpoint import Checkpoint
+from ._guard_callbacks import DivergenceGuard, TimeLimit
+from ._reports import EpochBar, EpochLog
+from ._score_callbacks import (
     BestWeights,
     ChallengeScore,
-    DivergenceGuard,
-    EpochBar,
-    EpochLog,
     PlateauSchedule,
     StartingScore,
-    TimeLimit,
     check_scorings,
 )
-from ._checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -32,6 +30,12 @@ if TYPE_CHECKING:
     from ..scenes import Scene
 
 __all__ = ["TrainingLoop"]
+
+
+# Packages whose layers draw by layers of torch alone.
+_WITHOUT_DRAWS = ("torch.nn.", f"{__package__.partition('.')[0]}.")
+
+_RANDOM_LAYERS = (torch.nn.RReLU, torch.nn.FractionalMaxPool2d, torch.nn.FractionalMaxPool3d)
 
 
 class TrainingLoop(NeuralNet):
@@ -45,7 +49,8 @@ class TrainingLoop(NeuralNet):
     # What interrupted the training, until it is raised again.
     interrupt_: KeyboardInterrupt | None = None
 
-    # Context in which layers and losses draw random numbers; in a training, those of its epoch.
+    # Context in which layers and losses draw random numbers, those of an epoch of the training.
+    # Trainings in other threads wait for it.
     random_draws: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     @property
@@ -142,13 +147,14 @@ class TrainingLoop(NeuralNet):
         if not training:
             super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
             return
-        seed = int(np.random.SeedSequence(self._epoch_seed()).generate_state(1)[0])
-        self.random_draws = TorchRandom(seed, self.device).active
+        if _may_draw(self):
+            seed = int(np.random.SeedSequence(self._epoch_seed()).generate_state(1)[0])
+            self.random_draws = TorchRandom(seed, self.device).active
         try:
             steps = self._until_time_is_up(iterator)
             super().run_single_epoch(steps, training, prefix, step_fn, **fit_params)
         finally:
-            del self.random_draws
+            self.__dict__.pop("random_draws", None)
 
     def _until_time_is_up(self, iterator):
         limits = [callback for _, callback in self.callbacks_ if isinstance(callback, TimeLimit)]
@@ -191,6 +197,21 @@ class TrainingLoop(NeuralNet):
         loss = share * self.get_loss(prediction, target, X=sample, training=True)
         loss.backward()
         return loss.detach(), prediction.detach()
+
+
+def _may_draw(net):
+    """Whether a training step may draw random numbers; code of others than torch may."""
+    criterion = net.criterion_
+    parts = [net, *net.module_.modules(), *criterion.modules(), getattr(criterion, "function", net)]
+    return any(_draws(part) for part in parts)
+
+
+def _draws(part):
+    if not type(part).__module__.startswith(_WITHOUT_DRAWS) or isinstance(part, _RANDOM_LAYERS):
+        return True
+    # Rates of dropout layers, and of attention and recurrent layers.
+    rates = getattr(part, "p", 0), getattr(part, "dropout", 0)
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
 class _EndOfTraining(Exception):  # noqa: N818

@@ -1,8 +1,9 @@
-"""Guard against divergence: gradient clipping, skipped steps, and return to the best weights."""
+"""Callbacks that step in: guard against divergence, time limit."""
 
 from __future__ import annotations
 
 import copy
+import time
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -13,10 +14,9 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
-from ._scores import monitored_score
-from ._state import StatefulMixin
+from ._score_callbacks import StatefulMixin, monitored_score
 
-__all__ = ["DivergenceGuard"]
+__all__ = ["DivergenceGuard", "TimeLimit"]
 
 # Largest ratio of an epoch's score to the best. Scores are ratios of dB; losses have any scale.
 _TOLERANCE = {"valid_score": 1.5, "valid_loss": 4.0, "train_loss": 4.0}
@@ -149,5 +149,44 @@ class DivergenceGuard(StatefulMixin, Callback):
         return vars(self) | {"weights_": None}
 
 
+class TimeLimit(StatefulMixin, Callback):
+    """Ends a training after a time.
+
+    The net cuts the epoch short, validates and records it. The time of a resumed training includes
+    that before the interruption.
+
+    Parameters
+    ----------
+    minutes : float, default=None
+        None: no limit.
+    """
+
+    def __init__(self, minutes: float | None = None) -> None:
+        self.minutes = minutes
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.began_, self.earlier_ = _clock(), 0.0
+
+    @property
+    def ends_training_(self) -> bool:
+        """Whether time is up."""
+        return self.minutes is not None and self._seconds() >= 60 * self.minutes
+
+    def _seconds(self):
+        return self.earlier_ + _clock() - self.began_
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds since the training began."""
+        return {"seconds": self._seconds()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Add the seconds before the interruption."""
+        self.began_, self.earlier_ = _clock(), state["seconds"]
+
+
 def _warn(text):
     warnings.warn(text, ConvergenceWarning, stacklevel=2)
+
+
+def _clock():
+    return time.monotonic()

@@ -1,0 +1,331 @@
+"""Callbacks that follow the validation score: scores, best weights, learning rate."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.metrics import get_scorer
+from skorch import NeuralNet
+from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks.scoring import ScoringBase
+
+from ..prediction import clip_image
+from ..scoring import scene_score
+from ._sampling import ViewAverager
+
+__all__ = [
+    "BestWeights",
+    "ChallengeScore",
+    "PlateauSchedule",
+    "StartingScore",
+    "StatefulMixin",
+    "check_scorings",
+    "monitored_score",
+    "validation_score",
+]
+
+# Type of make_scorer's results.
+_SKLEARN_SCORER = type(get_scorer("r2"))
+
+
+class StatefulMixin:
+    """Mixin of callbacks whose state is part of a checkpoint.
+
+    A subclass lists its attributes in `_state`: numbers, strings, tensors, and dicts of such.
+    """
+
+    _state: tuple[str, ...] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
+class ChallengeScore(StatefulMixin, Callback):
+    """Records the mean challenge score of the validation scenes after every epoch.
+
+    The history gets `valid_score` (lower is better, 1.0 is the baseline) and `valid_score_best`,
+    whether it is the best so far in this call of `fit` or `partial_fit`.
+    """
+
+    _state = ("first_row_",)
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.first_row_ = len(net.history)
+        self.scorer_ = None
+
+    def on_epoch_begin(self, net: NeuralNet, dataset_valid: Any = None, **kwargs: Any) -> None:
+        self.scorer_ = _SceneScorer.of(dataset_valid)
+
+    def on_batch_end(
+        self,
+        net: NeuralNet,
+        batch: Any = None,
+        training: bool | None = None,
+        y_pred: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not training and self.scorer_ is not None:
+            self.scorer_.add(batch, y_pred)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        if self.scorer_ is None:
+            return
+        score = self.scorer_.mean()
+        rows = net.history[self.first_row_ :]
+        earlier = [row["valid_score"] for row in rows if "valid_score" in row]
+        net.history.record("valid_score", score)
+        net.history.record("valid_score_best", score < min(earlier, default=np.inf))
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        # Scenes may hold pixels, and a fitted net should not.
+        self.scorer_ = None
+
+
+class StartingScore(StatefulMixin, Callback):
+    """Scores the initial weights of a training, unless they are random.
+
+    It is the score of epoch 0, which may be the best: fine-tuning that improves nothing ends with
+    its initial weights. Callbacks with a method ``on_start_scored(net, score)`` get it. It is not
+    in the history. Without validation scenes nothing is scored.
+
+    Attributes
+    ----------
+    start_score_ : float or None
+        Challenge score of the validation scenes or, without HR images, their loss. None if nothing
+        was scored.
+    """
+
+    _state = ("start_score_", "pending_")
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.start_score_ = None
+        self.pending_ = net.starts_with_weights_
+
+    def on_epoch_begin(self, net: NeuralNet, dataset_valid: Any = None, **kwargs: Any) -> None:
+        if not self.pending_:
+            return
+        self.pending_ = False
+        if dataset_valid is None:
+            return
+        self.start_score_ = _score_now(net, dataset_valid)
+        if net.verbose:
+            score = f"score {self.start_score_:.5g}"
+            print(f"{type(net).__name__} before training: {score}", file=sys.stderr)
+        for _, callback in net.callbacks_:
+            if hasattr(callback, "on_start_scored"):
+                callback.on_start_scored(net, self.start_score_)
+
+
+class BestWeights(StatefulMixin, Callback):
+    """Keeps the weights of the best validation score, and restores them in the end.
+
+    Without HR images the validation loss replaces the score. Initial weights of another training
+    are those of epoch 0. Without validation scenes nothing is kept.
+
+    Parameters
+    ----------
+    patience : int, default=None
+        Epochs without a better score after which training stops. None: it does not stop.
+
+    Attributes
+    ----------
+    best_score_ : float
+        Infinite where nothing was scored.
+    best_epoch_ : int
+    """
+
+    _state = ("best_score_", "best_epoch_", "weights_", "misses_")
+
+    def __init__(self, patience: int | None = None) -> None:
+        self.patience = patience
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.best_score_, self.best_epoch_ = np.inf, 0
+        self.weights_, self.misses_ = None, 0
+
+    def on_start_scored(self, net: NeuralNet, score: float) -> None:
+        """Keep the initial weights as those of epoch 0."""
+        self._compare(net, score, 0)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        name, score = validation_score(net.history[-1])
+        if name is not None:
+            self._compare(net, score, net.history[-1, "epoch"])
+
+    def _compare(self, net, score, epoch):
+        if score < self.best_score_:
+            self.best_score_, self.best_epoch_, self.misses_ = score, epoch, 0
+            self.weights_ = copy.deepcopy(net.module_.state_dict())
+        else:
+            self.misses_ += 1
+
+    @property
+    def ends_training_(self) -> bool:
+        """Whether the training is to end."""
+        return self.patience is not None and self.misses_ >= self.patience
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        if self.weights_ is not None:
+            net.module_.load_state_dict(self.weights_)
+        self.weights_ = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A net that is pickled during a training holds its present weights.
+        return vars(self) | {"weights_": None}
+
+
+class PlateauSchedule(LRScheduler):
+    """Halves the learning rate after epochs without a better score, down to 1e-9.
+
+    Epochs are counted as Keras' ReduceLROnPlateau counts them [1]_: the rate halves at the end of
+    epoch number `patience` without a better score, one epoch before torch's schedule of that name.
+
+    A training with the optimizer of the last one continues its schedule, except for the best score:
+    the scenes may be others.
+
+    Parameters
+    ----------
+    patience : int, default=5
+        Epochs without a better validation score (without validation: training loss).
+    threshold : float, default=1e-4
+        Least improvement of a better score.
+    threshold_mode : {"rel", "abs"}, default="rel"
+        Whether `threshold` is a fraction of the best score or a difference from it. "abs" is
+        `min_delta` of Keras.
+
+    References
+    ----------
+    .. [1] https://keras.io/api/callbacks/reduce_lr_on_plateau
+    """
+
+    def __init__(
+        self,
+        patience: int = 5,
+        threshold: float = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+    ) -> None:
+        super().__init__(
+            torch.optim.lr_scheduler.ReduceLROnPlateau,
+            monitor=_monitor,
+            event_name=None,
+            factor=0.5,
+            patience=patience,
+            threshold=threshold,
+            threshold_mode=threshold_mode,
+            min_lr=1e-9,
+            # The last step down to min_lr may be small.
+            eps=0,
+        )
+
+    def _get_param_names(self):
+        return ["patience", "threshold", "threshold_mode"]
+
+    def _get_scheduler(self, net, policy, **scheduler_kwargs):
+        known = self.lr_scheduler_
+        if known is None or known.optimizer is not net.optimizer_:
+            # Torch's schedule waits one epoch longer than its patience.
+            scheduler_kwargs["patience"] -= 1
+            return super()._get_scheduler(net, policy, **scheduler_kwargs)
+        known.best = known.mode_worse
+        return known
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        # DivergenceGuard and users change the rate too.
+        net.history.record("event_lr", float(net.optimizer_.param_groups[0]["lr"]))
+        super().on_epoch_end(net, **kwargs)
+
+    def on_start_scored(self, net: NeuralNet, score: float) -> None:
+        """Take the score of the initial weights as the best so far."""
+        self.lr_scheduler_.best = score
+
+
+def check_scorings(callbacks: Sequence[tuple[str, Callback]]) -> None:
+    """Raise a ValueError if a scoring callback of skorch has a scorer that needs a `y`."""
+    for name, callback in callbacks:
+        if not isinstance(callback, ScoringBase):
+            continue
+        if isinstance(callback.scoring_, str | _SKLEARN_SCORER):
+            raise ValueError(
+                f"the callback {name} has scoring={callback.scoring!r}, which compares with a y "
+                "that scenes do not have: give scoring=probav_scorer or cpsnr_scorer, another "
+                "function of net and scenes, or None for the net's own score"
+            )
+
+
+def validation_score(row: Any) -> tuple[str | None, float | None]:
+    """Name and value of the validation score in a row of the history; lower is better.
+
+    The challenge score of the validation scenes or, without truth, their loss. (None, None) without
+    validation scenes.
+    """
+    name = next((name for name in ("valid_score", "valid_loss") if name in row), None)
+    return name, None if name is None else float(row[name])
+
+
+def monitored_score(row: Any) -> tuple[str, float]:
+    """As :func:`validation_score`; without validation scenes the mean training loss.
+
+    The mean is that of the steps whose loss is finite: others are skipped.
+    """
+    name, score = validation_score(row)
+    if name is not None:
+        return name, score  # type: ignore[return-value]
+    steps = [(b["train_loss"], b["train_batch_size"]) for b in row["batches"] if "train_loss" in b]
+    losses, sizes = np.array(steps).T
+    finite = np.isfinite(losses)
+    if finite.all() or not finite.any():
+        return "train_loss", float(row["train_loss"])
+    return "train_loss", float(np.average(losses[finite], weights=sizes[finite]))
+
+
+class _SceneScorer:
+    """Running mean of the challenge scores of validation scenes."""
+
+    def __init__(self, dataset):
+        self._scenes = dataset.scenes
+        self._averager = ViewAverager(dataset.n_views)
+        self._scores = []
+
+    @classmethod
+    def of(cls, dataset):
+        """The scorer of a validation dataset; None if it has no HR images."""
+        return cls(dataset) if dataset is not None and dataset.with_truth else None
+
+    def add(self, batch, prediction):
+        # A copy: other callbacks get the prediction too.
+        images = prediction[:, 0].float().cpu().numpy().copy()
+        numbers = batch[1]["scene"].tolist()
+        for image, number in zip(images, numbers, strict=True):
+            clip_image(image, self._scenes[number])
+        for number, image in self._averager.add(numbers, images):
+            finite = np.isfinite(image).all()
+            self._scores.append(scene_score(image, self._scenes[number]) if finite else np.inf)
+
+    def mean(self):
+        return float(np.mean(self._scores))
+
+
+def _score_now(net, dataset):
+    """Validation score of the present weights; their loss, where there is no truth."""
+    scorer = _SceneScorer.of(dataset)
+    losses, sizes = [], []
+    for batch in net.get_iterator(dataset):
+        step = net.validation_step(batch)
+        losses.append(step["loss"].item())
+        sizes.append(len(batch[1]["scene"]))
+        if scorer is not None:
+            scorer.add(batch, step["y_pred"])
+    return float(np.average(losses, weights=sizes)) if scorer is None else scorer.mean()
+
+
+def _monitor(net):
+    _, score = monitored_score(net.history[-1])
+    return score
