@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from . import (
+    busy,
     clearance,
     cpsnr,
     files_entered,
@@ -49,6 +50,7 @@ BENCHMARKS = {
     "clearance": clearance.benchmark,
     "uncertainty": fusion.benchmark_uncertainty,
     "cost": fusion.benchmark_cost,
+    "busy": busy.benchmark,
     "steps": fusion.benchmark_steps,
     "files": imagery.benchmark_memory,
     "blocks": imagery.benchmark_throughput,

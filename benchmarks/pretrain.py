@@ -11,6 +11,10 @@ Each scene has a sensor of its own, drawn from ``--sensors``, and half of the sc
 the land. For some of the scenes without resampling, the net gets the point spread function, as from
 a user who knows it.
 
+``--land FOLDER`` takes the land of half of the scenes from images in place of drawn land: PNG and
+.npy files whose names begin with their place and ``_``. Every sixth place is kept for validation
+and calibration.
+
 ``--weights`` gives initial weights, such as those that ship; with ``--body`` the layers that fit a
 net of another scale or depth are taken from them. The state is saved every few minutes; the same
 command resumes after the process was killed. Every save logs the challenge score of validation
@@ -37,6 +41,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -47,7 +52,7 @@ from probav_estimators import FusionNet, Sensor, load_scenes, make_scenes
 from probav_estimators.files import replace_file
 from probav_estimators.losses import align_best, batch_cpsnr, uncertainty_loss
 from probav_estimators.processes import end_with_parent
-from probav_estimators.scenes import align_scene
+from probav_estimators.scenes import PngImage, align_scene
 from probav_estimators.training import (
     AlignedChoice,
     AlignedReader,
@@ -82,6 +87,12 @@ _PSF_GIVEN = 0.3
 _TEXTURE = (0, 0.5)
 _TEXTURED = 0.5
 
+# Fraction of the scenes with land of images, pixels of an image for each HR pixel along an axis,
+# and places of which one is held out.
+_LAND = 0.5
+_REDUCTION = (1, 3)
+_PLACES = 6
+
 # Weights of cPSNR in dB and of the standard deviation's likelihood.
 _IMAGE_WEIGHT, _UNCERTAINTY_WEIGHT = 0.1, 0.02
 
@@ -110,6 +121,7 @@ def _parse():
     begin("--weights", help="initial weights, a name or a file, which set size and scale")
     begin("--body", help="weights, a name or a file, whose layers are taken where they fit")
     add("--sensors", nargs="+", choices=SENSORS, default=["any", _WIDE, "static"])
+    add("--land", type=Path, metavar="FOLDER", help="images of real land, for half of the scenes")
     add("--width", type=int, default=64)
     add("--depth", type=int, default=4)
     add("--scale", type=int, default=3)
@@ -127,40 +139,78 @@ def _parse():
     return parser.parse_args()
 
 
-def simulate(seed, scale, sensors):
+class Land(NamedTuple):
+    """A file of an image, and its rows or columns, whichever are fewer."""
+
+    path: Path
+    n_pixels: int
+
+    @classmethod
+    def of_folder(cls, folder, scale):
+        """Images that are large enough, of places for the training and of those held out."""
+        places = {}
+        for path in sorted(folder.glob("*.png")) + sorted(folder.glob("*.npy")):
+            shape = _shape_of(path)
+            if min(shape) >= scale * _SCENE_SIZE:
+                places.setdefault(path.name.partition("_")[0], []).append(cls(path, min(shape)))
+        if len(places) < 2:
+            raise ValueError(
+                f"{folder} has images of {len(places)} places with at least "
+                f"{scale * _SCENE_SIZE} pixels along each axis: give a folder with several"
+            )
+        parts = [], []
+        for number, name in enumerate(sorted(places)):
+            parts[number % _PLACES == 1].extend(places[name])
+        return parts
+
+    def draw(self, rng, scale):
+        """Arguments of `make_scenes` for a scene of this land."""
+        greatest = min(_REDUCTION[1], self.n_pixels / (scale * _SCENE_SIZE))
+        return {"images": self.path, "reduction": rng.uniform(_REDUCTION[0], greatest)}
+
+
+def _shape_of(path):
+    if path.suffix == ".npy":
+        return np.load(path, mmap_mode="r", allow_pickle=False).shape[-2:]
+    return PngImage(str(path)).shape
+
+
+def simulate(seed, scale, sensors, land=()):
     """A scene, its alignment, and the sigma of its PSF if it is known."""
-    scene, psf_sigma = draw_scene(seed, scale, sensors)
+    scene, psf_sigma = draw_scene(seed, scale, sensors, land)
     return scene, align_scene(scene), psf_sigma
 
 
-def draw_scene(seed, scale, sensors):
-    """A scene of random band and sensor, and the sigma of its PSF if it is known."""
+def draw_scene(seed, scale, sensors, land=(), part=_LAND):
+    """A scene of random band and sensor, and the sigma of its PSF if it is known.
+
+    With a probability of `part` it has one of the `land`.
+    """
     rng = np.random.RandomState(seed)
     band = ("RED", "NIR")[rng.randint(2)]
     sensor, psf_sigma = draw_sensor(rng, sensors[rng.randint(len(sensors))], scale)
+    texture = _TEXTURE if rng.uniform() < _TEXTURED else 0
+    imaged = land and rng.uniform() < part
+    given = land[rng.randint(len(land))].draw(rng, scale) if imaged else {"texture": texture}
     (scene,) = make_scenes(
-        1,
-        size=_SCENE_SIZE,
-        scale=scale,
-        bands=band,
-        sensor=sensor,
-        texture=_TEXTURE if rng.uniform() < _TEXTURED else 0,
-        random_state=rng,
+        1, size=_SCENE_SIZE, scale=scale, bands=band, sensor=sensor, random_state=rng, **given
     )
     return scene, psf_sigma
 
 
-def calibration_scenes(scale, options):
+def calibration_scenes(scale, options, land=()):
     """Held-out scenes of the sensors of the training."""
     return [
-        draw_scene([options.seed, 2**31, number], scale, options.sensors)[0]
+        draw_scene([options.seed, 2**31, number], scale, options.sensors, land)[0]
         for number in range(options.calibrate)
     ]
 
 
 def correct_displacement(net, scenes):
-    """Measure the remaining displacement of a net's images, and add it to its correction."""
-    apart = displacement(net.predict(scenes), scenes)
+    """Measure the displacement of what the learned layers make, and add it to its correction."""
+    consistent = net.data_consistency
+    apart = displacement(net.set_params(data_consistency=False).predict(scenes), scenes)
+    net.set_params(data_consistency=consistent)
     apart[np.abs(apart) < _LEAST_DISPLACEMENT] = 0
     net.displacement_ = tuple(np.add(net.displacement_, apart).round(3).tolist())
 
@@ -239,14 +289,14 @@ def _endless_batches(options, training):
     if options.burst:
         workers = ProcessPoolExecutor(options.workers, context, initializer=_begin_worker)
         try:
-            scenes = _scenes_in_bursts(workers, options, first, scale)
+            scenes = _scenes_in_bursts(workers, options, first, scale, training.land)
             yield _Pool(options, scenes, np.random.default_rng([options.seed, first])).batches()
         finally:
             workers.shutdown(cancel_futures=True)
     else:
         yield iter(
             DataLoader(
-                _BatchesOfWorkers(options, first, scale),
+                _BatchesOfWorkers(options, first, scale, training.land),
                 batch_size=None,
                 num_workers=options.workers,
                 worker_init_fn=_begin_worker,
@@ -256,13 +306,13 @@ def _endless_batches(options, training):
         )
 
 
-def _scenes_in_bursts(workers, options, first, scale):
+def _scenes_in_bursts(workers, options, first, scale, land):
     """Scenes that worker processes simulate in bursts, each after the last one is used up."""
     waiting, numbers = deque(), count()
     while True:
         while len(waiting) < options.burst:
             seed = [options.seed, first, next(numbers)]
-            waiting.append(workers.submit(simulate, seed, scale, options.sensors))
+            waiting.append(workers.submit(simulate, seed, scale, options.sensors, land))
         while waiting:
             yield waiting.popleft().result()
 
@@ -270,13 +320,15 @@ def _scenes_in_bursts(workers, options, first, scale):
 class _BatchesOfWorkers(IterableDataset):
     """Batches that each worker process draws from its own scenes."""
 
-    def __init__(self, options, first, scale):
-        self.options, self.first, self.scale = options, first, scale
+    def __init__(self, options, first, scale, land):
+        self.options, self.first, self.scale, self.land = options, first, scale, land
 
     def __iter__(self):
         worker = get_worker_info()
         seed = [self.options.seed, self.first, worker.id]
-        scenes = (simulate([*seed, n], self.scale, self.options.sensors) for n in count())
+        scenes = (
+            simulate([*seed, n], self.scale, self.options.sensors, self.land) for n in count()
+        )
         return _Pool(
             self.options, scenes, np.random.default_rng(seed), worker.num_workers
         ).batches()
@@ -341,6 +393,13 @@ class _Training:
             )
             for sensor in ("static", "any")
         }
+        self.land, self.held_land = (), ()
+        if options.land is not None:
+            self.land, self.held_land = Land.of_folder(options.land, self.net.scale_)
+            self.valid["land"] = [
+                draw_scene([2025, number], self.net.scale_, ["any"], self.held_land, part=1)[0]
+                for number in range(options.validate)
+            ]
         folder = os.environ.get("PROBAV_SAMPLES")
         real = load_scenes(Path(folder, "real_texture")) if folder else []
         self.real = [scene for scene in real if scene.scale == self.net.scale_]
@@ -390,7 +449,7 @@ class _Training:
     def export(self):
         """Measure the displacement, calibrate the standard deviations, and write the weights."""
         net = self._averaged_net()
-        scenes = calibration_scenes(net.scale_, self.options)
+        scenes = calibration_scenes(net.scale_, self.options, self.held_land)
         correct_displacement(net, scenes)
         net.calibrate(scenes)
         path = self.options.out / "weights.safetensors"

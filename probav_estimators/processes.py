@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
+from pathlib import Path
+from statistics import median
 from threading import Thread
 from time import sleep
 from typing import Any, TypeVar
@@ -16,12 +18,46 @@ from typing import Any, TypeVar
 from joblib import cpu_count, effective_n_jobs
 from joblib.externals.loky import ProcessPoolExecutor
 
-__all__ = ["end_with_parent", "map_in_processes", "run_in_parallel"]
+__all__ = ["end_with_parent", "free_cores", "map_in_processes", "run_in_parallel"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _SECONDS = 0.5
+
+# Samples of the number of running processes, and seconds between them.
+_SAMPLES, _INTERVAL = 9, 0.02
+
+
+def free_cores() -> int:
+    """Count the cores that this process may use and other processes leave free now, at least 1.
+
+    Threads of torch wait for each other in every layer: beside busy processes, one thread for each
+    free core is several times as fast as one for each core.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from probav_estimators.processes import free_cores
+    >>> n_threads = free_cores()  # for torch.set_num_threads
+    """
+    return max(1, min(cpu_count(), (os.cpu_count() or 1) - _n_busy()))
+
+
+def _n_busy():
+    """Number of other running threads of the machine; by its load where that is not known."""
+    counts = []
+    try:
+        for _ in range(_SAMPLES):
+            sleep(_INTERVAL)
+            running, _, _ = Path("/proc/loadavg").read_text().split()[3].partition("/")
+            counts.append(int(running) - 1)
+    except (OSError, IndexError, ValueError):
+        return round(os.getloadavg()[0]) if hasattr(os, "getloadavg") else 0
+    return int(median(counts))
 
 
 def map_in_processes(

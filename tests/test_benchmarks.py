@@ -13,6 +13,7 @@ import pytest
 from benchmarks import (
     __main__,
     _scenes,
+    busy,
     clearance,
     cpsnr,
     files_entered,
@@ -118,6 +119,10 @@ CASES = {
     "registration": (
         lambda: fusion.benchmark_registration(n_scenes=2),
         [[(0, 0.5), (0, 1.5), (0, 1e4)]],
+    ),
+    "busy": (
+        lambda: busy.benchmark(n_busy=1, n_frames=2, rounds=1),
+        [[RATIO, SECONDS, SECONDS]],
     ),
     "fusion": (fusion.benchmark_quality, [[SCORE]]),
     "robustness": (

@@ -7,9 +7,11 @@ from importlib import import_module
 from inspect import Parameter, Signature, getmembers, isclass, isfunction, signature
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click import NoSuchOption
 from click.testing import CliRunner
+from PIL import Image
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -129,8 +131,9 @@ def run_block(code, line, path, namespace):
 
 @pytest.fixture
 def small_budget(monkeypatch, tmp_path):
-    """Few small scenes, short trainings, no download, and an empty folder to write to."""
+    """Few small scenes, short trainings, no download, and a folder with three images only."""
     monkeypatch.chdir(tmp_path)
+    write_fine_images(tmp_path / "fine")
     monkeypatch.setattr(probav_estimators, "make_scenes", few_small_scenes)
     monkeypatch.setattr(probav_estimators, "fetch_probav", lambda data_home=None: small_data_set())
     for name in ("fit", "partial_fit"):
@@ -141,6 +144,13 @@ def few_small_scenes(*args, **kwargs):
     options = signature(make_scenes).bind(*args, **kwargs).arguments
     n_scenes = min(options.pop("n_scenes", N_SCENES), N_SCENES)
     return make_scenes(n_scenes, **options | {"size": SIZE, "n_frames": (4, 6), "n_jobs": None})
+
+
+def write_fine_images(folder):
+    folder.mkdir()
+    for number in range(3):
+        values = np.random.default_rng(number).integers(300, 3000, (90, 100), np.uint16)
+        Image.fromarray(values).save(folder / f"window_{number}.png")
 
 
 def small_data_set():

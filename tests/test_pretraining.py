@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
+from PIL import Image
 
-from benchmarks.pretrain import SENSORS, draw_sensor, simulate, take_layers
+from benchmarks.pretrain import SENSORS, Land, draw_scene, draw_sensor, simulate, take_layers
 from probav_estimators import FusionNet, Sensor, make_scenes
 from probav_estimators.training import load_weights
 
@@ -152,3 +154,39 @@ def test_point_spread_function_is_told_in_lr_pixels():
         sensor, psf_sigma = draw_sensor(rng, "wide", scale)
         assert isinstance(sensor, Sensor)
         assert sensor.psf_sigma == scale * psf_sigma
+
+
+@pytest.fixture
+def folder_of_land(tmp_path):
+    """Two images of each of three places, and one that is too small."""
+    rng = np.random.default_rng(0)
+    for place, size in [("ALP", 300), ("BAY", 400), ("CAPE", 300), ("DELTA", 90)]:
+        values = rng.integers(300, 3000, (size, size + 10), np.uint16)
+        Image.fromarray(values).save(tmp_path / f"{place}_RED_01.png")
+        np.save(tmp_path / f"{place}_NIR_01.npy", values.astype(np.float32)[None])
+    return tmp_path
+
+
+def test_places_of_real_land_are_held_out(folder_of_land):
+    train, held = Land.of_folder(folder_of_land, 3)
+    names = [{land.path.name.partition("_")[0] for land in part} for part in (train, held)]
+    assert names == [{"ALP", "CAPE"}, {"BAY"}]
+    assert (len(train), len(held)) == (4, 2)
+    with pytest.raises(ValueError, match="has images of 1 places with at least 384 pixels"):
+        Land.of_folder(folder_of_land, 4)
+
+
+def test_a_part_of_the_scenes_has_real_land(folder_of_land):
+    train, _ = Land.of_folder(folder_of_land, 2)
+    for part in (0, 1):
+        scene, _ = draw_scene([3], 2, ["static"], train, part)
+        roughness = np.abs(np.diff(scene.hr)).mean() / scene.hr.mean()
+        # No drawn land is as rough as this noise.
+        assert (roughness > 0.08) == bool(part)
+
+
+def test_pretraining_on_real_land_logs_its_score(folder_of_land, tmp_path):
+    out = tmp_path / "out"
+    assert start(out, minutes=0.02, land=folder_of_land).wait(timeout=180) == 0
+    (line, *_) = (out / "log.jsonl").read_text().splitlines()
+    assert 0.3 < json.loads(line)["land"] < 2

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib import cpu_count
 
 from probav_estimators.cli import main
-from probav_estimators.processes import map_in_processes
+from probav_estimators.processes import free_cores, map_in_processes
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
@@ -140,3 +141,26 @@ class TestCommandLine:
     def test_alone_handles_signals(self, handlers):
         import_module("probav_estimators.geo")
         assert [signal.getsignal(number) for number in handlers] == [signal.SIG_DFL] * 2
+
+
+def test_a_core_is_free_beside_busy_processes_and_none_more():
+    loop = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(loop) for _ in range(os.cpu_count() + 1)]
+    try:
+        time.sleep(0.5)
+        assert free_cores() == 1
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def test_free_cores_are_among_those_of_this_process(monkeypatch):
+    assert 1 <= free_cores() <= os.cpu_count()
+    # Without the number of running processes, the load counts.
+    monkeypatch.setattr(Path, "read_text", lambda path: "")
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.2, 9.0, 9.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert free_cores() == cpu_count()
+    monkeypatch.setattr(os, "getloadavg", lambda: (63.4, 0.0, 0.0))
+    assert free_cores() == 1

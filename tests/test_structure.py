@@ -20,7 +20,7 @@ ORDER = [
     {"compiling"},
     {
         *("doc_links", "files", "imaging", "names", "ports", "prediction", "processes"),
-        *("random_numbers", "simulation", "version"),
+        *("random_numbers", "raster_files", "simulation", "version"),
     },
     {"folders"},
     {"scenes", "metrics", "state_file"},

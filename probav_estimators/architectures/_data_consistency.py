@@ -367,7 +367,7 @@ def linear_estimate(
     count = box_mean(weights.sum(dim=1, keepdim=True), 3).clamp_min(0.3)
     noise = _smooth(noise)
     rest = pixel_shuffle(mean, scale)
-    image, texture, error = 0.0, 0.0, 0.0
+    image, texture, error = (torch.zeros((), device=mean.device) for _ in range(3))
     for sigma, share in zip(_SIGMAS, _BAND_NOISE, strict=True):
         smooth = _blur(rest, sigma * scale)
         band, rest = rest - smooth, smooth

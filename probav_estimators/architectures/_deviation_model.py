@@ -42,14 +42,18 @@ class DeviationModel(nn.Module):
 
     def forward(self, posterior, image, aligned, variance):
         """Standard deviations (n, scale ** 2, h, w) in standard deviations of the scene."""
-        known = posterior.deviation
-        constant, linear, squares = self.coefficients.split([1, *[self.n_variables] * 2])
-        exponent = constant
+        terms = self.terms(posterior, image, aligned, variance)
+        exponent = sum(a * x for a, x in zip(self.coefficients, terms, strict=True))
+        return posterior.deviation * exponent.exp()
+
+    def terms(self, posterior, image, aligned, variance):
+        """A constant, the variables around their middle, and their squares."""
         variables = self.variables(posterior, image, aligned, variance)
-        for x, middle, a, b in zip(variables, self.middle, linear, squares, strict=True):
-            x = (x - middle).clamp(-_SPAN, _SPAN)
-            exponent = exponent + a * x + b * x.square()
-        return known * exponent.exp()
+        linear = [
+            (x - middle).clamp(-_SPAN, _SPAN)
+            for x, middle in zip(variables, self.middle, strict=True)
+        ]
+        return [torch.ones_like(linear[0]), *linear, *(x.square() for x in linear)]
 
     def variables(self, posterior, image, aligned, variance):
         """Variables of the polynomial, of shapes (n, 1 or scale ** 2, h, w)."""

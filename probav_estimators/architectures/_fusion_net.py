@@ -134,7 +134,7 @@ class FusionNet(FusionWeights):
 
     collate = staticmethod(collate_frames)
 
-    prediction_parameters = frozenset({"n_augment", "tile_size", "reference"})
+    prediction_parameters = frozenset({"n_augment", "tile_size", "reference", "data_consistency"})
 
     likelihood = staticmethod(uncertainty_loss)
 
@@ -273,7 +273,7 @@ class FusionNet(FusionWeights):
             alignment = self.match_psf(scene, alignment)
         for block in blocks:
             (fused,) = self.fuse_blocks(scene, alignment, [block], reference, parts=parts)
-            images = [fused.image, fused.deviation, *(fused.parts if parts else ())]
+            images = [fused.image, fused.deviation, *(() if fused.parts is None else fused.parts)]
             out[:, *block.place(self.scale_)] = images
         return out
 
@@ -472,6 +472,8 @@ class FusionNet(FusionWeights):
         return x
 
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
+        # It may have been changed since the layers were made.
+        self.module_.data_consistency = self.data_consistency
         x = self.correct_shifts(to_tensor(dict(x), device=self.device))
         left_out = x.pop("left_out", None)
         if left_out is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -49,8 +50,31 @@ _SENSORS = ["static", *PRESETS]
     metavar="RED,NIR",
     default="RED,NIR",
     show_default=True,
-    help="Bands that scenes take in turn.",
+    help="Bands that scenes take in turn; of images, their names or numbers.",
 )
+@click.option(
+    "--images",
+    multiple=True,
+    metavar="PATTERN",
+    help="Images of real land in place of drawn landscapes: files, folders, or patterns in quotes; "
+    "may be given several times.",
+)
+@click.option(
+    "--reduction",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Pixels of the images along each side of an HR pixel.",
+)
+@click.option(
+    "--value-range",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Values of the images that are reflectances of 0 and 1.  [default: unknown, by their "
+    "medians]",
+)
+@click.option("--nodata", type=float, help="Value of the images that stands for no data.")
 @click.option("--split", default="train", show_default=True)
 @seed_option
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes; -1: one a core.")
@@ -64,6 +88,10 @@ def simulate(
     sensor: str,
     texture: float,
     bands: str,
+    images: tuple[str, ...],
+    reduction: float,
+    value_range: tuple[float, float] | None,
+    nodata: float | None,
     split: str,
     seed: int,
     jobs: int,
@@ -84,7 +112,7 @@ def simulate(
     record = CallRecord(folder, call, overwrite)
     if there and not (overwrite or record.resumes):
         raise FileExistsError(f"{there[0]} is there already: give another folder, or --overwrite")
-    given = {} if n_frames is None else {"n_frames": n_frames}
+    given: dict[str, Any] = {} if n_frames is None else {"n_frames": n_frames}
     with show_progress("simulating", None, quiet=quiet):
         scenes = make_scenes(
             n_scenes,
@@ -93,6 +121,10 @@ def simulate(
             bands=[band.strip() for band in bands.split(",")],
             sensor=sensor,
             texture=texture,
+            images=images or None,
+            reduction=reduction,
+            value_range=value_range,
+            nodata=nodata,
             random_state=seed,
             n_jobs=jobs,
             **given,

@@ -9,12 +9,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ._open_files import is_remote, suffix_of
-
 __all__ = [
     "band_of_name",
     "check_one_band",
-    "find_files",
     "group_paths",
     "names_of_bands",
     "scene_name",
@@ -22,12 +19,6 @@ __all__ = [
     "times_of_folders",
     "without_date",
 ]
-
-# Of the files of a folder.
-_SUFFIXES = (".tif", ".tiff", ".jp2", ".img", ".vrt")
-
-# Files beside a raster that a pattern finds as well.
-_SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".wld", ".prj")
 
 # Tags of the acquisition time. The last may be the time when the file was written.
 _TIME_TAGS = (
@@ -44,44 +35,6 @@ _YEAR_DAY = re.compile(r"(?<!\d)(\d{4})(\d{3})T(\d\d)(\d\d)(\d\d)(?!\d)")
 
 # B04 or B8A in a file's name.
 _BAND = re.compile(r"(?<![A-Za-z0-9])B\d{1,2}A?(?![A-Za-z0-9])")
-
-
-def find_files(paths: Any, name: str) -> list[str]:
-    """Return the absolute paths of files, folders and patterns; `name` is that of `paths`."""
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    files = [file for item in given for file in _expand(os.fspath(item))]
-    if not files:
-        shown = ", ".join(repr(os.fspath(item)) for item in given) or "an empty list"
-        raise FileNotFoundError(
-            f"{name} is {shown}, and there is no raster file: check the folder, and put patterns "
-            "such as 'dates/*_B04.tif' in quotes"
-        )
-    return files
-
-
-def _expand(item):
-    if is_remote(item):
-        return [item]
-    if re.match(r"[A-Za-z0-9_]{2,}:", item) and not os.path.exists(item):
-        raise ValueError(
-            f"{item} is the name of a subdataset: open its file by xarray.open_dataset and give "
-            "the cube to super_resolve, or write it as a GeoTIFF by gdal_translate"
-        )
-    if os.path.isdir(item):
-        names = sorted(os.listdir(item))
-        found = [os.path.join(item, name) for name in names if name.lower().endswith(_SUFFIXES)]
-    elif os.path.exists(item) or not glob.has_magic(item):
-        found = [item]
-    else:
-        found = sorted(glob.glob(item, recursive=True))
-        found = [file for file in found if not file.lower().endswith(_SIDECARS)]
-    if virtual := [file for file in found if suffix_of(file) == ".vrt" != suffix_of(item)]:
-        raise ValueError(
-            f"{virtual[0]} is found by {item!r}, and a VRT may name any other file or address: if "
-            "you know its content, give its name or a pattern that ends in .vrt, else a pattern "
-            "that leaves it out, such as '*.tif'"
-        )
-    return [os.path.abspath(file) for file in found if not os.path.isdir(file)]
 
 
 def group_paths(paths: Sequence[str | os.PathLike[str]]) -> list[Any]:

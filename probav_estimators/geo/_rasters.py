@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
+from ..raster_files import close_with, find_files, is_remote, open_raster
 from ..scenes import MaskStack
 from ._encoding import POSITION_STD, check_options, check_position_std, read_encoding
 from ._file_names import (
     band_of_name,
     check_one_band,
-    find_files,
     group_paths,
     names_of_bands,
     scene_name,
@@ -28,7 +28,6 @@ from ._file_names import (
 from ._grid import Grid
 from ._imagery import Imagery, check_mask_type, mask_stack
 from ._masks import mask_type_of_name, warn_of_no_mask
-from ._open_files import close_with, is_remote, open_raster
 from ._value_ranges import check_value_range
 
 if TYPE_CHECKING:

@@ -67,19 +67,19 @@ class Palette:
 class Land:
     """Radiance of the ground on the 14-bit scale, now and after seasonal change.
 
-    `states` are the initial and, with a season, the final state. With a season, `courses` (uint8)
-    is the time course of each cell from the first to the second, 0 where it is constant, and
-    `shading` the relative radiance of slopes and shadows in the first state, proportional to the
-    cotangent of the sun's elevation.
+    `states` are one or, of real images, those of several dates. With a season, they are the initial
+    and the final state, `courses` (uint8) is the time course of each cell from the first to the
+    second, 0 where it is constant, and `shading` the relative radiance of slopes and shadows in the
+    first state, proportional to the cotangent of the sun's elevation.
     """
 
-    def __init__(self, image, season=None):
+    def __init__(self, states, season=None):
         self.season = season
-        self.shape = image.shape
-        self.states = image[None] if season is None else np.stack([image, image])
+        self.shape = states.shape[1:]
+        self.states = states if season is None else np.concatenate([states, states])
         if season is not None:
-            self.courses = np.zeros(image.shape, np.uint8)
-            self.shading = np.zeros(image.shape, np.float32)
+            self.courses = np.zeros(self.shape, np.uint8)
+            self.shading = np.zeros(self.shape, np.float32)
 
     @property
     def change(self):
@@ -87,22 +87,15 @@ class Land:
         return self.states[1] - self.states[0]
 
 
-def draw_landscape(rng, shape, band, texture=0.0):
-    """Draw the ground of one scene: radiance on the 14-bit scale, float32 in `shape` cells.
-
-    `texture` is the strength of `add_texture`, or a range to draw it from.
-    """
-    return draw_land(rng, shape, band, texture=texture).states[0]
-
-
 def draw_land(rng, shape, band, season=None, texture=0.0):
-    """Draw the ground of one scene and its change; see `draw_landscape` and `Land`.
+    """Draw the `Land` of one scene in `shape` cells, and its change.
 
-    The first state does not depend on `season`, and the land forms not on `texture`.
+    `texture` as of `texture_land`. The first state does not depend on `season`, and the land forms
+    not on `texture`.
     """
     palette = Palette.draw(rng, band)
     humid = rng.uniform()
-    land = Land(_open_country(rng, shape, palette, humid), season)
+    land = Land(_open_country(rng, shape, palette, humid)[None], season)
     painters = [
         (_mountains, 0.45),
         (_dunes, 0.4 * (1 - humid) ** 2),
@@ -119,12 +112,17 @@ def draw_land(rng, shape, band, season=None, texture=0.0):
         if rng.uniform() < probability:
             paint(rng, land, palette)
     _through_the_air(rng, land)
+    texture_land(rng, land, texture)
+    return land
+
+
+def texture_land(rng, land, texture):
+    """Add texture of this strength, or of one drawn from a range, to the land, in place."""
     # Its own stream keeps the others unchanged.
     (of_texture,) = rng.spawn(1)
     strength = draw(of_texture, texture)
     if strength:
         add_texture(of_texture, land, strength)
-    return land
 
 
 def add_texture(rng, land, strength):

@@ -10,22 +10,24 @@ from ._cloudiness import CLEARANCES
 from ._clouds import Sky
 from ._detector import Detector
 from ._ground_sampling import MAX_VALUE
-from ._landscape import CELLS, draw_land
+from ._landscape import CELLS
 from ._noise import SplineField
 from ._raw_grid import Placement, RawGrid, at_raw_pixels, resample, sample_raw
 from ._season import DAYS, BlurredGround, ChangingGround, Season, SlowChange
 from ._sensors import draw
 from ._truth import see_truth
 
-# LR pixels of ground around a frame: shift, distortion, resampling, pixel and optics.
-_MARGIN = 8
+#: LR pixels of ground around a frame: shift, distortion, resampling, pixel and optics.
+MARGIN = 8
 _GREATEST_SHIFT = 2.5
 # Spline coefficients of a smooth distortion along each axis.
 _DISTORTION_KNOTS = (5, 5)
 
 
-def see_product(rng, shape, scale, t, band, sensor, texture=0.0):
+def see_product(rng, shape, scale, t, land_of, sensor):
     """Simulate the arrays of a `SimulatedScene` of a `Sensor`.
+
+    `land_of` makes the `Land` of a random generator, a number of cells and a season.
 
     Random streams do not depend on the sensor: different sensors observe the same land on the same
     days and, with the same `clearance`, the same clouds.
@@ -34,12 +36,11 @@ def see_product(rng, shape, scale, t, band, sensor, texture=0.0):
     of_scene, of_land, of_season, of_passes, of_sky, of_detector, of_truth = streams
     look = _Look.draw(of_scene, sensor)
     pixel = CELLS * scale
-    margin = _MARGIN * pixel
+    margin = MARGIN * pixel
     season = _draw_season(of_season, sensor)
     drift = SlowChange(of_season)
     cells = tuple(pixel * n + 2 * margin for n in shape)
-    land = draw_land(of_land, cells, band, season, texture)
-    ground = ChangingGround(land)
+    ground = ChangingGround(land_of(of_land, cells, season))
     passes = [_Pass.draw(of_passes, sensor, look, shape) for _ in range(t)]
     days = np.sort(of_passes.uniform(0, DAYS, t))
     true_shifts = np.stack([one.shift for one in passes])

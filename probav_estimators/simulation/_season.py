@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ..compiling import njit
@@ -74,22 +76,24 @@ class Season:
 
 
 class ChangingGround:
-    """Ground of a `Land` on any day."""
+    """Ground of a `Land` on any day: its first state, and parts that are added by weights."""
 
     def __init__(self, land):
-        self._season = land.season
-        self._base, self._parts, self._numbers = land.states[0], [], []
+        self._base, self._parts = land.states[0], []
         if land.season is None:
+            self._parts = [state - self._base for state in land.states[1:]]
+            self._weights = partial(_between_dates, len(self._parts))
             return
-        change = land.change
+        courses, change = [], land.change
         for course in np.unique(land.courses[change != 0]):
             if course:
                 self._parts.append(np.where(land.courses == course, change, np.float32(0)))
-                self._numbers.append(int(course))
+                courses.append(int(course))
         shades = self._base * land.shading
         if shades.any():
             self._parts.append(shades)
-            self._numbers.append(None)
+            courses.append(None)
+        self._weights = partial(_of_season, land.season, courses)
 
     def on(self, day):
         """Radiance on a day; float32."""
@@ -98,11 +102,19 @@ class ChangingGround:
             ground = ground + weight * part
         return ground
 
-    def _weights(self, day):
-        if not self._numbers:
-            return np.zeros(0, np.float32)
-        courses, sun = self._season.weights(day), self._season.sun(day)
-        return np.array([sun if n is None else courses[n - 1] for n in self._numbers], np.float32)
+
+def _of_season(season, numbers, day):
+    """Weights of the parts of time courses, and of shades (None)."""
+    if not numbers:
+        return np.zeros(0, np.float32)
+    courses, sun = season.weights(day), season.sun(day)
+    return np.array([sun if n is None else courses[n - 1] for n in numbers], np.float32)
+
+
+def _between_dates(n_later, day):
+    """Weights of later dates, interpolated between dates that are spread over the days."""
+    place = n_later * day / DAYS
+    return np.maximum(1 - np.abs(np.arange(1, n_later + 1) - place), 0).astype(np.float32)
 
 
 class BlurredGround(ChangingGround):
@@ -121,7 +133,7 @@ class BlurredGround(ChangingGround):
         n_levels = 1 + int(np.ceil(np.log(ratio) / np.log(1.25)))
         self._levels = np.linspace(least, greatest, n_levels)
         self._bases = [_blur_turned(ground._base, level) for level in self._levels]
-        self._season, self._numbers = ground._season, ground._numbers
+        self._weights = ground._weights
         middle = self._levels.mean()
         parts = [_blur_turned(part, middle) for part in ground._parts]
         self._parts = np.stack(parts) if parts else np.zeros((0, 1, 1), np.float32)

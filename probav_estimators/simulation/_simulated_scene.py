@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ._cloudiness import CLEARANCES, DEFAULT_N_FRAMES, MIN_CLEAR, draw_n_frames
 from ._clouds import observed_sky
 from ._ground_sampling import digitize, sample_ground
-from ._landscape import CELLS, draw_landscape
+from ._imaged_land import imaged_land
+from ._landscape import CELLS, draw_land
 from ._product import see_product
-from ._season import DAYS, SlowChange
+from ._season import DAYS, ChangingGround, SlowChange
 from ._sensors import Sensor, checked_range, sensor_of
 from ._truth import see_truth
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class SimulatedScene(NamedTuple):
@@ -51,14 +56,15 @@ def simulate_scene(
     psf_sigma: tuple[float, float] | None = None,
     sensor: Sensor | str | None = None,
     texture: float | tuple[float, float] = 0.0,
+    land: NDArray[np.floating] | None = None,
 ) -> SimulatedScene:
     """Simulate one scene by the rules of the PROBA-V super-resolution data set.
 
-    A random landscape is drawn on a grid finer than the HR image. Each frame is blurred, shifted by
-    a sub-pixel distance, sampled and given a gain, an offset and noise, while the land changes
-    slowly over 30 days. About half of the frames have clouds with shadows. The HR image is from a
-    sharper and less noisy sensor. For the same state of `rng`, all sensors of one `clearance`, but
-    "static", have the same land, clouds and days.
+    A random landscape is drawn on a grid finer than the HR image, or `land` takes its place. Each
+    frame is blurred, shifted by a sub-pixel distance, sampled and given a gain, an offset and
+    noise, while the land changes slowly over 30 days. About half of the frames have clouds with
+    shadows. The HR image is from a sharper and less noisy sensor. For the same state of `rng`, all
+    sensors of one `clearance`, but "static", have the same land, clouds and days.
 
     Parameters
     ----------
@@ -71,6 +77,10 @@ def simulate_scene(
     psf_sigma : (float, float), default=None
         Least and greatest standard deviation of the frames' point spread function, in HR pixels.
         None: the sensor's, (0.9, 1.5) where it is "static".
+    land : array of shape (H, W) or (t, H, W), default=None
+        Radiance of real land, 14-bit counts of HR pixels, in place of a drawn landscape; of several
+        dates, spread over the 30 days. Its middle becomes the scene. Around the HR image,
+        8 LR pixels are used, and mirrored where there are less.
 
     Returns
     -------
@@ -79,8 +89,8 @@ def simulate_scene(
     Raises
     ------
     ValueError
-        If `size`, `scale`, `n_frames`, `psf_sigma` or `texture` is out of range or `sensor` is
-        unknown.
+        If `size`, `scale`, `n_frames`, `psf_sigma` or `texture` is out of range, `sensor` is
+        unknown, or `land` is smaller than the HR image or not finite.
 
     Notes
     -----
@@ -101,12 +111,13 @@ def simulate_scene(
     >>> scene.lr.shape, scene.hr.shape
     ((9, 32, 32), (96, 96))
     """
-    frame_shape = _check_size(size)
+    frame_shape = check_size(size)
     frame_limits = _check_n_frames(n_frames)
-    if int(scale) != scale or scale < 2:
-        raise ValueError(f"scale must be an integer of at least 2, got {scale!r}")
-    scale = int(scale)
+    scale = check_scale(scale)
     texture = checked_range("texture", texture, 0.0, 1.0, "parts of the radiance")
+    if land is not None:
+        _check_land(land, tuple(scale * n for n in frame_shape))
+    land_of = partial(_land_of, land, band, texture)
     seen_by = sensor_of(sensor, scale)
     if seen_by is None or n_frames is not DEFAULT_N_FRAMES:
         t = draw_n_frames(rng, frame_limits)
@@ -114,27 +125,27 @@ def simulate_scene(
         t = CLEARANCES[seen_by.clearance].n_frames(rng)
     if seen_by is None:
         psf_sigma = _check_psf((0.9, 1.5) if psf_sigma is None else psf_sigma)
-        return SimulatedScene(*_see_static(rng, frame_shape, scale, t, band, psf_sigma, texture))
+        return SimulatedScene(*_see_static(rng, frame_shape, scale, t, land_of, psf_sigma))
     if psf_sigma is not None:
         seen_by = replace(seen_by, psf_sigma=psf_sigma)
-    return SimulatedScene(*see_product(rng, frame_shape, scale, t, band, seen_by, texture))
+    return SimulatedScene(*see_product(rng, frame_shape, scale, t, land_of, seen_by))
 
 
-def _see_static(rng, shape, scale, t, band, psf_sigma, texture):
+def _see_static(rng, shape, scale, t, land_of, psf_sigma):
     """Simulate a "static" scene: slow drift only, and no resampling."""
     hr_shape = tuple(scale * n for n in shape)
     # 1.6 HR pixels at scale 3, and the same in LR pixels at other scales.
     true_shifts = rng.normal(0, 1.6 / 3, (t, 2)).clip(-2.5, 2.5).astype(np.float32)
     margin = CELLS * (int(np.ceil(2.5 * scale)) + 6)
     cells = tuple(CELLS * n + 2 * margin for n in hr_shape)
-    ground = draw_landscape(rng, cells, band, texture)
+    ground = ChangingGround(land_of(rng, cells))
     blur, noise = rng.uniform(*psf_sigma), rng.uniform(12, 35)
     drift = SlowChange(rng)
 
     frames = []
     for day, shift in zip(np.sort(rng.uniform(0, DAYS, t)), true_shifts, strict=True):
         radiance = sample_ground(
-            ground,
+            ground.on(day),
             shape,
             pixel=CELLS * scale,
             sigma=CELLS * blur * rng.normal(1, 0.02),
@@ -145,16 +156,43 @@ def _see_static(rng, shape, scale, t, band, psf_sigma, texture):
         frames.append(_observe_frame(rng, radiance, noise))
     lr, qm = (np.stack(stack) for stack in zip(*frames, strict=True))
     hr, sm = see_truth(
-        rng, lambda _: ground, hr_shape, scale=scale, margin=margin, drift=drift, noise=noise / 2
+        rng, ground.on, hr_shape, scale=scale, margin=margin, drift=drift, noise=noise / 2
     )
     return lr, qm, hr, sm, true_shifts
 
 
-def _check_size(size):
-    shape = (size, size) if np.ndim(size) == 0 else tuple(size)
+def _land_of(images, band, texture, rng, cells, season=None):
+    """Draw land, or take that of images, which does not have the seasons of drawn land."""
+    if images is None:
+        return draw_land(rng, cells, band, season, texture)
+    return imaged_land(rng, images, cells, texture)
+
+
+def _check_land(land, hr_shape):
+    shape = np.shape(land)
+    if len(shape) not in (2, 3) or min(np.subtract(shape[-2:], hr_shape)) < 0 or 0 in shape:
+        raise ValueError(
+            f"land has the shape {shape}: give an array (h, w) or (t, h, w) of at least "
+            f"{hr_shape[0]} x {hr_shape[1]} HR pixels"
+        )
+    if not np.isfinite(land).all():
+        raise ValueError("land has NaN or infinite values: give a part without them")
+
+
+def check_scale(scale: int) -> int:
+    """Return a scale, or raise a ValueError."""
+    if int(scale) != scale or scale < 2:
+        raise ValueError(f"scale must be an integer of at least 2, got {scale!r}")
+    return int(scale)
+
+
+def check_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return a size as (h, w), or raise a ValueError."""
+    shape: Any = (size, size) if np.ndim(size) == 0 else size
+    shape = tuple(shape)
     if len(shape) != 2 or any(int(n) != n or n < 8 for n in shape):
         raise ValueError(f"size must be one or two integers of at least 8 LR pixels, got {size!r}")
-    return tuple(int(n) for n in shape)
+    return int(shape[0]), int(shape[1])
 
 
 def _check_n_frames(n_frames):

@@ -1,9 +1,11 @@
-"""Raster files that GDAL opens: drivers by suffix, open files of the process, errors of reading."""
+"""Raster files that GDAL opens: their paths, drivers by suffix, open files, errors of reading."""
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import re
 import threading
 import warnings
 from collections import deque
@@ -17,7 +19,14 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["close_with", "is_remote", "open_raster", "suffix_of"]
+__all__ = [
+    "RASTER_SUFFIXES",
+    "close_with",
+    "find_files",
+    "is_remote",
+    "open_raster",
+    "suffix_of",
+]
 
 _JPEG2000 = ("JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
 
@@ -44,6 +53,12 @@ _MAX_OPEN = 128
 # windows share it.
 _CACHE_BYTES = 128 << 20
 
+#: Suffixes of the rasters of a folder.
+RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".img", ".vrt")
+
+# Files beside a raster that a pattern finds as well.
+_SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".wld", ".prj")
+
 # Largest block, in bytes: it is decoded as a whole for any window.
 _MAX_BLOCK_BYTES = 256 << 20
 
@@ -61,6 +76,65 @@ def _import_rasterio():
     return rasterio
 
 
+def find_files(paths: Any, name: str, suffixes: tuple[str, ...] = RASTER_SUFFIXES) -> list[str]:
+    """Return the absolute paths of files, folders and patterns.
+
+    Parameters
+    ----------
+    paths : path-like or sequence of path-likes
+    name : str
+        Name of `paths` in messages.
+    suffixes : tuple of str, default=RASTER_SUFFIXES
+        Of the files that are taken of folders.
+
+    Returns
+    -------
+    list of str
+        Those of a folder or a pattern are sorted.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    ValueError
+        If an item is a subdataset, or a folder or pattern finds a VRT that it does not name.
+    """
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    files = [file for item in given for file in _expand(os.fspath(item), suffixes)]
+    if not files:
+        shown = ", ".join(repr(os.fspath(item)) for item in given) or "an empty list"
+        raise FileNotFoundError(
+            f"{name} is {shown}, and there is no raster file: check the folder, and put patterns "
+            "such as 'dates/*_B04.tif' in quotes"
+        )
+    return files
+
+
+def _expand(item, suffixes):
+    if is_remote(item):
+        return [item]
+    if re.match(r"[A-Za-z0-9_]{2,}:", item) and not os.path.exists(item):
+        raise ValueError(
+            f"{item} is the name of a subdataset: open its file by xarray.open_dataset and give "
+            "the cube to super_resolve, or write it as a GeoTIFF by gdal_translate"
+        )
+    if os.path.isdir(item):
+        names = sorted(os.listdir(item))
+        found = [os.path.join(item, name) for name in names if name.lower().endswith(suffixes)]
+    elif os.path.exists(item) or not glob.has_magic(item):
+        found = [item]
+    else:
+        found = sorted(glob.glob(item, recursive=True))
+        found = [file for file in found if not file.lower().endswith(_SIDECARS)]
+    if virtual := [file for file in found if suffix_of(file) == ".vrt" != suffix_of(item)]:
+        raise ValueError(
+            f"{virtual[0]} is found by {item!r}, and a VRT may name any other file or address: if "
+            "you know its content, give its name or a pattern that ends in .vrt, else a pattern "
+            "that leaves it out, such as '*.tif'"
+        )
+    return [os.path.abspath(file) for file in found if not os.path.isdir(file)]
+
+
 def is_remote(path: str) -> bool:
     """Whether a path is an address, or one of GDAL's virtual file systems."""
     return "://" in path or path.startswith("/vsi")
@@ -76,8 +150,21 @@ def suffix_of(path: str) -> str:
 def open_raster(path: str) -> Iterator[Any]:
     """Open a raster file by the drivers of its suffix; it stays open for the next reader.
 
-    No other thread uses it meanwhile. A ValueError says that it is no raster of its suffix, or is
-    stored in very large blocks; an OSError that it cannot be opened, or that pixels are damaged.
+    Parameters
+    ----------
+    path : str
+
+    Yields
+    ------
+    rasterio.io.DatasetReader
+        No other thread uses it meanwhile.
+
+    Raises
+    ------
+    ValueError
+        If it is no raster of its suffix, or is stored in very large blocks.
+    OSError
+        If it cannot be opened, or its pixels are damaged.
     """
     rasterio = _import_rasterio()
     with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), _files.borrow(path) as file:
