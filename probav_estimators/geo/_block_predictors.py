@@ -159,6 +159,10 @@ class BlockPredictor(ABC):
     def plan(self, scenes: Mapping[str, Scene], reference: Reference) -> dict[str, BandPlan]:
         """Register the bands of a site, by name."""
 
+    def match_psf(self, plan: BandPlan, band: str, n_blocks: int) -> BandPlan:
+        """Return a plan with the point spread function that the blocks of a band share."""
+        return plan
+
     @abstractmethod
     def fuse(
         self, plan: BandPlan, band: str, blocks: Sequence[Block], *, parts: bool = False
@@ -187,6 +191,12 @@ class _FusionPredictor(BlockPredictor):
 
     def plan(self, scenes, reference):
         return _align_together({band: (scene, self) for band, scene in scenes.items()}, reference)
+
+    def match_psf(self, plan, band, n_blocks):
+        # One block finds it itself.
+        if n_blocks == 1 and self.estimator.n_augment == 1:
+            return plan
+        return replace(plan, alignment=self.estimator.match_psf(plan.scene, plan.alignment))
 
     def fuse(self, plan, band, blocks, *, parts=False):
         return self.estimator.fuse_blocks(
@@ -342,6 +352,9 @@ class _PerBandPredictor(BlockPredictor):
             plans |= predictor.plan({band: scene}, reference)
         return plans
 
+    def match_psf(self, plan, band, n_blocks):
+        return self.predictors[band].match_psf(plan, band, n_blocks)
+
     def fuse(self, plan, band, blocks, *, parts=False):
         return self.predictors[band].fuse(plan, band, blocks, parts=parts)
 
@@ -374,12 +387,10 @@ def _align_together(bands, reference):
         predictor.estimator.check_inputs(prepared[-1:])
     plans = {}
     for band, scene, alignment in zip(bands, prepared, align_bands(prepared), strict=True):
-        net = bands[band][1].estimator
         # "middle" is the default, which the net's own parameter may change.
         asked = None if reference == "middle" else reference
-        frame = net.reference_frame(scene, alignment, asked)
-        # Blocks have the point spread function in common.
-        plans[band] = BandPlan(scene, net.match_psf(scene, alignment), frame)
+        frame = bands[band][1].estimator.reference_frame(scene, alignment, asked)
+        plans[band] = BandPlan(scene, alignment, frame)
     return plans
 
 
