@@ -15,6 +15,7 @@ from ..metrics import (
     consistency,
     correctness,
     estimate_noise,
+    image_shift,
     resolution,
     spatial_shift,
 )
@@ -101,7 +102,8 @@ class Measurement:
     """An image of a scene, with intermediate results that several figures share.
 
     `predict_half` predicts the image of a scene of half of the frames; without it, there are no
-    halves. `align` takes the scale and returns the AlignedFrames of the scene.
+    halves. `align` takes the scale and returns the AlignedFrames of the scene. `measured_share` is
+    the share of the prior's variance that the frames took away, (H, W).
     """
 
     image: NDArray[Any]
@@ -109,6 +111,7 @@ class Measurement:
     scene: Scene
     predict_half: Callable[[Scene], NDArray[Any]] | None = None
     align: Callable[[int], AlignedFrames] | None = None
+    measured_share: NDArray[Any] | None = None
 
     @property
     def scale(self) -> int:
@@ -160,6 +163,12 @@ class Measurement:
         return self.frames.shift_of(self.image)
 
     @cached_property
+    def displacement(self) -> NDArray[np.floating]:
+        """Shift of the image against the truth, (down, right) in HR pixels."""
+        truth, clear = self.truth
+        return image_shift(self.image, truth, clear)
+
+    @cached_property
     def aligned(self) -> NDArray[Any]:
         """The image, shifted to the truth."""
         return align_image(self.image, *self.truth)
@@ -175,6 +184,11 @@ class Measurement:
         if not both[border:-border, border:-border].any():
             return (float("nan"),) * 3
         return tuple(correctness(self.image, frame, truth, both, border=border))
+
+    def measured_percentage(self) -> float:
+        """Mean of the measured share in percent."""
+        assert self.measured_share is not None
+        return 100 * float(self.measured_share.mean())
 
     def consistency(self) -> float:
         """Consistency with all frames."""
@@ -208,8 +222,9 @@ def measure_scene(
     scene : Scene
         With or without HR image.
     **options
-        `predict_half`, a function that predicts the image of a scene of half of the frames, and
-        `align`, a function that takes the scale and returns the aligned frames.
+        `predict_half`, a function that predicts the image of a scene of half of the frames;
+        `align`, a function that takes the scale and returns the aligned frames; `measured_share`,
+        the share of the prior's variance that the frames took away, (H, W).
 
     Returns
     -------
