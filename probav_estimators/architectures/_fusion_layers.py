@@ -296,7 +296,9 @@ class _AlignedFrames:
         """Make the images that stand beside the learned one."""
         scale = self.sensor.scale
         self.linear = linear_estimate(self.mean, self.weights, self.scatter.square(), scale)
-        mean = _filled_mean(self.frames, self.weights)
+        count = self.weights.sum(dim=1, keepdim=True)
+        mean = (self.weights * self.frames).sum(dim=1, keepdim=True) / count.clamp_min(0.1)
+        mean = torch.where(count > 0.1, mean, _filled_mean(self.frames, self.weights))
         large = interpolate(mean, scale_factor=scale, mode="bicubic", align_corners=False)
         self.bicubic = pixel_unshuffle(large, scale)
 

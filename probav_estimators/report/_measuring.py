@@ -39,9 +39,9 @@ __all__ = [
     "predict_image",
 ]
 
-# Number of point spread functions that consistency tries, and standard error of the estimate in LR
-# pixels.
-_N_SIGMAS, _SIGMA_ERROR = 5, 0.04
+# Number of point spread functions that consistency tries, and standard error of the estimated
+# variance in squared LR pixels, for frames whose shifts tell little.
+_N_SIGMAS, _VARIANCE_ERROR = 5, 0.08
 
 # Margin in HR pixels that opensr-test leaves out, and its greatest fraction of an image.
 _BORDER = 16
@@ -92,9 +92,9 @@ def _plausible_sigmas(scene):
         sigma = estimate_psf_sigma([scene])
     except ValueError:
         sigma = USUAL_SIGMA
-    return np.linspace(
-        max(sigma - 2 * _SIGMA_ERROR, 0), sigma + 2 * _SIGMA_ERROR, _N_SIGMAS
-    ).tolist()
+    variance = sigma**2
+    ends = (variance - 2 * _VARIANCE_ERROR, variance + 2 * _VARIANCE_ERROR)
+    return np.linspace(*np.sqrt(np.maximum(ends, 0)), _N_SIGMAS).tolist()
 
 
 @dataclass(eq=False)
