@@ -207,8 +207,10 @@ def calibration_scenes(scale, options, land=()):
 
 
 def correct_displacement(net, scenes):
-    """Measure the remaining displacement of a net's images, and add it to its correction."""
-    apart = displacement(net.predict(scenes), scenes)
+    """Measure the displacement of what the learned layers make, and add it to its correction."""
+    consistent = net.data_consistency
+    apart = displacement(net.set_params(data_consistency=False).predict(scenes), scenes)
+    net.set_params(data_consistency=consistent)
     apart[np.abs(apart) < _LEAST_DISPLACEMENT] = 0
     net.displacement_ = tuple(np.add(net.displacement_, apart).round(3).tolist())
 

@@ -1,7 +1,7 @@
 """Draw the pictures of the concepts: python docs/make_pictures.py [NAME ...]
 
 All of them show simulated scenes with a fixed seed, and are written to docs/images/concepts/, in
-about half a minute. NAME selects some of them.
+about a minute. NAME selects some of them.
 """
 
 import sys
@@ -26,11 +26,14 @@ from probav_estimators import (
     FrameRegistrar,
     FusionNet,
     InputComposer,
+    Scene,
     SceneDisplay,
+    Sensor,
     SpectrumDisplay,
     cpsnr,
     make_scenes,
 )
+from probav_estimators.scenes import align_scene
 
 FOLDER = Path(__file__).parent / "images" / "concepts"
 
@@ -270,6 +273,94 @@ def deviations():
     return figure
 
 
+def textured(n_frames=24, *, psf_sigma=0.6, noise=3, seed=10):
+    """A scene of scale 2 with much texture, by a sensor of known PSF, in HR pixels."""
+    steady = dict.fromkeys(("change", "changing_fields", "water_change", "shadow_change"), 0)
+    sensor = Sensor.preset("plain", psf_sigma=psf_sigma, noise=noise, shot_noise=0, **steady)
+    options = {"size": 64, "scale": 2, "bands": ("RED",), "texture": 1.0}
+    (made,) = make_scenes(1, n_frames=n_frames, sensor=sensor, random_state=seed, **options)
+    return made
+
+
+def consistency():
+    """Images and errors without and with the data-consistency layer."""
+    made = textured(psf_sigma=0.8)
+    part = np.s_[16:112, 16:112]
+    figure, axes = plt.subplots(1, 5, figsize=(14, 3.3), layout="constrained")
+    titles = {False: "without the layer", True: "with the layer"}
+    errors = {}
+    for ax, (switch, title) in zip(axes, titles.items(), strict=False):
+        net = FusionNet.from_pretrained("simulated-x2", verbose=0, data_consistency=switch)
+        (image,) = net.predict([made])
+        errors[title] = 65535 * (made.hr - image)[part]
+        dB = cpsnr(image, made.hr, made.sm)
+        show(ax, image[part], f"{title}: {dB:.1f} dB", like=made.hr[part])
+    show(axes[2], made.hr[part], "truth")
+    limit = np.quantile(np.abs(errors["without the layer"]), 0.99)
+    for ax, (title, error) in zip(axes[3:], errors.items(), strict=True):
+        drawn = ax.imshow(error - np.median(error), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set_title(f"truth less image, {title}", fontsize=10)
+        ax.set_axis_off()
+    figure.colorbar(drawn, ax=axes[4], shrink=0.8, label="16-bit counts")
+    return figure
+
+
+def psf():
+    """Relative PSF variance of scenes of different sensors, and what it says about these."""
+    net = FusionNet.from_pretrained("simulated-x2", verbose=0)
+    true = np.linspace(0.15, 0.55, 9)
+    relative, estimated = [], []
+    for seed, sigma in enumerate(true):
+        made = textured(psf_sigma=2 * sigma, seed=seed)
+        alignment = net.match_psf(made, align_scene(made))
+        relative.append(alignment.psf.from_image)
+        estimated.append(net.sensor_variance(alignment) ** 0.5)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    axes[0].plot(true**2, relative, "o", color=BLUE)
+    axes[0].axhline(0, color="0.7", lw=1)
+    axes[0].set_xlabel("variance of the sensor's PSF, LR pixels squared")
+    axes[0].set_ylabel("v, LR pixels squared")
+    axes[0].set_title("blur of the frames relative to the image", fontsize=10)
+    axes[1].plot(true, true, color="0.6", lw=1.5, label="exact")
+    axes[1].plot(true, estimated, "o", color=ORANGE, label="estimate from v")
+    axes[1].set_xlabel("standard deviation of the sensor's PSF, LR pixels")
+    axes[1].set_ylabel("estimate, LR pixels")
+    axes[1].set_title("the sensor's PSF, from v", fontsize=10)
+    axes[1].legend()
+    return figure
+
+
+def parts():
+    """Measured share, measured and supposed detail of few and of many frames."""
+    made = textured()
+    net = FusionNet.from_pretrained("simulated-x2", verbose=0)
+    clearest_first = np.argsort(-made.qm.mean(axis=(1, 2)), kind="stable")
+    numbers = (1, 6, 24)
+    figure, rows = plt.subplots(3, 4, figsize=(11, 8.3), layout="constrained")
+    for row, number in zip(rows, numbers, strict=True):
+        chosen = clearest_first[:number]
+        scene = Scene(made.lr[chosen], made.qm[chosen])
+        (image,), found = net.predict([scene], return_parts=True)
+        share, *details = (part[0] for part in found)
+        frames = "1 frame" if number == 1 else f"{number} frames"
+        show(row[0], image, f"image of {frames}", like=made.hr)
+        drawn = row[1].imshow(share, cmap="viridis", vmin=0, vmax=1)
+        row[1].set_title(f"measured share: {100 * share.mean():.0f} % on average", fontsize=10)
+        limit = 65535 * 0.004
+        for ax, detail, name in zip(row[2:], details, ("measured", "supposed"), strict=True):
+            shown = ax.imshow(65535 * detail, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            # The edges of frames are not compared with the image.
+            rms = 65535 * detail[8:-8, 8:-8].std()
+            ax.set_title(f"{name} detail: {rms:.0f} counts rms", fontsize=10)
+        for ax in row[1:]:
+            ax.set_axis_off()
+    figure.colorbar(
+        drawn, ax=rows[:, 1], location="bottom", shrink=0.9, label="0: supposed, 1: measured"
+    )
+    figure.colorbar(shown, ax=rows[:, 2:], location="bottom", shrink=0.5, label="16-bit counts")
+    return figure
+
+
 def sensors():
     """One landscape, acquired by five sensors."""
     names = ["plain", "proba-v", "sentinel-2", "landsat-8", "any"]
@@ -293,6 +384,9 @@ PICTURES = {
     "spectrum": spectrum,
     "score": score,
     "deviations": deviations,
+    "consistency": consistency,
+    "psf": psf,
+    "parts": parts,
     "sensors": sensors,
 }
 
@@ -306,7 +400,8 @@ def main(names):
         plt.close(figure)
         path = FOLDER / f"{name}.png"
         # A palette makes the files a third as large.
-        Image.open(drawn).convert("RGB").quantize(256).save(path, optimize=True)
+        coverage = Image.Quantize.MAXCOVERAGE
+        Image.open(drawn).convert("RGB").quantize(256, coverage).save(path, optimize=True)
         print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
 

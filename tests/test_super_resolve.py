@@ -30,6 +30,7 @@ from probav_estimators import (
     save_model,
     super_resolve,
 )
+from probav_estimators.architectures import ImageParts
 from probav_estimators.meta import PerBand
 from probav_estimators.version import __version__
 
@@ -293,6 +294,31 @@ class TestForm:
         assert result.B04_std.attrs == {"units": "1", "scale_factor": 1e-4}
         assert "scale_factor" not in result.B08.attrs
         assert result.rio.transform() == Affine(5, 0, LEFT, 0, -5, TOP)
+
+    def test_parts_are_beside_the_image(self, bands, net, scene):
+        """In stored values: details are differences, so they have the scale and no offset."""
+        dataset = bands.drop_vars("common_name").to_dataset("band").drop_vars("SCL")
+        dataset.B04.attrs = {"units": "1", "scale_factor": -1e-4, "add_offset": 0.9}
+        dataset["B04"] = (9000 - dataset.B04).assign_attrs(dataset.B04.attrs)
+        result = super_resolve(dataset, net, mask=scene.qm, return_parts=True)
+        names = [f"{band}_{name}" for band in ("B08", "B04") for name in ImageParts._fields]
+        assert set(result.data_vars) == {"B08", "B04", *names}
+        assert result.B04_measured_share.attrs == {"units": "1"}
+        assert result.B04_measured_detail.attrs == {"units": "1", "scale_factor": -1e-4}
+        pixels = [Scene(bands.sel(band=band).values, scene.qm, value_range=(0, 10000))
+                  for band in ("B08", "B04")]  # fmt: skip
+        _, parts = net.predict(pixels, return_parts=True)
+        seen = result.n_clear.values > 0
+        for number, (band, step) in enumerate([("B08", 10000), ("B04", -10000)]):
+            for name, expected in zip(ImageParts._fields, parts, strict=True):
+                found = result[f"{band}_{name}"].values
+                factor = 1 if name == "measured_share" else step
+                error = np.abs(found - factor * expected[number])[seen]
+                assert error.max() < 0.05 * np.std(factor * expected[number])
+                np.testing.assert_array_equal(np.isnan(found), ~seen)
+        array = super_resolve(bands, net, mask="SCL", return_std=True, return_parts=True)
+        assert {"std", "n_clear", *ImageParts._fields} < set(array.coords)
+        assert array.measured_detail.dims == array.dims
 
     def test_attributes_tell_what_was_done(self, cube, net, scene):
         frames = cube.assign_attrs(title="a field", history="2024-01-01: made")
@@ -698,6 +724,16 @@ class TestDask:
         np.testing.assert_array_equal(result.n_clear, now.n_clear)
         assert result.attrs.keys() == now.attrs.keys()
 
+    def test_parts_are_those_of_arrays(self, wide, net):
+        frames, mask = wide
+        options = {"mask": mask, "return_parts": True}
+        lazy = super_resolve(frames.chunk(x=50), net, tile_size=64, **options)
+        assert all(da.Array is type(lazy[name].data) for name in ImageParts._fields)
+        expected = super_resolve(frames, net, **options)
+        for name in ImageParts._fields:
+            one, other = lazy[name].values, expected[name].values
+            assert np.nanmax(np.abs(one - other)) < 2e-3 * np.nanstd(other)
+
     def test_tiles_of_arrays_leave_no_seam(self, wide, now, net):
         frames, mask = wide
         for batch_size in (1, 3):
@@ -716,7 +752,9 @@ class TestDask:
         calls = []
         fuse = FusionNet.fuse_blocks
         monkeypatch.setattr(
-            FusionNet, "fuse_blocks", lambda *args: calls.append(len(args[3])) or fuse(*args)
+            FusionNet,
+            "fuse_blocks",
+            lambda *args, **options: calls.append(len(args[3])) or fuse(*args, **options),
         )
         frames, mask = wide
         lazy = super_resolve(frames.chunk(x=50), net, mask=mask, return_std=True, tile_size=40)
@@ -980,6 +1018,10 @@ class TestRefusedEstimators:
     @pytest.mark.parametrize(
         ("options", "told"),
         [
+            (
+                {"return_parts": True},
+                "BicubicBaseline does not tell what in an image was measured: leave return_parts",
+            ),
             (
                 {"return_std": True},
                 "BicubicBaseline gives no standard deviations: leave return_std",

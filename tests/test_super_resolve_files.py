@@ -27,6 +27,7 @@ from probav_estimators.geo import (
     _writing,
     super_resolve_files,
 )
+from probav_estimators.scenes import align_scene
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -212,6 +213,41 @@ class TestImage:
             assert file.scales == (STEP,) and file.offsets == (0,)
         known = np.isfinite(std)
         np.testing.assert_allclose(std[known], predicted[1][known], rtol=1e-3)
+
+    def test_parts_are_in_the_same_units_in_one_file(self, dates, weights):
+        call(*B04, "-o", "out.tif", "--parts", "parts.tif", *TILES, "--weights", weights)
+        assert names(Path()) == {"dates", "out.tif", "parts.tif"}
+        net = FusionNet.from_pretrained(weights, verbose=0)
+        scene = open_scene(B04[0], mask=B04[2], mask_type="scl")
+        predicted = net.predict_into(scene, parts=True)[2:]
+        missing = read("out.tif") == 0
+        with rasterio.open("parts.tif") as file:
+            ends = ("measured_share", "measured_detail", "supposed_detail")
+            assert file.descriptions == tuple(f"B04_{end}" for end in ends)
+            assert file.dtypes == ("float32",) * 3 and np.isnan(file.nodata)
+            assert file.scales == (1, STEP, STEP) and file.offsets == (0, 0, 0)
+            units = (1, 65535, 65535)
+            for found, unit, expected in zip(file.read(), units, predicted, strict=True):
+                np.testing.assert_array_equal(np.isnan(found), missing)
+                error = np.abs(found - unit * expected)[~missing]
+                assert error.max() < 1e-2 * unit * expected.std()
+
+    def test_parts_of_several_bands_are_named_in_netcdf(self, dates, weights):
+        xarray = pytest.importorskip("xarray")
+        pytest.importorskip("netCDF4")
+        for path in dates.glob("*_B04.tif"):
+            shutil.copy(path, str(path).replace("B04", "B08"))
+        patterns = ("dates/*_B04.tif", "dates/*_B08.tif", *B04[1:])
+        call(*patterns, "-o", "out.nc", "--parts", "parts.nc", "--weights", weights)
+        with xarray.open_dataset("parts.nc") as parts, xarray.open_dataset("out.nc") as image:
+            bands = [name for name in image.data_vars if image[name].ndim == 2]
+            assert len(bands) == 2
+            for band in bands:
+                share = parts[f"{band}_measured_share"].values
+                assert np.nanmin(share) >= 0 and np.nanmax(share) <= 1
+                detail = parts[f"{band}_measured_detail"] + parts[f"{band}_supposed_detail"]
+                # In values, as the image is: less than half of its contrast.
+                assert 0 < detail.std() < 0.5 * image[band].std()
 
     def test_lies_on_the_grid_of_the_frames_with_finer_pixels(self, whole):
         with rasterio.open(next((whole / "dates").glob("*_B04.tif"))) as frame:
@@ -674,6 +710,19 @@ class TestGoingOn:
         with pytest.warns(UserWarning, match="holds blocks"):
             other = run(reference="clearest", share=(1, 1))
         assert other.n_made == other.n_blocks
+
+    def test_resumes_with_one_point_spread_function(self, dates, weights):
+        """The one of the first call is kept, exactly, for all blocks."""
+        options = (*B04, *TILES, "--weights", weights)
+        call(*options, "-o", "whole.tif")
+        call(*options, "-o", "out.tif", "--tiles", "1/2")
+        plan = json.loads(Path("out.tif.parts/settings.json").read_text())["plan"]
+        scene = open_scene(B04[0], mask=B04[2], mask_type="scl")
+        net = FusionNet.from_pretrained(weights, verbose=0)
+        expected = net.match_psf(scene, align_scene(scene)).psf.from_image
+        assert plan[0]["alignment"]["psf"][-1] == pytest.approx(expected, abs=1e-3)
+        call(*options, "-o", "out.tif")
+        np.testing.assert_array_equal(read("out.tif"), read("whole.tif"))
 
     def test_no_resume_begins_anew(self, dates, weights):
         options = (*B04, "--weights", weights, "-o", "out.tif")

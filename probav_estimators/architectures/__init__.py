@@ -2,7 +2,7 @@
 
 from ._block_predictor import FusedBlock
 from ._fsrcnn import FSRCNN, FSRCNNv2
-from ._fusion_net import FusionNet
+from ._fusion_net import FusionNet, ImageParts
 from ._fusion_weights import is_displacement
 from ._highres_net import HighResNet
 from ._misr_gru import MISRGRU
@@ -25,6 +25,7 @@ __all__ = [
     "FusedBlock",
     "FusionNet",
     "HighResNet",
+    "ImageParts",
     "PIUNet",
     "SRCNNEx",
     "SRCNNv2",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from ..imaging import block_of
 from ..scenes import Scene
 from ..training import collate_frames, read_sample, turn_and_flip, turn_sample
 
@@ -24,6 +26,9 @@ _ENSEMBLE_FRAMES = 0.8
 # Rows of quality maps that are read at a time.
 _STRIP = 256
 
+# Side of the window in which the point spread function is estimated, in LR pixels.
+_SEARCH_SIZE = 128
+
 
 class FusedBlock(NamedTuple):
     """Block of an image.
@@ -34,11 +39,15 @@ class FusedBlock(NamedTuple):
         Pixel values, not clipped, and standard deviations of their errors.
     n_clear : uint16 array of shape (h', w')
         Number of clear frames at each LR pixel.
+    parts : float32 array of shape (3, H', W') or None
+        If asked for: share of the prior's variance that the frames took away, and the measured and
+        the supposed part of the detail beyond bicubic upscaling, in pixel values.
     """
 
     image: NDArray[np.float32]
     deviation: NDArray[np.float32]
     n_clear: NDArray[np.uint16]
+    parts: NDArray[np.float32] | None = None
 
 
 class BlockPredictor:
@@ -52,13 +61,23 @@ class BlockPredictor:
         Registration of its frames.
     reference : int or None
         Frame that the image shows. None: the mean of all.
+    parts : bool, default=False
+        Whether to return what in the images was measured.
     """
 
-    def __init__(self, net: Any, scene: Scene, alignment: Alignment, reference: int | None) -> None:
+    def __init__(
+        self,
+        net: Any,
+        scene: Scene,
+        alignment: Alignment,
+        reference: int | None,
+        parts: bool = False,
+    ) -> None:
         self.net = net
         self.scene = scene
         self.alignment = alignment
         self.reference = reference
+        self.parts = parts
 
     def predict(self, blocks: Sequence[Block]) -> list[FusedBlock]:
         """Predict blocks; those with windows of one shape are computed as a batch.
@@ -81,10 +100,18 @@ class BlockPredictor:
             fused |= dict(zip(numbers, batch, strict=True))
         return [fused[number] for number in range(len(blocks))]
 
+    def match(self) -> float:
+        """Estimate the PSF variance of the frames relative to the image, in squared LR pixels."""
+        block = block_of(_search_window(self.scene, self.alignment), self.scene.shape)
+        inputs, _ = collate_frames([(self._read(self.alignment, block.window), {})])
+        inputs["block"] = inputs["search"] = torch.tensor(_ends(block))
+        return float(self.net.compute(inputs, "variance"))
+
     def _predict_batch(self, blocks):
         """Predict blocks at one position in windows of one shape."""
-        images = variances = 0
+        sums = 0
         n_clear = []
+        common = self._psf_inputs(blocks)
         inside = blocks[0].inside(1)
         n_augment = self.net.n_augment
         for alignment, turns in _variants(self.alignment, n_augment, self.reference):
@@ -92,17 +119,30 @@ class BlockPredictor:
             if not n_clear:
                 n_clear = [sample["weights"].sum(dim=0)[inside].numpy() for sample in samples]
             for turn, flip in turns:
-                batch = collate_frames([(turn_sample(x, turn, flip), {}) for x in samples])
-                batch[0]["block"] = torch.tensor(_ends(blocks[0], turn, flip))
-                outputs = self.net.evaluation_step(batch).cpu()
+                inputs, _ = collate_frames([(turn_sample(x, turn, flip), {}) for x in samples])
+                inputs |= common | {"block": torch.tensor(_ends(blocks[0], turn, flip))}
+                outputs = self.net.compute(inputs, "parts" if self.parts else "image").cpu()
                 # Undo the flip before the turns.
                 outputs = turn_and_flip(turn_and_flip(outputs, 0, flip), -turn, False).numpy()
-                images, variances = images + outputs[:, 0], variances + outputs[:, 1] ** 2
-        images, stds = images / n_augment, np.sqrt(variances / n_augment)
+                outputs[:, 1] **= 2
+                sums = sums + outputs
+        means = sums / n_augment
+        means[:, 1] **= 0.5
         return [
-            FusedBlock(image, std, clear.astype(np.uint16))
-            for image, std, clear in zip(images, stds, n_clear, strict=True)
+            FusedBlock(*fused[:2], clear.astype(np.uint16), fused[2:] if self.parts else None)
+            for fused, clear in zip(means, n_clear, strict=True)
         ]
+
+    def _psf_inputs(self, blocks):
+        """Inputs for the PSF relative to the image: known, or where the layers search for it."""
+        known = self.alignment.psf.from_image
+        if known is not None:
+            return {"variance": torch.full((len(blocks),), known)}
+        whole = tuple(slice(0, length) for length in self.scene.shape)
+        if (blocks[0].rows, blocks[0].columns) != whole:
+            return {}
+        rows, columns = _search_window(self.scene, self.alignment)
+        return {"search": torch.tensor([rows.start, rows.stop, columns.start, columns.stop])}
 
     def _read(self, alignment, window):
         sample = read_sample(self.scene, alignment, window, psf_sigma=self.net.psf_sigma)
@@ -141,6 +181,19 @@ def _clearance(scene, index):
         scene.frames.read_clear(index, (slice(row, row + _STRIP), slice(0, width))).sum(axis=(1, 2))
         for row in range(0, height, _STRIP)
     )
+
+
+def _search_window(scene, alignment):
+    """Window in which the PSF is estimated: the clearest of nine, or the whole scene."""
+    ends = []
+    for length in scene.shape:
+        last = max(length - _SEARCH_SIZE, 0)
+        ends.append([slice(a, min(a + _SEARCH_SIZE, length)) for a in sorted({0, last // 2, last})])
+    windows = list(product(*ends))
+    if len(windows) == 1:
+        return windows[0]
+    clear = [scene.frames.read_clear(alignment.index, window).sum() for window in windows]
+    return windows[int(np.argmax(clear))]
 
 
 def _ends(block, turn=0, flip=0):

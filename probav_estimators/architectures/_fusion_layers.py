@@ -1,10 +1,22 @@
 """Layers of FusionNet: residuals of the frames under the forward model, and learned stages."""
 
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_shuffle
+from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_shuffle, pixel_unshuffle
 
 from ..losses import SensorModel
+from ._data_consistency import (
+    REACH,
+    DataConsistency,
+    Evidence,
+    box_mean,
+    linear_estimate,
+)
+from ._deviation_model import DeviationModel
 
 # The weights that ship have as many.
 _N_STAGES = 3
@@ -30,9 +42,6 @@ _LOG_STD = (-12.0, 1.0)
 # Mean standard deviation of the PSFs in pretraining, in LR pixels.
 _MEAN_PSF_SIGMA = 0.33
 
-# Means over larger squares are computed separably.
-_SMALL_BOX = 5
-
 # Residual, in units of the local scatter, at which a pixel has half its weight.
 _TOLERANCE = 2.0
 
@@ -42,7 +51,9 @@ class FusionLayers(nn.Module):
 
     Each stage degrades the image to every frame by the forward model, back-projects the mean
     residual, and updates the image by learned layers from image, residual and coverage. Frames are
-    combined by sums only, so their order and number do not matter.
+    combined by sums only, so their order and number do not matter. A data-consistency layer makes
+    the learned image agree with the frames; where noise drowns the texture, a linear estimate takes
+    the place of the learned image.
 
     Parameters
     ----------
@@ -52,11 +63,28 @@ class FusionLayers(nn.Module):
         Channels of the learned layers.
     depth : int
         Residual blocks of each stage.
+    data_consistency : bool or "every stage", default=True
+        Whether the data-consistency layer follows the last stage, or every stage.
     """
 
-    def __init__(self, scale: int, width: int, depth: int) -> None:
+    #: Values of buffers that files of older versions lack.
+    default_state: ClassVar[dict[str, Any]] = {
+        f"{part}.{name}": value
+        for part, kind in (("consistency", DataConsistency), ("deviations", DeviationModel))
+        for name, value in kind.defaults.items()
+    }
+
+    def __init__(
+        self,
+        scale: int,
+        width: int,
+        depth: int,
+        data_consistency: Literal["every stage"] | bool = True,
+    ) -> None:
         super().__init__()
         self.sensor = SensorModel(scale)
+        self.data_consistency = data_consistency
+        self.consistency = DataConsistency(self.sensor)
         n_pixels = scale**2
         self.stages = nn.ModuleList(
             _Stage(4 * n_pixels + 4, width, depth, n_pixels, first=number == 0)
@@ -65,6 +93,7 @@ class FusionLayers(nn.Module):
         self.uncertainty = nn.Conv2d(width, n_pixels, 3, padding=1)
         nn.init.zeros_(self.uncertainty.weight)
         nn.init.constant_(self.uncertainty.bias, -2.0)  # type: ignore[arg-type]
+        self.deviations = DeviationModel()
         # Factor on standard deviations, set by FusionNet.calibrate.
         self.register_buffer("calibration", torch.ones(()))
 
@@ -80,6 +109,10 @@ class FusionLayers(nn.Module):
         blur: torch.Tensor,
         reference: torch.Tensor | None = None,
         block: torch.Tensor | None = None,
+        displacement: torch.Tensor | None = None,
+        variance: torch.Tensor | None = None,
+        search: torch.Tensor | None = None,
+        wanted: Literal["image", "parts", "variance"] = "image",
     ) -> torch.Tensor:
         """Fuse frames.
 
@@ -104,18 +137,35 @@ class FusionLayers(nn.Module):
         block : int tensor of shape (4,), default=None
             First and last row and column, in LR pixels, of the output; stages compute only its
             receptive field. None: all.
+        displacement : float tensor of shape (2,), default=None
+            Added to the shifts in the learned stages, which displace images by its opposite, in LR
+            pixels.
+        variance : float tensor of shape (n,), default=None
+            PSF variance of the frames relative to the image, in squared LR pixels. None: that of
+            `blur` if it is known, else the one that fits best.
+        search : int tensor of shape (4,), default=None
+            First and last row and column of the window in which that is searched. None: all.
+        wanted : {"image", "parts", "variance"}, default="image"
+            What to return.
 
         Returns
         -------
         float32 tensor of shape (n, 2, scale * h, scale * w)
             Image, and standard deviation of its error, in pixel values; of the block, if given.
+            "parts": five channels, also the share of the prior's variance that the frames took
+            away, and the image's difference from bicubic upscaling, in pixel values: the part that
+            the frames determine, and the rest. "variance": the PSF variance (n,) instead.
         """
+        (*windows, last), inside, corner = self._windows(block, frames.shape[-2:])
+        moved = fractions if displacement is None else fractions + displacement
         with torch.autocast(frames.device.type, enabled=False):
             aligned = _AlignedFrames(
-                self.sensor, frames, weights, fractions, distortion, psf, blur, reference
+                self.sensor, frames, weights, moved, distortion, psf, blur, reference
             )
+            if displacement is not None:
+                aligned.move(fractions)
+            aligned.estimate()
         image, hidden = aligned.initial_image, None
-        *windows, last = self._windows(block, frames.shape[-2:])
         for stage, window in zip(self.stages, windows, strict=True):
             aligned.crop(window)
             image, hidden = _crop(image, window), _crop(hidden, window)
@@ -123,32 +173,74 @@ class FusionLayers(nn.Module):
                 inputs = aligned.features(image)
             change, hidden = stage(inputs, hidden)
             image = image + change
+            if self.data_consistency == "every stage" and stage is not self.stages[-1]:
+                with torch.autocast(frames.device.type, enabled=False):
+                    now = self._match(image, aligned, blur) if variance is None else variance
+                    image = self._agree(image, hidden, aligned, now).mean
+        aligned.crop(last)
+        image, hidden = _crop(image, last), _crop(hidden, last)
+        search = None if search is None else _search_window(search, corner)
         with torch.autocast(frames.device.type, enabled=False):
-            error_std = self.calibration * self.uncertainty(hidden.float()).clamp(*_LOG_STD).exp()  # type: ignore[union-attr]
-        level, std = (x[:, :, None, None] for x in (level, std))
-        outputs = (_crop(x, last) for x in (level + std * image, std * error_std))
-        return torch.cat([pixel_shuffle(x, self.sensor.scale) for x in outputs], dim=1)
+            if variance is None:
+                variance = self._match(image, aligned, blur, search)
+            if wanted == "variance":
+                return variance
+            posterior = self._agree(image, hidden, aligned, variance)
+            image = posterior.mean if self.data_consistency else posterior.prior_image
+            deviation = self.calibration * self.deviations(posterior, image, aligned, variance)
+            level, std = (x[:, :, None, None] for x in (level, std))
+            outputs = [level + std * image, std * deviation]
+            if wanted == "parts":
+                measured = posterior.measured_detail(aligned.bicubic)
+                rest = image - aligned.bicubic - measured
+                outputs += [posterior.measured_share.expand_as(image), std * measured, std * rest]
+        outputs = [pixel_shuffle(_crop(x, inside), self.sensor.scale) for x in outputs]
+        return torch.cat(outputs, dim=1)
+
+    def _match(self, image, aligned, blur, search=None):
+        """PSF variance of the frames relative to the image."""
+        evidence = aligned.evidence(search)
+        found = self.consistency.match_variance(_crop(image, search), evidence)
+        told = self.consistency.told_variance(blur[:, 0])
+        return torch.where(blur[:, 1] == 0, told, found)
+
+    def _agree(self, image, hidden, aligned, variance):
+        """Posterior of the image of a stage, given the frames."""
+        deviation = self.uncertainty(hidden.float()).clamp(*_LOG_STD).exp()
+        linear = aligned.linear
+        image, deviation = linear.beside(image, deviation)
+        evidence = aligned.evidence(share=1 - linear.share)
+        return self.consistency.posterior(image, deviation, evidence, variance)
 
     def _windows(self, block, shape):
-        """Window of each stage and of the block, each within the previous one."""
+        """Windows of the stages and of the last image, and the block within that.
+
+        Each window is relative to the one before it.
+        """
+        n_windows = len(self.stages) + 1
         if block is None:
-            return [None] * (len(self.stages) + 1)
+            return [None] * n_windows, None, (0, 0)
         top, bottom, left, right = block.tolist()
-        # The convolution to standard deviations reaches one pixel.
-        halos, halo = [0], 1
+        halos, halo = [REACH], REACH
         for stage in self.stages[::-1]:
             # The residual is degraded and back-projected.
             halo += stage.reach + 2 * self.sensor.reach
             halos.append(halo)
         windows, origin = [], (0, 0)
-        for halo in halos[::-1]:
+        for halo in [*halos[:0:-1], REACH, 0]:
             axes = zip((top, left), (bottom, right), shape, strict=True)
             ends = [(max(a - halo, 0), min(b + halo, length)) for a, b, length in axes]
             windows.append(
                 tuple(slice(a - o, b - o) for (a, b), o in zip(ends, origin, strict=True))
             )
-            origin = tuple(a for a, _ in ends)
-        return windows
+            corner, origin = origin, tuple(a for a, _ in ends)
+        return windows[:-1], windows[-1], corner
+
+
+def _search_window(search, corner):
+    """Window of first and last rows and columns, relative to a corner."""
+    top, bottom, left, right = search.tolist()
+    return slice(top - corner[0], bottom - corner[0]), slice(left - corner[1], right - corner[1])
 
 
 def _crop(images, window):
@@ -161,6 +253,7 @@ class _AlignedFrames:
 
     def __init__(self, sensor, frames, weights, fractions, distortion, psf, blur, reference):
         self.sensor = sensor
+        self.clear = weights
         self.blurred = sensor.kernels(fractions, sigma=psf)
         self.sharp = sensor.kernels(fractions, sigma=_SPLAT_SIGMA, pixel=0)
         self.weights = weights
@@ -177,7 +270,9 @@ class _AlignedFrames:
             self.weights, scatter = _robust_weights(residual, weights)
             if reference is not None:
                 self.frames = self.frames - _change(residual, weights, scatter, reference)
-        self.initial_image = self._mean_of(self.frames, self.blurred, guess)
+        self.initial_image = self.mean = self._mean_of(self.frames, self.blurred, guess)
+        self.scatter = scatter
+        self.fractions, self.psf = fractions, psf
         self.density = sensor.back_project(self.weights, self.sharp)
         self.coverage = sensor.back_project(self.weights, self.blurred)
         total = self.weights.sum(dim=1, keepdim=True)
@@ -191,10 +286,34 @@ class _AlignedFrames:
             dim=1,
         )
 
+    def move(self, fractions):
+        """Set the true shifts, for all that no learned stage takes."""
+        self.fractions = fractions
+        kernels = self.sensor.kernels(fractions, sigma=self.psf)
+        self.mean = self._mean_of(self.frames, kernels, self.initial_image)
+
+    def estimate(self):
+        """Make the images that stand beside the learned one."""
+        scale = self.sensor.scale
+        self.linear = linear_estimate(self.mean, self.weights, self.scatter.square(), scale)
+        count = self.weights.sum(dim=1, keepdim=True)
+        mean = (self.weights * self.frames).sum(dim=1, keepdim=True) / count.clamp_min(0.1)
+        mean = torch.where(count > 0.1, mean, _filled_mean(self.frames, self.weights))
+        large = interpolate(mean, scale_factor=scale, mode="bicubic", align_corners=False)
+        self.bicubic = pixel_unshuffle(large, scale)
+
+    def evidence(self, window=None, share=1.0):
+        """Frames and weights for the data-consistency layer, in a window."""
+        weights = self.weights * share
+        return Evidence(
+            _crop(self.frames, window), _crop(weights, window), self.fractions, self.psf
+        )
+
     def crop(self, window):
         """Crop all maps to a window."""
-        for name in ("frames", "weights", "density", "coverage", "confidence"):
+        for name in ("frames", "weights", "density", "coverage", "confidence", "bicubic", "clear"):
             setattr(self, name, _crop(getattr(self, name), window))
+        self.linear = self.linear.crop(window)
 
     def _mean_of(self, frames, kernels, otherwise):
         """Back-projected mean of the frames; `otherwise` where none is clear."""
@@ -215,7 +334,7 @@ def _filled_mean(frames, weights):
     total = (weights * frames).sum(dim=1, keepdim=True)
     count = weights.sum(dim=1, keepdim=True)
     for size in (7, 31):
-        wide_total, wide_count = (_box(x, size) for x in (total, count))
+        wide_total, wide_count = (box_mean(x, size) for x in (total, count))
         total, count = total + 0.01 * wide_total, count + 0.01 * wide_count
     return total / (count + 1e-4)
 
@@ -234,7 +353,8 @@ def _drift(residual, weights):
     """Low-pass residual of each frame."""
     height, width = residual.shape[-2:]
     total, count = (
-        _box(avg_pool2d(x, _DRIFT_BLOCK, ceil_mode=True), 3) for x in (weights * residual, weights)
+        box_mean(avg_pool2d(x, _DRIFT_BLOCK, ceil_mode=True), 3)
+        for x in (weights * residual, weights)
     )
     slow = interpolate(total / (count + 0.05), scale_factor=_DRIFT_BLOCK, mode="bilinear")
     return slow[..., :height, :width]
@@ -243,12 +363,12 @@ def _drift(residual, weights):
 def _robust_weights(residual, weights):
     """Weights reduced at outliers of the residual, and local scatter of the inliers."""
     square = weights * residual.square()
-    error = (_box(square, 3) + 1e-6) / (_box(weights, 3) + 1e-3)
+    error = (box_mean(square, 3) + 1e-6) / (box_mean(weights, 3) + 1e-3)
     trusted = weights
     for _ in range(2):
         total = (trusted * error).sum(dim=1, keepdim=True)
         count = trusted.sum(dim=1, keepdim=True)
-        scatter = (_box(total, 15) + 1e-6) / (_box(count, 15) + 1e-3) + 1e-6
+        scatter = (box_mean(total, 15) + 1e-6) / (box_mean(count, 15) + 1e-3) + 1e-6
         trusted = weights / (1 + (error / (_TOLERANCE**2 * scatter)).square())
     return trusted, scatter.sqrt()
 
@@ -256,8 +376,8 @@ def _robust_weights(residual, weights):
 def _change(residual, weights, scatter, reference):
     """Significant local difference of each frame from the reference frame."""
     both = weights * _of_frame(weights, reference)
-    count = _box(both, _CHANGE_SIZE)
-    change = _box(both * (residual - _of_frame(residual, reference)), _CHANGE_SIZE)
+    count = box_mean(both, _CHANGE_SIZE)
+    change = box_mean(both * (residual - _of_frame(residual, reference)), _CHANGE_SIZE)
     change = change / (count + 1e-3)
     variance = 2 * scatter.square() * _PIXELS_PER_SAMPLE / (count * _CHANGE_SIZE**2 + 1)
     excess = (change.square() / (_TOLERANCE**2 * variance)).square()
@@ -273,15 +393,6 @@ def _blur_features(blur):
     """Scaled mean standard deviation of the PSF and scaled error of its variance, (n,) each."""
     variance, error = blur.unbind(dim=1)
     return 4 * (variance.sqrt() - _MEAN_PSF_SIGMA), 16 * error
-
-
-def _box(images, size):
-    """Mean over squares of `size` pixels, clipped to the image."""
-    # Separable where that is faster.
-    for shape in [(size, 1), (1, size)] if size > _SMALL_BOX else [(size, size)]:
-        reach = shape[0] // 2, shape[1] // 2
-        images = avg_pool2d(images, shape, stride=1, padding=reach, count_include_pad=False)
-    return images
 
 
 class _Stage(nn.Module):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from skorch.utils import to_tensor
 
 from ..imaging import plan_blocks
 from ..losses import uncertainty_loss
-from ..prediction import clip_image
+from ..prediction import clip_image, stack_images
 from ..scenes import Scene, align_scene, check_scenes
 from ..scoring import calibration_factor, standardized_errors
 from ..training import (
@@ -34,7 +35,24 @@ if TYPE_CHECKING:
     from ..imaging import Alignment, Block
     from ..ports import Port
 
-__all__ = ["FusionNet"]
+__all__ = ["FusionNet", "ImageParts"]
+
+
+class ImageParts(NamedTuple):
+    """What in fused images the frames determine, and what the learned prior adds.
+
+    Attributes
+    ----------
+    measured_share : float32 array of shape (n, H, W), or a list of images if sizes differ
+        Share of the prior's variance that the frames took away, from 0 (supposed) to 1 (measured).
+    measured_detail, supposed_detail : the same
+        Difference of an image from the bicubic upscaling of the mean of its registered frames, in
+        pixel values: the part that the frames determine, and the rest.
+    """
+
+    measured_share: Any
+    measured_detail: Any
+    supposed_detail: Any
 
 
 class FusionNet(FusionWeights):
@@ -71,6 +89,9 @@ class FusionNet(FusionWeights):
         is the mean position of all frames, and is not used in training.
     uncertainty_weight : float, default=0.004
         Weight of the negative log-likelihood that trains the standard deviation.
+    data_consistency : bool or "every stage", default=True
+        Whether the image is moved to the most probable one, given the learned image and the frames:
+        after the last stage, or after every stage.
     n_augment : int, default=1
         Predictions to average: the scene as it is, then its 7 flips and turns, then flips and turns
         of subsets of its frames.
@@ -113,7 +134,7 @@ class FusionNet(FusionWeights):
 
     collate = staticmethod(collate_frames)
 
-    prediction_parameters = frozenset({"n_augment", "tile_size", "reference"})
+    prediction_parameters = frozenset({"n_augment", "tile_size", "reference", "data_consistency"})
 
     likelihood = staticmethod(uncertainty_loss)
 
@@ -134,6 +155,7 @@ class FusionNet(FusionWeights):
             Interval(Integral, 0, None, closed="left"),
         ],
         "uncertainty_weight": [Interval(Real, 0, None, closed="left")],
+        "data_consistency": ["boolean", StrOptions({"every stage"})],
         "n_augment": [Interval(Integral, 1, None, closed="left")],
         "tile_size": [Interval(Integral, 64, None, closed="left"), None],
     }
@@ -149,6 +171,7 @@ class FusionNet(FusionWeights):
         psf_sigma: float | None = None,
         reference: Literal["middle", "clearest"] | int = "middle",
         uncertainty_weight: float = 0.004,
+        data_consistency: Literal["every stage"] | bool = True,
         n_augment: int = 1,
         tile_size: int | None = 384,
         **kwargs: Any,
@@ -162,22 +185,60 @@ class FusionNet(FusionWeights):
         self.psf_sigma = psf_sigma
         self.reference = reference
         self.uncertainty_weight = uncertainty_weight
+        self.data_consistency = data_consistency
         self.n_augment = n_augment
         self.tile_size = tile_size
 
-    def _channels_of(self, X: Sequence[Scene]) -> Iterator[NDArray[np.float32]]:
+    def predict(
+        self, X: Sequence[Scene], return_std: bool = False, return_parts: bool = False
+    ) -> Any:
+        """Super-resolve scenes.
+
+        Parameters
+        ----------
+        X : list of Scene
+            HR images are not needed.
+        return_std : bool, default=False
+            Whether to return the standard deviation of the error too.
+        return_parts : bool, default=False
+            Whether to return what in the images was measured too.
+
+        Returns
+        -------
+        images : float32 array of shape (n, H, W), or a list of images if sizes differ
+            In [0, 1], unless a scene has a `value_range`.
+        deviations : the same
+            Standard deviation of each pixel's error, in pixel values, after correction of bias and
+            whole-pixel shift; only with `return_std`.
+        parts : ImageParts
+            Only with `return_parts`.
+
+        Raises
+        ------
+        ValueError
+            If a scene has another scale than the net, or no clear pixels.
+        """
+        if not return_parts:
+            return super().predict(X, return_std)
+        images, deviations, *parts = zip(*self._channels_of(X, parts=True), strict=True)
+        stacked = [stack_images(list(images)), stack_images(list(deviations))]
+        return *stacked[: 1 + return_std], ImageParts(*(stack_images(list(x)) for x in parts))
+
+    def _channels_of(
+        self, X: Sequence[Scene], *, parts: bool = False
+    ) -> Iterator[NDArray[np.float32]]:
         self.check_is_fitted()
         scenes = check_scenes(X, type(self).__name__)
         self.check_inputs(scenes)
         with show_progress(self, len(scenes)) as progress:
             for scene in scenes:
-                channels: Any = self.predict_into(scene)
+                channels: Any = self.predict_into(scene, parts=parts)
                 clip_image(channels[0], scene)
                 yield channels
                 progress.update()
 
     def predict_into(
-        self, scene: Scene, out: NDArray[np.floating] | None = None
+        self, scene: Scene, out: NDArray[np.floating] | None = None, *, parts: bool = False
     ) -> NDArray[np.floating]:
         """Super-resolve one scene of any size, block by block.
 
@@ -187,11 +248,13 @@ class FusionNet(FusionWeights):
             Only windows of its frames are read, if its :class:`~probav_estimators.Frames` can.
         out : array of shape (2, H, W), default=None
             Array to write to, such as a `numpy.memmap`. None: a new array.
+        parts : bool, default=False
+            Whether to add the three images of :class:`ImageParts`; `out` has 5 channels then.
 
         Returns
         -------
-        array of shape (2, H, W)
-            Image, not clipped to [0, 1], and standard deviation.
+        array of shape (2, H, W) or (5, H, W)
+            Image, not clipped to [0, 1], and standard deviation; with `parts`, these.
 
         Raises
         ------
@@ -202,12 +265,16 @@ class FusionNet(FusionWeights):
         if not isinstance(scene, Scene):
             raise ValueError(f"predict_into takes one Scene, got {type(scene).__name__}")
         self.check_inputs([scene])
-        out = self._check_out(out, scene)
+        out = self._check_out(out, scene, 5 if parts else 2)
         alignment = align_scene(scene)
         reference = self.reference_frame(scene, alignment)
-        for block in plan_blocks(scene.shape, self.tile_size):
-            (fused,) = self.fuse_blocks(scene, alignment, [block], reference)
-            out[:, *block.place(self.scale_)] = fused.image, fused.deviation
+        blocks = plan_blocks(scene.shape, self.tile_size)
+        if len(blocks) > 1 or self.n_augment > 1:
+            alignment = self.match_psf(scene, alignment)
+        for block in blocks:
+            (fused,) = self.fuse_blocks(scene, alignment, [block], reference, parts=parts)
+            images = [fused.image, fused.deviation, *(() if fused.parts is None else fused.parts)]
+            out[:, *block.place(self.scale_)] = images
         return out
 
     def fuse_blocks(
@@ -216,6 +283,8 @@ class FusionNet(FusionWeights):
         alignment: Alignment,
         blocks: Sequence[Block],
         reference: int | None = None,
+        *,
+        parts: bool = False,
     ) -> list[FusedBlock]:
         """Super-resolve blocks of a scene.
 
@@ -230,12 +299,44 @@ class FusionNet(FusionWeights):
             computed as a batch.
         reference : int, default=None
             Frame that the image shows. None: the mean of all.
+        parts : bool, default=False
+            Whether to return what in the images was measured.
 
         Returns
         -------
         list of FusedBlock
+
+        Notes
+        -----
+        Give the alignment of :meth:`match_psf` for several blocks, so that they have the point
+        spread function in common.
         """
-        return BlockPredictor(self, scene, alignment, reference).predict(blocks)
+        return BlockPredictor(self, scene, alignment, reference, parts).predict(blocks)
+
+    def match_psf(self, scene: Scene, alignment: Alignment) -> Alignment:
+        """Estimate the PSF of the frames relative to the image, from a window of the scene.
+
+        Blocks of a scene need it in common; a scene of one block is predicted without.
+
+        Parameters
+        ----------
+        scene : Scene
+        alignment : Alignment
+            Registration of its frames.
+
+        Returns
+        -------
+        Alignment
+            With the estimate.
+        """
+        psf = alignment.psf._replace(
+            from_image=BlockPredictor(self, scene, alignment, None).match()
+        )
+        return replace(alignment, psf=psf)
+
+    def sensor_variance(self, alignment: Alignment) -> float:
+        """PSF variance of the sensor in squared LR pixels, of an alignment of :meth:`match_psf`."""
+        return float(self.module_.consistency.sensor_variance(alignment.psf.from_image))
 
     def reference_frame(
         self,
@@ -265,8 +366,8 @@ class FusionNet(FusionWeights):
         """
         return reference_frame(scene, alignment, self.reference if reference is None else reference)
 
-    def _check_out(self, out, scene):
-        shape = (2, *(self.scale_ * length for length in scene.shape))
+    def _check_out(self, out, scene, n_channels):
+        shape = (n_channels, *(self.scale_ * length for length in scene.shape))
         if out is None:
             return np.empty(shape, np.float32)
         if getattr(out, "shape", None) != shape or out.dtype.kind != "f":
@@ -330,7 +431,7 @@ class FusionNet(FusionWeights):
         return self
 
     def build_module(self) -> nn.Module:
-        return FusionLayers(self.scale_, self.width_, self.depth_)
+        return FusionLayers(self.scale_, self.width_, self.depth_, self.data_consistency)
 
     def make_reader(self) -> AlignedReader:
         return AlignedReader(self.psf_sigma)
@@ -358,7 +459,7 @@ class FusionNet(FusionWeights):
         Returns
         -------
         dict of str to tensor
-            With other "fractions" if there is a displacement.
+            With "displacement", if there is one.
 
         Notes
         -----
@@ -367,16 +468,27 @@ class FusionNet(FusionWeights):
         """
         x = dict(x)
         if any(self.displacement_):
-            fractions = x["fractions"]
-            x["fractions"] = fractions + fractions.new_tensor(self.displacement_) / self.scale_
+            x["displacement"] = x["fractions"].new_tensor(self.displacement_) / self.scale_
         return x
 
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
+        # It may have been changed since the layers were made.
+        self.module_.data_consistency = self.data_consistency
         x = self.correct_shifts(to_tensor(dict(x), device=self.device))
         left_out = x.pop("left_out", None)
         if left_out is not None:
             x["weights"] = x["weights"] * (1 - left_out)[..., None, None]
         return super().infer(x, **fit_params)
+
+    def compute(
+        self,
+        inputs: dict[str, torch.Tensor],
+        wanted: Literal["image", "parts", "variance"] = "image",
+    ) -> torch.Tensor:
+        """Apply the layers to the inputs of a batch, see :meth:`FusionLayers.forward`."""
+        with torch.no_grad():
+            self._set_training(False)
+            return self.infer(inputs, wanted=wanted)
 
     @property
     def psf_sigma_(self) -> float:

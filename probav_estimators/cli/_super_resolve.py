@@ -83,6 +83,12 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     help="Shipped weights or a file of them: they tell how much finer the image is.",
 )
 @_path_option("--std", metavar="STD.tif", help="Standard deviations of the error.")
+@_path_option(
+    "--parts",
+    "measured",
+    metavar="PARTS.tif",
+    help="What in the image was measured: its share, and measured and supposed detail.",
+)
 @_path_option("--n-clear", metavar="N.tif", help="Numbers of clear frames.")
 @_path_option("--preview", metavar="P.png", help="A picture of the image.")
 @click.option("--cog", is_flag=True, help="Write cloud-optimised GeoTIFFs.")
@@ -160,6 +166,7 @@ def super_resolve(
     bands: tuple[str, ...],
     weights: str,
     std: Path | None,
+    measured: Path | None,
     n_clear: Path | None,
     preview: Path | None,
     cog: bool,
@@ -189,7 +196,15 @@ def super_resolve(
 
     The same call resumes an interrupted one.
     """
-    outputs = Outputs(output, std, n_clear, preview, cog, made_by="probav super-resolve")
+    outputs = Outputs(
+        output,
+        std,
+        n_clear,
+        preview,
+        cog,
+        made_by="probav super-resolve",
+        measured=measured,
+    )
     outputs.check()
     for path in outputs.all:
         # A call that was killed between two of its outputs may replace them.

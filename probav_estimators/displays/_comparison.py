@@ -22,7 +22,7 @@ from ..imaging import (
     select_clearest,
 )
 from ..names import printable
-from ..prediction import last_step, predict_scene
+from ..prediction import last_step, predict_parts, predict_scene, takes_return_parts
 from ..scenes import COUNTS, Values
 from ._arguments import by_name, find_detail, images_by_name, one_scene, read_images
 from ._base import Display
@@ -64,6 +64,7 @@ _MAP_TITLES = {
     "n_clear": "clear frames",
     "errors": "error of {}",
     "deviations": "standard deviation of {}",
+    "measured_shares": "measured share of {}",
 }
 
 
@@ -94,6 +95,9 @@ class ComparisonDisplay(Display):
         Truth minus image, without bias and shift; NaN where nothing is compared.
     deviations : dict of str to array of shape (H, W), default=None
         Standard deviations of some of the images.
+    measured_shares : dict of str to array of shape (H, W), default=None
+        What share of the prior's variance the frames took away, from 0 (supposed) to 1 (measured),
+        of some of the images.
     scores : dict of str to (float, float or None), default=None
         The cPSNR in dB and, if known, the challenge score of each image.
     grey_scale : {"auto", "common", "own", "truth"}, default="auto"
@@ -112,9 +116,9 @@ class ComparisonDisplay(Display):
     Attributes
     ----------
     axes_ : array of Axes of shape (rows, columns)
-        Images, details, and, where there are any, errors and standard deviations. Columns: frame
-        if there is one, images, truth if there is one. The standard deviations of one image alone
-        are beside the errors, below the truth.
+        Images, details, and, where there are any, errors, standard deviations and measured shares.
+        Columns: frame if there is one, images, truth if there is one. The standard deviations of
+        one image alone are beside the errors, below the truth.
     {panels_}
 
     See Also
@@ -147,6 +151,7 @@ class ComparisonDisplay(Display):
     truth_clear: NDArray[np.bool_] | None = None
     errors: Mapping[str, NDArray[Any]] | None = None
     deviations: Mapping[str, NDArray[Any]] | None = None
+    measured_shares: Mapping[str, NDArray[Any]] | None = None
     scores: Mapping[str, tuple[float, float | None]] | None = None
     grey_scale: str = "auto"
     detail: tuple[slice, slice] | None = None
@@ -160,6 +165,7 @@ class ComparisonDisplay(Display):
         scene: Scene,
         *,
         baseline: bool = True,
+        measured_share: bool = False,
         grey_scale: str = "auto",
         **kwargs: Any,
     ) -> Self:
@@ -173,6 +179,9 @@ class ComparisonDisplay(Display):
             With or without HR image.
         {baseline}
             No second one is drawn beside a `BicubicBaseline`, or a pipeline that ends in one.
+        measured_share : bool, default=False
+            Whether to draw maps of what was measured, of estimators whose `predict` takes
+            `return_parts`.
         {grey_scale}
         {to_predictions}
 
@@ -181,20 +190,32 @@ class ComparisonDisplay(Display):
         Raises
         ------
         ValueError
-            If an estimator does not give one image of the scene.
+            If an estimator does not give one image of the scene, or `measured_share` is True and
+            none tells what was measured.
         """
         cls._require_matplotlib("from_estimator")
         scene = one_scene(scene, cls.__name__)
         check_grey_scale(grey_scale, truth=scene.has_hr)
         estimators = by_name(estimator)
+        if measured_share and not any(map(takes_return_parts, estimators.values())):
+            raise ValueError(
+                f"none of {', '.join(map(printable, estimators))} tells what was measured: leave "
+                "measured_share out, or add a FusionNet"
+            )
         images, deviations = {}, {}
+        shares: dict[str, NDArray[Any]] = {}
         for name, one in estimators.items():
-            images[name], deviation = predict_scene(one, scene, return_std=True)
+            if measured_share:
+                images[name], deviation, parts = predict_parts(one, scene, return_std=True)
+                shares |= {} if parts is None else {name: parts.measured_share}
+            else:
+                images[name], deviation = predict_scene(one, scene, return_std=True)
             if deviation is not None:
                 deviations[name] = deviation
         if any(isinstance(last_step(one), BicubicBaseline) for one in estimators.values()):
             baseline = False
-        kwargs |= {"deviations": deviations, "baseline": baseline, "grey_scale": grey_scale}
+        kwargs |= {"deviations": deviations, "measured_shares": shares}
+        kwargs |= {"baseline": baseline, "grey_scale": grey_scale}
         return cls.from_predictions(scene, images, **kwargs)
 
     @classmethod
@@ -204,6 +225,7 @@ class ComparisonDisplay(Display):
         images: Any,
         *,
         deviations: Mapping[str, NDArray[Any]] | None = None,
+        measured_shares: Mapping[str, NDArray[Any]] | None = None,
         baseline: bool = True,
         grey_scale: str = "auto",
         detail: tuple[slice, slice] | None = None,
@@ -219,6 +241,9 @@ class ComparisonDisplay(Display):
         {images}
         deviations : dict of str to array of shape (H, W), default=None
             Standard deviations of some of the images.
+        measured_shares : dict of str to array of shape (H, W), default=None
+            Measured shares of some of the images, as of
+            :class:`~probav_estimators.architectures.ImageParts`.
         {baseline}
             No second one is drawn beside an image that equals it, or has the name
             "BicubicBaseline".
@@ -252,6 +277,7 @@ class ComparisonDisplay(Display):
             n_frames=len(scene),
             deviations=deviations
             and {name: values.span * np.asarray(std) for name, std in deviations.items()},
+            measured_shares=measured_shares,
             unit=unit or values.unit,
             grey_scale=grey_scale,
             detail=detail,
@@ -405,14 +431,14 @@ class ComparisonDisplay(Display):
         below_frame = [] if self.frame is None else [None]
         below_truth = [] if self.truth is None else [None]
         rows = []
-        for kind in ("errors", "deviations"):
+        for kind in ("errors", "deviations", "measured_shares"):
             maps = getattr(self, kind) or {}
             cells = [(kind, name) if name in maps else None for name in self.images]
             if maps:
                 rows.append([*below_frame, *cells, *below_truth])
-        if len(rows) == 2 and below_truth and len(self.deviations) == 1:
+        if self.errors and below_truth and len(self.deviations or ()) == 1:
             # Beside the errors, instead of a row for one map.
-            rows = [[*rows[0][:-1], ("deviations", next(iter(self.deviations)))]]
+            rows[:2] = [[*rows[0][:-1], ("deviations", next(iter(self.deviations)))]]
         if rows and below_frame:
             rows[0][0] = ("n_clear", None)
         return rows
@@ -450,17 +476,20 @@ class ComparisonDisplay(Display):
         parts[0].set_ylabel("detail", fontsize=9)
 
     def _draw_maps(self, cells):
-        """Draw counts of frames, and errors and standard deviations on one scale each."""
+        """Draw counts of frames, and each kind of map on one scale."""
         shape = next(iter(self.images.values())).shape
         styles = {"n_clear": {"cmap": "cividis", "vmin": 0, "vmax": self.n_frames}}
         if self.errors:
             styles["errors"] = symmetric_scale(self.errors.values())
         if self.deviations:
             styles["deviations"] = positive_scale(self.deviations.values())
+        if self.measured_shares:
+            styles["measured_shares"] = {"cmap": "viridis", "vmin": 0, "vmax": 1}
         labels = {
             "n_clear": f"of {self.n_frames}",
             "errors": f"HR - SR, {self.unit}; hatched: cloud or edge",
             "deviations": self.unit,
+            "measured_shares": "0: supposed, 1: measured",
         }
         for axes, cell in zip(self.axes_[2:].flat, cells, strict=True):
             if cell is None:

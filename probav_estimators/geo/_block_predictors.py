@@ -105,6 +105,8 @@ class BlockPredictor(ABC):
         HR pixels for each LR pixel.
     gives_std : bool
         Whether it predicts standard deviations.
+    gives_parts : bool
+        Whether it tells what in images was measured.
     takes_scenes_as_they_are : bool
         Whether no step before it prepares them.
     registers_bands : bool
@@ -115,6 +117,7 @@ class BlockPredictor(ABC):
 
     scale: int
     gives_std = False
+    gives_parts = False
     takes_scenes_as_they_are = False
     registers_bands = False
     has_reference = False
@@ -144,19 +147,37 @@ class BlockPredictor(ABC):
                 "out, or use FusionNet"
             )
 
+    def check_parts(self, remedy: str) -> None:
+        """Raise a ValueError if the estimator does not tell what in images was measured."""
+        if not self.gives_parts:
+            raise ValueError(
+                f"{self.name} does not tell what in an image was measured: {remedy}, or use "
+                "FusionNet"
+            )
+
     @abstractmethod
     def plan(self, scenes: Mapping[str, Scene], reference: Reference) -> dict[str, BandPlan]:
         """Register the bands of a site, by name."""
 
+    def match_psf(self, plan: BandPlan, band: str, n_blocks: int) -> BandPlan:
+        """Return a plan with the point spread function that the blocks of a band share."""
+        return plan
+
     @abstractmethod
-    def fuse(self, plan: BandPlan, band: str, blocks: Sequence[Block]) -> list[FusedBlock]:
-        """Predict blocks of a band; standard deviations are NaN if it has none."""
+    def fuse(
+        self, plan: BandPlan, band: str, blocks: Sequence[Block], *, parts: bool = False
+    ) -> list[FusedBlock]:
+        """Predict blocks of a band; standard deviations are NaN if it has none.
+
+        `parts`, which needs `gives_parts`, adds what in them was measured.
+        """
 
 
 class _FusionPredictor(BlockPredictor):
     """FusionNet, after the steps of its pipeline."""
 
     gives_std = True
+    gives_parts = True
     registers_bands = True
     has_reference = True
 
@@ -171,8 +192,16 @@ class _FusionPredictor(BlockPredictor):
     def plan(self, scenes, reference):
         return _align_together({band: (scene, self) for band, scene in scenes.items()}, reference)
 
-    def fuse(self, plan, band, blocks):
-        return self.estimator.fuse_blocks(plan.scene, plan.alignment, blocks, plan.reference)
+    def match_psf(self, plan, band, n_blocks):
+        # One block finds it itself.
+        if n_blocks == 1 and self.estimator.n_augment == 1:
+            return plan
+        return replace(plan, alignment=self.estimator.match_psf(plan.scene, plan.alignment))
+
+    def fuse(self, plan, band, blocks, *, parts=False):
+        return self.estimator.fuse_blocks(
+            plan.scene, plan.alignment, blocks, plan.reference, parts=parts
+        )
 
 
 class _ScenePredictor(BlockPredictor):
@@ -205,7 +234,7 @@ class _ScenePredictor(BlockPredictor):
             _ = frames.origins, frames.shifts, scene.inputs and scene.inputs.averaged_views
         return {band: BandPlan(scene) for band, scene in zip(scenes, prepared, strict=True)}
 
-    def fuse(self, plan, band, blocks):
+    def fuse(self, plan, band, blocks, *, parts=False):
         fused = []
         for block in blocks:
             image, deviation = self.predict_block(plan, block)
@@ -300,6 +329,7 @@ class _PerBandPredictor(BlockPredictor):
             raise ValueError(f"{name} has estimators of different scales: {sorted(scales)}")
         self.scale = scales.pop()
         self.gives_std = all(predictor.gives_std for predictor in self.predictors.values())
+        self.gives_parts = all(predictor.gives_parts for predictor in self.predictors.values())
         self.has_reference = all(one.has_reference for one in self.predictors.values())
 
     def learned_range(self, band):
@@ -322,8 +352,11 @@ class _PerBandPredictor(BlockPredictor):
             plans |= predictor.plan({band: scene}, reference)
         return plans
 
-    def fuse(self, plan, band, blocks):
-        return self.predictors[band].fuse(plan, band, blocks)
+    def match_psf(self, plan, band, n_blocks):
+        return self.predictors[band].match_psf(plan, band, n_blocks)
+
+    def fuse(self, plan, band, blocks, *, parts=False):
+        return self.predictors[band].fuse(plan, band, blocks, parts=parts)
 
 
 def _state_of(value):

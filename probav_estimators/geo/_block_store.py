@@ -69,7 +69,7 @@ class BlockStore:
     ----------
     folder : Path
     outputs : tuple of str
-        Which of "image", "std" and "n_clear" are kept of each block.
+        Which of "image", "std", "n_clear" and "parts" are kept of each block.
     settings : mapping
         What the blocks depend on, as JSON.
     resume : bool
@@ -375,6 +375,7 @@ def _failure_of(make, numbers):
 
 def _make_together(site, plan, predictor, store, numbers):
     blocks = [plan.blocks[number] for number in numbers]
-    made = make_blocks(predictor, plan.bands, site.encodings, blocks)
+    parts = "parts" in store.outputs
+    made = make_blocks(predictor, plan.bands, site.encodings, blocks, parts=parts)
     for number, block in zip(numbers, made, strict=True):
         store.save(number, block)

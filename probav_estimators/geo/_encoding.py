@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..architectures import ImageParts
 from ..scenes import Scene, ValueFrames, Values
 from ._value_ranges import LearnedRange, value_range_of, warn_of_fill
 
@@ -24,9 +25,11 @@ __all__ = [
     "POSITION_STD",
     "Encoding",
     "ImageBlock",
+    "Layer",
     "check_options",
     "check_position_std",
     "encoding_of",
+    "layers_of",
     "read_encoding",
     "scene_of_stack",
 ]
@@ -47,11 +50,15 @@ class ImageBlock(NamedTuple):
         Standard deviation of the error of each, in the same units.
     n_clear : uint16 array of shape (H, W)
         Clear frames at each pixel.
+    parts : float32 array of shape (3, H, W) or None
+        The images of :class:`~probav_estimators.architectures.ImageParts`, details in stored
+        values.
     """
 
     image: NDArray[Any]
     std: NDArray[np.float32]
     n_clear: NDArray[np.uint16]
+    parts: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,58 @@ class Encoding(Values):
             image = np.where(image == nodata, next_value, image)
         image = np.where(n_clear > 0, image, nodata).astype(self.dtype)
         std = np.where(n_clear > 0, fused.deviation * self.step, np.nan)
-        return ImageBlock(image, std.astype(np.float32), n_clear)
+        parts = fused.parts
+        if parts is not None:
+            # Details have a sign, which a negative scale turns round.
+            steps = np.array([1, *[self.span / self.factors[0]] * 2])[:, None, None]
+            parts = np.where(n_clear > 0, steps * parts, np.nan).astype(np.float32)
+        return ImageBlock(image, std.astype(np.float32), n_clear, parts)
+
+
+class Layer(NamedTuple):
+    """One array of an output: the image of a band, or what comes with it.
+
+    Attributes
+    ----------
+    band : int
+        Number of the band.
+    suffix : str
+        After the name of the band; empty for the image.
+    scale, offset : float
+        Physical value = stored * scale + offset.
+    number : int or None
+        Which of several arrays of a band; None: it has one.
+    """
+
+    band: int
+    suffix: str
+    scale: float = 1.0
+    offset: float = 0.0
+    number: int | None = None
+
+
+def layers_of(part: str, encodings: Iterable[Encoding]) -> list[Layer]:
+    """Return the layers of an output of several bands: "image", "std", "n_clear" or "parts"."""
+    return [
+        layer
+        for band, encoding in enumerate(encodings)
+        for layer in _layers_of_band(part, band, *encoding.factors)
+    ]
+
+
+def _layers_of_band(part: str, band: int, scale: float, offset: float) -> list[Layer]:
+    if part == "image":
+        return [Layer(band, "", scale, offset)]
+    if part == "std":
+        # In the same units, and without an offset.
+        return [Layer(band, "_std", abs(scale))]
+    if part == "n_clear":
+        return [Layer(band, "_n_clear")]
+    scales = [1.0, scale, scale]
+    return [
+        Layer(band, f"_{name}", scales[number], number=number)
+        for number, name in enumerate(ImageParts._fields)
+    ]
 
 
 def scene_of_stack(

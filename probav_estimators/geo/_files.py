@@ -17,7 +17,7 @@ from ..training import describe as describe_value
 from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, BlockStoreError, compute_blocks
-from ._encoding import POSITION_STD, check_position_std, encoding_of
+from ._encoding import POSITION_STD, check_position_std, encoding_of, layers_of
 from ._imagery import site_of
 from ._masks import warn_of_no_mask
 from ._output_formats import format_of
@@ -54,6 +54,9 @@ class Outputs:
         Whether GeoTIFFs are cloud-optimised.
     made_by : str
         Name of the call in the history of the files.
+    measured : Path or None
+        What in the image was measured: for each band the three images of
+        :class:`~probav_estimators.architectures.ImageParts`, as bands of one file.
     """
 
     image: Path
@@ -62,11 +65,17 @@ class Outputs:
     preview: Path | None = None
     cog: bool = False
     made_by: str = "super_resolve_files"
+    measured: Path | None = None
 
     @property
     def images(self) -> dict[str, Path]:
         """Paths of the images by content."""
-        paths = {"image": self.image, "std": self.std, "n_clear": self.n_clear}
+        paths = {
+            "image": self.image,
+            "std": self.std,
+            "n_clear": self.n_clear,
+            "parts": self.measured,
+        }
         return {part: path for part, path in paths.items() if path is not None}
 
     @property
@@ -331,6 +340,8 @@ def check_call(
     predictor = as_block_predictor(estimator, device)
     if outputs.std is not None and not predictor.gives_std:
         raise ValueError(f"{predictor.name} gives no standard deviations: leave them out")
+    if outputs.measured is not None:
+        predictor.check_parts("leave that file out")
     if dtype is not None:
         _as_dtype(dtype)
     check_value_range(value_range, {})
@@ -362,7 +373,8 @@ def _files_of(stacks):
 def _check_formats(outputs, site):
     kinds = _dtypes_of(site)
     for part, path in outputs.images.items():
-        format_of(path).check(path, kinds[part], len(site.encodings))
+        n_layers = len(layers_of(part, site.encodings.values()))
+        format_of(path).check(path, kinds[part], n_layers)
 
 
 def _dtypes_of(site: Site) -> dict[str, np.dtype[Any]]:
@@ -416,11 +428,14 @@ def _check_room(outputs: Outputs, site: Site, scale: int, store: BlockStore) -> 
     """Raise an OSError if the blocks and the files do not fit on the disk."""
     h, w = site.grid.finer(scale).shape
     kinds = _dtypes_of(site)
-    wanted = [kinds[part].itemsize for part in outputs.images]
+    wanted = [
+        kinds[part].itemsize * len(layers_of(part, site.encodings.values()))
+        for part in outputs.images
+    ]
     # All blocks, all files, and a copy of the largest before it is converted.
     converted = outputs.cog or not all(format_of(x).is_geotiff for x in outputs.images.values())
     copies = 2 * sum(wanted) + (max(wanted) if converted else 0)
-    needed = _OVERHEAD * copies * h * w * len(site.encodings) - store.size()
+    needed = _OVERHEAD * copies * h * w - store.size()
     free = shutil.disk_usage(outputs.image.absolute().parent).free
     if free < needed:
         raise OSError(

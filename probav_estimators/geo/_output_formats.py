@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._encoding import layers_of
 from ._grid import with_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from ._encoding import Encoding
+    from ._encoding import Encoding, Layer
     from ._grid import Grid
 
 __all__ = ["OutputFormat", "convert", "format_of"]
@@ -136,7 +137,7 @@ def convert(
         Of the image.
     encodings : mapping of Encoding
         Of its bands, by name.
-    part : {"image", "std", "n_clear"}
+    part : {"image", "std", "n_clear", "parts"}
     attrs : mapping
         Attributes of the whole.
     """
@@ -160,34 +161,32 @@ def convert(
 
 
 def _as_dataset(plain, grid, encodings, part, attrs):
-    """A GeoTIFF as lazy stored values with CF's attributes, one variable for each band."""
+    """A GeoTIFF as lazy stored values with CF's attributes, one variable for each of its bands."""
     import rioxarray
     import xarray
 
     chunks = {"x": _CHUNK, "y": _CHUNK}
     stored = rioxarray.open_rasterio(plain, chunks=chunks, mask_and_scale=False)
     images = {}
-    names = zip(_names_of(list(encodings), part), encodings.values(), strict=True)
-    for number, (name, encoding) in enumerate(names):
+    bands, kinds = list(encodings), list(encodings.values())
+    for number, layer in enumerate(layers_of(part, kinds)):
+        name = _name_of(bands[layer.band]) + layer.suffix
         image = xarray.DataArray(stored[number].data, dims=("y", "x"), attrs={"long_name": name})
-        image.attrs |= _attrs_of(part, encoding)
+        image.attrs |= _attrs_of(part, layer, kinds[layer.band])
         images[name] = with_grid(image, grid)
     return xarray.Dataset(images, attrs=dict(attrs))
 
 
-def _names_of(bands: Sequence[str], part: str) -> list[str]:
-    """Names of variables: those of numbered bands begin with a letter, and none has a slash."""
-    names = [f"band_{band}" if band.isdigit() else band.replace("/", "_") for band in bands]
-    return names if part == "image" else [f"{name}_{part}" for name in names]
+def _name_of(band: str) -> str:
+    """Name of a variable: that of a numbered band begins with a letter, and none has a slash."""
+    return f"band_{band}" if band.isdigit() else band.replace("/", "_")
 
 
-def _attrs_of(part, encoding):
+def _attrs_of(part: str, layer: Layer, encoding: Encoding) -> dict[str, Any]:
     if part == "n_clear":
         return {}
-    scale, offset = encoding.factors
-    scale, offset = (scale, offset) if part == "image" else (abs(scale), 0.0)
     fill = encoding.dtype.type(encoding.nodata) if part == "image" else np.float32(np.nan)
-    found = {"scale_factor": scale, "add_offset": offset}
+    found = {"scale_factor": layer.scale, "add_offset": layer.offset}
     plain = {"scale_factor": 1.0, "add_offset": 0.0}
     return {key: value for key, value in found.items() if value != plain[key]} | {
         "_FillValue": fill

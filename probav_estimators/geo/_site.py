@@ -107,10 +107,12 @@ def plan_site(
         If no pixel is clear, or the frames do not fit the estimator.
     """
     check_plan_options(predictor, tile_size, reference)
+    blocks = plan_blocks(site.grid.shape, tile_size or BLOCK_SIZE)
     if known is None:
         label = next(iter(site.scenes.values())).label
-        known = predictor.plan(site.scenes, frame_of(reference, site.times, label))
-    return SitePlan(known, plan_blocks(site.grid.shape, tile_size or BLOCK_SIZE), predictor.scale)
+        plans = predictor.plan(site.scenes, frame_of(reference, site.times, label))
+        known = {band: predictor.match_psf(plan, band, len(blocks)) for band, plan in plans.items()}
+    return SitePlan(known, blocks, predictor.scale)
 
 
 def check_plan_options(
@@ -128,12 +130,14 @@ def make_blocks(
     plans: Mapping[str, BandPlan],
     encodings: Mapping[str, Encoding],
     blocks: Sequence[Block],
+    *,
+    parts: bool = False,
 ) -> list[dict[str, ImageBlock]]:
-    """Predict blocks of the images of all bands of a site."""
+    """Predict blocks of the images of all bands of a site; `parts`: with what was measured."""
     made: list[dict[str, ImageBlock]] = [{} for _ in blocks]
     for band, plan in plans.items():
         release_memory()
-        for number, fused in enumerate(predictor.fuse(plan, band, blocks)):
+        for number, fused in enumerate(predictor.fuse(plan, band, blocks, parts=parts)):
             made[number][band] = encodings[band].encode(fused, predictor.scale)
     return made
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..architectures import ImageParts
 from ._block_predictors import as_block_predictor
 from ._cube import ENCODING_ATTRS, band_names, in_own_dims, read_cube, read_masks, rebuild
 from ._encoding import POSITION_STD, ImageBlock, check_position_std
@@ -48,6 +49,7 @@ def super_resolve(
     nodata: float | Mapping[str, float] | None = None,
     value_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
     return_std: bool = False,
+    return_parts: bool = False,
     tile_size: int | None = None,
     batch_size: int | Literal["auto"] = "auto",
     reference: Reference = "middle",
@@ -90,6 +92,8 @@ def super_resolve(
         None: those of the scenes that the estimator learned from; they do not matter to FusionNet.
     return_std : bool, default=False
         Whether to give the standard deviation of each pixel's error too.
+    return_parts : bool, default=False
+        Whether to give what in the image was measured too; of FusionNet alone.
     tile_size : int, default=None
         Pixels of the cube along each axis that a block has. None: 320. The image is the same.
     batch_size : int or "auto", default="auto"
@@ -111,8 +115,11 @@ def super_resolve(
         Where no frame is clear it is NaN, or no data. The coordinate ``n_clear`` is the number of
         clear frames at each pixel (of a Dataset, the least of all bands). With `return_std`, a
         DataArray has the coordinate ``std``, and a Dataset a variable ``B04_std`` for each variable
-        ``B04``. Attributes hold the dates, the number of frames, how each was placed and its shift
-        (NaN: not used), and the model.
+        ``B04``; with `return_parts`, the same of ``measured_share``, the share of the prior's
+        variance that the frames took away, ``measured_detail`` and ``supposed_detail``, which add
+        up to the difference of the image from the bicubic upscaling of the mean frame. Attributes
+        hold the dates, the number of frames, how each was placed and its shift (NaN: not used), and
+        the model.
 
     Raises
     ------
@@ -148,6 +155,8 @@ def super_resolve(
         raise ValueError(
             f"{predictor.name} gives no standard deviations: leave return_std out, or use FusionNet"
         )
+    if return_parts:
+        predictor.check_parts("leave return_parts out")
     options = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     read, masks = _read(cube, mask, mask_type, bands, options)
     check_value_range(value_range, read.bands)
@@ -158,11 +167,12 @@ def super_resolve(
     plan = plan_site(site, predictor, tile_size=tile_size, reference=reference)
     batch = _batch_size(batch_size, predictor)
     if read.is_lazy:
-        images = image_tasks(site, plan, predictor)
+        images = image_tasks(site, plan, predictor, parts=return_parts)
     else:
-        images = _compute_now(site, plan, predictor, batch)
+        images = _compute_now(site, plan, predictor, batch, return_parts)
     about = describe(site, plan, predictor, f"super_resolve by {predictor.name}")
-    return _assemble(read, site, plan, images, about, return_std, keep_attrs)
+    beside = [*["std"] * return_std, *["parts"] * return_parts]
+    return _assemble(read, site, plan, images, about, beside, keep_attrs)
 
 
 def _read(cube, mask, mask_type, bands, options):
@@ -221,59 +231,63 @@ def _batch_size(batch_size, predictor):
 
 
 def _compute_now(
-    site: Site, plan: SitePlan, predictor: BlockPredictor, batch: int
+    site: Site, plan: SitePlan, predictor: BlockPredictor, batch: int, parts: bool
 ) -> dict[str, ImageBlock]:
-    h, w = site.grid.finer(plan.scale).shape
+    shape = site.grid.finer(plan.scale).shape
     images: dict[str, Any] = {
         band: ImageBlock(
-            np.empty((h, w), kind.dtype), np.empty((h, w), "f4"), np.empty((h, w), "u2")
+            np.empty(shape, kind.dtype),
+            np.empty(shape, "f4"),
+            np.empty(shape, "u2"),
+            np.empty((len(ImageParts._fields), *shape), "f4") if parts else None,
         )
         for band, kind in site.encodings.items()
     }
     for start in range(0, len(plan.blocks), batch):
         blocks = plan.blocks[start : start + batch]
-        for block, made in zip(
-            blocks, make_blocks(predictor, plan.bands, site.encodings, blocks), strict=True
-        ):
-            for band, parts in made.items():
-                for whole, part in zip(images[band], parts, strict=True):
-                    whole[block.place(plan.scale)] = part
+        made = make_blocks(predictor, plan.bands, site.encodings, blocks, parts=parts)
+        for block, bands in zip(blocks, made, strict=True):
+            for band, arrays in bands.items():
+                for whole, array in zip(images[band], arrays, strict=True):
+                    if array is not None:
+                        whole[..., *block.place(plan.scale)] = array
     return images
 
 
-def _assemble(cube, site, plan, images, about, return_std, keep_attrs):
+def _assemble(cube, site, plan, images, about, beside, keep_attrs):
     import xarray
 
     grid = cube.grid.finer(plan.scale)
 
-    def put_together(part):
+    def put_together(part, number=None, attrs_of=lambda attrs, types: {}):
         arrays = {}
         for band, image in images.items():
-            array = xarray.DataArray(image[part], dims=("y", "x"), name=band)
+            values = getattr(image, part) if number is None else getattr(image, part)[number]
+            array = xarray.DataArray(values, dims=("y", "x"), name=band)
             own = cube.band_attrs[band] if keep_attrs else {}
-            array.attrs = (
-                _attrs_of_image(own, [site.encodings[band]]),
-                _attrs_of_std(own, [site.encodings[band]]),
-                {},
-            )[part]
+            array.attrs = attrs_of(own, [site.encodings[band]])
             arrays[band] = with_grid(array, grid)
         return rebuild(cube, arrays, {})
 
-    out = put_together(0)
+    out = put_together("image", attrs_of=_attrs_of_image)
     if cube.kind == "dataset":
-        counts = [image[2] for image in images.values()]
+        counts = [image.n_clear for image in images.values()]
         least = counts[0]
         for count in counts[1:]:
             least = np.minimum(least, count)
         out = out.assign_coords(n_clear=(("y", "x"), least))
-        if return_std:
-            out = out.assign({f"{band}_std": std for band, std in put_together(1).items()})
     else:
-        out = out.assign_coords(n_clear=put_together(2).variable)
-        if return_std:
-            std = put_together(1).variable
-            std.attrs = _attrs_of_std(cube.attrs if keep_attrs else {}, [*site.encodings.values()])
-            out = out.assign_coords(std=std)
+        out = out.assign_coords(n_clear=put_together("n_clear").variable)
+    for part in beside:
+        for name, number, attrs_of in _ARRAYS[part]:
+            added = put_together(part, number, attrs_of)
+            if cube.kind == "dataset":
+                out = out.assign({f"{band}_{name}": array for band, array in added.items()})
+            else:
+                added.variable.attrs = attrs_of(
+                    cube.attrs if keep_attrs else {}, [*site.encodings.values()]
+                )
+                out = out.assign_coords({name: added.variable})
     out.attrs = _attrs_of_whole(cube, site, about, keep_attrs)
     return in_own_dims(cube, out)
 
@@ -292,10 +306,24 @@ def _attrs_of_image(attrs, types):
     return attrs | _factors(types, "scale_factor") | _factors(types, "add_offset")
 
 
-def _attrs_of_std(attrs, types):
-    """Attributes of standard deviations, which no offset changes."""
+def _attrs_of_difference(attrs, types):
+    """Attributes of standard deviations and details, which no offset changes."""
     kept = {key: attrs[key] for key in ("units",) if key in attrs}
     return kept | _factors(types, "scale_factor")
+
+
+def _attrs_of_share(attrs, types):
+    return {"units": "1"}
+
+
+# Name of each array beside an image, its number among those of a part, and its attributes.
+_ARRAYS = {
+    "std": [("std", None, _attrs_of_difference)],
+    "parts": [
+        (name, number, _attrs_of_difference if number else _attrs_of_share)
+        for number, name in enumerate(ImageParts._fields)
+    ],
+}
 
 
 def _factors(types, name):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..architectures import ImageParts
 from ..scenes import ValueFrames, is_dask
 from ._encoding import ImageBlock
 from ._site import make_blocks
@@ -29,7 +30,9 @@ _MARGIN = 16
 _CHUNK = 1024
 
 
-def image_tasks(site: Site, plan: SitePlan, predictor: BlockPredictor) -> dict[str, ImageBlock]:
+def image_tasks(
+    site: Site, plan: SitePlan, predictor: BlockPredictor, *, parts: bool = False
+) -> dict[str, ImageBlock]:
     """Images of dask arrays, a task for each block of each band.
 
     Parameters
@@ -38,6 +41,8 @@ def image_tasks(site: Site, plan: SitePlan, predictor: BlockPredictor) -> dict[s
         Its frames are dask arrays.
     plan : SitePlan
     predictor : BlockPredictor
+    parts : bool, default=False
+        Whether to add what in the images was measured.
 
     Returns
     -------
@@ -59,17 +64,20 @@ def image_tasks(site: Site, plan: SitePlan, predictor: BlockPredictor) -> dict[s
         rows: dict[int, list[Any]] = {}
         for block in plan.blocks:
             lr, mask = _cut(frames, masks, block, reach)
-            made = delayed(_make_block, nout=3, pure=True)(
-                sent, template, band, site.encodings[band], block, lr, mask
-            )
             shape = tuple(part.stop - part.start for part in block.place(plan.scale))
-            kinds = (site.encodings[band].dtype, np.dtype("f4"), np.dtype("u2"))
-            arrays = [
-                da.from_delayed(one, shape, kind) for one, kind in zip(made, kinds, strict=True)
-            ]
+            wanted = [(shape, site.encodings[band].dtype), (shape, "f4"), (shape, "u2")]
+            if parts:
+                wanted.append(((len(ImageParts._fields), *shape), "f4"))
+            made = delayed(_make_block, nout=len(wanted), pure=True)(
+                sent, template, band, site.encodings[band], block, lr, mask, parts
+            )
+            arrays = [da.from_delayed(one, *kind) for one, kind in zip(made, wanted, strict=True)]
             rows.setdefault(block.rows.start, []).append(arrays)
         images[band] = ImageBlock(
-            *(da.block([[arrays[i] for arrays in row] for row in rows.values()]) for i in range(3))
+            *(
+                da.block([[arrays[number] for arrays in row] for row in rows.values()])
+                for number in range(len(wanted))
+            )
         )
     return images
 
@@ -153,14 +161,15 @@ def _cut(frames: Any, masks: Any, block: Block, reach: int) -> tuple[Any, Any]:
     return lr, (masks[:, rows, columns], (rows.start, columns.start))
 
 
-def _make_block(predictor, template, band, kind, block, lr, mask):
+def _make_block(predictor, template, band, kind, block, lr, mask, parts):
     """Predict a block of a band, in a task."""
     known = template.scene.frames
     while not isinstance(known, _FramesMetadata):
         known = known.source
     frames = known.frames(_WindowValues(*lr), None if mask is None else _WindowValues(*mask))
     with _slots():
-        (made,) = make_blocks(predictor, {band: template.on(frames)}, {band: kind}, [block])
+        plans, kinds = {band: template.on(frames)}, {band: kind}
+        (made,) = make_blocks(predictor, plans, kinds, [block], parts=parts)
     return tuple(made[band])
 
 

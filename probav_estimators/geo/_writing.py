@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..imaging import grey_limits
+from ._encoding import layers_of
 from ._output_formats import convert
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ __all__ = ["PART_DTYPES", "write_geotiff", "write_preview", "written_image"]
 PART_DTYPES: dict[str, np.dtype[Any]] = {
     "std": np.dtype(np.float32),
     "n_clear": np.dtype(np.uint16),
+    "parts": np.dtype(np.float32),
 }
-
 
 # Pixels of a preview along each axis, and its percentiles of black and white.
 _PREVIEW = 1024
@@ -109,7 +110,7 @@ def write_geotiff(
     plan : SitePlan
     store : BlockStore
         With all blocks.
-    part : {"image", "std", "n_clear"}
+    part : {"image", "std", "n_clear", "parts"}
     attrs : mapping
         Tags of the file.
     cog : bool, default=False
@@ -159,17 +160,15 @@ def _write_plain(rasterio, path, site, plan, store, part, attrs):
     """Write a GeoTIFF; returns checksums of its strips, by their rows and bands."""
     grid = site.grid.finer(plan.scale)
     types = list(site.encodings.values())
-    dtype, nodata = {
-        "image": (types[0].dtype, types[0].nodata),
-        "std": (PART_DTYPES["std"], np.nan),
-        "n_clear": (PART_DTYPES["n_clear"], None),
-    }[part]
+    layers = layers_of(part, types)
+    dtype = PART_DTYPES.get(part, types[0].dtype)
+    nodata = {"image": types[0].nodata, "n_clear": None}.get(part, np.nan)
     tile = _tile_size(plan)
     profile = {
         "driver": "GTiff",
         "height": grid.shape[0],
         "width": grid.shape[1],
-        "count": len(types),
+        "count": len(layers),
         "dtype": dtype.name,
         "nodata": nodata,
         "crs": grid.crs,
@@ -185,27 +184,31 @@ def _write_plain(rasterio, path, site, plan, store, part, attrs):
     }
     sums = {}
     with _open_quietly(rasterio, path, "w", **profile) as file:
-        file.descriptions = list(site.encodings)
+        bands = list(site.encodings)
+        # A file of one array for each band names it after the band.
+        file.descriptions = [
+            bands[one.band] + ("" if one.number is None else one.suffix) for one in layers
+        ]
         file.update_tags(**_tags(attrs))
         if part != "n_clear":
-            # Standard deviations are in the same units, and have no offset.
-            scales, offsets = zip(*(kind.factors for kind in types), strict=True)
-            is_image = part == "image"
-            file.scales = scales if is_image else [abs(scale) for scale in scales]
-            file.offsets = offsets if is_image else [0.0] * len(offsets)
-        for band in range(len(types)):
-            for row, values in _strips(plan, store, band, part, tile):
+            file.scales = [layer.scale for layer in layers]
+            file.offsets = [layer.offset for layer in layers]
+        for number, layer in enumerate(layers, 1):
+            for row, values in _strips(plan, store, layer, part, tile):
                 window = rasterio.windows.Window(0, row, grid.shape[1], len(values))
-                file.write(values, band + 1, window=window)
-                sums[row, len(values), band + 1] = zlib.crc32(values)
+                file.write(values, number, window=window)
+                sums[row, len(values), number] = zlib.crc32(values)
     return sums
 
 
-def _strips(plan, store, band, part, tile):
-    """(first row, values) of strips of a band that are as high as whole tiles."""
+def _strips(plan, store, layer, part, tile):
+    """(first row, values) of strips of a layer that are as high as whole tiles."""
     first, rest = 0, None
     for _, row in groupby(plan.blocks, key=lambda block: block.rows.start):
-        strip = np.concatenate([store.load(block.number, band, part) for block in row], axis=1)
+        arrays = [store.load(block.number, layer.band, part) for block in row]
+        if layer.number is not None:
+            arrays = [array[layer.number] for array in arrays]
+        strip = np.concatenate(arrays, axis=1)
         strip = strip if rest is None else np.concatenate([rest, strip])
         whole = len(strip) // tile * tile
         if whole:

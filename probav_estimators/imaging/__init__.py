@@ -1,7 +1,7 @@
 """Pixel work on plain arrays: scores, upscaling, registration, radiometry, blocks."""
 
 from ._adjustment import Adjustment, adjust_groups, adjust_pairs, adjust_shifts, robust_mean
-from ._blocks import Block, plan_blocks
+from ._blocks import Block, block_of, plan_blocks
 from ._copies import Copies, find_copies, merge_copies
 from ._distortion import distortion_nodes, estimate_distortion
 from ._frame_alignment import Alignment, Placement, align_frames, move_frames, normalize_frames
@@ -73,6 +73,7 @@ __all__ = [
     "as_pixels",
     "bias_corrected_mse",
     "bicubic_clearest_mean",
+    "block_of",
     "challenge_norm",
     "challenge_score",
     "check_grey_scale",

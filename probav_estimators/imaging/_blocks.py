@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ._interpolation import pad_window
 
-__all__ = ["Block", "plan_blocks"]
+__all__ = ["Block", "block_of", "plan_blocks"]
 
 # Blocks begin at multiples of this, as layers that work on squares of pixels require.
 _GRID = 8
@@ -71,9 +71,14 @@ def plan_blocks(shape: tuple[int, int], block_size: int | None) -> list[Block]:
     """
     rows, columns = (_divide(length, block_size) for length in shape)
     return [
-        Block(number, down, right, pad_window((down, right), shape, _HALO))
+        block_of((down, right), shape, number)
         for number, (down, right) in enumerate(product(rows, columns))
     ]
+
+
+def block_of(part: tuple[slice, slice], shape: tuple[int, int], number: int = 0) -> Block:
+    """Return the block of these rows and columns of an image, with its halo."""
+    return Block(number, *part, pad_window(part, shape, _HALO))
 
 
 def _divide(length, block_size):

@@ -53,11 +53,15 @@ class PsfEstimate(NamedTuple):
     differences : float32 array of shape (t, 2)
         Difference of each frame's variance from the mean, along rows and columns; 0 where it is not
         known.
+    from_image : float or None
+        Mean variance relative to a learned image, whose own blur is not part of it, in squared LR
+        pixels; negative where the image is blurrier than the frames. None: it was not matched.
     """
 
     variance: float | None
     error: float
     differences: NDArray[np.float32]
+    from_image: float | None = None
 
     @classmethod
     def unknown(cls, n_frames: int) -> PsfEstimate:

@@ -18,7 +18,7 @@ USUAL_SIGMA, LEAST_SIGMA = 0.4, 0.05
 def cumulative_response(
     x: Any,
     sigma: Any,
-    pixel: float = 1.0,
+    pixel: Any = 1.0,
     *,
     cdf: Callable[[Any], Any] = ndtr,
     exp: Callable[[Any], Any] = np.exp,
@@ -31,7 +31,7 @@ def cumulative_response(
         Positions relative to the centre of the pixel, in LR pixels.
     sigma : float, array or tensor
         Standard deviation of the Gaussian point spread function, in LR pixels.
-    pixel : float, default=1.0
+    pixel : float or tensor, default=1.0
         Side of the sensitive area of the pixel, in LR pixels. 0: a point.
     cdf : callable, default=scipy.special.ndtr
         Cumulative distribution function of the standard normal distribution.
@@ -43,7 +43,7 @@ def cumulative_response(
     array or tensor
         From 0 to 1.
     """
-    if pixel == 0:
+    if isinstance(pixel, int | float) and pixel == 0:
         return cdf(x / sigma)
 
     def ramp(u):

@@ -38,7 +38,7 @@ class SensorModel(nn.Module):
         fractions: torch.Tensor,
         *,
         sigma: float | torch.Tensor,
-        pixel: float = 1.0,
+        pixel: float | torch.Tensor = 1.0,
     ) -> torch.Tensor:
         """Weights of the HR pixels in each pixel of a frame.
 
@@ -49,7 +49,7 @@ class SensorModel(nn.Module):
         sigma : float or tensor of shape (n, t, 2)
             Standard deviation of the Gaussian point spread function in LR pixels, as a tensor for
             each frame and axis. Values below 0.05 are clipped: frames that fill a batch have 0.
-        pixel : float
+        pixel : float or tensor of shape (n, 1, 1, 1)
             Side of the sensitive area of a pixel, in LR pixels.
 
         Returns

@@ -41,7 +41,7 @@ class Figure(NamedTuple):
         Decimal places.
     caveat : str
         What the figure does not prove, as the end of that sentence.
-    needs : {"frames", "halves", "truth", "errors"}
+    needs : {"frames", "halves", "truth", "errors", "measured_share"}
         Attribute of a Measurement that is None where the figure is not available.
     compute : callable
         Takes a Measurement and returns a number, NaN if it is undefined.
@@ -52,7 +52,7 @@ class Figure(NamedTuple):
     meaning: str
     digits: int
     caveat: str
-    needs: Literal["frames", "halves", "truth", "errors"]
+    needs: Literal["frames", "halves", "truth", "errors", "measured_share"]
     compute: Callable[[Measurement], Any]
 
     @property
@@ -79,6 +79,7 @@ _ONE_STD_EVERYWHERE = (
     "that standard deviations are informative: one constant for all pixels may reach {}. See "
     "sharpness and error retention."
 )
+_TRUTH_MAY_BE_WRONG = "on which side the error is: the truth may be displaced against the frames."
 _FRAMES_MAY_BE_WRONG = "the geolocation of the image: all frames may be displaced alike."
 
 #: The figures of a report, in their order.
@@ -210,6 +211,34 @@ FIGURES = {
         caveat=_FRAMES_MAY_BE_WRONG,
         needs="frames",
         compute=lambda m: m.shift[1],
+    ),
+    "displacement_down": Figure(
+        title="displacement down (HR px)",
+        better="",
+        meaning="against the truth; scores ignore up to 3",
+        digits=3,
+        caveat=_TRUTH_MAY_BE_WRONG,
+        needs="truth",
+        compute=lambda m: m.displacement[0],
+    ),
+    "displacement_right": Figure(
+        title="displacement right (HR px)",
+        better="",
+        meaning="against the truth; scores ignore up to 3",
+        digits=3,
+        caveat=_TRUTH_MAY_BE_WRONG,
+        needs="truth",
+        compute=lambda m: m.displacement[1],
+    ),
+    "measured_share": Figure(
+        title="measured (%)",
+        better="",
+        meaning="variance of the prior that the frames took away; the rest is supposed",
+        digits=1,
+        caveat="that what was measured is right: errors that all frames share are measured too. It "
+        "depends on the estimator's own standard deviations and model of the sensor.",
+        needs="measured_share",
+        compute=lambda m: m.measured_percentage(),
     ),
     "coverage_68": Figure(
         title="68 % coverage",

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..imaging import USUAL_SIGMA
 from ..metrics import (
     align_image,
     consistency,
     correctness,
     estimate_noise,
+    image_shift,
     resolution,
     spatial_shift,
 )
 from ..prediction import predict_scene
-from ..scenes import LEAST_TO_HALVE, align_scene, halve_frames
+from ..scenes import LEAST_TO_HALVE, align_scene, estimate_psf_sigma, halve_frames
 from ..scoring import standardized_errors
 from ._figures import FIGURES
 
@@ -37,8 +39,9 @@ __all__ = [
     "predict_image",
 ]
 
-# Number of point spread functions that consistency tries.
-_N_SIGMAS = 5
+# Number of point spread functions that consistency tries, and standard error of the estimated
+# variance in squared LR pixels, for frames whose shifts tell little.
+_N_SIGMAS, _VARIANCE_ERROR = 5, 0.08
 
 # Margin in HR pixels that opensr-test leaves out, and its greatest fraction of an image.
 _BORDER = 16
@@ -59,7 +62,7 @@ class AlignedFrames(NamedTuple):
         """Align the frames of a scene; `psf_sigma` in LR pixels, estimated if it is None."""
         alignment = align_scene(scene)
         pixels, clear = scene.frames.read(alignment.index)
-        sigmas = [psf_sigma] if psf_sigma is not None else _plausible_sigmas(alignment.psf)
+        sigmas = [psf_sigma] if psf_sigma is not None else _plausible_sigmas(scene)
         psf_sigmas = [alignment.psf.sigma(sigma) for sigma in sigmas]
         middle = psf_sigmas[len(psf_sigmas) // 2]
         noise = estimate_noise(pixels, clear, alignment.shifts, scale=scale, psf_sigma=middle)
@@ -83,11 +86,15 @@ class AlignedFrames(NamedTuple):
         )
 
 
-def _plausible_sigmas(psf):
-    """Standard deviations within two standard errors of the estimate, in LR pixels."""
-    variance, error = psf.mean_variance()
-    least, greatest = (np.sqrt(max(variance + sign * error, 0.0)) for sign in (-2, 2))
-    return np.linspace(least, greatest, _N_SIGMAS).tolist()
+def _plausible_sigmas(scene):
+    """Standard deviations within two errors of the estimate, in LR pixels."""
+    try:
+        sigma = estimate_psf_sigma([scene])
+    except ValueError:
+        sigma = USUAL_SIGMA
+    variance = sigma**2
+    ends = (variance - 2 * _VARIANCE_ERROR, variance + 2 * _VARIANCE_ERROR)
+    return np.linspace(*np.sqrt(np.maximum(ends, 0)), _N_SIGMAS).tolist()
 
 
 @dataclass(eq=False)
@@ -95,7 +102,8 @@ class Measurement:
     """An image of a scene, with intermediate results that several figures share.
 
     `predict_half` predicts the image of a scene of half of the frames; without it, there are no
-    halves. `align` takes the scale and returns the AlignedFrames of the scene.
+    halves. `align` takes the scale and returns the AlignedFrames of the scene. `measured_share` is
+    the share of the prior's variance that the frames took away, (H, W).
     """
 
     image: NDArray[Any]
@@ -103,6 +111,7 @@ class Measurement:
     scene: Scene
     predict_half: Callable[[Scene], NDArray[Any]] | None = None
     align: Callable[[int], AlignedFrames] | None = None
+    measured_share: NDArray[Any] | None = None
 
     @property
     def scale(self) -> int:
@@ -154,6 +163,12 @@ class Measurement:
         return self.frames.shift_of(self.image)
 
     @cached_property
+    def displacement(self) -> NDArray[np.floating]:
+        """Shift of the image against the truth, (down, right) in HR pixels."""
+        truth, clear = self.truth
+        return image_shift(self.image, truth, clear)
+
+    @cached_property
     def aligned(self) -> NDArray[Any]:
         """The image, shifted to the truth."""
         return align_image(self.image, *self.truth)
@@ -169,6 +184,11 @@ class Measurement:
         if not both[border:-border, border:-border].any():
             return (float("nan"),) * 3
         return tuple(correctness(self.image, frame, truth, both, border=border))
+
+    def measured_percentage(self) -> float:
+        """Mean of the measured share in percent."""
+        assert self.measured_share is not None
+        return 100 * float(self.measured_share.mean())
 
     def consistency(self) -> float:
         """Consistency with all frames."""
@@ -202,8 +222,9 @@ def measure_scene(
     scene : Scene
         With or without HR image.
     **options
-        `predict_half`, a function that predicts the image of a scene of half of the frames, and
-        `align`, a function that takes the scale and returns the aligned frames.
+        `predict_half`, a function that predicts the image of a scene of half of the frames;
+        `align`, a function that takes the scale and returns the aligned frames; `measured_share`,
+        the share of the prior's variance that the frames took away, (H, W).
 
     Returns
     -------

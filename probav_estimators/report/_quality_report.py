@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..prediction import predict_scene
+from ..prediction import predict_parts
 from ..scenes import check_scenes
 from ._figures import FIGURES, Figure
 from ._measuring import AlignedFrames, finite_mean, measure_scene, predict_image
@@ -137,8 +137,8 @@ def quality_report(
     Notes
     -----
     - `probav_estimators.report.FIGURES` has the meaning of each figure, what it does not prove, and
-      what it needs: frames, a truth, or both a truth and an estimator whose `predict` takes
-      `return_std`.
+      what it needs: frames, a truth, both a truth and an estimator whose `predict` takes
+      `return_std`, or one whose `predict` takes `return_parts`.
     - A scene of four frames or more is predicted twice more, from two disjoint halves of its
       frames. The two images give the resolution that is reproduced, and the consistency of an image
       with frames that it was not predicted from.
@@ -164,8 +164,9 @@ def quality_report(
     check_max_scenes(max_scenes)
     records = []
     for scene in scenes[:max_scenes]:
-        image, std = predict_scene(estimator, scene, return_std=scene.has_hr)
+        image, std, parts = predict_parts(estimator, scene, return_std=scene.has_hr)
         options = {
+            "measured_share": parts and parts.measured_share,
             "predict_half": partial(predict_image, estimator),
             "align": partial(AlignedFrames.of, scene, psf_sigma=psf_sigma),
         }

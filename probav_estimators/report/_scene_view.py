@@ -11,7 +11,7 @@ import numpy as np
 from ..displays import CalibrationDisplay
 from ..imaging import Picture, error_map, scale_greys, upscale_bicubic
 from ..names import printable
-from ..prediction import predict_scene
+from ..prediction import predict_parts
 from ..scenes import Values
 from ._charts import can_draw, spectrum_chart
 from ._figures import FIGURES
@@ -126,9 +126,13 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
     # Estimators of one scale share the alignment.
     align = cache(partial(AlignedFrames.of, scene))
     for name, estimator in estimators.items():
-        images[name], std = _predict(name, estimator, scene)
-        half = partial(predict_image, estimator)
-        records[name] = measure_scene(images[name], std, scene, predict_half=half, align=align)
+        images[name], std, parts = _predict(name, estimator, scene)
+        options = {
+            "measured_share": parts and parts.measured_share,
+            "predict_half": partial(predict_image, estimator),
+            "align": align,
+        }
+        records[name] = measure_scene(images[name], std, scene, **options)
         if std is not None:
             stds[name] = std
     name = "unnamed scene" if scene.name is None else printable(scene.name)
@@ -233,15 +237,15 @@ class _Drawing:
 
 
 def _predict(name, estimator, scene):
-    """Image of a scene, and its standard deviations where they are available."""
-    image, std = predict_scene(estimator, scene, return_std=True)
+    """Image of a scene, its standard deviations and its parts where they are available."""
+    image, std, parts = predict_parts(estimator, scene, return_std=True)
     scale = image.shape[0] // scene.shape[0]
     if scale < 1 or image.shape != tuple(scale * length for length in scene.shape):
         raise ValueError(
             f"{name!r} predicted an image of shape {image.shape} for {scene.label}, whose frames "
             f"have {scene.shape}: it must be larger by the same integer along both axes"
         )
-    return image, std
+    return image, std, parts
 
 
 def _error(image, scene):

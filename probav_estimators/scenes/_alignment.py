@@ -10,6 +10,7 @@ import numpy as np
 
 from ..imaging import (
     BICUBIC_REACH,
+    MIN_FRAMES,
     Placement,
     PsfEstimate,
     align_frames,
@@ -109,6 +110,9 @@ def _align_registered(survey: Survey, shifts: BandShifts) -> Alignment:
     """Align the registered frames of a band, or all if there are none."""
     clear_somewhere = survey.n_clear.any(axis=0)
     placed = (shifts.placement[survey.numbers] == Placement.REGISTERED) & clear_somewhere
+    if placed.sum() == 1 and clear_somewhere.sum() >= MIN_FRAMES:
+        # No two frames agree: noise drowns the land, and their mean shows more than one of them.
+        placed[:] = False
     index = np.flatnonzero(placed if placed.any() else clear_somewhere)
     parts = [survey.read(number) for number in survey.clearest()]
     alignment, parts = _align_chosen(survey, shifts, index, parts)

@@ -203,7 +203,32 @@ class _CountedCalls(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+def complete_state(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Add what older files lack, the module's `default_state`, to a state, with a warning.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    state : dict of str to tensor
+
+    Warns
+    -----
+    UserWarning
+        If something was missing.
+    """
+    defaults = getattr(module, "default_state", {})
+    missing = [name for name in defaults if name not in state]
+    if missing and len(missing) < len(state):
+        warnings.warn(
+            f"the weights are of an older version and lack {', '.join(missing)}: usual values are "
+            "taken, so calibrate the net on scenes with HR images, or save weights anew",
+            stacklevel=3,
+        )
+        state |= {name: torch.tensor(defaults[name], dtype=torch.float32) for name in missing}
+
+
 def _compare(module, weights):
+    complete_state(module, weights.state)
     expected = _kinds_of(module.state_dict())
     found = _kinds_of(weights.state)
     if found != expected:

@@ -1,0 +1,240 @@
+"""Fit the numbers beside the learned layers of shipped weights: PSF line and deviation model.
+
+    python -m benchmarks.posterior --land FOLDER [--scale 3] [--write]
+
+``FOLDER`` holds images of real land, as for ``benchmarks.pretrain``. For each scale it fits, on
+frames that are simulated over this land,
+
+- the line from the point spread function that is matched to the image to that of the sensor, and
+- the polynomial of the standard deviations, also on drawn land, by the quantiles of the errors;
+  its terms are judged by cross-validation over places.
+
+``--write`` replaces these numbers in the weights that ship. Nothing is trained.
+"""
+
+import argparse
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from skimage import io
+from torch.nn.functional import pixel_shuffle, softplus
+
+from probav_estimators import FusionNet, Scene, Sensor, make_scenes
+from probav_estimators.imaging import error_map
+from probav_estimators.scenes import align_scene
+from probav_estimators.training import load_weights, save_weights
+
+from .pretrain import Land
+
+_SCALES = (2, 3, 4)
+_PSF_SIGMA = (0.12, 0.55)
+# Noise in standard deviations of the land, for the line and for the deviations.
+_LITTLE_NOISE, _NOISE = (0.005, 0.015, 0.04), (0.005, 0.015, 0.03, 0.1)
+# HR pixels around a window that shifted frames reach.
+_MARGIN = 6
+_SIZE = 44
+_N_PSF, _N_LAND, _N_DRAWN, _N_FOLDS = 40, 90, 10, 4
+
+# Kinds of drawn land, and the weight of real land beside one of them.
+_DRAWN = {
+    "default": "static",
+    "any": "any",
+    "proba-v": "proba-v",
+    "sentinel-2": "sentinel-2",
+    "PSF of 0.5": Sensor.preset("plain", psf_sigma=0.5),
+    "all fields change": Sensor.preset("plain", psf_sigma=0.8, change=0.5, changing_fields=1.0),
+}
+_LAND_WEIGHT = {2: 12, 3: 12, 4: 8}
+
+# Quantiles of the absolute errors at one and two standard deviations; real land that no fit has
+# seen has larger ones than a Gaussian's 0.683 and 0.954.
+_QUANTILES = ((0.69, 1.0), (0.962, 2.0))
+
+_PIXELS = 1500
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--land", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--scale", type=int, nargs="*", default=_SCALES)
+    parser.add_argument("--write", action="store_true", help="replace the numbers that ship")
+    options = parser.parse_args()
+    for scale in options.scale:
+        land = [image for part in Land.of_folder(options.land, scale) for image in part]
+        net = FusionNet.from_pretrained(scale=scale, verbose=0, tile_size=None)
+        consistency, deviations = net.module_.consistency, net.module_.deviations
+        consistency.psf_line.copy_(torch.tensor(fit_psf_line(net, land)))
+        deviations.coefficients.copy_(torch.tensor(fit_deviations(net, land)))
+        if options.write:
+            weights = load_weights(f"simulated-x{scale}")
+            names = ("consistency.psf_line", "deviations.coefficients")
+            fitted = net.module_.state_dict()
+            state = weights.state | {name: fitted[name] for name in names}
+            # That of an earlier calibration.
+            state["calibration"] = torch.ones(())
+            save_weights(weights._replace(state=state), weights.path)
+
+
+def scenes_of_land(land, scale, number, seed, noise):
+    """Place, sigma of the PSF in LR pixels, and scene of images in turn, of varying sensors.
+
+    A plain simulation, independent of the package's simulator: the truth is the land as it was
+    taken, with all its detail, anywhere within half a pixel.
+    """
+    sigmas = np.linspace(*_PSF_SIGMA, number)
+    for i in range(number):
+        rng = np.random.default_rng([seed, i])
+        path = land[(53 * i + 11) % len(land)].path
+        image = np.load(path) if path.suffix == ".npy" else io.imread(path)
+        # The first date of several.
+        image = image.reshape(-1, *image.shape[-2:])[0]
+        sigma = sigmas[(7 * i) % number]
+        n_frames = int(rng.integers(6, 26)) if i % 5 else int(np.exp(rng.uniform(0, np.log(30))))
+        scene = scene_over(image.astype(float), rng, scale, sigma, rng.choice(noise), n_frames)
+        yield path.name.partition("_")[0], sigma, scene
+
+
+def scene_over(image, rng, scale, sigma, noise, n_frames):
+    """Scene of frames over a random window of an image; `noise` in its standard deviations."""
+    n_pixels = min(_SIZE, (min(image.shape) - 2 * _MARGIN) // scale)
+    size = scale * n_pixels + 2 * _MARGIN
+    row, column = (rng.integers(0, length - size + 1) for length in image.shape)
+    land = image[row : row + size, column : column + size]
+    low, high = np.percentile(land, [1, 99])
+    land = 1500 + 5000 * (land - low) / max(high - low, 1e-9)
+    shifts = np.clip(rng.normal(0, 0.45 * scale, (n_frames, 2)), -4.5, 4.5)
+    inside = (slice(_MARGIN, -_MARGIN),) * 2
+    frames = []
+    for shift in shifts:
+        blurred = ndimage.gaussian_filter(_moved(land, shift), sigma * scale)[inside]
+        seen = blurred.reshape(n_pixels, scale, n_pixels, scale).mean(axis=(1, 3))
+        seen = seen * rng.normal(1, 0.03) + rng.normal(0, 60)
+        frames.append(seen + rng.normal(0, noise * land.std(), seen.shape))
+    truth = _moved(land, shifts.mean(axis=0) + rng.uniform(-0.5, 0.5, 2))[inside]
+    lr, hr = (np.clip(np.rint(x), 0, 16383).astype(np.uint16) for x in (frames, truth))
+    return Scene(lr, np.ones(lr.shape, bool), hr, np.ones(hr.shape, bool))
+
+
+def _moved(image, shift):
+    return ndimage.shift(image, shift, order=5, mode="mirror")
+
+
+def fit_psf_line(net, land):
+    """Slope and intercept of the sensor's PSF variance against that relative to the image."""
+    matched, true = [], []
+    for _, sigma, scene in scenes_of_land(land, net.scale_, _N_PSF, 1, _LITTLE_NOISE):
+        alignment = align_scene(scene)
+        if alignment.psf.variance is not None:
+            matched.append(net.match_psf(scene, alignment).psf.from_image)
+            true.append(sigma)
+    line = np.polyfit(matched, np.square(true), 1)
+    found = np.sqrt(np.maximum(np.polyval(line, matched), 0))
+    error = np.sqrt(np.mean((found - true) ** 2))
+    correlation = np.corrcoef(found, true)[0, 1]
+    print(
+        f"scale {net.scale_}: line {line.round(3)}, error of sigma {error:.3f}, {correlation=:.2f}"
+    )
+    return line
+
+
+def fit_deviations(net, land):
+    """Coefficients of the deviation model."""
+    samples = [
+        ("land", place, *errors_of(net, scene))
+        for place, _, scene in scenes_of_land(land, net.scale_, _N_LAND, 2, _NOISE)
+    ]
+    for kind, sensor in _DRAWN.items():
+        scenes = make_scenes(_N_DRAWN, size=80, scale=net.scale_, sensor=sensor, random_state=77)
+        samples += [
+            (kind, f"{kind} {i}", *errors_of(net, scene)) for i, scene in zip(count(), scenes)
+        ]
+    places = sorted({place for kind, place, *_ in samples if kind == "land"})
+    for squares in (False, True):
+        held_out = []
+        for fold in range(_N_FOLDS):
+            held = places[fold::_N_FOLDS]
+            fitted = fit(net, [one for one in samples if one[1] not in held], squares)
+            held_out += covered(fitted, [one for one in samples if one[1] in held]).get("land", [])
+        one, two = np.mean(held_out, axis=0)
+        print(f"  {squares=}: places held out {one:.1%}, {two:.1%} within one and two deviations")
+    coefficients = fit(net, samples, squares=True)
+    for kind, fractions in covered(coefficients, samples).items():
+        print(f"  {kind}: {', '.join(f'{x:.1%}' for x in np.mean(fractions, axis=0))}")
+    return coefficients
+
+
+def errors_of(net, scene):
+    """Terms of the deviation model, posterior deviations and errors of some pixels of a scene."""
+    seen = {}
+
+    def keep(module, inputs, output):
+        seen["terms"] = module.terms(*inputs)
+        seen["known"] = inputs[0].deviation
+
+    hook = net.module_.deviations.register_forward_hook(keep)
+    (image,) = net.predict([scene])
+    hook.remove()
+    error = error_map(image, scene.hr, scene.sm, border=net.border)
+    inside = (slice(net.border, -net.border),) * 2
+    maps = [
+        pixel_shuffle(x.expand_as(seen["known"]), net.scale_)[0, 0].numpy()[inside]
+        for x in (*seen["terms"], seen["known"])
+    ]
+    pixels = np.flatnonzero(np.isfinite(error))
+    rng = np.random.default_rng(0)
+    pixels = rng.choice(pixels, min(_PIXELS, len(pixels)), replace=False)
+    *terms, known = (x.ravel()[pixels] for x in maps)
+    return np.stack(terms, axis=1), known, error.ravel()[pixels] / align_scene(scene).std
+
+
+def fit(net, samples, squares):
+    """Coefficients by the quantiles of absolute errors; each kind of scenes has one weight."""
+    kinds = [kind for kind, *_ in samples]
+    n_terms = samples[0][2].shape[1]
+    used = n_terms if squares else 1 + n_terms // 2
+    terms = torch.from_numpy(np.concatenate([terms[:, :used] for _, _, terms, *_ in samples]))
+    excess = torch.from_numpy(
+        np.concatenate([np.log((np.abs(e) + 1e-6) / known) for *_, known, e in samples])
+    )
+    weights = torch.cat(
+        [
+            torch.full((len(e),), _weight(kind, net.scale_) / (kinds.count(kind) * len(e)))
+            for kind, *_, e in samples
+        ]
+    )
+    coefficients = torch.zeros(used, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([coefficients], max_iter=300, line_search_fn="strong_wolfe")
+    terms, excess, weights = terms.double(), excess.double(), weights.double() / weights.sum()
+
+    def loss():
+        optimizer.zero_grad()
+        total = 1e-3 * coefficients[1:].square().sum()
+        for quantile, multiple in _QUANTILES:
+            rest = 8 * (excess - terms @ coefficients - np.log(multiple))
+            pinball = quantile * softplus(rest) + (1 - quantile) * softplus(-rest)
+            total = total + (weights * pinball).sum() / 8
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    return np.pad(coefficients.detach().numpy(), (0, n_terms - used))
+
+
+def _weight(kind, scale):
+    return _LAND_WEIGHT[scale] if kind == "land" else 1
+
+
+def covered(coefficients, samples):
+    """Fractions of the errors within one and two deviations, of each scene, by kind."""
+    found = {}
+    for kind, _, terms, known, errors in samples:
+        ratio = np.abs(errors) / (known * np.exp(terms @ coefficients))
+        found.setdefault(kind, []).append([np.mean(ratio < limit) for limit in (1, 2)])
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Standard deviations of the errors of fused images."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from ._data_consistency import box_mean
+
+__all__ = ["DeviationModel"]
+
+# Side in LR pixels of the squares in which contrast and detail are measured, and span of the
+# variables.
+_CONTRAST_SIZE = 7
+_SPAN = 2.5
+
+
+class DeviationModel(nn.Module):
+    """Standard deviations of errors, from that of the posterior and what else predicts errors.
+
+    The logarithm of a standard deviation is that of the posterior plus a polynomial of second
+    degree without mixed terms, whose variables are logarithms: the standard deviation of the prior,
+    the share of it that is left, the number of clear frames, the residual of the frames, the PSF
+    variance (not a logarithm), the local contrast of the image, and its detail beyond bicubic
+    upscaling.
+    """
+
+    n_variables = 7
+
+    #: Values of the buffer for layers that were not calibrated: a constant, linear terms, squares.
+    defaults: ClassVar[dict[str, Any]] = {"coefficients": [0.0] * (1 + 2 * n_variables)}
+
+    #: Middle of the variables, so that coefficients are comparable.
+    middle = (-2.0, -0.3, 2.0, -2.0, 0.05, -0.5, -1.5)
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, value in self.defaults.items():
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
+
+    def forward(self, posterior, image, aligned, variance):
+        """Standard deviations (n, scale ** 2, h, w) in standard deviations of the scene."""
+        terms = self.terms(posterior, image, aligned, variance)
+        exponent = sum(a * x for a, x in zip(self.coefficients, terms, strict=True))
+        return posterior.deviation * exponent.exp()
+
+    def terms(self, posterior, image, aligned, variance):
+        """A constant, the variables around their middle, and their squares."""
+        variables = self.variables(posterior, image, aligned, variance)
+        linear = [
+            (x - middle).clamp(-_SPAN, _SPAN)
+            for x, middle in zip(variables, self.middle, strict=True)
+        ]
+        return [torch.ones_like(linear[0]), *linear, *(x.square() for x in linear)]
+
+    def variables(self, posterior, image, aligned, variance):
+        """Variables of the polynomial, of shapes (n, 1 or scale ** 2, h, w)."""
+        mean = box_mean(image.mean(dim=1, keepdim=True), _CONTRAST_SIZE)
+        contrast = _local_mean_square(image - mean)
+        detail = _local_mean_square(image - aligned.bicubic)
+        left = 1 - posterior.measured_share
+        return [
+            posterior.prior_deviation.log(),
+            0.5 * (left + 1e-3).log(),
+            torch.log1p(aligned.clear.sum(dim=1, keepdim=True)),
+            0.5 * posterior.noise.log(),
+            variance[:, None, None, None].expand_as(left),
+            0.5 * (contrast + 1e-6).log(),
+            0.5 * (detail + 1e-6).log(),
+        ]
+
+
+def _local_mean_square(image):
+    return box_mean(image.square().mean(dim=1, keepdim=True), _CONTRAST_SIZE)
