@@ -37,9 +37,10 @@ _YEAR_DAY = re.compile(r"(?<!\d)(\d{4})(\d{3})T(\d\d)(\d\d)(\d\d)(?!\d)")
 _BAND = re.compile(r"(?<![A-Za-z0-9])B\d{1,2}A?(?![A-Za-z0-9])")
 
 
-def group_paths(paths: Sequence[str | os.PathLike[str]]) -> list[Any]:
+def group_paths(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Any]:
     """Group files by band: each pattern is a band, plain paths are all of one."""
-    texts = [os.fspath(path) for path in paths]
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    texts = [os.fspath(path) for path in given]
     if len(texts) == 1:
         return texts
     if any(glob.has_magic(text) and not os.path.exists(text) for text in texts):

@@ -136,7 +136,7 @@ class FilesResult:
 
 
 def super_resolve_files(
-    paths: Sequence[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     outputs: Outputs,
     estimator: Any = "simulated-x3",
     *,
@@ -168,7 +168,7 @@ def super_resolve_files(
 
     Parameters
     ----------
-    paths : list of str
+    paths : str or list of str
         Files of one site on one grid, one a date; or patterns, each of the files of one band.
     outputs : Outputs
     estimator : str, path-like or estimator, default="simulated-x3"

@@ -213,7 +213,9 @@ def open_masks(paths: Paths, mask_type: MaskType, imagery: Imagery) -> MaskStack
     return mask_stack(masks, mask_type, imagery)
 
 
-def open_bands(paths: Sequence[str | os.PathLike[str]], bands: Any, **options: Any) -> Imagery:
+def open_bands(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], bands: Any, **options: Any
+) -> Imagery:
     """Open the files of several bands.
 
     `paths` are files of one site, one a date, or patterns, each of the files of one band; `bands`
