@@ -1,11 +1,11 @@
-"""Fit the numbers beside the learned layers of shipped weights: PSF line and deviation model.
+"""Fit the numbers beside the learned layers of shipped weights: PSF curve and deviation model.
 
-    python -m benchmarks.posterior --land FOLDER [--scale 3] [--write]
+    python -m benchmarks.posterior --land FOLDER [--scale 3] [--parts curve] [--write]
 
 ``FOLDER`` holds images of real land, as for ``benchmarks.pretrain``. For each scale it fits, on
 frames that are simulated over this land,
 
-- the line from the point spread function that is matched to the image to that of the sensor, and
+- the curve from the point spread function that is matched to the image to that of the sensor, and
 - the polynomial of the standard deviations, also on drawn land, by the quantiles of the errors;
   its terms are judged by cross-validation over places.
 
@@ -30,13 +30,15 @@ from probav_estimators.training import load_weights, save_weights
 from .pretrain import Land
 
 _SCALES = (2, 3, 4)
+_PARTS = ("curve", "deviations")
 _PSF_SIGMA = (0.12, 0.55)
-# Noise in standard deviations of the land, for the line and for the deviations.
+_WIDE_PSF_SIGMA = (0.12, 0.8)
+# Noise in standard deviations of the land, for the curve and for the deviations.
 _LITTLE_NOISE, _NOISE = (0.005, 0.015, 0.04), (0.005, 0.015, 0.03, 0.1)
 # HR pixels around a window that shifted frames reach.
 _MARGIN = 6
 _SIZE = 44
-_N_PSF, _N_LAND, _N_DRAWN, _N_FOLDS = 40, 90, 10, 4
+_N_PSF, _N_LAND, _N_DRAWN, _N_FOLDS = 60, 90, 10, 4
 
 # Kinds of drawn land, and the weight of real land beside one of them.
 _DRAWN = {
@@ -60,31 +62,31 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--land", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--scale", type=int, nargs="*", default=_SCALES)
+    parser.add_argument("--parts", nargs="*", default=_PARTS, choices=_PARTS)
     parser.add_argument("--write", action="store_true", help="replace the numbers that ship")
     options = parser.parse_args()
     for scale in options.scale:
         land = [image for part in Land.of_folder(options.land, scale) for image in part]
         net = FusionNet.from_pretrained(scale=scale, verbose=0, tile_size=None)
-        consistency, deviations = net.module_.consistency, net.module_.deviations
-        consistency.psf_line.copy_(torch.tensor(fit_psf_line(net, land)))
-        deviations.coefficients.copy_(torch.tensor(fit_deviations(net, land)))
+        fitted = {}
+        if "curve" in options.parts:
+            fitted["consistency.psf_curve"] = fit_psf_curve(net, land)
+        if "deviations" in options.parts:
+            # One, in place of that of an earlier calibration.
+            fitted |= {"deviations.coefficients": fit_deviations(net, land), "calibration": 1.0}
         if options.write:
             weights = load_weights(f"simulated-x{scale}")
-            names = ("consistency.psf_line", "deviations.coefficients")
-            fitted = net.module_.state_dict()
-            state = weights.state | {name: fitted[name] for name in names}
-            # That of an earlier calibration.
-            state["calibration"] = torch.ones(())
-            save_weights(weights._replace(state=state), weights.path)
+            fitted = {name: torch.tensor(x, dtype=torch.float32) for name, x in fitted.items()}
+            save_weights(weights._replace(state=weights.state | fitted), weights.path)
 
 
-def scenes_of_land(land, scale, number, seed, noise):
+def scenes_of_land(land, scale, number, seed, noise, psf_sigma=_PSF_SIGMA):
     """Place, sigma of the PSF in LR pixels, and scene of images in turn, of varying sensors.
 
     A plain simulation, independent of the package's simulator: the truth is the land as it was
     taken, with all its detail, anywhere within half a pixel.
     """
-    sigmas = np.linspace(*_PSF_SIGMA, number)
+    sigmas = np.linspace(*psf_sigma, number)
     for i in range(number):
         rng = np.random.default_rng([seed, i])
         path = land[(53 * i + 11) % len(land)].path
@@ -122,22 +124,22 @@ def _moved(image, shift):
     return ndimage.shift(image, shift, order=5, mode="mirror")
 
 
-def fit_psf_line(net, land):
-    """Slope and intercept of the sensor's PSF variance against that relative to the image."""
+def fit_psf_curve(net, land):
+    """Polynomial of the sensor's PSF variance, of that relative to the image."""
     matched, true = [], []
-    for _, sigma, scene in scenes_of_land(land, net.scale_, _N_PSF, 1, _LITTLE_NOISE):
+    for _, sigma, scene in scenes_of_land(
+        land, net.scale_, _N_PSF, 1, _LITTLE_NOISE, _WIDE_PSF_SIGMA
+    ):
         alignment = align_scene(scene)
         if alignment.psf.variance is not None:
             matched.append(net.match_psf(scene, alignment).psf.from_image)
             true.append(sigma)
-    line = np.polyfit(matched, np.square(true), 1)
-    found = np.sqrt(np.maximum(np.polyval(line, matched), 0))
+    curve = np.polyfit(matched, np.square(true), 2)
+    found = np.sqrt(np.maximum(np.polyval(curve, matched), 0))
     error = np.sqrt(np.mean((found - true) ** 2))
     correlation = np.corrcoef(found, true)[0, 1]
-    print(
-        f"scale {net.scale_}: line {line.round(3)}, error of sigma {error:.3f}, {correlation=:.2f}"
-    )
-    return line
+    print(f"scale {net.scale_}: {curve.round(3)}, error of sigma {error:.3f}, {correlation=:.2f}")
+    return curve
 
 
 def fit_deviations(net, land):

@@ -76,7 +76,8 @@ class TestTypes:
 
 class TestBeyondTheRange:
     def test_clouds_and_water_keep_their_values(self, net):
-        lr = np.float32(np.random.default_rng(0).normal(0.5, 0.5, (4, 16, 16)))
+        rng = np.random.default_rng(0)
+        lr = np.float32(rng.normal(0.5, 0.5, (16, 16)) + rng.normal(0, 0.02, (4, 16, 16)))
         own = Scene(lr, np.ones(lr.shape, bool), value_range=(0, 1))
         np.testing.assert_allclose(own.lr, lr, atol=1e-6)
         assert net.predict([own]).max() > 1

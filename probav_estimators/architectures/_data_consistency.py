@@ -40,7 +40,7 @@ _EDGE = 2
 
 # Search for the PSF: mean and standard deviation of its prior, greatest value, steps, difference
 # for derivatives, all in squared LR pixels; pixels that count as one independent sample.
-_PRIOR, _PRIOR_STD, _GREATEST, _N_SEARCHES, _APART = 0.05, 0.1, 0.45, 3, 0.01
+_PRIOR, _PRIOR_STD, _GREATEST, _N_SEARCHES, _APART = 0.05, 0.1, 0.6, 3, 0.01
 _PIXELS_PER_SAMPLE = 20
 
 # Prediction blurs by slightly more than the variance that fits best: the learned image has errors,
@@ -112,11 +112,12 @@ class DataConsistency(nn.Module):
 
     #: Factor on the mean square residual.
     residual_factor: torch.Tensor
-    #: Slope and intercept of the sensor's PSF variance against that relative to the image.
-    psf_line: torch.Tensor
+    #: Coefficients of the sensor's PSF variance as a polynomial of that relative to the image: of
+    #: the square, linear, constant.
+    psf_curve: torch.Tensor
 
     #: Values of the buffers for layers that were not calibrated.
-    defaults: ClassVar[dict[str, Any]] = {"residual_factor": 4.0, "psf_line": [1.088, 0.049]}
+    defaults: ClassVar[dict[str, Any]] = {"residual_factor": 4.0, "psf_curve": [0.0, 1.05, 0.05]}
 
     def __init__(self, sensor: SensorModel) -> None:
         super().__init__()
@@ -182,13 +183,15 @@ class DataConsistency(nn.Module):
 
     def told_variance(self, sensor_variance: torch.Tensor) -> torch.Tensor:
         """PSF variance relative to the image, of a sensor whose variance is known."""
-        slope, intercept = self.psf_line.unbind()
-        return ((sensor_variance - intercept) / slope).clamp(self.least, _GREATEST)
+        square, linear, constant = self.psf_curve.unbind()
+        rest = sensor_variance - constant
+        root = (linear.square() + 4 * square * rest).clamp_min(0).sqrt()
+        return (2 * rest / (linear + root)).clamp(self.least, _GREATEST)
 
     def sensor_variance(self, variance: torch.Tensor) -> torch.Tensor:
         """PSF variance of a sensor, from that relative to the image; not negative."""
-        slope, intercept = self.psf_line.unbind()
-        return (slope * variance + intercept).clamp_min(0)
+        square, linear, constant = self.psf_curve.unbind()
+        return (square * variance**2 + linear * variance + constant).clamp_min(0)
 
     def posterior(
         self,
@@ -218,7 +221,15 @@ class DataConsistency(nn.Module):
 class Posterior:
     """Posterior of an image given its frames, see :meth:`DataConsistency.posterior`."""
 
-    def __init__(self, sensor, evidence, kernels, image, deviation, residual_factor):
+    def __init__(
+        self,
+        sensor: SensorModel,
+        evidence: Evidence,
+        kernels: torch.Tensor,
+        image: torch.Tensor,
+        deviation: torch.Tensor,
+        residual_factor: torch.Tensor,
+    ) -> None:
         self.sensor, self.kernels = sensor, kernels
         self.frames = evidence.frames
         #: Mean and standard deviation of the prior (n, scale ** 2, h, w).

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from ._data_consistency import box_mean
+from ._data_consistency import Posterior, box_mean
 
 __all__ = ["DeviationModel"]
 
@@ -35,18 +35,24 @@ class DeviationModel(nn.Module):
     #: Middle of the variables, so that coefficients are comparable.
     middle = (-2.0, -0.3, 2.0, -2.0, 0.05, -0.5, -1.5)
 
+    coefficients: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         for name, value in self.defaults.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
 
-    def forward(self, posterior, image, aligned, variance):
+    def forward(
+        self, posterior: Posterior, image: torch.Tensor, aligned: Any, variance: torch.Tensor
+    ) -> torch.Tensor:
         """Standard deviations (n, scale ** 2, h, w) in standard deviations of the scene."""
         terms = self.terms(posterior, image, aligned, variance)
-        exponent = sum(a * x for a, x in zip(self.coefficients, terms, strict=True))
+        exponent: Any = sum(a * x for a, x in zip(self.coefficients, terms, strict=True))
         return posterior.deviation * exponent.exp()
 
-    def terms(self, posterior, image, aligned, variance):
+    def terms(
+        self, posterior: Posterior, image: torch.Tensor, aligned: Any, variance: torch.Tensor
+    ) -> list[torch.Tensor]:
         """A constant, the variables around their middle, and their squares."""
         variables = self.variables(posterior, image, aligned, variance)
         linear = [
@@ -55,7 +61,9 @@ class DeviationModel(nn.Module):
         ]
         return [torch.ones_like(linear[0]), *linear, *(x.square() for x in linear)]
 
-    def variables(self, posterior, image, aligned, variance):
+    def variables(
+        self, posterior: Posterior, image: torch.Tensor, aligned: Any, variance: torch.Tensor
+    ) -> list[torch.Tensor]:
         """Variables of the polynomial, of shapes (n, 1 or scale ** 2, h, w)."""
         mean = box_mean(image.mean(dim=1, keepdim=True), _CONTRAST_SIZE)
         contrast = _local_mean_square(image - mean)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, overload
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ..imaging import Alignment, Block
     from ..ports import Port
+    from ..prediction import Images
 
 __all__ = ["FusionNet", "ImageParts"]
 
@@ -188,6 +189,27 @@ class FusionNet(FusionWeights):
         self.data_consistency = data_consistency
         self.n_augment = n_augment
         self.tile_size = tile_size
+
+    @overload
+    def predict(
+        self,
+        X: Sequence[Scene],
+        return_std: Literal[False] = False,
+        return_parts: Literal[False] = ...,
+    ) -> Images: ...
+
+    @overload
+    def predict(
+        self, X: Sequence[Scene], return_std: Literal[True], return_parts: Literal[False] = ...
+    ) -> tuple[Images, Images]: ...
+
+    @overload
+    def predict(
+        self, X: Sequence[Scene], return_std: bool, return_parts: Literal[False] = ...
+    ) -> Images | tuple[Images, Images]: ...
+
+    @overload
+    def predict(self, X: Sequence[Scene], return_std: bool = ..., *, return_parts: bool) -> Any: ...
 
     def predict(
         self, X: Sequence[Scene], return_std: bool = False, return_parts: bool = False

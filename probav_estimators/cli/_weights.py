@@ -28,8 +28,8 @@ def _describe(name: str) -> dict[str, Any]:
     found = load_weights(name)
     path = found.path
     assert path is not None  # shipped weights are files
-    # Single numbers are calibration factors of the standard deviations, not parameters.
-    n_parameters = sum(value.numel() for value in found.state.values() if value.ndim)
+    learned = [x for key, x in found.state.items() if key.endswith((".weight", ".bias"))]
+    n_parameters = sum(value.numel() for value in learned)
     return {
         "name": name,
         "architecture": found.architecture,

@@ -146,18 +146,16 @@ def convert(
 
         rasterio.shutil.copy(plain, path, driver=form.driver, **dict(form.options))
         return
-    import dask
-
     images = _as_dataset(plain, grid, encodings, part, attrs)
     chunks = tuple(min(_CHUNK, length) for length in grid.shape)
+    if form.library == "zarr":
+        writing = images.to_zarr(path, mode="w", zarr_format=2, consolidated=True, compute=False)
+    else:
+        for image in images.data_vars.values():
+            image.encoding |= {"zlib": True, "complevel": 4, "chunksizes": chunks}
+        writing = images.to_netcdf(path, engine="netcdf4", compute=False)
     # One chunk in memory at a time.
-    with dask.config.set(scheduler="synchronous"):
-        if form.library == "zarr":
-            images.to_zarr(path, mode="w", zarr_format=2, consolidated=True)
-        else:
-            for image in images.data_vars.values():
-                image.encoding |= {"zlib": True, "complevel": 4, "chunksizes": chunks}
-            images.to_netcdf(path, engine="netcdf4")
+    writing.compute(scheduler="synchronous")
 
 
 def _as_dataset(plain, grid, encodings, part, attrs):
