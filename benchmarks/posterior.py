@@ -23,6 +23,7 @@ from skimage import io
 from torch.nn.functional import pixel_shuffle, softplus
 
 from probav_estimators import FusionNet, Scene, Sensor, make_scenes
+from probav_estimators.architectures._deviation_model import DeviationModel
 from probav_estimators.imaging import error_map
 from probav_estimators.scenes import align_scene
 from probav_estimators.training import load_weights, save_weights
@@ -46,10 +47,11 @@ _DRAWN = {
     "any": "any",
     "proba-v": "proba-v",
     "sentinel-2": "sentinel-2",
-    "PSF of 0.5": Sensor.preset("plain", psf_sigma=0.5),
+    "PSF of 0.3": Sensor.preset("plain", psf_sigma=0.3),
+    "PSF of 0.8": Sensor.preset("plain", psf_sigma=0.8),
     "all fields change": Sensor.preset("plain", psf_sigma=0.8, change=0.5, changing_fields=1.0),
 }
-_LAND_WEIGHT = {2: 12, 3: 12, 4: 8}
+_LAND_WEIGHT = {2: 8, 3: 8, 4: 8}
 
 # Quantiles of the absolute errors at one and two standard deviations; real land that no fit has
 # seen has larger ones than a Gaussian's 0.683 and 0.954.
@@ -149,7 +151,8 @@ def fit_deviations(net, land):
         for place, _, scene in scenes_of_land(land, net.scale_, _N_LAND, 2, _NOISE)
     ]
     for kind, sensor in _DRAWN.items():
-        scenes = make_scenes(_N_DRAWN, size=80, scale=net.scale_, sensor=sensor, random_state=77)
+        options = {"size": 80, "n_frames": (9, 30), "sensor": sensor, "random_state": 77}
+        scenes = make_scenes(_N_DRAWN, scale=net.scale_, **options)
         samples += [
             (kind, f"{kind} {i}", *errors_of(net, scene)) for i, scene in zip(count(), scenes)
         ]
@@ -196,7 +199,7 @@ def fit(net, samples, squares):
     """Coefficients by the quantiles of absolute errors; each kind of scenes has one weight."""
     kinds = [kind for kind, *_ in samples]
     n_terms = samples[0][2].shape[1]
-    used = n_terms if squares else 1 + n_terms // 2
+    used = n_terms if squares else 1 + DeviationModel.n_variables
     terms = torch.from_numpy(np.concatenate([terms[:, :used] for _, _, terms, *_ in samples]))
     excess = torch.from_numpy(
         np.concatenate([np.log((np.abs(e) + 1e-6) / known) for *_, known, e in samples])

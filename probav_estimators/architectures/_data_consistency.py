@@ -56,7 +56,7 @@ _BAND_NOISE = (0.050, 0.040, 0.023)
 
 # Ratio of the noise of one frame to the variance of the image's texture at which the linear
 # estimate has half the weight, and steepness.
-_NOISY, _STEEPNESS = 4.0, 3.0
+_NOISY, _STEEPNESS = 10.0, 3.0
 
 # Sides of the squares over which posterior variances are averaged, in LR pixels.
 _CELL = 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +22,7 @@ class DeviationModel(nn.Module):
     """Standard deviations of errors, from that of the posterior and what else predicts errors.
 
     The logarithm of a standard deviation is that of the posterior plus a polynomial of second
-    degree without mixed terms, whose variables are logarithms: the standard deviation of the prior,
+    degree, whose variables are logarithms: the standard deviation of the prior,
     the share of it that is left, the number of clear frames, the residual of the frames, the PSF
     variance (not a logarithm), the local contrast of the image, and its detail beyond bicubic
     upscaling.
@@ -29,8 +30,11 @@ class DeviationModel(nn.Module):
 
     n_variables = 7
 
-    #: Values of the buffer for layers that were not calibrated: a constant, linear terms, squares.
-    defaults: ClassVar[dict[str, Any]] = {"coefficients": [0.0] * (1 + 2 * n_variables)}
+    #: Values of the buffer for layers that were not calibrated: of a constant, the variables, and
+    #: the products of two of them.
+    defaults: ClassVar[dict[str, Any]] = {
+        "coefficients": [0.0] * (1 + n_variables + n_variables * (n_variables + 1) // 2)
+    }
 
     #: Middle of the variables, so that coefficients are comparable.
     middle = (-2.0, -0.3, 2.0, -2.0, 0.05, -0.5, -1.5)
@@ -53,13 +57,14 @@ class DeviationModel(nn.Module):
     def terms(
         self, posterior: Posterior, image: torch.Tensor, aligned: Any, variance: torch.Tensor
     ) -> list[torch.Tensor]:
-        """A constant, the variables around their middle, and their squares."""
+        """A constant, the variables around their middle, and the products of two of them."""
         variables = self.variables(posterior, image, aligned, variance)
         linear = [
             (x - middle).clamp(-_SPAN, _SPAN)
             for x, middle in zip(variables, self.middle, strict=True)
         ]
-        return [torch.ones_like(linear[0]), *linear, *(x.square() for x in linear)]
+        products = [a * b for a, b in combinations_with_replacement(linear, 2)]
+        return [torch.ones_like(linear[0]), *linear, *products]
 
     def variables(
         self, posterior: Posterior, image: torch.Tensor, aligned: Any, variance: torch.Tensor
