@@ -6,9 +6,12 @@ the clock must be close to their goals.
 
 import re
 from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from skimage import io
 
 from benchmarks import (
     __main__,
@@ -22,6 +25,7 @@ from benchmarks import (
     imagery,
     imports,
     invariances,
+    land,
     listing,
     reading,
     realism,
@@ -83,6 +87,15 @@ def scenes_of_sensor(n_scenes, psf_sigma):
 
 
 # Lowest and highest possible value of each number, by row; a single row applies to all.
+def of_drawn_land(**options):
+    """The benchmark of land, on drawn land in place of real one."""
+    with TemporaryDirectory() as folder:
+        for number, scene in enumerate(make_scenes(3, size=130, n_frames=9, random_state=0)):
+            values = np.uint16(scene.hr * 65535)
+            io.imsave(Path(folder, f"PLACE{number}_RED.png"), values, check_contrast=False)
+        yield from land.benchmark(folder=Path(folder), **options)
+
+
 CASES = {
     "cpsnr": (
         lambda: cpsnr.benchmark(size=SIZE, rounds=1, n_scenes=2),
@@ -140,6 +153,10 @@ CASES = {
     "invariances": (
         lambda: invariances.benchmark(n_scenes=1),
         [[(0, 3), (0, 0.2)]],
+    ),
+    "land": (
+        lambda: of_drawn_land(n_scenes=6),
+        [*[[SCORE, (0, 40)]] * 3, *[[(-5, 30)]] * 4, [(0, 0.5), (-1, 1)]],
     ),
     "realism": (
         lambda: realism.benchmark(n_scenes=2, size=32),
