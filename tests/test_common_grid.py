@@ -125,7 +125,7 @@ def quietly(call, *args, **options):
         return call(*args, **options)
 
 
-CORNERS = [(10, 10), (10.5, 10.5), (12.25, 9.75), (8.5, 12), (10.25, 11)]
+CORNERS = [(10, 10), (10.5, 10.5), (12.25, 9.75), (8.5, 12), (11.5, 11)]
 
 
 class TestBetweenPixels:
@@ -141,7 +141,7 @@ class TestBetweenPixels:
     def test_registration_starts_from_the_fraction(self, land, tmp_path):
         scene = open_scene(write_dates(tmp_path, land, CORNERS))
         expected = scene.frames.position_prior.shifts
-        fractions = [(0, 0), (-0.5, -0.5), (-0.25, 0.25), (-0.5, 0), (-0.25, 0)]
+        fractions = [(0, 0), (-0.5, -0.5), (-0.25, 0.25), (-0.5, 0), (0.5, 0)]
         np.testing.assert_allclose(expected, fractions, atol=1e-9)
         np.testing.assert_allclose(align_scene(scene).shifts, expected, atol=0.05)
 
@@ -312,7 +312,7 @@ class TestRequest:
         like = write(tmp_path / "like.tif", np.zeros((30, 28), np.uint8), place((20.25, 21)))
         scene = open_scene(paths, like=like)
         assert scene.shape == (30, 28)
-        fractions = [[0.25, 0], [-0.25, 0.5], [0, 0.25], [-0.25, 0], [0, 0]]
+        fractions = [[0.25, 0], [-0.25, 0.5], [0, 0.25], [-0.25, 0], [-0.25, 0]]
         np.testing.assert_allclose(scene.frames.position_prior.shifts, fractions, atol=1e-9)
         values = seen(land, CORNERS[2])[8:38, 11:39]
         np.testing.assert_array_equal(stored(scene, 2), values)
@@ -360,10 +360,10 @@ class TestRequest:
     def test_options_of_the_command_line(self, land, tmp_path):
         write_dates(tmp_path, land, CORNERS)
         like = write(tmp_path / "grid.tiff", np.zeros((40, 40), np.uint8), place((14, 14)))
-        bounds = box((14, 14), (32, 36))
+        bounds = ",".join(map(str, box((14, 14), (32, 36))))
         sizes = []
         for number, options in enumerate(
-            (["--like", like], ["--bounds", *bounds, "--resolution", 12.5])
+            (["--like", like], ["--bounds", bounds, "--resolution", 12.5])
         ):
             out = tmp_path / f"{number}.tiff"
             args = [str(tmp_path / "2024*.tif"), "-o", out, "--weights", "simulated-x2", "--json"]
@@ -411,6 +411,8 @@ class TestRefused:
         [
             ({"bounds": (5, 5, 5, 9)}, "bounds is .*empty"),
             ({"bounds": (1, 2, np.nan, 4)}, "bounds is .*empty"),
+            ({"bounds": (1, 2, 3)}, "bounds is .*no box"),
+            ({"resolution": "10"}, "resolution is '10'"),
             ({"bounds": box((300, 10), (9, 9))}, r"bounds is .*show nothing: .*20240101.tif"),
             ({"resolution": -10}, "resolution is -10"),
             ({"resolution": 25}, r"20240101.tif has pixels 0.4 times"),
@@ -438,6 +440,10 @@ class TestRefused:
             ValueError, match=r"like is .*like.tif, of which the files show nothing"
         ):
             open_scene(paths, like=like)
+
+    def test_several_like_files(self, paths, tmp_path):
+        with pytest.raises(ValueError, match="which are 2 files: give one"):
+            open_scene(paths, like=tmp_path)
 
     def test_files_without_georeference_beside_others(self, paths, tmp_path):
         bare = write(tmp_path / "20240103.tif", np.ones((60, 60), np.uint16), None, crs=None)

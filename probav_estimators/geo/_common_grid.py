@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -67,17 +68,14 @@ class GridRequest:
     def check(self) -> None:
         """Raise a ValueError for bounds or a resolution that are not valid by themselves."""
         bounds, resolution = self.bounds, self.resolution
-        if bounds is not None and not (
-            len(bounds) == 4
-            and np.isfinite(bounds).all()
-            and bounds[0] < bounds[2]
-            and bounds[1] < bounds[3]
-        ):
+        if bounds is not None and not _is_box(bounds):
             raise ValueError(
-                f"bounds is {bounds}, which is empty: give left, bottom, right, top in units of "
-                "the CRS of the grid"
+                f"bounds is {bounds!r}, which is empty or no box: give left, bottom, right, top in "
+                "units of the CRS of the grid"
             )
-        if resolution is not None and not (np.isfinite(resolution) and resolution > 0):
+        if resolution is not None and not (
+            isinstance(resolution, Real) and np.isfinite(resolution) and resolution > 0
+        ):
             raise ValueError(
                 f"resolution is {resolution!r}: give the size of a pixel in units of the CRS of "
                 "the grid, such as 10"
@@ -87,6 +85,14 @@ class GridRequest:
     def is_given(self) -> bool:
         """Whether anything is asked."""
         return self != GridRequest()
+
+
+def _is_box(bounds):
+    try:
+        left, bottom, right, top = (float(value) for value in bounds)
+    except (TypeError, ValueError):
+        return False
+    return left < right and bottom < top and bool(np.isfinite((left, bottom, right, top)).all())
 
 
 class FileOnGrid(NamedTuple):
@@ -205,7 +211,7 @@ def _extent(base, request, *, is_like):
 
 def _pixels_of(base, bounds):
     """Rows and columns that bounds in the CRS of a grid reach, whole pixels."""
-    left, bottom, right, top = bounds
+    left, bottom, right, top = (float(value) for value in bounds)
     a, _, c, _, e, f = base.transform
     parts = []
     for ends, size, start in (((bottom, top), e, f), ((left, right), a, c)):

@@ -235,7 +235,9 @@ def open_rasters(
 
 def _grid_like(path):
     """Grid of a file that others come onto."""
-    (file,) = find_files(path, "like")
+    file, *others = find_files(path, "like")
+    if others:
+        raise ValueError(f"like is {path}, which are {1 + len(others)} files: give one")
     with open_raster(file) as opened:
         grid = _header_of(opened, file).grid
     if grid.transform == Grid.of_pixels(grid.shape).transform:
