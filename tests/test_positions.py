@@ -226,6 +226,20 @@ class TestGroups:
         assert [group.numbers.tolist() for group in found.groups] == [[*range(8)], [*range(8, 13)]]
         assert found.contradicted.tolist() == [False] * 8 + [True] * 5
 
+    @pytest.mark.parametrize("n_moved", [1, 4])
+    def test_frames_are_searched_where_they_are_expected(self, scene, n_moved):
+        """One frame or half of all, 5 pixels off."""
+        lr, expected = scene.lr.copy(), np.zeros((8, 2))
+        lr[:n_moved] = np.roll(lr[:n_moved], (5, -4), axis=(1, 2))
+        expected[:n_moved] = 5, -4
+        found = register_groups(lr, everywhere(scene), 0.5, expected)
+        (group,) = found.groups
+        errors = (group.shifts - expected[group.numbers]) - scene.true_shifts[group.numbers]
+        assert len(group.numbers) == 8
+        assert np.abs(errors - np.median(errors, axis=0)).max() < 0.1
+        unexpected = register_groups(lr, everywhere(scene), 0.5)
+        assert len(unexpected.groups) > 1
+
 
 @pytest.mark.parametrize("position_std", [0, -1.0, float("nan"), "1"])
 def test_an_accuracy_that_is_no_positive_number_is_refused(position_std, scene, net):

@@ -671,9 +671,6 @@ class TestFilesThatDoNotFit:
     @pytest.mark.parametrize(
         ("values", "options", "match"),
         [
-            (noise(0), {"crs": "EPSG:32633"}, "EPSG:32634 and EPSG:32633: put them on one"),
-            (noise(0), {"place": (LEFT + 5, TOP)}, "the transforms .*reproject_match"),
-            (noise(0, (40, 55)), {"place": (LEFT + 5, TOP)}, r"\(40, 56\) and \(40, 55\) pixels"),
             (noise(0, (2, *SHAPE)), {}, "number of bands, 1 and 2"),
             (noise(0, SHAPE, np.int16), {}, "type, uint16 and int16"),
             (noise(0), {"nodata": 0}, "nodata value, None and 0.0"),

@@ -926,9 +926,8 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("change", "told"),
         [
-            ({"crs": "EPSG:32635"}, ("EPSG:32634", "EPSG:32635", "reproject_match")),
-            ({"place": (LEFT + 5, TOP)}, ("different grids", "reproject_match")),
-            ({"size": 20.0}, ("different grids", "reproject_match")),
+            ({"crs": "EPSG:32635"}, ("EPSG:32634", "EPSG:32635", "they do not touch")),
+            ({"size": 30.0}, ("pixels 3 times as large", "a factor of 2")),
             ({"place": (LEFT + 700, TOP)}, ("they do not touch", "give files of one site")),
             ({"bands": 2}, ("number of bands, 1 and 2",)),
             ({"dtype": np.int16}, ("type, uint16 and int16",)),
@@ -1114,6 +1113,7 @@ class TestTold:
             "n_frames": 5,
             "n_frames_used": 5,
             "frame_placement": "registered registered registered registered registered",
+            "frames_resampled": None,
             "model": weights.name,
         }
 

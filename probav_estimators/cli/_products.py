@@ -17,7 +17,7 @@ __all__ = ["ProductsCommand", "fusing_call", "products_options"]
 
 
 class ProductsCommand(click.Command):
-    """Command whose --bands takes names up to the next option, and --bbox numbers with commas."""
+    """Command whose --bands takes names up to the next option, and boxes numbers with commas."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse arguments in the form that click knows."""
@@ -32,7 +32,7 @@ def _in_plain_form(args):
             while args and not args[0].startswith("-") and not os.path.exists(args[0]):
                 for name in args.pop(0).split(","):
                     yield from ("--band", name)
-        elif arg == "--bbox" and args and "," in args[0]:
+        elif arg in ("--bbox", "--bounds") and args and "," in args[0]:
             yield from (arg, *args.pop(0).split(","))
         else:
             yield arg

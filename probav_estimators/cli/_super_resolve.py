@@ -99,6 +99,21 @@ def _path_option(*names: str, help: str, **options: Any) -> Any:
     metavar="LEFT BOTTOM RIGHT TOP",
     help="The part to use, in units of the CRS; of products in degrees. Commas may separate them.",
 )
+@_path_option(
+    "--like", metavar="FILE", help="A raster file whose grid and footprint the frames come onto."
+)
+@click.option(
+    "--bounds",
+    type=float,
+    nargs=4,
+    metavar="LEFT BOTTOM RIGHT TOP",
+    help="What the image covers, in the CRS of its grid.  [default: all that the files cover]",
+)
+@click.option(
+    "--resolution",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Pixels of the frames, in units of the CRS.  [default: those of the first file]",
+)
 @click.option(
     "--window",
     type=click.IntRange(min=0),
@@ -184,8 +199,9 @@ def super_resolve(
 ) -> None:
     """Fuse raster files or products of several dates into one georeferenced image.
 
-    FILES are of one place on one grid, one a date, or a pattern in quotes. Several patterns are of
-    several bands, which are registered together: 'dates/*_B04.tif' 'dates/*_B08.tif'.
+    FILES are of one place, one a date, or a pattern in quotes. Several patterns are of several
+    bands, which are registered together: 'dates/*_B04.tif' 'dates/*_B08.tif'. Files of other grids
+    come onto that of the first, or of --like.
 
     FILES may also be products, or --stac names a catalog of them, with --bands: their masks, scale
     and offset are applied. The products that were chosen are shown, and written to
@@ -263,6 +279,7 @@ def _report(result: FilesResult, outputs: Outputs, as_json: bool) -> None:
                 "n_frames": result.attrs["n_frames"],
                 "n_frames_used": result.attrs.get("n_frames_used"),
                 "frame_placement": result.attrs.get("frame_placement"),
+                "frames_resampled": result.attrs.get("frames_resampled"),
                 "model": result.attrs["model"],
             }
         )

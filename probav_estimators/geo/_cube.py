@@ -66,6 +66,8 @@ class Cube(Imagery):
     ----------
     bands, encodings, valid, grid, whole, origin, times, label, labels, name, named : see Imagery
         Those of all imagery.
+    fractions, resampled : None
+        A cube has one grid.
     kind : {"dataarray", "dataset"}
         Type of the cube.
     band_dim : str, default=None

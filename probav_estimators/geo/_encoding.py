@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..architectures import ImageParts
-from ..scenes import Scene, ValueFrames, Values
+from ..scenes import PositionPrior, Scene, ValueFrames, Values
 from ._value_ranges import LearnedRange, value_range_of, warn_of_fill
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ __all__ = [
     "check_options",
     "check_position_std",
     "encoding_of",
+    "holds",
     "layers_of",
+    "position_prior",
     "read_encoding",
     "scene_of_stack",
 ]
@@ -104,12 +106,12 @@ class Encoding(Values):
             raise ValueError(f"dtype is {kind}: give a type of integers or floats")
         if kind.kind == "f":
             return replace(self, dtype=kind, nodata=float(np.nan if nodata is None else nodata))
-        if nodata is not None and not _holds(kind, nodata):
+        if nodata is not None and not holds(kind, nodata):
             raise ValueError(
                 f"nodata is {nodata:g}, which {kind} does not hold: give another, or another dtype"
             )
         nodata = self.nodata if nodata is None else nodata
-        if nodata is None or not _holds(kind, nodata):
+        if nodata is None or not holds(kind, nodata):
             nodata = np.iinfo(kind).min
         return replace(self, dtype=kind, nodata=float(nodata))
 
@@ -189,14 +191,19 @@ def scene_of_stack(
     name: str | None,
     band: str | None,
     value_range: tuple[float, float] | LearnedRange | None = None,
-    position_std: float = POSITION_STD,
+    prior: PositionPrior | None = None,
 ) -> Scene:
-    """Return the lazy scene of a band, whose frames have a value range; warn of likely fill."""
+    """Return the lazy scene of a band, whose frames have a value range; warn of likely fill.
+
+    `prior` tells what the georeferencing expects of the frames, None: all at their pixels.
+    """
+    if prior is None:
+        prior = position_prior(stack.shape[0])
     warn_of_fill(stack, encoding, masks, label)
     if value_range is None or isinstance(value_range, LearnedRange):
         value_range = value_range_of(stack, encoding, masks, value_range, label)
     value_range = (float(value_range[0]), float(value_range[1]))
-    frames = ValueFrames(stack, replace(encoding, value_range=value_range), masks, position_std)
+    frames = ValueFrames(stack, replace(encoding, value_range=value_range), masks, prior)
     return Scene.from_frames(frames, name=name, band=band, value_range=value_range)
 
 
@@ -225,6 +232,11 @@ def read_encoding(
         nodata=_one_value(values["nodata"]),
         dtype=dtype,
     )
+
+
+def position_prior(n_frames: int, position_std: float = POSITION_STD) -> PositionPrior:
+    """Return the prior of georeferenced frames on one grid."""
+    return PositionPrior(np.zeros((n_frames, 2)), np.full(n_frames, float(position_std)))
 
 
 def check_position_std(position_std: float) -> None:
@@ -284,6 +296,7 @@ def encoding_of(scene: Scene) -> Encoding:
     return frames.values
 
 
-def _holds(kind, value):
+def holds(kind: np.dtype[Any], value: float) -> bool:
+    """Whether a type of integers has a value."""
     limits = np.iinfo(kind)
-    return limits.min <= value <= limits.max and float(value).is_integer()
+    return bool(limits.min <= value <= limits.max and float(value).is_integer())

@@ -17,6 +17,7 @@ from ..training import describe as describe_value
 from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, BlockStoreError, compute_blocks
+from ._common_grid import GridRequest
 from ._encoding import POSITION_STD, check_position_std, encoding_of, layers_of
 from ._imagery import site_of
 from ._masks import warn_of_no_mask
@@ -152,6 +153,9 @@ def super_resolve_files(
     dtype: Any = None,
     reference: Reference = "middle",
     position_std: float = POSITION_STD,
+    like: str | os.PathLike[str] | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    resolution: float | None = None,
     tile_size: int | None = None,
     batch_size: int = 1,
     workers: int = 1,
@@ -169,7 +173,7 @@ def super_resolve_files(
     Parameters
     ----------
     paths : str or list of str
-        Files of one site on one grid, one a date; or patterns, each of the files of one band.
+        Files of one site, one a date; or patterns, each of the files of one band.
     outputs : Outputs
     estimator : str, path-like or estimator, default="simulated-x3"
     mask : str or list of str, default=None
@@ -193,6 +197,14 @@ def super_resolve_files(
     reference : {"middle", "clearest"}, int or date, default="middle"
     position_std : float, default=1.0
         Standard deviation of the georeferencing along each axis, in pixels of the files.
+    like : path-like, default=None
+        Raster file whose grid and footprint the frames have. None: the grid of the first file.
+    bounds : tuple of four floats, default=None
+        Left, bottom, right, top of the frames in the CRS of the grid. None: the footprint of
+        `like`, else of all files together.
+    resolution : float, default=None
+        Size of a pixel of the frames in units of the CRS of the grid. None: that of `like`, else of
+        the first file.
     tile_size : int, default=None
         LR pixels of a block along each axis. None: 320.
     batch_size : int, default=1
@@ -239,12 +251,13 @@ def super_resolve_files(
     )
     kind = None if dtype is None else _as_dtype(dtype)
     given = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
-    imagery = open_bands(paths, bands, window=window, bbox=bbox, **given)
+    request = GridRequest(like, bounds, resolution)
+    imagery = open_bands(paths, bands, window=window, bbox=bbox, request=request, **given)
     if mask is None and mask_type is not None:
         raise ValueError(
             f"mask_type is {mask_type!r} and there is no mask: give the files of masks"
         )
-    masks = None if mask is None else open_masks(mask, mask_type, imagery)
+    masks = None if mask is None else open_masks(mask, mask_type, imagery, request)
     # A GeoTIFF has one nodata value.
     filled = [one for one in imagery.encodings.values() if one.nodata is not None]
     fill = filled[0].of_image(kind, nodata).nodata if filled else nodata

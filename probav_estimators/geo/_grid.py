@@ -82,6 +82,16 @@ class Grid:
         return self.crs is not None or self.transform != _PIXELS
 
     @property
+    def crs_name(self) -> str:
+        """EPSG code of the CRS, or the name in its WKT."""
+        if self.crs is None:
+            return "an unknown CRS"
+        from rasterio.crs import CRS
+
+        crs = CRS.from_wkt(self.crs)
+        return str(crs.to_string()) if crs.to_epsg() else self.crs.split('"')[1]
+
+    @property
     def pixel_size(self) -> tuple[float, float]:
         """Height and width of a pixel, in units of the CRS."""
         a, b, _, d, e, _ = self.transform
@@ -121,17 +131,31 @@ class Grid:
         transform = (a, b, a * left + b * top + c, d, e, d * left + e * top + f)
         return replace(self, transform=transform, shape=(bottom - top, right - left))
 
-    def offset_of(self, other: Grid) -> tuple[int, int] | None:
-        """Row and column where another grid starts, or None if its pixels are not these."""
+    def position_of(self, other: Grid) -> tuple[float, float] | None:
+        """Return the row and column where another grid starts.
+
+        Parameters
+        ----------
+        other : Grid
+            An unknown CRS of either is taken to be that of the other.
+
+        Returns
+        -------
+        tuple of two floats or None
+            Whole numbers where pixels are the same to a hundredth; None if the grids differ in CRS
+            or size of pixels.
+        """
         a, b, c, d, e, f = self.transform
         sizes = np.subtract(other.transform, self.transform)[[0, 1, 3, 4]]
         drift = np.abs(sizes).max() * max(*self.shape, *other.shape)
         if b or d or not _same_crs(self.crs, other.crs) or drift > _SAME * min(self.pixel_size):
             return None
         row, column = (other.transform[5] - f) / e, (other.transform[2] - c) / a
-        if max(abs(row - round(row)), abs(column - round(column))) > _SAME:
-            return None
-        return round(row), round(column)
+        row, column = (
+            float(round(start)) if abs(start - round(start)) <= _SAME else start
+            for start in (row, column)
+        )
+        return row, column
 
     def extended(self, rows: slice, columns: slice) -> Grid:
         """The grid of these rows and columns, which may begin below 0 and end beyond it."""
@@ -140,6 +164,12 @@ class Grid:
         transform = (a, b, a * left + b * top + c, d, e, d * left + e * top + f)
         shape = rows.stop - top, columns.stop - left
         return replace(self, transform=transform, shape=shape)
+
+    def shifted(self, down: float, right: float) -> Grid:
+        """The grid that starts so many rows and columns further down and right."""
+        a, b, c, d, e, f = self.transform
+        transform = (a, b, c + a * right + b * down, d, e, f + d * right + e * down)
+        return replace(self, transform=transform)
 
     def check_same(self, other: Grid, this_name: str, other_name: str) -> None:
         """Raise a ValueError if another grid is not this one, to a hundredth of a pixel.
@@ -155,7 +185,7 @@ class Grid:
         if self.shape != other.shape:
             what = f"{self.shape} and {other.shape} pixels"
         elif not _same_crs(self.crs, other.crs):
-            what = f"the CRS {_crs_name(self.crs)} and {_crs_name(other.crs)}"
+            what = f"the CRS {self.crs_name} and {other.crs_name}"
         elif moved > _SAME * min(self.pixel_size):
             what = f"the transforms {self.transform} and {other.transform}"
         else:
@@ -188,13 +218,6 @@ def _same_crs(first, second):
     from rasterio.crs import CRS
 
     return CRS.from_wkt(first) == CRS.from_wkt(second)
-
-
-def _crs_name(wkt):
-    from rasterio.crs import CRS
-
-    crs = CRS.from_wkt(wkt)
-    return crs.to_string() if crs.to_epsg() else wkt.split('"')[1]
 
 
 def grid_of_cube(cube: DataArray | Dataset, name: str = "cube") -> Grid:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from ..scenes import MaskStack, Stack
-from ._encoding import POSITION_STD, encoding_of, scene_of_stack
+from ._encoding import POSITION_STD, encoding_of, position_prior, scene_of_stack
 from ._masks import clear_of, has_value, match_mask
 from ._site import Site
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..scenes import Scene
+    from ..scenes import PositionPrior, Scene
     from ._encoding import Encoding
     from ._grid import Grid
     from ._value_ranges import LearnedRange
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     #: Kind of masks, see :func:`clear_of`.
     MaskType = str | Callable[[NDArray[Any]], NDArray[np.bool_]] | None
 
-__all__ = ["BandStack", "Imagery", "check_mask_type", "mask_stack", "site_of"]
+__all__ = ["BandStack", "Imagery", "check_mask_type", "mask_stack", "match_dates", "site_of"]
+
+# Greatest displacement by nearest-neighbour resampling along each axis, in pixels.
+_NEAREST_ERROR = 0.5
 
 
 class BandStack(Stack, Protocol):
@@ -63,6 +66,11 @@ class Imagery:
         Name of its scenes.
     named : bool, default=True
         Whether bands have names of their own.
+    fractions : float64 array of shape (t, 2), default=None
+        Rows and columns, of at most half a pixel, by which the pixels of each date lie beyond those
+        of the grid. None: by none.
+    resampled : bool array of shape (t,), default=None
+        Which dates were resampled to the grid by nearest neighbour. None: none.
     """
 
     bands: dict[str, BandStack]
@@ -76,6 +84,8 @@ class Imagery:
     labels: dict[str, str] = field(default_factory=dict)
     name: str | None = None
     named: bool = True
+    fractions: NDArray[np.float64] | None = None
+    resampled: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return self.first.shape[0]
@@ -84,6 +94,11 @@ class Imagery:
     def first(self) -> BandStack:
         """The first band."""
         return next(iter(self.bands.values()))
+
+    @property
+    def is_of_several_grids(self) -> bool:
+        """Whether any date was on another grid, of which it may cover a part."""
+        return any(one is not None and bool(one.any()) for one in (self.fractions, self.resampled))
 
     def scene(
         self,
@@ -104,8 +119,23 @@ class Imagery:
             name=self.name,
             band=band if self.named else None,
             value_range=value_range,
-            position_std=position_std,
+            prior=self.prior(position_std),
         )
+
+    def prior(self, position_std: float) -> PositionPrior:
+        """Return what the georeferencing tells of the positions of the dates.
+
+        `position_std` is its standard deviation in pixels.
+        """
+        prior = position_prior(len(self), position_std)
+        if self.fractions is not None:
+            # Content of pixels that lie further down is stored further up.
+            prior = prior._replace(shifts=-self.fractions)
+        if self.resampled is not None:
+            prior = prior._replace(
+                std=np.hypot(prior.std, np.where(self.resampled, _NEAREST_ERROR, 0))
+            )
+        return prior
 
 
 def site_of(
@@ -127,7 +157,7 @@ def site_of(
         band: imagery.scene(band, masks, range_of(band), position_std) for band in imagery.bands
     }
     encodings = {band: encoding_of(scene).of_image(dtype, nodata) for band, scene in scenes.items()}
-    return Site(scenes, encodings, imagery.grid, imagery.times)
+    return Site(scenes, encodings, imagery.grid, imagery.times, imagery.resampled)
 
 
 def check_mask_type(mask_type: MaskType) -> None:
@@ -149,13 +179,19 @@ def mask_stack(masks: Imagery, mask_type: MaskType, imagery: Imagery) -> MaskSta
             f"{masks.label} has the bands {', '.join(masks.bands)}, and a mask has one: give the "
             'one to use, such as mask.sel(band="...") of a cube or by gdal_translate -b 1'
         )
-    stack = masks.first.take(_match_dates(masks, imagery))
+    numbers = match_dates(masks, imagery)
+    stack = masks.first.take(numbers)
     repeat, origin = _match_grids(masks, imagery)
     nodata = next((one.nodata for one in masks.encodings.values()), None)
     if nodata is not None and has_value(mask_type, nodata):
         nodata = None
     clear = partial(_clear, mask_type=mask_type, nodata=nodata)
-    return MaskStack(stack, clear, repeat, origin)
+    # What a mask does not show is not known to be clear.
+    known = None
+    for own in masks.valid.values():
+        shown: Any = own.stack
+        known = MaskStack(shown.take(numbers), own.convert, repeat, origin)
+    return MaskStack(stack, clear, repeat, origin, known)
 
 
 def _clear(values, name, mask_type, nodata):
@@ -165,8 +201,8 @@ def _clear(values, name, mask_type, nodata):
     return clear_of(np.where(known, values, values.dtype.type(0)), mask_type, name) & known
 
 
-def _match_dates(masks, imagery):
-    """Number of the mask of each frame."""
+def match_dates(masks: Imagery, imagery: Imagery) -> list[int]:
+    """Return the number of the mask of each frame; a ValueError names those without one."""
     n_masks, n_frames = len(masks), len(imagery)
     if n_masks == 1:
         return [0] * n_frames

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["items_path", "super_resolve_products"]
 
 # Arguments of super_resolve_files that products answer by their metadata.
-_KNOWN = ("mask", "mask_type", "window", "scale_factor", "add_offset", "nodata")
+_KNOWN = (
+    "mask",
+    "mask_type",
+    "window",
+    "scale_factor",
+    "add_offset",
+    "nodata",
+    "like",
+    "bounds",
+    "resolution",
+)
 
 
 def super_resolve_products(

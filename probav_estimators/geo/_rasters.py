@@ -10,11 +10,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from ..raster_files import close_with, find_files, is_remote, open_raster
 from ..scenes import MaskStack
-from ._encoding import POSITION_STD, check_options, check_position_std, read_encoding
+from ._common_grid import (
+    FileOnGrid,
+    GridRequest,
+    common_grid,
+    put_on_grid,
+    resample,
+    resample_validity,
+)
+from ._encoding import POSITION_STD, check_options, check_position_std, holds, read_encoding
 from ._file_names import (
     band_of_name,
     check_one_band,
@@ -26,7 +33,7 @@ from ._file_names import (
     without_date,
 )
 from ._grid import Grid
-from ._imagery import Imagery, check_mask_type, mask_stack
+from ._imagery import Imagery, check_mask_type, mask_stack, match_dates
 from ._masks import mask_type_of_name, warn_of_no_mask
 from ._value_ranges import check_value_range
 
@@ -60,10 +67,12 @@ class RasterStack:
         Row and column of the files where that part starts.
     validity : bool, default=False
         Whether values are those of GDAL's masks and alpha bands, 0 = no data, in place of the band.
-    footprints : sequence of tuples of two slices, default=None
-        Rows and columns of the grid that each file covers. None: all cover the whole.
+    places : sequence of FileOnGrid, default=None
+        How each file comes onto the grid. None: all are the grid.
     fill : float, default=0
         Value where a file is not.
+    nodata : float, default=None
+        Stored value of no data of files that are resampled; NaN of floats without one.
     """
 
     paths: Sequence[str]
@@ -72,8 +81,9 @@ class RasterStack:
     dtype: np.dtype[Any]
     origin: tuple[int, int] = (0, 0)
     validity: bool = False
-    footprints: Sequence[tuple[slice, slice]] | None = None
+    places: Sequence[FileOnGrid] | None = None
     fill: float = 0
+    nodata: float | None = None
 
     def __post_init__(self) -> None:
         close_with(self, self.paths)
@@ -88,10 +98,20 @@ class RasterStack:
         for position, number in enumerate(index):
             inside, wanted = self._in_file(number, window)
             if all(low < high for low, high in wanted):
-                with open_raster(self.paths[number]) as file:
-                    read = file.read_masks if self.validity else file.read
-                    stored[position, *inside] = read(self.band, window=wanted)
+                stored[position, *inside] = self._read_file(number, wanted)
         return stored
+
+    def _read_file(self, number, window):
+        """Read a window in pixels of a file, or of its footprint if it is resampled."""
+        onto = None if self.places is None else self.places[number].onto
+        with open_raster(self.paths[number]) as file:
+            if onto is not None:
+                part = onto.window(*(slice(*ends) for ends in window))
+                if self.validity:
+                    return resample_validity(file, part)
+                return resample(file, self.band, part, self.nodata)
+            read = file.read_masks if self.validity else file.read
+            return read(self.band, window=window)
 
     def _in_file(self, number, window):
         """Part of a window that a file covers, in pixels of the window and of the file."""
@@ -99,20 +119,19 @@ class RasterStack:
         for axis, (start, part) in enumerate(zip(self.origin, window, strict=True)):
             first, last = start + part.start, start + part.stop
             covered = slice(first, last)
-            if self.footprints is not None:
-                covered = self.footprints[number][axis]
+            if self.places is not None:
+                covered = self.places[number].footprint[axis]
             low, high = max(first, covered.start), min(last, covered.stop)
-            corner = 0 if self.footprints is None else covered.start
+            corner = 0 if self.places is None else covered.start
             inside.append(slice(low - first, max(low, high) - first))
             wanted.append((low - corner, high - corner))
         return inside, tuple(wanted)
 
     def take(self, numbers: Sequence[int]) -> RasterStack:
         paths = [self.paths[number] for number in numbers]
-        if self.footprints is None:
+        if self.places is None:
             return replace(self, paths=paths)
-        footprints = [self.footprints[number] for number in numbers]
-        return replace(self, paths=paths, footprints=footprints)
+        return replace(self, paths=paths, places=[self.places[number] for number in numbers])
 
     def where(self, number: int) -> str:
         path = self.paths[number]
@@ -149,6 +168,7 @@ def open_rasters(
     window: Window = None,
     bbox: Box = None,
     name: str = "paths",
+    request: GridRequest | None = None,
     **options: Factor | Mapping[str, Any],
 ) -> Imagery:
     """Read the headers of raster files of one site, one a date; see :func:`open_scene`.
@@ -165,6 +185,8 @@ def open_rasters(
         In place of `window`: left, bottom, right, top in units of the CRS.
     name : str
         Name of `paths` in messages.
+    request : GridRequest, default=None
+        What is asked of the grid. None: the union of the files on the grid of the first.
     **options
         The `scale_factor`, `add_offset` and `nodata` of stored values, see :func:`read_encoding`.
 
@@ -174,6 +196,12 @@ def open_rasters(
         Bands have the names of their descriptions; without, "1", "2", ... or, of a single one, that
         in the name of the file, else "band".
     """
+    request = request or GridRequest()
+    request.check()
+    if request.bounds is not None and (window is not None or bbox is not None):
+        raise ValueError(
+            "bounds and the window or bbox both say what part to use: give one of them"
+        )
     files = find_files(paths, name)
     headers = [_read_header(path) for path in files]
     if len(files) == 1:
@@ -196,21 +224,81 @@ def open_rasters(
             "more",
             stacklevel=2,
         )
-    return _imagery_of(files, headers, window, bbox, options)
+    _check_all_alike(files, headers)
+    grids = [header.grid for header in headers]
+    like = None if request.like is None else _grid_like(request.like)
+    whole, places = common_grid(files, grids, request, like)
+    imagery = _imagery_of(files, headers, whole, places, window, bbox, options)
+    _warn_of_resampling(imagery)
+    return imagery
 
 
-def open_masks(paths: Paths, mask_type: MaskType, imagery: Imagery) -> MaskStack:
+def _grid_like(path):
+    """Grid of a file that others come onto."""
+    file, *others = find_files(path, "like")
+    if others:
+        raise ValueError(f"like is {path}, which are {1 + len(others)} files: give one")
+    with open_raster(file) as opened:
+        grid = _header_of(opened, file).grid
+    if grid.transform == Grid.of_pixels(grid.shape).transform:
+        raise ValueError(
+            f"{file} has no georeference, and like gives the grid of the image: give a file that "
+            "has one"
+        )
+    grid.check_usable(file)
+    return grid
+
+
+def _warn_of_resampling(imagery):
+    numbers = np.flatnonzero(imagery.resampled).tolist()
+    if numbers:
+        warnings.warn(
+            f"{len(numbers)} of {len(imagery)} dates ({', '.join(map(str, numbers))}) are on "
+            "another CRS or resolution than the grid and are resampled to the nearest pixel, which "
+            "displaces what they show by up to half a pixel: registration allows for it, but dates "
+            f"on one grid give a sharper image; the first is {imagery.first.where(numbers[0])}",
+            stacklevel=4,
+        )
+
+
+def open_masks(
+    paths: Paths, mask_type: MaskType, imagery: Imagery, request: GridRequest | None = None
+) -> MaskStack:
     """Return the quality maps of frames from raster files of masks; see :func:`mask_stack`.
 
-    `mask_type` None: by the name of the first file, else a mask, 1 = clear.
+    `mask_type` None: by the name of the first file, else a mask, 1 = clear. `request` is what was
+    asked of the grid of `imagery`. Where frames or masks of several grids come onto one, each mask
+    comes onto the pixels of its frame.
     """
     # Refuses an unknown kind before anything is read.
     check_mask_type(mask_type)
     files = find_files(paths, "mask")
-    masks = _imagery_of(files, [_read_header(path) for path in files])
+    headers = [_read_header(path) for path in files]
+    _check_all_alike(files, headers)
+    grids = [header.grid for header in headers]
+    whole, places = common_grid(files, grids, GridRequest(), None)
+    masks = _imagery_of(files, headers, whole, places)
     if mask_type is None:
         mask_type = mask_type_of_name(os.path.basename(files[0]))
+    asked = request is not None and request.is_given
+    several = masks.is_of_several_grids or imagery.is_of_several_grids
+    if (asked or several) and imagery.whole.placed and whole.placed:
+        masks = _masks_of_frames(masks, files, headers, imagery)
     return mask_stack(masks, mask_type, imagery)
+
+
+def _masks_of_frames(masks, files, headers, imagery):
+    """Masks that come onto the pixels of their frames, one for each."""
+    numbers = match_dates(masks, imagery)
+    places = []
+    for frame, number in enumerate(numbers):
+        down, right = imagery.fractions[frame]
+        own = imagery.whole.shifted(down, right)
+        path = imagery.first.where(frame)
+        places.append(put_on_grid(own, headers[number].grid, path, files[number], of_mask=True))
+    files, headers = ([x[number] for number in numbers] for x in (files, headers))
+    found = _imagery_of(files, headers, imagery.whole, places)
+    return replace(found, times=imagery.times)
 
 
 def open_bands(
@@ -236,12 +324,14 @@ def open_bands(
     names = names_of_bands([one.label for one in groups])
     own = [_band_name(one, None) for one in groups]
     parts = [*zip(names, groups, own, strict=True)]
+    moved = [one.resampled for one in groups if one.resampled is not None]
     return replace(
         first,
         bands={name: one.bands[band] for name, one, band in parts},
         encodings={name: one.encodings[band] for name, one, band in parts},
         valid={name: one.valid[band] for name, one, band in parts if one.valid},
         labels={name: one.labels[band] for name, one, band in parts},
+        resampled=np.logical_or.reduce(moved),
         named=all(one.named for one in groups),
     )
 
@@ -264,6 +354,12 @@ def _band_name(imagery, band):
 
 def _check_same_frames(first, other):
     first.grid.check_same(other.grid, first.label, other.label)
+    if len(first) == len(other):
+        for number in np.flatnonzero(np.abs(first.fractions - other.fractions).max(axis=1) > 0.01):
+            raise ValueError(
+                f"{first.first.where(number)} and {other.first.where(number)} lie on different "
+                "grids: give the bands of each date on one grid"
+            )
     for what, one, two in [
         ("number of dates", len(first), len(other)),
         ("type", first.first.dtype, other.first.dtype),
@@ -282,13 +378,19 @@ def _check_same_frames(first, other):
             )
 
 
-def _imagery_of(files, headers, window=None, bbox=None, options=None):
-    first = headers[0]
+def _check_all_alike(files, headers):
     for path, header in zip(files[1:], headers[1:], strict=True):
-        _check_alike(first, files[0], header, path)
+        _check_alike(headers[0], files[0], header, path)
+
+
+def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=None):
+    first = headers[0]
     _check_nodata(headers, files, (options or {}).get("nodata"))
     check_one_band(files)
-    whole, footprints = _in_one_grid(files, [header.grid for header in headers])
+    fractions = np.array([place.fraction for place in places])
+    moved = np.array([place.onto is not None for place in places])
+    full = slice(0, whole.shape[0]), slice(0, whole.shape[1])
+    covered = all(place.footprint == full and place.onto is None for place in places)
     rows, columns = _whole_pixels(whole, window, bbox, files[0])
     grid, origin = whole.window(rows, columns), (rows.start, columns.start)
     names, named = _band_names([first.descriptions[number] for number in first.bands], files[0])
@@ -303,13 +405,21 @@ def _imagery_of(files, headers, window=None, bbox=None, options=None):
             "nodata": first.nodatavals[number],
         }
         encodings[band] = read_encoding(tags, options or {}, band, len(files), dtype)
-        nodata = encodings[band].nodata
-        fill = np.nan if dtype.kind == "f" else (nodata or 0)
+        nodata, is_float = encodings[band].nodata, dtype.kind == "f"
+        if nodata is not None and not is_float and not holds(dtype, nodata):
+            nodata = None
         stack = RasterStack(
-            files, number + 1, grid.shape, dtype, origin, footprints=footprints, fill=fill
+            files,
+            number + 1,
+            grid.shape,
+            dtype,
+            origin,
+            places=None if covered else places,
+            fill=np.nan if is_float else (nodata or 0),
+            nodata=np.nan if is_float and nodata is None else nodata,
         )
         bands[band] = stack
-        if has_masks or (footprints is not None and nodata is None and dtype.kind != "f"):
+        if has_masks or not (covered or is_float or nodata is not None):
             masks = replace(stack, validity=True, dtype=np.dtype(np.uint8), fill=0)
             valid[band] = MaskStack(masks, _is_valid)
     return Imagery(
@@ -324,35 +434,9 @@ def _imagery_of(files, headers, window=None, bbox=None, options=None):
         labels={band: f"{files[0]}, band {band}" if several else files[0] for band in names},
         name=scene_name(files),
         named=named,
+        fractions=fractions,
+        resampled=moved,
     )
-
-
-def _in_one_grid(files, grids):
-    """The grid of all files on the pixels of the first, and the part of each; None: the whole.
-
-    A ValueError names files that do not touch the others.
-    """
-    offsets = [grids[0].offset_of(grid) or (0, 0) for grid in grids]
-    shapes = [grid.shape for grid in grids]
-    if len({*zip(offsets, shapes, strict=True)}) == 1:
-        return grids[0], None
-    boxes = np.array(offsets)
-    boxes = np.concatenate([boxes, boxes + shapes], axis=1)
-    apart = (boxes[:, None, :2] > boxes[:, 2:]).any(axis=2)
-    n_parts, part = connected_components(~(apart | apart.T), directed=False)
-    if n_parts > 1:
-        other = int(np.flatnonzero(part != part[0])[0])
-        raise ValueError(
-            f"{files[0]} lies within {grids[0].bounds} and {files[other]} within "
-            f"{grids[other].bounds}, they do not touch: give files of one site"
-        )
-    top, left = boxes[:, :2].min(axis=0).tolist()
-    bottom, right = boxes[:, 2:].max(axis=0).tolist()
-    footprints = [
-        (slice(y - top, y_end - top), slice(x - left, x_end - left))
-        for y, x, y_end, x_end in boxes.tolist()
-    ]
-    return grids[0].extended(slice(top, bottom), slice(left, right)), footprints
 
 
 def _is_valid(values, name):
@@ -471,8 +555,6 @@ def _check_alike(first, first_path, other, path):
                 f"{first_path} and {path} have the bands {one!r} and {two!r} at one place: give "
                 "files of the same bands in the same order"
             )
-    if first.grid.offset_of(other.grid) is None:
-        first.grid.check_same(other.grid, first_path, path)
 
 
 def _whole_pixels(grid, window, bbox, path):
@@ -529,14 +611,19 @@ def open_scene(
     nodata: float | None = None,
     value_range: tuple[float, float] | None = None,
     position_std: float = POSITION_STD,
+    like: str | os.PathLike[str] | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    resolution: float | None = None,
 ) -> Scene:
     """Scene of one band of GeoTIFFs or other rasters, one file a date; windows are read when asked.
 
     Parameters
     ----------
     paths : path-like or sequence of path-likes
-        Files on one grid, of which each may cover a part, a glob pattern such as
-        ``"dates/*_B04.tif"``, or a folder.
+        Files, of which each may cover a part of the site, a glob pattern such as
+        ``"dates/*_B04.tif"``, or a folder. Those on other grids come onto one: pixels that lie
+        between those of the grid are read as they are, and their shift is known to registration;
+        those of another CRS or resolution are resampled to the nearest pixel, with a warning.
     mask : path-like or sequence of path-likes, default=None
         Masks of clear pixels: one file for each of `paths`, matched by date or order, or one for
         all. Their pixels may cover a whole number of the frames'. None: all data are clear, with
@@ -563,6 +650,14 @@ def open_scene(
         Standard deviation of the georeferencing along each axis, in pixels of the frames.
         Frames are registered within about 4 times as much; what cannot be registered stays where
         it is, and a warning says so.
+    like : path-like, default=None
+        Raster file whose grid and footprint the frames have. None: the grid of the first file.
+    bounds : tuple of four floats, default=None
+        Left, bottom, right, top of the frames in the CRS of the grid, which grow to whole pixels.
+        None: the footprint of `like`, else of all files together.
+    resolution : float, default=None
+        Size of a pixel in units of the CRS of the grid, at most 2 times as large or small as those
+        of the files. None: that of `like`, else of the first file.
 
     Returns
     -------
@@ -577,8 +672,9 @@ def open_scene(
     OSError
         Once pixels are read: if a file is damaged or cut short.
     ValueError
-        For files that are no rasters, differ in grid, bands or type, masks that do not fit, and
-        windows outside of the files.
+        For files that are no rasters, do not overlap, or differ in bands, type or by more than a
+        factor of 2 in resolution, masks that do not fit, and windows or bounds outside of the
+        files.
 
     See Also
     --------
@@ -604,16 +700,18 @@ def open_scene(
     """
     check_value_range(value_range, {})
     check_position_std(position_std)
+    request = GridRequest(like, bounds, resolution)
     imagery = open_rasters(
         paths,
         window=window,
         bbox=bbox,
+        request=request,
         scale_factor=scale_factor,
         add_offset=add_offset,
         nodata=nodata,
     )
     name = _band_name(imagery, band)
-    masks = None if mask is None else open_masks(mask, mask_type, imagery)
+    masks = None if mask is None else open_masks(mask, mask_type, imagery, request)
     scene = imagery.scene(name, masks, value_range, position_std)
     warn_of_no_mask([scene.frames], imagery.label)
     return scene

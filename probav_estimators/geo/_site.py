@@ -52,12 +52,15 @@ class Site:
     grid : Grid
         Of the frames.
     times : datetime64 array of shape (t,) or None
+    resampled : bool array of shape (t,), default=None
+        Which frames were resampled to the grid by nearest neighbour. None: none.
     """
 
     scenes: dict[str, Scene]
     encodings: dict[str, Encoding]
     grid: Grid
     times: NDArray[np.datetime64] | None
+    resampled: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,8 @@ def describe(site: Site, plan: SitePlan, predictor: BlockPredictor, call: str) -
     if site.times is not None and not np.isnat(site.times).all():
         first, last = (str(ends.astype("datetime64[s]")) for ends in _ends(site.times))
         about |= {"time_coverage_start": f"{first}Z", "time_coverage_end": f"{last}Z"}
+    if site.resampled is not None and site.resampled.any():
+        about["frames_resampled"] = " ".join(map(str, np.flatnonzero(site.resampled)))
     alignments = [band.alignment for band in plan.bands.values() if band.alignment is not None]
     if alignments:
         shifts = np.full((n_frames, 2), np.nan)

@@ -89,7 +89,7 @@ class _FramesMetadata:
         self.shape = frames.stack.shape
         self.values = frames.values
         self.empty = frames.empty
-        self.position_std = frames.position_std
+        self.position_prior = frames.position_prior
         self.masks = frames.masks
         if frames.masks is not None:
             self.masks = replace(frames.masks, stack=_WindowStack(None, self.shape, "mask"))
@@ -100,7 +100,7 @@ class _FramesMetadata:
         if self.masks is not None and mask is not None:
             masks = replace(self.masks, stack=_WindowStack(mask, self.shape, "mask"))
         stack = _WindowStack(lr, self.shape, "frame")
-        frames = ValueFrames(stack, self.values, masks, self.position_std)
+        frames = ValueFrames(stack, self.values, masks, self.position_prior)
         frames._empty = self.empty
         return frames
 

@@ -99,7 +99,8 @@ def adjust_groups(
     placed: NDArray[np.bool_],
     windows: NDArray[np.intp],
     ties: Sequence[GroupTie],
-    position_std: float,
+    position_std: float | NDArray[np.floating],
+    expected: NDArray[np.floating] | None = None,
 ) -> Adjustment:
     """Adjust the shifts in groups of frames to one reference, with a prior on all positions.
 
@@ -113,16 +114,20 @@ def adjust_groups(
         Numbers of the windows that the groups were registered in.
     ties : list of GroupTie
         Shifts between groups.
-    position_std : float
-        Standard deviation of a frame's position along each axis, in LR pixels.
+    position_std : float or float array of shape (t,)
+        Standard deviation of the frames' positions along each axis, in LR pixels.
+    expected : float array of shape (t, 2), default=None
+        Shifts that the prior expects. None: 0.
 
     Returns
     -------
     Adjustment
         A frame of no group, and the mean of groups that nothing ties, are where the prior puts
-        them. The residuals are those of the windows.
+        them. Shifts are against the mean of what the prior expects. The residuals are those of the
+        windows.
     """
     n_groups, n_frames = placed.shape
+    expected = np.zeros((n_frames, 2)) if expected is None else expected
     group, frame = np.nonzero(placed)
     last = len(group) + len(ties)
     design = np.zeros((last + n_frames, n_groups + n_frames))
@@ -134,7 +139,9 @@ def adjust_groups(
         error = max(tie.error, _SHIFT_ERROR)
         design[row, tie.first], design[row, tie.second] = 1 / error, -1 / error
         right[row] = tie.shift / error
-    design[np.arange(last, last + n_frames), n_groups + np.arange(n_frames)] = 1 / position_std
+    precision = np.broadcast_to(1 / np.asarray(position_std, float), n_frames)
+    design[np.arange(last, last + n_frames), n_groups + np.arange(n_frames)] = precision
+    right[last:] = expected * precision[:, None]
     solution, *_ = np.linalg.lstsq(design, right, rcond=None)
     total, known = solution[n_groups:], np.asarray(placed.any(axis=0))
     residuals = np.zeros((windows.max(initial=-1) + 1, n_frames, 2))
@@ -142,7 +149,9 @@ def adjust_groups(
     seen[windows[group], frame] = True
     residuals[windows[group], frame] = shifts[group, frame] - (solution[group] + total[frame])
     return Adjustment(
-        (total - robust_mean(total[known])).astype(np.float32), known, _shrink(residuals, seen)
+        (total - robust_mean((total - expected)[known])).astype(np.float32),
+        known,
+        _shrink(residuals, seen),
     )
 
 

@@ -96,7 +96,10 @@ class GroupRegistration(NamedTuple):
 
 
 def register_groups(
-    lr: NDArray[np.float32], qm: NDArray[np.bool_], position_std: float
+    lr: NDArray[np.float32],
+    qm: NDArray[np.bool_],
+    position_std: float,
+    expected: NDArray[np.floating] | None = None,
 ) -> GroupRegistration:
     """Register frames whose positions are known to about a pixel.
 
@@ -112,7 +115,10 @@ def register_groups(
         True where a frame is clear.
     position_std : float
         Standard deviation of a frame's position along each axis, in LR pixels. Two frames are at
-        most 4.2 times as far apart.
+        most 4.2 times as far apart as is expected.
+    expected : float array of shape (t, 2), default=None
+        Shifts of the frames' content that the georeferencing expects, (down, right) in LR pixels.
+        None: 0.
 
     Returns
     -------
@@ -121,9 +127,10 @@ def register_groups(
     images, trusted = band_pass(lr, qm)
     std = np.sqrt(2) * position_std
     search = Search(_GREATEST * std, std)
-    groups = _groups_of(images, trusted, qm.sum(axis=(1, 2)), search)
+    expected = np.zeros((len(lr), 2)) if expected is None else np.asarray(expected, float)
+    groups = _groups_of(images, trusted, qm.sum(axis=(1, 2)), search, expected)
     groups, ties = _split_groups(trusted, groups)
-    ties += _ties_of(images, trusted, groups, ties, search)
+    ties += _ties_of(images, trusted, groups, ties, search, expected)
     contradicted = np.zeros(len(lr), bool)
     for number in _not_tied(groups, ties):
         for frame in groups[number].numbers:
@@ -131,7 +138,7 @@ def register_groups(
     return GroupRegistration(groups, ties, contradicted)
 
 
-def _groups_of(images, trusted, clearance, search):
+def _groups_of(images, trusted, clearance, search, expected):
     """Groups of at least two frames, then all other frames that are clear."""
     seen = trusted.any(axis=(1, 2))
     left = seen & (images * trusted).any(axis=(1, 2))
@@ -139,7 +146,7 @@ def _groups_of(images, trusted, clearance, search):
     while left.sum() > 1:
         numbers = np.flatnonzero(left)
         known = images[numbers], trusted[numbers], clearance[numbers]
-        found = register_band_passed(*known, search)
+        found = register_band_passed(*known, search, expected[numbers])
         if found.placed.sum() < 2:
             break
         groups.append(FrameGroup(numbers[found.placed], found.shifts[found.placed]))
@@ -176,19 +183,20 @@ def _error_by_overlap(one, other):
     return _ERROR_OF_ONE_PIXEL / np.sqrt(max(np.count_nonzero(one & other), 1))
 
 
-def _ties_of(images, trusted, groups, known, search):
+def _ties_of(images, trusted, groups, known, search, expected):
     """Ties of each group to larger ones of at least two frames, besides those that are known."""
     tied = {(tie.first, tie.second) for tie in known}
     search = search._replace(false_alarms=_FALSE_TIES)
     if len(groups) < 2:
         return []
     means = [_mean_of_group(images, trusted, group) for group in groups]
+    # Frames are where the prior puts them, on average.
+    middles = [(group.shifts - expected[group.numbers]).mean(axis=0) for group in groups]
     ties = []
-    for (first, one), (second, other) in combinations(enumerate(groups), 2):
-        if len(one.numbers) < 2 or (first, second) in tied:
+    for first, second in combinations(range(len(groups)), 2):
+        if len(groups[first].numbers) < 2 or (first, second) in tied:
             continue
-        # Frames are where the prior puts them, on average.
-        centre = one.shifts.mean(axis=0) - other.shifts.mean(axis=0)
+        centre = middles[first] - middles[second]
         (template, weight), (image, clear) = means[first], means[second]
         known = image[None], clear[None] > 0
         (start,) = whole_pixel_shifts(*known, template, weight, search, centre)

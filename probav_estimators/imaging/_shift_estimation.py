@@ -174,6 +174,7 @@ def register_band_passed(
     trusted: NDArray[np.bool_],
     clearance: NDArray[np.intp],
     search: Search,
+    expected: NDArray[np.floating] | None = None,
 ) -> Registration:
     """Register band-passed frames, see :func:`register_frames`.
 
@@ -186,23 +187,26 @@ def register_band_passed(
     search : Search
         With a prior, frames are added to the mean that others are compared with as long as there
         are any that overlap it.
+    expected : float array of shape (t, 2), default=None
+        Shifts that a prior expects, in LR pixels. None: all are equal.
 
     Returns
     -------
     Registration
     """
     order = _clearest_first(images, trusted, clearance)
-    shifts, placed = _register_largest_group(images, trusted, order, search)
+    expected = np.zeros((len(images), 2)) if expected is None else expected
+    shifts, placed = _register_largest_group(images, trusted, order, search, expected)
     if search.std is not None:
-        _add_overlapping(images, trusted, shifts, placed, search)
+        _add_overlapping(images, trusted, shifts, placed, search, expected)
     template, weight = mean_of_registered(images, trusted, shifts, placed)
-    lost, centre = ~placed, np.median(shifts[placed], axis=0)
+    lost, centres = ~placed, _centres(shifts, placed, expected)
     if lost.any():
         known = images[lost], trusted[lost]
-        shifts[lost] = whole_pixel_shifts(*known, template, weight, search, centre)
+        shifts[lost] = whole_pixel_shifts(*known, template, weight, search, centres[lost])
     gains, scatters = np.ones(len(images)), np.zeros(len(images))
     for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
-        fit = refine_shift(image, clear, template, weight, shifts[i], search, centre)
+        fit = refine_shift(image, clear, template, weight, shifts[i], search, centres[i])
         shifts[i], placed[i], gains[i], scatters[i], _ = fit
     placed &= trusted.any(axis=(1, 2))
     shifts = _fit_pairs(images, trusted, order[placed[order]], shifts, gains, scatters)
@@ -211,17 +215,22 @@ def register_band_passed(
     return Registration(shifts.astype(np.float32), placed)
 
 
-def _add_overlapping(images, trusted, shifts, placed, search):
+def _centres(shifts, placed, expected):
+    """Shifts that frames are expected at by those that are known, (t, 2)."""
+    return expected + np.median((shifts - expected)[placed], axis=0)
+
+
+def _add_overlapping(images, trusted, shifts, placed, search, expected):
     """Register frames against the mean of those that are, until no other overlaps it."""
     n_before = 0
     while n_before < placed.sum() < len(placed):
         n_before, lost = placed.sum(), np.flatnonzero(~placed)
         template, weight = mean_of_registered(images, trusted, shifts, placed)
-        centre = np.median(shifts[placed], axis=0)
+        centres = _centres(shifts, placed, expected)
         known = images[lost], trusted[lost]
-        found = whole_pixel_shifts(*known, template, weight, search, centre)
+        found = whole_pixel_shifts(*known, template, weight, search, centres[lost])
         for i, start in zip(lost, found, strict=True):
-            fit = refine_shift(images[i], trusted[i], template, weight, start, search, centre)
+            fit = refine_shift(images[i], trusted[i], template, weight, start, search, centres[i])
             if fit.reliable:
                 shifts[i], placed[i] = fit.shift, True
 
@@ -256,7 +265,7 @@ def _smooth(image):
     return ndimage.gaussian_filter(image, _FINE_SIGMA, mode="nearest", truncate=3)
 
 
-def _register_largest_group(images, trusted, order, search):
+def _register_largest_group(images, trusted, order, search, expected):
     """Shifts against the reference that most frames agree with, and which frames do."""
     most = None
     enough = trusted.any(axis=(1, 2)).sum() / 2
@@ -264,12 +273,13 @@ def _register_largest_group(images, trusted, order, search):
     for _ in range(_MAX_GROUPS):
         start = starts[0]
         template, weight = images[start], trusted[start].astype(np.float32)
-        shifts = whole_pixel_shifts(images, trusted, template, weight, search)
+        centres = expected - expected[start]
+        shifts = whole_pixel_shifts(images, trusted, template, weight, search, centres)
         shifts[start] = 0
         placed = np.ones(len(images), bool)
         for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
             if i != start:
-                fit = refine_shift(image, clear, template, weight, shifts[i], search)
+                fit = refine_shift(image, clear, template, weight, shifts[i], search, centres[i])
                 shifts[i], placed[i] = fit.shift, fit.reliable
         if most is None or placed.sum() > most[1].sum():
             most = shifts, placed
@@ -301,7 +311,7 @@ def whole_pixel_shifts(
     template, template_weight : arrays of shape (h, w)
         It is known where its weight is above 0.
     search : Search
-    centre : array of shape (2,)
+    centre : array of shape (2,) or (t, 2)
         Shift that a prior expects.
 
     Returns
@@ -309,23 +319,19 @@ def whole_pixel_shifts(
     float64 array of shape (t, 2)
     """
     prior = search.std is not None
-    expected = np.rint(centre) if prior else np.zeros(2)
+    centres = np.broadcast_to(centre if prior else 0.0, (len(images), 2))
+    whole = np.rint(centres).astype(int)
     reach = int(np.ceil(search.max_shift))
-    far = reach + int(np.abs(expected).max())
+    far = reach + int(np.abs(whole).max(initial=0))
     shape = [fft.next_fast_len(n + far, real=True) for n in images.shape[1:]]
     moves = np.arange(-reach, reach + 1)
-    downs, rights = (moves + int(middle) for middle in expected)
-    distance = np.hypot(moves[:, None], moves)
-    if prior:
-        distance = np.hypot(downs[:, None] - centre[0], rights - centre[1])
-    chance = search.chance(distance)
 
     def transform(stack):
         return fft.rfft2(stack, shape)
 
-    def correlate(a, b):
+    def correlate(a, b, middle):
         full = fft.irfft2(a * b, shape)
-        rows, columns = downs % shape[0], rights % shape[1]
+        rows, columns = ((moves + m) % length for m, length in zip(middle, shape, strict=True))
         return full[rows[:, None], columns]
 
     images = images * trusted
@@ -337,12 +343,14 @@ def whole_pixel_shifts(
     for i, (image, clear) in enumerate(zip(images, trusted, strict=True)):
         seen = clear.astype(np.float32)
         value, square, seen = (transform(x) for x in (image, np.square(image), seen))
-        overlap = correlate(seen, conjugates[2])
-        energies = correlate(square, conjugates[2]) * correlate(seen, conjugates[1])
-        correlation = correlate(value, conjugates[0]) / np.sqrt(np.maximum(energies, 1e-6))
+        middle, rest = whole[i], whole[i] - centres[i]
+        overlap = correlate(seen, conjugates[2], middle)
+        energies = correlate(square, conjugates[2], middle) * correlate(seen, conjugates[1], middle)
+        correlation = correlate(value, conjugates[0], middle) / np.sqrt(np.maximum(energies, 1e-6))
+        chance = search.chance(np.hypot(moves[:, None] + rest[0], moves + rest[1]))
         evidence = search.evidence(overlap, np.maximum(correlation, 0) ** 2) - chance
         evidence[overlap < min(least_overlap, 0.9 * overlap.max())] = -np.inf
-        shifts[i] = _peak(evidence, correlation) - reach + expected
+        shifts[i] = _peak(evidence, correlation) - reach + middle
     return shifts
 
 

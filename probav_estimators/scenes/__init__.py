@@ -3,7 +3,7 @@
 from ._alignment import align_bands, align_scene, read_aligned, read_moved
 from ._chosen_frames import LEAST_TO_HALVE, ChosenFrames, halve_frames
 from ._fingerprint import digest
-from ._frames import DerivedFrames, Frames, StoredFrames, SubsetFrames
+from ._frames import DerivedFrames, Frames, PositionPrior, StoredFrames, SubsetFrames
 from ._images import PngImage
 from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_files
 from ._level import offset_to_scene
@@ -28,6 +28,7 @@ __all__ = [
     "Index",
     "MaskStack",
     "PngImage",
+    "PositionPrior",
     "Scene",
     "SceneFiles",
     "Stack",

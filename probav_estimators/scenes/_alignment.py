@@ -22,7 +22,7 @@ from ..imaging import (
     normalize_frames,
     pad_window,
 )
-from ._group_survey import register_georeferenced, warn_of_placement
+from ._group_survey import register_georeferenced, site_prior, warn_of_placement
 from ._survey import Survey, register_bands
 
 if TYPE_CHECKING:
@@ -84,24 +84,21 @@ def align_bands(scenes: Sequence[Scene]) -> list[Alignment]:
         If no pixel of a band is clear; a ValueError.
     """
     surveys = [Survey(scene.frames, scene.value_range) for scene in scenes]
-    position_std = scenes[0].frames.position_std
+    has_prior = scenes[0].frames.position_prior is not None
     # This reads the frames of a large site once, and counts clear pixels.
-    if position_std is None:
-        shifts = register_bands(surveys)
-    else:
-        shifts = register_georeferenced(surveys, position_std)
+    shifts = register_georeferenced(surveys) if has_prior else register_bands(surveys)
     for scene, survey in zip(scenes, surveys, strict=True):
-        clear = survey.n_clear if position_std is None else survey.clear_somewhere
+        clear = survey.clear_somewhere if has_prior else survey.n_clear
         if not clear.any():
             raise NothingClearError(
                 f"{scene.label}: every pixel of every frame is clouded or no data, so there is "
                 "nothing to fuse: leave it out, or check its masks and its value of no data"
             )
-    if position_std is not None:
+    if has_prior:
         seen = np.unique(np.concatenate([one.numbers[one.clear_somewhere] for one in surveys]))
         placement = np.full(len(shifts.placement), -1, np.int8)
         placement[seen] = shifts.placement[seen]
-        warn_of_placement(placement, scenes[0].label, position_std)
+        warn_of_placement(placement, scenes[0].label, site_prior(surveys).std)
         return [_align_georeferenced(survey, shifts) for survey in surveys]
     return [_align_registered(survey, shifts) for survey in surveys]
 
@@ -209,7 +206,7 @@ def read_aligned(
     n_frames = len(alignment.index)
     known = lr[:n_frames], qm[:n_frames]
     frames, weights = normalize_frames(*known, alignment, origin, window)
-    if scene.frames.position_std is not None:
+    if scene.frames.position_prior is not None:
         _fill_holes(frames, weights, known, alignment, origin, window)
     return {
         "frames": frames,

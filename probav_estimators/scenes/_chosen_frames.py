@@ -11,6 +11,7 @@ from ._frames import Frames, SubsetFrames
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._frames import PositionPrior
     from ._scene import Scene
     from ._windows import Index
 
@@ -50,6 +51,11 @@ class ChosenFrames(SubsetFrames):
     @property
     def placed(self) -> NDArray[np.bool_] | None:
         return self._rows_of(self.source.placed)
+
+    @property
+    def position_prior(self) -> PositionPrior | None:
+        prior = self.source.position_prior
+        return None if prior is None else prior.of(self.index)
 
     @property
     def origins(self) -> NDArray[np.intp]:

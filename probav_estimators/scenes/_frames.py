@@ -6,7 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,34 @@ if TYPE_CHECKING:
 
     from ._windows import Index, PixelsAndClear, Window
 
-__all__ = ["DerivedFrames", "Frames", "StoredFrames", "SubsetFrames", "WindowFrames"]
+__all__ = [
+    "DerivedFrames",
+    "Frames",
+    "PositionPrior",
+    "StoredFrames",
+    "SubsetFrames",
+    "WindowFrames",
+]
+
+
+class PositionPrior(NamedTuple):
+    """What the georeferencing of frames tells of their shifts.
+
+    Attributes
+    ----------
+    shifts : float64 array of shape (t, 2)
+        Expected shift of each frame's content against the grid, (down, right) in LR pixels: not 0
+        for frames whose pixels lie between those of the grid.
+    std : float64 array of shape (t,)
+        Standard deviation along each axis, in LR pixels.
+    """
+
+    shifts: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+    def of(self, index: Index) -> PositionPrior:
+        """Prior of some of the frames."""
+        return PositionPrior(self.shifts[index], self.std[index])
 
 
 class Frames(ABC):
@@ -139,8 +166,8 @@ class Frames(ABC):
         return False
 
     @property
-    def position_std(self) -> float | None:
-        """Standard deviation of the frames' georeferencing along each axis, in LR pixels.
+    def position_prior(self) -> PositionPrior | None:
+        """What the georeferencing tells of the frames' shifts.
 
         None: the positions of the frames are not known, and a frame that cannot be registered is
         not used.
@@ -311,8 +338,8 @@ class DerivedFrames(Frames):
         return self.source.aligned
 
     @property
-    def position_std(self) -> float | None:
-        return self.source.position_std
+    def position_prior(self) -> PositionPrior | None:
+        return self.source.position_prior
 
     @property
     def origins(self) -> NDArray[np.intp]:

@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..imaging import GroupTie, Placement, adjust_groups, register_groups
+from ._frames import PositionPrior
 from ._survey import BandShifts, by_texture, distortion_field, given_shifts
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ._survey import Survey
     from ._windows import PixelsAndClear, Window
 
-__all__ = ["register_georeferenced", "warn_of_placement"]
+__all__ = ["register_georeferenced", "site_prior", "warn_of_placement"]
 
 # Further windows of a site where groups of frames overlap: for each group, and of all groups.
 _MAX_SHARED, _MAX_ADDED = 3, 9
@@ -28,8 +29,9 @@ _MAX_SHARED, _MAX_ADDED = 3, 9
 class _SiteGroups:
     """Groups of registered frames in windows of the bands of a site, by the frames' numbers."""
 
-    def __init__(self, n_frames: int, position_std: float) -> None:
-        self.position_std = position_std
+    def __init__(self, prior: PositionPrior) -> None:
+        self.prior = prior
+        n_frames = len(prior.std)
         self.shifts = np.zeros((0, n_frames, 2))
         self.placed = np.zeros((0, n_frames), bool)
         self.windows = np.zeros(0, int)
@@ -38,7 +40,8 @@ class _SiteGroups:
 
     def add(self, survey: Survey, pixels: PixelsAndClear, window: int) -> None:
         """Register the frames of a window, numbered `window`."""
-        found = register_groups(*pixels, self.position_std)
+        prior = self.prior.of(survey.numbers)
+        found = register_groups(*pixels, float(prior.std.max()), prior.shifts)
         first = len(self.placed)
         for group in found.groups:
             self.add_group(survey.numbers[group.numbers], group.shifts, window)
@@ -90,7 +93,20 @@ class _SiteGroups:
         return placement.astype(np.int8)
 
 
-def register_georeferenced(surveys: Sequence[Survey], position_std: float) -> BandShifts:
+def site_prior(surveys: Sequence[Survey]) -> PositionPrior:
+    """Return the prior of the frames of georeferenced bands, by the frames' numbers."""
+    n_frames = 1 + max(int(survey.numbers.max()) for survey in surveys)
+    whole = PositionPrior(np.zeros((n_frames, 2)), np.zeros(n_frames))
+    for survey in surveys:
+        prior = survey.frames.position_prior
+        assert prior is not None, "bands of one site are georeferenced alike"
+        whole.shifts[survey.numbers], whole.std[survey.numbers] = prior.of(survey.once)
+    # Numbers that no band has, which are in no group.
+    whole.std[whole.std == 0] = whole.std.max()
+    return whole
+
+
+def register_georeferenced(surveys: Sequence[Survey]) -> BandShifts:
     """Register the frames of all bands of a site on a prior of their positions.
 
     Frames are registered as far as they overlap and show texture. Others, and groups of frames that
@@ -101,21 +117,20 @@ def register_georeferenced(surveys: Sequence[Survey], position_std: float) -> Ba
     ----------
     surveys : list of Survey
         Of bands that were taken together: frames of one number have one shift.
-    position_std : float
-        Standard deviation of the georeferencing along each axis, in LR pixels.
 
     Returns
     -------
     BandShifts
     """
-    groups = _SiteGroups(1 + max(int(survey.numbers.max()) for survey in surveys), position_std)
+    prior = site_prior(surveys)
+    groups = _SiteGroups(prior)
     for survey in by_texture(surveys):
         missing = ~groups.main()[survey.numbers]
         if len(groups.placed) and not (missing & survey.n_clear.any(axis=0)).any():
             continue
         _add_band(groups, survey)
     adjusted = adjust_groups(
-        groups.shifts, groups.placed, groups.windows, groups.ties, position_std
+        groups.shifts, groups.placed, groups.windows, groups.ties, prior.std, prior.shifts
     )
     nodes = surveys[0].nodes
     n_nodes = len(nodes[0]) * len(nodes[1])
@@ -168,7 +183,9 @@ def _shared_windows(groups: _SiteGroups, survey: Survey) -> Iterator[Window]:
             shared[survey.squares_of(window)] = False
 
 
-def warn_of_placement(placement: NDArray[np.int8], label: str, position_std: float) -> None:
+def warn_of_placement(
+    placement: NDArray[np.int8], label: str, position_std: NDArray[np.floating]
+) -> None:
     """Warn of frames that are not registered, by their numbers.
 
     Parameters
@@ -177,19 +194,19 @@ def warn_of_placement(placement: NDArray[np.int8], label: str, position_std: flo
         Of frames that have clear pixels, a :class:`Placement`; -1 of the others.
     label : str
         Name of the scene in messages.
-    position_std : float
+    position_std : float array of shape (t,)
         Standard deviation of the georeferencing, in LR pixels.
     """
-    where = f"the georeferencing puts them, to about {position_std:g} pixels"
+    about = f"{position_std.max():.3g} pixels"
     remedies = {
         Placement.LEFT_OUT: (
             "contradict the others and are left out, except where no other is clear: they are "
             "clouded, of another place, or farther off than position_std allows; mask or remove "
-            f"them, or raise position_std, which is {position_std:g} pixels"
+            f"them, or raise position_std, which is {about}"
         ),
         Placement.GEOREFERENCED: (
             "cannot be registered to the others, for lack of overlap or texture, and stay where "
-            f"{where}"
+            f"the georeferencing puts them, to about {about}"
         ),
         Placement.TIED: (
             "are tied to the others by little overlap or texture: their shifts are less exact"

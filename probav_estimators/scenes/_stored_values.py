@@ -14,6 +14,7 @@ from ._windows import WHOLE, open_ends
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._frames import PositionPrior
     from ._scene import Scene
     from ._windows import Index, PixelsAndClear, Window
 
@@ -247,8 +248,8 @@ class ValueFrames(Frames):
         Their meaning.
     masks : MaskStack, default=None
         Quality maps. None: all valid pixels are clear.
-    position_std : float, default=None
-        Standard deviation of the frames' georeferencing, in LR pixels. None: not known.
+    position_prior : PositionPrior, default=None
+        What the georeferencing tells of the frames' shifts. None: nothing.
 
     Notes
     -----
@@ -260,12 +261,12 @@ class ValueFrames(Frames):
         stack: Stack,
         values: Values,
         masks: MaskStack | None = None,
-        position_std: float | None = None,
+        position_prior: PositionPrior | None = None,
     ) -> None:
         self.stack = stack
         self.values = values
         self.masks = masks
-        self._position_std = position_std
+        self._position_prior = position_prior
         self._empty: list[int] | None = None
 
     def __len__(self) -> int:
@@ -276,8 +277,8 @@ class ValueFrames(Frames):
         return self.stack.shape[1:]
 
     @property
-    def position_std(self) -> float | None:
-        return self._position_std
+    def position_prior(self) -> PositionPrior | None:
+        return self._position_prior
 
     @property
     def shows_all(self) -> bool:
