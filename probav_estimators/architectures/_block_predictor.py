@@ -101,11 +101,19 @@ class BlockPredictor:
         return [fused[number] for number in range(len(blocks))]
 
     def match(self) -> float:
-        """Estimate the PSF variance of the frames relative to the image, in squared LR pixels."""
+        """Estimate the PSF variance of the frames relative to the image, in squared LR pixels.
+
+        The mean over the turns and flips of the self-ensemble, if there is one.
+        """
         block = block_of(_search_window(self.scene, self.alignment), self.scene.shape)
-        inputs, _ = collate_frames([(self._read(self.alignment, block.window), {})])
-        inputs["block"] = inputs["search"] = torch.tensor(_ends(block))
-        return float(self.net.compute(inputs, "variance"))
+        sample = self._read(self.alignment, block.window)
+        _, turns = next(_variants(self.alignment, self.net.n_augment, self.reference))
+        found = []
+        for turn, flip in turns:
+            inputs, _ = collate_frames([(turn_sample(sample, turn, flip), {})])
+            inputs["block"] = inputs["search"] = torch.tensor(_ends(block, turn, flip))
+            found.append(float(self.net.compute(inputs, "variance")))
+        return float(np.mean(found))
 
     def _predict_batch(self, blocks):
         """Predict blocks at one position in windows of one shape."""
