@@ -23,7 +23,6 @@ from skimage import io
 from torch.nn.functional import pixel_shuffle, softplus
 
 from probav_estimators import FusionNet, Scene, Sensor, make_scenes
-from probav_estimators.architectures._deviation_model import DeviationModel
 from probav_estimators.imaging import error_map
 from probav_estimators.scenes import align_scene
 from probav_estimators.training import load_weights, save_weights
@@ -199,7 +198,7 @@ def fit(net, samples, squares):
     """Coefficients by the quantiles of absolute errors; each kind of scenes has one weight."""
     kinds = [kind for kind, *_ in samples]
     n_terms = samples[0][2].shape[1]
-    used = n_terms if squares else 1 + DeviationModel.n_variables
+    used = n_terms if squares else 1 + net.module_.deviations.n_variables
     terms = torch.from_numpy(np.concatenate([terms[:, :used] for _, _, terms, *_ in samples]))
     excess = torch.from_numpy(
         np.concatenate([np.log((np.abs(e) + 1e-6) / known) for *_, known, e in samples])

@@ -161,6 +161,14 @@ class TestPsf:
         sharp, blurred = (net_of(psf_sigma=sigma).predict([scene])[0] for sigma in (0.15, 0.5))
         assert np.abs(sharp - blurred).max() > 1e-3
 
+    def test_told_sigma_is_not_searched_for(self):
+        (scene,) = make_scenes(1, size=(70, 140), n_frames=3, random_state=2)
+        net = net_of(psf_sigma=0.4)
+        matched = net.match_psf(scene, align_scene(scene))
+        assert net.sensor_variance(matched) == pytest.approx(0.16, abs=1e-4)
+        whole, tiled = (net.set_params(tile_size=n).predict([scene]) for n in (None, 64))
+        np.testing.assert_allclose(tiled, whole, atol=1e-6)
+
     def test_blocks_have_it_in_common(self):
         (scene,) = make_scenes(1, size=(150, 190), n_frames=4, random_state=2)
         whole = net_of(tile_size=None).predict_into(scene)
@@ -218,6 +226,17 @@ class TestImages:
             assert np.isfinite(image).all(), name
             assert np.isfinite(std).all(), name
             assert (std > 0).all(), name
+
+    def test_layer_can_be_switched_off_and_on(self):
+        scenes = make_scenes(1, size=24, n_frames=4, random_state=0)
+        net = net_of()
+        with_it = net.predict(scenes)
+        without = net.set_params(data_consistency=False).predict(scenes)
+        np.testing.assert_array_equal(without, net_of(data_consistency=False).predict(scenes))
+        assert np.abs(with_it - without).max() > 1e-4
+        np.testing.assert_array_equal(
+            net.set_params(data_consistency=True).predict(scenes), with_it
+        )
 
     def test_training_goes_through_every_stage(self):
         scenes = make_scenes(2, size=24, n_frames=4, random_state=0)

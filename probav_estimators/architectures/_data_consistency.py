@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad, pixel_shuffle, pixel_unshuffle
 
 from ..imaging import LEAST_SIGMA
-from ..losses import SensorModel
+from ..losses import SensorModel, without_edges
 
 __all__ = [
     "REACH",
@@ -21,7 +21,6 @@ __all__ = [
     "Posterior",
     "box_mean",
     "linear_estimate",
-    "without_edges",
 ]
 
 #: LR pixels beyond which a pixel of a frame changes the image by less than 2e-6 of its contrast.
@@ -35,9 +34,6 @@ _N_STEPS_OF_PARTS = 12
 # Side in LR pixels of the squares in which frames are compared with the image.
 _RESIDUAL_SIZE = 7
 
-# LR pixels at the edges of frames that depend on repeated pixels.
-_EDGE = 2
-
 # Search for the PSF: mean and standard deviation of its prior, greatest value, steps, difference
 # for derivatives, all in squared LR pixels; pixels that count as one independent sample.
 _PRIOR, _PRIOR_STD, _GREATEST, _N_SEARCHES, _APART = 0.05, 0.1, 0.6, 3, 0.01
@@ -50,8 +46,8 @@ _REGRESSION = 0.005
 # Standard deviations in LR pixels of the Gaussians between bands of the linear estimate.
 _SIGMAS = (0.5, 1.0, 2.0)
 
-# Noise variance of these bands and of the rest of the mean of frames, divided by that of a frame
-# and times the number of frames: of white noise, back-projected from frames at random positions.
+# Noise variance of these bands of the mean of frames, times the number of frames: of white noise of
+# unit variance, back-projected from frames at random positions.
 _BAND_NOISE = (0.050, 0.040, 0.023)
 
 # Ratio of the noise of one frame to the variance of the image's texture at which the linear
@@ -69,7 +65,7 @@ _TEXTURE_SIZE = 15
 
 
 class Evidence(NamedTuple):
-    """What the frames say about an image.
+    """Frames as evidence for an image.
 
     Attributes
     ----------
@@ -249,7 +245,7 @@ class Posterior:
 
     @cached_property
     def noise(self) -> torch.Tensor:
-        """Local mean square of what the frames differ from the posterior mean, (n, 1, h, w)."""
+        """Local mean square residual of the frames against the posterior mean, (n, 1, h, w)."""
         return self._mean_square(self.frames - self.sensor.degrade(self.mean, self.kernels))
 
     @cached_property
@@ -409,13 +405,6 @@ def _blur(image, sigma):
     image = conv2d(image, kernel[None, None, None])
     image = pad(image, (0, 0, reach, reach), mode="replicate")
     return conv2d(image, kernel[None, None, :, None])
-
-
-def without_edges(weights: torch.Tensor) -> torch.Tensor:
-    """Weights (n, t, h, w) with 0 at the edges, where residuals depend on repeated pixels."""
-    inside = torch.zeros_like(weights[:1, :1])
-    inside[..., _EDGE:-_EDGE, _EDGE:-_EDGE] = 1
-    return weights * inside
 
 
 def box_mean(images: torch.Tensor, size: int) -> torch.Tensor:

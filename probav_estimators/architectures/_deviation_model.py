@@ -19,13 +19,12 @@ _SPAN = 2.5
 
 
 class DeviationModel(nn.Module):
-    """Standard deviations of errors, from that of the posterior and what else predicts errors.
+    """Standard deviations of errors, from those of the posterior and other predictors of errors.
 
     The logarithm of a standard deviation is that of the posterior plus a polynomial of second
-    degree, whose variables are logarithms: the standard deviation of the prior,
-    the share of it that is left, the number of clear frames, the residual of the frames, the PSF
-    variance (not a logarithm), the local contrast of the image, and its detail beyond bicubic
-    upscaling.
+    degree, whose variables are logarithms: the standard deviation of the prior, the share of it
+    that is left, the number of clear frames, the residual of the frames, the PSF variance (not a
+    logarithm), the local contrast of the image, and its detail beyond bicubic upscaling.
     """
 
     n_variables = 7

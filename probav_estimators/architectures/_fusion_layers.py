@@ -157,14 +157,18 @@ class FusionLayers(nn.Module):
             the frames determine, and the rest. "variance": the PSF variance (n,) instead.
         """
         (*windows, last), inside, corner = self._windows(block, frames.shape[-2:])
-        moved = fractions if displacement is None else fractions + displacement
         with torch.autocast(frames.device.type, enabled=False):
             aligned = _AlignedFrames(
-                self.sensor, frames, weights, moved, distortion, psf, blur, reference
+                self.sensor,
+                frames,
+                weights,
+                fractions,
+                distortion,
+                psf,
+                blur,
+                reference,
+                displacement,
             )
-            if displacement is not None:
-                aligned.move(fractions)
-            aligned.estimate()
         image, hidden = aligned.initial_image, None
         for stage, window in zip(self.stages, windows, strict=True):
             aligned.crop(window)
@@ -179,7 +183,7 @@ class FusionLayers(nn.Module):
                     image = self._agree(image, hidden, aligned, now).mean
         aligned.crop(last)
         image, hidden = _crop(image, last), _crop(hidden, last)
-        search = None if search is None else _search_window(search, corner)
+        search = None if search is None else _relative_window(search, corner)
         with torch.autocast(frames.device.type, enabled=False):
             if variance is None:
                 variance = self._match(image, aligned, blur, search)
@@ -237,7 +241,7 @@ class FusionLayers(nn.Module):
         return windows[:-1], windows[-1], corner
 
 
-def _search_window(search, corner):
+def _relative_window(search, corner):
     """Window of first and last rows and columns, relative to a corner."""
     top, bottom, left, right = search.tolist()
     return slice(top - corner[0], bottom - corner[0]), slice(left - corner[1], right - corner[1])
@@ -251,12 +255,16 @@ def _crop(images, window):
 class _AlignedFrames:
     """Frames of a batch with robust weights, corrected for distortion, drift and change."""
 
-    def __init__(self, sensor, frames, weights, fractions, distortion, psf, blur, reference):
+    def __init__(
+        self, sensor, frames, weights, fractions, distortion, psf, blur, reference, displacement
+    ):
         self.sensor = sensor
-        self.clear = weights
-        self.blurred = sensor.kernels(fractions, sigma=psf)
-        self.sharp = sensor.kernels(fractions, sigma=_SPLAT_SIGMA, pixel=0)
-        self.weights = weights
+        self.fractions, self.psf = fractions, psf
+        # The learned stages take displaced frames, and nothing else does.
+        moved = fractions if displacement is None else fractions + displacement
+        self.blurred = sensor.kernels(moved, sigma=psf)
+        self.sharp = sensor.kernels(moved, sigma=_SPLAT_SIGMA, pixel=0)
+        self.clear = self.weights = weights
         guess = self._mean_of(frames, self.sharp, _filled_mean(frames, weights))
         frames = _undistort(frames, sensor.degrade(guess, self.sharp), distortion)
         guess = self._mean_of(frames, self.blurred, guess)
@@ -270,9 +278,11 @@ class _AlignedFrames:
             self.weights, scatter = _robust_weights(residual, weights)
             if reference is not None:
                 self.frames = self.frames - _change(residual, weights, scatter, reference)
-        self.initial_image = self.mean = self._mean_of(self.frames, self.blurred, guess)
-        self.scatter = scatter
-        self.fractions, self.psf = fractions, psf
+        self.initial_image = mean = self._mean_of(self.frames, self.blurred, guess)
+        if displacement is not None:
+            mean = self._mean_of(self.frames, sensor.kernels(fractions, sigma=psf), mean)
+        self.linear = linear_estimate(mean, self.weights, scatter.square(), sensor.scale)
+        self.bicubic = _upscaled_mean(self.frames, self.weights, sensor.scale)
         self.density = sensor.back_project(self.weights, self.sharp)
         self.coverage = sensor.back_project(self.weights, self.blurred)
         total = self.weights.sum(dim=1, keepdim=True)
@@ -285,22 +295,6 @@ class _AlignedFrames:
             ],
             dim=1,
         )
-
-    def move(self, fractions):
-        """Set the true shifts, for all that no learned stage takes."""
-        self.fractions = fractions
-        kernels = self.sensor.kernels(fractions, sigma=self.psf)
-        self.mean = self._mean_of(self.frames, kernels, self.initial_image)
-
-    def estimate(self):
-        """Make the images that stand beside the learned one."""
-        scale = self.sensor.scale
-        self.linear = linear_estimate(self.mean, self.weights, self.scatter.square(), scale)
-        count = self.weights.sum(dim=1, keepdim=True)
-        mean = (self.weights * self.frames).sum(dim=1, keepdim=True) / count.clamp_min(0.1)
-        mean = torch.where(count > 0.1, mean, _filled_mean(self.frames, self.weights))
-        large = interpolate(mean, scale_factor=scale, mode="bicubic", align_corners=False)
-        self.bicubic = pixel_unshuffle(large, scale)
 
     def evidence(self, window=None, share=1.0):
         """Frames and weights for the data-consistency layer, in a window."""
@@ -337,6 +331,15 @@ def _filled_mean(frames, weights):
         wide_total, wide_count = (box_mean(x, size) for x in (total, count))
         total, count = total + 0.01 * wide_total, count + 0.01 * wide_count
     return total / (count + 1e-4)
+
+
+def _upscaled_mean(frames, weights, scale):
+    """Bicubic upscaling (n, scale ** 2, h, w) of the mean frame."""
+    count = weights.sum(dim=1, keepdim=True)
+    mean = (weights * frames).sum(dim=1, keepdim=True) / count.clamp_min(0.1)
+    mean = torch.where(count > 0.1, mean, _filled_mean(frames, weights))
+    large = interpolate(mean, scale_factor=scale, mode="bicubic", align_corners=False)
+    return pixel_unshuffle(large, scale)
 
 
 def _undistort(frames, expected, distortion):

@@ -40,7 +40,7 @@ __all__ = ["FusionNet", "ImageParts"]
 
 
 class ImageParts(NamedTuple):
-    """What in fused images the frames determine, and what the learned prior adds.
+    """Parts of fused images that the frames determine, and that the learned prior adds.
 
     Attributes
     ----------
@@ -62,7 +62,8 @@ class FusionNet(FusionWeights):
     Frames are registered to a fraction of a pixel, normalised to one gain and offset, and corrected
     for slow distortion. In each stage a forward model degrades the current image to every frame,
     back-projects the residuals, and learned layers update the image. Cloudy pixels are masked,
-    outliers get low weights, and the result does not depend on the order of frames.
+    outliers get low weights, and the result does not depend on the order of frames. At the end a
+    data-consistency layer moves the image to the most probable one, given its frames.
 
     Takes scenes as they are: there is no InputComposer before it. If a FrameRegistrar precedes, its
     shifts are used.
@@ -351,10 +352,12 @@ class FusionNet(FusionWeights):
         Alignment
             With the estimate.
         """
-        psf = alignment.psf._replace(
-            from_image=BlockPredictor(self, scene, alignment, None).match()
-        )
-        return replace(alignment, psf=psf)
+        if self.psf_sigma is None:
+            variance = BlockPredictor(self, scene, alignment, None).match()
+        else:
+            told, _ = alignment.psf.mean_variance(self.psf_sigma)
+            variance = float(self.module_.consistency.told_variance(told))
+        return replace(alignment, psf=alignment.psf._replace(from_image=variance))
 
     def sensor_variance(self, alignment: Alignment) -> float:
         """PSF variance of the sensor in squared LR pixels, of an alignment of :meth:`match_psf`."""
@@ -452,6 +455,12 @@ class FusionNet(FusionWeights):
         self.displacement_ = self._initial_displacement()
         return self
 
+    def set_params(self, **params: Any) -> Self:
+        super().set_params(**params)
+        if getattr(self, "initialized_", False):
+            self.module_.data_consistency = self.data_consistency
+        return self
+
     def build_module(self) -> nn.Module:
         return FusionLayers(self.scale_, self.width_, self.depth_, self.data_consistency)
 
@@ -470,8 +479,8 @@ class FusionNet(FusionWeights):
     def graph_inputs(self) -> list[Port]:
         return list(FUSION_INPUTS)
 
-    def correct_shifts(self, x: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Correct the shifts of the frames for the displacement of the initial weights.
+    def add_displacement(self, x: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Add the displacement of the initial weights, which the layers correct, to a batch.
 
         Parameters
         ----------
@@ -494,9 +503,7 @@ class FusionNet(FusionWeights):
         return x
 
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
-        # It may have been changed since the layers were made.
-        self.module_.data_consistency = self.data_consistency
-        x = self.correct_shifts(to_tensor(dict(x), device=self.device))
+        x = self.add_displacement(to_tensor(dict(x), device=self.device))
         left_out = x.pop("left_out", None)
         if left_out is not None:
             x["weights"] = x["weights"] * (1 - left_out)[..., None, None]

@@ -5,7 +5,7 @@ from ._base import SceneLoss
 from ._batch_errors import align_best, batch_cpsnr, best_shifts, laplacian_loss, uncertainty_loss
 from ._reprojection import ReprojectionLoss
 from ._scores import CPSNRLoss, MaskedMSELoss, MSELoss
-from ._sensor_model import SensorModel
+from ._sensor_model import SensorModel, without_edges
 
 __all__ = [
     "AdversarialLoss",
@@ -20,4 +20,5 @@ __all__ = [
     "best_shifts",
     "laplacian_loss",
     "uncertainty_loss",
+    "without_edges",
 ]

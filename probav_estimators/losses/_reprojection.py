@@ -13,7 +13,7 @@ from torch.nn.functional import pixel_unshuffle
 
 from ..scenes import estimate_psf_sigma
 from ._base import SceneLoss, check_parameters
-from ._sensor_model import SensorModel
+from ._sensor_model import SensorModel, without_edges
 
 if TYPE_CHECKING:
     from ..scenes import Scene
@@ -144,8 +144,7 @@ class ReprojectionLoss(SceneLoss):
         sigma = self.psf_sigma_ if self.psf_sigma is None else self.psf_sigma
         response = self._response(sigma, scale)
         weight = sample["weights"] * sample["left_out"][..., None, None]
-        # Pixels that depend on the padding of the image do not count.
-        weight = weight * _inside(weight, sensor.reach)
+        weight = without_edges(weight)
         losses = []
         for offset in self._offsets(scale):
             fractions = sample["fractions"] + offset.to(frames.device)
@@ -181,12 +180,6 @@ def _robust_mean(residual, weight):
     count = weight.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     residual = residual - (weight * residual).sum(dim=(2, 3), keepdim=True) / count
     return (weight * _huber(residual, weight)).sum() / weight.sum().clamp_min(1)
-
-
-def _inside(like, reach):
-    inside = torch.zeros_like(like[:1, :1])
-    inside[..., reach:-reach, reach:-reach] = 1
-    return inside
 
 
 def _huber(residual, weight):

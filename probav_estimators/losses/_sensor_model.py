@@ -8,7 +8,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, fold, pad, unfold
 
 from ..imaging import LEAST_SIGMA, cumulative_response
 
-__all__ = ["SensorModel"]
+__all__ = ["SensorModel", "without_edges"]
 
 # Radius of the kernels in LR pixels, for shifts of up to half a pixel.
 _REACH = 2
@@ -92,6 +92,13 @@ class SensorModel(nn.Module):
             frames.flatten(0, 1)[None], kernels.flatten(0, 1), padding=_REACH, groups=n
         )
         return image.unflatten(1, (n, -1))[0]
+
+
+def without_edges(weights: torch.Tensor) -> torch.Tensor:
+    """Weights (n, t, h, w) with 0 at the edges, where frames depend on the padding of the image."""
+    inside = torch.zeros_like(weights[:1, :1])
+    inside[..., _REACH:-_REACH, _REACH:-_REACH] = 1
+    return weights * inside
 
 
 # On CUDA, products of matrices are faster than convolutions with a kernel for each sample, and

@@ -139,7 +139,7 @@ class _Graph(nn.Module):
         super().__init__()
         self.inputs, self.outputs = net.graph_inputs(), net.graph_outputs()
         self.scale = net.scale_
-        self.prepare = getattr(net, "correct_shifts", dict)
+        self.prepare = getattr(net, "add_displacement", dict)
         self.finish = getattr(net, "finish", None)
         self.original = copy.deepcopy(net.module_).cpu().float().eval()
         self.layers = copy.deepcopy(self.original)

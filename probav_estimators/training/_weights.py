@@ -164,6 +164,8 @@ def load_module(build: Callable[[], nn.Module], weights: Weights) -> nn.Module:
 def check_fits(build: Callable[[], nn.Module], weights: Weights) -> None:
     """Check that weights of a file fit a module, which is built without memory for its values.
 
+    Buffers that files of older versions lack are added to the weights, with a warning.
+
     Parameters
     ----------
     build : callable
@@ -180,6 +182,7 @@ def check_fits(build: Callable[[], nn.Module], weights: Weights) -> None:
     # no_grad restores the mode by a call, which may exceed the limit: it is restored here again.
     with torch.set_grad_enabled(torch.is_grad_enabled()), limit:
         module = empty_module(build)
+    _complete(module, weights.state)
     _compare(module, weights)
 
 
@@ -203,19 +206,8 @@ class _CountedCalls(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def complete_state(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Add what older files lack, the module's `default_state`, to a state, with a warning.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    state : dict of str to tensor
-
-    Warns
-    -----
-    UserWarning
-        If something was missing.
-    """
+def _complete(module, state):
+    """Add buffers that files of older versions lack to a state, with a warning."""
     defaults = getattr(module, "default_state", {})
     missing = [name for name in defaults if name not in state]
     if missing and len(missing) < len(state):
@@ -228,7 +220,6 @@ def complete_state(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
 
 
 def _compare(module, weights):
-    complete_state(module, weights.state)
     expected = _kinds_of(module.state_dict())
     found = _kinds_of(weights.state)
     if found != expected:
