@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, floor
+from math import ceil
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from ._grid import Grid
+from ._grid import Grid, is_box
 
 if TYPE_CHECKING:
     import os
@@ -37,7 +37,7 @@ __all__ = [
 # Greatest ratio of pixel sizes.
 _MAX_RATIO = 2.0
 
-# Rounding of edges, in pixels, and of ratios.
+# Rounding error of ratios, and of lengths in pixels.
 _ROUNDING = 1e-6
 
 # Error of the transform of coordinates in resampling, in pixels: so small that pixels do not depend
@@ -68,7 +68,7 @@ class GridRequest:
     def check(self) -> None:
         """Raise a ValueError for bounds or a resolution that are not valid by themselves."""
         bounds, resolution = self.bounds, self.resolution
-        if bounds is not None and not _is_box(bounds):
+        if bounds is not None and not is_box(bounds):
             raise ValueError(
                 f"bounds is {bounds!r}, which is empty or no box: give left, bottom, right, top in "
                 "units of the CRS of the grid"
@@ -85,14 +85,6 @@ class GridRequest:
     def is_given(self) -> bool:
         """Whether anything is asked."""
         return self != GridRequest()
-
-
-def _is_box(bounds):
-    try:
-        left, bottom, right, top = (float(value) for value in bounds)
-    except (TypeError, ValueError):
-        return False
-    return left < right and bottom < top and bool(np.isfinite((left, bottom, right, top)).all())
 
 
 class FileOnGrid(NamedTuple):
@@ -197,7 +189,7 @@ def _extent(base, request, *, is_like):
     whole = slice(0, base.shape[0]), slice(0, base.shape[1])
     if request.bounds is None:
         return whole
-    asked = _pixels_of(base, request.bounds)
+    asked = base.pixels_of(request.bounds)
     if is_like and not all(
         full.start <= part.start and part.stop <= full.stop
         for part, full in zip(asked, whole, strict=True)
@@ -207,18 +199,6 @@ def _extent(base, request, *, is_like):
             "contradict each other: give bounds within it, or leave one of them out"
         )
     return asked
-
-
-def _pixels_of(base, bounds):
-    """Rows and columns that bounds in the CRS of a grid reach, whole pixels."""
-    left, bottom, right, top = (float(value) for value in bounds)
-    a, _, c, _, e, f = base.transform
-    parts = []
-    for ends, size, start in (((bottom, top), e, f), ((left, right), a, c)):
-        low, high = sorted((end - start) / size for end in ends)
-        # An end between two pixels, with its rounding error, does not reach the next pixel.
-        parts.append(slice(floor(low + _ROUNDING), ceil(high - _ROUNDING)))
-    return parts[0], parts[1]
 
 
 def _overlaps(one, other):
@@ -277,7 +257,7 @@ def put_on_grid(
         base.check_same(grid, base_name, name)
     if not of_mask:
         _check_sizes(base, grid, base_name, name)
-    footprint = _pixels_of(base, _bounds_in(base, grid, name))
+    footprint = base.pixels_of(_bounds_in(base, grid, name))
     onto = base.extended(*footprint)
     return FileOnGrid(footprint, onto=replace(onto, crs=base.crs or grid.crs))
 

@@ -32,7 +32,7 @@ from ._file_names import (
     times_of_folders,
     without_date,
 )
-from ._grid import Grid
+from ._grid import Grid, is_box
 from ._imagery import Imagery, check_mask_type, mask_stack, match_dates
 from ._masks import mask_type_of_name, warn_of_no_mask
 from ._value_ranges import check_value_range
@@ -577,25 +577,18 @@ def _whole_pixels(grid, window, bbox, path):
 
 
 def _window_of_bbox(grid, bbox, path):
-    left, bottom, right, top = (float(value) for value in bbox)
-    if not (left < right and bottom < top and np.isfinite(bbox).all()):
+    if not is_box(bbox):
         raise ValueError(f"bbox is {bbox}: give left, bottom, right, top in units of the CRS")
-    a, _, c, _, e, f = grid.transform
-    parts = []
-    for ends, size, start, length in [
-        ((bottom, top), e, f, grid.shape[0]),
-        ((left, right), a, c, grid.shape[1]),
-    ]:
-        low, high = sorted((end - start) / size for end in ends)
-        # An end between two pixels, with its rounding error, does not reach the next pixel.
-        first, last = int(np.floor(low + 1e-6)), int(np.ceil(high - 1e-6))
-        parts.append(slice(max(0, first), min(length, last)))
-    if any(part.start >= part.stop for part in parts):
+    rows, columns = (
+        slice(max(0, part.start), min(length, part.stop))
+        for part, length in zip(grid.pixels_of(bbox), grid.shape, strict=True)
+    )
+    if rows.start >= rows.stop or columns.start >= columns.stop:
         raise ValueError(
             f"bbox is {bbox} and {path} lies within {grid.bounds}, they do not overlap: give left, "
             "bottom, right, top in units of the files' CRS"
         )
-    return parts[0], parts[1]
+    return rows, columns
 
 
 def open_scene(
