@@ -125,8 +125,7 @@ def register_georeferenced(surveys: Sequence[Survey]) -> BandShifts:
     prior = site_prior(surveys)
     groups = _SiteGroups(prior)
     for survey in by_texture(surveys):
-        missing = ~groups.main()[survey.numbers]
-        if len(groups.placed) and not (missing & survey.n_clear.any(axis=0)).any():
+        if len(groups.placed) and not survey.shows_others(groups.main()):
             continue
         _add_band(groups, survey)
     adjusted = adjust_groups(
