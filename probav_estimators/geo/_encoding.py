@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..scenes import MaskStack, Stack
 
 __all__ = [
+    "PART_DTYPES",
     "POSITION_STD",
     "Encoding",
     "ImageBlock",
@@ -39,6 +40,13 @@ __all__ = [
 
 #: Standard deviation of the georeferencing of frames, in their pixels.
 POSITION_STD = 1.0
+
+#: Types of the arrays of a block besides the image.
+PART_DTYPES: dict[str, np.dtype[Any]] = {
+    "std": np.dtype(np.float32),
+    "n_clear": np.dtype(np.uint16),
+    "parts": np.dtype(np.float32),
+}
 
 
 class ImageBlock(NamedTuple):
@@ -114,6 +122,14 @@ class Encoding(Values):
         if nodata is None or not holds(kind, nodata):
             nodata = np.iinfo(kind).min
         return replace(self, dtype=kind, nodata=float(nodata))
+
+    def arrays_of(
+        self, shape: tuple[int, ...], *, parts: bool
+    ) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shapes and types of the arrays of an :class:`ImageBlock` of (H, W) pixels."""
+        kinds = {"image": self.dtype, **PART_DTYPES}
+        arrays = [(shape, kinds[name]) for name in ("image", "std", "n_clear")]
+        return arrays + [((len(ImageParts._fields), *shape), kinds["parts"])] * parts
 
     def encode(self, fused: FusedBlock, scale: int) -> ImageBlock:
         """Return a block in stored values, rounded and clipped for integers."""
