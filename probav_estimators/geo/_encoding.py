@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..architectures import ImageParts
-from ..scenes import PositionPrior, Scene, ValueFrames, Values
+from ..scenes import Scene, ValueFrames, Values
 from ._value_ranges import LearnedRange, value_range_of, warn_of_fill
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..architectures import FusedBlock
-    from ..scenes import MaskStack, Stack
+    from ..scenes import MaskStack, PositionPrior, Stack
 
 __all__ = [
     "PART_DTYPES",
@@ -32,7 +32,6 @@ __all__ = [
     "encoding_of",
     "holds",
     "layers_of",
-    "position_prior",
     "read_encoding",
     "scene_of_stack",
 ]
@@ -207,14 +206,12 @@ def scene_of_stack(
     name: str | None,
     band: str | None,
     value_range: tuple[float, float] | LearnedRange | None = None,
-    prior: PositionPrior | None = None,
+    prior: PositionPrior,
 ) -> Scene:
     """Return the lazy scene of a band, whose frames have a value range; warn of likely fill.
 
-    `prior` tells what the georeferencing expects of the frames, None: all at their pixels.
+    `prior` is that of the frames' shifts by their georeferencing.
     """
-    if prior is None:
-        prior = position_prior(stack.shape[0])
     warn_of_fill(stack, encoding, masks, label)
     if value_range is None or isinstance(value_range, LearnedRange):
         value_range = value_range_of(stack, encoding, masks, value_range, label)
@@ -248,11 +245,6 @@ def read_encoding(
         nodata=_one_value(values["nodata"]),
         dtype=dtype,
     )
-
-
-def position_prior(n_frames: int, position_std: float = POSITION_STD) -> PositionPrior:
-    """Return the prior of georeferenced frames on one grid."""
-    return PositionPrior(np.zeros((n_frames, 2)), np.full(n_frames, float(position_std)))
 
 
 def check_position_std(position_std: float) -> None:
