@@ -1,7 +1,7 @@
-"""The grid that raster files of several grids come onto, and how each of them does.
+"""Common grid of raster files of several grids, and the place of each file on it.
 
-Files whose pixels lie between those of the grid are read as they are, and registration is told of
-the fraction of a pixel. Files of another CRS or pixel size are resampled by nearest neighbour:
+Files with pixels between those of the grid are read as they are, and registration starts from the
+fraction of a pixel. Files of another CRS or pixel size are resampled by nearest neighbour:
 interpolation would blur what super-resolution restores.
 """
 
@@ -47,7 +47,7 @@ _TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class GridRequest:
-    """What is asked of the grid that files come onto.
+    """Requested grid of raster files.
 
     Attributes
     ----------
@@ -88,14 +88,14 @@ class GridRequest:
 
 
 class FileOnGrid(NamedTuple):
-    """How a file comes onto a grid.
+    """Place of a file on a grid.
 
     Attributes
     ----------
     footprint : tuple of two slices
         Rows and columns of the grid that it covers; they may begin below 0 and end beyond it.
     fraction : tuple of two floats, default=(0, 0)
-        Rows and columns, of at most half a pixel, by which its pixels lie beyond those of the grid.
+        Offset of its pixels from those of the grid: rows down and columns right, at most a half.
     onto : Grid, default=None
         Grid of the footprint to resample it to; None: its pixels are read as they are.
     """
@@ -105,7 +105,7 @@ class FileOnGrid(NamedTuple):
     onto: Grid | None = None
 
     def moved(self, down: int, right: int) -> FileOnGrid:
-        """The same file on a grid that starts so many pixels further up and left."""
+        """The place on a grid that starts `down` rows higher and `right` columns further left."""
         rows, columns = self.footprint
         footprint = (
             slice(rows.start + down, rows.stop + down),
@@ -117,7 +117,7 @@ class FileOnGrid(NamedTuple):
 def common_grid(
     files: Sequence[str], grids: Sequence[Grid], request: GridRequest, like: Grid | None
 ) -> tuple[Grid, list[FileOnGrid]]:
-    """Return the grid that files come onto, and how each of them does.
+    """Return the common grid of files, and the place of each on it.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def _check_connected(files, grids, places):
 def put_on_grid(
     base: Grid, grid: Grid, base_name: str, name: str, *, of_mask: bool = False
 ) -> FileOnGrid:
-    """Return how a file comes onto a grid.
+    """Return the place of a file on a grid.
 
     Parameters
     ----------
@@ -234,8 +234,8 @@ def put_on_grid(
     base_name, name : str
         What messages call them.
     of_mask : bool, default=False
-        Whether it is a mask, which is not registered, so that it is resampled also where its pixels
-        lie between those of the grid; it may be much coarser.
+        Whether it is a mask, which is not registered: it is resampled also if its pixels are
+        between those of the grid, and may be much coarser.
 
     Returns
     -------

@@ -95,7 +95,7 @@ class Outputs:
         return [*self.images.values(), *self.sidecars.values(), *pictures]
 
     def check(self) -> None:
-        """Raise a ValueError for names that stand for no format."""
+        """Raise a ValueError for names without a known format."""
         for path in self.images.values():
             form = format_of(path)
             if self.cog and not form.is_geotiff:
