@@ -329,7 +329,7 @@ class TestRequest:
         left, bottom, right, top = box((6, 20), (30, 30))
         scene = open_scene(paths, bounds=(left + 3, bottom - 1, right, top - 2))
         assert scene.shape == (31, 30)
-        # What is asked for and no date shows is there, and not clear.
+        # Pixels within the bounds that no date shows are not clear.
         values = stored(scene, 0)
         assert not values[:4].any()
         np.testing.assert_array_equal(values[4:], seen(land, (10, 10))[:27, 10:40])

@@ -10,7 +10,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 from probav_estimators import FusionNet, make_scenes, super_resolve
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 from probav_estimators.geo import Outputs, super_resolve_files
 
 TIMES = pd.to_datetime(

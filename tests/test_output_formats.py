@@ -9,7 +9,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 from probav_estimators import make_scenes
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 
 SIZE = {"height": 40, "width": 44, "crs": "EPSG:32634"}
 METADATA = ("transform", "crs", "nodata", "scales", "offsets", "descriptions")

@@ -10,7 +10,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 from probav_estimators import FusionNet, make_scenes, open_scene, super_resolve
-from probav_estimators.cli._main import probav
+from probav_estimators.cli import probav
 from probav_estimators.imaging import register_groups
 from probav_estimators.scenes import align_scene
 

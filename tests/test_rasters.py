@@ -230,7 +230,7 @@ class TestWindows:
         with pytest.raises(ValueError, match=r"bbox is \(0, 0, 9, 9\).*600000.*do not overlap"):
             open_rasters(folder, bbox=(0, 0, 9, 9))
 
-    @pytest.mark.parametrize("bbox", [(9, 0, 0, 9), (0, 0, np.nan, 9)])
+    @pytest.mark.parametrize("bbox", [(9, 0, 0, 9), (0, 0, np.nan, 9), (0, 0, 9)])
     def test_a_bbox_has_an_order(self, folder, bbox):
         with pytest.raises(ValueError, match="give left, bottom, right, top"):
             open_rasters(folder, bbox=bbox)
@@ -1082,5 +1082,5 @@ class TestFill:
 
 
 def test_a_stack_prints_as_the_call_that_made_it():
-    stack = RasterStack(["a.tif"], 1, (2, 3), np.dtype("uint8"))
+    stack = RasterStack(["a.tif"], 1, (2, 3), np.dtype("uint8"), [])
     assert repr(stack).startswith("RasterStack(paths=['a.tif'], band=1, size=(2, 3)")

@@ -207,7 +207,7 @@ def super_resolve(
     and offset are applied. The products that were chosen are shown, and written to
     OUT.tif.items.json.
 
-    Names that end in .tif, .jp2, .png, .nc or .zarr stand for these formats; JPEG 2000 and PNG hold
+    The suffix of an output is its format: .tif, .jp2, .png, .nc or .zarr; JPEG 2000 and PNG hold
     integers of 8 or 16 bits in one or three bands.
 
     The same call resumes an interrupted one.

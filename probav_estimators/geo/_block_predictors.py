@@ -106,7 +106,7 @@ class BlockPredictor(ABC):
     gives_std : bool
         Whether it predicts standard deviations.
     gives_parts : bool
-        Whether it tells what in images was measured.
+        Whether it separates measured from supposed detail.
     takes_scenes_as_they_are : bool
         Whether no step before it prepares them.
     registers_bands : bool
@@ -148,7 +148,7 @@ class BlockPredictor(ABC):
             )
 
     def check_parts(self, remedy: str) -> None:
-        """Raise a ValueError if the estimator does not tell what in images was measured."""
+        """Raise a ValueError if the estimator does not separate measured from supposed detail."""
         if not self.gives_parts:
             raise ValueError(
                 f"{self.name} does not tell what in an image was measured: {remedy}, or use "
@@ -169,7 +169,7 @@ class BlockPredictor(ABC):
     ) -> list[FusedBlock]:
         """Predict blocks of a band; standard deviations are NaN if it has none.
 
-        `parts`, which needs `gives_parts`, adds what in them was measured.
+        `parts`, which needs `gives_parts`, adds measured and supposed detail.
         """
 
 

@@ -1,7 +1,7 @@
-"""The grid that raster files of several grids come onto, and how each of them does.
+"""Common grid of raster files of several grids, and the place of each file on it.
 
-Files whose pixels lie between those of the grid are read as they are, and registration is told of
-the fraction of a pixel. Files of another CRS or pixel size are resampled by nearest neighbour:
+Files with pixels between those of the grid are read as they are, and registration starts from the
+fraction of a pixel. Files of another CRS or pixel size are resampled by nearest neighbour:
 interpolation would blur what super-resolution restores.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, floor
+from math import ceil
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from ._grid import Grid
+from ._grid import Grid, is_box
 
 if TYPE_CHECKING:
     import os
@@ -37,7 +37,7 @@ __all__ = [
 # Greatest ratio of pixel sizes.
 _MAX_RATIO = 2.0
 
-# Rounding of edges, in pixels, and of ratios.
+# Rounding error of ratios, and of lengths in pixels.
 _ROUNDING = 1e-6
 
 # Error of the transform of coordinates in resampling, in pixels: so small that pixels do not depend
@@ -47,7 +47,7 @@ _TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class GridRequest:
-    """What is asked of the grid that files come onto.
+    """Requested grid of raster files.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class GridRequest:
     def check(self) -> None:
         """Raise a ValueError for bounds or a resolution that are not valid by themselves."""
         bounds, resolution = self.bounds, self.resolution
-        if bounds is not None and not _is_box(bounds):
+        if bounds is not None and not is_box(bounds):
             raise ValueError(
                 f"bounds is {bounds!r}, which is empty or no box: give left, bottom, right, top in "
                 "units of the CRS of the grid"
@@ -87,23 +87,15 @@ class GridRequest:
         return self != GridRequest()
 
 
-def _is_box(bounds):
-    try:
-        left, bottom, right, top = (float(value) for value in bounds)
-    except (TypeError, ValueError):
-        return False
-    return left < right and bottom < top and bool(np.isfinite((left, bottom, right, top)).all())
-
-
 class FileOnGrid(NamedTuple):
-    """How a file comes onto a grid.
+    """Place of a file on a grid.
 
     Attributes
     ----------
     footprint : tuple of two slices
         Rows and columns of the grid that it covers; they may begin below 0 and end beyond it.
     fraction : tuple of two floats, default=(0, 0)
-        Rows and columns, of at most half a pixel, by which its pixels lie beyond those of the grid.
+        Offset of its pixels from those of the grid: rows down and columns right, at most a half.
     onto : Grid, default=None
         Grid of the footprint to resample it to; None: its pixels are read as they are.
     """
@@ -113,7 +105,7 @@ class FileOnGrid(NamedTuple):
     onto: Grid | None = None
 
     def moved(self, down: int, right: int) -> FileOnGrid:
-        """The same file on a grid that starts so many pixels further up and left."""
+        """The place on a grid that starts `down` rows higher and `right` columns further left."""
         rows, columns = self.footprint
         footprint = (
             slice(rows.start + down, rows.stop + down),
@@ -125,7 +117,7 @@ class FileOnGrid(NamedTuple):
 def common_grid(
     files: Sequence[str], grids: Sequence[Grid], request: GridRequest, like: Grid | None
 ) -> tuple[Grid, list[FileOnGrid]]:
-    """Return the grid that files come onto, and how each of them does.
+    """Return the common grid of files, and the place of each on it.
 
     Parameters
     ----------
@@ -197,7 +189,7 @@ def _extent(base, request, *, is_like):
     whole = slice(0, base.shape[0]), slice(0, base.shape[1])
     if request.bounds is None:
         return whole
-    asked = _pixels_of(base, request.bounds)
+    asked = base.pixels_of(request.bounds)
     if is_like and not all(
         full.start <= part.start and part.stop <= full.stop
         for part, full in zip(asked, whole, strict=True)
@@ -207,18 +199,6 @@ def _extent(base, request, *, is_like):
             "contradict each other: give bounds within it, or leave one of them out"
         )
     return asked
-
-
-def _pixels_of(base, bounds):
-    """Rows and columns that bounds in the CRS of a grid reach, whole pixels."""
-    left, bottom, right, top = (float(value) for value in bounds)
-    a, _, c, _, e, f = base.transform
-    parts = []
-    for ends, size, start in (((bottom, top), e, f), ((left, right), a, c)):
-        low, high = sorted((end - start) / size for end in ends)
-        # An end between two pixels, with its rounding error, does not reach the next pixel.
-        parts.append(slice(floor(low + _ROUNDING), ceil(high - _ROUNDING)))
-    return parts[0], parts[1]
 
 
 def _overlaps(one, other):
@@ -245,7 +225,7 @@ def _check_connected(files, grids, places):
 def put_on_grid(
     base: Grid, grid: Grid, base_name: str, name: str, *, of_mask: bool = False
 ) -> FileOnGrid:
-    """Return how a file comes onto a grid.
+    """Return the place of a file on a grid.
 
     Parameters
     ----------
@@ -254,8 +234,8 @@ def put_on_grid(
     base_name, name : str
         What messages call them.
     of_mask : bool, default=False
-        Whether it is a mask, which is not registered, so that it is resampled also where its pixels
-        lie between those of the grid; it may be much coarser.
+        Whether it is a mask, which is not registered: it is resampled also if its pixels are
+        between those of the grid, and may be much coarser.
 
     Returns
     -------
@@ -277,7 +257,7 @@ def put_on_grid(
         base.check_same(grid, base_name, name)
     if not of_mask:
         _check_sizes(base, grid, base_name, name)
-    footprint = _pixels_of(base, _bounds_in(base, grid, name))
+    footprint = base.pixels_of(_bounds_in(base, grid, name))
     onto = base.extended(*footprint)
     return FileOnGrid(footprint, onto=replace(onto, crs=base.crs or grid.crs))
 

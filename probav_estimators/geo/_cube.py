@@ -201,7 +201,7 @@ def band_names(cube: DataArray | Dataset) -> list[str]:
 def _in_usual_form(cube):
     """The cube with the dims y and x; of a Dataset of one variable with bands, that variable."""
     if not all(hasattr(cube, part) for part in ("sizes", "coords", "rename")):
-        # Refused below, with what it is.
+        # `_check_dims` refuses it.
         return cube
     names = _usual_dims(cube)
     taken = [name for name in names.values() if name in cube.coords]
@@ -219,8 +219,8 @@ def _usual_dims(cube):
         attrs = cube.coords[dim].attrs if dim in cube.coords else {}
         by_cf = _CF_AXES.get(attrs.get("axis"), _CF_NAMES.get(attrs.get("standard_name")))
         usual = _OTHER_NAMES.get(dim, by_cf)
-        missing = {"time": not {*_FRAME_DIMS} & {*cube.sizes}}.get(usual, usual not in cube.sizes)
-        if dim not in (*_FRAME_DIMS, *_BAND_DIMS) and usual and missing:
+        known = _FRAME_DIMS if usual == "time" else (usual,)
+        if usual and dim not in (*_FRAME_DIMS, *_BAND_DIMS) and not {*known} & {*cube.sizes}:
             found.setdefault(usual, dim)
     return {dim: usual for usual, dim in found.items()}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..architectures import ImageParts
-from ..scenes import PositionPrior, Scene, ValueFrames, Values
+from ..scenes import Scene, ValueFrames, Values
 from ._value_ranges import LearnedRange, value_range_of, warn_of_fill
 
 if TYPE_CHECKING:
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..architectures import FusedBlock
-    from ..scenes import MaskStack, Stack
+    from ..scenes import MaskStack, PositionPrior, Stack
 
 __all__ = [
+    "PART_DTYPES",
     "POSITION_STD",
     "Encoding",
     "ImageBlock",
@@ -31,7 +32,6 @@ __all__ = [
     "encoding_of",
     "holds",
     "layers_of",
-    "position_prior",
     "read_encoding",
     "scene_of_stack",
 ]
@@ -39,6 +39,13 @@ __all__ = [
 
 #: Standard deviation of the georeferencing of frames, in their pixels.
 POSITION_STD = 1.0
+
+#: Types of the arrays of a block besides the image.
+PART_DTYPES: dict[str, np.dtype[Any]] = {
+    "std": np.dtype(np.float32),
+    "n_clear": np.dtype(np.uint16),
+    "parts": np.dtype(np.float32),
+}
 
 
 class ImageBlock(NamedTuple):
@@ -114,6 +121,14 @@ class Encoding(Values):
         if nodata is None or not holds(kind, nodata):
             nodata = np.iinfo(kind).min
         return replace(self, dtype=kind, nodata=float(nodata))
+
+    def arrays_of(
+        self, shape: tuple[int, ...], *, parts: bool
+    ) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shapes and types of the arrays of an :class:`ImageBlock` of (H, W) pixels."""
+        kinds = {"image": self.dtype, **PART_DTYPES}
+        arrays = [(shape, kinds[name]) for name in ("image", "std", "n_clear")]
+        return arrays + [((len(ImageParts._fields), *shape), kinds["parts"])] * parts
 
     def encode(self, fused: FusedBlock, scale: int) -> ImageBlock:
         """Return a block in stored values, rounded and clipped for integers."""
@@ -191,14 +206,12 @@ def scene_of_stack(
     name: str | None,
     band: str | None,
     value_range: tuple[float, float] | LearnedRange | None = None,
-    prior: PositionPrior | None = None,
+    prior: PositionPrior,
 ) -> Scene:
     """Return the lazy scene of a band, whose frames have a value range; warn of likely fill.
 
-    `prior` tells what the georeferencing expects of the frames, None: all at their pixels.
+    `prior` is that of the frames' shifts by their georeferencing.
     """
-    if prior is None:
-        prior = position_prior(stack.shape[0])
     warn_of_fill(stack, encoding, masks, label)
     if value_range is None or isinstance(value_range, LearnedRange):
         value_range = value_range_of(stack, encoding, masks, value_range, label)
@@ -232,11 +245,6 @@ def read_encoding(
         nodata=_one_value(values["nodata"]),
         dtype=dtype,
     )
-
-
-def position_prior(n_frames: int, position_std: float = POSITION_STD) -> PositionPrior:
-    """Return the prior of georeferenced frames on one grid."""
-    return PositionPrior(np.zeros((n_frames, 2)), np.full(n_frames, float(position_std)))
 
 
 def check_position_std(position_std: float) -> None:

@@ -18,14 +18,14 @@ from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, BlockStoreError, compute_blocks
 from ._common_grid import GridRequest
-from ._encoding import POSITION_STD, check_position_std, encoding_of, layers_of
+from ._encoding import PART_DTYPES, POSITION_STD, check_position_std, encoding_of, layers_of
 from ._imagery import site_of
 from ._masks import warn_of_no_mask
 from ._output_formats import format_of
 from ._rasters import open_bands, open_masks
 from ._site import check_plan_options, describe, plan_site
 from ._value_ranges import check_value_range
-from ._writing import PART_DTYPES, write_preview, written_image
+from ._writing import write_preview, written_image
 
 if TYPE_CHECKING:
     from ._block_predictors import BlockPredictor
@@ -95,7 +95,7 @@ class Outputs:
         return [*self.images.values(), *self.sidecars.values(), *pictures]
 
     def check(self) -> None:
-        """Raise a ValueError for names that stand for no format."""
+        """Raise a ValueError for names without a known format."""
         for path in self.images.values():
             form = format_of(path)
             if self.cog and not form.is_geotiff:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import hypot
+from math import ceil, floor, hypot
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from xarray import DataArray, Dataset
 
     Transform = tuple[float, float, float, float, float, float]
 
-__all__ = ["STALE_ATTRS", "Grid", "grid_of_cube", "with_grid"]
+__all__ = ["STALE_ATTRS", "Grid", "grid_of_cube", "is_box", "with_grid"]
 
 # Transform of images without georeference.
 _PIXELS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -25,6 +27,9 @@ _REGULAR = 1e-3
 
 # Relative difference of the sides of square pixels: the rounding of float32 degrees.
 _SQUARE = 1e-3
+
+# Rounding error of the edges of a box, in pixels.
+_EDGE = 1e-6
 
 # Largest distance of coordinates from a corner or centre of their pixels.
 _NEAR = 0.1
@@ -127,9 +132,7 @@ class Grid:
         """The grid of a part of the image."""
         top, bottom, _ = rows.indices(self.shape[0])
         left, right, _ = columns.indices(self.shape[1])
-        a, b, c, d, e, f = self.transform
-        transform = (a, b, a * left + b * top + c, d, e, d * left + e * top + f)
-        return replace(self, transform=transform, shape=(bottom - top, right - left))
+        return self.extended(slice(top, bottom), slice(left, right))
 
     def position_of(self, other: Grid) -> tuple[float, float] | None:
         """Return the row and column where another grid starts.
@@ -157,18 +160,36 @@ class Grid:
         )
         return row, column
 
+    def pixels_of(self, bounds: Sequence[float]) -> tuple[slice, slice]:
+        """Return the rows and columns of a box, which grow to whole pixels of an unrotated grid.
+
+        Parameters
+        ----------
+        bounds : sequence of four floats
+            Left, bottom, right, top in units of the CRS.
+
+        Returns
+        -------
+        tuple of two slices
+            Rows and columns, which may begin below 0 and end beyond the grid.
+        """
+        left, bottom, right, top = (float(value) for value in bounds)
+        a, _, c, _, e, f = self.transform
+        parts = []
+        for ends, size, start in (((bottom, top), e, f), ((left, right), a, c)):
+            low, high = sorted((end - start) / size for end in ends)
+            parts.append(slice(floor(low + _EDGE), ceil(high - _EDGE)))
+        return parts[0], parts[1]
+
     def extended(self, rows: slice, columns: slice) -> Grid:
         """The grid of these rows and columns, which may begin below 0 and end beyond it."""
-        a, b, c, d, e, f = self.transform
-        top, left = rows.start, columns.start
-        transform = (a, b, a * left + b * top + c, d, e, d * left + e * top + f)
-        shape = rows.stop - top, columns.stop - left
-        return replace(self, transform=transform, shape=shape)
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        return replace(self.shifted(rows.start, columns.start), shape=shape)
 
     def shifted(self, down: float, right: float) -> Grid:
         """The grid that starts so many rows and columns further down and right."""
         a, b, c, d, e, f = self.transform
-        transform = (a, b, c + a * right + b * down, d, e, f + d * right + e * down)
+        transform = (a, b, a * right + b * down + c, d, e, d * right + e * down + f)
         return replace(self, transform=transform)
 
     def check_same(self, other: Grid, this_name: str, other_name: str) -> None:
@@ -210,6 +231,15 @@ class Grid:
             f"{name} has {what}; put it on a grid of square pixels first, such as by rioxarray's "
             "cube.rio.reproject(cube.rio.crs, resolution=10)"
         )
+
+
+def is_box(bounds: Any) -> bool:
+    """Whether these are left, bottom, right and top of an area that is not empty."""
+    try:
+        left, bottom, right, top = (float(value) for value in bounds)
+    except (TypeError, ValueError):
+        return False
+    return left < right and bottom < top and bool(np.isfinite((left, bottom, right, top)).all())
 
 
 def _same_crs(first, second):

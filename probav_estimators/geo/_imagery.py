@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from ..scenes import MaskStack, Stack
-from ._encoding import POSITION_STD, encoding_of, position_prior, scene_of_stack
+from ..scenes import MaskStack, PositionPrior, Stack
+from ._encoding import POSITION_STD, encoding_of, scene_of_stack
 from ._masks import clear_of, has_value, match_mask
 from ._site import Site
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..scenes import PositionPrior, Scene
+    from ..scenes import Scene
     from ._encoding import Encoding
     from ._grid import Grid
     from ._value_ranges import LearnedRange
@@ -67,8 +67,8 @@ class Imagery:
     named : bool, default=True
         Whether bands have names of their own.
     fractions : float64 array of shape (t, 2), default=None
-        Rows and columns, of at most half a pixel, by which the pixels of each date lie beyond those
-        of the grid. None: by none.
+        Offset of the pixels of each date from those of the grid: rows down and columns right, at
+        most a half. None: 0.
     resampled : bool array of shape (t,), default=None
         Which dates were resampled to the grid by nearest neighbour. None: none.
     """
@@ -123,19 +123,16 @@ class Imagery:
         )
 
     def prior(self, position_std: float) -> PositionPrior:
-        """Return what the georeferencing tells of the positions of the dates.
+        """Return the prior of the dates' positions by their georeferencing.
 
         `position_std` is its standard deviation in pixels.
         """
-        prior = position_prior(len(self), position_std)
-        if self.fractions is not None:
-            # Content of pixels that lie further down is stored further up.
-            prior = prior._replace(shifts=-self.fractions)
+        # In pixels further down, content is further up.
+        shifts = np.zeros((len(self), 2)) if self.fractions is None else -self.fractions
+        std = np.full(len(self), float(position_std))
         if self.resampled is not None:
-            prior = prior._replace(
-                std=np.hypot(prior.std, np.where(self.resampled, _NEAREST_ERROR, 0))
-            )
-        return prior
+            std[self.resampled] = np.hypot(position_std, _NEAREST_ERROR)
+        return PositionPrior(shifts, std)
 
 
 def site_of(
@@ -186,7 +183,7 @@ def mask_stack(masks: Imagery, mask_type: MaskType, imagery: Imagery) -> MaskSta
     if nodata is not None and has_value(mask_type, nodata):
         nodata = None
     clear = partial(_clear, mask_type=mask_type, nodata=nodata)
-    # What a mask does not show is not known to be clear.
+    # Pixels beyond a mask are not clear.
     known = None
     for own in masks.valid.values():
         shown: Any = own.stack

@@ -52,7 +52,7 @@ class OutputFormat:
 
     @property
     def is_geotiff(self) -> bool:
-        """Whether it is what blocks are put together to."""
+        """Whether it is GeoTIFF, in which blocks are joined."""
         return self.driver == "GTiff"
 
     @property
@@ -90,7 +90,7 @@ _FORMATS = {
 
 
 def format_of(path: Path) -> OutputFormat:
-    """Return the format that the name of an output stands for.
+    """Return the format of an output by the suffix of its name.
 
     Raises
     ------
@@ -146,25 +146,31 @@ def convert(
 
         rasterio.shutil.copy(plain, path, driver=form.driver, **dict(form.options))
         return
-    images = _as_dataset(plain, grid, encodings, part, attrs)
-    chunks = tuple(min(_CHUNK, length) for length in grid.shape)
+    import rioxarray
+
+    chunks = {"x": _CHUNK, "y": _CHUNK}
+    opened: Any = rioxarray.open_rasterio(plain, chunks=chunks, mask_and_scale=False)
+    with opened as stored:
+        images = _as_dataset(stored, grid, encodings, part, attrs)
+        _write_dataset(images, path, form)
+
+
+def _write_dataset(images, path, form):
     if form.library == "zarr":
         writing = images.to_zarr(path, mode="w", zarr_format=2, consolidated=True, compute=False)
     else:
         for image in images.data_vars.values():
+            chunks = tuple(min(_CHUNK, length) for length in image.shape)
             image.encoding |= {"zlib": True, "complevel": 4, "chunksizes": chunks}
         writing = images.to_netcdf(path, engine="netcdf4", compute=False)
     # One chunk in memory at a time.
     writing.compute(scheduler="synchronous")
 
 
-def _as_dataset(plain, grid, encodings, part, attrs):
-    """A GeoTIFF as lazy stored values with CF's attributes, one variable for each of its bands."""
-    import rioxarray
+def _as_dataset(stored, grid, encodings, part, attrs):
+    """Lazy stored values with CF's attributes, one variable for each of the bands."""
     import xarray
 
-    chunks = {"x": _CHUNK, "y": _CHUNK}
-    stored = rioxarray.open_rasterio(plain, chunks=chunks, mask_and_scale=False)
     images = {}
     bands, kinds = list(encodings), list(encodings.values())
     for number, layer in enumerate(layers_of(part, kinds)):

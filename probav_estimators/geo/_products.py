@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._grid import is_box
 from ._product_cube import clear_parts, coarse_clear, cube_of_products, warn_of_offsets
 from ._product_items import find_items, import_stac, time_of
 from ._product_layers import baseline, find_layer, find_mask
@@ -187,7 +188,7 @@ def choose_products(
     names = [bands] if isinstance(bands, str) else [str(band) for band in bands]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"bands is {names}: name each band once, and one at least")
-    if bbox is not None and not (len(bbox) == 4 and bbox[0] < bbox[2] and bbox[1] < bbox[3]):
+    if bbox is not None and not is_box(bbox):
         raise ValueError(f"bbox is {bbox}: give west, south, east and north in degrees")
     if max_dates is not None and max_dates < 1:
         raise ValueError(f"max_dates is {max_dates}: give 1 or more, or None")

@@ -32,7 +32,7 @@ from ._file_names import (
     times_of_folders,
     without_date,
 )
-from ._grid import Grid
+from ._grid import Grid, is_box
 from ._imagery import Imagery, check_mask_type, mask_stack, match_dates
 from ._masks import mask_type_of_name, warn_of_no_mask
 from ._value_ranges import check_value_range
@@ -53,7 +53,7 @@ __all__ = ["RasterStack", "open_bands", "open_masks", "open_rasters", "open_scen
 
 @dataclass(frozen=True)
 class RasterStack:
-    """One band of several raster files of one size: a Stack that pickles as its paths.
+    """One band of several raster files: a Stack that pickles as its paths.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ class RasterStack:
     size : tuple of two ints
         (h, w) of the part that is used.
     dtype : numpy dtype
+    places : sequence of FileOnGrid
+        Of each file on the grid.
     origin : tuple of two ints, default=(0, 0)
-        Row and column of the files where that part starts.
+        Row and column of the grid where that part starts.
     validity : bool, default=False
         Whether values are those of GDAL's masks and alpha bands, 0 = no data, in place of the band.
-    places : sequence of FileOnGrid, default=None
-        How each file comes onto the grid. None: all are the grid.
     fill : float, default=0
         Value where a file is not.
     nodata : float, default=None
@@ -79,9 +79,9 @@ class RasterStack:
     band: int
     size: tuple[int, int]
     dtype: np.dtype[Any]
+    places: Sequence[FileOnGrid]
     origin: tuple[int, int] = (0, 0)
     validity: bool = False
-    places: Sequence[FileOnGrid] | None = None
     fill: float = 0
     nodata: float | None = None
 
@@ -103,7 +103,7 @@ class RasterStack:
 
     def _read_file(self, number, window):
         """Read a window in pixels of a file, or of its footprint if it is resampled."""
-        onto = None if self.places is None else self.places[number].onto
+        onto = self.places[number].onto
         with open_raster(self.paths[number]) as file:
             if onto is not None:
                 part = onto.window(*(slice(*ends) for ends in window))
@@ -116,21 +116,16 @@ class RasterStack:
     def _in_file(self, number, window):
         """Part of a window that a file covers, in pixels of the window and of the file."""
         inside, wanted = [], []
-        for axis, (start, part) in enumerate(zip(self.origin, window, strict=True)):
+        footprint = self.places[number].footprint
+        for start, part, covered in zip(self.origin, window, footprint, strict=True):
             first, last = start + part.start, start + part.stop
-            covered = slice(first, last)
-            if self.places is not None:
-                covered = self.places[number].footprint[axis]
             low, high = max(first, covered.start), min(last, covered.stop)
-            corner = 0 if self.places is None else covered.start
             inside.append(slice(low - first, max(low, high) - first))
-            wanted.append((low - corner, high - corner))
+            wanted.append((low - covered.start, high - covered.start))
         return inside, tuple(wanted)
 
     def take(self, numbers: Sequence[int]) -> RasterStack:
         paths = [self.paths[number] for number in numbers]
-        if self.places is None:
-            return replace(self, paths=paths)
         return replace(self, paths=paths, places=[self.places[number] for number in numbers])
 
     def where(self, number: int) -> str:
@@ -186,7 +181,7 @@ def open_rasters(
     name : str
         Name of `paths` in messages.
     request : GridRequest, default=None
-        What is asked of the grid. None: the union of the files on the grid of the first.
+        None: the union of the files on the grid of the first.
     **options
         The `scale_factor`, `add_offset` and `nodata` of stored values, see :func:`read_encoding`.
 
@@ -266,9 +261,9 @@ def open_masks(
 ) -> MaskStack:
     """Return the quality maps of frames from raster files of masks; see :func:`mask_stack`.
 
-    `mask_type` None: by the name of the first file, else a mask, 1 = clear. `request` is what was
-    asked of the grid of `imagery`. Where frames or masks of several grids come onto one, each mask
-    comes onto the pixels of its frame.
+    `mask_type` None: by the name of the first file, else a mask, 1 = clear. `request` is that
+    of `imagery`. If frames or masks are on several grids, each mask comes onto the pixels of its
+    frame.
     """
     # Refuses an unknown kind before anything is read.
     check_mask_type(mask_type)
@@ -384,17 +379,17 @@ def _check_all_alike(files, headers):
 
 
 def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=None):
-    first = headers[0]
-    _check_nodata(headers, files, (options or {}).get("nodata"))
+    first, options = headers[0], options or {}
+    _check_nodata(headers, files, options.get("nodata"))
     check_one_band(files)
     fractions = np.array([place.fraction for place in places])
-    moved = np.array([place.onto is not None for place in places])
+    resampled = np.array([place.onto is not None for place in places])
     full = slice(0, whole.shape[0]), slice(0, whole.shape[1])
-    covered = all(place.footprint == full and place.onto is None for place in places)
+    covered = not resampled.any() and all(place.footprint == full for place in places)
     rows, columns = _whole_pixels(whole, window, bbox, files[0])
     grid, origin = whole.window(rows, columns), (rows.start, columns.start)
     names, named = _band_names([first.descriptions[number] for number in first.bands], files[0])
-    check_options(options or {}, names)
+    check_options(options, names)
     dtype, several = np.dtype(first.dtypes[0]), len(names) > 1
     bands, encodings, valid = {}, {}, {}
     has_masks = any(header.has_masks for header in headers)
@@ -404,7 +399,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
             "add_offset": [header.offsets[number] for header in headers],
             "nodata": first.nodatavals[number],
         }
-        encodings[band] = read_encoding(tags, options or {}, band, len(files), dtype)
+        encodings[band] = read_encoding(tags, options, band, len(files), dtype)
         nodata, is_float = encodings[band].nodata, dtype.kind == "f"
         if nodata is not None and not is_float and not holds(dtype, nodata):
             nodata = None
@@ -413,8 +408,8 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
             number + 1,
             grid.shape,
             dtype,
+            places,
             origin,
-            places=None if covered else places,
             fill=np.nan if is_float else (nodata or 0),
             nodata=np.nan if is_float and nodata is None else nodata,
         )
@@ -435,7 +430,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
         name=scene_name(files),
         named=named,
         fractions=fractions,
-        resampled=moved,
+        resampled=resampled,
     )
 
 
@@ -577,25 +572,18 @@ def _whole_pixels(grid, window, bbox, path):
 
 
 def _window_of_bbox(grid, bbox, path):
-    left, bottom, right, top = (float(value) for value in bbox)
-    if not (left < right and bottom < top and np.isfinite(bbox).all()):
+    if not is_box(bbox):
         raise ValueError(f"bbox is {bbox}: give left, bottom, right, top in units of the CRS")
-    a, _, c, _, e, f = grid.transform
-    parts = []
-    for ends, size, start, length in [
-        ((bottom, top), e, f, grid.shape[0]),
-        ((left, right), a, c, grid.shape[1]),
-    ]:
-        low, high = sorted((end - start) / size for end in ends)
-        # An end between two pixels, with its rounding error, does not reach the next pixel.
-        first, last = int(np.floor(low + 1e-6)), int(np.ceil(high - 1e-6))
-        parts.append(slice(max(0, first), min(length, last)))
-    if any(part.start >= part.stop for part in parts):
+    rows, columns = (
+        slice(max(0, part.start), min(length, part.stop))
+        for part, length in zip(grid.pixels_of(bbox), grid.shape, strict=True)
+    )
+    if rows.start >= rows.stop or columns.start >= columns.stop:
         raise ValueError(
             f"bbox is {bbox} and {path} lies within {grid.bounds}, they do not overlap: give left, "
             "bottom, right, top in units of the files' CRS"
         )
-    return parts[0], parts[1]
+    return rows, columns
 
 
 def open_scene(
@@ -621,9 +609,9 @@ def open_scene(
     ----------
     paths : path-like or sequence of path-likes
         Files, of which each may cover a part of the site, a glob pattern such as
-        ``"dates/*_B04.tif"``, or a folder. Those on other grids come onto one: pixels that lie
-        between those of the grid are read as they are, and their shift is known to registration;
-        those of another CRS or resolution are resampled to the nearest pixel, with a warning.
+        ``"dates/*_B04.tif"``, or a folder. Those on other grids come onto one: pixels between
+        those of the grid are read as they are, and registration starts from their shift; those of
+        another CRS or resolution are resampled to the nearest pixel, with a warning.
     mask : path-like or sequence of path-likes, default=None
         Masks of clear pixels: one file for each of `paths`, matched by date or order, or one for
         all. Their pixels may cover a whole number of the frames'. None: all data are clear, with

@@ -136,7 +136,7 @@ def make_blocks(
     *,
     parts: bool = False,
 ) -> list[dict[str, ImageBlock]]:
-    """Predict blocks of the images of all bands of a site; `parts`: with what was measured."""
+    """Predict blocks of the images of all bands of a site; `parts`: with measured detail."""
     made: list[dict[str, ImageBlock]] = [{} for _ in blocks]
     for band, plan in plans.items():
         release_memory()

@@ -235,12 +235,7 @@ def _compute_now(
 ) -> dict[str, ImageBlock]:
     shape = site.grid.finer(plan.scale).shape
     images: dict[str, Any] = {
-        band: ImageBlock(
-            np.empty(shape, kind.dtype),
-            np.empty(shape, "f4"),
-            np.empty(shape, "u2"),
-            np.empty((len(ImageParts._fields), *shape), "f4") if parts else None,
-        )
+        band: ImageBlock(*(np.empty(*one) for one in kind.arrays_of(shape, parts=parts)))
         for band, kind in site.encodings.items()
     }
     for start in range(0, len(plan.blocks), batch):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..architectures import ImageParts
 from ..scenes import ValueFrames, is_dask
 from ._encoding import ImageBlock
 from ._site import make_blocks
@@ -65,9 +64,7 @@ def image_tasks(
         for block in plan.blocks:
             lr, mask = _cut(frames, masks, block, reach)
             shape = tuple(part.stop - part.start for part in block.place(plan.scale))
-            wanted = [(shape, site.encodings[band].dtype), (shape, "f4"), (shape, "u2")]
-            if parts:
-                wanted.append(((len(ImageParts._fields), *shape), "f4"))
+            wanted = site.encodings[band].arrays_of(shape, parts=parts)
             made = delayed(_make_block, nout=len(wanted), pure=True)(
                 sent, template, band, site.encodings[band], block, lr, mask, parts
             )

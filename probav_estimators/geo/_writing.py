@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..imaging import grey_limits
-from ._encoding import layers_of
+from ._encoding import PART_DTYPES, layers_of
 from ._output_formats import convert
 
 if TYPE_CHECKING:
@@ -24,14 +24,7 @@ if TYPE_CHECKING:
     from ._output_formats import OutputFormat
     from ._site import Site, SitePlan
 
-__all__ = ["PART_DTYPES", "write_geotiff", "write_preview", "written_image"]
-
-#: Types of the values of outputs besides the image.
-PART_DTYPES: dict[str, np.dtype[Any]] = {
-    "std": np.dtype(np.float32),
-    "n_clear": np.dtype(np.uint16),
-    "parts": np.dtype(np.float32),
-}
+__all__ = ["write_geotiff", "write_preview", "written_image"]
 
 # Pixels of a preview along each axis, and its percentiles of black and white.
 _PREVIEW = 1024

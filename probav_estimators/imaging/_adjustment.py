@@ -123,8 +123,7 @@ def adjust_groups(
     -------
     Adjustment
         A frame of no group, and the mean of groups that nothing ties, are where the prior puts
-        them. Shifts are against the mean of what the prior expects. The residuals are those of the
-        windows.
+        them. Shifts are against the mean of those expected. The residuals are those of the windows.
     """
     n_groups, n_frames = placed.shape
     expected = np.zeros((n_frames, 2)) if expected is None else expected

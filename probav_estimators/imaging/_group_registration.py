@@ -185,10 +185,10 @@ def _error_by_overlap(one, other):
 
 def _ties_of(images, trusted, groups, known, search, expected):
     """Ties of each group to larger ones of at least two frames, besides those that are known."""
-    tied = {(tie.first, tie.second) for tie in known}
-    search = search._replace(false_alarms=_FALSE_TIES)
     if len(groups) < 2:
         return []
+    tied = {(tie.first, tie.second) for tie in known}
+    search = search._replace(false_alarms=_FALSE_TIES)
     means = [_mean_of_group(images, trusted, group) for group in groups]
     # Frames are where the prior puts them, on average.
     middles = [(group.shifts - expected[group.numbers]).mean(axis=0) for group in groups]
@@ -197,12 +197,12 @@ def _ties_of(images, trusted, groups, known, search, expected):
         if len(groups[first].numbers) < 2 or (first, second) in tied:
             continue
         centre = middles[first] - middles[second]
-        (template, weight), (image, clear) = means[first], means[second]
-        known = image[None], clear[None] > 0
-        (start,) = whole_pixel_shifts(*known, template, weight, search, centre)
-        fit = refine_shift(image, clear > 0, template, weight, start, search, centre)
+        (template, weight), (image, count) = means[first], means[second]
+        clear = count > 0
+        (start,) = whole_pixel_shifts(image[None], clear[None], template, weight, search, centre)
+        fit = refine_shift(image, clear, template, weight, start, search, centre)
         if fit.reliable:
-            error = max(float(fit.error), _error_by_overlap(weight > 0, clear > 0))
+            error = max(float(fit.error), _error_by_overlap(weight > 0, clear))
             ties.append(GroupTie(first, second, fit.shift, error))
     return ties
 
@@ -219,12 +219,11 @@ def _mean_of_group(images, trusted, group):
 
 def _not_tied(groups, ties):
     """Numbers of the groups that no ties connect to the first one."""
-    connected = {0}
-    for _ in groups:
-        for tie in ties:
-            if connected & {tie.first, tie.second}:
-                connected |= {tie.first, tie.second}
-    return [number for number in range(len(groups)) if number not in connected]
+    tied = np.zeros((len(groups), len(groups)), bool)
+    for tie in ties:
+        tied[tie.first, tie.second] = True
+    _, part = connected_components(tied, directed=False)
+    return np.flatnonzero(part != part[:1])
 
 
 def _is_textured(images, trusted, group, region, search):

@@ -30,7 +30,7 @@ __all__ = [
 
 
 class PositionPrior(NamedTuple):
-    """What the georeferencing of frames tells of their shifts.
+    """Prior of the shifts of frames by their georeferencing.
 
     Attributes
     ----------
@@ -167,7 +167,7 @@ class Frames(ABC):
 
     @property
     def position_prior(self) -> PositionPrior | None:
-        """What the georeferencing tells of the frames' shifts.
+        """Prior of the frames' shifts by their georeferencing.
 
         None: the positions of the frames are not known, and a frame that cannot be registered is
         not used.

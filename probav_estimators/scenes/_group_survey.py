@@ -110,8 +110,8 @@ def register_georeferenced(surveys: Sequence[Survey]) -> BandShifts:
     """Register the frames of all bands of a site on a prior of their positions.
 
     Frames are registered as far as they overlap and show texture. Others, and groups of frames that
-    share no land with the rest, stay where their georeferencing puts them. What contradicts the
-    rest is left out.
+    share no land with the rest, stay where their georeferencing puts them. Frames that contradict
+    the rest are left out.
 
     Parameters
     ----------
@@ -125,8 +125,7 @@ def register_georeferenced(surveys: Sequence[Survey]) -> BandShifts:
     prior = site_prior(surveys)
     groups = _SiteGroups(prior)
     for survey in by_texture(surveys):
-        missing = ~groups.main()[survey.numbers]
-        if len(groups.placed) and not (missing & survey.n_clear.any(axis=0)).any():
+        if len(groups.placed) and not survey.shows_others(groups.main()):
             continue
         _add_band(groups, survey)
     adjusted = adjust_groups(

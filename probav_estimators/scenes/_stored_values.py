@@ -249,7 +249,7 @@ class ValueFrames(Frames):
     masks : MaskStack, default=None
         Quality maps. None: all valid pixels are clear.
     position_prior : PositionPrior, default=None
-        What the georeferencing tells of the frames' shifts. None: nothing.
+        Of the frames' shifts, by their georeferencing. None: there is none.
 
     Notes
     -----

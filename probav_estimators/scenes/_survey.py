@@ -113,15 +113,16 @@ class Survey:
 
     def read_window(self, window: Window) -> PixelsAndClear:
         """Pixels and quality maps of any window, (t, h, w), with merged copies."""
-        found = self.frames.read(self.once, window)
-        return merge_copies(*found, np.arange(len(self.once)), self.copies)
+        return self._merge(*self.frames.read(self.once, window))
 
     def read(self, window: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Pixels and quality maps of a window, (t, h, w), with merged copies."""
-        pixels, clear = self._read_stored(window)
-        pixels, clear = merge_copies(pixels, clear, np.arange(len(self.once)), self.copies)
+        pixels, clear = self._merge(*self._read_stored(window))
         self._counts[window] = clear.sum(axis=(1, 2))
         return pixels, clear
+
+    def _merge(self, pixels, clear):
+        return merge_copies(pixels, clear, np.arange(len(self.once)), self.copies)
 
     def _read_stored(self, window):
         """Pixels and quality maps of a window; kept if it is the whole site."""
@@ -208,6 +209,10 @@ class Survey:
             return found
         return found | np.asarray(self.coverage.any(axis=(1, 2)))
 
+    def shows_others(self, registered: NDArray[np.bool_]) -> bool:
+        """Whether a window shows frames besides those that are registered, bool by number."""
+        return bool((self.n_clear.any(axis=0) & ~registered[self.numbers]).any())
+
     def clearest(self) -> list[int]:
         """Windows with most clear pixels, for gains and texture."""
         pixels = len(self.once) * self._size[0] * self._size[1]
@@ -253,8 +258,7 @@ def register_bands(surveys: Sequence[Survey]) -> BandShifts:
     size = 1 + max(int(survey.numbers.max()) for survey in surveys)
     shifts, placed = np.zeros((0, size, 2)), np.zeros((0, size), bool)
     for survey in by_texture(surveys):
-        missing = ~np.asarray(placed.any(axis=0))[survey.numbers]
-        if len(placed) and not (missing & survey.n_clear.any(axis=0)).any():
+        if len(placed) and not survey.shows_others(np.asarray(placed.any(axis=0))):
             continue
         found = [_shifts_in(survey, number, size) for number in range(len(survey.windows))]
         shifts = np.concatenate([shifts, [one for one, _ in found]])
