@@ -45,6 +45,7 @@ from ._psf_estimation import MIN_FRAMES, PsfEstimate, estimate_psf
 from ._response import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
 from ._shift_estimation import Registration, register_frames
 from ._stretch import grey_limits
+from ._window_sums import window_sums
 
 __all__ = [
     "BICUBIC_REACH",
@@ -111,4 +112,5 @@ __all__ = [
     "to_uint16",
     "upscale_bicubic",
     "upscale_spline",
+    "window_sums",
 ]
