@@ -203,19 +203,8 @@ class _CountedCalls(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def complete_state(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Add what older files lack, the module's `default_state`, to a state, with a warning.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    state : dict of str to tensor
-
-    Warns
-    -----
-    UserWarning
-        If something was missing.
-    """
+def _complete(state, module):
+    """Add the module's `default_state`, which older files lack, to a state, with a warning."""
     defaults = getattr(module, "default_state", {})
     missing = [name for name in defaults if name not in state]
     if missing and len(missing) < len(state):
@@ -228,7 +217,7 @@ def complete_state(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
 
 
 def _compare(module, weights):
-    complete_state(module, weights.state)
+    _complete(weights.state, module)
     expected = _kinds_of(module.state_dict())
     found = _kinds_of(weights.state)
     if found != expected:
