@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..imaging import window_sums
+from ..imaging import as_value_range, window_sums
 from ..names import printable
 from ..raster_files import RASTER_SUFFIXES, find_files, open_raster, suffix_of
 from ..scenes import PngImage
@@ -343,7 +343,13 @@ def _radiometry(median, value_range, label):
                 "the values of reflectance 0 and 1"
             )
         return 0.0, _USUAL_COUNTS / median
-    low, high = _checked_value_range(value_range)
+    limits = as_value_range(value_range)
+    if limits is None:
+        raise ValueError(
+            f"value_range is {value_range!r}: give the values of reflectance 0 and 1, two finite "
+            "numbers, the lower first"
+        )
+    low, high = limits
     reflectance = (median - low) / (high - low)
     if not _REFLECTANCES[0] <= reflectance <= _REFLECTANCES[1]:
         raise ValueError(
@@ -352,19 +358,6 @@ def _radiometry(median, value_range, label):
             "(0, 10000)"
         )
     return low, _REFLECTANCE_ONE / (high - low)
-
-
-def _checked_value_range(value_range):
-    try:
-        low, high = map(float, value_range)
-    except (TypeError, ValueError):
-        low = high = np.nan
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise ValueError(
-            f"value_range is {value_range!r}: give the values of reflectance 0 and 1, two finite "
-            "numbers, the lower first"
-        )
-    return low, high
 
 
 def _n_pixels(n, reduction):
