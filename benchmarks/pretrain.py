@@ -207,7 +207,7 @@ def calibration_scenes(scale, options, land=()):
 
 
 def correct_displacement(net, scenes):
-    """Measure the displacement of what the learned layers make, and add it to its correction."""
+    """Measure the displacement of the learned layers' image, and add it to its correction."""
     consistent = net.data_consistency
     apart = displacement(net.set_params(data_consistency=False).predict(scenes), scenes)
     net.set_params(data_consistency=consistent)

@@ -306,7 +306,7 @@ def consistency():
 
 
 def psf():
-    """Relative PSF variance of scenes of different sensors, and what it says about these."""
+    """Relative PSF variance of scenes of different sensors, and the estimates of theirs from it."""
     net = FusionNet.from_pretrained("simulated-x2", verbose=0)
     true = np.linspace(0.15, 0.55, 9)
     relative, estimated = [], []

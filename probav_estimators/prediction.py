@@ -103,7 +103,7 @@ def predict_scene(
 def predict_parts(
     estimator: Any, scene: Scene, *, return_std: bool = False
 ) -> tuple[NDArray[Any], NDArray[Any] | None, ImageParts | None]:
-    """Predict a scene as :func:`predict_scene`, and what was measured if that is available."""
+    """Predict a scene as :func:`predict_scene`, and its `ImageParts` if they are available."""
     if not takes_return_parts(estimator):
         return *predict_scene(estimator, scene, return_std=return_std), None
     images, stds, parts = estimator.predict([scene], return_std=True, return_parts=True)

@@ -86,7 +86,6 @@ def scenes_of_sensor(n_scenes, psf_sigma):
     return make_scenes(n_scenes, size=32, n_frames=5, random_state=3)
 
 
-# Lowest and highest possible value of each number, by row; a single row applies to all.
 def of_drawn_land(**options):
     """The benchmark of land, on drawn land in place of real one."""
     with TemporaryDirectory() as folder:
@@ -96,6 +95,7 @@ def of_drawn_land(**options):
         yield from land.benchmark(folder=Path(folder), **options)
 
 
+# Lowest and highest possible value of each number, by row; a single row applies to all.
 CASES = {
     "cpsnr": (
         lambda: cpsnr.benchmark(size=SIZE, rounds=1, n_scenes=2),

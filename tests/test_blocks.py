@@ -1,11 +1,11 @@
-"""Blocks cover the whole image, each with its halo."""
+"""Blocks that cover an image, each with its halo, and sums over windows."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probav_estimators.imaging import plan_blocks
+from probav_estimators.imaging import plan_blocks, window_sums
 
 LENGTHS = st.integers(1, 700)
 
@@ -49,3 +49,12 @@ def test_blocks_are_of_about_one_size(length):
     sizes = [block.rows.stop - block.rows.start for block in plan_blocks((length, 8), 256)]
     assert len(sizes) == -(-length // 256)
     assert min(sizes) > max(sizes) - 8 * len(sizes)
+
+
+@pytest.mark.parametrize(("size", "dtype"), [((1, 1), int), ((3, 5), np.int32), ((9, 7), float)])
+def test_sums_of_windows_are_those_of_each_window(size, dtype):
+    images = np.random.default_rng(0).integers(0, 9, (2, 9, 7))
+    expected = np.lib.stride_tricks.sliding_window_view(images, size, (1, 2)).sum(axis=(-2, -1))
+    sums = window_sums(images, size, dtype)
+    np.testing.assert_array_equal(sums, expected)
+    assert sums.dtype == dtype

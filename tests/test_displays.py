@@ -915,7 +915,7 @@ def test_measured_shares_are_drawn_if_asked_for():
     np.testing.assert_allclose(drawn.get_array(), expected, atol=1e-5)
     without = ComparisonDisplay.from_estimator(estimators, scene)
     assert not without.measured_shares and len(without.axes_) == len(display.axes_) - 1
-    with pytest.raises(ValueError, match="none of bicubic tells what was measured"):
+    with pytest.raises(ValueError, match="none of bicubic gives measured shares"):
         ComparisonDisplay.from_estimator(
             {"bicubic": BicubicBaseline(scale=2)}, scene, measured_share=True
         )

@@ -1,4 +1,4 @@
-"""Scenes of a user's own fine images: what is seen, what windows are taken, what is refused."""
+"""Scenes of a user's own fine images: frames and truth, choice of windows, bad input."""
 
 import json
 
@@ -168,7 +168,7 @@ class TestWhatIsSeen:
 
 class TestWindows:
     def test_they_differ_between_scenes_and_lie_in_the_image(self):
-        # Values tell the place.
+        # Values increase with the row and the column.
         rows, columns = np.mgrid[:120, :150]
         image = 1000 + 20 * rows + columns
         seen = {
@@ -428,7 +428,9 @@ class TestBadInput:
         with pytest.raises(ValueError, match=told):
             make_scenes(1, **{"images": land(), "size": 16, **options})
 
-    @pytest.mark.parametrize("options", [{"value_range": (0, 1)}, {"nodata": 0}])
+    @pytest.mark.parametrize(
+        "options", [{"value_range": (0, 1)}, {"nodata": 0}, {"reduction": 2}, {"reduction": (1, 2)}]
+    )
     def test_options_of_images_without_images(self, options):
         with pytest.raises(ValueError, match="is of images, and there are none"):
             make_scenes(1, size=16, **options)

@@ -33,7 +33,7 @@ from probav_estimators.training import FrameNet, FrameReader, collate_frames
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# They take frames that are not present; RAMS and PIUNet have test_rams_piunet.py for the rest.
+# Nets that mask absent frames; RAMS and PIUNet have test_rams_piunet.py for the rest.
 MASKING = [HighResNet, MISRGRU, TRMISR]
 
 # Counted by hand from the layers in the papers: weights and biases of each convolution, linear

@@ -63,7 +63,9 @@ class TestTypes:
         with pytest.raises(ValueError, match=r"type int16.*value_range=\(0, 10000\)"):
             Scene(np.zeros((2, 4, 4), np.int16), np.ones((2, 4, 4), bool))
 
-    @pytest.mark.parametrize("bad", [(1, 0), (0, 0), (0, np.nan), (np.inf, 1)])
+    @pytest.mark.parametrize(
+        "bad", [(1, 0), (0, 0), (0, np.nan), (np.inf, 1), 5, (0, 1, 2), "01", ("0", "1"), [[0], 1]]
+    )
     def test_a_range_has_two_ends(self, bad):
         with pytest.raises(ValueError, match="scene lake: value_range must be two finite numbers"):
             Scene(np.zeros((2, 4, 4)), name="lake", value_range=bad)

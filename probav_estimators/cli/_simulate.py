@@ -74,7 +74,7 @@ _SENSORS = ["static", *PRESETS]
     help="Values of the images that are reflectances of 0 and 1.  [default: unknown, by their "
     "medians]",
 )
-@click.option("--nodata", type=float, help="Value of the images that stands for no data.")
+@click.option("--nodata", type=float, help="Nodata value of the images.")
 @click.option("--split", default="train", show_default=True)
 @seed_option
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes; -1: one a core.")

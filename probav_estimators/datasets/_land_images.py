@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..imaging import as_value_range, window_sums
 from ..names import printable
 from ..raster_files import RASTER_SUFFIXES, find_files, open_raster, suffix_of
 from ..scenes import PngImage
@@ -149,9 +150,9 @@ class LandImage:
     def _places_of(self, sizes):
         """Where windows may begin: bool (t, rows, columns), of the last sizes asked for."""
         if sizes not in self._places:
-            whole = _window_sums(~self.usable, sizes) == 0
+            whole = window_sums(~self.usable, sizes, np.int32) == 0
             varies = np.diff(self.values, axis=2, append=self.values[..., -1:]) != 0
-            varied = _window_sums(varies, sizes) > _LEAST_VARIED * np.prod(sizes)
+            varied = window_sums(varies, sizes, np.int32) > _LEAST_VARIED * np.prod(sizes)
             self._places.clear()
             self._places[sizes] = whole & varied
         return self._places[sizes]
@@ -250,7 +251,7 @@ def _of_raster(path, label, bands):
 
 
 def _chosen(names, bands, label):
-    """Numbers of the bands of a file that are asked for, and what they were called."""
+    """Numbers of the requested bands of a file, and the names they were requested by."""
     if len(names) == 1:
         return [(number, None) for number in names]
     found = []
@@ -342,7 +343,13 @@ def _radiometry(median, value_range, label):
                 "the values of reflectance 0 and 1"
             )
         return 0.0, _USUAL_COUNTS / median
-    low, high = _checked_value_range(value_range)
+    limits = as_value_range(value_range)
+    if limits is None:
+        raise ValueError(
+            f"value_range is {value_range!r}: give the values of reflectance 0 and 1, two finite "
+            "numbers, the lower first"
+        )
+    low, high = limits
     reflectance = (median - low) / (high - low)
     if not _REFLECTANCES[0] <= reflectance <= _REFLECTANCES[1]:
         raise ValueError(
@@ -351,19 +358,6 @@ def _radiometry(median, value_range, label):
             "(0, 10000)"
         )
     return low, _REFLECTANCE_ONE / (high - low)
-
-
-def _checked_value_range(value_range):
-    try:
-        low, high = map(float, value_range)
-    except (TypeError, ValueError):
-        low = high = np.nan
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise ValueError(
-            f"value_range is {value_range!r}: give the values of reflectance 0 and 1, two finite "
-            "numbers, the lower first"
-        )
-    return low, high
 
 
 def _n_pixels(n, reduction):
@@ -390,16 +384,6 @@ def _area_means(image, edges, axis):
     means = np.diff(sums[before] + share * (sums[before + 1] - sums[before]), axis=0)
     means /= np.diff(edges).reshape(share[1:].shape)
     return np.moveaxis(means.astype(np.float32), 0, axis)
-
-
-def _window_sums(flags, sizes):
-    """Numbers of flags that are set in every window of `sizes`, (t, rows, columns)."""
-    sums = np.zeros((len(flags), *(n + 1 for n in flags.shape[1:])), np.int32)
-    np.cumsum(flags, axis=1, out=sums[:, 1:, 1:])
-    np.cumsum(sums[:, 1:, 1:], axis=2, out=sums[:, 1:, 1:])
-    height, width = sizes
-    strips = sums[:, height:] - sums[:, :-height]
-    return strips[:, :, width:] - strips[:, :, :-width]
 
 
 def _draw_place(rng, places):

@@ -89,8 +89,8 @@ def make_scenes(
         Values of the images that are reflectances of 0 and 1, of 0 and 10000 counts. None: an
         unknown unit, and the median of each image has 2500 counts, as is usual for drawn land.
     nodata : float, default=None
-        Value of the images that stands for no data, besides NaN, masks and what files say. Windows
-        without such pixels are taken.
+        Nodata value of the images, in addition to NaN, masks and the nodata values of files.
+        Windows without such pixels are taken.
     random_state : int, RandomState instance or None, default=None
         The first n scenes of a larger call with the same int are the same scenes.
     n_jobs : int, default=None
@@ -161,11 +161,13 @@ def make_scenes(
 def _land_windows(images, bands, value_range, nodata, reduction, size, scale):
     """Function from number and seed of a scene to its band and, of images, a window of land."""
     if images is None:
-        for name, value in {"value_range": value_range, "nodata": nodata}.items():
-            if value is not None:
+        options = ("reduction", reduction, 1), ("value_range", value_range, None)
+        for name, value, default in (*options, ("nodata", nodata, None)):
+            if value != default:
                 raise ValueError(f"{name} is of images, and there are none: pass images too")
         return lambda number, _: {"band": bands[number % len(bands)]}
-    shape = tuple(check_scale(scale) * n for n in check_size(size))
+    scale = check_scale(scale)
+    shape = tuple(scale * n for n in check_size(size))
     reduction = checked_range("reduction", reduction, 1.0, 100.0, "image pixels an HR pixel")
     limits = np.broadcast_to(reduction, 2)
     land = open_land(

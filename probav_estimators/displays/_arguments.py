@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from ..imaging import as_mask, as_pixels
+from ..imaging import as_mask, as_pixels, window_sums
 from ..prediction import class_name
 from ..scenes import PngImage, check_scenes
 
@@ -120,8 +120,6 @@ def find_detail(image: NDArray[Any], clear: NDArray[np.bool_] | None = None) -> 
     # At the border of a cloud, the slope is that of the cloud.
     known = uniform_filter(clear.astype(np.float64), 3) > 1 - 1e-9
     slopes = np.where(known, down**2 + right**2, 0)
-    total = np.pad(slopes.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    below, above = total[height:], total[:-height]
-    sums = below[:, width:] - below[:, :-width] - above[:, width:] + above[:, :-width]
+    sums = window_sums(slopes, (height, width))
     row, column = (int(start) for start in np.unravel_index(sums.argmax(), sums.shape))
     return slice(row, row + height), slice(column, column + width)

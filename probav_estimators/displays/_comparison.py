@@ -96,7 +96,7 @@ class ComparisonDisplay(Display):
     deviations : dict of str to array of shape (H, W), default=None
         Standard deviations of some of the images.
     measured_shares : dict of str to array of shape (H, W), default=None
-        What share of the prior's variance the frames took away, from 0 (supposed) to 1 (measured),
+        Share of the prior's variance that the frames took away, from 0 (supposed) to 1 (measured),
         of some of the images.
     scores : dict of str to (float, float or None), default=None
         The cPSNR in dB and, if known, the challenge score of each image.
@@ -180,8 +180,7 @@ class ComparisonDisplay(Display):
         {baseline}
             No second one is drawn beside a `BicubicBaseline`, or a pipeline that ends in one.
         measured_share : bool, default=False
-            Whether to draw maps of what was measured, of estimators whose `predict` takes
-            `return_parts`.
+            Whether to draw the measured shares of estimators whose `predict` takes `return_parts`.
         {grey_scale}
         {to_predictions}
 
@@ -191,7 +190,7 @@ class ComparisonDisplay(Display):
         ------
         ValueError
             If an estimator does not give one image of the scene, or `measured_share` is True and
-            none tells what was measured.
+            none gives measured shares.
         """
         cls._require_matplotlib("from_estimator")
         scene = one_scene(scene, cls.__name__)
@@ -199,7 +198,7 @@ class ComparisonDisplay(Display):
         estimators = by_name(estimator)
         if measured_share and not any(map(takes_return_parts, estimators.values())):
             raise ValueError(
-                f"none of {', '.join(map(printable, estimators))} tells what was measured: leave "
+                f"none of {', '.join(map(printable, estimators))} gives measured shares: leave "
                 "measured_share out, or add a FusionNet"
             )
         images, deviations = {}, {}
@@ -207,7 +206,8 @@ class ComparisonDisplay(Display):
         for name, one in estimators.items():
             if measured_share:
                 images[name], deviation, parts = predict_parts(one, scene, return_std=True)
-                shares |= {} if parts is None else {name: parts.measured_share}
+                if parts is not None:
+                    shares[name] = parts.measured_share
             else:
                 images[name], deviation = predict_scene(one, scene, return_std=True)
             if deviation is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..imaging import as_value_range
 from ..scenes import COUNTS
 
 if TYPE_CHECKING:
@@ -62,19 +63,11 @@ def check_value_range(value_range: Any, bands: Mapping[str, Any]) -> None:
             f"read: {', '.join(bands)}"
         )
     for one in value_range.values() if by_band else [value_range]:
-        if one is not None and not _is_range(one):
+        if one is not None and as_value_range(one) is None:
             raise ValueError(
                 f"value_range is {one!r}: give the values of pixels of 0 and 1, two finite "
                 "numbers, the lower first"
             )
-
-
-def _is_range(value_range):
-    try:
-        low, high = map(float, value_range)
-    except (TypeError, ValueError):
-        return False
-    return bool(np.isfinite([low, high]).all()) and low < high
 
 
 def value_range_of(

@@ -35,6 +35,7 @@ from ._pixels import (
     as_finite_pixels,
     as_mask,
     as_pixels,
+    as_value_range,
     check_pixels,
     fill_hidden,
     hide_masked,
@@ -45,6 +46,7 @@ from ._psf_estimation import MIN_FRAMES, PsfEstimate, estimate_psf
 from ._response import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
 from ._shift_estimation import Registration, register_frames
 from ._stretch import grey_limits
+from ._window_sums import window_sums
 
 __all__ = [
     "BICUBIC_REACH",
@@ -71,6 +73,7 @@ __all__ = [
     "as_finite_pixels",
     "as_mask",
     "as_pixels",
+    "as_value_range",
     "bias_corrected_mse",
     "bicubic_clearest_mean",
     "block_of",
@@ -111,4 +114,5 @@ __all__ = [
     "to_uint16",
     "upscale_bicubic",
     "upscale_spline",
+    "window_sums",
 ]

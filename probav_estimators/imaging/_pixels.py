@@ -94,6 +94,18 @@ def as_finite_pixels(values: NDArray[Any], name: str) -> NDArray[np.float32]:
     return values.astype(np.float32, copy=False)
 
 
+def as_value_range(value_range: Any) -> tuple[float, float] | None:
+    """Return a value range as floats; None unless it is two finite numbers, the lower first."""
+    try:
+        limits = np.asarray(value_range)
+    except ValueError:  # nested lists of different lengths
+        return None
+    if limits.shape != (2,) or limits.dtype.kind not in "iufb" or not np.isfinite(limits).all():
+        return None
+    low, high = map(float, limits)
+    return (low, high) if low < high else None
+
+
 def _count_and_place(bad):
     first = np.unravel_index(bad.argmax(), bad.shape)
     axes = _AXES.get(bad.ndim, [f"axis {number}" for number in range(bad.ndim)])

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 # Number of point spread functions that consistency tries, and standard error of the estimated
-# variance in squared LR pixels, for frames whose shifts tell little.
+# variance in squared LR pixels, for frames whose shifts hardly determine it.
 _N_SIGMAS, _VARIANCE_ERROR = 5, 0.08
 
 # Margin in HR pixels that opensr-test leaves out, and its greatest fraction of an image.
@@ -87,7 +87,7 @@ class AlignedFrames(NamedTuple):
 
 
 def _plausible_sigmas(scene):
-    """Standard deviations within two errors of the estimate, in LR pixels."""
+    """Standard deviations within two standard errors of the estimate, in LR pixels."""
     try:
         sigma = estimate_psf_sigma([scene])
     except ValueError:

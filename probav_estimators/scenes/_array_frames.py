@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..imaging import as_mask, check_pixels, hide_masked
+from ..imaging import as_mask, as_value_range, check_pixels, hide_masked
 from ._frames import StoredFrames
 from ._images import ArrayImage, ClearMask
 from ._stored_values import ArrayStack, MaskStack, ValueFrames, Values, is_dask
@@ -75,8 +75,8 @@ def _value_frames(lr, qm, value_range, label):
         if lr.dtype.kind == "i":
             check_pixels(np.empty(0, lr.dtype), f"{label}: lr")
         value_range = (0, np.iinfo(lr.dtype).max) if lr.dtype.kind == "u" else (0, 1)
-    low, high = value_range
-    if not (np.isfinite([low, high]).all() and low < high):
+    limits = as_value_range(value_range)
+    if limits is None:
         raise ValueError(
             f"{label}: value_range must be two finite numbers, the lower first, got {value_range!r}"
         )
@@ -86,7 +86,7 @@ def _value_frames(lr, qm, value_range, label):
         _check_stack(qm, f"{label}: qm")
         _check_same_shape(qm, lr, label)
         masks = MaskStack(ArrayStack(qm, f"{label}: qm"), as_mask)
-    return ValueFrames(ArrayStack(lr, f"{label}: lr"), Values((float(low), float(high))), masks)
+    return ValueFrames(ArrayStack(lr, f"{label}: lr"), Values(limits), masks)
 
 
 def _as_array(values):

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from ..imaging import Placement, adjust_shifts, find_copies, merge_copies, register_frames
+from ..imaging import (
+    Placement,
+    adjust_shifts,
+    find_copies,
+    merge_copies,
+    register_frames,
+    window_sums,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,9 +185,7 @@ class Survey:
         """The window that has most of some squares of the site, (h', w'), in its middle."""
         size = self._size
         side = [-(-length // _SQUARE) for length in size]
-        sums = np.pad(squares, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
-        inside = sums[side[0] :] - sums[: -side[0]]
-        inside = inside[:, side[1] :] - inside[:, : -side[1]]
+        inside = window_sums(squares, (side[0], side[1]))
         # Of windows with as many squares, the one whose middle is nearest to that of the squares.
         middle = np.argwhere(squares).mean(axis=0) - np.array(side) / 2
         down, right = (np.arange(length) for length in inside.shape)

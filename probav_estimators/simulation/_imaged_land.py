@@ -14,19 +14,19 @@ def imaged_land(rng, images, cells, texture=0.0):
     """Land of real images of one or several dates.
 
     `images` are radiances of HR pixels on the 14-bit scale, (h, w) or (t, h, w). Their middle fills
-    `cells`, numbers of fine cells along each axis; what they lack is mirrored. `texture` as of
+    `cells`, numbers of fine cells along each axis; smaller images are mirrored. `texture` as of
     `texture_land`.
     """
     images = np.asarray(images, np.float32)
     images = images[None] if images.ndim == 2 else images
     shape = tuple(n // CELLS for n in cells)
-    halves = split_pixels(split_pixels(_middle(images, shape), axis=1), axis=2)
+    halves = _split_pixels(_split_pixels(_middle(images, shape), axis=1), axis=2)
     land = Land(np.maximum(halves, 0))
     texture_land(rng, land, texture)
     return land
 
 
-def split_pixels(image, axis):
+def _split_pixels(image, axis):
     """Split pixels into two halves along an axis; the mean of both is that of the pixel.
 
     Polynomials up to the fourth degree are exact: A. Harten, "Multiresolution algorithms for the

@@ -210,8 +210,8 @@ class AlignedReader(SampleReader):
         if left_out:
             if len(alignment.index) < 2:
                 raise ValueError(
-                    f"{scene.label} has no two frames that could be placed, and a training "
-                    "without HR images leaves one out to compare with: remove the scene"
+                    f"{scene.label} has no two frames that could be registered, and a "
+                    "training without HR images leaves one out to compare with: remove the scene"
                 )
             return _leave_out(alignment, left_out, rng)
         if augment and rng.random() < _FEWER_FRAMES:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..scenes import Scene
 
-__all__ = ["ComposedReader", "SceneRegressor", "collate_composed"]
+__all__ = ["ComposedReader", "SceneRegressor"]
 
 # Number of scenes that the standard deviation is measured on.
 _STD_SCENES = 32
@@ -79,7 +79,7 @@ class ComposedReader(SampleReader):
         return sample
 
 
-def collate_composed(
+def _collate(
     samples: Sequence[tuple[dict[str, Any], dict[str, Any]]],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Batch of samples with inputs in channels-last order, as convolutions prefer."""
@@ -113,7 +113,7 @@ class SceneRegressor(SceneNet):
     #: Module of the layers with the final activations.
     reconstruction: ClassVar[type[Reconstruction]] = Reconstruction
 
-    collate = staticmethod(collate_composed)
+    collate = staticmethod(_collate)
 
     _parameter_constraints = SceneNet._parameter_constraints | {
         "residual": ["boolean"],
