@@ -91,7 +91,8 @@ def distinctness(scene):
 
 
 shown = max(test, key=distinctness)
-estimators, images = {}, {}
+estimators: dict = {}  # by name
+images: dict = {}  # the predictions of each
 
 
 def measure(name, estimator, train=None):
