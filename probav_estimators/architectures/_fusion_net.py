@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.utils import to_tensor
 
 from ..imaging import plan_blocks
-from ..losses import uncertainty_loss
+from ..losses import GREATEST_SIGMA, uncertainty_loss
 from ..prediction import clip_image, stack_images
 from ..scenes import Scene, align_scene, check_scenes
 from ..scoring import calibration_factor, standardized_errors
@@ -84,7 +84,8 @@ class FusionNet(FusionWeights):
         `criterion` instance keeps its own.
     psf_sigma : float, default=None
         Standard deviation of the sensor's Gaussian PSF in LR pixels, without that of the square
-        pixel. None: estimated for each scene. Differences between frames are always estimated.
+        pixel, at most 1. None: estimated for each scene. Differences between frames are always
+        estimated.
     reference : {"middle", "clearest"} or int, default="middle"
         Date and illumination of the predicted image where the scene changes: the mean of all
         frames, the clearest frame, or the frame of that number. It does not change the grid, which
@@ -151,7 +152,7 @@ class FusionNet(FusionWeights):
         "depth": [Interval(Integral, 1, None, closed="left")],
         "scale": [Interval(Integral, 2, None, closed="left"), None],
         "border": [Interval(Integral, 0, None, closed="left")],
-        "psf_sigma": [Interval(Real, 0, None, closed="neither"), None],
+        "psf_sigma": [Interval(Real, 0, GREATEST_SIGMA, closed="right"), None],
         "reference": [
             StrOptions({"middle", "clearest"}),
             Interval(Integral, 0, None, closed="left"),
