@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
     from xarray import DataArray, Dataset
 
     Transform = tuple[float, float, float, float, float, float]
@@ -81,6 +82,13 @@ class Grid:
         """The grid of an image without georeference."""
         return cls(_PIXELS, shape)
 
+    @classmethod
+    def of_geobox(cls, geobox: GeoBox) -> Grid:
+        """The grid of an odc-geo box."""
+        a, b, c, d, e, f = (float(value) for value in geobox.transform[:6])
+        crs = None if geobox.crs is None else geobox.crs.to_wkt()
+        return cls((a, b, c, d, e, f), (geobox.shape.y, geobox.shape.x), crs)
+
     @property
     def placed(self) -> bool:
         """Whether the grid is georeferenced, and not that of bare rows and columns."""
@@ -146,14 +154,20 @@ class Grid:
         -------
         tuple of two floats or None
             Whole numbers where pixels are the same to a hundredth; None if the grids differ in CRS
-            or size of pixels.
+            or size of pixels. CRS of different names or origins, such as the two hemispheres of a
+            UTM zone, are one if pixels are.
         """
         a, b, c, d, e, f = self.transform
-        sizes = np.subtract(other.transform, self.transform)[[0, 1, 3, 4]]
-        drift = np.abs(sizes).max() * max(*self.shape, *other.shape)
-        if b or d or not _same_crs(self.crs, other.crs) or drift > _SAME * min(self.pixel_size):
+        transform = other.transform
+        if not _same_crs(self.crs, other.crs):
+            transform = _affine_in(self.crs, other)
+        if b or d or transform is None:
             return None
-        row, column = (other.transform[5] - f) / e, (other.transform[2] - c) / a
+        sizes = np.subtract(transform, self.transform)[[0, 1, 3, 4]]
+        drift = np.abs(sizes).max() * max(*self.shape, *other.shape)
+        if not drift <= _SAME * min(self.pixel_size):
+            return None
+        row, column = (transform[5] - f) / e, (transform[2] - c) / a
         row, column = (
             float(round(start)) if abs(start - round(start)) <= _SAME else start
             for start in (row, column)
@@ -248,6 +262,35 @@ def _same_crs(first, second):
     from rasterio.crs import CRS
 
     return CRS.from_wkt(first) == CRS.from_wkt(second)
+
+
+def _affine_in(crs, grid):
+    """Transform of a grid in another CRS, or None if it is not affine there."""
+    from rasterio.crs import CRS
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform
+
+    h, w = grid.shape
+    a, _, c, _, e, f = grid.transform
+    # Corners, and the middle of the sides and of the whole.
+    columns, rows = np.meshgrid([0.0, w / 2, w], [0.0, h / 2, h])
+    try:
+        found = transform(
+            CRS.from_wkt(grid.crs),
+            CRS.from_wkt(crs),
+            (c + a * columns).ravel(),
+            (f + e * rows).ravel(),
+        )
+    except RasterioError:
+        return None
+    points = np.stack([np.ones(9), columns.ravel(), rows.ravel()], axis=1)
+    if not np.isfinite(found).all():
+        return None
+    (c, a, b), (f, d, e) = coefficients = np.linalg.lstsq(points, np.transpose(found))[0].T
+    off = np.abs(points @ coefficients.T - np.transpose(found)).max()
+    if off > _SAME * min(np.hypot(a, d), np.hypot(b, e)):
+        return None
+    return tuple(map(float, (a, b, c, d, e, f)))
 
 
 def grid_of_cube(cube: DataArray | Dataset, name: str = "cube") -> Grid:
