@@ -259,6 +259,8 @@ def test_tiles_of_a_day_in_two_baselines_of_one_offset_are_one_date(tmp_path):
     left.properties["s2:processing_baseline"] = "05.00"
     for asset in right.assets.values():
         asset.extra_fields["proj:transform"][2] += 100
+        with rasterio.open(asset.href, "r+") as file:
+            file.transform = rasterio.Affine(*asset.extra_fields["proj:transform"])
     assert open_products([left, right], "red").products.values.tolist() == ["left right"]
 
 
@@ -326,8 +328,11 @@ def other_level(items, folder):
 
 
 def other_pixels(items, folder):
-    transform = items[1].assets["red"].extra_fields["proj:transform"]
+    asset = items[1].assets["red"]
+    transform = asset.extra_fields["proj:transform"]
     transform[0], transform[4] = 20, -20
+    with rasterio.open(asset.href, "r+") as file:
+        file.transform = rasterio.Affine(*transform)
 
 
 def nothing(items, folder):

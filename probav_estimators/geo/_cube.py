@@ -10,6 +10,7 @@ import numpy as np
 
 from ..scenes import ArrayStack, is_dask
 from ._encoding import check_options, read_encoding
+from ._frame_marks import marks_of_cube
 from ._grid import STALE_ATTRS, Grid, grid_of_cube
 from ._imagery import Imagery
 from ._masks import MASK_TYPES, mask_type_of_name
@@ -66,8 +67,8 @@ class Cube(Imagery):
     ----------
     bands, encodings, valid, grid, whole, origin, times, label, labels, name, named : see Imagery
         Those of all imagery.
-    fractions, resampled : None
-        A cube has one grid.
+    fractions, resampled : see Imagery
+        By the coordinates ``offset_down``, ``offset_right`` and ``resampled`` of the dates.
     kind : {"dataarray", "dataset"}
         Type of the cube.
     band_dim : str, default=None
@@ -156,6 +157,7 @@ def read_cube(
         array_name=None if _is_dataset(cube) or cube.name is None else str(cube.name),
         attrs=dict(cube.attrs),
         axes={axis: given[dim] for dim, axis in _usual_dims(given).items() if axis != frames},
+        **marks_of_cube(cube, frames),
     )
 
 

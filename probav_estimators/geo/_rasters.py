@@ -20,6 +20,7 @@ from ._common_grid import (
     put_on_grid,
     resample,
     resample_validity,
+    warn_of_resampling,
 )
 from ._encoding import POSITION_STD, check_options, check_position_std, holds, read_encoding
 from ._file_names import (
@@ -32,6 +33,7 @@ from ._file_names import (
     times_of_folders,
     without_date,
 )
+from ._frame_marks import marks_of_tags
 from ._grid import Grid, is_box
 from ._imagery import Imagery, check_mask_type, mask_stack, match_dates
 from ._masks import mask_type_of_name, warn_of_no_mask
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     Box = tuple[float, float, float, float] | None
     Factor = float | Sequence[float] | NDArray[Any] | None
 
-__all__ = ["RasterStack", "open_bands", "open_masks", "open_rasters", "open_scene"]
+__all__ = ["RasterStack", "grid_like", "open_bands", "open_masks", "open_rasters", "open_scene"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,8 @@ class _Header(NamedTuple):
     time: datetime | None
     colors: tuple[str, ...]
     has_masks: bool
+    fraction: tuple[float, float]
+    resampled: bool
 
     @property
     def is_picture(self) -> bool:
@@ -221,15 +225,15 @@ def open_rasters(
         )
     _check_all_alike(files, headers)
     grids = [header.grid for header in headers]
-    like = None if request.like is None else _grid_like(request.like)
+    like = None if request.like is None else grid_like(request.like)
     whole, places = common_grid(files, grids, request, like)
     imagery = _imagery_of(files, headers, whole, places, window, bbox, options)
-    _warn_of_resampling(imagery)
+    warn_of_resampling(np.array([place.onto is not None for place in places]), files)
     return imagery
 
 
-def _grid_like(path):
-    """Grid of a file that others come onto."""
+def grid_like(path: str | os.PathLike[str]) -> Grid:
+    """Return the grid of a file that others come onto; a ValueError if it has none."""
     file, *others = find_files(path, "like")
     if others:
         raise ValueError(f"like is {path}, which are {1 + len(others)} files: give one")
@@ -242,18 +246,6 @@ def _grid_like(path):
         )
     grid.check_usable(file)
     return grid
-
-
-def _warn_of_resampling(imagery):
-    numbers = np.flatnonzero(imagery.resampled).tolist()
-    if numbers:
-        warnings.warn(
-            f"{len(numbers)} of {len(imagery)} dates ({', '.join(map(str, numbers))}) are on "
-            "another CRS or resolution than the grid and are resampled to the nearest pixel, which "
-            "displaces what they show by up to half a pixel: registration allows for it, but dates "
-            f"on one grid give a sharper image; the first is {imagery.first.where(numbers[0])}",
-            stacklevel=4,
-        )
 
 
 def open_masks(
@@ -383,6 +375,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
     _check_nodata(headers, files, options.get("nodata"))
     check_one_band(files)
     fractions = np.array([place.fraction for place in places])
+    fractions += [header.fraction for header in headers]
     resampled = np.array([place.onto is not None for place in places])
     full = slice(0, whole.shape[0]), slice(0, whole.shape[1])
     covered = not resampled.any() and all(place.footprint == full for place in places)
@@ -430,7 +423,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
         name=scene_name(files),
         named=named,
         fractions=fractions,
-        resampled=resampled,
+        resampled=resampled | [header.resampled for header in headers],
     )
 
 
@@ -481,6 +474,7 @@ def _header_of(file, path):
 
     crs = file.crs.to_wkt() if file.crs else None
     tags = {**file.tags(), **file.tags(ns="IMAGERY")}
+    fraction, resampled = marks_of_tags(tags)
     return _Header(
         grid=Grid(tuple(file.transform)[:6], file.shape, crs),
         dtypes=file.dtypes,
@@ -492,6 +486,8 @@ def _header_of(file, path):
         time=time_of(tags, path),
         colors=tuple(color.name for color in file.colorinterp),
         has_masks=any(MaskFlags.per_dataset in flags for flags in file.mask_flag_enums),
+        fraction=fraction,
+        resampled=resampled,
     )
 
 
