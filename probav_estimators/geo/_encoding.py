@@ -11,6 +11,7 @@ import numpy as np
 
 from ..architectures import ImageParts
 from ..scenes import Scene, ValueFrames, Values
+from ._frame_labels import in_order_of_frames
 from ._value_ranges import LearnedRange, value_range_of, warn_of_fill
 
 if TYPE_CHECKING:
@@ -226,11 +227,13 @@ def read_encoding(
     band: str,
     n_frames: int,
     dtype: np.dtype[Any],
+    labels: NDArray[Any] | None = None,
 ) -> Encoding:
     """Return the encoding of the frames of a band.
 
     `tags` and the arguments `given`, which come first, have a `scale_factor` and an `add_offset`,
-    each for all frames or one for each, and a `nodata`; those given may be dicts by band. A
+    each for all frames or one for each, and a `nodata`; those given may be dicts by band. Series
+    and DataArrays are put in the order of the frames by `labels`, the frames' dates or numbers. A
     ValueError is raised for factors that are not finite, or not as many as frames.
     """
     values = {}
@@ -238,6 +241,7 @@ def read_encoding(
         value = given.get(option)
         if isinstance(value, Mapping):
             value = {str(key): one for key, one in value.items()}.get(band)
+        value = in_order_of_frames(value, labels, n_frames, option)
         values[option] = tag if value is None else value
     return Encoding(
         scale=_factor(values["scale_factor"], n_frames, "scale_factor"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Transform = tuple[float, float, float, float, float, float]
 
-__all__ = ["STALE_ATTRS", "Grid", "grid_of_cube", "is_box", "with_grid"]
+__all__ = ["STALE_ATTRS", "WARP_COMMAND", "Grid", "grid_of_cube", "is_box", "with_grid"]
 
 # Transform of images without georeference.
 _PIXELS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -50,6 +50,9 @@ STALE_ATTRS = (
     "spec",
     "transform",
 )
+
+#: Command that puts a file on a grid.
+WARP_COMMAND = "gdalwarp -r near -t_srs EPSG:32634 -tr 10 10 IN.tif OUT.tif"
 
 _MAKE_CENTRES = (
     'make them pixel centres, cube.assign_coords(...), and remove attrs["transform"] and the '
@@ -230,8 +233,16 @@ class Grid:
             "one, such as by rioxarray's second.rio.reproject_match(first)"
         )
 
-    def check_usable(self, name: str) -> None:
-        """Raise a ValueError if pixels are not square, have no size, or are rotated."""
+    def check_usable(self, name: str, remedy: str | None = None) -> None:
+        """Raise a ValueError if pixels are not square, have no size, or are rotated.
+
+        Parameters
+        ----------
+        name : str
+            What messages call it.
+        remedy : str, default=None
+            Command that puts it on a grid. None: that of rioxarray.
+        """
         a, b, _, d, e, _ = self.transform
         if b or d:
             what = f"a rotated grid: its transform is {self.transform}"
@@ -241,9 +252,9 @@ class Grid:
             what = f"pixels that are not square: they are {abs(e)} high and {abs(a)} wide"
         else:
             return
+        remedy = remedy or "rioxarray's cube.rio.reproject(cube.rio.crs, resolution=10)"
         raise ValueError(
-            f"{name} has {what}; put it on a grid of square pixels first, such as by rioxarray's "
-            "cube.rio.reproject(cube.rio.crs, resolution=10)"
+            f"{name} has {what}; put it on a grid of square pixels first, such as by {remedy}"
         )
 
 
@@ -323,6 +334,11 @@ def grid_of_cube(cube: DataArray | Dataset, name: str = "cube") -> Grid:
     h, w = cube.sizes["y"], cube.sizes["x"]
     mapping = _mapping_attrs(cube)
     stored, corners = _stored_transform(cube, mapping)
+    if "gcps" in mapping and stored in (None, _PIXELS):
+        raise ValueError(
+            f"{name} is placed by control points, and not on a grid: put its files on one first, "
+            f"such as by {WARP_COMMAND}"
+        )
     if stored is not None and (stored[1] or stored[3]):
         return Grid(stored, (h, w), _crs_of(cube, mapping, name))
     if "x" in cube.coords and "y" in cube.coords:

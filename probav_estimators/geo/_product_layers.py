@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._grid import WARP_COMMAND
 from ._masks import MASK_KINDS, clear_of
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def on_grid_of_file(item: Item, layer: Layer) -> Layer:
     if geobox is None:
         raise ValueError(
             f"{item.id}: its asset {layer.name}, {layer.href}, is on no grid: put it on one, such "
-            "as by gdalwarp -r near -t_srs EPSG:32634 -tr 10 10, and give items of these files"
+            f"as by {WARP_COMMAND}, and give items of these files"
         )
     return replace(layer, geobox=geobox)
 

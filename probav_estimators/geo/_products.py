@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._common_grid import FileOnGrid, GridRequest, common_grid, warn_of_resampling
-from ._grid import Grid, is_box
+from ._grid import WARP_COMMAND, Grid, is_box
 from ._product_cube import clear_parts, coarse_clear, cube_of_products, warn_of_offsets
 from ._product_items import find_items, import_stac, time_of
 from ._product_layers import baseline, find_layer, find_mask, on_grid_of_file
@@ -336,7 +336,7 @@ def _check_alike(products: Sequence[Product]) -> None:
                 f"{name} has {product.mask_type or 'no mask'}, and {first.item.id} has "
                 f"{first.mask_type or 'none'}: give products of one kind, with all their files"
             )
-        Grid.of_geobox(product.grid).check_usable(name)
+        Grid.of_geobox(product.grid).check_usable(name, WARP_COMMAND)
         for band, layer in product.bands.items():
             # Those of different units are compared on the common grid.
             alike = _units(layer.geobox) == _units(first.grid)

@@ -34,7 +34,7 @@ from ._file_names import (
     without_date,
 )
 from ._frame_marks import marks_of_tags
-from ._grid import Grid, is_box
+from ._grid import WARP_COMMAND, Grid, is_box
 from ._imagery import Imagery, check_mask_type, mask_stack, match_dates
 from ._masks import mask_type_of_name, warn_of_no_mask
 from ._value_ranges import check_value_range
@@ -244,7 +244,7 @@ def grid_like(path: str | os.PathLike[str]) -> Grid:
             f"{file} has no georeference, and like gives the grid of the image: give a file that "
             "has one"
         )
-    grid.check_usable(file)
+    grid.check_usable(file, WARP_COMMAND)
     return grid
 
 
@@ -385,6 +385,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
     check_options(options, names)
     dtype, several = np.dtype(first.dtypes[0]), len(names) > 1
     bands, encodings, valid = {}, {}, {}
+    times = _times(files, headers)
     has_masks = any(header.has_masks for header in headers)
     for number, band in zip(first.bands, names, strict=True):
         tags = {
@@ -392,7 +393,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
             "add_offset": [header.offsets[number] for header in headers],
             "nodata": first.nodatavals[number],
         }
-        encodings[band] = read_encoding(tags, options, band, len(files), dtype)
+        encodings[band] = read_encoding(tags, options, band, len(files), dtype, times)
         nodata, is_float = encodings[band].nodata, dtype.kind == "f"
         if nodata is not None and not is_float and not holds(dtype, nodata):
             nodata = None
@@ -417,7 +418,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
         grid=grid,
         whole=whole,
         origin=origin,
-        times=_times(files, headers),
+        times=times,
         label=files[0],
         labels={band: f"{files[0]}, band {band}" if several else files[0] for band in names},
         name=scene_name(files),
@@ -468,7 +469,7 @@ def _header_of(file, path):
     if file.transform.is_identity and (file.gcps[0] or file.rpcs):
         raise ValueError(
             f"{path} is placed by {'control points' if file.gcps[0] else 'RPCs'}, and not on a "
-            "grid: put it on one, such as by gdalwarp -r near -t_srs EPSG:32634 -tr 10 10"
+            f"grid: put it on one, such as by {WARP_COMMAND}"
         )
     from rasterio.enums import MaskFlags
 
@@ -514,7 +515,7 @@ def _check_header(header, path):
             f"{path} has the scales {header.scales} and offsets {header.offsets} in its tags, "
             "which give no values: set them, such as by rio edit-info or gdal_edit.py"
         )
-    header.grid.check_usable(path)
+    header.grid.check_usable(path, WARP_COMMAND)
 
 
 def _check_nodata(headers, files, given):
