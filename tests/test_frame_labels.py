@@ -161,11 +161,3 @@ def test_factors_of_files_are_those_of_the_dates_in_their_names(files):
     days.index += pandas.Timedelta("1D")
     with pytest.raises(ValueError, match=r"scale_factor has the labels 2024-03-02.*2024-03-01"):
         open_scene(files, value_range=(0, 20_000), scale_factor=days)
-
-
-def test_cubes_on_control_points_are_refused():
-    """As rioxarray opens files that have them."""
-    points = '{"type": "FeatureCollection", "features": []}'
-    place = xarray.DataArray(0, attrs={"GeoTransform": "0.0 1.0 0.0 0.0 0.0 1.0", "gcps": points})
-    with pytest.raises(ValueError, match=r"cube is placed by control points.*gdalwarp -r near"):
-        read_cube(cube(spatial_ref=place))

@@ -54,7 +54,7 @@ _NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
 _ONE_OF_MANY = {"scales": "scale_factor", "offsets": "add_offset", "nodatavals": "nodata"}
 
 #: Attributes of the encoding of frames, which are written again for the image.
-ENCODING_ATTRS = ("scale_factor", "add_offset", *_NODATA_ATTRS, *_ONE_OF_MANY)
+ENCODING_ATTRS = ("scale_factor", "add_offset", "_Unsigned", *_NODATA_ATTRS, *_ONE_OF_MANY)
 
 # Names in STAC's raster:bands, which stackstac gives as a coordinate of the bands.
 _STAC_NAMES = {"scale_factor": "scale", "add_offset": "offset", "nodata": "nodata"}
@@ -386,8 +386,21 @@ def _in_order(array, frames, label, kinds):
             f"{label} has values of type {array.dtype}, and pixels are integers or floats: name "
             "bands that are, bands=[...], or convert it, cube.astype(...)"
         )
-    array = array.transpose(frames, "y", "x")
+    array = _with_sign(array).transpose(frames, "y", "x")
     return array if frames == "time" else array.drop_vars("time", errors="ignore").rename(t="time")
+
+
+def _with_sign(array):
+    """The values that integers stand for by netCDF's attribute _Unsigned, which is not decoded."""
+    kinds = {("true", "i"): "u", ("false", "u"): "i"}
+    said = str(array.attrs.get("_Unsigned")).lower()
+    if (kind := kinds.get((said, array.dtype.kind))) is None:
+        return array
+    own, dtype = array.dtype, np.dtype(f"{kind}{array.dtype.itemsize}")
+    attrs = {key: value for key, value in array.attrs.items() if key != "_Unsigned"}
+    for key in {*_NODATA_ATTRS} & attrs.keys():
+        attrs[key] = np.asarray(attrs[key]).astype(own).astype(dtype).item()
+    return array.astype(dtype).assign_attrs(attrs)
 
 
 def _tags(array):

@@ -121,7 +121,8 @@ class Encoding(Values):
         nodata = self.nodata if nodata is None else nodata
         if nodata is None or not holds(kind, nodata):
             nodata = np.iinfo(kind).min
-        return replace(self, dtype=kind, nodata=float(nodata))
+        # Floats do not hold all integers of 64 bits.
+        return replace(self, dtype=kind, nodata=int(nodata))
 
     def arrays_of(
         self, shape: tuple[int, ...], *, parts: bool
@@ -142,7 +143,8 @@ class Encoding(Values):
             # Data must not be read as no data.
             next_value = nodata + (1 if nodata < limits.max else -1)
             image = np.where(image == nodata, next_value, image)
-        image = np.where(n_clear > 0, image, nodata).astype(self.dtype)
+        image = image.astype(self.dtype)
+        image[n_clear == 0] = nodata
         std = np.where(n_clear > 0, fused.deviation * self.step, np.nan)
         parts = fused.parts
         if parts is not None:
@@ -296,6 +298,10 @@ def _as_numbers(value, name):
 
 def _one_value(nodata):
     """The value of no data, or None, as NaN always is."""
+    stored = np.asarray(nodata)
+    if stored.dtype.kind in "iu" and stored.size == 1:
+        # Floats do not hold all integers of 64 bits.
+        return int(stored.item())
     value = _as_numbers(np.nan if nodata is None else nodata, "nodata")
     if value.size != 1:
         raise ValueError(f"nodata is {nodata}: give one number, or one for each band by its name")

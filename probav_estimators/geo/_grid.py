@@ -35,11 +35,15 @@ _EDGE = 1e-6
 # Largest distance of coordinates from a corner or centre of their pixels.
 _NEAR = 0.1
 
+# Names of coordinates that place each pixel, and what CF calls them.
+_PLACES = {"lon", "lat", "longitude", "latitude", "lons", "lats", "xc", "yc", "nav_lon", "nav_lat"}
+
 # The attributes that make a variable without dimensions CF's grid mapping.
 _MAPPING_ATTRS = ("crs_wkt", "spatial_ref", "GeoTransform", "grid_mapping_name")
 
 #: Attributes of the grid of an array, which are wrong for another grid.
 STALE_ATTRS = (
+    "area",
     "crs",
     "edge_size",
     "edge_size_m",
@@ -341,6 +345,8 @@ def grid_of_cube(cube: DataArray | Dataset, name: str = "cube") -> Grid:
         )
     if stored is not None and (stored[1] or stored[3]):
         return Grid(stored, (h, w), _crs_of(cube, mapping, name))
+    if stored in (None, _PIXELS) and not {"x", "y"} <= {*cube.coords}:
+        _check_no_swath(cube, name)
     if "x" in cube.coords and "y" in cube.coords:
         a, c = _axis(cube, "x", stored and (stored[0], stored[2]), corners, name)
         e, f = _axis(cube, "y", stored and (stored[4], stored[5]), corners, name)
@@ -372,7 +378,30 @@ def _stored_transform(cube, mapping):
         return (a, b, c, d, e, f), corners
     if (transform := attrs.get("transform")) is not None and not isinstance(transform, str):
         return tuple(float(value) for value in transform)[:6], True
+    # Of satpy.
+    area, (h, w) = attrs.get("area"), (cube.sizes["y"], cube.sizes["x"])
+    if hasattr(area, "area_extent") and getattr(area, "shape", None) == (h, w):
+        left, bottom, right, top = (float(value) for value in area.area_extent)
+        return ((right - left) / w, 0.0, left, 0.0, (bottom - top) / h, top), corners
     return None, corners
+
+
+def _check_no_swath(cube, name):
+    """Raise a ValueError for a cube that longitudes and latitudes of each pixel place."""
+    attrs = _attrs_of(cube)
+    places = [
+        str(key)
+        for key, array in cube.coords.items()
+        if {*array.dims} >= {"y", "x"}
+        and _PLACES & {str(key).lower(), str(array.attrs.get("standard_name"))}
+    ]
+    if hasattr(attrs.get("area"), "lons"):
+        places.append("the swath in its attribute area")
+    if places:
+        raise ValueError(
+            f"{name} is placed by {' and '.join(places)}, and not on a grid: put it on one first, "
+            "such as by satpy's scene.resample(...) or pyresample, by nearest neighbour"
+        )
 
 
 def _attrs_of(cube):
@@ -468,8 +497,12 @@ def _crs_of(cube, mapping, name):
         return str(CRS.from_cf(mapping).to_wkt())
     attrs = _attrs_of(cube)
     found = attrs.get("crs", attrs.get("epsg"))
-    if found is None and _is_scalar(cube, "epsg"):
-        found = cube.coords["epsg"].values.item()
+    for key in ("epsg", "crs", "spatial_ref"):
+        if found is None and _is_scalar(cube, key):
+            # Some coordinates are objects of pyproj, and others 0 or an empty text.
+            found = cube.coords[key].values.item() or None
+    if found is None:
+        found = getattr(attrs.get("area"), "crs", None)
     return None if found is None else _as_wkt(found, name)
 
 
