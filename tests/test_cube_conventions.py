@@ -67,7 +67,7 @@ class TestPlaces:
 
     def test_swaths_of_satpy_are_refused(self):
         swath = SimpleNamespace(lons=np.zeros((H, W)), lats=np.zeros((H, W)))
-        with pytest.raises(ValueError, match=r"placed by the swath in its attribute area.*resample"):
+        with pytest.raises(ValueError, match=r"by the swath in its attribute area.*resample"):
             read_cube(cube().assign_attrs(area=swath))
 
     def test_control_points_are_refused(self):
