@@ -218,7 +218,8 @@ def scene_of_stack(
     warn_of_fill(stack, encoding, masks, label)
     if value_range is None or isinstance(value_range, LearnedRange):
         value_range = value_range_of(stack, encoding, masks, value_range, label)
-    value_range = (float(value_range[0]), float(value_range[1]))
+    low, high = value_range
+    value_range = (float(low), float(high))
     frames = ValueFrames(stack, replace(encoding, value_range=value_range), masks, prior)
     return Scene.from_frames(frames, name=name, band=band, value_range=value_range)
 
