@@ -161,3 +161,54 @@ def test_factors_of_files_are_those_of_the_dates_in_their_names(files):
     days.index += pandas.Timedelta("1D")
     with pytest.raises(ValueError, match=r"scale_factor has the labels 2024-03-02.*2024-03-01"):
         open_scene(files, value_range=(0, 20_000), scale_factor=days)
+
+
+NAMES = {
+    "digits": [f"20240{month}11_{{}}" for month in (1, 2, 3)],
+    "underscores": [f"lake_2024_0{month}_11_{{}}" for month in (1, 2, 3)],
+    "dots": [f"2024.0{month}.11_{{}}" for month in (1, 2, 3)],
+    "hours and minutes": [f"lake_20240111T{hour}10Z_{{}}" for hour in ("08", "10", "12")],
+    "seconds": [f"lake_20240111_{hour}1031_{{}}" for hour in ("08", "10", "12")],
+    "day of the year": [f"MOD09GA.A20240{day}.h18v04.{{}}" for day in (11, 12, 13)],
+    "day of the year and time": [
+        f"HLS.L30.T33TXL.2024{day}T101031.{{}}" for day in (101, 102, 103)
+    ],
+    "two dates": [f"LC08_191028_202401{day}_20240301_02_T1_{{}}" for day in (11, 12, 13)],
+}
+
+
+def write_dates(folder, names):
+    """Files of frames and of masks, of which each hides another pixel."""
+    kind = {"driver": "GTiff", "height": 12, "width": 14, "count": 1}
+    kind |= {"crs": "EPSG:32634", "transform": rasterio.Affine(10, 0, 6e5, 0, -10, 5e6)}
+    paths = [], []
+    for number, name in enumerate(names):
+        clear = np.ones((12, 14), "uint8")
+        clear[number, 0] = 0
+        frame = np.full((12, 14), 3000 + number, "uint16")
+        for part, (band, values) in enumerate((("B04", frame), ("clear", clear))):
+            paths[part].append(str(folder / f"{name.format(band)}.tif"))
+            with rasterio.open(paths[part][-1], "w", dtype=values.dtype.name, **kind) as file:
+                file.write(values, 1)
+    return paths
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+def test_masks_of_files_go_by_the_dates_in_their_names(tmp_path, names):
+    frames, masks = write_dates(tmp_path, names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        scene = open_scene(frames, mask=masks[::-1])
+    np.testing.assert_array_equal(~scene.qm[:, :, 0].T[:3], np.eye(3, dtype=bool))
+
+
+@pytest.mark.parametrize(
+    "names", [["a_{}", "b_{}", "c_{}"], [f"1{day}-01-2024_{{}}" for day in "123"]]
+)
+def test_files_without_dates_go_by_position_with_a_warning(tmp_path, names):
+    frames, masks = write_dates(tmp_path, names)
+    with pytest.warns(
+        UserWarning, match="do not both have dates, so masks are matched by position"
+    ):
+        scene = open_scene(frames, mask=masks)
+    np.testing.assert_array_equal(~scene.qm[:, :, 0].T[:3], np.eye(3, dtype=bool))

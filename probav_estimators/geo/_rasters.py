@@ -33,6 +33,7 @@ from ._file_names import (
     times_of_folders,
     without_date,
 )
+from ._frame_labels import warn_of_position
 from ._frame_marks import marks_of_tags
 from ._grid import WARP_COMMAND, Grid, is_box
 from ._imagery import Imagery, check_mask_type, mask_stack, match_dates
@@ -267,6 +268,8 @@ def open_masks(
     masks = _imagery_of(files, headers, whole, places)
     if mask_type is None:
         mask_type = mask_type_of_name(os.path.basename(files[0]))
+    if len(masks) == len(imagery) > 1 and masks.times is None and imagery.times is None:
+        warn_of_position(masks.label, "masks are matched")
     asked = request is not None and request.is_given
     several = masks.is_of_several_grids or imagery.is_of_several_grids
     if (asked or several) and imagery.whole.placed and whole.placed:
