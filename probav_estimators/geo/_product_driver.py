@@ -29,7 +29,7 @@ class ProductDriver(RioDriver):
         pixel. None: for grids of coarser pixels, by the overviews of files.
     """
 
-    def __init__(self, moves: Mapping[str, tuple[float, float]] | None = None):
+    def __init__(self, moves: Mapping[str, tuple[float, float]] | None = None) -> None:
         super().__init__()
         self._moves = moves
 
@@ -55,7 +55,7 @@ class _ProductReader(RioReader):
 
 
 class _GridReader(_ProductReader):
-    def __init__(self, src: Any, ctx: Any, move: tuple[float, float]):
+    def __init__(self, src: Any, ctx: Any, move: tuple[float, float]) -> None:
         super().__init__(src, ctx)
         self._move = move
 

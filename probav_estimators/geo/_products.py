@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pystac import Item
     from xarray import Dataset
 
-    from ._product_items import Sources
+    from ._product_items import Sources, When
     from ._product_layers import Layer
 
 __all__ = ["Choice", "Product", "choose_products", "open_products"]
@@ -140,7 +140,7 @@ def open_products(
     bands: str | Sequence[str],
     *,
     bbox: Sequence[float] | None = None,
-    datetime: str | None = None,
+    datetime: When | None = None,
     collection: str | None = None,
     max_cloud: float | None = None,
     max_dates: int | None = None,
@@ -162,7 +162,7 @@ def open_products(
         common names of STAC.
     bbox : sequence of four floats, default=None
         West, south, east and north of the area, in degrees. None: all products.
-    datetime : str, default=None
+    datetime : str or date, default=None
         Date or interval, such as "2026-06-21", "2026-06/2026-08" or "2026-06-01/..".
     collection : str, default=None
         Name of the collection of a STAC API or a catalog.
@@ -232,7 +232,7 @@ def choose_products(
     bands: str | Sequence[str],
     *,
     bbox: Sequence[float] | None = None,
-    datetime: str | None = None,
+    datetime: When | None = None,
     collection: str | None = None,
     max_cloud: float | None = None,
     max_dates: int | None = None,
