@@ -1,10 +1,11 @@
-"""Draw the pictures of the concepts: python docs/make_pictures.py [NAME ...]
+"""Draw the pictures of the concepts: python docs/make_pictures.py [NAME ...] [--land FOLDER]
 
 All of them show simulated scenes with a fixed seed, and are written to docs/images/concepts/, in
-about a minute. NAME selects some of them.
+about a minute. NAME selects some of them. The first picture of the site has frames of real land:
+FOLDER holds `LAND`, a window of Sentinel-2 data; without FOLDER, this picture is left out.
 """
 
-import sys
+import argparse
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +37,10 @@ from probav_estimators import (
 from probav_estimators.scenes import align_scene
 
 FOLDER = Path(__file__).parent / "images" / "concepts"
+
+# Of the picture of real land. Haspengouw, Belgium, in red: contains modified Copernicus Sentinel
+# data 2020.
+LAND = "HERSTAPPE_Sentinel2_RED_01.png"
 
 # Colours for colour-blind readers (Okabe and Ito).
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -82,14 +87,30 @@ def clearest():
     return int(np.argmax(scene().qm.mean(axis=(1, 2))))
 
 
-def before_after():
-    """A frame, the baseline, FusionNet's image and the truth, for the first page."""
-    truth = scene().hr[fine(PART)]
-    figure, axes = plt.subplots(1, 4, figsize=(12, 3.3), layout="constrained")
-    show(axes[0], scene().lr[clearest()][PART], "one of 15 frames", like=truth)
-    show(axes[1], baseline()[fine(PART)], "baseline: mean, bicubic", like=truth)
-    show(axes[2], fused()[0][fine(PART)], "FusionNet", like=truth)
-    show(axes[3], truth, "truth", like=truth)
+def before_after(folder):
+    """A frame, the baseline, FusionNet's image and the truth of real land, for the first page.
+
+    Two by two, with labels that a telephone can show: it is 390 pixels wide.
+    """
+    (made,) = make_scenes(
+        1, size=64, n_frames=20, images=[folder / LAND], sensor="sentinel-2", random_state=1
+    )
+    images = {
+        "bicubic": BicubicBaseline().fit([made]).predict([made])[0],
+        "FusionNet": FusionNet.from_pretrained("simulated-x3", verbose=0).predict([made])[0],
+    }
+    part = (slice(12, 56), slice(12, 56))
+    truth = made.hr[fine(part)]
+    number = int(np.argmax(made.qm.mean(axis=(1, 2))))
+    panels = {f"one of {len(made.lr)} frames": made.lr[number][part]}
+    for name, image in images.items():
+        dB = cpsnr(image, made.hr, made.sm)
+        panels[f"{name}: {dB:.1f} dB, {made.norm / dB:.3f}"] = image[fine(part)]
+    panels["truth"] = truth
+    figure, axes = plt.subplots(2, 2, figsize=(8.3, 9.1), layout="constrained")
+    for ax, (title, image) in zip(axes.flat, panels.items(), strict=True):
+        show(ax, image, "", like=truth)
+        ax.set_title(title, fontsize=19)
     return figure
 
 
@@ -390,11 +411,23 @@ PICTURES = {
     "sensors": sensors,
 }
 
+# Drawn with --land alone.
+OF_LAND = {"before_after"}
 
-def main(names):
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PICTURES))
+    parser.add_argument("--land", type=Path, metavar="FOLDER", help=f"of {LAND}")
+    options = parser.parse_args()
+    names = options.names or [name for name in PICTURES if options.land or name not in OF_LAND]
+    if unknown := sorted(set(names) - PICTURES.keys()):
+        parser.error(f"unknown: {', '.join(unknown)}")
+    if not options.land and OF_LAND.intersection(names):
+        parser.error(f"{', '.join(OF_LAND)} needs --land, the folder of {LAND}")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name in names or PICTURES:
-        figure = PICTURES[name]()
+    for name in names:
+        figure = PICTURES[name](*([options.land] if name in OF_LAND else []))
         drawn = BytesIO()
         figure.savefig(drawn, dpi=90, facecolor="white", bbox_inches="tight", pad_inches=0.05)
         plt.close(figure)
@@ -406,4 +439,4 @@ def main(names):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
