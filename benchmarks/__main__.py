@@ -18,6 +18,7 @@ from . import (
     invariances,
     land,
     listing,
+    networks_over_land,
     reading,
     realism,
     robustness,
@@ -46,6 +47,7 @@ BENCHMARKS = {
     "robustness": robustness.benchmark,
     "invariances": invariances.benchmark,
     "land": land.benchmark,
+    "land_networks": networks_over_land.benchmark,
     "scales": scales.benchmark,
     "displacement": scales.benchmark_displacement,
     "realism": realism.benchmark,
@@ -68,7 +70,10 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument(
-        "--published", type=Path, metavar="FOLDER", help="with published weights, for realism"
+        "--published",
+        type=Path,
+        metavar="FOLDER",
+        help="with published weights (land_networks, realism)",
     )
     options = parser.parse_args()
     names = options.names or list(BENCHMARKS)
@@ -76,7 +81,7 @@ def main():
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(BENCHMARKS)}")
     print(f"{_machine()}\n\n{TABLE_HEAD}", flush=True)
     for name in names:
-        given = {"published": options.published} if name == "realism" else {}
+        given = {"published": options.published} if name in ("land_networks", "realism") else {}
         for figure in BENCHMARKS[name](**given):
             print(figure, flush=True)
 

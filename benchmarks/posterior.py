@@ -38,6 +38,8 @@ _LITTLE_NOISE, _NOISE = (0.005, 0.015, 0.04), (0.005, 0.015, 0.03, 0.1)
 # HR pixels around a window that shifted frames reach.
 _MARGIN = 6
 _SIZE = 44
+# Steps between successive images of land, primes: the first that does not divide their number.
+_STRIDES = (53, 37, 41)
 _N_PSF, _N_LAND, _N_DRAWN, _N_FOLDS = 60, 90, 10, 4
 
 # Kinds of drawn land, and the weight of real land beside one of them.
@@ -88,9 +90,11 @@ def scenes_of_land(land, scale, number, seed, noise, psf_sigma=_PSF_SIGMA):
     taken, with all its detail, anywhere within half a pixel.
     """
     sigmas = np.linspace(*psf_sigma, number)
+    # With a common divisor, few images would be taken.
+    stride = next(one for one in _STRIDES if len(land) % one)
     for i in range(number):
         rng = np.random.default_rng([seed, i])
-        path = land[(53 * i + 11) % len(land)].path
+        path = land[(stride * i + 11) % len(land)].path
         image = np.load(path) if path.suffix == ".npy" else io.imread(path)
         # The first date of several.
         image = image.reshape(-1, *image.shape[-2:])[0]

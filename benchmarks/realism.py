@@ -172,7 +172,7 @@ def _norms(real, scenes):
 
 def _response(network, nets, sensor, scenes, *, goal):
     """Figure of a network's score, slopes and coherence on scenes of one sensor."""
-    images = [_net_of(nets, scene).predict([scene])[0] for scene in scenes]
+    images = [net_of(nets, scene).predict([scene])[0] for scene in scenes]
     slopes, coherence = np.mean([*map(_by_frequency, images, scenes)], axis=0)
     parts = ", ".join(f"{part:g}" for part in _FREQUENCIES)
     near = np.abs(slopes[_FREQUENCIES <= 1] - 1).max() <= _NEAR
@@ -186,7 +186,7 @@ def _response(network, nets, sensor, scenes, *, goal):
     )
 
 
-def _net_of(nets, scene):
+def net_of(nets, scene):
     """Weights of a network for the band of a scene, or of any band if it has none for this one."""
     return nets.get(scene.band) or nets.get("") or next(iter(nets.values()))
 

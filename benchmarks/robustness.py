@@ -138,7 +138,7 @@ class _Table:
 
     def __init__(self, size, n_epochs):
         self.net = FusionNet.from_pretrained(_WEIGHTS, verbose=0)
-        self.srcnn = _fit_srcnn(size, n_epochs)
+        self.srcnn = fit_srcnn(size, n_epochs)
 
     def row(self, name, scenes, goal, registered=False):
         """Figure of the scenes; without a goal FusionNet should be better than the others.
@@ -179,7 +179,7 @@ def _in_range(images, scenes):
     return [np.clip(image, *limits) for image, limits in zip(images, ranges, strict=True)]
 
 
-def _fit_srcnn(size, n_epochs):
+def fit_srcnn(size, n_epochs):
     return make_pipeline(
         ClearanceSelector(k=9),
         InputComposer(mode="concat"),

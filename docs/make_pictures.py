@@ -1,10 +1,11 @@
-"""Draw the pictures of the concepts: python docs/make_pictures.py [NAME ...]
+"""Draw the pictures of the concepts: python docs/make_pictures.py [NAME ...] [--land FOLDER]
 
 All of them show simulated scenes with a fixed seed, and are written to docs/images/concepts/, in
-about a minute. NAME selects some of them.
+about a minute. NAME selects some of them. The first picture of the site has frames of real land:
+FOLDER holds `LAND`, a window of Sentinel-2 data; without FOLDER, this picture is left out.
 """
 
-import sys
+import argparse
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +37,13 @@ from probav_estimators import (
 from probav_estimators.scenes import align_scene
 
 FOLDER = Path(__file__).parent / "images" / "concepts"
+
+# Of the picture of real land. Haspengouw, Belgium, in red: contains modified Copernicus Sentinel
+# data 2020.
+LAND = "HERSTAPPE_Sentinel2_RED_01.png"
+
+# Of titles, in points, in figures of this width in inches: readable on 390 pixels too.
+SIZE, WIDTH = 17, 8.3
 
 # Colours for colour-blind readers (Okabe and Ito).
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -70,11 +78,11 @@ def fine(part, scale=3):
     return tuple(slice(scale * rows.start, scale * rows.stop) for rows in part)
 
 
-def show(ax, image, title, *, like=None):
-    """Draw an image without axes; `like` gives the grey scale."""
+def show(ax, image, title, *, like=None, size=10):
+    """Draw an image without axes; `like` gives the grey scale, `size` is that of the title."""
     low, high = np.quantile(image if like is None else like, [0.005, 0.995])
     ax.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-    ax.set_title(title, fontsize=10)
+    ax.set_title(title, fontsize=size)
     ax.set_axis_off()
 
 
@@ -82,14 +90,26 @@ def clearest():
     return int(np.argmax(scene().qm.mean(axis=(1, 2))))
 
 
-def before_after():
-    """A frame, the baseline, FusionNet's image and the truth, for the first page."""
-    truth = scene().hr[fine(PART)]
-    figure, axes = plt.subplots(1, 4, figsize=(12, 3.3), layout="constrained")
-    show(axes[0], scene().lr[clearest()][PART], "one of 15 frames", like=truth)
-    show(axes[1], baseline()[fine(PART)], "baseline: mean, bicubic", like=truth)
-    show(axes[2], fused()[0][fine(PART)], "FusionNet", like=truth)
-    show(axes[3], truth, "truth", like=truth)
+def before_after(folder):
+    """A frame, the baseline, FusionNet's image and the truth of real land, for the first page."""
+    (made,) = make_scenes(
+        1, size=64, n_frames=20, images=[folder / LAND], sensor="sentinel-2", random_state=1
+    )
+    images = {
+        "bicubic": BicubicBaseline().fit([made]).predict([made])[0],
+        "FusionNet": FusionNet.from_pretrained("simulated-x3", verbose=0).predict([made])[0],
+    }
+    part = (slice(12, 56), slice(12, 56))
+    truth = made.hr[fine(part)]
+    number = int(np.argmax(made.qm.mean(axis=(1, 2))))
+    panels = {f"one of {len(made.lr)} frames": made.lr[number][part]}
+    for name, image in images.items():
+        dB = cpsnr(image, made.hr, made.sm)
+        panels[f"{name}: {dB:.1f} dB, {made.norm / dB:.3f}"] = image[fine(part)]
+    panels["truth"] = truth
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 9.1), layout="constrained")
+    for ax, (title, image) in zip(axes.flat, panels.items(), strict=True):
+        show(ax, image, title, like=truth, size=SIZE + 2)
     return figure
 
 
@@ -286,22 +306,24 @@ def consistency():
     """Images and errors without and with the data-consistency layer."""
     made = textured(psf_sigma=0.8)
     part = np.s_[16:112, 16:112]
-    figure, axes = plt.subplots(1, 5, figsize=(14, 3.3), layout="constrained")
-    titles = {False: "without the layer", True: "with the layer"}
-    errors = {}
-    for ax, (switch, title) in zip(axes, titles.items(), strict=False):
+    figure, rows = plt.subplots(2, 3, figsize=(WIDTH, 6.1), layout="constrained")
+    show(rows[0, 0], made.hr[part], "truth", size=SIZE)
+    limit = None
+    for column, switch, name in zip(rows.T[1:], (False, True), ("without", "with"), strict=True):
         net = FusionNet.from_pretrained("simulated-x2", verbose=0, data_consistency=switch)
         (image,) = net.predict([made])
-        errors[title] = 65535 * (made.hr - image)[part]
         dB = cpsnr(image, made.hr, made.sm)
-        show(ax, image[part], f"{title}: {dB:.1f} dB", like=made.hr[part])
-    show(axes[2], made.hr[part], "truth")
-    limit = np.quantile(np.abs(errors["without the layer"]), 0.99)
-    for ax, (title, error) in zip(axes[3:], errors.items(), strict=True):
-        drawn = ax.imshow(error - np.median(error), cmap="RdBu_r", vmin=-limit, vmax=limit)
-        ax.set_title(f"truth less image, {title}", fontsize=10)
-        ax.set_axis_off()
-    figure.colorbar(drawn, ax=axes[4], shrink=0.8, label="16-bit counts")
+        show(column[0], image[part], f"{name}: {dB:.1f} dB", like=made.hr[part], size=SIZE)
+        error = 65535 * (made.hr - image)[part]
+        limit = limit or np.quantile(np.abs(error), 0.99)
+        drawn = column[1].imshow(error - np.median(error), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        column[1].set_title("truth less it", fontsize=SIZE)
+        column[1].set_axis_off()
+    rows[1, 0].set_axis_off()
+    strip = rows[1, 0].inset_axes((0, 0.5, 0.95, 0.09))
+    bar = figure.colorbar(drawn, cax=strip, orientation="horizontal")
+    bar.ax.tick_params(labelsize=SIZE - 3)
+    bar.set_label("16-bit counts", fontsize=SIZE - 2)
     return figure
 
 
@@ -315,18 +337,17 @@ def psf():
         alignment = net.match_psf(made, align_scene(made))
         relative.append(alignment.psf.from_image)
         estimated.append(net.sensor_variance(alignment) ** 0.5)
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    axes[0].plot(true**2, relative, "o", color=BLUE)
-    axes[0].axhline(0, color="0.7", lw=1)
-    axes[0].set_xlabel("variance of the sensor's PSF, LR pixels squared")
-    axes[0].set_ylabel("v, LR pixels squared")
-    axes[0].set_title("blur of the frames relative to the image", fontsize=10)
-    axes[1].plot(true, true, color="0.6", lw=1.5, label="exact")
-    axes[1].plot(true, estimated, "o", color=ORANGE, label="estimate from v")
-    axes[1].set_xlabel("standard deviation of the sensor's PSF, LR pixels")
-    axes[1].set_ylabel("estimate, LR pixels")
-    axes[1].set_title("the sensor's PSF, from v", fontsize=10)
-    axes[1].legend()
+    with plt.rc_context({"font.size": SIZE - 3}):
+        figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.2), layout="constrained")
+        axes[0].plot(true**2, relative, "o", color=BLUE)
+        axes[0].axhline(0, color="0.7", lw=1)
+        axes[0].set_xlabel("variance of the sensor")
+        axes[0].set_ylabel("v, LR pixels squared")
+        axes[1].plot(true, true, color="0.6", lw=1.5, label="exact")
+        axes[1].plot(true, estimated, "o", color=ORANGE, label="from v")
+        axes[1].set_xlabel("$\\sigma$ of the sensor")
+        axes[1].set_ylabel("estimate, LR pixels")
+        axes[1].legend()
     return figure
 
 
@@ -336,28 +357,33 @@ def parts():
     net = FusionNet.from_pretrained("simulated-x2", verbose=0)
     clearest_first = np.argsort(-made.qm.mean(axis=(1, 2)), kind="stable")
     numbers = (1, 6, 24)
-    figure, rows = plt.subplots(3, 4, figsize=(11, 8.3), layout="constrained")
+    figure, rows = plt.subplots(3, 4, figsize=(WIDTH, 8.6), layout="constrained")
     for row, number in zip(rows, numbers, strict=True):
         chosen = clearest_first[:number]
         scene = Scene(made.lr[chosen], made.qm[chosen])
         (image,), found = net.predict([scene], return_parts=True)
         share, *details = (part[0] for part in found)
         frames = "1 frame" if number == 1 else f"{number} frames"
-        show(row[0], image, f"image of {frames}", like=made.hr)
+        show(row[0], image, frames, like=made.hr, size=SIZE - 2)
         drawn = row[1].imshow(share, cmap="viridis", vmin=0, vmax=1)
-        row[1].set_title(f"measured share: {100 * share.mean():.0f} % on average", fontsize=10)
+        row[1].set_title(f"{100 * share.mean():.0f} %", fontsize=SIZE - 2)
         limit = 65535 * 0.004
-        for ax, detail, name in zip(row[2:], details, ("measured", "supposed"), strict=True):
+        for ax, detail in zip(row[2:], details, strict=True):
             shown = ax.imshow(65535 * detail, cmap="RdBu_r", vmin=-limit, vmax=limit)
             # The edges of frames are not compared with the image.
-            rms = 65535 * detail[8:-8, 8:-8].std()
-            ax.set_title(f"{name} detail: {rms:.0f} counts rms", fontsize=10)
+            ax.set_title(f"rms {65535 * detail[8:-8, 8:-8].std():.0f}", fontsize=SIZE - 2)
         for ax in row[1:]:
             ax.set_axis_off()
-    figure.colorbar(
-        drawn, ax=rows[:, 1], location="bottom", shrink=0.9, label="0: supposed, 1: measured"
-    )
-    figure.colorbar(shown, ax=rows[:, 2:], location="bottom", shrink=0.5, label="16-bit counts")
+    names = ["image", "measured\nshare", "measured\ndetail", "supposed\ndetail"]
+    for ax, name in zip(rows[0], names, strict=True):
+        ax.set_title(f"{name}\n{ax.get_title()}", fontsize=SIZE - 2)
+    for mappable, axes, label in (
+        (drawn, rows[:, 1], "share"),
+        (shown, rows[:, 2:], "16-bit counts"),
+    ):
+        bar = figure.colorbar(mappable, ax=axes, location="bottom", shrink=0.8)
+        bar.ax.tick_params(labelsize=SIZE - 4)
+        bar.set_label(label, fontsize=SIZE - 3)
     return figure
 
 
@@ -390,11 +416,23 @@ PICTURES = {
     "sensors": sensors,
 }
 
+# Drawn with --land alone.
+OF_LAND = {"before_after"}
 
-def main(names):
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PICTURES))
+    parser.add_argument("--land", type=Path, metavar="FOLDER", help=f"of {LAND}")
+    options = parser.parse_args()
+    names = options.names or [name for name in PICTURES if options.land or name not in OF_LAND]
+    if unknown := sorted(set(names) - PICTURES.keys()):
+        parser.error(f"unknown: {', '.join(unknown)}")
+    if not options.land and OF_LAND.intersection(names):
+        parser.error(f"{', '.join(OF_LAND)} needs --land, the folder of {LAND}")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name in names or PICTURES:
-        figure = PICTURES[name]()
+    for name in names:
+        figure = PICTURES[name](*([options.land] if name in OF_LAND else []))
         drawn = BytesIO()
         figure.savefig(drawn, dpi=90, facecolor="white", bbox_inches="tight", pad_inches=0.05)
         plt.close(figure)
@@ -406,4 +444,4 @@ def main(names):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -27,6 +27,7 @@ from benchmarks import (
     invariances,
     land,
     listing,
+    networks_over_land,
     reading,
     realism,
     robustness,
@@ -86,13 +87,13 @@ def scenes_of_sensor(n_scenes, psf_sigma):
     return make_scenes(n_scenes, size=32, n_frames=5, random_state=3)
 
 
-def of_drawn_land(**options):
-    """The benchmark of land, on drawn land in place of real one."""
+def of_drawn_land(benchmark=land.benchmark, **options):
+    """A benchmark of land, on drawn land in place of real one."""
     with TemporaryDirectory() as folder:
         for number, scene in enumerate(make_scenes(3, size=130, n_frames=9, random_state=0)):
             values = np.uint16(scene.hr * 65535)
             io.imsave(Path(folder, f"PLACE{number}_RED.png"), values, check_contrast=False)
-        yield from land.benchmark(folder=Path(folder), **options)
+        yield from benchmark(folder=Path(folder), **options)
 
 
 # Lowest and highest possible value of each number, by row; a single row applies to all.
@@ -157,6 +158,10 @@ CASES = {
     "land": (
         lambda: of_drawn_land(n_scenes=6),
         [*[[SCORE, (0, 40)]] * 3, *[[(-5, 30)]] * 4, [(0, 0.5), (-1, 1)]],
+    ),
+    "land_networks": (
+        lambda: of_drawn_land(networks_over_land.benchmark, n_scenes=3, n_epochs=1),
+        [[SCORE, PERCENT, PERCENT]],
     ),
     "realism": (
         lambda: realism.benchmark(n_scenes=2, size=32),
