@@ -65,7 +65,7 @@ class _GridReader(_ProductReader):
         """Return the rows and columns that a file covers, and their values."""
         import rasterio
 
-        fill = cfg.fill_value
+        fill, band = cfg.fill_value, self._src.band
         with rasterio.open(self._src.uri, sharing=False) as file:
             grid = _grid_of(file)
             base = _moved(Grid.of_geobox(dst_geobox), self._move)
@@ -77,13 +77,13 @@ class _GridReader(_ProductReader):
             if rows.start >= rows.stop or columns.start >= columns.stop:
                 return (slice(0, 0), slice(0, 0)), np.empty((0, 0), cfg.dtype)
             if place.onto is None:
-                values, valid = _read_part(file, place.footprint, rows, columns)
+                values, valid = _read_part(file, band, place.footprint, rows, columns)
             else:
                 onto = base.extended(rows, columns)
-                nodata = file.nodatavals[0]
-                values = resample(file, 1, onto, fill if nodata is None else nodata)
+                nodata = file.nodatavals[band - 1]
+                values = resample(file, band, onto, fill if nodata is None else nodata)
                 valid = resample_validity(file, onto) if _has_masks(file) else None
-            hidden = values == file.nodatavals[0]
+            hidden = values == file.nodatavals[band - 1]
             if valid is not None:
                 hidden |= valid == 0
             values = values.astype(cfg.dtype, copy=False)
@@ -105,14 +105,14 @@ def _moved(grid, move):
     return Grid((a, b, c + move[0], d, e, f + move[1]), grid.shape, grid.crs)
 
 
-def _read_part(file, footprint, rows, columns):
+def _read_part(file, band, footprint, rows, columns):
     """Values of a part of the grid, and those of the file's own mask or None."""
     window = tuple(
         (part.start - covered.start, part.stop - covered.start)
         for part, covered in zip((rows, columns), footprint, strict=True)
     )
-    values = file.read(1, window=window)
-    return values, file.read_masks(1, window=window) if _has_masks(file) else None
+    values = file.read(band, window=window)
+    return values, file.read_masks(band, window=window) if _has_masks(file) else None
 
 
 def _has_masks(file):
