@@ -54,6 +54,7 @@ BENCHMARKS = {
     "clearance": clearance.benchmark,
     "uncertainty": fusion.benchmark_uncertainty,
     "cost": fusion.benchmark_cost,
+    "layers": fusion.benchmark_layers,
     "busy": busy.benchmark,
     "steps": fusion.benchmark_steps,
     "files": imagery.benchmark_memory,

@@ -8,7 +8,8 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
+from unittest import mock
 
 import numpy as np
 import torch
@@ -16,12 +17,22 @@ from skimage.registration import phase_cross_correlation
 from skorch.callbacks import Callback
 
 from probav_estimators import FusionNet, load_scenes, make_scenes
+from probav_estimators.architectures._winograd import Conv3x3
 from probav_estimators.imaging import register_frames
+from probav_estimators.training import resolve_dtype
 
 from ._measure import Figure, call_in_fresh_process, interleave, peak_mib, resident_mib
 from ._scores import coverage, mean_score
 
 _WEIGHTS = "simulated-x3"
+
+# Settings of torch's and Numba's compiled code for a CPU without AVX-512.
+_AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+popcnt,+sse4.2",
+}
 
 
 # Registration
@@ -179,6 +190,66 @@ def memory_of_prediction():
     before = resident_mib()
     net.predict([scene])
     return before, peak_mib()
+
+
+def benchmark_layers(n_frames=24, rounds=5):
+    """Processor time of the learned layers, with torch's convolutions and Winograd's algorithm."""
+    environments = {"AVX2": _AVX2 | {"OMP_NUM_THREADS": "1"}}
+    if torch.backends.cpu.get_cpu_capability() == "AVX512":
+        environments["AVX-512"] = {"OMP_NUM_THREADS": "1"}
+    for name, environment in environments.items():
+        seconds, difference = call_in_fresh_process(
+            seconds_of_layers,
+            name == "AVX-512" and resolve_dtype("auto", "cpu") == torch.bfloat16,
+            n_frames,
+            rounds,
+            environment=environment,
+        )
+        plain, fast = seconds["plain"], seconds["fast"]
+        against = f"convolutions of torch, {plain:.3f} s"
+        if "bfloat16" in seconds:
+            against += f"; in bfloat16 {seconds['bfloat16']:.3f} s"
+        yield Figure(
+            f"learned layers of FusionNet, {n_frames} frames of 128x128, one core with {name}, "
+            "float32, processor time",
+            against,
+            "at most 0.55 of the time",
+            f"{fast / plain:.2f} times, {fast:.3f} s; images differ by at most {difference:.1e} of "
+            "the standard deviation of the frames",
+            fast <= 0.55 * plain,
+        )
+
+
+def seconds_of_layers(in_bfloat16, n_frames, rounds):
+    """Least processor time of each kind of layers, and the greatest difference of images."""
+    (scene,) = make_scenes(1, n_frames=n_frames, random_state=0)
+    seconds = []
+
+    def begin(*_):
+        seconds.append(-process_time())
+
+    def end(*_):
+        seconds[-1] += process_time()
+
+    def run(kind):
+        dtype = kind if kind == "bfloat16" else "float32"
+        net = FusionNet.from_pretrained(_WEIGHTS, compute_dtype=dtype, device="cpu", verbose=0)
+        for stage in net.module_.stages:
+            stage.register_forward_pre_hook(begin)
+            stage.register_forward_hook(end)
+        seconds.clear()
+        if kind != "plain":
+            return net.predict([scene]), sum(seconds)
+        with mock.patch.object(Conv3x3, "_is_fast", return_value=False):
+            return net.predict([scene]), sum(seconds)
+
+    kinds = ["plain", "fast", *["bfloat16"] * in_bfloat16]
+    sides = {kind: lambda kind=kind: run(kind) for kind in kinds}
+    results = interleave(sides, rounds + 1)
+    images = {kind: runs[0][0] for kind, runs in results.items()}
+    difference = np.abs(images["fast"] - images["plain"]).max() / scene.lr.std()
+    least = {kind: min(time for _, time in runs[1:]) for kind, runs in results.items()}
+    return least, float(difference)
 
 
 # Training

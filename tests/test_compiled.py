@@ -7,11 +7,13 @@ from pkgutil import walk_packages
 import numba
 import numpy as np
 import pytest
+import torch
 from numba.core.dispatcher import Dispatcher
 from numpy.testing import assert_allclose
 
 import probav_estimators
 from probav_estimators import Sensor, make_scenes
+from probav_estimators.architectures import _winograd
 from probav_estimators.compiling import njit
 from probav_estimators.imaging import register_frames, shift_moments, upscale_bicubic
 from probav_estimators.simulation import _shapes
@@ -57,7 +59,15 @@ def seen(scene):
     return frames
 
 
+def convolved(_):
+    images, skip = torch.linspace(-1, 1, 3 * 7 * 9).reshape(1, 3, 7, 9), torch.ones(1, 4, 7, 9)
+    filters, bias = torch.linspace(-2, 1, 4 * 3 * 9).reshape(4, 3, 3, 3), torch.arange(4.0)
+    options = ((True, None), (False, skip))
+    return [_winograd._convolve(images, filters, bias, *each) for each in options]
+
+
 CASES = {
+    "architectures._winograd": convolved,
     "imaging._interpolation": upscaled,
     "imaging._metrics": moments,
     "imaging._shift_estimation": shifts,

@@ -17,6 +17,7 @@ from ._data_consistency import (
     linear_estimate,
 )
 from ._deviation_model import DeviationModel
+from ._winograd import Conv3x3
 
 # The weights that ship have as many.
 _N_STAGES = 3
@@ -401,7 +402,7 @@ def _blur_features(blur):
 class _Stage(nn.Module):
     def __init__(self, in_channels, width, depth, n_pixels, *, first):
         super().__init__()
-        self.enter = nn.Conv2d(in_channels + (0 if first else width), width, 3, padding=1)
+        self.enter = Conv3x3(in_channels + (0 if first else width), width)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
         self.leave = nn.Conv2d(width, n_pixels, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
@@ -428,8 +429,8 @@ class _Stage(nn.Module):
 class _Block(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.first = Conv3x3(width, width)
+        self.second = Conv3x3(width, width)
         nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
         nn.init.zeros_(self.first.bias)
         nn.init.kaiming_normal_(self.second.weight, nonlinearity="relu")
@@ -438,4 +439,4 @@ class _Block(nn.Module):
         nn.init.zeros_(self.second.bias)
 
     def forward(self, features):
-        return features + self.second(torch.relu(self.first(features)))
+        return self.second(self.first(features, relu=True), skip=features)
