@@ -1,9 +1,9 @@
 """FusionNet over real land: agreement in place, with and without the data-consistency layer.
 
 Needs PROBAV_SAMPLES, the folder of sample data, with its images of real land in `land`. Frames are
-those of :mod:`benchmarks.posterior`, on other windows. Agreement is the standard deviation of the
-land over that of the image's error in decibels, free of gain and offset, at the best place within
-0.6 HR pixels.
+those of a plain simulation (`scenes_of_land`). Agreement is the standard deviation of the land over
+that of the image's error in decibels, free of gain and offset, at the best place within 0.6 HR
+pixels.
 """
 
 import os
@@ -16,15 +16,13 @@ from scipy import ndimage
 from probav_estimators import FusionNet
 from probav_estimators.scenes import estimate_psf_sigma
 
+from ._land import Land, scenes_of_land
 from ._measure import Figure
 from ._scores import mean_score
-from .posterior import scenes_of_land
-from .pretrain import Land
 
 _BORDER = 9
-_NOISE = (0.005, 0.015, 0.03)
 # Noise of a frame in standard deviations of the land.
-_MUCH_NOISE = (0.2, 0.5, 1.0, 3.0)
+NOISE, MUCH_NOISE = (0.005, 0.015, 0.03), (0.2, 0.5, 1.0, 3.0)
 
 
 def benchmark(n_scenes=24, folder=None):
@@ -47,7 +45,7 @@ def benchmark(n_scenes=24, folder=None):
         return
     for scale in (2, 3, 4):
         land = [image for part in Land.of_folder(folder, scale) for image in part]
-        scenes = [scene for *_, scene in scenes_of_land(land, scale, n_scenes, 9, _NOISE)]
+        scenes = [scene for *_, scene in scenes_of_land(land, scale, n_scenes, 9, NOISE)]
         before, after = (
             _measure(FusionNet.from_pretrained(scale=scale, verbose=0, data_consistency=on), scenes)
             for on in (False, True)
@@ -61,7 +59,7 @@ def benchmark(n_scenes=24, folder=None):
         )
     land = [image for part in Land.of_folder(folder, 3) for image in part]
     yield from _of_noise(land, n_scenes // 3)
-    found = list(scenes_of_land(land, 3, n_scenes, 9, _NOISE))
+    found = list(scenes_of_land(land, 3, n_scenes, 9, NOISE))
     true = np.array([sigma for _, sigma, _ in found])
     told = np.array([estimate_psf_sigma([scene]) for *_, scene in found if len(scene) > 2])
     true = true[[len(scene) > 2 for *_, scene in found]]
@@ -77,7 +75,7 @@ def benchmark(n_scenes=24, folder=None):
 
 def _of_noise(land, n_scenes):
     net = FusionNet.from_pretrained(scale=3, verbose=0)
-    for noise in _MUCH_NOISE:
+    for noise in MUCH_NOISE:
         scenes = [scene for *_, scene in scenes_of_land(land, 3, n_scenes, 9, (noise,))]
         _, ours = _measure(net, scenes)
         means = [

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from probav_estimators import FusionNet
 
+from ._land import Land, scenes_of_land
 from ._measure import Figure
 from ._scores import coverage, mean_score
-from .posterior import Land, scenes_of_land
 from .realism import find_published, net_of
 from .robustness import fit_srcnn
 

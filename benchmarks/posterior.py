@@ -18,28 +18,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import ndimage
-from skimage import io
 from torch.nn.functional import pixel_shuffle, softplus
 
-from probav_estimators import FusionNet, Scene, Sensor, make_scenes
+from probav_estimators import FusionNet, Sensor, make_scenes
 from probav_estimators.imaging import error_map
 from probav_estimators.scenes import align_scene
 from probav_estimators.training import load_weights, save_weights
 
-from .pretrain import Land
+from ._land import Land, scenes_of_land
 
 _SCALES = (2, 3, 4)
 _PARTS = ("curve", "deviations")
-_PSF_SIGMA = (0.12, 0.55)
 _WIDE_PSF_SIGMA = (0.12, 0.8)
 # Noise in standard deviations of the land, for the curve and for the deviations.
 _LITTLE_NOISE, _NOISE = (0.005, 0.015, 0.04), (0.005, 0.015, 0.03, 0.1)
-# HR pixels around a window that shifted frames reach.
-_MARGIN = 6
-_SIZE = 44
-# Steps between successive images of land, primes: the first that does not divide their number.
-_STRIDES = (53, 37, 41)
 _N_PSF, _N_LAND, _N_DRAWN, _N_FOLDS = 60, 90, 10, 4
 
 # Kinds of drawn land, and the weight of real land beside one of them.
@@ -81,52 +73,6 @@ def main():
             weights = load_weights(f"simulated-x{scale}")
             fitted = {name: torch.tensor(x, dtype=torch.float32) for name, x in fitted.items()}
             save_weights(weights._replace(state=weights.state | fitted), weights.path)
-
-
-def scenes_of_land(land, scale, number, seed, noise, psf_sigma=_PSF_SIGMA):
-    """Place, sigma of the PSF in LR pixels, and scene of images in turn, of varying sensors.
-
-    A plain simulation, independent of the package's simulator: the truth is the land as it was
-    taken, with all its detail, anywhere within half a pixel.
-    """
-    sigmas = np.linspace(*psf_sigma, number)
-    # With a common divisor, few images would be taken.
-    stride = next(one for one in _STRIDES if len(land) % one)
-    for i in range(number):
-        rng = np.random.default_rng([seed, i])
-        path = land[(stride * i + 11) % len(land)].path
-        image = np.load(path) if path.suffix == ".npy" else io.imread(path)
-        # The first date of several.
-        image = image.reshape(-1, *image.shape[-2:])[0]
-        sigma = sigmas[(7 * i) % number]
-        n_frames = int(rng.integers(6, 26)) if i % 5 else int(np.exp(rng.uniform(0, np.log(30))))
-        scene = scene_over(image.astype(float), rng, scale, sigma, rng.choice(noise), n_frames)
-        yield path.name.partition("_")[0], sigma, scene
-
-
-def scene_over(image, rng, scale, sigma, noise, n_frames):
-    """Scene of frames over a random window of an image; `noise` in its standard deviations."""
-    n_pixels = min(_SIZE, (min(image.shape) - 2 * _MARGIN) // scale)
-    size = scale * n_pixels + 2 * _MARGIN
-    row, column = (rng.integers(0, length - size + 1) for length in image.shape)
-    land = image[row : row + size, column : column + size]
-    low, high = np.percentile(land, [1, 99])
-    land = 1500 + 5000 * (land - low) / max(high - low, 1e-9)
-    shifts = np.clip(rng.normal(0, 0.45 * scale, (n_frames, 2)), -4.5, 4.5)
-    inside = (slice(_MARGIN, -_MARGIN),) * 2
-    frames = []
-    for shift in shifts:
-        blurred = ndimage.gaussian_filter(_moved(land, shift), sigma * scale)[inside]
-        seen = blurred.reshape(n_pixels, scale, n_pixels, scale).mean(axis=(1, 3))
-        seen = seen * rng.normal(1, 0.03) + rng.normal(0, 60)
-        frames.append(seen + rng.normal(0, noise * land.std(), seen.shape))
-    truth = _moved(land, shifts.mean(axis=0) + rng.uniform(-0.5, 0.5, 2))[inside]
-    lr, hr = (np.clip(np.rint(x), 0, 16383).astype(np.uint16) for x in (frames, truth))
-    return Scene(lr, np.ones(lr.shape, bool), hr, np.ones(hr.shape, bool))
-
-
-def _moved(image, shift):
-    return ndimage.shift(image, shift, order=5, mode="mirror")
 
 
 def fit_psf_curve(net, land):

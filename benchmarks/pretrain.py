@@ -7,24 +7,29 @@ of its own and prepares whole batches during the training, which suits a GPU. Th
 falls along a cosine over the given time, and the final weights are an exponential mean over the
 last thousand steps.
 
-Each scene has a sensor of its own, drawn from ``--sensors``, and half of the scenes have texture on
-the land. For some of the scenes without resampling, the net gets the point spread function, as from
-a user who knows it.
+Each scene has a sensor of its own, drawn from ``--sensors``, and 1 to 40 frames. Half of the scenes
+have texture on the land, and half more noise, of 0.002 to 3 standard deviations of the land, some
+with speckle. For some of the scenes without resampling, the net gets the point spread function, as
+from a user who knows it. ``--land FOLDER`` takes the land of half of the scenes from images in
+place of drawn land: PNG and .npy files whose names begin with their place and ``_``, at random
+reductions and contrasts. Every sixth place is kept for validation and calibration.
 
-``--land FOLDER`` takes the land of half of the scenes from images in place of drawn land: PNG and
-.npy files whose names begin with their place and ``_``. Every sixth place is kept for validation
-and calibration.
+The truth is another camera's image, anywhere within a pixel, and shifts are tolerated as by the
+challenge's score; but the mean shift of a batch adds to the loss, so that images are not displaced.
+For a share ``--in-place`` of the patches, frames are registered to the truth and no shift is
+tolerated: this alone gives sharper images and worse challenge scores.
+
+The data-consistency layer follows every stage, and its factor on the residuals is learned:
+``FusionNet.from_pretrained(..., data_consistency="every stage")`` takes the weights.
 
 ``--weights`` gives initial weights, such as those that ship; with ``--body`` the layers that fit a
 net of another scale or depth are taken from them. The state is saved every few minutes; the same
-command resumes after the process was killed. Every save logs the challenge score of validation
-scenes of each sensor and, if PROBAV_SAMPLES is the folder of sample data, of its scenes with real
-texture. The latter are only reported: no choice depends on them.
-
-Truths are at random offsets from the mean position of their frames, so that the loss hardly depends
-on the position of an image. At a high rate images drift, by 0.08 HR pixels in 36 minutes with
-``--lr 2e-4`` and batches of 8, which worsens the score: every save logs their displacement from the
-mean position, as (down, right) in HR pixels.
+command resumes after the process was killed. Every save scores all rows of the benchmarks
+`robustness` and `land`, with ``--validate`` small scenes each, always the same ones. The simulated
+ones are not those of the benchmarks. It shows them beside the scores at the start and appends them
+to ``log.jsonl``, with the displacement of the images, (down, right) in HR pixels, and the agreement
+over real land in dB. Training ends, with the last good state, when one row lost 0.003 and no other
+gained as much as it lost.
 
 At the end the displacement is measured on scenes of the same sensors, the standard deviations are
 calibrated on them, and the weights are written as safetensors for ``FusionNet.from_pretrained``,
@@ -38,21 +43,23 @@ import os
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from probav_estimators import FusionNet, Sensor, load_scenes, make_scenes
+from probav_estimators import FusionNet, Scene, Sensor, make_scenes
 from probav_estimators.files import replace_file
-from probav_estimators.losses import align_best, batch_cpsnr, uncertainty_loss
+from probav_estimators.imaging import plan_blocks
+from probav_estimators.losses import align_best, batch_cpsnr
+from probav_estimators.prediction import clip_image
 from probav_estimators.processes import end_with_parent
-from probav_estimators.scenes import PngImage, align_scene
+from probav_estimators.scenes import align_scene
 from probav_estimators.training import (
     AlignedChoice,
     AlignedReader,
@@ -62,13 +69,15 @@ from probav_estimators.training import (
     load_weights,
 )
 
+from ._land import SCENE_SIZE, Land, scenes_of_land
 from ._scores import displacement, mean_score
+from .land import MUCH_NOISE, NOISE, agreement
+from .robustness import FULL, rows
 
 _BORDER = 3
 
 # Smaller displacements, in HR pixels along each axis, are within the measurement error.
 _LEAST_DISPLACEMENT = 0.02
-_SCENE_SIZE = 96
 
 # Scenes that are simulated before the first step.
 _FIRST_SCENES = 96
@@ -87,32 +96,49 @@ _PSF_GIVEN = 0.3
 _TEXTURE = (0, 0.5)
 _TEXTURED = 0.5
 
-# Fraction of the scenes with land of images, pixels of an image for each HR pixel along an axis,
-# and places of which one is held out.
+# Fraction of the scenes with land of images.
 _LAND = 0.5
-_REDUCTION = (1, 3)
-_PLACES = 6
 
-# Weights of cPSNR in dB and of the standard deviation's likelihood.
-_IMAGE_WEIGHT, _UNCERTAINTY_WEIGHT = 0.1, 0.02
+_N_FRAMES = (1, 40)
+
+# Noise of sensors with a range of it, in counts. Added noise in standard deviations of the land,
+# and the fraction of the scenes that have it; fraction of these with speckle, and its looks.
+_SENSOR_NOISE = (1, 35)
+_ADDED_NOISE, _NOISY = (0.002, 3.0), 0.5
+_SPECKLE, _LOOKS = 0.2, (1, 16)
+
+# Weights of cPSNR in dB, and of FusionNet's further losses: likelihood and mean shift.
+_IMAGE_WEIGHT, _FURTHER_WEIGHT = 0.1, 5.0
+
+# Learning rate of the factor on the residuals, relative to that of the layers, and its least value.
+_FACTOR_RATE, _LEAST_FACTOR = 100, 0.5
+
+# Seed of the scenes of the rows, their size in LR pixels, and the loss that ends the training.
+_ROWS, _ROW_SIZE = 2025, 48
+_GREATEST_LOSS = 0.003
+
+_REAL_LAND = "real land"
 
 _WARM_UP_STEPS = 100
 _LAST_RATE = 0.005
 _GREATEST_GRADIENT = 1.0
 
 
-def main():
-    options = _parse()
-    options.out.mkdir(parents=True, exist_ok=True)
+def main(arguments=None):
+    options = _parse(arguments)
     torch.manual_seed(options.seed)
-    training = _Training(options)
+    try:
+        training = _Training(options)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"pretrain: {error}") from error
+    options.out.mkdir(parents=True, exist_ok=True)
     training.restore()
     with _endless_batches(options, training) as batches:
         training.run(batches)
     print(f"weights: {training.export()}")
 
 
-def _parse():
+def _parse(arguments):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pretrain", description=__doc__)
     add = parser.add_argument
     add("--minutes", type=float, default=60, help="of training, over all starts of the command")
@@ -120,11 +146,12 @@ def _parse():
     begin = parser.add_mutually_exclusive_group().add_argument
     begin("--weights", help="initial weights, a name or a file, which set size and scale")
     begin("--body", help="weights, a name or a file, whose layers are taken where they fit")
+    add("--in-place", type=float, default=0.25, help="share of the truths that are in place")
     add("--sensors", nargs="+", choices=SENSORS, default=["any", _WIDE, "static"])
     add("--land", type=Path, metavar="FOLDER", help="images of real land, for half of the scenes")
-    add("--width", type=int, default=64)
-    add("--depth", type=int, default=4)
-    add("--scale", type=int, default=3)
+    add("--width", type=int, help="default: that of --body, else 64")
+    add("--depth", type=int, help="default: that of --body, else 4")
+    add("--scale", type=int, help="default: that of --weights, else 3")
     add("--patch-size", type=int, default=48, help="LR pixels")
     add("--batch-size", type=int, default=8)
     add("--lr", type=float, default=8e-4)
@@ -132,47 +159,11 @@ def _parse():
     add("--patches", type=float, default=8, help="drawn for each new scene")
     add("--burst", type=int, default=64, help="scenes simulated at once; 0: during the training")
     add("--workers", type=int, default=os.cpu_count())
-    add("--validate", type=int, default=6, help="simulated validation scenes of each sensor")
+    add("--validate", type=int, default=3, help="scenes of each row that a save scores; 0: none")
     add("--calibrate", type=int, default=192, help="scenes to calibrate standard deviations")
     add("--save-every", type=float, default=4, metavar="MINUTES")
     add("--seed", type=int, default=1)
-    return parser.parse_args()
-
-
-class Land(NamedTuple):
-    """A file of an image, and its rows or columns, whichever are fewer."""
-
-    path: Path
-    n_pixels: int
-
-    @classmethod
-    def of_folder(cls, folder, scale):
-        """Images that are large enough, of places for the training and of those held out."""
-        places = {}
-        for path in sorted(folder.glob("*.png")) + sorted(folder.glob("*.npy")):
-            shape = _shape_of(path)
-            if min(shape) >= scale * _SCENE_SIZE:
-                places.setdefault(path.name.partition("_")[0], []).append(cls(path, min(shape)))
-        if len(places) < 2:
-            raise ValueError(
-                f"{folder} has images of {len(places)} places with at least "
-                f"{scale * _SCENE_SIZE} pixels along each axis: give a folder with several"
-            )
-        parts = [], []
-        for number, name in enumerate(sorted(places)):
-            parts[number % _PLACES == 1].extend(places[name])
-        return parts
-
-    def draw(self, rng, scale):
-        """Arguments of `make_scenes` for a scene of this land."""
-        greatest = min(_REDUCTION[1], self.n_pixels / (scale * _SCENE_SIZE))
-        return {"images": self.path, "reduction": rng.uniform(_REDUCTION[0], greatest)}
-
-
-def _shape_of(path):
-    if path.suffix == ".npy":
-        return np.load(path, mmap_mode="r", allow_pickle=False).shape[-2:]
-    return PngImage(str(path)).shape
+    return parser.parse_args(arguments)
 
 
 def simulate(seed, scale, sensors, land=()):
@@ -192,10 +183,23 @@ def draw_scene(seed, scale, sensors, land=(), part=_LAND):
     texture = _TEXTURE if rng.uniform() < _TEXTURED else 0
     imaged = land and rng.uniform() < part
     given = land[rng.randint(len(land))].draw(rng, scale) if imaged else {"texture": texture}
-    (scene,) = make_scenes(
-        1, size=_SCENE_SIZE, scale=scale, bands=band, sensor=sensor, random_state=rng, **given
+    given |= {"scale": scale, "bands": band, "sensor": sensor, "n_frames": _N_FRAMES}
+    (scene,) = make_scenes(1, size=SCENE_SIZE, random_state=rng, **given)
+    return (add_noise(scene, rng) if rng.uniform() < _NOISY else scene), psf_sigma
+
+
+def add_noise(scene, rng):
+    """Add white noise to the frames of a simulated scene, and speckle to those of some scenes."""
+    lr = scene.lr
+    if rng.uniform() < _SPECKLE:
+        looks = rng.uniform(*_LOOKS)
+        lr = lr * rng.gamma(looks, 1 / looks, lr.shape)
+    ratio = np.exp(rng.uniform(*np.log(_ADDED_NOISE)))
+    lr = np.clip(lr + ratio * scene.hr.std() * rng.normal(size=lr.shape), 0, 1)
+    noisy = Scene(
+        lr.astype(np.float32), scene.qm, scene.hr, scene.sm, name=scene.name, band=scene.band
     )
-    return scene, psf_sigma
+    return noisy.with_frames(noisy.frames.with_true_shifts(scene.true_shifts))
 
 
 def calibration_scenes(scale, options, land=()):
@@ -220,9 +224,9 @@ def draw_sensor(rng, name, scale):
     if name not in (_WIDE, "any"):
         return name, None
     psf_sigma = rng.uniform(*_PSF_SIGMA)
-    fields = {"psf_sigma": scale * psf_sigma}
+    fields = {"psf_sigma": scale * psf_sigma, "noise": _SENSOR_NOISE}
     if name == _WIDE:
-        return Sensor.preset("plain", **fields, noise=(8, 35)), psf_sigma
+        return Sensor.preset("plain", **fields), psf_sigma
     if rng.uniform() < _NOT_RESAMPLED:
         return Sensor.preset("any", **fields, resampling="none"), psf_sigma
     return Sensor.preset("any", **fields, resampling=("nearest", "bicubic", "area")), None
@@ -270,8 +274,12 @@ class _Pool:
             scene, alignment, psf_sigma = self.held[number]
             dataset = SceneDataset(
                 [scene],
-                AlignedReader(psf_sigma if self.rng.random() < _PSF_GIVEN else None),
+                AlignedReader(
+                    psf_sigma if self.rng.random() < _PSF_GIVEN else None,
+                    truths_in_place=self.rng.random() < self.options.in_place,
+                ),
                 with_truth=True,
+                training=True,
                 patch_size=self.options.patch_size,
                 augment=True,
                 choices=[AlignedChoice(alignment)],
@@ -340,12 +348,19 @@ def _begin_worker(_number=None):
 
 
 def _net_to_train(options):
-    settings = {"criterion__border": _BORDER, "random_state": options.seed}
+    settings = {"random_state": options.seed, "border": _BORDER, "data_consistency": "every stage"}
     if options.weights is not None:
-        return FusionNet.from_pretrained(options.weights, **settings)
-    shape = {"width": options.width, "depth": options.depth, "scale": options.scale}
-    net = FusionNet(**shape, **settings).initialize()
-    if options.body is not None:
+        return FusionNet.from_pretrained(options.weights, scale=options.scale, **settings)
+    body = None if options.body is None else FusionNet.from_pretrained(options.body)
+    width, depth = (64, 4) if body is None else (body.width_, body.depth_)
+    shape = {"width": options.width or width, "depth": options.depth or depth}
+    net = FusionNet(**shape, scale=options.scale or 3, **settings).initialize()
+    if body is not None:
+        if net.width_ != width:
+            raise ValueError(
+                f"--body {options.body} has width {width} and --width is {net.width_}, so that no "
+                "layers fit: leave out --width"
+            )
         take_layers(net.module_, load_weights(options.body))
     return net
 
@@ -376,33 +391,95 @@ def take_layers(module, weights):
             new.copy_(old)
 
 
+class Rows:
+    """Scenes of all rows of docs/benchmarks.md, few and small, and aligned once.
+
+    Parameters
+    ----------
+    scale : int
+    n_scenes : int
+        Of each row; 0: there are no rows.
+    land : list of Land
+        Images of real land that the training does not use; without any there are no such rows.
+    """
+
+    def __init__(self, scale, n_scenes, land=()):
+        found = rows(n_scenes, _ROW_SIZE, scale, _ROWS) if n_scenes else ()
+        self.scenes = {row.name: row.scenes for row in found}
+        noises = {_REAL_LAND: NOISE}
+        noises |= {f"{_REAL_LAND}, noise of {x} of it": (x,) for x in MUCH_NOISE}
+        for name, noise in noises.items() if n_scenes and land else ():
+            found = scenes_of_land(land, scale, n_scenes, _ROWS, noise)
+            self.scenes[name] = [scene for *_, scene in found]
+        # A net of a scale has no scenes of another.
+        self.scenes = {
+            name: [(scene, align_scene(scene)) for scene in scenes]
+            for name, scenes in self.scenes.items()
+            if all(scene.scale == scale for scene in scenes)
+        }
+
+    def score(self, net):
+        """Mean N / cPSNR of each row; displacement in HR pixels and agreement in dB, or None."""
+        scores, apart, agreed = {}, None, None
+        for name, aligned in self.scenes.items():
+            images = [_image_of(net, *pair) for pair in aligned]
+            scenes = [scene for scene, _ in aligned]
+            scores[name] = round(mean_score(images, scenes), 5)
+            if name == FULL:
+                apart = [round(float(x), 3) for x in displacement(images, scenes)]
+            if name == _REAL_LAND:
+                pairs = zip(images, scenes, strict=True)
+                agreed = round(float(np.mean([agreement(image, s.hr) for image, s in pairs])), 2)
+        return scores, apart, agreed
+
+
+def _image_of(net, scene, alignment):
+    (fused,) = net.fuse_blocks(scene, alignment, plan_blocks(scene.shape, None))
+    clip_image(fused.image, scene)
+    return fused.image
+
+
+def lost_row(start, now):
+    """Row whose score rose by 0.003 or more, and no other fell by more, or None."""
+    if not now:
+        return None
+    losses = {name: score - start[name] for name, score in now.items()}
+    worst = max(losses, key=losses.get)
+    greatest = max(_GREATEST_LOSS, -min(losses.values()))
+    return worst if losses[worst] >= greatest else None
+
+
+def table_of(start, now):
+    """Table of scores at the start and now."""
+    lines = ["| N / cPSNR | start | now | change |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {name} | {start[name]:.4f} | {score:.4f} | {score - start[name]:+.4f} |"
+        for name, score in now.items()
+    ]
+    return "\n".join(lines)
+
+
 class _Training:
     def __init__(self, options):
+        if not 0 <= options.in_place <= 1:
+            raise ValueError(f"--in-place is a share from 0 to 1, not {options.in_place}")
         self.options = options
         self.net = _net_to_train(options)
         self.module = self.net.module_
-        self.average = AveragedModel(self.module, multi_avg_fn=_exponential_mean)
-        self.optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=options.lr, betas=(0.9, 0.99), weight_decay=1e-4
-        )
-        self.step, self.seconds = 0, 0.0
-        self.losses = []
-        self.valid = {
-            sensor: make_scenes(
-                options.validate, scale=self.net.scale_, sensor=sensor, random_state=2025
-            )
-            for sensor in ("static", "any")
-        }
         self.land, self.held_land = (), ()
         if options.land is not None:
             self.land, self.held_land = Land.of_folder(options.land, self.net.scale_)
-            self.valid["land"] = [
-                draw_scene([2025, number], self.net.scale_, ["any"], self.held_land, part=1)[0]
-                for number in range(options.validate)
-            ]
-        folder = os.environ.get("PROBAV_SAMPLES")
-        real = load_scenes(Path(folder, "real_texture")) if folder else []
-        self.real = [scene for scene in real if scene.scale == self.net.scale_]
+        self.factor = self.module.consistency.residual_factor.requires_grad_()
+        self.average = AveragedModel(self.module, multi_avg_fn=_exponential_mean)
+        groups = [
+            {"params": list(self.module.parameters()), "rate": 1},
+            {"params": [self.factor], "rate": _FACTOR_RATE, "weight_decay": 0},
+        ]
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=options.lr, betas=(0.9, 0.99), weight_decay=1e-4
+        )
+        self.step, self.seconds, self.ended = 0, 0.0, False
+        self.losses, self.start = [], None
 
     # Saving
 
@@ -416,30 +493,40 @@ class _Training:
             state = torch.load(path, map_location=self.net.device, weights_only=True)
             for name, part in self._parts.items():
                 part.load_state_dict(state[name])
-            self.step, self.seconds = state["step"], state["seconds"]
+            self.step, self.seconds, self.ended, self.start = (
+                state[name] for name in ("step", "seconds", "ended", "start")
+            )
+
+    @cached_property
+    def rows(self):
+        return Rows(self.net.scale_, self.options.validate, self.held_land)
 
     def save(self):
-        state = {name: part.state_dict() for name, part in self._parts.items()}
-        with replace_file(self.options.out / "state.pt") as partial:
-            torch.save(state | {"step": self.step, "seconds": self.seconds}, partial)
-        net = self._averaged_net()
-        images = {sensor: net.predict(scenes) for sensor, scenes in self.valid.items()}
-        apart = displacement(images["static"], self.valid["static"])
+        """Score all rows, and save the state; or, when one was lost, end with the last state."""
+        scores, apart, agreed = self.rows.score(self._averaged_net())
+        self.start = self.start or scores
         line = {
             "step": self.step,
             "minutes": round(self.seconds / 60, 2),
-            "loss": round(float(np.mean(self.losses)), 4),
-            **{
-                sensor: round(mean_score(images[sensor], scenes), 5)
-                for sensor, scenes in self.valid.items()
-            },
-            "real": round(mean_score(net.predict(self.real), self.real), 5) if self.real else None,
-            "displacement": [round(float(pixels), 3) for pixels in apart],
+            "loss": round(float(np.mean(self.losses)), 4) if self.losses else None,
+            "displacement": apart,
+            "agreement": agreed,
+            "residual_factor": round(self.factor.item(), 3),
         }
         self.losses = []
+        lost = lost_row(self.start, scores)
+        if lost is not None:
+            self.restore()
+            self.ended = True
+        state = {name: part.state_dict() for name, part in self._parts.items()}
+        state |= {key: getattr(self, key) for key in ("step", "seconds", "ended", "start")}
+        with replace_file(self.options.out / "state.pt") as partial:
+            torch.save(state, partial)
         with (self.options.out / "log.jsonl").open("a") as log:
-            print(json.dumps(line), file=log)
-        print(line, flush=True)
+            print(json.dumps(line | {"rows": scores, "lost": lost}), file=log)
+        print(line, table_of(self.start, scores), sep="\n", flush=True)
+        if lost is not None:
+            print(f"ended with the state before: lost {lost}")
 
     def _averaged_net(self):
         net = FusionNet(**self.net.get_params(deep=False)).initialize()
@@ -459,8 +546,10 @@ class _Training:
     # Training
 
     def run(self, batches):
+        if self.start is None and self.options.minutes:
+            self.save()
         last, saved = monotonic(), self.seconds
-        while self.seconds < 60 * self.options.minutes:
+        while self.seconds < 60 * self.options.minutes and not self.ended:
             self.losses.append(self._train_step(next(batches)))
             now = monotonic()
             self.seconds, last = self.seconds + now - last, now
@@ -472,20 +561,23 @@ class _Training:
 
     def _train_step(self, batch):
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = group["rate"] * self._learning_rate()
         images, targets = batch
         prediction = self.net.infer(images)
-        truth = targets["truth"].to(prediction.device)
-        sr, hr, clear = align_best(prediction[:, 0], truth[:, 0], truth[:, 1], _BORDER)
+        targets = {key: x.to(prediction.device) for key, x in targets.items()}
+        hr, clear = targets["truth"].unbind(dim=1)
+        sr, hr, clear = align_best(prediction[:, 0], hr, clear, _BORDER, targets["in_place"])
         enough = clear.sum(dim=(1, 2)) > 50
         image_loss = -batch_cpsnr(sr[enough], hr[enough], clear[enough]).mean()
         loss = _IMAGE_WEIGHT * image_loss
-        loss = loss + _UNCERTAINTY_WEIGHT * uncertainty_loss(prediction, truth, _BORDER)
+        loss = loss + _FURTHER_WEIGHT * self.net.further_loss(prediction, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         size = torch.nn.utils.clip_grad_norm_(self.module.parameters(), _GREATEST_GRADIENT)
         if torch.isfinite(size):
             self.optimizer.step()
+            with torch.no_grad():
+                self.factor.clamp_(min=_LEAST_FACTOR)
         self.average.update_parameters(self.module)
         self.step += 1
         return image_loss.item()

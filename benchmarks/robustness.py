@@ -4,7 +4,8 @@ Every row has 16 scenes of its own; those of different sensors have the same lan
 the weights that ship is compared with the challenge's baseline, which has 1.0 by definition, the
 mean of the nine clearest frames, upscaled, and an SRCNN that this benchmark trains on the default
 scenes. The scenes of the last rows are real; if PROBAV_SAMPLES is the folder of sample data, its
-scenes are measured too. None of these scenes is used for any choice.
+scenes are measured too. None of these scenes is used for any choice but to end a training of
+:mod:`benchmarks.pretrain`, which scores the real ones and others of the same kinds.
 
 Displacements are those of FusionNet's images from the mean of their frames, (down, right) in HR
 pixels, for simulated scenes with known shifts of the frames against the truth.
@@ -12,6 +13,7 @@ pixels, for simulated scenes with known shifts of the frames against the truth.
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.pipeline import make_pipeline
@@ -77,6 +79,9 @@ _SAMPLES = {"real_texture": 0.890, "real_series": 0.940}
 _FEWER_FRAMES, _FEWER_PIXELS, _STRANGE_FRAMES = 0.02, 0.01, 0.01
 _N_STRANGE = 10
 
+#: The row that those of changed frames are compared with.
+FULL = "24 frames of the default sensor"
+
 # The sensor whose images are also scored after registration to their truths.
 _REGISTERED = "PSF of 0.8"
 
@@ -97,40 +102,73 @@ def benchmark(n_scenes=16, size=128, n_epochs=40):
     ------
     Figure
     """
-    table = _Table(size, n_epochs)
-    for name, (fields, goal) in _SENSORS.items():
-        sensor = Sensor.preset("plain", **fields)
-        scenes = _scenes_of(sensor, n_scenes, size)
-        yield table.row(name, scenes, goal)
-        if name == _REGISTERED:
-            name = f"{name}, FusionNet's images moved to their truths"
-            yield table.row(name, scenes, None, registered=True)
+    table, goals = _Table(size, n_epochs), {}
+    for row in rows(n_scenes, size):
+        # Goals of changed scenes are relative to the scenes as they were.
+        goal = row.goal if row.of is None else goals[row.of] + row.goal
+        yield table.row(row.name, row.scenes, goal)
+        goals[row.name] = table.score
+        if row.name == _REGISTERED:
+            name = f"{row.name}, FusionNet's images moved to their truths"
+            yield table.row(name, row.scenes, None, registered=True)
+
+
+class Row(NamedTuple):
+    """Scenes of a row, and the goal of their score or None; with `of`, beyond that of this row."""
+
+    name: str
+    scenes: list[Scene]
+    goal: float | None = None
+    of: str | None = None
+
+
+def rows(n_scenes, size, scale=3, seed=0):
+    """Rows of scenes of a scale: simulated with any seed, and the real ones there are.
+
+    Parameters
+    ----------
+    n_scenes : int
+        Of each row.
+    size : int
+        Of the simulated frames, in LR pixels.
+    scale : int, default=3
+    seed : int, default=0
+        0: the scenes of docs/benchmarks.md.
+
+    Yields
+    ------
+    Row
+    """
+    options = {"size": size, "scale": scale, "n_jobs": -1}
+    sensors = {name: Sensor.preset("plain", **fields) for name, (fields, _) in _SENSORS.items()}
+    for name, sensor in sensors.items():
+        scenes = make_scenes(n_scenes, sensor=sensor, random_state=_SEED + seed, **options)
+        yield Row(name, scenes, _SENSORS[name][1])
     for name in _PRESETS:
-        yield table.row(f"preset {name!r}", _scenes_of(name, n_scenes, size), None)
-    scenes = make_scenes(n_scenes, size=size, n_frames=24, random_state=12, n_jobs=-1)
-    yield table.row("24 frames of the default sensor", scenes, None)
-    full = table.score
-    first_nine = [_with_frames(scene, slice(9)) for scene in scenes]
-    yield table.row("9 of these frames", first_nine, full + _FEWER_FRAMES)
-    yield table.row("the clearest of these frames alone", map(_clearest_alone, scenes), None)
+        scenes = make_scenes(n_scenes, sensor=name, random_state=_SEED + seed, **options)
+        yield Row(f"preset {name!r}", scenes)
+    scenes = make_scenes(n_scenes, n_frames=24, random_state=12 + seed, **options)
+    yield Row(FULL, scenes)
+    yield Row("9 of these frames", [_with_frames(s, slice(9)) for s in scenes], _FEWER_FRAMES, FULL)
+    yield Row("the clearest of these frames alone", [*map(_clearest_alone, scenes)])
     mixed = [_with_frames_of(*pair) for pair in zip(scenes, scenes[1:] + scenes[:1], strict=True)]
     name = f"these frames and {_N_STRANGE} of another site, clear by their maps"
-    yield table.row(name, mixed, full + _STRANGE_FRAMES)
+    yield Row(name, mixed, _STRANGE_FRAMES, FULL)
     rng = np.random.default_rng(0)
     for kind, pierce in (("single pixels", _hide_pixels), ("squares of 12", _hide_squares)):
         hidden = [_with_quality_maps(scene, pierce(scene.qm, rng)) for scene in scenes]
-        name = f"24 frames, 30 % of the pixels masked, {kind}"
-        yield table.row(name, hidden, full + _FEWER_PIXELS)
+        yield Row(f"24 frames, 30 % of the pixels masked, {kind}", hidden, _FEWER_PIXELS, FULL)
+    if scale == 3:
+        yield from _real_rows(n_scenes)
+
+
+def _real_rows(n_scenes):
     for name, (psf_sigma, goal) in _DATES.items():
         scenes = sentinel2_scenes(psf_sigma)[:n_scenes]
-        yield table.row(f"real dates of Sentinel-2, {name}", scenes, goal)
+        yield Row(f"real dates of Sentinel-2, {name}", scenes, goal)
     folder = os.environ.get("PROBAV_SAMPLES")
     for name, goal in _SAMPLES.items() if folder else ():
-        yield table.row(f"`{name}`", load_scenes(Path(folder, name)), goal)
-
-
-def _scenes_of(sensor, n_scenes, size):
-    return make_scenes(n_scenes, size=size, sensor=sensor, random_state=_SEED, n_jobs=-1)
+        yield Row(f"`{name}`", load_scenes(Path(folder, name))[:n_scenes], goal)
 
 
 class _Table:
@@ -146,7 +184,6 @@ class _Table:
         With `registered`, FusionNet's images are registered to their truths, and compared with the
         truths registered to the images. The displacement is that before the registration.
         """
-        scenes = list(scenes)
         images, deviations = self.net.predict(scenes, return_std=True)
         nine = InputComposer().transform(ClearanceSelector(k=9).transform(scenes))
         means = _in_range((scene.inputs.read_mean(0, scene.scale) for scene in nine), scenes)

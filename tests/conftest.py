@@ -19,8 +19,11 @@ settings.load_profile("plain")
 
 
 def pytest_configure():
-    """Let tests of Ctrl-C work where the shell ignores it, as that of `nohup make test &` does."""
+    """Let tests of signals work where the shell ignores them, as by `nohup make test &`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGHUP", "SIGTERM"):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

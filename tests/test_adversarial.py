@@ -267,5 +267,7 @@ def tuned(scenes, **params):
         "verbose": 0,
         "compute_dtype": "float32",
         "train_split": None,
+        # Challenge scores are compared.
+        "truths_in_place": False,
     }
     return FusionNet.from_pretrained("simulated-x3", **{**quick, **params}).fit(scenes)

@@ -202,6 +202,25 @@ def box(corner, shape):
     return left, top - PIXEL * h, left + PIXEL * w, top
 
 
+class TestOtherNames:
+    """Dates whose CRS have other names or origins, and the same pixels."""
+
+    @pytest.mark.parametrize(
+        ("crs", "further"),
+        [("EPSG:32734", 10_000_000), ("EPSG:25834", 0), ("+proj=utm +zone=34", 0)],
+    )
+    def test_pixels_are_read_as_they_are(self, land, tmp_path, crs, further):
+        paths = write_dates(tmp_path, land, CORNERS[:2])
+        where = rasterio.Affine.translation(0, further) @ place((12, 11.25))
+        paths.append(write(tmp_path / "20240103.tif", seen(land, (12, 11.25)), where, crs=crs))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            scene = open_scene(paths)
+        values = stored(scene, 2)
+        np.testing.assert_array_equal(values[values > 0], seen(land, (12, 11.25)).ravel())
+        np.testing.assert_allclose(scene.frames.position_prior.shifts[2], (0, -0.25), atol=1e-4)
+
+
 class TestResampled:
     """Dates of another CRS or resolution."""
 

@@ -4,13 +4,29 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 
 from benchmarks._scores import displacement
 from benchmarks.pretrain import correct_displacement
-from probav_estimators import CPSNRLoss, FusionNet, cpsnr, load_model, make_scenes, save_model
-from probav_estimators.metrics import image_shift
-from probav_estimators.training import load_weights, shipped_weights
+from probav_estimators import (
+    CPSNRLoss,
+    FusionNet,
+    Scene,
+    cpsnr,
+    load_model,
+    make_scenes,
+    save_model,
+)
+from probav_estimators.losses import mean_shift
+from probav_estimators.metrics import image_shift, move_image
+from probav_estimators.training import (
+    AlignedReader,
+    SceneDataset,
+    collate_frames,
+    load_weights,
+    shipped_weights,
+)
 
 # HR pixels.
 LIMIT = 0.1
@@ -175,7 +191,7 @@ class TestWhatKeepsTheDisplacement:
 
     def test_loss_is_that_of_the_images_that_are_predicted(self, net, uncorrected, scenes):
         training = {"criterion": CPSNRLoss(border=0), "uncertainty_weight": 0, "train_split": None}
-        training |= {"lr": 1e-12, "max_epochs": 1}
+        training |= {"lr": 1e-12, "max_epochs": 1, "truths_in_place": False}
         trained = pretrained("simulated-x4", **training).fit(scenes[:2])
         expected, other = (
             np.mean(
@@ -202,6 +218,70 @@ class TestWhatKeepsTheDisplacement:
         np.testing.assert_allclose(image.clip(0, 1), expected, rtol=0, atol=1e-4)
         displaced.displacement_ = (0.0, 0.0)
         assert np.abs(image.clip(0, 1) - displaced.predict(scenes)).max() > 1e-3
+
+
+class TestTruthsInPlace:
+    """Trainings put images in the place of their truths, known or unknown."""
+
+    @pytest.mark.parametrize("shift", [(1.4, 0.2), (0.7, -0.9), (0.0, -2.0)])
+    def test_mean_shift_is_found_to_a_fraction_of_a_pixel(self, scenes, shift):
+        hr = torch.from_numpy(np.stack([scene.hr for scene in scenes]))
+        moved = np.float32([move_image(image, shift) for image in hr.numpy()])
+        images = torch.from_numpy(moved).requires_grad_()
+        found = mean_shift(images, hr, torch.ones_like(hr), 3)
+        np.testing.assert_allclose(found.detach(), shift, atol=0.1)
+        found.sum().backward()
+        assert torch.isfinite(images.grad).all()
+        assert images.grad.any()
+
+    def test_mean_shift_without_a_clear_pixel_or_contrast_is_0(self):
+        images = torch.rand(2, 12, 12)
+        for hr, clear in [(torch.rand(2, 12, 12), 0.0), (torch.full((2, 12, 12), 0.5), 1.0)]:
+            found = mean_shift(images, hr, torch.full_like(hr, clear), 2)
+            np.testing.assert_array_equal(found, 0)
+
+    def test_loss_of_an_image_in_place_tolerates_no_shift(self, scenes):
+        hr = torch.from_numpy(scenes[0].hr)[None]
+        truth = torch.stack([hr, torch.ones_like(hr)], dim=1)
+        moved, loss = truth[:, :1].roll(1, dims=2), CPSNRLoss(border=3)
+        tolerated = loss.compare(moved, {"truth": truth}, {})
+        in_place = loss.compare(moved, {"truth": truth, "in_place": torch.tensor([True])}, {})
+        expected = CPSNRLoss()(moved[..., 3:-3, 3:-3], truth[..., 3:-3, 3:-3])
+        assert in_place.item() == pytest.approx(expected.item(), rel=1e-5)
+        assert in_place > 1.5 * tolerated
+
+    def test_frames_are_registered_to_truths_of_known_position(self, net, scenes):
+        registered, plain = (
+            SceneDataset(scenes, AlignedReader(truths_in_place=on), with_truth=True, training=True)
+            for on in (True, False)
+        )
+        apart = []
+        for dataset in (registered, plain):
+            batch, target = collate_frames([dataset[number] for number in range(len(scenes))])
+            assert target["in_place"].tolist() == len(scenes) * [dataset is registered]
+            images = net.compute(net.add_displacement(batch))[:, 0].numpy()
+            truths = target["truth"][:, 0].numpy()
+            found = [image_shift(*pair) for pair in zip(images, truths, strict=True)]
+            apart.append(np.abs(found).max())
+        assert apart[0] < 0.2 < 0.5 < apart[1]
+
+    @pytest.mark.parametrize("known", [True, False])
+    def test_training_puts_displaced_images_there(self, uncorrected, scenes, known):
+        training = make_scenes(8, size=40, scale=4, n_frames=9, random_state=5)
+        if not known:
+            training = [Scene(one.lr, one.qm, one.hr, one.sm) for one in training]
+        before = displacement(uncorrected.predict(scenes), scenes)
+        options = {"lr": 5e-4, "max_epochs": 6, "batch_size": 8, "patch_size": 24}
+        found = []
+        for on in (True, False):
+            net = clone(uncorrected).set_params(
+                **options, train_split=None, random_state=0, truths_in_place=on
+            )
+            net.initialize().displacement_ = (0.0, 0.0)
+            images = net.partial_fit(training).predict(scenes)
+            found.append(np.hypot(*displacement(images, scenes)))
+        after, without = np.array(found) / np.hypot(*before)
+        assert after < (0.3 if known else 0.5) < 0.9 < without
 
 
 class TestMeasuring:

@@ -122,7 +122,7 @@ class TestPsf:
         roughness = [np.diff(image, axis=0).std() for image in (sharp, blurred)]
         assert roughness[0] < roughness[1]
 
-    @pytest.mark.parametrize("psf_sigma", [0, -0.3, "wide"])
+    @pytest.mark.parametrize("psf_sigma", [0, -0.3, 1.1, "wide"])
     def test_what_is_no_point_spread_function(self, psf_sigma):
         with pytest.raises(ValueError, match="psf_sigma"):
             FusionNet.from_pretrained(psf_sigma=psf_sigma)

@@ -37,8 +37,9 @@ def srcnn(**params):
 
 def fusion_net(**params):
     options = {"batch_size": 5, "patch_size": 12, "augment": True, "width": 8, "depth": 1}
-    # The likelihood of standard deviations is a mean over the pixels of a batch.
-    options |= {"uncertainty_weight": 0}
+    # The likelihood of standard deviations is a mean over the pixels of a batch; the loss of a mean
+    # shift is of a batch too.
+    options |= {"uncertainty_weight": 0, "truths_in_place": False}
     # Scenes with different numbers of frames: batches are padded with frames of zero weight.
     scenes = [*small_scenes(4, n_frames=5), *small_scenes(3, first_seed=4, n_frames=3)]
     return FusionNet(**QUICK | options | params).fit(scenes)

@@ -10,16 +10,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from benchmarks.pretrain import SENSORS, Land, draw_scene, draw_sensor, simulate, take_layers
-from probav_estimators import FusionNet, Sensor, make_scenes
+from benchmarks import pretrain
+from benchmarks._land import Land
+from benchmarks.pretrain import (
+    SENSORS,
+    add_noise,
+    draw_scene,
+    draw_sensor,
+    lost_row,
+    simulate,
+    take_layers,
+)
+from probav_estimators import FusionNet, Sensor, make_scenes, save_model
 from probav_estimators.training import load_weights
 
 ROOT = Path(__file__).parents[1]
 
 
-def start(folder, minutes, **more):
+def arguments(folder, minutes, **more):
     options = {
         "--minutes": minutes,
         "--out": folder,
@@ -34,10 +45,13 @@ def start(folder, minutes, **more):
         "--calibrate": 2,
         "--save-every": 0.01,
     } | {f"--{name}": value for name, value in more.items()}
-    arguments = [str(part) for pair in options.items() for part in pair]
+    return [str(part) for pair in options.items() for part in pair]
+
+
+def start(folder, minutes, **more):
     environment = {k: v for k, v in os.environ.items() if k != "PROBAV_SAMPLES"}
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.pretrain", *arguments],
+        [sys.executable, "-m", "benchmarks.pretrain", *arguments(folder, minutes, **more)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -63,7 +77,7 @@ def is_gone(group):
 
 
 def test_killed_pretraining_goes_on_and_ends_in_weights(tmp_path):
-    process = start(tmp_path, minutes=60)
+    process = start(tmp_path, minutes=60, validate=0)
     try:
         for _ in range(600):
             if len(steps_of(tmp_path)) >= 2:
@@ -77,7 +91,7 @@ def test_killed_pretraining_goes_on_and_ends_in_weights(tmp_path):
     before = steps_of(tmp_path)
     assert len(before) >= 2
     # The time limit covers all runs together, so little is left for this one.
-    assert start(tmp_path, minutes=0.03).wait(timeout=120) == 0
+    assert start(tmp_path, minutes=0.03, validate=0).wait(timeout=120) == 0
     after = steps_of(tmp_path)
     assert after[: len(before)] == before
     assert all(np.diff(after) > 0)
@@ -86,11 +100,28 @@ def test_killed_pretraining_goes_on_and_ends_in_weights(tmp_path):
     assert np.isfinite(net.predict(scenes)).all()
 
 
-def test_pretraining_goes_on_from_given_weights(tmp_path):
+@pytest.fixture
+def scored(monkeypatch):
+    """Scores of one row in turn, in place of those of all rows; the last one is repeated."""
+    scores = [0.9]
+
+    class OneRow:
+        def __init__(self, *args):
+            self.scores = iter(scores)
+
+        def score(self, net):
+            self.last = next(self.scores, None) or self.last
+            return {"row": self.last}, [0.0, 0.0], None
+
+    monkeypatch.setattr(pretrain, "Rows", OneRow)
+    return scores
+
+
+def test_pretraining_goes_on_from_given_weights(tmp_path, scored):
     begun = FusionNet(scale=3, width=6, depth=1, random_state=0)
     given = tmp_path / "given.safetensors"
     begun.initialize().save_pretrained(given)
-    assert start(tmp_path, minutes=0.01, weights=given, lr=0).wait(timeout=120) == 0
+    pretrain.main(arguments(tmp_path, 0.01, weights=given, lr=0))
     net = FusionNet.from_pretrained(tmp_path / "weights.safetensors")
     for name, value in net.module_.state_dict().items():
         if name != "calibration":
@@ -98,16 +129,45 @@ def test_pretraining_goes_on_from_given_weights(tmp_path):
             np.testing.assert_allclose(value, begun.module_.state_dict()[name], rtol=2**-8)
 
 
-def test_pretraining_begins_with_the_body_of_another_scale(tmp_path):
+def test_pretraining_begins_with_the_body_of_another_scale(tmp_path, scored):
     begun = FusionNet(scale=3, width=4, depth=1, random_state=0).initialize()
     begun.save_pretrained(tmp_path / "given")
-    process = start(tmp_path, minutes=0.01, body=tmp_path / "given", scale=2, lr=0, burst=0)
-    assert process.wait(timeout=120) == 0
+    pretrain.main(arguments(tmp_path, 0.01, body=tmp_path / "given", scale=2, lr=0, burst=0))
     net = FusionNet.from_pretrained(tmp_path / "weights.safetensors")
     assert net.scale_ == 2
     ours, theirs = net.module_.state_dict(), begun.module_.state_dict()
     name = "stages.1.blocks.0.first.weight"
     np.testing.assert_allclose(ours[name], theirs[name], rtol=0.01)
+
+
+def test_training_ends_with_the_last_good_state_when_a_row_is_lost(tmp_path, scored, capsys):
+    scored[:] = [0.9, 0.9029, 0.9031]
+    pretrain.main(arguments(tmp_path, 60))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["rows"]["row"] for line in lines] == scored
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert (state["step"], state["ended"]) == (lines[1]["step"], True)
+    saved = load_weights(tmp_path / "weights.safetensors").state["consistency.residual_factor"]
+    # It is learned.
+    assert saved != 4
+    assert saved == state["average"]["module.consistency.residual_factor"]
+    printed = capsys.readouterr().out
+    assert "| row | 0.9000 | 0.9029 | +0.0029 |" in printed
+    assert "ended with the state before: lost row" in printed
+
+
+@pytest.mark.parametrize(
+    ("now", "lost"),
+    [
+        ({"a": 0.9029, "b": 0.8}, None),
+        ({"a": 0.9031, "b": 0.8}, "a"),
+        ({"a": 0.9031, "b": 0.798}, "a"),
+        ({"a": 0.9031, "b": 0.796}, None),
+        ({"a": 0.9031, "b": 0.81}, "b"),
+    ],
+)
+def test_a_row_is_lost_unless_another_gains_more(now, lost):
+    assert lost_row({"a": 0.9, "b": 0.8}, now) == lost
 
 
 def test_layers_of_fewer_inputs_are_taken(tmp_path):
@@ -187,6 +247,42 @@ def test_a_part_of_the_scenes_has_real_land(folder_of_land):
 
 def test_pretraining_on_real_land_logs_its_score(folder_of_land, tmp_path):
     out = tmp_path / "out"
-    assert start(out, minutes=0.02, land=folder_of_land).wait(timeout=180) == 0
-    (line, *_) = (out / "log.jsonl").read_text().splitlines()
-    assert 0.3 < json.loads(line)["land"] < 2
+    options = {"land": folder_of_land, "save-every": 10}
+    assert start(out, minutes=0.02, **options).wait(timeout=180) == 0
+    first, *_, last = (json.loads(line) for line in (out / "log.jsonl").read_text().splitlines())
+    assert (first["step"], last["step"] > 0) == (0, True)
+    names = {"PSF of 0.5", "preset 'any'", "24 frames of the default sensor", "real land"}
+    assert names < first["rows"].keys() == last["rows"].keys()
+    assert all(0.3 < score < 2 for score in last["rows"].values())
+
+
+def test_noise_is_that_of_the_land_and_true_shifts_stay():
+    (scene,) = make_scenes(1, size=48, n_frames=3, random_state=0)
+    ratios = []
+    for seed in range(40):
+        noisy = add_noise(scene, np.random.RandomState(seed))
+        np.testing.assert_array_equal(noisy.true_shifts, scene.true_shifts)
+        ratios.append((noisy.lr - scene.lr).std() / scene.hr.std())
+    # Those of speckle are greater where the land is bright.
+    assert 0.001 < min(ratios) < 0.02
+    assert 1 < np.quantile(ratios, 0.9) < 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"weights": "simulated-x3", "scale": 2}, "scale 2 and the weights .* have scale 3"),
+        ({"weights": "simulated-x9"}, "simulated-x9"),
+        ({"body": "simulated-x3", "width": 4}, "--body simulated-x3 has width 64"),
+        ({"body": "model"}, "are of SRCNN and not of FusionNet|of kind 'model'"),
+        ({"land": "."}, "has images of 0 places with at least 288 pixels"),
+        ({"in-place": 1.5}, "--in-place is a share from 0 to 1, not 1.5"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_sentence(tmp_path, monkeypatch, wrong, message):
+    monkeypatch.chdir(tmp_path)
+    save_model(FusionNet(scale=3, width=4, depth=1).initialize(), "model")
+    with pytest.raises(SystemExit, match=f"^pretrain: .*{message}") as refused:
+        pretrain.main(arguments(tmp_path / "out", 1, **wrong))
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out").exists()

@@ -160,7 +160,7 @@ def test_a_static_catalog_and_a_single_item_are_read(catalog, tmp_path):
     root.add_items(items)
     root.normalize_and_save(str(tmp_path), pystac.CatalogType.SELF_CONTAINED)
     whole = open_products(catalog / "items.json", "red")
-    for source in (tmp_path / "catalog.json", root, items, [catalog / "items.json"]):
+    for source in (tmp_path / "catalog.json", root, items, iter(items), [catalog / "items.json"]):
         assert open_products(source, "red").identical(whole)
     one = next((tmp_path / "S2_2").glob("*.json"))
     np.testing.assert_array_equal(open_products(one, "red").products, ["S2_2"])
@@ -171,6 +171,7 @@ def test_products_are_chosen_by_date_cloud_cover_and_clear_area(catalog):
         return open_products(catalog / "items.json", "red", **limits).products.values.tolist()
 
     assert names(datetime="2026-06-06/2026-06-11") == ["S2_1", "S2_2"]
+    assert names(datetime=day(2)) == names(datetime=day(2).date()) == ["S2_2"]
     assert names(datetime="2026-06") == names(datetime="../2026") == [f"S2_{i}" for i in range(4)]
     assert names(datetime="2026-06-16T00:00:00Z/..") == ["S2_3"]
     assert names(datetime="2026-06-11/") == names(datetime="2026-06-11/..") == ["S2_2", "S2_3"]
@@ -259,6 +260,8 @@ def test_tiles_of_a_day_in_two_baselines_of_one_offset_are_one_date(tmp_path):
     left.properties["s2:processing_baseline"] = "05.00"
     for asset in right.assets.values():
         asset.extra_fields["proj:transform"][2] += 100
+        with rasterio.open(asset.href, "r+") as file:
+            file.transform = rasterio.Affine(*asset.extra_fields["proj:transform"])
     assert open_products([left, right], "red").products.values.tolist() == ["left right"]
 
 
@@ -326,8 +329,11 @@ def other_level(items, folder):
 
 
 def other_pixels(items, folder):
-    transform = items[1].assets["red"].extra_fields["proj:transform"]
+    asset = items[1].assets["red"]
+    transform = asset.extra_fields["proj:transform"]
     transform[0], transform[4] = 20, -20
+    with rasterio.open(asset.href, "r+") as file:
+        file.transform = rasterio.Affine(*transform)
 
 
 def nothing(items, folder):
@@ -350,6 +356,7 @@ def nothing(items, folder):
         ),
         (nothing, {"bbox": (3, 40, 4, 41)}, "none of bbox .3, 40, 4, 41.: give wider"),
         (nothing, {"datetime": "last June"}, "datetime is 'last June': give a date"),
+        (nothing, {"datetime": ("2026-06", "2026-07")}, "datetime is .'2026-06.*: give text or a"),
         (nothing, {"bands": []}, "name each band once"),
         (nothing, {"max_dates": 0}, "max_dates is 0"),
         (nothing, {"bbox": (12, 45, 11, 46)}, "bbox is .12, 45, 11, 46.: give west"),
@@ -363,6 +370,8 @@ def test_bad_products_are_refused_by_name_and_remedy(tmp_path, change, options, 
 
 
 def test_sources_that_are_no_products_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="there are no products: give paths"):
+        open_products([], "red")
     (tmp_path / "list.json").write_text("[1, 2]")
     with pytest.raises(ValueError, match=r"list\.json cannot be read as STAC"):
         open_products(tmp_path / "list.json", "red")

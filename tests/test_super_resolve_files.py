@@ -928,7 +928,7 @@ class TestBadInput:
         [
             ({"crs": "EPSG:32635"}, ("EPSG:32634", "EPSG:32635", "they do not touch")),
             ({"size": 30.0}, ("pixels 3 times as large", "a factor of 2")),
-            ({"place": (LEFT + 700, TOP)}, ("they do not touch", "give files of one site")),
+            ({"place": (LEFT + 700, TOP)}, ("they do not touch", "give those of one site")),
             ({"bands": 2}, ("number of bands, 1 and 2",)),
             ({"dtype": np.int16}, ("type, uint16 and int16",)),
         ],

@@ -5,6 +5,7 @@ import tracemalloc
 
 import dask.array as da
 import numpy as np
+import pandas
 import pytest
 from _helpers import composed, quick_srcnn, small_scenes
 from skorch.helper import predefined_split
@@ -62,6 +63,16 @@ class TestTypes:
     def test_signed_integers_need_a_range(self):
         with pytest.raises(ValueError, match=r"type int16.*value_range=\(0, 10000\)"):
             Scene(np.zeros((2, 4, 4), np.int16), np.ones((2, 4, 4), bool))
+
+    @pytest.mark.parametrize("kind", [list, np.array, lambda v: pandas.Series(v, index=[7, 8])])
+    def test_it_may_be_an_array(self, scene, kind):
+        limits = kind([0, 200.0])
+        own = Scene(100 * scene.lr, scene.qm, 100 * scene.hr, scene.sm, value_range=limits)
+        assert own.value_range == (0, 200) and isinstance(own.value_range, tuple)
+        source = Scene.from_frames(own.frames, 100 * scene.hr, value_range=limits)
+        assert source.value_range == (0, 200)
+        with pytest.raises(ValueError, match="value_range must be two finite numbers"):
+            Scene.from_frames(own.frames, 100 * scene.hr, value_range=(5, 1))
 
     @pytest.mark.parametrize(
         "bad", [(1, 0), (0, 0), (0, np.nan), (np.inf, 1), 5, (0, 1, 2), "01", ("0", "1"), [[0], 1]]

@@ -1,4 +1,4 @@
-"""Common grid of raster files of several grids, and the place of each file on it.
+"""Common grid of files and products of several grids, and the place of each on it.
 
 Files with pixels between those of the grid are read as they are, and registration starts from the
 fraction of a pixel. Files of another CRS or pixel size are resampled by nearest neighbour:
@@ -7,6 +7,7 @@ interpolation would blur what super-resolution restores.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
@@ -32,6 +33,7 @@ __all__ = [
     "put_on_grid",
     "resample",
     "resample_validity",
+    "warn_of_resampling",
 ]
 
 # Greatest ratio of pixel sizes.
@@ -47,7 +49,7 @@ _TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class GridRequest:
-    """Requested grid of raster files.
+    """Requested grid of files or products.
 
     Attributes
     ----------
@@ -117,12 +119,12 @@ class FileOnGrid(NamedTuple):
 def common_grid(
     files: Sequence[str], grids: Sequence[Grid], request: GridRequest, like: Grid | None
 ) -> tuple[Grid, list[FileOnGrid]]:
-    """Return the common grid of files, and the place of each on it.
+    """Return the common grid of files or products, and the place of each on it.
 
     Parameters
     ----------
     files : list of str
-        Paths, for messages.
+        Paths or names, for messages.
     grids : list of Grid
         Of the files.
     request : GridRequest
@@ -218,7 +220,7 @@ def _check_connected(files, grids, places):
             one, two = f"{one} of {grids[0].crs_name}", f"{two} of {grids[other].crs_name}"
         raise ValueError(
             f"{files[0]} lies within {one} and {files[other]} within {two}, they do not touch: "
-            "give files of one site"
+            "give those of one site"
         )
 
 
@@ -281,7 +283,7 @@ def _bounds_in(base, grid, name):
     if not np.isfinite(found).all():
         raise ValueError(
             f"{name} lies within {grid.bounds}, and the CRS of the grid does not reach there: give "
-            "files of one site"
+            "those of one site"
         )
     return found
 
@@ -301,8 +303,21 @@ def _check_sizes(base, grid, base_name, name):
     if not np.all((sizes > 1 / _MAX_RATIO - 1e-2) & (sizes < _MAX_RATIO + 1e-2)):
         raise ValueError(
             f"{name} has pixels {sizes.mean():.3g} times as large as the grid of {base_name}, and "
-            "nearest-neighbour resampling allows a factor of 2: give files of one sensor, or a "
+            "nearest-neighbour resampling allows a factor of 2: give those of one sensor, or a "
             "resolution between them"
+        )
+
+
+def warn_of_resampling(resampled: NDArray[np.bool_], names: Sequence[str]) -> None:
+    """Warn of dates that are resampled, of which `names` holds the files or products."""
+    numbers = np.flatnonzero(resampled).tolist()
+    if numbers:
+        warnings.warn(
+            f"{len(numbers)} of {len(resampled)} dates ({', '.join(map(str, numbers))}) are on "
+            "another CRS or resolution than the grid and are resampled to the nearest pixel, which "
+            "displaces what they show by up to half a pixel: registration allows for it, but dates "
+            f"on one grid give a sharper image; the first is {names[numbers[0]]}",
+            stacklevel=4,
         )
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from ..scenes import ArrayStack, is_dask
 from ._encoding import check_options, read_encoding
+from ._frame_labels import labels_of
+from ._frame_marks import marks_of_cube
 from ._grid import STALE_ATTRS, Grid, grid_of_cube
 from ._imagery import Imagery
 from ._masks import MASK_TYPES, mask_type_of_name
@@ -52,7 +54,7 @@ _NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
 _ONE_OF_MANY = {"scales": "scale_factor", "offsets": "add_offset", "nodatavals": "nodata"}
 
 #: Attributes of the encoding of frames, which are written again for the image.
-ENCODING_ATTRS = ("scale_factor", "add_offset", *_NODATA_ATTRS, *_ONE_OF_MANY)
+ENCODING_ATTRS = ("scale_factor", "add_offset", "_Unsigned", *_NODATA_ATTRS, *_ONE_OF_MANY)
 
 # Names in STAC's raster:bands, which stackstac gives as a coordinate of the bands.
 _STAC_NAMES = {"scale_factor": "scale", "add_offset": "offset", "nodata": "nodata"}
@@ -64,10 +66,11 @@ class Cube(Imagery):
 
     Parameters
     ----------
-    bands, encodings, valid, grid, whole, origin, times, label, labels, name, named : see Imagery
+    bands, encodings, valid, grid, whole, origin, times, numbers : see Imagery
+    label, labels, name, named : see Imagery
         Those of all imagery.
-    fractions, resampled : None
-        A cube has one grid.
+    fractions, resampled : see Imagery
+        By the coordinates ``offset_down``, ``offset_right`` and ``resampled`` of the dates.
     kind : {"dataarray", "dataset"}
         Type of the cube.
     band_dim : str, default=None
@@ -133,17 +136,21 @@ def read_cube(
     labels = {name: label if names == ["band"] else f"{label}, band {name}" for name in names}
     arrays = {name: _in_order(arrays[name], frames, labels[name], kinds) for name in names}
     check_options(options, names)
-    times = _times(cube.coords[frames].values) if frames in cube.coords else None
+    found = labels_of(cube.coords[frames].values, label) if frames in cube.coords else None
+    are_dates = found is not None and found.dtype.kind == "M"
     grid = grid_of_cube(cube, label)
     return Cube(
         bands={
             name: ArrayStack(array.data, f"{labels[name]}, frame") for name, array in arrays.items()
         },
-        times=times,
+        times=found if are_dates else None,
+        numbers=None if are_dates else found,
         grid=grid,
         whole=grid,
         encodings={
-            name: read_encoding(_tags(array), options, name, array.sizes["time"], array.dtype)
+            name: read_encoding(
+                _tags(array), options, name, array.sizes["time"], array.dtype, found
+            )
             for name, array in arrays.items()
         },
         label=label,
@@ -156,6 +163,7 @@ def read_cube(
         array_name=None if _is_dataset(cube) or cube.name is None else str(cube.name),
         attrs=dict(cube.attrs),
         axes={axis: given[dim] for dim, axis in _usual_dims(given).items() if axis != frames},
+        **marks_of_cube(cube, frames),
     )
 
 
@@ -175,7 +183,7 @@ def read_masks(mask: Any, cube: DataArray | Dataset, mask_type: Any) -> tuple[Im
             mask.expand_dims("time") if one_for_all else mask, label="mask", kinds="biuf"
         )
     else:
-        values = mask if is_dask(mask) else np.asarray(mask)
+        values = _filled(mask) if is_dask(mask) else np.asarray(mask)
         values = values[None] if values.ndim == 2 else values
         if values.ndim != 3:
             raise ValueError(
@@ -191,6 +199,13 @@ def read_masks(mask: Any, cube: DataArray | Dataset, mask_type: Any) -> tuple[Im
             f"what they mean by mask_type, one of {', '.join(MASK_TYPES)}, or a function"
         )
     return masks, mask_type
+
+
+def _filled(values):
+    """Values of a dask array whose masked ones are 0, which no mask calls clear."""
+    if not np.ma.isMaskedArray(getattr(values, "_meta", None)):
+        return values
+    return values.map_blocks(np.ma.filled, 0, dtype=values.dtype)
 
 
 def band_names(cube: DataArray | Dataset) -> list[str]:
@@ -249,23 +264,6 @@ def _split(cube):
     if _is_dataset(cube):
         return frames, None, _variables(cube, frames), {}
     return frames, *_along_bands(cube)
-
-
-def _times(values):
-    """Times as datetime64: also of text, of `date`, of time zones and of cftime; None: no times."""
-    if values.dtype.kind not in "OUT":
-        return values if values.dtype.kind == "M" else None
-    import pandas
-
-    try:
-        return (
-            pandas.to_datetime([str(value) for value in values], utc=True).tz_localize(None).values
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"cube has times that are no dates, such as {values[0]!r}: make them numpy's, "
-            'cube.assign_coords(time=...), or leave them out, cube.drop_vars("time")'
-        ) from error
 
 
 def _is_dataset(cube):
@@ -388,8 +386,21 @@ def _in_order(array, frames, label, kinds):
             f"{label} has values of type {array.dtype}, and pixels are integers or floats: name "
             "bands that are, bands=[...], or convert it, cube.astype(...)"
         )
-    array = array.transpose(frames, "y", "x")
+    array = _with_sign(array).transpose(frames, "y", "x")
     return array if frames == "time" else array.drop_vars("time", errors="ignore").rename(t="time")
+
+
+def _with_sign(array):
+    """The values that integers stand for by netCDF's attribute _Unsigned, which is not decoded."""
+    kinds = {("true", "i"): "u", ("false", "u"): "i"}
+    said = str(array.attrs.get("_Unsigned")).lower()
+    if (kind := kinds.get((said, array.dtype.kind))) is None:
+        return array
+    own, dtype = array.dtype, np.dtype(f"{kind}{array.dtype.itemsize}")
+    attrs = {key: value for key, value in array.attrs.items() if key != "_Unsigned"}
+    for key in {*_NODATA_ATTRS} & attrs.keys():
+        attrs[key] = np.asarray(attrs[key]).astype(own).astype(dtype).item()
+    return array.astype(dtype).assign_attrs(attrs)
 
 
 def _tags(array):

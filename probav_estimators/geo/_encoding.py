@@ -11,6 +11,7 @@ import numpy as np
 
 from ..architectures import ImageParts
 from ..scenes import Scene, ValueFrames, Values
+from ._frame_labels import in_order_of_frames
 from ._value_ranges import LearnedRange, value_range_of, warn_of_fill
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class Encoding(Values):
         nodata = self.nodata if nodata is None else nodata
         if nodata is None or not holds(kind, nodata):
             nodata = np.iinfo(kind).min
-        return replace(self, dtype=kind, nodata=float(nodata))
+        # Floats do not hold all integers of 64 bits.
+        return replace(self, dtype=kind, nodata=int(nodata))
 
     def arrays_of(
         self, shape: tuple[int, ...], *, parts: bool
@@ -141,7 +143,8 @@ class Encoding(Values):
             # Data must not be read as no data.
             next_value = nodata + (1 if nodata < limits.max else -1)
             image = np.where(image == nodata, next_value, image)
-        image = np.where(n_clear > 0, image, nodata).astype(self.dtype)
+        image = image.astype(self.dtype)
+        image[n_clear == 0] = nodata
         std = np.where(n_clear > 0, fused.deviation * self.step, np.nan)
         parts = fused.parts
         if parts is not None:
@@ -215,7 +218,8 @@ def scene_of_stack(
     warn_of_fill(stack, encoding, masks, label)
     if value_range is None or isinstance(value_range, LearnedRange):
         value_range = value_range_of(stack, encoding, masks, value_range, label)
-    value_range = (float(value_range[0]), float(value_range[1]))
+    low, high = value_range
+    value_range = (float(low), float(high))
     frames = ValueFrames(stack, replace(encoding, value_range=value_range), masks, prior)
     return Scene.from_frames(frames, name=name, band=band, value_range=value_range)
 
@@ -226,11 +230,13 @@ def read_encoding(
     band: str,
     n_frames: int,
     dtype: np.dtype[Any],
+    labels: NDArray[Any] | None = None,
 ) -> Encoding:
     """Return the encoding of the frames of a band.
 
     `tags` and the arguments `given`, which come first, have a `scale_factor` and an `add_offset`,
-    each for all frames or one for each, and a `nodata`; those given may be dicts by band. A
+    each for all frames or one for each, and a `nodata`; those given may be dicts by band. Series
+    and DataArrays are put in the order of the frames by `labels`, the frames' dates or numbers. A
     ValueError is raised for factors that are not finite, or not as many as frames.
     """
     values = {}
@@ -238,6 +244,7 @@ def read_encoding(
         value = given.get(option)
         if isinstance(value, Mapping):
             value = {str(key): one for key, one in value.items()}.get(band)
+        value = in_order_of_frames(value, labels, n_frames, option)
         values[option] = tag if value is None else value
     return Encoding(
         scale=_factor(values["scale_factor"], n_frames, "scale_factor"),
@@ -292,6 +299,10 @@ def _as_numbers(value, name):
 
 def _one_value(nodata):
     """The value of no data, or None, as NaN always is."""
+    stored = np.asarray(nodata)
+    if stored.dtype.kind in "iu" and stored.size == 1:
+        # Floats do not hold all integers of 64 bits.
+        return int(stored.item())
     value = _as_numbers(np.nan if nodata is None else nodata, "nodata")
     if value.size != 1:
         raise ValueError(f"nodata is {nodata}: give one number, or one for each band by its name")

@@ -29,9 +29,14 @@ _TIME_TAGS = (
     "time_coverage_start",
     "TIFFTAG_DATETIME",
 )
-_DATE = re.compile(r"(?<!\d)(\d{4})([-:]?)(\d\d)\2(\d\d)(?:[T _]?(\d\d):?(\d\d):?(\d\d))?(?!\d)")
-# HLS counts the days of the year: 2022063T100031.
+# Seconds may be missing after a T alone: other numbers of four digits are none of a clock.
+_DATE = re.compile(
+    r"(?<!\d)(\d{4})([-:_.]?)(\d\d)\2(\d\d)"
+    r"(?:T(\d\d):?(\d\d)(?::?(\d\d))?|[ _]?(\d\d):?(\d\d):?(\d\d))?(?!\d)"
+)
+# HLS and MODIS count the days of the year: 2022063T100031, A2022063.
 _YEAR_DAY = re.compile(r"(?<!\d)(\d{4})(\d{3})T(\d\d)(\d\d)(\d\d)(?!\d)")
+_YEAR_DAY_ALONE = re.compile(r"(?<![A-Za-z0-9])A(\d{4})(\d{3})(?!\d)")
 
 # B04 or B8A in a file's name.
 _BAND = re.compile(r"(?<![A-Za-z0-9])B\d{1,2}A?(?![A-Za-z0-9])")
@@ -113,10 +118,12 @@ def _time_in(text):
         for match in _DATE.finditer(text)
     ] + [
         (match.start(), [match[1], match[2]], "%Y%j", match.groups()[2:])
-        for match in _YEAR_DAY.finditer(text)
+        for pattern in (_YEAR_DAY, _YEAR_DAY_ALONE)
+        for match in pattern.finditer(text)
     ]
     for _, day, form, clock in sorted(found, key=lambda match: match[0]):
-        digits = "".join([*day, *(part or "00" for part in clock)])
+        known = [part for part in clock if part]
+        digits = "".join([*day, *known, *["00"] * (3 - len(known))])
         try:
             time = datetime.strptime(digits, f"{form}%H%M%S")
         except ValueError:

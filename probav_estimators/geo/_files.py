@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FilesResult", "Outputs", "check_call", "super_resolve_files"]
 
+# Greatest whole number that float64, by which rasterio writes no-data values, holds with all below.
+_GREATEST_NODATA = 2**53
+
 # Size of a file against that of its values, at most.
 _OVERHEAD = 1.1
 
@@ -261,6 +264,7 @@ def super_resolve_files(
     # A GeoTIFF has one nodata value.
     filled = [one for one in imagery.encodings.values() if one.nodata is not None]
     fill = filled[0].of_image(kind, nodata).nodata if filled else nodata
+    fill = _held_by_tags(fill, imagery.first.dtype if kind is None else kind)
     range_of = partial(predictor.value_range_of, value_range)
     site = site_of(
         imagery, masks, dtype=kind, nodata=fill, range_of=range_of, position_std=position_std
@@ -377,6 +381,14 @@ def _as_dtype(dtype):
             "uint16, int16 or float32"
         )
     return kind
+
+
+def _held_by_tags(nodata, kind):
+    """No-data value that rasterio writes as it is: of types of 64 bits, up to 2**53."""
+    if kind.kind == "f" or kind.itemsize < 8:
+        return nodata
+    value = int(np.iinfo(kind).min if nodata is None else nodata)
+    return max(-_GREATEST_NODATA, min(value, _GREATEST_NODATA))
 
 
 def _files_of(stacks):

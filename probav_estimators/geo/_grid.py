@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
     from xarray import DataArray, Dataset
 
     Transform = tuple[float, float, float, float, float, float]
 
-__all__ = ["STALE_ATTRS", "Grid", "grid_of_cube", "is_box", "with_grid"]
+__all__ = ["STALE_ATTRS", "WARP_COMMAND", "Grid", "grid_of_cube", "is_box", "with_grid"]
 
 # Transform of images without georeference.
 _PIXELS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -34,11 +35,15 @@ _EDGE = 1e-6
 # Largest distance of coordinates from a corner or centre of their pixels.
 _NEAR = 0.1
 
+# Names of coordinates that place each pixel, and what CF calls them.
+_PLACES = {"lon", "lat", "longitude", "latitude", "lons", "lats", "xc", "yc", "nav_lon", "nav_lat"}
+
 # The attributes that make a variable without dimensions CF's grid mapping.
 _MAPPING_ATTRS = ("crs_wkt", "spatial_ref", "GeoTransform", "grid_mapping_name")
 
 #: Attributes of the grid of an array, which are wrong for another grid.
 STALE_ATTRS = (
+    "area",
     "crs",
     "edge_size",
     "edge_size_m",
@@ -49,6 +54,9 @@ STALE_ATTRS = (
     "spec",
     "transform",
 )
+
+#: Command that puts a file on a grid.
+WARP_COMMAND = "gdalwarp -r near -t_srs EPSG:32634 -tr 10 10 IN.tif OUT.tif"
 
 _MAKE_CENTRES = (
     'make them pixel centres, cube.assign_coords(...), and remove attrs["transform"] and the '
@@ -80,6 +88,13 @@ class Grid:
     def of_pixels(cls, shape: tuple[int, int]) -> Grid:
         """The grid of an image without georeference."""
         return cls(_PIXELS, shape)
+
+    @classmethod
+    def of_geobox(cls, geobox: GeoBox) -> Grid:
+        """The grid of an odc-geo box."""
+        a, b, c, d, e, f = (float(value) for value in geobox.transform[:6])
+        crs = None if geobox.crs is None else geobox.crs.to_wkt()
+        return cls((a, b, c, d, e, f), (geobox.shape.y, geobox.shape.x), crs)
 
     @property
     def placed(self) -> bool:
@@ -146,14 +161,20 @@ class Grid:
         -------
         tuple of two floats or None
             Whole numbers where pixels are the same to a hundredth; None if the grids differ in CRS
-            or size of pixels.
+            or size of pixels. CRS of different names or origins, such as the two hemispheres of a
+            UTM zone, are one if pixels are.
         """
         a, b, c, d, e, f = self.transform
-        sizes = np.subtract(other.transform, self.transform)[[0, 1, 3, 4]]
-        drift = np.abs(sizes).max() * max(*self.shape, *other.shape)
-        if b or d or not _same_crs(self.crs, other.crs) or drift > _SAME * min(self.pixel_size):
+        transform = other.transform
+        if not _same_crs(self.crs, other.crs):
+            transform = _affine_in(self.crs, other)
+        if b or d or transform is None:
             return None
-        row, column = (other.transform[5] - f) / e, (other.transform[2] - c) / a
+        sizes = np.subtract(transform, self.transform)[[0, 1, 3, 4]]
+        drift = np.abs(sizes).max() * max(*self.shape, *other.shape)
+        if not drift <= _SAME * min(self.pixel_size):
+            return None
+        row, column = (transform[5] - f) / e, (transform[2] - c) / a
         row, column = (
             float(round(start)) if abs(start - round(start)) <= _SAME else start
             for start in (row, column)
@@ -216,8 +237,16 @@ class Grid:
             "one, such as by rioxarray's second.rio.reproject_match(first)"
         )
 
-    def check_usable(self, name: str) -> None:
-        """Raise a ValueError if pixels are not square, have no size, or are rotated."""
+    def check_usable(self, name: str, remedy: str | None = None) -> None:
+        """Raise a ValueError if pixels are not square, have no size, or are rotated.
+
+        Parameters
+        ----------
+        name : str
+            What messages call it.
+        remedy : str, default=None
+            Command that puts it on a grid. None: that of rioxarray.
+        """
         a, b, _, d, e, _ = self.transform
         if b or d:
             what = f"a rotated grid: its transform is {self.transform}"
@@ -227,9 +256,9 @@ class Grid:
             what = f"pixels that are not square: they are {abs(e)} high and {abs(a)} wide"
         else:
             return
+        remedy = remedy or "rioxarray's cube.rio.reproject(cube.rio.crs, resolution=10)"
         raise ValueError(
-            f"{name} has {what}; put it on a grid of square pixels first, such as by rioxarray's "
-            "cube.rio.reproject(cube.rio.crs, resolution=10)"
+            f"{name} has {what}; put it on a grid of square pixels first, such as by {remedy}"
         )
 
 
@@ -248,6 +277,35 @@ def _same_crs(first, second):
     from rasterio.crs import CRS
 
     return CRS.from_wkt(first) == CRS.from_wkt(second)
+
+
+def _affine_in(crs, grid):
+    """Transform of a grid in another CRS, or None if it is not affine there."""
+    from rasterio.crs import CRS
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform
+
+    h, w = grid.shape
+    a, _, c, _, e, f = grid.transform
+    # Corners, and the middle of the sides and of the whole.
+    columns, rows = np.meshgrid([0.0, w / 2, w], [0.0, h / 2, h])
+    try:
+        found = transform(
+            CRS.from_wkt(grid.crs),
+            CRS.from_wkt(crs),
+            (c + a * columns).ravel(),
+            (f + e * rows).ravel(),
+        )
+    except RasterioError:
+        return None
+    points = np.stack([np.ones(9), columns.ravel(), rows.ravel()], axis=1)
+    if not np.isfinite(found).all():
+        return None
+    (c, a, b), (f, d, e) = coefficients = np.linalg.lstsq(points, np.transpose(found))[0].T
+    off = np.abs(points @ coefficients.T - np.transpose(found)).max()
+    if off > _SAME * min(np.hypot(a, d), np.hypot(b, e)):
+        return None
+    return tuple(map(float, (a, b, c, d, e, f)))
 
 
 def grid_of_cube(cube: DataArray | Dataset, name: str = "cube") -> Grid:
@@ -280,8 +338,15 @@ def grid_of_cube(cube: DataArray | Dataset, name: str = "cube") -> Grid:
     h, w = cube.sizes["y"], cube.sizes["x"]
     mapping = _mapping_attrs(cube)
     stored, corners = _stored_transform(cube, mapping)
+    if "gcps" in mapping and stored in (None, _PIXELS):
+        raise ValueError(
+            f"{name} is placed by control points, and not on a grid: put its files on one first, "
+            f"such as by {WARP_COMMAND}"
+        )
     if stored is not None and (stored[1] or stored[3]):
         return Grid(stored, (h, w), _crs_of(cube, mapping, name))
+    if stored in (None, _PIXELS) and not {"x", "y"} <= {*cube.coords}:
+        _check_no_swath(cube, name)
     if "x" in cube.coords and "y" in cube.coords:
         a, c = _axis(cube, "x", stored and (stored[0], stored[2]), corners, name)
         e, f = _axis(cube, "y", stored and (stored[4], stored[5]), corners, name)
@@ -313,7 +378,30 @@ def _stored_transform(cube, mapping):
         return (a, b, c, d, e, f), corners
     if (transform := attrs.get("transform")) is not None and not isinstance(transform, str):
         return tuple(float(value) for value in transform)[:6], True
+    # Of satpy.
+    area, (h, w) = attrs.get("area"), (cube.sizes["y"], cube.sizes["x"])
+    if hasattr(area, "area_extent") and getattr(area, "shape", None) == (h, w):
+        left, bottom, right, top = (float(value) for value in area.area_extent)
+        return ((right - left) / w, 0.0, left, 0.0, (bottom - top) / h, top), corners
     return None, corners
+
+
+def _check_no_swath(cube, name):
+    """Raise a ValueError for a cube that longitudes and latitudes of each pixel place."""
+    attrs = _attrs_of(cube)
+    places = [
+        str(key)
+        for key, array in cube.coords.items()
+        if {*array.dims} >= {"y", "x"}
+        and _PLACES & {str(key).lower(), str(array.attrs.get("standard_name"))}
+    ]
+    if hasattr(attrs.get("area"), "lons"):
+        places.append("the swath in its attribute area")
+    if places:
+        raise ValueError(
+            f"{name} is placed by {' and '.join(places)}, and not on a grid: put it on one first, "
+            "such as by satpy's scene.resample(...) or pyresample, by nearest neighbour"
+        )
 
 
 def _attrs_of(cube):
@@ -409,8 +497,12 @@ def _crs_of(cube, mapping, name):
         return str(CRS.from_cf(mapping).to_wkt())
     attrs = _attrs_of(cube)
     found = attrs.get("crs", attrs.get("epsg"))
-    if found is None and _is_scalar(cube, "epsg"):
-        found = cube.coords["epsg"].values.item()
+    for key in ("epsg", "crs", "spatial_ref"):
+        if found is None and _is_scalar(cube, key):
+            # Some coordinates are objects of pyproj, and others 0 or an empty text.
+            found = cube.coords[key].values.item() or None
+    if found is None:
+        found = getattr(attrs.get("area"), "crs", None)
     return None if found is None else _as_wkt(found, name)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..scenes import MaskStack, PositionPrior, Stack
 from ._encoding import POSITION_STD, encoding_of, scene_of_stack
+from ._frame_labels import label_list, match_labels, warn_of_position
 from ._masks import clear_of, has_value, match_mask
 from ._site import Site
 
@@ -58,6 +59,8 @@ class Imagery:
         Row and column of `whole` where `grid` starts.
     times : datetime64 array of shape (t,), default=None
         None: not known.
+    numbers : array of shape (t,), default=None
+        Labels of the dates that are numbers. None: there are none.
     label : str
         Name of the imagery in messages.
     labels : dict of str
@@ -80,6 +83,7 @@ class Imagery:
     whole: Grid
     origin: tuple[int, int] = (0, 0)
     times: NDArray[np.datetime64] | None = None
+    numbers: NDArray[Any] | None = None
     label: str
     labels: dict[str, str] = field(default_factory=dict)
     name: str | None = None
@@ -204,30 +208,35 @@ def match_dates(masks: Imagery, imagery: Imagery) -> list[int]:
     if n_masks == 1:
         return [0] * n_frames
     counts = f"mask has {n_masks} dates and there are {n_frames} frames"
-    if masks.times is not None and imagery.times is not None:
-        for unit in ("s", "D"):
-            dates, wanted = (
-                times.astype(f"datetime64[{unit}]").tolist()
-                for times in (masks.times, imagery.times)
-            )
-            if dates == wanted:
-                return list(range(n_frames))
-            if len(set(dates)) == n_masks and set(wanted) <= set(dates):
-                return [dates.index(date) for date in wanted]
-        number = next((i for i, date in enumerate(wanted) if dates.count(date) != 1), 0)
-        found = "several have" if wanted[number] in dates else "none has"
-        raise ValueError(
-            f"{counts}, and {found} the date of {imagery.first.where(number)}, "
-            f"{imagery.times[number]}: give one mask for each frame, such as "
-            "mask.sel(time=cube.time) of a cube, or one for all"
-        )
+    for own, wanted in ((masks.times, imagery.times), (masks.numbers, imagery.numbers)):
+        if own is not None and wanted is not None:
+            if (numbers := match_labels(own, wanted)) is None:
+                raise ValueError(
+                    f"{counts}, and {_unmatched(own, wanted, imagery)}: give one mask for each "
+                    "frame, such as mask.sel(time=cube.time) of a cube, or one for all; masks are "
+                    f"of {label_list(own)}, and frames of {label_list(wanted)}"
+                )
+            return numbers
     if n_masks != n_frames:
         longer, what = (masks, "frame") if n_masks > n_frames else (imagery, "mask")
         raise ValueError(
             f"{counts}, {longer.first.where(min(n_masks, n_frames))} is the first without a "
             f"{what}: give one mask for each frame, in the same order, or one for all"
         )
+    if (masks.times is None) != (imagery.times is None):
+        warn_of_position(masks.label, "masks are matched")
     return list(range(n_frames))
+
+
+def _unmatched(own, wanted, imagery):
+    """The first frame without a mask of its own, or the first that has several."""
+    if own.dtype.kind == "M":
+        own, wanted = own.astype("datetime64[D]"), wanted.astype("datetime64[D]")
+    counts = [(own == label).sum() for label in wanted]
+    number = next((i for i, count in enumerate(counts) if count != 1), 0)
+    found = "several have" if counts[number] else "none has"
+    label = imagery.numbers if imagery.times is None else imagery.times
+    return f"{found} the date of {imagery.first.where(number)}, {label_list(label[[number]])}"
 
 
 def _match_grids(masks, imagery):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._frame_marks import coordinates_of
 from ._product_items import import_stac, time_of
 from ._product_layers import RAISED_OFFSET, baseline, is_clear
 
@@ -43,7 +44,8 @@ def cube_of_products(choice: Choice, *, apply_masks: bool = True) -> Dataset:
         else:
             cube[choice.first.mask.name] = masks
     names = [" ".join(product.item.id for product in date) for date in choice.dates]
-    return cube.assign_coords(products=("time", names))
+    marks = coordinates_of(choice.fractions, choice.resampled)
+    return cube.assign_coords(products=("time", names), **marks)
 
 
 def coarse_clear(choice: Choice) -> NDArray[np.bool_] | None:
@@ -117,6 +119,8 @@ def _load(
     stac = import_stac()
     from ._product_driver import ProductDriver
 
+    # Coarser grids give an overview.
+    moves = choice.moves if geobox == choice.geobox else None
     loaded = stac.load(
         [
             _plain_item(product.item, layers_of(product), number)
@@ -126,7 +130,8 @@ def _load(
         geobox=geobox,
         groupby="date_number",
         chunks=chunks,
-        driver=ProductDriver(),
+        preserve_original_order=True,
+        driver=ProductDriver(moves),
     )
     names = {"latitude": "y", "longitude": "x"}
     return loaded.rename({name: axis for name, axis in names.items() if name in loaded.dims})

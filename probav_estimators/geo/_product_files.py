@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import replace_file
+from ._common_grid import GridRequest
 from ._files import FilesResult, Outputs, check_call, super_resolve_files
+from ._frame_marks import tags_of
 from ._product_cube import cube_of_products
 from ._product_items import time_of
 from ._products import choose_products
@@ -22,17 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["items_path", "super_resolve_products"]
 
 # Arguments of super_resolve_files that products answer by their metadata.
-_KNOWN = (
-    "mask",
-    "mask_type",
-    "window",
-    "scale_factor",
-    "add_offset",
-    "nodata",
-    "like",
-    "bounds",
-    "resolution",
-)
+_KNOWN = ("mask", "mask_type", "window", "scale_factor", "add_offset", "nodata")
 
 
 def super_resolve_products(
@@ -46,6 +39,9 @@ def super_resolve_products(
     collection: str | None = None,
     max_cloud: float | None = None,
     max_dates: int | None = None,
+    like: str | os.PathLike[str] | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    resolution: float | None = None,
     chosen: Callable[[list[str]], None] = lambda lines: None,
     resume: bool = True,
     **options: Any,
@@ -68,6 +64,9 @@ def super_resolve_products(
     collection : str, default=None
     max_cloud : float, default=None
     max_dates : int, default=None
+    like : path-like, default=None
+    bounds : tuple of four floats, default=None
+    resolution : float, default=None
     chosen : callable
         Takes a line of text for each date that was chosen.
     resume : bool, default=True
@@ -105,6 +104,7 @@ def super_resolve_products(
         collection=collection,
         max_cloud=max_cloud,
         max_dates=max_dates,
+        request=GridRequest(like, bounds, resolution),
     )
     chosen(choice.lines())
     folder = outputs.image.with_name(f"{outputs.image.name}.frames")
@@ -130,6 +130,7 @@ def _write_frames(choice: Choice, folder: Path, resume: bool) -> list[Path]:
         ],
         "bands": list(choice.first.bands),
         "grid": [*choice.geobox.shape, *choice.geobox.transform[:6], str(choice.geobox.crs)],
+        "marks": [choice.fractions.tolist(), choice.resampled.tolist()],
     }
     record = folder / "choice.json"
     state = json.loads(json.dumps(state))
@@ -144,11 +145,13 @@ def _write_frames(choice: Choice, folder: Path, resume: bool) -> list[Path]:
         paths.append(path)
         if not path.exists():
             with replace_file(path) as partial:
-                _write_frame(cube.isel(time=number), list(choice.first.bands), partial)
+                frame = cube.isel(time=number)
+                tags = tags_of(choice.fractions[number], choice.resampled[number])
+                _write_frame(frame, list(choice.first.bands), tags, partial)
     return paths
 
 
-def _write_frame(frame, bands, path):
+def _write_frame(frame, bands, tags, path):
     import rioxarray  # noqa: F401 - makes the accessor `rio`
 
     nodata = frame[bands[0]].attrs["_FillValue"]
@@ -172,6 +175,7 @@ def _write_frame(frame, bands, path):
         zlevel=1,
         predictor=3 if array.dtype.kind == "f" else 2,
         bigtiff="IF_SAFER",
+        tags=tags,
         lock=threading.Lock(),
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from ._product_folders import items_of_folder, product_files
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     #: A path or URL, an item or a collection of items, or several of these.
     Sources = Any
+
+    #: Date or interval, as text in the form of STAC.
+    When = str | date
 
 __all__ = ["find_items", "import_stac", "is_product", "time_of"]
 
@@ -58,7 +61,7 @@ def find_items(
     *,
     collection: str | None,
     bbox: Sequence[float] | None,
-    when: str | None,
+    when: When | None,
     max_cloud: float | None,
 ) -> list[Item]:
     """Return the items of all sources that fit, by their dates.
@@ -70,7 +73,7 @@ def find_items(
         Name of a collection of items.
     bbox : sequence of four floats or None
         West, south, east and north in degrees.
-    when : str or None
+    when : str, date or None
         Date or interval as STAC APIs take it, such as "2026-06/2026-08".
     max_cloud : float or None
         Greatest cloud cover by the metadata, in percent.
@@ -86,11 +89,15 @@ def find_items(
     FileNotFoundError
         If a path does not exist.
     """
+    sources = _as_list(sources)
+    if not sources:
+        raise ValueError("there are no products: give paths, STAC items or the URL of a STAC API")
+    when = when.isoformat() if isinstance(when, date) else when
     limits = _interval(when)
     # An end that is left out is open, as ".." is.
     interval = when and "/".join(end or ".." for end in when.split("/"))
     query = {"collections": collection and [collection], "bbox": bbox, "datetime": interval}
-    found = _unique([item for source in _as_list(sources) for item in _items_of(source, query)])
+    found = _unique([item for source in sources for item in _items_of(source, query)])
     items = [
         item
         for item in found
@@ -110,13 +117,15 @@ def find_items(
 
 
 def _as_list(sources):
-    if isinstance(sources, Sequence) and not isinstance(sources, str):
+    import pystac
+
+    if isinstance(sources, Iterable) and not isinstance(sources, str | pystac.ItemCollection):
         return list(sources)
     return [sources]
 
 
 def _name(sources):
-    names = [getattr(one, "id", None) or str(one) for one in _as_list(sources)]
+    names = [getattr(one, "id", None) or str(one) for one in sources]
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} others"
 
 
@@ -206,6 +215,8 @@ def _interval(when: str | None) -> tuple[datetime, datetime] | None:
 
     if when is None:
         return None
+    if not isinstance(when, str):
+        raise ValueError(f"datetime is {when!r}: give text or a date, such as '2026-06/2026-08'")
     first, _, last = when.partition("/") if "/" in when else (when, "", when)
     try:
         ends = [

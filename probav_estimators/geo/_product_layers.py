@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._grid import WARP_COMMAND
 from ._masks import MASK_KINDS, clear_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from pystac import Asset, Item
 
-__all__ = ["RAISED_OFFSET", "Layer", "baseline", "find_layer", "find_mask", "is_clear"]
+__all__ = [
+    "RAISED_OFFSET",
+    "Layer",
+    "baseline",
+    "find_layer",
+    "find_mask",
+    "is_clear",
+    "on_grid_of_file",
+]
 
 # Names of masks that are no part of a longer word, and masks without a product.
 _OTHER_PATTERNS = {"probav": "^sm$"}
@@ -79,6 +88,17 @@ def find_mask(item: Item) -> tuple[str | None, Layer | None]:
         if found := [key for key in item.assets if re.search(pattern, key.lower())]:
             return kind, _layer_of(item, _finest(item, found), fill=_FILL[kind])
     return None, None
+
+
+def on_grid_of_file(item: Item, layer: Layer) -> Layer:
+    """Return a layer on the grid that its file has; a ValueError if it has none."""
+    geobox = _tags_of(item, layer.name, layer.href)["geobox"]
+    if geobox is None:
+        raise ValueError(
+            f"{item.id}: its asset {layer.name}, {layer.href}, is on no grid: put it on one, such "
+            f"as by {WARP_COMMAND}, and give items of these files"
+        )
+    return replace(layer, geobox=geobox)
 
 
 def is_clear(values: NDArray[Any], mask_type: str | None) -> NDArray[np.bool_]:
@@ -186,10 +206,13 @@ def _encoding_of(item: Item, asset: Asset) -> dict[str, Any]:
 
 def _tags_of(item, key, href):
     import rasterio
+    from odc.geo.geobox import GeoBox
 
     try:
         with rasterio.open(href) as file:
+            placed = file.crs and not file.transform.is_identity
             return {
+                "geobox": GeoBox(file.shape, file.transform, file.crs) if placed else None,
                 "data_type": file.dtypes[0],
                 "nodata": file.nodata,
                 "scale": file.scales[0],

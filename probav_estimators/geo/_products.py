@@ -7,29 +7,32 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._grid import is_box
+from ._common_grid import FileOnGrid, GridRequest, common_grid, warn_of_resampling
+from ._grid import WARP_COMMAND, Grid, is_box
 from ._product_cube import clear_parts, coarse_clear, cube_of_products, warn_of_offsets
 from ._product_items import find_items, import_stac, time_of
-from ._product_layers import baseline, find_layer, find_mask
+from ._product_layers import baseline, find_layer, find_mask, on_grid_of_file
+from ._rasters import grid_like
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
     from pystac import Item
     from xarray import Dataset
 
-    from ._product_items import Sources
+    from ._product_items import Sources, When
     from ._product_layers import Layer
 
 __all__ = ["Choice", "Product", "choose_products", "open_products"]
 
-# Part of a pixel by which footprints may exceed the pixels of a grid.
-_TOLERANCE = 0.01
+# Decimals of fractions of a pixel by which products of a day are one date.
+_DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,15 @@ class Product:
     mask_type : str or None
         Kind of the mask.
     mask : Layer or None
+    place : FileOnGrid, default=None
+        Of the bands on the grid of the cube.
     """
 
     item: Item
     bands: dict[str, Layer]
     mask_type: str | None
     mask: Layer | None
+    place: FileOnGrid | None = None
 
     @property
     def grid(self) -> GeoBox:
@@ -60,6 +66,16 @@ class Product:
     def encoding(self) -> tuple[tuple[float, float], ...]:
         """Scale and offset of each band."""
         return tuple((band.scale, band.offset) for band in self.bands.values())
+
+    @property
+    def fraction(self) -> tuple[float, float]:
+        """Offset of its pixels from those of the grid: rows down and columns right."""
+        return (0.0, 0.0) if self.place is None else self.place.fraction
+
+    @property
+    def is_resampled(self) -> bool:
+        """Whether it is resampled to the grid."""
+        return self.place is not None and self.place.onto is not None
 
 
 @dataclass(frozen=True)
@@ -83,6 +99,28 @@ class Choice:
         """First product of the first date."""
         return self.dates[0][0]
 
+    @property
+    def fractions(self) -> NDArray[np.float64]:
+        """Offset of the pixels of each date from those of the grid: float64 (t, 2)."""
+        return np.array([date[0].fraction for date in self.dates])
+
+    @property
+    def resampled(self) -> NDArray[np.bool_]:
+        """Which dates are resampled to the grid: bool (t,)."""
+        return np.array([any(product.is_resampled for product in date) for date in self.dates])
+
+    @property
+    def moves(self) -> dict[str, tuple[float, float]]:
+        """How far pixels of files are from those of the grid, x and y in units of its CRS."""
+        size = self.geobox.resolution
+        moves = {}
+        for product in (product for date in self.dates for product in date):
+            down, right = product.fraction
+            for layer in (*product.bands.values(), product.mask):
+                if layer is not None and (down or right):
+                    moves[layer.href] = (right * size.x, down * size.y)
+        return moves
+
     def lines(self) -> list[str]:
         """Return a line for each date: time, products, cloud cover and clear part of the area."""
         lines = []
@@ -102,10 +140,13 @@ def open_products(
     bands: str | Sequence[str],
     *,
     bbox: Sequence[float] | None = None,
-    datetime: str | None = None,
+    datetime: When | None = None,
     collection: str | None = None,
     max_cloud: float | None = None,
     max_dates: int | None = None,
+    like: str | os.PathLike[str] | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    resolution: float | None = None,
     apply_masks: bool = True,
 ) -> Dataset:
     """Open satellite products of several dates as one lazy cube for `super_resolve`.
@@ -121,7 +162,7 @@ def open_products(
         common names of STAC.
     bbox : sequence of four floats, default=None
         West, south, east and north of the area, in degrees. None: all products.
-    datetime : str, default=None
+    datetime : str or date, default=None
         Date or interval, such as "2026-06-21", "2026-06/2026-08" or "2026-06-01/..".
     collection : str, default=None
         Name of the collection of a STAC API or a catalog.
@@ -129,6 +170,15 @@ def open_products(
         Greatest cloud cover by the metadata, in percent.
     max_dates : int, default=None
         How many dates: those on which most of the area is clear. None: all.
+    like : path-like, default=None
+        Raster file whose grid and footprint the cube has. None: the grid of the first product in
+        the CRS of most.
+    bounds : tuple of four floats, default=None
+        In place of `bbox`: left, bottom, right and top in the CRS of the grid, which grow to whole
+        pixels; no data where no product is. None: the footprint of `like`, else of all products.
+    resolution : float, default=None
+        Size of a pixel in units of the CRS of the grid, at most 2 times as large or small as those
+        of the products. None: that of `like`, else of the products.
     apply_masks : bool, default=True
         Whether pixels that the products' masks hide are no data. False: the classes of the masks
         are a variable, for the argument `mask` of `super_resolve`.
@@ -140,7 +190,9 @@ def open_products(
         whose attributes are scale_factor, add_offset and _FillValue. Dates that differ in offset
         are brought to the least of all by whole numbers; if that is impossible, values are float32
         in physical units. Products of one day and satellite are one date. The coordinate
-        ``products`` has their names.
+        ``products`` has their names. Where dates are resampled or lie between the pixels of the
+        grid, ``resampled`` says which, and ``offset_down`` and ``offset_right`` by how many pixels:
+        `super_resolve` registers them accordingly.
 
     Raises
     ------
@@ -159,7 +211,8 @@ def open_products(
     Notes
     -----
     The grid is that of the first product in the CRS of most, as large as all of them together.
-    Products on another grid, such as that of the next UTM zone, are resampled to the nearest pixel.
+    Products on another grid, such as that of the next UTM zone, are resampled to the nearest pixel,
+    with a warning; pixels between those of the grid are read as they are.
     """
     chosen = choose_products(
         products,
@@ -169,6 +222,7 @@ def open_products(
         collection=collection,
         max_cloud=max_cloud,
         max_dates=max_dates,
+        request=GridRequest(like, bounds, resolution),
     )
     return cube_of_products(chosen, apply_masks=apply_masks)
 
@@ -178,12 +232,17 @@ def choose_products(
     bands: str | Sequence[str],
     *,
     bbox: Sequence[float] | None = None,
-    datetime: str | None = None,
+    datetime: When | None = None,
     collection: str | None = None,
     max_cloud: float | None = None,
     max_dates: int | None = None,
+    request: GridRequest | None = None,
 ) -> Choice:
     """Return the products of a cube by their metadata; see :func:`open_products`."""
+    request = request or GridRequest()
+    request.check()
+    if bbox is not None and request.bounds is not None:
+        raise ValueError("bbox and bounds both say what part to use: give one of them")
     import_stac()
     names = [bands] if isinstance(bands, str) else [str(band) for band in bands]
     if not names or len(set(names)) < len(names):
@@ -200,8 +259,9 @@ def choose_products(
         Product(item, {name: find_layer(item, name) for name in names}, *find_mask(item))
         for item in items
     ]
+    found = _on_grids_of_files(found)
     _check_alike(found)
-    choice = Choice(_by_date(found), _common_grid([product.grid for product in found], bbox))
+    choice = Choice(*_on_one_grid(found, bbox, request))
     if choice.first.mask is None:
         warnings.warn(
             f"{choice.first.item.id} and the others have no mask of clouds: all pixels with data "
@@ -213,6 +273,8 @@ def choose_products(
     clear = coarse_clear(choice) if max_dates is not None or has_offsets else None
     if max_dates is not None:
         choice, clear = _clearest(choice, clear, max_dates)
+    # Products of a date that are resampled are the last.
+    warn_of_resampling(choice.resampled, [date[-1].item.id for date in choice.dates])
     if has_offsets:
         warn_of_offsets(choice, clear)
     return choice
@@ -236,6 +298,33 @@ def _level_of(item):
     return item.properties.get("s2:product_type", item.properties.get("processing:level"))
 
 
+def _on_grids_of_files(products: Sequence[Product]) -> list[Product]:
+    """Products on the grids of their files, with a warning if metadata say something else."""
+    found, wrong = [], []
+    for product in products:
+        item, first = product.item, next(iter(product.bands.values()))
+        grid = on_grid_of_file(item, first).geobox
+        if not _is_same(first.geobox, grid):
+            wrong.append(item.id)
+            bands = {name: on_grid_of_file(item, band) for name, band in product.bands.items()}
+            mask = product.mask and on_grid_of_file(item, product.mask)
+            product = replace(product, bands=bands, mask=mask)
+        found.append(product)
+    if wrong:
+        warnings.warn(
+            f"{len(wrong)} of {len(products)} items say another grid than their files have, and "
+            f"that of the files is used: correct proj:code, proj:shape and proj:transform; the "
+            f"first is {wrong[0]}",
+            stacklevel=4,
+        )
+    return found
+
+
+def _is_same(one: GeoBox, other: GeoBox) -> bool:
+    first, second = Grid.of_geobox(one), Grid.of_geobox(other)
+    return first.shape == second.shape and first.position_of(second) == (0, 0)
+
+
 def _check_alike(products: Sequence[Product]) -> None:
     """Raise a ValueError if pixel sizes, types of a band or kinds of masks differ."""
     first = products[0]
@@ -247,8 +336,11 @@ def _check_alike(products: Sequence[Product]) -> None:
                 f"{name} has {product.mask_type or 'no mask'}, and {first.item.id} has "
                 f"{first.mask_type or 'none'}: give products of one kind, with all their files"
             )
+        Grid.of_geobox(product.grid).check_usable(name, WARP_COMMAND)
         for band, layer in product.bands.items():
-            if not np.isclose(abs(layer.geobox.resolution.x), size, rtol=1e-3):
+            # Those of different units are compared on the common grid.
+            alike = _units(layer.geobox) == _units(first.grid)
+            if alike and not np.isclose(abs(layer.geobox.resolution.x), size, rtol=1e-3):
                 raise ValueError(
                     f"{name}: band {band} has pixels of {abs(layer.geobox.resolution.x):g}, and "
                     f"{next(iter(first.bands))} of {first.item.id} has {size:g}: open bands and "
@@ -262,8 +354,12 @@ def _check_alike(products: Sequence[Product]) -> None:
                 )
 
 
+def _units(grid: GeoBox) -> tuple[str, ...]:
+    return () if grid.crs is None else grid.crs.units
+
+
 def _by_date(products: Sequence[Product]) -> list[list[Product]]:
-    """Group products by solar day, satellite and encoding; of two versions, take the newer.
+    """Group products by day, satellite, encoding and fraction; of two versions, take the newer.
 
     Versions differ in their processing baseline, or of one baseline in their encoding.
     """
@@ -274,7 +370,8 @@ def _by_date(products: Sequence[Product]) -> list[list[Product]]:
     for product in products:
         acquisition = _acquisition(product)
         if newest[acquisition, product.grid] == _version(product):
-            dates.setdefault((*acquisition, product.encoding), []).append(product)
+            between = tuple(round(part, _DECIMALS) for part in product.fraction)
+            dates.setdefault((*acquisition, product.encoding, between), []).append(product)
     return sorted(dates.values(), key=lambda date: time_of(date[0].item))
 
 
@@ -288,29 +385,47 @@ def _acquisition(product):
     return time.date(), product.item.common_metadata.platform
 
 
-def _common_grid(grids: Sequence[GeoBox], bbox: Sequence[float] | None) -> GeoBox:
-    """The first grid in the CRS of most, as large as all of them, or the part of it in `bbox`."""
-    from odc.geo import geom
+def _on_one_grid(
+    products: Sequence[Product], bbox: Sequence[float] | None, request: GridRequest
+) -> tuple[list[list[Product]], GeoBox]:
+    """Products by date, with their place on the common grid, and that grid."""
     from odc.geo.geobox import GeoBox
+    from rasterio import Affine
 
-    crs: Any = Counter(grid.crs for grid in grids).most_common(1)[0][0]
-    like = next(grid for grid in grids if grid.crs == crs)
-    area = geom.bbox_union(grid.extent.to_crs(crs).boundingbox for grid in grids)
+    like = None if request.like is None else grid_like(request.like)
+    most: Any = Counter(product.grid.crs for product in products).most_common(1)[0][0]
+    # The grid is that of the first one.
+    ordered = sorted(products, key=lambda product: product.grid.crs != most)
+    names, grids = [], []
+    for product in ordered:
+        names.append(product.item.id)
+        grids.append(Grid.of_geobox(product.grid))
     if bbox is not None:
-        west, south, east, north = bbox
-        wanted = geom.box(west, south, east, north, "EPSG:4326")
-        area &= wanted.to_crs(crs, resolution=abs(east - west) / 20).boundingbox
-        if not (area.span_x > 0 and area.span_y > 0):
-            raise ValueError(
-                f"bbox is {tuple(bbox)}, and the products are elsewhere: give west, south, east "
-                "and north in degrees"
-            )
-    corners = [like.wld2pix(*corner) for corner in area.points]
-    (left, right), (top, bottom) = ((min(axis), max(axis)) for axis in zip(*corners, strict=True))
-    # Rounded footprints add no row or column.
-    left, top = floor(left + _TOLERANCE), floor(top + _TOLERANCE)
-    shape = ceil(bottom - _TOLERANCE) - top, ceil(right - _TOLERANCE) - left
-    return GeoBox(shape, like.translate_pix(left, top).transform, crs)
+        bounds = _bounds_of(bbox, grids, like or grids[0])
+        request = replace(request, bounds=bounds)
+    grid, places = common_grid(names, grids, request, like)
+    placed = [replace(one, place=place) for one, place in zip(ordered, places, strict=True)]
+    # Of products of one date, those that are not resampled come first.
+    placed.sort(key=lambda one: (one.is_resampled, time_of(one.item), one.item.id))
+    return _by_date(placed), GeoBox(grid.shape, Affine(*grid.transform), grid.crs)
+
+
+def _bounds_of(bbox, grids, base):
+    """The part of a box in degrees that products cover, in the CRS of a grid."""
+    from rasterio.crs import CRS
+    from rasterio.warp import transform_bounds
+
+    crs = CRS.from_wkt(base.crs)
+    boxes = [transform_bounds(CRS.from_wkt(grid.crs), crs, *grid.bounds) for grid in grids]
+    wanted = transform_bounds("EPSG:4326", crs, *bbox)
+    left, bottom = np.maximum(np.min(boxes, axis=0)[:2], wanted[:2]).tolist()
+    right, top = np.minimum(np.max(boxes, axis=0)[2:], wanted[2:]).tolist()
+    if not (left < right and bottom < top):
+        raise ValueError(
+            f"bbox is {tuple(bbox)}, and the products are elsewhere: give west, south, east and "
+            "north in degrees"
+        )
+    return left, bottom, right, top
 
 
 def _clearest(

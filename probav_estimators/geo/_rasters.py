@@ -20,6 +20,7 @@ from ._common_grid import (
     put_on_grid,
     resample,
     resample_validity,
+    warn_of_resampling,
 )
 from ._encoding import POSITION_STD, check_options, check_position_std, holds, read_encoding
 from ._file_names import (
@@ -32,7 +33,9 @@ from ._file_names import (
     times_of_folders,
     without_date,
 )
-from ._grid import Grid, is_box
+from ._frame_labels import warn_of_position
+from ._frame_marks import marks_of_tags
+from ._grid import WARP_COMMAND, Grid, is_box
 from ._imagery import Imagery, check_mask_type, mask_stack, match_dates
 from ._masks import mask_type_of_name, warn_of_no_mask
 from ._value_ranges import check_value_range
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
     Box = tuple[float, float, float, float] | None
     Factor = float | Sequence[float] | NDArray[Any] | None
 
-__all__ = ["RasterStack", "open_bands", "open_masks", "open_rasters", "open_scene"]
+__all__ = ["RasterStack", "grid_like", "open_bands", "open_masks", "open_rasters", "open_scene"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ class _Header(NamedTuple):
     time: datetime | None
     colors: tuple[str, ...]
     has_masks: bool
+    fraction: tuple[float, float]
+    resampled: bool
 
     @property
     def is_picture(self) -> bool:
@@ -221,15 +226,15 @@ def open_rasters(
         )
     _check_all_alike(files, headers)
     grids = [header.grid for header in headers]
-    like = None if request.like is None else _grid_like(request.like)
+    like = None if request.like is None else grid_like(request.like)
     whole, places = common_grid(files, grids, request, like)
     imagery = _imagery_of(files, headers, whole, places, window, bbox, options)
-    _warn_of_resampling(imagery)
+    warn_of_resampling(np.array([place.onto is not None for place in places]), files)
     return imagery
 
 
-def _grid_like(path):
-    """Grid of a file that others come onto."""
+def grid_like(path: str | os.PathLike[str]) -> Grid:
+    """Return the grid of a file that others come onto; a ValueError if it has none."""
     file, *others = find_files(path, "like")
     if others:
         raise ValueError(f"like is {path}, which are {1 + len(others)} files: give one")
@@ -240,20 +245,8 @@ def _grid_like(path):
             f"{file} has no georeference, and like gives the grid of the image: give a file that "
             "has one"
         )
-    grid.check_usable(file)
+    grid.check_usable(file, WARP_COMMAND)
     return grid
-
-
-def _warn_of_resampling(imagery):
-    numbers = np.flatnonzero(imagery.resampled).tolist()
-    if numbers:
-        warnings.warn(
-            f"{len(numbers)} of {len(imagery)} dates ({', '.join(map(str, numbers))}) are on "
-            "another CRS or resolution than the grid and are resampled to the nearest pixel, which "
-            "displaces what they show by up to half a pixel: registration allows for it, but dates "
-            f"on one grid give a sharper image; the first is {imagery.first.where(numbers[0])}",
-            stacklevel=4,
-        )
 
 
 def open_masks(
@@ -275,6 +268,8 @@ def open_masks(
     masks = _imagery_of(files, headers, whole, places)
     if mask_type is None:
         mask_type = mask_type_of_name(os.path.basename(files[0]))
+    if len(masks) == len(imagery) > 1 and masks.times is None and imagery.times is None:
+        warn_of_position(masks.label, "masks are matched")
     asked = request is not None and request.is_given
     several = masks.is_of_several_grids or imagery.is_of_several_grids
     if (asked or several) and imagery.whole.placed and whole.placed:
@@ -383,6 +378,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
     _check_nodata(headers, files, options.get("nodata"))
     check_one_band(files)
     fractions = np.array([place.fraction for place in places])
+    fractions += [header.fraction for header in headers]
     resampled = np.array([place.onto is not None for place in places])
     full = slice(0, whole.shape[0]), slice(0, whole.shape[1])
     covered = not resampled.any() and all(place.footprint == full for place in places)
@@ -392,6 +388,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
     check_options(options, names)
     dtype, several = np.dtype(first.dtypes[0]), len(names) > 1
     bands, encodings, valid = {}, {}, {}
+    times = _times(files, headers)
     has_masks = any(header.has_masks for header in headers)
     for number, band in zip(first.bands, names, strict=True):
         tags = {
@@ -399,7 +396,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
             "add_offset": [header.offsets[number] for header in headers],
             "nodata": first.nodatavals[number],
         }
-        encodings[band] = read_encoding(tags, options, band, len(files), dtype)
+        encodings[band] = read_encoding(tags, options, band, len(files), dtype, times)
         nodata, is_float = encodings[band].nodata, dtype.kind == "f"
         if nodata is not None and not is_float and not holds(dtype, nodata):
             nodata = None
@@ -424,13 +421,13 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
         grid=grid,
         whole=whole,
         origin=origin,
-        times=_times(files, headers),
+        times=times,
         label=files[0],
         labels={band: f"{files[0]}, band {band}" if several else files[0] for band in names},
         name=scene_name(files),
         named=named,
         fractions=fractions,
-        resampled=resampled,
+        resampled=resampled | [header.resampled for header in headers],
     )
 
 
@@ -475,12 +472,13 @@ def _header_of(file, path):
     if file.transform.is_identity and (file.gcps[0] or file.rpcs):
         raise ValueError(
             f"{path} is placed by {'control points' if file.gcps[0] else 'RPCs'}, and not on a "
-            "grid: put it on one, such as by gdalwarp -r near -t_srs EPSG:32634 -tr 10 10"
+            f"grid: put it on one, such as by {WARP_COMMAND}"
         )
     from rasterio.enums import MaskFlags
 
     crs = file.crs.to_wkt() if file.crs else None
     tags = {**file.tags(), **file.tags(ns="IMAGERY")}
+    fraction, resampled = marks_of_tags(tags)
     return _Header(
         grid=Grid(tuple(file.transform)[:6], file.shape, crs),
         dtypes=file.dtypes,
@@ -492,6 +490,8 @@ def _header_of(file, path):
         time=time_of(tags, path),
         colors=tuple(color.name for color in file.colorinterp),
         has_masks=any(MaskFlags.per_dataset in flags for flags in file.mask_flag_enums),
+        fraction=fraction,
+        resampled=resampled,
     )
 
 
@@ -518,7 +518,7 @@ def _check_header(header, path):
             f"{path} has the scales {header.scales} and offsets {header.offsets} in its tags, "
             "which give no values: set them, such as by rio edit-info or gdal_edit.py"
         )
-    header.grid.check_usable(path)
+    header.grid.check_usable(path, WARP_COMMAND)
 
 
 def _check_nodata(headers, files, given):

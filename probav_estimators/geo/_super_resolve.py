@@ -84,7 +84,8 @@ def super_resolve(
     bands : sequence of names, default=None
         Which bands. None: all, but the mask.
     scale_factor, add_offset : float, one for each frame, or a dict of these by band, default=None
-        Values are stored * scale_factor + add_offset. None: as the attributes of the cube say.
+        Values are stored * scale_factor + add_offset. Series of pandas and DataArrays are matched
+        with the frames by their dates. None: as the attributes of the cube say.
     nodata : float or dict of float by band, default=None
         Stored value of no data. None: as the attributes of the cube say.
     value_range : tuple of two floats, or a dict of these by band, default=None

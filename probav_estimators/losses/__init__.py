@@ -2,12 +2,20 @@
 
 from ._adversarial import AdversarialLoss
 from ._base import SceneLoss
-from ._batch_errors import align_best, batch_cpsnr, best_shifts, laplacian_loss, uncertainty_loss
+from ._batch_errors import (
+    align_best,
+    batch_cpsnr,
+    best_shifts,
+    laplacian_loss,
+    mean_shift,
+    uncertainty_loss,
+)
 from ._reprojection import ReprojectionLoss
 from ._scores import CPSNRLoss, MaskedMSELoss, MSELoss
-from ._sensor_model import SensorModel, without_edges
+from ._sensor_model import GREATEST_SIGMA, SensorModel, without_edges
 
 __all__ = [
+    "GREATEST_SIGMA",
     "AdversarialLoss",
     "CPSNRLoss",
     "MSELoss",
@@ -19,6 +27,7 @@ __all__ = [
     "batch_cpsnr",
     "best_shifts",
     "laplacian_loss",
+    "mean_shift",
     "uncertainty_loss",
     "without_edges",
 ]

@@ -62,7 +62,8 @@ class SceneLoss(nn.Module):
         prediction : float tensor of shape (n, 1 or 2, H, W)
             Image in [0, 1] and, in the second channel, the probability that a pixel is clear.
         target : dict of tensors
-            With "truth" (n, 2, H, W), HR image and status map, if the loss `needs_truth`.
+            If the loss `needs_truth`: "truth" (n, 2, H, W), HR image and status map, and "in_place"
+            (n,), whether frames were registered to the truth.
         sample : dict of tensors
             Inputs of the net and, if the loss has frames `left_out`, their positions.
 
@@ -72,7 +73,9 @@ class SceneLoss(nn.Module):
         """
         return self(prediction, target["truth"])
 
-    def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, prediction: torch.Tensor, truth: torch.Tensor, **options: Any
+    ) -> torch.Tensor:
         """Compute the loss of a batch with HR images.
 
         Parameters
@@ -81,13 +84,15 @@ class SceneLoss(nn.Module):
             Image in [0, 1] and, in the second channel, the probability that a pixel is clear.
         truth : float tensor of shape (n, 2, H, W)
             HR image in [0, 1] and status map (1.0 = clear).
+        **options
+            Passed to :meth:`image_loss`.
 
         Returns
         -------
         scalar tensor
         """
         clear = truth[:, 1]
-        loss = self.image_loss(prediction[:, 0], truth[:, 0], clear)
+        loss = self.image_loss(prediction[:, 0], truth[:, 0], clear, **options)
         if prediction.shape[1] > 1:
             loss = loss + self.clearance_weight * binary_cross_entropy(prediction[:, 1], clear)
         return loss

@@ -1,4 +1,4 @@
-"""Errors of batches at the shifts of the best cPSNR, and the likelihood of standard deviations."""
+"""Errors of batches at the shifts of the best cPSNR, mean shifts, and likelihoods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import torch
 
 from ..imaging import bias_corrected_mse, shift_moments
 
-__all__ = ["align_best", "batch_cpsnr", "best_shifts", "laplacian_loss", "uncertainty_loss"]
+__all__ = [
+    "align_best",
+    "batch_cpsnr",
+    "best_shifts",
+    "laplacian_loss",
+    "mean_shift",
+    "uncertainty_loss",
+]
 
 # Least cMSE: 100 dB, far below the noise of 16-bit values.
 _MIN_CMSE = 1e-10
@@ -46,7 +53,11 @@ def batch_cpsnr(sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torc
 
 
 def align_best(
-    sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor, border: int
+    sr: torch.Tensor,
+    hr: torch.Tensor,
+    clear: torch.Tensor,
+    border: int,
+    in_place: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Crop a batch to the shift at which each image has its best cPSNR.
 
@@ -58,6 +69,8 @@ def align_best(
         1.0 where the truth is clear, else 0.0.
     border : int
         Largest shift in HR pixels.
+    in_place : bool tensor of shape (n,), default=None
+        Images that are cropped without a shift, as their truths are in place. None: none.
 
     Returns
     -------
@@ -70,6 +83,17 @@ def align_best(
         If `border` leaves nothing of the images.
     """
     rows, columns = best_shifts(sr.detach(), hr, clear, border)
+    if in_place is not None:
+        known = in_place.tolist()
+        rows, columns = (
+            [border if fixed else first for fixed, first in zip(known, found, strict=True)]
+            for found in (rows, columns)
+        )
+    return _windows(sr, hr, clear, border, rows, columns)
+
+
+def _windows(sr, hr, clear, border, rows, columns):
+    """Images without their border, and windows of their truths from given rows and columns."""
     height, width = (length - 2 * border for length in sr.shape[1:])
 
     def windows(stack):
@@ -143,6 +167,52 @@ def _moments_on_device(sr, hr, clear, border):
             error = weight * (hr[:, u : u + height, v : v + width] - centre - level)
             moments.append([x.sum(dim=(1, 2)) for x in (weight, error, error.square())])
     return [torch.stack(kind, dim=1) for kind in zip(*moments, strict=True)]
+
+
+def mean_shift(
+    sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor, border: int
+) -> torch.Tensor:
+    """Differentiable mean shift of the images of a batch against their truths.
+
+    Whole pixels are those of the best cPSNR. The rest is the least-squares solution of the
+    first-order model ``sr = hr - shift * slope`` [1]_ with one shift for the batch, in which each
+    truth is divided by its contrast.
+
+    Parameters
+    ----------
+    sr, hr, clear : float tensors of shape (n, H, W)
+        As for :func:`align_best`.
+    border : int
+        Largest shift in HR pixels.
+
+    Returns
+    -------
+    tensor of shape (2,)
+        Down and right in HR pixels; 0 if no truth has a clear pixel or contrast.
+
+    Raises
+    ------
+    ValueError
+        If `border` leaves nothing of the images.
+
+    References
+    ----------
+    .. [1] B. D. Lucas, T. Kanade, "An iterative image registration technique with an application to
+       stereo vision", International Joint Conference on Artificial Intelligence, 1981.
+    """
+    rows, columns = best_shifts(sr.detach(), hr, clear, border)
+    whole = border - torch.tensor([rows, columns], dtype=sr.dtype, device=sr.device).T
+    sr, hr, clear = _windows(sr, hr, clear, border, rows, columns)
+    count = clear.sum(dim=(1, 2), keepdim=True).clamp_min(1)
+    level, error = ((clear * x).sum(dim=(1, 2), keepdim=True) / count for x in (hr, sr - hr))
+    variance = (clear * (hr - level).square()).sum(dim=(1, 2), keepdim=True) / count
+    weight = clear / (count * (variance + _MIN_CMSE))
+    slopes = torch.stack(torch.gradient(hr, dim=(1, 2)), dim=1)
+    products = torch.einsum("nihw,njhw,nhw->nij", slopes, slopes, weight)
+    fit = torch.einsum("nihw,nhw->ni", slopes, weight * (sr - hr - error))
+    total = products.sum(dim=0) + 1e-6 * torch.eye(2, dtype=sr.dtype, device=sr.device)
+    moments = torch.einsum("nij,nj->ni", products, whole) - fit
+    return torch.linalg.solve(total, moments.sum(dim=0))
 
 
 def uncertainty_loss(prediction: torch.Tensor, truth: torch.Tensor, border: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch.nn.functional import pixel_unshuffle
 
 from ..scenes import estimate_psf_sigma
 from ._base import SceneLoss, check_parameters
-from ._sensor_model import SensorModel, without_edges
+from ._sensor_model import GREATEST_SIGMA, SensorModel, without_edges
 
 if TYPE_CHECKING:
     from ..scenes import Scene
@@ -22,9 +22,6 @@ __all__ = ["ReprojectionLoss"]
 
 # Narrowest point spread function in LR pixels; for a sharper one the pixel is smaller.
 _MIN_SIGMA = 0.1
-
-# Widest one, in LR pixels: the kernels are no larger.
-_MAX_SIGMA = 1.0
 
 # Residuals above this many medians count linearly: clouds, change.
 _HUBER_SCALE = 3.0
@@ -94,7 +91,7 @@ class ReprojectionLoss(SceneLoss):
         self.image_sigma = image_sigma
         check_parameters(
             self,
-            psf_sigma=[Interval(Real, 0, _MAX_SIGMA, closed="both"), None],
+            psf_sigma=[Interval(Real, 0, GREATEST_SIGMA, closed="both"), None],
             placement_error=[Interval(Real, 0, None, closed="left")],
             image_sigma=[Interval(Real, 0, None, closed="left"), None],
         )
@@ -158,7 +155,7 @@ class ReprojectionLoss(SceneLoss):
         The blur of the image is that of its optics and of its square pixels, which the sensor model
         adds once more.
         """
-        variance = min(sigma, _MAX_SIGMA) ** 2
+        variance = min(sigma, GREATEST_SIGMA) ** 2
         if self.image_sigma is not None:
             variance -= (self.image_sigma**2 + 2 / 12) / scale**2
         lacking = max(_MIN_SIGMA**2 - variance, 0)

@@ -28,7 +28,8 @@ class CPSNRLoss(SceneLoss):
     border : int, default=0
         0: the image is compared in place, as in the published loss. Greater: the image, cropped by
         `border` pixels on every side, is compared with all windows of its size in the truth, and
-        the loss is that of the best window.
+        the loss is that of the best window; in a training of FusionNet with `truths_in_place`, only
+        of truths of unknown position.
 
     Raises
     ------
@@ -73,9 +74,25 @@ class CPSNRLoss(SceneLoss):
             border=[Interval(Integral, 0, None, closed="left")],
         )
 
-    def image_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
+    def compare(
+        self,
+        prediction: torch.Tensor,
+        target: dict[str, torch.Tensor],
+        sample: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
+        in_place = target.get("in_place")
+        options = {} if in_place is None or not in_place.any() else {"in_place": in_place}
+        return self(prediction, target["truth"], **options)
+
+    def image_loss(
+        self,
+        sr: torch.Tensor,
+        hr: torch.Tensor,
+        clear: torch.Tensor,
+        in_place: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         if self.border:
-            sr, hr, clear = align_best(sr, hr, clear, self.border)
+            sr, hr, clear = align_best(sr, hr, clear, self.border, in_place)
         return self.aligned_loss(sr, hr, clear)
 
     def aligned_loss(self, sr: torch.Tensor, hr: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,10 @@ from torch.nn.functional import conv2d, conv_transpose2d, fold, pad, unfold
 
 from ..imaging import LEAST_SIGMA, cumulative_response
 
-__all__ = ["SensorModel", "without_edges"]
+__all__ = ["GREATEST_SIGMA", "SensorModel", "without_edges"]
+
+#: Standard deviation in LR pixels of the widest point spread function that the kernels can hold.
+GREATEST_SIGMA = 1.0
 
 # Radius of the kernels in LR pixels, for shifts of up to half a pixel.
 _REACH = 2

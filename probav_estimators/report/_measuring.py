@@ -20,7 +20,7 @@ from ..metrics import (
     spatial_shift,
 )
 from ..prediction import predict_scene
-from ..scenes import LEAST_TO_HALVE, align_scene, estimate_psf_sigma, halve_frames
+from ..scenes import LEAST_TO_HALVE, align_scene, halve_frames, psf_variance
 from ..scoring import standardized_errors
 from ._figures import FIGURES
 
@@ -62,7 +62,7 @@ class AlignedFrames(NamedTuple):
         """Align the frames of a scene; `psf_sigma` in LR pixels, estimated if it is None."""
         alignment = align_scene(scene)
         pixels, clear = scene.frames.read(alignment.index)
-        sigmas = [psf_sigma] if psf_sigma is not None else _plausible_sigmas(scene)
+        sigmas = [psf_sigma] if psf_sigma is not None else _plausible_sigmas(scene, alignment)
         psf_sigmas = [alignment.psf.sigma(sigma) for sigma in sigmas]
         middle = psf_sigmas[len(psf_sigmas) // 2]
         noise = estimate_noise(pixels, clear, alignment.shifts, scale=scale, psf_sigma=middle)
@@ -86,13 +86,11 @@ class AlignedFrames(NamedTuple):
         )
 
 
-def _plausible_sigmas(scene):
+def _plausible_sigmas(scene, alignment):
     """Standard deviations within two standard errors of the estimate, in LR pixels."""
-    try:
-        sigma = estimate_psf_sigma([scene])
-    except ValueError:
-        sigma = USUAL_SIGMA
-    variance = sigma**2
+    variance = psf_variance(scene, alignment)
+    if variance is None:
+        variance = USUAL_SIGMA**2
     ends = (variance - 2 * _VARIANCE_ERROR, variance + 2 * _VARIANCE_ERROR)
     return np.linspace(*np.sqrt(np.maximum(ends, 0)), _N_SIGMAS).tolist()
 

@@ -8,7 +8,7 @@ from ._images import PngImage
 from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_files
 from ._level import offset_to_scene
 from ._png import HEADER_BYTES, decode_png, png_header
-from ._psf import estimate_psf_sigma
+from ._psf import estimate_psf_sigma, psf_variance
 from ._saved import load_scenes, load_truth, save_scenes
 from ._scene import Scene
 from ._stored_values import COUNTS, ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
@@ -52,6 +52,7 @@ __all__ = [
     "offset_to_scene",
     "open_ends",
     "png_header",
+    "psf_variance",
     "read_aligned",
     "read_moved",
     "save_scenes",

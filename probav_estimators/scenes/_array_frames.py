@@ -75,11 +75,7 @@ def _value_frames(lr, qm, value_range, label):
         if lr.dtype.kind == "i":
             check_pixels(np.empty(0, lr.dtype), f"{label}: lr")
         value_range = (0, np.iinfo(lr.dtype).max) if lr.dtype.kind == "u" else (0, 1)
-    limits = as_value_range(value_range)
-    if limits is None:
-        raise ValueError(
-            f"{label}: value_range must be two finite numbers, the lower first, got {value_range!r}"
-        )
+    limits = keep_value_range(value_range, label)
     masks = None
     if qm is not None:
         qm = _as_array(qm)
@@ -87,6 +83,16 @@ def _value_frames(lr, qm, value_range, label):
         _check_same_shape(qm, lr, label)
         masks = MaskStack(ArrayStack(qm, f"{label}: qm"), as_mask)
     return ValueFrames(ArrayStack(lr, f"{label}: lr"), Values(limits), masks)
+
+
+def keep_value_range(value_range: Any, label: str) -> tuple[float, float]:
+    """Return two floats of a tuple, an array or a Series; a ValueError for anything else."""
+    limits = as_value_range(value_range)
+    if limits is None:
+        raise ValueError(
+            f"{label}: value_range must be two finite numbers, the lower first, got {value_range!r}"
+        )
+    return limits
 
 
 def _as_array(values):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,10 @@ from ..imaging import MIN_FRAMES
 from ._alignment import NothingClearError, align_scene
 
 if TYPE_CHECKING:
+    from ..imaging import Alignment
     from ._scene import Scene
 
-__all__ = ["estimate_psf_sigma"]
+__all__ = ["estimate_psf_sigma", "psf_variance"]
 
 _MAX_SCENES = 32
 _MIN_SIGMA = 0.1
@@ -52,11 +54,8 @@ def estimate_psf_sigma(scenes: Sequence[Scene]) -> float:
     >>> 0.25 < estimate_psf_sigma(make_scenes(2, size=64, random_state=0)) < 0.55
     True
     """
-    from ..architectures import FusionNet
-
-    net = FusionNet.from_pretrained(scale=_SCALE, verbose=0)
     chosen = scenes[:: -(-len(scenes) // _MAX_SCENES)]
-    variances = [v for v in (_variance_of_scene(scene, net) for scene in chosen) if v is not None]
+    variances = [v for v in map(psf_variance, chosen) if v is not None]
     if not variances:
         raise ValueError(
             "the point spread function cannot be estimated, because no scene has "
@@ -65,11 +64,34 @@ def estimate_psf_sigma(scenes: Sequence[Scene]) -> float:
     return float(np.sqrt(max(np.median(variances), _MIN_SIGMA**2)))
 
 
-def _variance_of_scene(scene, net):
-    try:
-        alignment = align_scene(scene)
-    except NothingClearError:
-        return None
+def psf_variance(scene: Scene, alignment: Alignment | None = None) -> float | None:
+    """Estimate the variance of a scene's Gaussian point spread function.
+
+    Parameters
+    ----------
+    scene : Scene
+    alignment : Alignment, default=None
+        Of the scene's frames. None: they are aligned.
+
+    Returns
+    -------
+    float or None
+        In squared LR pixels; None if there are not three frames that are clear and can be
+        registered.
+    """
+    if alignment is None:
+        try:
+            alignment = align_scene(scene)
+        except NothingClearError:
+            return None
     if alignment.psf.variance is None:
         return None
+    net = _fusion_net()
     return net.sensor_variance(net.match_psf(scene, alignment))
+
+
+@cache
+def _fusion_net():
+    from ..architectures import FusionNet
+
+    return FusionNet.from_pretrained(scale=_SCALE, verbose=0)

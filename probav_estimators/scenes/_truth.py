@@ -15,7 +15,7 @@ from ..imaging import (
     finite_cpsnr,
     hide_masked,
 )
-from ._array_frames import keep_mask, keep_pixels
+from ._array_frames import keep_mask, keep_pixels, keep_value_range
 from ._fingerprint import digest
 from ._images import ArrayImage, ClearMask
 from ._stored_values import Values
@@ -74,6 +74,8 @@ class Truth:
         label: str,
     ) -> Self:
         """Truth of arrays, copied and checked."""
+        if value_range is not None:
+            value_range = keep_value_range(value_range, label)
         hr, sm = hide_masked(hr, sm)
         clear = None
         if sm is not None:
@@ -191,7 +193,7 @@ def _as_image(values, name):
 
 def _convert(value_range):
     """Conversion to pixels of an image of any range; invalid values, which a mask hides, to 0."""
-    values = Values((float(value_range[0]), float(value_range[1])))
+    values = Values(value_range)
 
     def convert(hr, name, clear):
         (pixels,), valid = values.to_pixels(hr[None], [0]), values.is_valid(hr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -190,12 +190,27 @@ class AlignedReader(SampleReader):
     psf_sigma : float, default=None
         Standard deviation of the sensor's point spread function in LR pixels. None: estimated for
         each scene.
+    truths_in_place : bool, default=False
+        Whether frames are registered to the truth, where their true shifts are known, and not to
+        their mean position.
     """
 
     psf_sigma: float | None = None
+    truths_in_place: bool = False
 
     def choose(self, scene: Scene, view: int = 0) -> AlignedChoice:
         return AlignedChoice(align_scene(scene))
+
+    def register_to_truth(self, scene: Scene, choice: AlignedChoice) -> tuple[AlignedChoice, bool]:
+        true_shifts = scene.true_shifts
+        # Frames that were moved are no longer where they were simulated.
+        if not self.truths_in_place or true_shifts is None or scene.frames.aligned:
+            return choice, False
+        alignment = choice.alignment
+        # The median, because some frames may be registered wrongly.
+        apart = np.median(true_shifts[alignment.index] - alignment.shifts, axis=0)
+        shifts = alignment.shifts + apart.astype(np.float32)
+        return choice._replace(alignment=replace(alignment, shifts=shifts)), True
 
     def vary(
         self,

@@ -37,8 +37,8 @@ PARAMETERS = """Parameters
         Samples that are computed at a time. The gradients of a batch's parts are added up, which
         takes less memory and gives the same step up to rounding. The step differs with batch
         normalization, with AdversarialLoss, and with losses that are means over the clear pixels of
-        a batch (MaskedMSELoss, the likelihood of standard deviations), which are computed for each
-        part. None: `batch_size`.
+        a batch (MaskedMSELoss, the likelihood of standard deviations, the mean shift), which are
+        computed for each part. None: `batch_size`.
     lr : float, default=1e-3
         Learning rate.
     optimizer : class of torch.optim or its name, default=torch.optim.NAdam

@@ -61,6 +61,10 @@ class SampleReader:
         """Change a choice at random, and leave out a fraction of its frames, before reading."""
         return choice
 
+    def register_to_truth(self, scene: Scene, choice: Any) -> tuple[Any, bool]:
+        """Register a choice to the truth, and tell whether that was possible; here it is not."""
+        return choice, False
+
     def read(
         self, scene: Scene, choice: Any, window: tuple[slice, slice] | None = None
     ) -> dict[str, torch.Tensor]:
@@ -88,7 +92,8 @@ class SceneDataset(Dataset):
     scenes : list of Scene
     reader : SampleReader
     with_truth : bool
-        Whether targets hold HR image and status map.
+        Whether targets hold HR image and status map, "truth", and whether the frames were
+        registered to them, "in_place".
     left_out : float, default=0
         Fraction of the frames that a loss compares with instead of the net fusing them.
     patch_size : int, default=None
@@ -96,7 +101,8 @@ class SceneDataset(Dataset):
     augment : bool, default=False
         Whether samples are flipped and turned by quarters at random, and perturbed by the reader.
     training : bool, default=False
-        True: all views of each scene are samples. False: those whose predictions are averaged.
+        True: all views of each scene are samples, and the reader may register frames to truths.
+        False: those whose predictions are averaged.
     choices : sequence, default=None
         What the reader chooses of each sample, where it is known.
     """
@@ -119,6 +125,7 @@ class SceneDataset(Dataset):
         self.left_out = left_out
         self.patch_size = patch_size
         self.augment = augment
+        self.training = training
         views = [reader.views(scene, training) for scene in scenes]
         #: Number of samples of each scene.
         self.n_views = [len(numbers) for numbers in views]
@@ -148,11 +155,15 @@ class SceneDataset(Dataset):
             left_out=self.left_out,
             augment=self.augment,
         )
+        target: dict[str, Any] = {"scene": number}
+        if self.with_truth:
+            target["in_place"] = False
+        if self.with_truth and self.training:
+            choice, target["in_place"] = self.reader.register_to_truth(scene, choice)
         window = None
         if self.patch_size is not None:
             window = random_window(scene, self.patch_size, rng)
         sample = self.reader.read(scene, choice, window)
-        target: dict[str, Any] = {"scene": number}
         if self.with_truth:
             truth = np.stack(scene.read_truth(window), dtype=np.float32, casting="unsafe")
             target["truth"] = torch.from_numpy(truth)
