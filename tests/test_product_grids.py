@@ -169,6 +169,17 @@ class TestZones:
         outside = cube.sel(x=slice(LEFT + 600, None))
         np.testing.assert_array_equal(outside.red[0], nearest(values, where, outside))
 
+    def test_resampled_tiles_of_what_a_tile_of_the_grid_shows_are_left_out(self, land, tmp_path):
+        """They are of the same day and satellite, and so of the same swath."""
+        paths = [tile(tmp_path, land, number, (0, 0), (120, 160), "T33TWL") for number in range(2)]
+        paths.append(in_next_zone(tmp_path, land, 0, "T34TBR")[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            cube = open_products(paths, "red", bbox=degrees((20, 20), (60, 60)))
+        assert "resampled" not in cube.coords
+        assert not any("T34" in names for names in cube.products.values)
+        assert "T34" in str(quietly(open_products, paths, "red").products.values)
+
 
 class TestOneZone:
     """Tiles, rows and extents of one CRS."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -407,7 +408,39 @@ def _on_one_grid(
     placed = [replace(one, place=place) for one, place in zip(ordered, places, strict=True)]
     # Of products of one date, those that are not resampled come first.
     placed.sort(key=lambda one: (one.is_resampled, time_of(one.item), one.item.id))
-    return _by_date(placed), GeoBox(grid.shape, Affine(*grid.transform), grid.crs)
+    dates = [_without_covered(date, grid.shape) for date in _by_date(placed)]
+    return dates, GeoBox(grid.shape, Affine(*grid.transform), grid.crs)
+
+
+def _without_covered(date: list[Product], shape: tuple[int, int]) -> list[Product]:
+    """A date without resampled products where those of the grid show as much of the area."""
+    own = [_part_of(shape, product) for product in date if not product.is_resampled]
+    return [
+        product
+        for product in date
+        if not (product.is_resampled and own and _is_covered(_part_of(shape, product), own))
+    ]
+
+
+def _part_of(shape, product):
+    """First and last row and column of the part of a grid that a product covers."""
+    return [
+        np.clip((part.start, part.stop), 0, length).tolist()
+        for part, length in zip(product.place.footprint, shape, strict=True)
+    ]
+
+
+def _is_covered(part, others):
+    """Whether other parts cover one: each piece into which their edges divide it."""
+    middles = []
+    for axis, (start, stop) in enumerate(part):
+        inside = {edge for other in others for edge in other[axis] if start < edge < stop}
+        middles.append([(a + b) / 2 for a, b in pairwise(sorted({start, stop, *inside}))])
+    return all(
+        any(top < y < bottom and left < x < right for (top, bottom), (left, right) in others)
+        for y in middles[0]
+        for x in middles[1]
+    )
 
 
 def _bounds_of(bbox, grids, base):
