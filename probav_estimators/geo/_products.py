@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Product", "choose_products", "open_products"]
 
+# Between products of two passes of a satellite, which returns after some 100 minutes.
+_PASS = timedelta(minutes=45)
+
 # Decimals of fractions of a pixel by which products of a day are one date.
 _DECIMALS = 3
 
@@ -190,7 +193,7 @@ def open_products(
         With the dims time, y and x, and a variable of dask arrays for each band, in stored values,
         whose attributes are scale_factor, add_offset and _FillValue. Dates that differ in offset
         are brought to the least of all by whole numbers; if that is impossible, values are float32
-        in physical units. Products of one day and satellite are one date. The coordinate
+        in physical units. Products of one pass of a satellite are one date. The coordinate
         ``products`` has their names. Where dates are resampled or lie between the pixels of the
         grid, ``resampled`` says which, and ``offset_down`` and ``offset_right`` by how many pixels:
         `super_resolve` registers them accordingly.
@@ -360,16 +363,17 @@ def _units(grid: GeoBox) -> tuple[str, ...]:
 
 
 def _by_date(products: Sequence[Product]) -> list[list[Product]]:
-    """Group products by day, satellite, encoding and fraction; of two versions, take the newer.
+    """Group products by pass, encoding and fraction; of two versions, take the newer.
 
     Versions differ in their processing baseline, or of one baseline in their encoding.
     """
+    acquisitions = _acquisitions(products)
+    known = list(zip(products, acquisitions, strict=True))
     newest = {}
-    for product in sorted(products, key=lambda one: baseline(one.item) or 0):
-        newest[_acquisition(product), product.grid] = _version(product)
+    for product, acquisition in sorted(known, key=lambda one: baseline(one[0].item) or 0):
+        newest[acquisition, product.grid] = _version(product)
     dates: dict[Any, list[Product]] = {}
-    for product in products:
-        acquisition = _acquisition(product)
+    for product, acquisition in known:
         if newest[acquisition, product.grid] == _version(product):
             between = tuple(round(part, _DECIMALS) for part in product.fraction)
             dates.setdefault((*acquisition, product.encoding, between), []).append(product)
@@ -380,10 +384,20 @@ def _version(product):
     return baseline(product.item), product.encoding
 
 
-def _acquisition(product):
-    longitude = product.grid.extent.centroid.to_crs("EPSG:4326").points[0][0]
-    time = time_of(product.item) + timedelta(hours=longitude / 15)
-    return time.date(), product.item.common_metadata.platform
+def _acquisitions(products: Sequence[Product]) -> list[tuple[Any, ...]]:
+    """Solar day, satellite and number of its pass of each product."""
+    found: dict[int, tuple[Any, ...]] = {}
+    last: dict[Any, tuple[Any, int]] = {}
+    for number in sorted(range(len(products)), key=lambda one: time_of(products[one].item)):
+        item = products[number].item
+        time, platform = time_of(item), item.common_metadata.platform
+        earlier, passes = last.get(platform, (time, 0))
+        passes += time - earlier > _PASS
+        last[platform] = time, passes
+        longitude = products[number].grid.extent.centroid.to_crs("EPSG:4326").points[0][0]
+        day = (time + timedelta(hours=longitude / 15)).date()
+        found[number] = day, platform, passes
+    return [found[number] for number in range(len(products))]
 
 
 def _on_one_grid(
