@@ -125,6 +125,13 @@ class TestMasks:
         for one, other in zip(found, self.expected(), strict=True):
             np.testing.assert_array_equal(one, other)
 
+    def test_arrays_have_the_order_of_the_frames(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            found = hidden(cube(), mask_of(None).values)
+        for one, other in zip(found, self.expected(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
     def test_one_mask_for_all_and_frames_without_dates_need_none(self):
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)

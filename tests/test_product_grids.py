@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from datetime import timedelta
 
 import numpy as np
 import pystac
@@ -169,6 +170,17 @@ class TestZones:
         outside = cube.sel(x=slice(LEFT + 600, None))
         np.testing.assert_array_equal(outside.red[0], nearest(values, where, outside))
 
+    def test_resampled_tiles_of_what_a_tile_of_the_grid_shows_are_left_out(self, land, tmp_path):
+        """They are of the same day and satellite, and so of the same swath."""
+        paths = [tile(tmp_path, land, number, (0, 0), (120, 160), "T33TWL") for number in range(2)]
+        paths.append(in_next_zone(tmp_path, land, 0, "T34TBR")[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            cube = open_products(paths, "red", bbox=degrees((20, 20), (60, 60)))
+        assert "resampled" not in cube.coords
+        assert not any("T34" in names for names in cube.products.values)
+        assert "T34" in str(quietly(open_products, paths, "red").products.values)
+
 
 class TestOneZone:
     """Tiles, rows and extents of one CRS."""
@@ -249,6 +261,22 @@ class TestOneZone:
         expected = -np.array(fractions)[[1, 2, 0, 3]]
         np.testing.assert_allclose(shifts - shifts[2], expected - expected[2], atol=0.1)
         assert "registered" in image.frame_placement
+
+    def test_two_passes_on_one_day_are_two_dates(self, land, tmp_path):
+        """As in high latitudes, 100 minutes apart; tiles of a pass are seconds apart."""
+        first = tile(tmp_path, land, 0, (0, 0), (40, 40), "T33TWL")
+        bands = {
+            "B04": (10, seen(land, (0, 0), (40, 40), 1)),
+            "SCL": (20, np.full((20, 20), 4, "uint8")),
+        }
+        times = [day(0) + timedelta(minutes=100), day(0) + timedelta(minutes=100, seconds=14)]
+        second = make_safe(tmp_path, times[0], bands, tile="T33TWL", corner=at((0, 0)))
+        beside = make_safe(tmp_path, times[1], bands, tile="T33TXL", corner=at((0, 40)))
+        cube = open_products([beside, second, first], "red")
+        assert cube.sizes["time"] == 2
+        np.testing.assert_array_equal(cube.red[0, :, :40], seen(land, (0, 0), (40, 40), 0))
+        np.testing.assert_array_equal(cube.red[1, :, :40], bands["B04"][1])
+        np.testing.assert_array_equal(cube.red[1, :, 40:], bands["B04"][1])
 
     def test_dates_that_do_not_touch_are_refused(self, land, tmp_path):
         paths = [tile(tmp_path, land, 0, (0, 0), (20, 20), "T33TWL")]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from ._product_layers import Layer
 
 __all__ = ["Choice", "Product", "choose_products", "open_products"]
+
+# Between products of two passes of a satellite, which returns after some 100 minutes.
+_PASS = timedelta(minutes=45)
 
 # Decimals of fractions of a pixel by which products of a day are one date.
 _DECIMALS = 3
@@ -189,7 +193,7 @@ def open_products(
         With the dims time, y and x, and a variable of dask arrays for each band, in stored values,
         whose attributes are scale_factor, add_offset and _FillValue. Dates that differ in offset
         are brought to the least of all by whole numbers; if that is impossible, values are float32
-        in physical units. Products of one day and satellite are one date. The coordinate
+        in physical units. Products of one pass of a satellite are one date. The coordinate
         ``products`` has their names. Where dates are resampled or lie between the pixels of the
         grid, ``resampled`` says which, and ``offset_down`` and ``offset_right`` by how many pixels:
         `super_resolve` registers them accordingly.
@@ -359,16 +363,17 @@ def _units(grid: GeoBox) -> tuple[str, ...]:
 
 
 def _by_date(products: Sequence[Product]) -> list[list[Product]]:
-    """Group products by day, satellite, encoding and fraction; of two versions, take the newer.
+    """Group products by pass, encoding and fraction; of two versions, take the newer.
 
     Versions differ in their processing baseline, or of one baseline in their encoding.
     """
+    acquisitions = _acquisitions(products)
+    known = list(zip(products, acquisitions, strict=True))
     newest = {}
-    for product in sorted(products, key=lambda one: baseline(one.item) or 0):
-        newest[_acquisition(product), product.grid] = _version(product)
+    for product, acquisition in sorted(known, key=lambda one: baseline(one[0].item) or 0):
+        newest[acquisition, product.grid] = _version(product)
     dates: dict[Any, list[Product]] = {}
-    for product in products:
-        acquisition = _acquisition(product)
+    for product, acquisition in known:
         if newest[acquisition, product.grid] == _version(product):
             between = tuple(round(part, _DECIMALS) for part in product.fraction)
             dates.setdefault((*acquisition, product.encoding, between), []).append(product)
@@ -379,10 +384,20 @@ def _version(product):
     return baseline(product.item), product.encoding
 
 
-def _acquisition(product):
-    longitude = product.grid.extent.centroid.to_crs("EPSG:4326").points[0][0]
-    time = time_of(product.item) + timedelta(hours=longitude / 15)
-    return time.date(), product.item.common_metadata.platform
+def _acquisitions(products: Sequence[Product]) -> list[tuple[Any, ...]]:
+    """Solar day, satellite and number of its pass of each product."""
+    found: dict[int, tuple[Any, ...]] = {}
+    last: dict[Any, tuple[Any, int]] = {}
+    for number in sorted(range(len(products)), key=lambda one: time_of(products[one].item)):
+        item = products[number].item
+        time, platform = time_of(item), item.common_metadata.platform
+        earlier, passes = last.get(platform, (time, 0))
+        passes += time - earlier > _PASS
+        last[platform] = time, passes
+        longitude = products[number].grid.extent.centroid.to_crs("EPSG:4326").points[0][0]
+        day = (time + timedelta(hours=longitude / 15)).date()
+        found[number] = day, platform, passes
+    return [found[number] for number in range(len(products))]
 
 
 def _on_one_grid(
@@ -407,7 +422,39 @@ def _on_one_grid(
     placed = [replace(one, place=place) for one, place in zip(ordered, places, strict=True)]
     # Of products of one date, those that are not resampled come first.
     placed.sort(key=lambda one: (one.is_resampled, time_of(one.item), one.item.id))
-    return _by_date(placed), GeoBox(grid.shape, Affine(*grid.transform), grid.crs)
+    dates = [_without_covered(date, grid.shape) for date in _by_date(placed)]
+    return dates, GeoBox(grid.shape, Affine(*grid.transform), grid.crs)
+
+
+def _without_covered(date: list[Product], shape: tuple[int, int]) -> list[Product]:
+    """A date without resampled products where those of the grid show as much of the area."""
+    own = [_part_of(shape, product) for product in date if not product.is_resampled]
+    return [
+        product
+        for product in date
+        if not (product.is_resampled and own and _is_covered(_part_of(shape, product), own))
+    ]
+
+
+def _part_of(shape, product):
+    """First and last row and column of the part of a grid that a product covers."""
+    return [
+        np.clip((part.start, part.stop), 0, length).tolist()
+        for part, length in zip(product.place.footprint, shape, strict=True)
+    ]
+
+
+def _is_covered(part, others):
+    """Whether other parts cover one: each piece into which their edges divide it."""
+    middles = []
+    for axis, (start, stop) in enumerate(part):
+        inside = {edge for other in others for edge in other[axis] if start < edge < stop}
+        middles.append([(a + b) / 2 for a, b in pairwise(sorted({start, stop, *inside}))])
+    return all(
+        any(top < y < bottom and left < x < right for (top, bottom), (left, right) in others)
+        for y in middles[0]
+        for x in middles[1]
+    )
 
 
 def _bounds_of(bbox, grids, base):

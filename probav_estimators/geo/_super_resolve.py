@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -192,7 +193,11 @@ def _read(cube, mask, mask_type, bands, options):
         mask = mask.filled(0)
     read = read_cube(cube, bands=image_bands, **options)
     if mask is not None:
-        return read, mask_stack(*read_masks(mask, cube, mask_type), read)
+        masks, mask_type = read_masks(mask, cube, mask_type)
+        if not hasattr(mask, "coords") and len(masks) == len(read):
+            # An array is in the order of the frames.
+            masks = replace(masks, times=read.times, numbers=read.numbers)
+        return read, mask_stack(masks, mask_type, read)
     if mask_type is not None:
         raise ValueError(f"mask_type is {mask_type!r} and there is no mask: pass mask too")
     if bands is None:
