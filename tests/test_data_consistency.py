@@ -238,6 +238,19 @@ class TestImages:
             net.set_params(data_consistency=True).predict(scenes), with_it
         )
 
+    @pytest.mark.parametrize("consistent", [True, False, "every stage"])
+    def test_file_of_weights_keeps_where_the_layer_is(self, tmp_path, consistent):
+        scenes = make_scenes(1, size=24, n_frames=4, random_state=0)
+        net = net_of(data_consistency=consistent)
+        net.save_pretrained(tmp_path / "own.safetensors")
+        loaded = FusionNet.from_pretrained(
+            tmp_path / "own.safetensors", verbose=0, device="cpu", compute_dtype="float32"
+        )
+        assert loaded.data_consistency == consistent
+        np.testing.assert_array_equal(loaded.predict(scenes), net.predict(scenes))
+        told = FusionNet.from_pretrained(tmp_path / "own.safetensors", data_consistency=False)
+        assert told.data_consistency is False
+
     def test_training_goes_through_every_stage(self):
         scenes = make_scenes(2, size=24, n_frames=4, random_state=0)
         net = FusionNet(

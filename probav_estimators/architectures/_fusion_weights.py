@@ -18,6 +18,7 @@ _FINE_TUNING = {"lr": 1e-4, "batch_size": 4}
 
 # Optional keys of the config of a file.
 _DISPLACEMENT = ("displacement_down", "displacement_right")
+_CONSISTENCY = "data_consistency"
 
 
 class FusionWeights(StdNet):
@@ -32,6 +33,7 @@ class FusionWeights(StdNet):
     width: int
     depth: int
     scale: int | None
+    data_consistency: Literal["every stage"] | bool
 
     # For nets pickled by versions without it.
     displacement_: tuple[float, float] = (0.0, 0.0)
@@ -75,13 +77,16 @@ class FusionWeights(StdNet):
             weights = _shipped_for(scale or 3)
         net = cls(weights=weights, scale=scale, **_FINE_TUNING | params)
         config = net._pretrained().config
-        net.set_params(**{key: config[key] for key in ("width", "depth") if key not in params})
+        stored = {"width", "depth", _CONSISTENCY} & config.keys() - params.keys()
+        net.set_params(**{key: config[key] for key in stored})
         return net.initialize()
 
     def save_pretrained(
         self, path: str | os.PathLike[str], *, dtype: Literal["float32", "bfloat16"] = "float32"
     ) -> None:
         """Write the weights of the fitted net, for :meth:`from_pretrained`.
+
+        Their file keeps the size of the net and `data_consistency`, and no other parameter.
 
         Parameters
         ----------
@@ -107,6 +112,8 @@ class FusionWeights(StdNet):
         config = self.layout()
         if any(self.displacement_):
             config |= dict(zip(_DISPLACEMENT, self.displacement_, strict=True))
+        if self.data_consistency is not True:
+            config[_CONSISTENCY] = self.data_consistency
         save_weights(Weights(state, type(self).__name__, config), path)
 
     def layout(self) -> dict[str, Any]:
@@ -172,7 +179,8 @@ def _check_config(weights):
     config = weights.config
     displacement = [config[key] for key in _DISPLACEMENT if key in config]
     if (
-        config.keys() - {*_DISPLACEMENT} != limits.keys()
+        config.keys() - {*_DISPLACEMENT, _CONSISTENCY} != limits.keys()
+        or config.get(_CONSISTENCY, True) not in (True, False, "every stage")
         or not all(
             type(config[key]) is int and 1 <= config[key] <= limit for key, limit in limits.items()
         )
