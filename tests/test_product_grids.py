@@ -98,7 +98,7 @@ def nearest(values, where, cube):
     """Values of a frame of the next zone at the centres of the pixels of a cube."""
     xs, ys = np.meshgrid(cube.x, cube.y)
     xs, ys = transform(ZONE, NEXT_ZONE, xs.ravel(), ys.ravel())
-    rows, columns = (np.array(one) for one in rowcol(where, xs, ys))
+    rows, columns = (np.array(one).astype(int) for one in rowcol(where, xs, ys))
     inside = (rows >= 0) & (columns >= 0) & (rows < values.shape[0]) & (columns < values.shape[1])
     found = np.zeros(len(rows), values.dtype)
     found[inside] = values[rows[inside], columns[inside]]

@@ -17,6 +17,7 @@ from ._frame_marks import tags_of
 from ._product_cube import cube_of_products
 from ._product_items import time_of
 from ._products import choose_products
+from ._writing import predictor_of
 
 if TYPE_CHECKING:
     from ._product_items import Sources
@@ -173,7 +174,7 @@ def _write_frame(frame, bands, tags, path):
         interleave="band",
         compress="deflate",
         zlevel=1,
-        predictor=3 if array.dtype.kind == "f" else 2,
+        predictor=predictor_of(array.dtype),
         bigtiff="IF_SAFER",
         tags=tags,
         lock=threading.Lock(),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._output_formats import OutputFormat
     from ._site import Site, SitePlan
 
-__all__ = ["write_geotiff", "write_preview", "written_image"]
+__all__ = ["predictor_of", "write_geotiff", "write_preview", "written_image"]
 
 # Pixels of a preview along each axis, and its percentiles of black and white.
 _PREVIEW = 1024
@@ -127,7 +127,7 @@ def write_geotiff(
         with rasterio.Env(GDAL_CACHEMAX=128 << 20):
             sums = _write_plain(rasterio, plain, site, plan, store, part, attrs)
             if cog:
-                _copy_to_cog(plain, path)
+                _copy_to_cog(rasterio, plain, path)
             _check_sums(rasterio, path, sums, "GTiff")
             return sums
     finally:
@@ -135,15 +135,17 @@ def write_geotiff(
             plain.unlink(missing_ok=True)
 
 
-def _copy_to_cog(plain, path):
+def _copy_to_cog(rasterio, plain, path):
     import rasterio.shutil
 
+    with _open_quietly(rasterio, plain) as file:
+        has_predictor = "PREDICTOR" in file.tags(ns="IMAGE_STRUCTURE")
     rasterio.shutil.copy(
         plain,
         path,
         driver="COG",
         compress="DEFLATE",
-        predictor="YES",
+        predictor="YES" if has_predictor else "NO",
         overview_resampling="AVERAGE",
         bigtiff="IF_SAFER",
     )
@@ -171,7 +173,7 @@ def _write_plain(rasterio, path, site, plan, store, part, attrs):
         "blockysize": tile,
         "interleave": "band",
         "compress": "deflate",
-        "predictor": 3 if dtype.kind == "f" else 2,
+        "predictor": predictor_of(dtype),
         "zlevel": 4,
         "bigtiff": "if_safer",
     }
@@ -192,6 +194,14 @@ def _write_plain(rasterio, path, site, plan, store, part, attrs):
                 file.write(values, number, window=window)
                 sums[row, len(values), number] = zlib.crc32(values)
     return sums
+
+
+def predictor_of(dtype: np.dtype[Any]) -> int:
+    """Number of the predictor of a compressed GeoTIFF: 3 of floats, 2 of integers, 1 of none."""
+    if dtype.kind == "f":
+        return 3
+    # libtiff up to 4.3 has none for 64 bits.
+    return 2 if dtype.itemsize < 8 else 1
 
 
 def _strips(plan, store, layer, part, tile):
