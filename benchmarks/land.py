@@ -23,6 +23,7 @@ from ._scores import mean_score
 _BORDER = 9
 # Noise of a frame in standard deviations of the land.
 NOISE, MUCH_NOISE = (0.005, 0.015, 0.03), (0.2, 0.5, 1.0, 3.0)
+_SEED = 9
 
 
 def benchmark(n_scenes=24, folder=None):
@@ -39,13 +40,7 @@ def benchmark(n_scenes=24, folder=None):
     ------
     Figure
     """
-    if folder is None:
-        folder = Path(os.environ.get("PROBAV_SAMPLES", ""), "land")
-    if not folder.is_dir():
-        return
-    for scale in (2, 3, 4):
-        land = [image for part in Land.of_folder(folder, scale) for image in part]
-        scenes = [scene for *_, scene in scenes_of_land(land, scale, n_scenes, 9, NOISE)]
+    for scale, scenes in scenes_of_scales(n_scenes, folder):
         before, after = (
             _measure(FusionNet.from_pretrained(scale=scale, verbose=0, data_consistency=on), scenes)
             for on in (False, True)
@@ -57,9 +52,11 @@ def benchmark(n_scenes=24, folder=None):
             "{:.4f}, {:.1f} dB".format(*after),
             after[0] < before[0] and after[1] > before[1],
         )
-    land = [image for part in Land.of_folder(folder, 3) for image in part]
+    land = images_of_land(3, folder)
+    if not land:
+        return
     yield from _of_noise(land, n_scenes // 3)
-    found = list(scenes_of_land(land, 3, n_scenes, 9, NOISE))
+    found = list(scenes_of_land(land, 3, n_scenes, _SEED, NOISE))
     true = np.array([sigma for _, sigma, _ in found])
     told = np.array([estimate_psf_sigma([scene]) for *_, scene in found if len(scene) > 2])
     true = true[[len(scene) > 2 for *_, scene in found]]
@@ -73,10 +70,28 @@ def benchmark(n_scenes=24, folder=None):
     )
 
 
+def images_of_land(scale, folder=None):
+    """Images of a folder; without it those of PROBAV_SAMPLES, or none."""
+    if folder is None:
+        folder = Path(os.environ.get("PROBAV_SAMPLES", ""), "land")
+    if not folder.is_dir():
+        return []
+    return [image for part in Land.of_folder(folder, scale) for image in part]
+
+
+def scenes_of_scales(n_scenes, folder=None):
+    """Pairs of a scale and its scenes, of little noise; none without images of land."""
+    for scale in (2, 3, 4):
+        land = images_of_land(scale, folder)
+        if land:
+            found = scenes_of_land(land, scale, n_scenes, _SEED, NOISE)
+            yield scale, [scene for *_, scene in found]
+
+
 def _of_noise(land, n_scenes):
     net = FusionNet.from_pretrained(scale=3, verbose=0)
     for noise in MUCH_NOISE:
-        scenes = [scene for *_, scene in scenes_of_land(land, 3, n_scenes, 9, (noise,))]
+        scenes = [scene for *_, scene in scenes_of_land(land, 3, n_scenes, _SEED, (noise,))]
         _, ours = _measure(net, scenes)
         means = [
             ndimage.zoom(s.lr.mean(axis=0), 3, order=3, grid_mode=True, mode="nearest")

@@ -5,18 +5,13 @@ those of :mod:`benchmarks.land`. At scale 3, SRCNN is trained as by :mod:`benchm
 ``--published FOLDER`` adds the networks of :mod:`benchmarks.realism` with their authors' weights.
 """
 
-import os
-from pathlib import Path
-
 from probav_estimators import FusionNet
 
-from ._land import Land, scenes_of_land
 from ._measure import Figure
 from ._scores import coverage, mean_score
+from .land import scenes_of_scales
 from .realism import find_published, net_of
 from .robustness import fit_srcnn
-
-_SEED, _NOISE = 9, (0.005, 0.015, 0.03)
 
 
 def benchmark(n_scenes=24, folder=None, published=None, n_epochs=40):
@@ -37,14 +32,7 @@ def benchmark(n_scenes=24, folder=None, published=None, n_epochs=40):
     ------
     Figure
     """
-    if folder is None:
-        folder = Path(os.environ.get("PROBAV_SAMPLES", ""), "land")
-    if not folder.is_dir():
-        return
-    for scale in (2, 3, 4):
-        land = [image for part in Land.of_folder(folder, scale) for image in part]
-        found = scenes_of_land(land, scale, n_scenes, _SEED, _NOISE)
-        scenes = [scene for *_, scene in found]
+    for scale, scenes in scenes_of_scales(n_scenes, folder):
         scores = _scores_of_others(scenes, published, n_epochs) if scale == 3 else {}
         net = FusionNet.from_pretrained(scale=scale, verbose=0)
         images, deviations = net.predict(scenes, return_std=True)
