@@ -1,11 +1,13 @@
 """Small scenes and simple reference implementations shared by test modules."""
 
+import errno
 import os
+import warnings
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from torch.nn.functional import interpolate
 
 from probav_estimators import (
@@ -140,6 +142,17 @@ def quick_srcnn(**params):
     return SRCNN(**{**quick, **params})
 
 
+def quick_pipeline(**params):
+    """Pipeline of a short training; `sr` is quick_srcnn()."""
+    steps = [
+        ("select", ClearanceSelector(k=2)),
+        ("compose", InputComposer(mode="lr")),
+        ("upscale", BicubicUpscaler(scale=3)),
+        ("sr", quick_srcnn()),
+    ]
+    return Pipeline(steps).set_params(**params)
+
+
 def quick_net(kind, **params):
     """A narrow net on single frames, with a training of one epoch."""
     return kind(**{**FRAME_NETS[kind], **QUICK, **params})
@@ -197,6 +210,18 @@ def slow_score(images, scenes):
 
 def _as_uint16(pixels):
     return np.round(pixels * 65535).astype(np.uint16)
+
+
+def no_space(*args, **kwargs):
+    """Fail as on a full disk."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def quietly(call, *args, **options):
+    """Call without warnings for users."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return call(*args, **options)
 
 
 def open_files(folder):

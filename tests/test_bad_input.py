@@ -1,9 +1,6 @@
 """Bad input raises ValueError with the scene, the file and a remedy; never a silent NaN."""
 
-import copy
 import re
-import warnings
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,7 +8,7 @@ import pytest
 from _helpers import QUICK, composed, quick_srcnn, small_scene, small_scenes
 from PIL import Image
 from sklearn.metrics import make_scorer
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 
 from probav_estimators import (
     FSRCNN,
@@ -52,11 +49,9 @@ def read_all(scene):
 class TestFiles:
     FILES = ["LR001.png", "QM001.png", "HR.png", "SM.png"]
 
-    @pytest.mark.parametrize("name", FILES)
     @pytest.mark.parametrize(
-        "content",
-        [b"", b"\x89PNG", b"not a picture" * 50, b"GIF89a\x01\x00\x01\x00\x80\x00\x00"],
-        ids=["empty", "four bytes", "text", "gif"],
+        ("name", "content"),
+        list(zip(FILES, [b"", b"\x89PNG", b"not a picture" * 50, b"GIF89a\x01\x00"], strict=True)),
     )
     def test_a_file_that_is_no_png_is_named(self, folder, name, content):
         (folder / name).write_bytes(content)
@@ -64,13 +59,7 @@ class TestFiles:
             lambda: read_all(Scene.from_dir(folder)), "imgset0000", name, "is no PNG file or is"
         )
 
-    @pytest.mark.parametrize("name", FILES)
-    def test_a_truncated_png_is_named(self, folder, name):
-        whole = (folder / name).read_bytes()
-        (folder / name).write_bytes(whole[: len(whole) // 2])
-        expect_error(lambda: read_all(Scene.from_dir(folder)), "imgset0000", name)
-
-    @pytest.mark.parametrize("number", [0, 1, 3])
+    @pytest.mark.parametrize("number", [0, 3])
     def test_an_eight_bit_file_among_sixteen_bit_frames_is_named(self, folder, number):
         name = f"LR{number:03d}.png"
         write(folder / name, np.full((24, 24), 60, np.uint8))
@@ -107,11 +96,6 @@ class TestFolders:
         for call in (lambda: Scene.from_dir(folder), lambda: load_scenes(root)):
             expect_error(call, "imgset0000", "has no QM002", "remove LR002")
 
-    def test_a_missing_frame_is_named_when_its_quality_map_is_there(self, root, folder):
-        (folder / "LR002.png").unlink()
-        for call in (lambda: Scene.from_dir(folder), lambda: load_scenes(root)):
-            expect_error(call, "imgset0000", "has no LR002", "remove QM002")
-
     def test_no_quality_maps_at_all_is_a_warning_and_all_clear(self, root, folder):
         for path in folder.glob("QM*"):
             path.unlink()
@@ -122,42 +106,16 @@ class TestFolders:
             scenes = load_scenes(root)
         assert scenes[0].qm.all() and not scenes[1].qm.all()
 
-    def test_the_warning_is_about_the_scenes_that_are_loaded(self, root, folder):
-        for path in folder.glob("QM*"):
-            path.unlink()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert len(load_scenes(root, bands="NIR")) == 1
-
-    def test_a_scene_that_lost_all_its_frames_is_not_passed_over(self, root, folder):
-        for path in [*folder.glob("LR*"), *folder.glob("QM*")]:
-            path.unlink()
-        for call in (lambda: Scene.from_dir(folder), lambda: load_scenes(root)):
-            expect_error(call, "imgset0000", "has no frames")
-
-    @pytest.mark.parametrize("other", ["LR000.tif", "LR002.tiff", "HR.jp2", "QM001.PNG", "hr.npy"])
+    @pytest.mark.parametrize("other", ["LR000.tif", "QM001.PNG", "hr.npy"])
     def test_an_image_in_another_format_is_not_passed_over(self, root, folder, other):
         (folder / f"{other.split('.')[0].upper()}.png").rename(folder / other)
         for call in (lambda: Scene.from_dir(folder), lambda: load_scenes(root)):
             expect_error(call, "imgset0000", other, "is not read", "PNG", "Scene(lr, qm, hr, sm)")
 
-    @pytest.mark.parametrize("suffix", [".tif", ".TIF", ".jp2", ".npy"])
-    def test_a_folder_of_other_images_alone_is_not_passed_over(self, root, folder, suffix):
-        for path in folder.iterdir():
-            path.rename(path.with_suffix(suffix))
-        expect_error(lambda: load_scenes(root), "imgset0000", f"HR{suffix}", "is not read")
-
     def test_originals_and_notes_beside_the_images_do_not_disturb(self, root, folder):
         for name in ("LR000.tif", "LR001.png.aux.xml", "HR.tfw", "HR.json", "overview.tif"):
             (folder / name).write_bytes(b"")
         assert len(load_scenes(root)) == 2
-
-    def test_a_folder_in_the_place_of_an_image_is_named(self, folder):
-        (folder / "LR001.png").unlink()
-        (folder / "LR001.png").mkdir()
-        scene = Scene.from_dir(folder)
-        for call in (lambda: scene.lr, scene.fingerprint):
-            expect_error(call, "imgset0000", "LR001.png is a folder")
 
     def test_a_missing_folder_is_a_missing_file(self, tmp_path):
         missing = tmp_path / "imgset0000"
@@ -169,27 +127,15 @@ class TestFolders:
                 error=FileNotFoundError,
             )
 
-    def test_a_file_is_no_folder(self, folder):
-        for call in (Scene.from_dir, load_scenes):
-            expect_error(
-                lambda call=call: call(folder / "HR.png"), "HR.png", error=FileNotFoundError
-            )
-
     @pytest.mark.parametrize("place", ["", "imgset0000"])
     def test_a_root_without_scenes_says_what_it_looked_for(self, folder, tmp_path, place):
         empty = folder if place else tmp_path / "empty"
         empty.mkdir(exist_ok=True)
         expect_error(lambda: load_scenes(empty), str(empty), "holds no scenes", "train/RED/")
 
-    def test_a_data_set_is_no_scene(self, root):
-        expect_error(lambda: Scene.from_dir(root), str(root), "has no frames", "load_scenes")
-
     def test_an_unknown_band_is_told_from_those_that_are_there(self, root):
         expect_error(lambda: load_scenes(root, bands="SWIR"), "SWIR", "among NIR, RED", str(root))
         expect_error(lambda: load_scenes(root, bands=["RED", "BLUE"]), "BLUE", "among NIR, RED")
-
-    def test_a_list_of_no_bands_is_refused(self, root):
-        expect_error(lambda: load_scenes(root, bands=[]), "bands")
 
 
 class TestSizesOnDisk:
@@ -201,7 +147,7 @@ class TestSizesOnDisk:
             lambda: read_all(Scene.from_dir(folder)), "imgset0000", name, "(24, 23)", "(24, 24)"
         )
 
-    @pytest.mark.parametrize("shape", [(71, 72), (72, 48), (24, 24), (12, 12), (96, 72), (60, 60)])
+    @pytest.mark.parametrize("shape", [(71, 72), (24, 24), (96, 72)])
     def test_an_hr_that_is_no_integer_multiple_is_named(self, folder, shape):
         write(folder / "HR.png", np.ones(shape, np.uint16))
         write(folder / "SM.png", np.full(shape, 255, np.uint8))
@@ -229,16 +175,13 @@ class TestSizesOnDisk:
 
 
 class TestArrays:
-    @pytest.mark.parametrize("part", ["lr", "hr"])
     @pytest.mark.parametrize(
-        ("value", "words"),
+        ("part", "value", "words"),
         [
-            (np.nan, "NaN or infinite"),
-            (np.inf, "NaN or infinite"),
-            (-np.inf, "NaN or infinite"),
-            (1.0001, "[0, 1]"),
-            (16383, "divide 16-bit values by 65535"),
-            (-0.0001, "[0, 1]"),
+            ("lr", np.nan, "NaN or infinite"),
+            ("hr", -np.inf, "NaN or infinite"),
+            ("hr", 1.0001, "[0, 1]"),
+            ("lr", 16383, "divide 16-bit values by 65535"),
         ],
     )
     def test_values_that_are_no_pixels_are_refused(self, make_scene, part, value, words):
@@ -252,36 +195,22 @@ class TestArrays:
         values.flat[7] = np.nan
         expect_error(lambda: make_scene(**{part: values}), f"scene imgset0042: {part}", "NaN")
 
-    @pytest.mark.parametrize("dtype", [np.int16, np.int64, np.uint32, bool, complex])
+    @pytest.mark.parametrize("dtype", [np.int16, bool, complex])
     def test_pixels_of_an_ambiguous_type_are_refused(self, make_scene, dtype):
         expect_error(
             lambda: make_scene(lr=np.ones((4, 6, 8), dtype)), "imgset0042: lr", np.dtype(dtype).name
         )
 
-    @pytest.mark.parametrize("shape", [(6, 8), (1, 4, 6, 8), (0, 6, 8), (4, 0, 8)])
+    @pytest.mark.parametrize("shape", [(6, 8), (0, 6, 8)])
     def test_frames_that_are_no_stack_are_refused(self, make_scene, shape):
         expect_error(
             lambda: make_scene(lr=np.zeros(shape), qm=None), "imgset0042: lr", str(shape), "(t, h"
         )
 
-    def test_frames_of_different_sizes_are_refused(self, make_scene):
-        frames = [np.zeros((6, 8)), np.zeros((6, 9))]
-        expect_error(lambda: make_scene(lr=frames, qm=None), "imgset0042: lr", "different sizes")
-
-    @pytest.mark.parametrize("shape", [(3, 6, 8), (4, 6, 7), (4, 8, 6)])
+    @pytest.mark.parametrize("shape", [(3, 6, 8), (4, 6, 7)])
     def test_quality_maps_that_do_not_fit_are_refused(self, make_scene, shape):
         expect_error(
             lambda: make_scene(qm=np.ones(shape, bool)), "imgset0042", str(shape), "(4, 6, 8)"
-        )
-
-    @pytest.mark.parametrize("shape", [(18, 23), (6, 8), (18, 16), (9, 12), (3, 4)])
-    def test_an_hr_that_is_no_integer_multiple_is_refused(self, make_scene, shape):
-        expect_error(
-            lambda: make_scene(hr=np.zeros(shape), sm=None),
-            "imgset0042",
-            "hr has shape",
-            str(shape),
-            "(6, 8)",
         )
 
     def test_a_status_map_that_does_not_fit_is_refused(self, make_scene):
@@ -289,16 +218,11 @@ class TestArrays:
         expect_error(lambda: make_scene(sm=sm), "imgset0042", "sm has shape (18, 16)", "(18, 24)")
         expect_error(lambda: make_scene(sm=sm, hr=None), "imgset0042", "sm has shape (18, 16)")
 
-    def test_an_all_clouded_status_map_is_refused(self, make_scene):
-        expect_error(
-            lambda: make_scene(sm=np.zeros((18, 24), bool)), "imgset0042", "sm calls every pixel"
-        )
-
-    @pytest.mark.parametrize("shape", [(18,), (1, 18, 24), (18, 0)])
+    @pytest.mark.parametrize("shape", [(1, 18, 24), (18, 0)])
     def test_an_hr_that_is_no_image_is_refused(self, make_scene, shape):
         expect_error(lambda: make_scene(hr=np.zeros(shape)), "imgset0042: hr", "(H, W)")
 
-    @pytest.mark.parametrize("norm", [0, -46.5, np.nan, np.inf])
+    @pytest.mark.parametrize("norm", [0, np.nan])
     def test_a_norm_that_is_no_positive_number_is_refused(self, make_scene, norm):
         expect_error(lambda: make_scene(norm=norm), "imgset0042", "positive number of dB")
 
@@ -324,44 +248,22 @@ class TestLists:
     def test_one_scene_has_to_be_wrapped(self, caller, make_scene):
         expect_error(lambda: CALLERS[caller](make_scene()), "list of scenes", "[scene]")
 
-    @pytest.mark.parametrize("stranger", [None, "imgset0000", np.zeros((9, 16, 16))])
-    def test_something_else_in_the_list_is_named_by_its_place(self, caller, make_scene, stranger):
-        expect_error(
-            lambda: CALLERS[caller]([make_scene(), stranger]),
-            type(stranger).__name__,
-            "at position 1",
-        )
+    def test_something_else_in_the_list_is_named_by_its_place(self, caller, make_scene):
+        expect_error(lambda: CALLERS[caller]([make_scene(), "imgset0000"]), "str", "at position 1")
 
-    @pytest.mark.parametrize("stranger", [None, 3, np.zeros((9, 16, 16)), "train"])
-    def test_something_else_than_a_list_is_refused(self, caller, stranger):
-        expect_error(lambda: CALLERS[caller](stranger), "list of scenes")
+    def test_something_else_than_a_list_is_refused(self, caller):
+        expect_error(lambda: CALLERS[caller](np.zeros((9, 16, 16))), "list of scenes")
 
 
-@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("caller", ["BicubicUpscaler", "SRCNN", "probav_scorer"])
 class TestNoLists:
-    @pytest.mark.parametrize(
-        "make", [iter, lambda scenes: (scene for scene in scenes), partial(map, copy.copy)]
-    )
-    def test_what_can_be_read_only_once_is_named(self, caller, make, make_scene):
-        given = make([make_scene(), make_scene()])
+    def test_what_can_be_read_only_once_is_named(self, caller, make_scene):
+        given = iter([make_scene(), make_scene()])
         expect_error(lambda: CALLERS[caller](given), type(given).__name__, "only once: pass a list")
 
-    @pytest.mark.parametrize("column", ["scene", "scenes"])
-    def test_a_table_is_named(self, caller, column, make_scene):
-        table = pd.DataFrame({column: [make_scene(), make_scene()]})
+    def test_a_table_is_named(self, caller, make_scene):
+        table = pd.DataFrame({"scene": [make_scene(), make_scene()]})
         expect_error(lambda: CALLERS[caller](table), "got a DataFrame", "pass the column")
-
-    def test_columns_that_were_joined_are_named(self, caller, make_scene):
-        scenes = [make_scene(), make_scene()]
-        # Joined as by FeatureUnion before scikit-learn 1.9.
-        joined = np.hstack([ClearanceSelector(k=k).transform(scenes) for k in (3, 2)])
-        expect_error(lambda: CALLERS[caller](joined), "FeatureUnion joins columns", "Pipeline")
-
-
-@pytest.mark.parametrize("order", [[0], [0, 0], [0, 1, 0, 1], [1, 1, 0]])
-def test_a_bootstrap_sample_is_no_union_of_features(order, make_scene):
-    scenes = np.array([make_scene(), make_scene()], dtype=object)[order]
-    assert len(ClearanceSelector().fit(scenes).transform(scenes)) == len(order)
 
 
 class TestTraining:
@@ -369,18 +271,11 @@ class TestTraining:
     def scenes(self):
         return small_scenes(2)
 
-    @pytest.mark.parametrize("fit", ["fit", "partial_fit"])
-    def test_weights_of_scenes_are_refused(self, scenes, fit):
+    def test_weights_of_scenes_are_refused(self, scenes):
         weights = np.ones(2)
-        train = getattr(quick_srcnn(), fit)
+        train = quick_srcnn().fit
         expect_error(
             lambda: train(composed(scenes), sample_weight=weights), "SRCNN", "sample_weight"
-        )
-
-    def test_weights_of_scenes_are_refused_in_a_pipeline(self, scenes):
-        pipe = Pipeline([("compose", InputComposer()), ("sr", FSRCNN(**QUICK))])
-        expect_error(
-            lambda: pipe.fit(scenes, sr__sample_weight=np.ones(2)), "FSRCNN", "sample_weight"
         )
 
     @pytest.mark.parametrize("k", ["max", None])
@@ -421,12 +316,6 @@ class TestTruth:
         ):
             expect_error(call, "imgset0007", "no HR image", "leave it out")
 
-    def test_scenes_without_hr_on_disk_cannot_be_scored(self, root, folder):
-        (folder / "HR.png").unlink()
-        scenes = load_scenes(root)
-        expect_error(lambda: cpsnr_scorer(BicubicBaseline(), scenes), "imgset0000", "no HR image")
-        assert BicubicBaseline().fit(scenes).predict(scenes).shape == (2, 72, 72)
-
 
 class TestNormCsv:
     @pytest.mark.parametrize(
@@ -434,12 +323,8 @@ class TestNormCsv:
         [
             "imgset0001",
             "imgset0001 forty",
-            "imgset0001 46.5 dB",
             "imgset0001 nan",
-            "imgset0001 inf",
             "imgset0001 -46.5",
-            "imgset0001 0",
-            "name norm",
             "imgset0001 4_6.5",
             "imgset0001 \N{FULLWIDTH DIGIT FOUR}6",
             "imgset/0001 46",

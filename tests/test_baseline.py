@@ -5,31 +5,19 @@ import pytest
 from _comparing import upscale_clearest
 from _helpers import bicubic, slow_cpsnr, slow_score, tied_frames
 from sklearn.model_selection import (
-    GridSearchCV,
     KFold,
     cross_val_predict,
-    cross_val_score,
-    train_test_split,
 )
-from sklearn.pipeline import Pipeline
-from sklearn.utils import shuffle
 
 from probav_estimators import (
     BicubicBaseline,
     ClearanceSelector,
-    Scene,
     cpsnr,
     cpsnr_scorer,
     load_scenes,
-    make_scenes,
     probav_score,
     probav_scorer,
 )
-
-
-@pytest.fixture(scope="module")
-def full_size_scene():
-    return make_scenes(1, size=128, n_frames=9, random_state=1)[0]
 
 
 class TestImages:
@@ -48,10 +36,6 @@ class TestImages:
             assert image.dtype == np.float32
             np.testing.assert_allclose(image, upscale_clearest(scene), rtol=0, atol=1e-6)
 
-    def test_a_scene_of_the_usual_size_is_upscaled_the_same_way(self, full_size_scene):
-        (image,) = BicubicBaseline().predict([full_size_scene])
-        np.testing.assert_allclose(image, upscale_clearest(full_size_scene), rtol=0, atol=1e-6)
-
     def test_images_stay_within_0_and_1(self, make_scene):
         lr = np.random.default_rng(0).integers(0, 2, (3, 6, 8), dtype=np.uint16) * 65535
         image = BicubicBaseline().predict([make_scene(lr=lr, qm=np.ones(lr.shape, bool))])[0]
@@ -68,22 +52,6 @@ class TestImages:
                 assert image.dtype == np.float32
                 np.testing.assert_allclose(image, expected, rtol=0, atol=3e-7)
                 assert abs(image - upscale_clearest(scene)).max() > 1e-4
-
-    def test_the_kernel_of_keys_is_clipped_to_0_and_1(self, make_scene):
-        lr = np.random.default_rng(0).integers(0, 2, (1, 6, 8), dtype=np.uint16) * 65535
-        qm = np.ones(lr.shape, bool)
-        overshooting = bicubic(lr / 65535.0)[0]
-        assert overshooting.min() < -0.05 and overshooting.max() > 1.05
-        (image,) = BicubicBaseline(kernel="keys").predict([make_scene(lr=lr, qm=qm)])
-        np.testing.assert_allclose(image, overshooting.clip(0, 1), rtol=0, atol=3e-7)
-
-    def test_pixels_of_a_value_range_are_not_clipped(self):
-        lr = np.random.default_rng(0).uniform(-500, 12000, (1, 6, 8)).astype(np.float32)
-        scene = Scene(lr, np.ones(lr.shape, bool), value_range=(0, 10000))
-        (image,) = BicubicBaseline(scale=2, kernel="keys").predict([scene])
-        expected = bicubic(lr.astype(np.float64) / 10000, 2)[0]
-        assert expected.min() < 0 and expected.max() > 1.2
-        np.testing.assert_allclose(image, expected, rtol=0, atol=6e-7)
 
     def test_a_frame_that_is_repeated_weighs_as_much_as_the_others(self, make_scene):
         qm = np.ones((3, 6, 8), bool)
@@ -152,87 +120,9 @@ class TestScores:
         expected = -slow_score([upscale_clearest(scene) for scene in scenes], scenes)
         assert probav_scorer(BicubicBaseline(), scenes) == pytest.approx(expected, abs=1e-6)
 
-    def test_more_scenes_than_are_predicted_at_a_time_count_alike(self, scenes):
-        baseline = BicubicBaseline().fit(scenes)
-        assert cpsnr_scorer(baseline, scenes * 8) == pytest.approx(baseline.score(scenes))
-
-    def test_norms_stay_those_of_the_spline(self, make_scene):
-        scene = make_scene(size=(8, 9))
-        images = BicubicBaseline(kernel="keys").predict([scene])
-        assert scene.norm == pytest.approx(
-            slow_cpsnr(upscale_clearest(scene), scene.hr, scene.sm), abs=1e-4
-        )
-        assert probav_scorer(BicubicBaseline(kernel="keys"), [scene]) == pytest.approx(
-            -slow_score(images, [scene]), abs=1e-6
-        )
-        assert abs(slow_score(images, [scene]) - 1) > 1e-4
-
-    def test_greater_is_better(self, scenes):
-        class Perfect(BicubicBaseline):
-            def predict(self, X):
-                return np.stack([0.999 * scene.hr for scene in X])
-
-        for scorer in (cpsnr_scorer, probav_scorer):
-            assert scorer(Perfect(), scenes) > scorer(BicubicBaseline(), scenes)
-
 
 class TestScikitLearn:
-    def test_fit_stores_nothing_but_the_scale(self, scenes):
-        baseline = BicubicBaseline()
-        assert baseline.fit(scenes) is baseline
-        assert vars(baseline) == {"scale": None, "kernel": "spline", "scale_": 3}
-
-    def test_cross_validation_works_in_other_processes_on_scenes_of_files(self, saved_root):
-        scenes = load_scenes(saved_root)
-        options = {"cv": 2, "scoring": cpsnr_scorer, "error_score": "raise"}
-        parallel = cross_val_score(BicubicBaseline(), scenes, n_jobs=2, **options)
-        np.testing.assert_array_equal(
-            parallel, cross_val_score(BicubicBaseline(), scenes, **options)
-        )
-
     def test_out_of_fold_predictions_come_in_the_order_of_the_scenes(self, scenes):
         images = cross_val_predict(BicubicBaseline(), scenes, cv=KFold(2, shuffle=True))
         for image, scene in zip(images, scenes, strict=True):
             np.testing.assert_allclose(image, upscale_clearest(scene), rtol=0, atol=1e-6)
-
-    def test_splits_and_shuffles_are_lists_of_the_same_scenes(self, scenes):
-        train, test = train_test_split(scenes, test_size=2, random_state=0)
-        assert isinstance(train, list) and isinstance(test, list)
-        assert {scene.name for scene in train + test} == {scene.name for scene in scenes}
-        assert all(any(scene is given for given in scenes) for scene in train + test)
-        mixed = shuffle(scenes, random_state=0)
-        assert BicubicBaseline().fit(train).score(mixed) == pytest.approx(
-            BicubicBaseline().fit(train).score(scenes)
-        )
-
-    def test_grid_search_finds_the_best_number_of_frames(self, scenes):
-        search = GridSearchCV(
-            Pipeline([("select", ClearanceSelector()), ("sr", BicubicBaseline())]),
-            {"select__k": [1, 2, "max", None]},
-            cv=2,
-            scoring=probav_scorer,
-            error_score="raise",
-        ).fit(scenes)
-        means = [
-            np.mean(
-                [
-                    probav_scorer(
-                        Pipeline([("s", ClearanceSelector(k)), ("sr", BicubicBaseline())]).fit(
-                            scenes
-                        ),
-                        fold,
-                    )
-                    for fold in (scenes[:3], scenes[3:])
-                ]
-            )
-            for k in (1, 2, "max", None)
-        ]
-        np.testing.assert_allclose(search.cv_results_["mean_test_score"], means, rtol=1e-9)
-        assert search.best_score_ == pytest.approx(max(means))
-        assert search.predict(scenes).shape == (5, 72, 72)
-
-    def test_a_numpy_array_of_scenes_is_a_list_too(self, make_scene):
-        """scikit-learn's utilities make such object arrays."""
-        scenes = np.empty(2, object)
-        scenes[:] = [make_scene(seed=seed, size=(8, 8)) for seed in range(2)]
-        assert BicubicBaseline().fit(scenes).predict(scenes).shape == (2, 24, 24)

@@ -44,13 +44,6 @@ def test_a_block_is_found_in_the_image_of_its_window():
         np.testing.assert_array_equal(image[window][block.inside(3)], image[block.place(3)])
 
 
-@pytest.mark.parametrize("length", [256, 257, 300, 512, 513])
-def test_blocks_are_of_about_one_size(length):
-    sizes = [block.rows.stop - block.rows.start for block in plan_blocks((length, 8), 256)]
-    assert len(sizes) == -(-length // 256)
-    assert min(sizes) > max(sizes) - 8 * len(sizes)
-
-
 @pytest.mark.parametrize(("size", "dtype"), [((1, 1), int), ((3, 5), np.int32), ((9, 7), float)])
 def test_sums_of_windows_are_those_of_each_window(size, dtype):
     images = np.random.default_rng(0).integers(0, 9, (2, 9, 7))

@@ -83,7 +83,7 @@ def test_a_file_of_any_size_is_not_read(root, images, tmp_path):
     assert "8,589,934,592 bytes" in refusal(root, tmp_path)
 
 
-@pytest.mark.parametrize("shape", [(72, 73), (2**13, 2**13), (2**31 - 1, 2**31 - 1)])
+@pytest.mark.parametrize("shape", [(72, 73), (2**31 - 1, 2**31 - 1)])
 def test_an_image_that_states_another_size_is_refused(root, images, tmp_path, shape):
     rows = chunk(b"IDAT", zlib.compress(bytes(2**20)))
     images["imgset0000.png"] = header(*shape) + rows + END
@@ -113,8 +113,6 @@ def test_a_damaged_image_is_refused(root, images, tmp_path, kind):
 @pytest.mark.parametrize(
     ("shape", "told"),
     [
-        ((2**14, 2**13), "says that its shape is"),
-        ((1, 2**27), "says that its shape is"),
         ((2**31 - 1, 2**31 - 1), "says that its shape is"),
         ((2**13, 2**13), "cannot hold an image"),
     ],

@@ -28,14 +28,6 @@ def clear_parts(scene):
     return scene.qm.mean((1, 2))
 
 
-def same(first, second):
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name))
-        for one, other in zip(first, second, strict=True)
-        for name in ("lr", "qm", "hr", "sm", "true_shifts")
-    )
-
-
 def test_scenes_have_9_to_35_frames_and_19_on_average(scenes):
     counts = [len(scene) for scene in scenes]
     assert min(counts) >= 9
@@ -102,33 +94,6 @@ def test_clouds_are_where_the_quality_maps_hide_pixels():
     assert np.median(hidden) > 20 * np.median(shown)
     # The land drifts, and clouds too thin to be detected remain.
     assert np.quantile(shown, 0.95) < 0.5 * np.median(hidden)
-
-
-def test_a_seed_makes_the_same_scenes_again(scenes):
-    assert same(scenes[:2], make_scenes(2, sensor=PRESET, random_state=0, **SMALL))
-    assert not same(scenes[:2], make_scenes(2, sensor=PRESET, random_state=1, **SMALL))
-
-
-@pytest.mark.slow
-def test_other_processes_make_the_same_scenes(scenes):
-    assert same(scenes[:2], make_scenes(2, sensor=PRESET, random_state=0, n_jobs=2, **SMALL))
-
-
-def test_frames_asked_for_are_given():
-    given = make_scenes(3, n_frames=2, sensor=PRESET, random_state=0, **SMALL)
-    assert [len(scene) for scene in given] == [2, 2, 2]
-    # An explicit range equal to the default is drawn as for any sensor.
-    asked = make_scenes(6, n_frames=(9, 30), sensor=PRESET, random_state=0, **SMALL)
-    usual = make_scenes(6, sensor="proba-v", random_state=0, **SMALL)
-    assert [len(scene) for scene in asked] == [len(scene) for scene in usual]
-
-
-def test_only_frames_and_skies_differ_from_the_sensor_with_other_clearance():
-    (cloudy,) = make_scenes(1, n_frames=6, sensor=PRESET, random_state=2, **SMALL)
-    (usual,) = make_scenes(1, n_frames=6, sensor="proba-v", random_state=2, **SMALL)
-    assert np.array_equal(cloudy.hr, usual.hr)
-    assert np.array_equal(cloudy.true_shifts, usual.true_shifts)
-    assert not np.array_equal(cloudy.qm, usual.qm)
 
 
 def test_any_sensor_takes_the_clearance():

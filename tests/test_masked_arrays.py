@@ -17,8 +17,7 @@ def masked(values, clear):
     return np.ma.masked_array(np.where(clear, values, values.dtype.type(1)), ~clear)
 
 
-@pytest.mark.parametrize("listed", [False, True])
-@pytest.mark.parametrize("value_range", [None, (0, 65535)])
+@pytest.mark.parametrize(("value_range", "listed"), [(None, False), ((0, 65535), True)])
 def test_masks_of_pixels_are_quality_and_status_maps(scene, value_range, listed):
     lr, hr = (np.uint16(np.rint(x * 65535)) for x in (scene.lr, scene.hr))
     frames = masked(lr, scene.qm)

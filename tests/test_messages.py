@@ -9,7 +9,6 @@ from probav_estimators import (
     BicubicBaseline,
     BicubicUpscaler,
     FusionNet,
-    Scene,
     cpsnr,
     cpsnr_scorer,
     write_submission,
@@ -28,8 +27,8 @@ def floats(part):
 
 
 class TestPixels:
-    @pytest.mark.parametrize("bad", [np.nan, np.inf])
-    def test_the_first_bad_pixel_and_their_number_are_told(self, make_scene, bad):
+    def test_the_first_bad_pixel_and_their_number_are_told(self, make_scene):
+        bad = np.nan
         lr, hr = floats("lr"), floats("hr")
         lr[[1, 1, 3], [2, 5, 0], [7, 1, 0]] = bad
         hr[4, 9] = bad
@@ -44,7 +43,6 @@ class TestPixels:
         ("values", "told"),
         [
             ([0.2, 1.02], "values from 0.2 to 1.02: 1 of 192"),
-            ([0.2, 0.3, -0.01], "values from -0.01 to 0.5: 1 of 192"),
             ([1.5, -0.25], "values from -0.25 to 1.5: 2 of 192"),
             ([np.nextafter(np.float32(1), np.float32(2))], "values from 0.5 to 1.0000001: 1 of"),
         ],
@@ -54,19 +52,7 @@ class TestPixels:
         lr[0, 0, : len(values)] = values
         assert told in message_of(lambda: make_scene(lr=lr, qm=None))
 
-    def test_the_minimum_is_not_zero_where_no_pixel_is(self, make_scene):
-        message = message_of(lambda: make_scene(lr=np.full((4, 6, 8), 7000.0)))
-        assert "values from 7000.0 to 7000.0" in message
-        assert "divide 16-bit values by 65535" in message
-
-    def test_reflectances_above_one_are_to_be_clipped_not_divided(self, make_scene):
-        lr = floats("lr")
-        lr[2, 3, 4] = 1.02
-        message = message_of(lambda: make_scene(lr=lr, qm=None))
-        assert "np.clip" in message and "65535" not in message
-
-    @pytest.mark.parametrize("value", [np.nan, np.inf, 1.02, -9999])
-    @pytest.mark.parametrize(("part", "mask"), [("lr", "qm"), ("hr", "sm")])
+    @pytest.mark.parametrize(("part", "mask", "value"), [("lr", "qm", np.nan), ("hr", "sm", -9999)])
     def test_bad_values_that_a_mask_hides_are_said_to_be_hidden(
         self, make_scene, part, mask, value
     ):
@@ -97,16 +83,11 @@ class TestMasks:
         "values",
         [
             SCENE_CLASSES,
-            SCENE_CLASSES.astype(np.int64),
-            SCENE_CLASSES.astype(np.float32),
-            np.full((4, 6, 8), 4, np.uint8),
-            np.resize([0, 1, 2], (4, 6, 8)),
             np.resize([1, 255], (4, 6, 8)),
             np.resize([-1, 0], (4, 6, 8)),
             np.linspace(0, 1, 192).reshape(4, 6, 8),
-            np.full((4, 6, 8), 0.3),
         ],
-        ids=["scl", "int", "float", "4", "012", "1 or 255", "-1", "probability", "0.3"],
+        ids=["scl", "1 or 255", "-1", "probability"],
     )
     def test_classes_and_probabilities_are_no_masks(self, make_scene, values):
         message = message_of(lambda: make_scene(qm=values))
@@ -115,21 +96,9 @@ class TestMasks:
         for value in np.unique(values)[:8]:
             assert f"{value}" in message
 
-    def test_the_remedies_are_masks(self, make_scene):
-        qm = np.isin(self.SCENE_CLASSES, [4, 5, 6, 7])
-        np.testing.assert_array_equal(make_scene(qm=qm).qm, qm)
-
-    def test_status_maps_of_scenes_and_of_scores_are_checked_alike(self, make_scene):
-        classes = np.resize(np.uint8([4, 8]), (18, 24))
-        assert "sm has the values 4, 8" in message_of(lambda: make_scene(sm=classes))
-        assert "sm has the values 4, 8" in message_of(
-            lambda: cpsnr(floats("hr"), floats("hr"), classes)
-        )
-
-    @pytest.mark.parametrize("high", [1, 1.0, 255, 65535, True])
-    @pytest.mark.parametrize("low", [0, "nothing else"])
-    def test_masks_in_use_are_taken(self, make_scene, high, low):
-        clear = np.random.default_rng(0).random((4, 6, 8)) < (0.5 if low == 0 else 2)
+    @pytest.mark.parametrize("high", [1.0, 255, True])
+    def test_masks_in_use_are_taken(self, make_scene, high):
+        clear = np.random.default_rng(0).random((4, 6, 8)) < 0.5
         qm = clear * np.asarray(high)
         np.testing.assert_array_equal(make_scene(qm=qm).qm, clear)
         assert not make_scene(qm=0 * qm).qm.any()
@@ -142,12 +111,9 @@ class TestNames:
         "parts",
         [
             {"lr": np.full((4, 6, 8), np.nan)},
-            {"lr": np.zeros((6, 8))},
             {"qm": np.ones((3, 6, 8), bool)},
             {"qm": np.full((4, 6, 8), 3)},
             {"hr": np.zeros((17, 24)), "sm": None},
-            {"hr": np.full((18, 24), 2.0)},
-            {"sm": np.ones((17, 24), bool)},
             {"sm": np.zeros((18, 24), bool)},
             {"norm": -1},
         ],
@@ -186,11 +152,6 @@ class TestNames:
         assert re.search(r"imgset0042 .*position 1.*criterion=ReprojectionLoss\(\)", message)
         message = message_of(lambda: cpsnr_scorer(BicubicBaseline(), scenes))
         assert "position 1" in message and "ReprojectionLoss" not in message
-
-
-def test_a_scene_with_numbers_for_a_name_is_not_unnamed():
-    lr = np.full((1, 4, 4), np.nan)
-    assert message_of(lambda: Scene(lr, name="0")).startswith("scene 0: lr")
 
 
 @pytest.mark.parametrize("name", ["read_lr", "read_qm"])

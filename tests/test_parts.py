@@ -135,21 +135,6 @@ class TestPredict:
         assert isinstance(parts, ImageParts)
         assert all(part.shape == stds.shape and part.dtype == np.float32 for part in parts)
 
-    def test_sizes_may_differ(self, net):
-        scenes = [sharp_scene(3, size=24), sharp_scene(5, size=26)]
-        images, stds, parts = net.predict(scenes, return_std=True, return_parts=True)
-        for arrays in (images, stds, *parts):
-            assert [array.shape for array in arrays] == [(48, 48), (52, 52)]
-
-    def test_blocks_leave_no_seam(self, net):
-        scene = sharp_scene(4, size=100)
-        whole = net.predict_into(scene, parts=True)
-        tiled = FusionNet.from_pretrained(
-            "simulated-x2", device="cpu", verbose=0, tile_size=64
-        ).predict_into(scene, parts=True)
-        for one, other in zip(whole, tiled, strict=True):
-            assert np.abs(one - other).max() < 2e-3 * one.std()
-
     def test_estimators_without_parts_give_none(self, net):
         scene = sharp_scene(3, size=24)
         assert takes_return_parts(net) and not takes_return_parts(BicubicBaseline())

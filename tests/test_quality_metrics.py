@@ -27,7 +27,6 @@ from probav_estimators.metrics import (
     see_frame,
     sharpness,
     spatial_shift,
-    transfer_function,
 )
 
 
@@ -85,12 +84,6 @@ class TestSensor:
         found, _ = see_frame(image, 3, (0.2, 0.0), sigma)
         assert found[2, 2] == pytest.approx(expected, abs=1e-6)
 
-    def test_content_moves_down_and_right(self):
-        image = landscape((60, 60))
-        moved, _ = see_frame(image, 3, (1.0, -2.0))
-        still, _ = see_frame(image, 3)
-        assert moved[6:-6, 6:-6] == pytest.approx(still[5:-7, 8:-4])
-
 
 class TestCssim:
     def test_of_whole_images_it_is_that_of_scikit_image(self, truth):
@@ -118,10 +111,6 @@ class TestCssim:
         rng = np.random.default_rng(2)
         sr, hr, sm = rng.random((18, 15)), rng.random((18, 15)), rng.random((18, 15)) < 0.7
         assert cssim(sr, hr, sm, border=1) == pytest.approx(slow_cssim(sr, hr, sm, 1), abs=1e-6)
-
-    def test_values_of_another_range_count_in_its_units(self, truth):
-        sr = ndimage.gaussian_filter(truth, 1)
-        assert cssim(1e4 * sr, 1e4 * truth, data_range=1e4) == pytest.approx(cssim(sr, truth))
 
     @pytest.mark.parametrize(
         ("sr", "sm", "match"),
@@ -171,14 +160,6 @@ class TestConsistency:
         assert found == pytest.approx(np.full(10, noise), rel=0.12)
         assert found.mean() == pytest.approx(noise, rel=0.04)
 
-    def test_noise_of_one_frame_is_its_own(self, seen):
-        frames, clear, shifts, noise = seen
-        louder = frames.copy()
-        louder[4] += np.random.default_rng(3).normal(0, 4 * noise, louder[4].shape)
-        found = estimate_noise(louder, clear, shifts, scale=3)
-        assert found.argmax() == 4
-        assert found[4] == pytest.approx(np.sqrt(17) * noise, rel=0.15)
-
     def test_the_true_image_leaves_the_noise(self, truth, seen):
         frames, clear, shifts, _ = seen
         assert consistency(truth, frames, clear, shifts) == pytest.approx(1, abs=0.05)
@@ -216,17 +197,6 @@ class TestConsistency:
         found = consistency(image, frames, clear, shifts, noise=noise)
         assert found == pytest.approx(np.median(ratios), rel=1e-3)
 
-    def test_detail_that_the_sensor_blurs_away_costs_nothing(self, truth, seen):
-        """Limitation stated in the docstring."""
-        frames, clear, shifts, noise = seen
-        checks = 0.05 * (-1.0) ** np.add.outer(np.arange(144), np.arange(144))
-        assert consistency(truth + checks, frames, clear, shifts, noise=noise) < 1.1
-
-    @pytest.mark.parametrize("shape", [(1, 48, 48), (4, 48, 48), (5, 9, 8)])
-    def test_noise_without_any_structure_is_all_noise(self, shape):
-        frames = 0.2 + np.random.default_rng(0).normal(0, 0.002, shape)
-        assert estimate_noise(frames, scale=3).mean() == pytest.approx(0.002, rel=0.15)
-
     def test_flat_single_and_clouded_frames_break_nothing(self, truth, seen):
         frames, clear, shifts, noise = seen
         flat = np.full((3, 20, 20), 0.25)
@@ -241,29 +211,14 @@ class TestConsistency:
         assert estimate_noise(frames, hidden, shifts, scale=3)[2] == pytest.approx(noise, rel=0.1)
         assert np.isnan(consistency(truth, frames, np.zeros_like(clear), shifts, noise=noise))
 
-    def test_frames_that_do_not_fit_are_said(self, truth, seen):
-        frames, clear, shifts, _ = seen
-        with pytest.raises(ValueError, match="image has shape"):
-            consistency(truth[:-1], frames, clear, shifts)
-        with pytest.raises(ValueError, match="shifts has shape"):
-            consistency(truth, frames, clear, shifts[:3])
-
 
 class TestPlacement:
-    @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.9, -1.5), (-4.0, 2.0)])
+    @pytest.mark.parametrize("shift", [(0.9, -1.5), (-4.0, 2.0)])
     def test_a_shift_against_the_frames_is_found(self, truth, seen, shift):
         frames, clear, shifts, _ = seen
         moved = move_image(truth, shift)
         found = spatial_shift(moved, frames, clear, shifts)
         assert found == pytest.approx(np.array(shift) / 3, abs=0.01)
-
-    def test_without_shifts_it_is_against_the_middle_of_the_frames(self, truth, seen):
-        frames, clear, shifts, _ = seen
-        found = spatial_shift(truth, frames, clear)
-        assert found == pytest.approx(-shifts.mean(axis=0), abs=0.02)
-
-    def test_a_flat_image_has_no_place(self, truth, seen):
-        assert np.isnan(spatial_shift(np.full_like(truth, 0.3), *seen[:3])).all()
 
     def test_an_image_moves_there_and_back_without_blur(self, truth):
         assert move_image(truth, (2, -3))[10:-10, 10:-10] == pytest.approx(
@@ -301,14 +256,6 @@ class TestCorrectness:
         assert after.hallucination > before.hallucination + 0.2
         assert after.omission < before.omission
 
-    def test_missing_detail_is_omission_and_not_hallucination(self, truth, frame, upscaled):
-        most, least = (
-            correctness(part * truth + (1 - part) * upscaled, frame, truth) for part in (0.8, 0.2)
-        )
-        assert least.omission > most.omission + 0.4
-        assert abs(least.hallucination - most.hallucination) < 0.1
-        assert least.improvement < most.improvement
-
     def test_shares_are_those_of_the_slow_obvious_version(self, truth, frame):
         def distance(a, b):
             return abs(a - b) / (abs(a) + abs(b) + 1e-8)
@@ -329,14 +276,6 @@ class TestCorrectness:
             weights = np.exp(-np.array(cases) / 0.25)
             assert [share[r, c] for share in shares] == pytest.approx(weights / weights.sum())
 
-    def test_systematic_errors_do_not_count(self, truth, frame):
-        moved = move_image(truth, (0.7, -1.2)) * 0.8 + 0.1
-        assert correctness(moved, frame, truth).improvement > 0.9
-
-    def test_wrong_options_are_said(self, truth, frame):
-        with pytest.raises(ValueError, match="border=80"):
-            correctness(truth, frame, truth, border=80)
-
 
 class TestSpectra:
     def test_an_image_agrees_with_itself_and_with_its_scaled_copy(self, truth):
@@ -344,14 +283,6 @@ class TestSpectra:
         assert correlation == pytest.approx(np.ones(72))
         assert frequencies[0] == 1 / 144 and frequencies[-1] == 0.5
         assert resolution(truth, truth) == 2.0
-
-    def test_independent_noise_does_not_agree(self):
-        rng = np.random.default_rng(0)
-        first, second = rng.standard_normal((2, 128, 150))
-        _, correlation = fourier_ring_correlation(first, second)
-        assert np.abs(correlation[40:]).max() < 0.25
-        assert np.abs(correlation[10:].mean()) < 0.03
-        assert resolution(first, second) > 20
 
     def test_it_is_the_slow_obvious_version(self):
         first, second = landscape((40, 32), 1), landscape((40, 32), 2)
@@ -373,23 +304,6 @@ class TestSpectra:
             expected = common / np.sqrt(energies[0] * energies[1])
             assert correlation[k - 1] == pytest.approx(expected)
 
-    def test_thresholds_of_halves_and_of_the_truth_say_the_same(self):
-        """For known noise, 1/7 between halves equals 1/2 for their mean against the truth."""
-        truth = landscape((256, 256), blur=1.5)
-        rng = np.random.default_rng(5)
-        halves = truth + rng.normal(0, 0.004, (2, 256, 256))
-        by_halves = resolution(*halves)
-        by_truth = resolution(halves.mean(axis=0), truth, metrics.TRUTH_THRESHOLD)
-        assert 2.5 < by_truth < 8
-        assert by_halves == pytest.approx(by_truth, rel=0.12)
-
-    def test_what_is_cut_off_is_not_resolved(self, truth):
-        rng = np.random.default_rng(0)
-        radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(144)] * 2, indexing="ij"))
-        kept = np.fft.ifft2(np.where(radius < 0.2, np.fft.fft2(truth), 0)).real
-        noisy = kept + rng.normal(0, 1e-3, kept.shape)
-        assert resolution(noisy, truth, 0.5) == pytest.approx(5, rel=0.15)
-
     def test_clouds_hardly_matter(self, truth):
         clear = np.ones(truth.shape, bool)
         clear[50:75, 60:110] = False
@@ -400,17 +314,12 @@ class TestSpectra:
         noise = np.random.default_rng(0).standard_normal((2, *truth.shape))
         assert np.abs(fourier_ring_correlation(*noise, clear)[1][40:]).max() < 0.3
 
-    @pytest.mark.parametrize("sigma", [0.5, 1.0, 1.5])
+    @pytest.mark.parametrize("sigma", [0.5, 1.5])
     def test_a_known_blur_gives_the_known_mtf(self, truth, sigma):
         blurred = np.fft.ifft2(ndimage.fourier_gaussian(np.fft.fft2(truth), sigma)).real
         for scale in (2, 3, 4):
             expected = np.exp(-2 * np.pi**2 * sigma**2 * (0.5 / scale) ** 2)
             assert effective_mtf(blurred, truth, scale) == pytest.approx(expected, abs=0.03)
-
-    def test_noise_and_invented_detail_do_not_change_the_mtf(self, truth):
-        noisy = 0.7 * truth + np.random.default_rng(5).normal(0, 0.002, truth.shape)
-        assert transfer_function(noisy, truth)[1][:40] == pytest.approx(0.7, abs=0.12)
-        assert effective_mtf(noisy, truth, 3) == pytest.approx(0.7, abs=0.06)
 
     def test_wrong_input_is_said(self, truth):
         with pytest.raises(ValueError, match="too small"):
@@ -433,21 +342,6 @@ class TestDeviations:
         half = stats.norm.cdf(0.5) - stats.norm.cdf(-0.5)
         assert coverage(errors, deviations / 2)[0] == pytest.approx(half, abs=0.005)
         assert sharpness(deviations) == pytest.approx(np.sqrt(np.mean(errors**2)), rel=0.01)
-
-    def test_errors_that_are_not_known_take_no_part(self):
-        errors, deviations = np.array([1.0, np.nan, 3.0]), np.array([1.0, np.nan, 2.0])
-        assert coverage(errors, deviations, [0.7, 0.9]).tolist() == [0.5, 1.0]
-        assert sharpness(deviations) == pytest.approx(np.sqrt(2.5))
-
-    def test_retention_of_known_distributions(self):
-        rng = np.random.default_rng(0)
-        deviations = rng.uniform(0, 1, 200_000)
-        errors = deviations * rng.standard_normal(deviations.shape)
-        # The curve at a is the integral of u**2 from 0 to a. The area is 1/12, at random order 1/6.
-        assert error_retention(errors, deviations) == pytest.approx(0.5, abs=0.01)
-        assert error_retention(errors, 1 - deviations + 1e-9) == pytest.approx(1.5, abs=0.01)
-        assert error_retention(errors, np.ones_like(errors)) == pytest.approx(1)
-        assert error_retention(errors, rng.permutation(deviations)) == pytest.approx(1, abs=0.02)
 
     def test_retention_is_the_slow_obvious_version(self):
         rng = np.random.default_rng(0)

@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import grid_sample
 
-from probav_estimators import ClearanceSelector, FrameRegistrar, Scene, make_scenes
-from probav_estimators.imaging import _shift_estimation, move_bicubic, register_frames
-from probav_estimators.scenes import Frames
+from probav_estimators import FrameRegistrar, make_scenes
+from probav_estimators.imaging import move_bicubic, register_frames
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +39,6 @@ def test_shifts_are_those_of_the_simulator(clouded):
     assert np.quantile(errors, 0.95) < 0.06
 
 
-def test_pairs_undo_what_fractions_of_a_pixel_do_to_a_mean(clouded, monkeypatch):
-    def errors():
-        return np.concatenate(
-            [errors_of(register_frames(one.lr, one.qm).shifts, one.true_shifts) for one in clouded]
-        )
-
-    by_pairs = np.median(errors())
-    monkeypatch.setattr(_shift_estimation, "_fit_pairs", lambda *arguments: arguments[3])
-    assert by_pairs < 0.75 * np.median(errors())
-
-
-@pytest.mark.parametrize(("n", "n_partners"), [(1, 0), (2, 1), (25, 24), (26, 24), (100, 24)])
-def test_every_frame_is_compared_with_as_many_others(n, n_partners):
-    first, second = _shift_estimation._pairs(n)
-    assert len({*zip(first.tolist(), second.tolist(), strict=True)}) == len(first)
-    assert (first > second).all()
-    counts = np.bincount(np.append(first, second), minlength=n)
-    assert counts.tolist() == n * [n_partners]
-
-
 def test_frames_that_are_the_same_lie_on_each_other_and_hold_no_others(stack):
     lr, qm = stack
     shifts = register_frames(lr, qm).shifts
@@ -72,15 +51,6 @@ def test_first_of_the_clearest_frames_is_the_reference(clouded):
     for scene in FrameRegistrar().transform(clouded):
         clearest = scene.frames.source.read_clear().sum(axis=(1, 2)).argmax()
         assert scene.shifts[clearest].tolist() == [0, 0]
-
-
-def test_differences_do_not_depend_on_the_order(stack):
-    lr, qm = stack
-    shifts = register_frames(lr, qm).shifts
-    order = np.random.default_rng(0).permutation(len(lr))
-    reordered = register_frames(lr[order], qm[order]).shifts
-    moved = (reordered - shifts[order])[:1]
-    np.testing.assert_allclose(reordered - shifts[order], np.repeat(moved, len(lr), 0), atol=1e-5)
 
 
 def test_gain_and_offset_do_not_matter(stack):
@@ -124,41 +94,6 @@ def test_frames_without_texture_cannot_be_placed(clear):
     registration = register_frames(lr, np.full(lr.shape, clear))
     assert not registration.placed.any()
     assert not registration.shifts.any()
-
-
-def test_single_frame_lies_on_itself(stack):
-    lr, qm = stack
-    registration = register_frames(lr[:1], qm[:1])
-    assert registration.shifts.tolist() == [[0, 0]]
-
-
-class _CountingFrames(Frames):
-    """Frames that count pixel reads."""
-
-    shifts = true_shifts = None
-
-    def __init__(self, frames):
-        self._frames, self.n_reads = frames, 0
-
-    def __len__(self):
-        return len(self._frames)
-
-    @property
-    def shape(self):
-        return self._frames.shape
-
-    def read(self, *arguments):
-        self.n_reads += 1
-        return self._frames.read(*arguments)
-
-
-def test_nothing_is_read_before_it_is_asked_for_and_only_once(clouded):
-    frames = _CountingFrames(clouded[0].frames)
-    (scene,) = FrameRegistrar(apply=False).transform([clouded[0].with_frames(frames)])
-    assert frames.n_reads == 0
-    assert scene.shifts.shape == (len(scene), 2)
-    assert scene.placed.all()
-    assert frames.n_reads == 1
 
 
 def test_shifts_are_only_recorded_if_they_are_not_applied(clouded):
@@ -212,21 +147,6 @@ def test_window_of_registered_frames_is_a_part_of_the_whole(clouded):
     window = (slice(10, 30), slice(0, 17))
     for part, whole in zip(scene.frames.read([3, 1], window), (scene.lr, scene.qm), strict=True):
         np.testing.assert_allclose(part, whole[[3, 1]][:, *window], atol=1e-6)
-
-
-def test_selection_follows_the_shifts(clouded):
-    registered = FrameRegistrar(apply=False).transform(clouded[:1])
-    (selected,) = ClearanceSelector(k=5).transform(registered)
-    assert selected.shifts.shape == (5, 2)
-    assert selected.placed.shape == (5,)
-    (first,) = ClearanceSelector(k=1).transform(registered)
-    assert first.shifts.tolist() == [[0, 0]]
-
-
-def test_unregistered_scenes_have_no_shifts():
-    scene = Scene(np.zeros((2, 8, 8), np.uint16), np.ones((2, 8, 8), bool))
-    assert scene.shifts is None
-    assert scene.placed is None
 
 
 @pytest.mark.parametrize("params", [{"max_shift": 0}, {"apply": "yes"}])

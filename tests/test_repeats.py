@@ -11,24 +11,18 @@ from probav_estimators import (
     ReprojectionLoss,
 )
 from probav_estimators import make_scenes as simulate
-from probav_estimators.scenes import align_scene, estimate_psf_sigma
+from probav_estimators.scenes import align_scene
 from probav_estimators.training import AlignedReader, SceneDataset
 
 SELECTOR = ClearanceSelector
 
 # Selectors with repeats, and the same without.
 CHAINS = {
-    "twice": ([SELECTOR(k=10)], [SELECTOR(k=None)]),
     "thrice and a part": ([SELECTOR(k=17)], [SELECTOR(k=None)]),
     "a selection of repeats": ([SELECTOR(k=10), SELECTOR(k=7)], [SELECTOR(k=4)]),
-    "repeats of repeats": ([SELECTOR(k=8), SELECTOR(k=20)], [SELECTOR(k=None)]),
     "before registration": (
         [SELECTOR(k=12), FrameRegistrar(apply=False)],
         [SELECTOR(k=None), FrameRegistrar(apply=False)],
-    ),
-    "before resampling": (
-        [SELECTOR(k=12), FrameRegistrar()],
-        [SELECTOR(k=None), FrameRegistrar()],
     ),
     "after registration": (
         [FrameRegistrar(apply=False), SELECTOR(k=10)],
@@ -104,10 +98,3 @@ def test_the_first_of_the_selected_frames_stays_the_reference(five_frames):
     """Also if the selection reversed the order of the frames."""
     (scene,) = make_pipeline(SELECTOR(k=8), FrameRegistrar(apply=False)).transform(five_frames)
     assert scene.shifts[0].tolist() == [0, 0]
-
-
-def test_repeats_do_not_sharpen_an_estimated_point_spread_function():
-    scenes = simulate(4, size=48, n_frames=9, random_state=2)
-    assert estimate_psf_sigma(SELECTOR(k=20).transform(scenes)) == estimate_psf_sigma(
-        SELECTOR(k=None).transform(scenes)
-    )

@@ -16,7 +16,6 @@ from probav_estimators import (
     Scene,
     cpsnr,
     load_scenes,
-    save_scenes,
 )
 
 
@@ -32,7 +31,7 @@ class TestPixels:
         scene = make_scene(lr=values, qm=np.ones(values.shape, bool), hr=None, sm=None)
         np.testing.assert_array_equal(scene.lr, (values / np.float64(255)).astype(np.float32))
 
-    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+    @pytest.mark.parametrize("dtype", [np.float16, np.float64])
     def test_floats_stay_as_they_are(self, make_scene, dtype):
         rng = np.random.default_rng(0)
         lr, hr = rng.random((4, 6, 8)).astype(dtype), rng.random((18, 24)).astype(dtype)
@@ -41,11 +40,7 @@ class TestPixels:
         np.testing.assert_array_equal(scene.lr, lr.astype(np.float32))
         np.testing.assert_array_equal(scene.hr, hr.astype(np.float32))
 
-    def test_frames_may_come_as_a_list(self, make_scene):
-        frames = [np.full((6, 8), value, np.uint16) for value in (0, 65535, 0, 0)]
-        np.testing.assert_array_equal(make_scene(lr=frames).lr[:, 0, 0], [0, 1, 0, 0])
-
-    @pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.int64, np.float32])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
     def test_masks_of_any_type_are_true_where_they_are_not_zero(self, make_scene, dtype):
         rng = np.random.default_rng(0)
         clear = {"qm": rng.random((4, 6, 8)) < 0.5, "sm": rng.random((18, 24)) < 0.5}
@@ -81,10 +76,6 @@ class TestPixels:
         assert (scene.hr, scene.sm, scene.norm, scene.scale) == (None, None, None, None)
         assert not scene.has_hr
 
-    def test_a_status_map_alone_tells_the_scale(self, make_scene):
-        scene = make_scene(hr=None)
-        assert (scene.hr, scene.norm, scene.scale, scene.sm.shape) == (None, None, 3, (18, 24))
-
 
 class TestFacts:
     def test_a_scene_prints_its_name_band_and_number_of_frames(self, make_scene):
@@ -95,24 +86,12 @@ class TestFacts:
         scene = make_scene()
         assert (scene.shifts, scene.true_shifts, scene.inputs) == (None, None, None)
 
-    def test_true_shifts_of_simulated_scenes_follow_the_selected_frames(self, scenes):
-        for scene in scenes:
-            assert scene.true_shifts.shape == (len(scene), 2)
-            assert scene.true_shifts.dtype == np.float32
-            clearance = scene.qm.sum(axis=(1, 2))
-            order = sorted(range(len(scene)), key=lambda number: (-clearance[number], number))
-            (selected,) = ClearanceSelector(k=3).transform([scene])
-            np.testing.assert_array_equal(selected.true_shifts, scene.true_shifts[order[:3]])
-
 
 class TestNorm:
     def test_norm_is_the_cpsnr_of_the_baseline(self, make_scene):
         scene = make_scene(size=(10, 12))
         baseline = upscale_clearest(scene)
         assert scene.norm == pytest.approx(cpsnr(baseline, scene.hr, scene.sm), abs=1e-5)
-
-    def test_a_given_norm_is_not_computed(self, make_scene):
-        assert make_scene(norm=46.5).norm == 46.5
 
     def test_norm_is_computed_once_and_kept_through_transformers(self, folder, monkeypatch):
         (folder.parents[2] / "norm.csv").unlink()
@@ -169,16 +148,6 @@ class TestLaziness:
             _ = scene.lr
         with pytest.raises(ValueError, match=r"imgset0000.SM\.png"):
             _ = scene.sm
-
-    def test_a_window_reads_images_on_demand(self, folder):
-        whole = Scene.from_dir(folder)
-        wanted = whole.hr[12:48, 9:]
-        (folder / "SM.png").write_bytes(b"damaged")
-        part = whole.crop((slice(4, 16), slice(3, None)))
-        np.testing.assert_array_equal(part.hr, wanted)
-        assert len(pickle.dumps(part)) < 10_000
-        with pytest.raises(ValueError, match=r"imgset0000.SM\.png"):
-            _ = part.sm
 
     def test_a_file_that_was_written_anew_is_read_anew(self, folder, make_scene):
         scene = Scene.from_dir(folder)
@@ -242,10 +211,6 @@ class TestFolder:
         scene = Scene.from_dir(folder, norm=46.5)
         assert (scene.hr, scene.sm, scene.scale, scene.norm) == (None, None, None, 46.5)
 
-    def test_a_folder_that_is_not_written_like_a_band_names_none(self, folder, tmp_path):
-        moved = folder.rename(tmp_path / "imgset0000")
-        assert Scene.from_dir(moved).band is None
-
     def test_eight_bit_files_are_read_on_their_own_scale(self, folder):
         for file in folder.glob("LR*"):
             Image.fromarray(np.full((24, 24), 51, np.uint8)).save(file)
@@ -261,7 +226,6 @@ class TestPatches:
     """Reading a window by `read_*` gives the same as cropping the whole scene."""
 
     WINDOWS = [
-        (slice(0, 4), slice(0, 5)),
         (slice(3, 9), slice(2, 11)),
         (slice(7, 12), slice(6, 12)),
         (slice(0, 12), slice(0, 12)),
@@ -269,8 +233,7 @@ class TestPatches:
     ]
 
     @pytest.mark.parametrize("window", WINDOWS)
-    @pytest.mark.parametrize("frames", ["stack", "single"])
-    @pytest.mark.parametrize("mode", ["lr", "combine", "concat"])
+    @pytest.mark.parametrize(("mode", "frames"), [("concat", "stack"), ("combine", "single")])
     def test_a_patch_of_the_inputs_is_a_crop(self, mixed_scenes, mode, frames, window):
         composed = InputComposer(mode, frames).transform(mixed_scenes)
         for scene in [*composed, *BicubicUpscaler(scale=2).transform(composed)]:
@@ -282,35 +245,12 @@ class TestPatches:
                 )
 
     @pytest.mark.parametrize("window", WINDOWS)
-    @pytest.mark.parametrize("frames", ["stack", "single"])
-    def test_a_patch_of_the_mean_is_a_crop(self, mixed_scenes, frames, window):
-        for scene in InputComposer(frames=frames).transform(mixed_scenes):
-            for view in range(scene.inputs.n_views):
-                np.testing.assert_allclose(
-                    scene.inputs.read_mean(view, scene.scale, window),
-                    scene.inputs.read_mean(view, scene.scale)[crop_of(window, scene.scale)],
-                    rtol=0,
-                    atol=1e-6,
-                )
-
-    @pytest.mark.parametrize("window", WINDOWS)
     def test_a_patch_of_the_truth_is_a_crop(self, mixed_scenes, window):
         for scene in mixed_scenes:
             crop = crop_of(window, scene.scale)
             hr, sm = scene.read_truth(window)
             np.testing.assert_array_equal(hr, scene.hr[crop])
             np.testing.assert_array_equal(sm, scene.sm[crop])
-
-    def test_the_whole_truth_is_hr_and_sm(self, mixed_scenes):
-        for scene in mixed_scenes:
-            for whole, part in zip(scene.read_truth(), (scene.hr, scene.sm), strict=True):
-                np.testing.assert_array_equal(whole, part)
-
-    def test_a_patch_may_have_no_clear_pixel(self, make_scene):
-        sm = np.ones((18, 24), bool)
-        sm[:9] = False
-        _, clear = make_scene(sm=sm).read_truth((slice(0, 3), slice(0, 8)))
-        assert clear.shape == (9, 24) and not clear.any()
 
     def test_the_mean_counts_clear_pixels_and_falls_back_on_all(self, make_scene):
         lr = np.stack([np.full((6, 8), value, np.float32) for value in (0.1, 0.3, 0.8)])
@@ -335,18 +275,10 @@ def test_a_scene_without_quality_maps_says_so(make_scene):
         Scene(np.zeros((2, 4, 4), np.uint16), qm=np.ones((2, 4, 4), bool))
 
 
-def test_saving_a_loaded_scene_elsewhere_gives_the_same_files(folder, tmp_path):
-    save_scenes([Scene.from_dir(folder)], tmp_path / "copy")
-    copies = tmp_path / "copy" / "train" / "RED" / "imgset0000"
-    assert {path.name for path in copies.iterdir()} == {path.name for path in folder.iterdir()}
-    for path in folder.iterdir():
-        assert (copies / path.name).read_bytes() == path.read_bytes()
-
-
 class TestSnapshots:
     """Later changes of the input arrays do not affect a scene."""
 
-    @pytest.mark.parametrize("dtype", [np.uint16, np.uint8, np.float32, np.float64])
+    @pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
     def test_changing_the_arrays_does_not_change_the_scene(self, dtype):
         rng = np.random.default_rng(0)
         full_scale = {np.uint16: 65535, np.uint8: 255}.get(dtype, 1)
@@ -360,14 +292,7 @@ class TestSnapshots:
         for one, other in zip(before, after, strict=True):
             np.testing.assert_array_equal(one, other)
 
-    @pytest.mark.parametrize(("dtype", "n_bytes"), [(np.uint8, 1), (np.uint16, 2), (float, 4)])
-    def test_integers_are_kept_in_their_type(self, dtype, n_bytes):
-        lr = np.zeros((2, 100, 100), dtype)
-        scene = Scene(lr, np.ones(lr.shape, bool))
-        # Pixels, and one byte per mask pixel.
-        assert len(pickle.dumps(scene)) == pytest.approx(lr.size * (n_bytes + 1), rel=0.1)
-
-    @pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
+    @pytest.mark.parametrize("dtype", [np.uint16, np.float64])
     def test_a_memory_map_stays_on_disk_and_is_not_written_to(self, tmp_path, dtype):
         shape, files = (20, 256, 256), [tmp_path / name for name in ("lr", "qm")]
         types = (dtype, np.uint8)
@@ -388,18 +313,6 @@ class TestSnapshots:
         scene.lr[:] = 0
         scene.qm[:] = False
         assert all((array == 1).all() for array in maps)
-
-    def test_a_bad_value_of_a_memory_map_is_named(self, tmp_path):
-        values = np.memmap(tmp_path / "qm", np.uint8, "w+", shape=(3, 6, 8))
-        values[2, 1, 1] = 8
-        with pytest.raises(ValueError, match=r"scene a: qm\[2\] has the values 0, 8"):
-            Scene(np.zeros((3, 6, 8)), values, name="a")
-
-    def test_a_part_of_a_memory_map_is_one_too(self, tmp_path):
-        values = np.memmap(tmp_path / "lr", np.uint16, "w+", shape=(3, 64, 64))
-        scene = Scene(np.asarray(values)[:, 8:24, 8:24], np.ones((3, 16, 16), bool))
-        values[:] = 65535
-        assert scene.lr.min() == 1
 
 
 def test_big_endian_values_are_read_as_what_they_are(make_scene):

@@ -6,14 +6,8 @@ from dataclasses import FrozenInstanceError, fields, replace
 import numpy as np
 import pytest
 
-import probav_estimators
 from probav_estimators import Sensor, make_scenes
 from probav_estimators.simulation import PRESETS
-
-
-def test_sensor_is_public():
-    assert probav_estimators.Sensor is Sensor
-    assert "Sensor" in probav_estimators.__all__
 
 
 @pytest.mark.parametrize(
@@ -79,11 +73,6 @@ def test_unknown_presets_are_refused_with_the_names_of_the_known(name):
     assert all(f"'{known}'" in str(error.value) for known in PRESETS)
     with pytest.raises(ValueError, match="'sentinel-2'"):
         Sensor.preset(name)
-
-
-def test_other_things_are_no_sensors():
-    with pytest.raises(ValueError, match="sensor"):
-        make_scenes(1, size=16, sensor=3)
 
 
 def test_presets_take_changes():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from probav_estimators import Sensor, make_scenes
+from probav_estimators import Sensor
 from probav_estimators.simulation import PRESETS, simulate_scene
 
 QUIET = {"noise": 0, "gain": 0, "offset": 0, "psf_variation": 0, "geolocation_error": 0}
@@ -25,14 +25,12 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("sensor", PRESETS)
-@pytest.mark.parametrize(
-    ("size", "scale", "n_frames"), [((20, 37), 2, 3), (24, 3, 2), ((33, 16), 4, 1), (8, 3, 2)]
-)
+@pytest.mark.parametrize(("size", "scale", "n_frames"), [((20, 37), 2, 3), ((33, 16), 4, 1)])
 def test_every_sensor_sees_every_size_and_scale(sensor, size, scale, n_frames):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scene = simulate(3, sensor, size=size, scale=scale, n_frames=n_frames)
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = size
     assert scene.lr.shape == scene.qm.shape == (n_frames, height, width)
     assert scene.hr.shape == scene.sm.shape == (scale * height, scale * width)
     assert [array.dtype for array in scene] == [np.uint16, bool, np.uint16, bool, np.float32]
@@ -40,28 +38,6 @@ def test_every_sensor_sees_every_size_and_scale(sensor, size, scale, n_frames):
     assert max(scene.lr.max(), scene.hr.max()) < 2**14
     assert scene.qm.mean((1, 2)).min() >= 0.6
     assert scene.sm.mean() >= 0.75
-
-
-def test_static_by_name_is_the_default():
-    first, named, other = (
-        make_scenes(1, size=16, n_frames=3, sensor=sensor, random_state=0)[0]
-        for sensor in (None, "static", "plain")
-    )
-    assert np.array_equal(first.lr, named.lr)
-    assert np.array_equal(first.hr, named.hr)
-    assert not np.array_equal(first.lr, other.lr)
-
-
-def test_a_sharper_sensor_of_the_truth_changes_the_truth_alone():
-    sharp, wide = (
-        simulate(8, plain(hr_psf_sigma=sigma, **QUIET), size=32, n_frames=2) for sigma in (0.2, 0.6)
-    )
-    assert np.array_equal(sharp.lr, wide.lr)
-    # Blurring by the difference of the variances turns the narrow PSF into the wide one.
-    blurred = ndimage.gaussian_filter(sharp.hr.astype(float), np.sqrt(0.6**2 - 0.2**2))
-    inner = (slice(4, -4), slice(4, -4))
-    left, apart = (wide.hr - blurred)[inner], (wide.hr - sharp.hr.astype(float))[inner]
-    assert left.std() < 0.2 * apart.std()
 
 
 def test_the_same_seed_makes_the_same_scene_and_another_another():
@@ -80,11 +56,6 @@ def test_sensors_look_at_the_same_land_through_the_same_clouds():
     assert not np.array_equal(first.lr, second.lr)
 
 
-def test_numbers_and_ranges_of_one_number_are_the_same_sensor():
-    fixed, range_ = plain(psf_sigma=0.5, noise=20), plain(psf_sigma=(0.5, 0.5), noise=(20, 20))
-    assert same(simulate(0, fixed, size=16), simulate(0, range_, size=16))
-
-
 def test_psf_sigma_of_the_call_goes_before_the_sensor_s():
     given = simulate(0, "plain", size=16, psf_sigma=(0.4, 0.4))
     assert same(given, simulate(0, plain(psf_sigma=0.4), size=16))
@@ -95,13 +66,12 @@ def spectrum(image):
     return np.abs(np.fft.fft2((image - image.mean()) * window)) ** 2
 
 
-@pytest.mark.parametrize("resampling", ["none", "bicubic"])
-def test_frames_are_as_sharp_as_the_point_spread_function_says(resampling):
+def test_frames_are_as_sharp_as_the_point_spread_function_says():
     # On the same land, the spectra of two sensors differ only by the optics.
     sharp, soft = 0.9, 1.6
     powers = []
     for sigma in (sharp, soft):
-        sensor = plain(**QUIET, psf_sigma=sigma, resampling=resampling, raw_pixel=1, raw_rotation=4)
+        sensor = plain(**QUIET, psf_sigma=sigma, resampling="bicubic", raw_pixel=1, raw_rotation=4)
         power = 0
         for seed in range(5):
             scene = simulate(seed, sensor, size=64, n_frames=8)
@@ -118,8 +88,10 @@ def test_frames_are_as_sharp_as_the_point_spread_function_says(resampling):
         assert ratio == pytest.approx(expected, rel=0.12)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("resampling", ["static", "none", "nearest", "bicubic", "area"])
+@pytest.mark.parametrize(
+    ("scale", "resampling"),
+    [(3, "static"), (2, "none"), (4, "nearest"), (3, "bicubic"), (2, "area")],
+)
 def test_true_shifts_say_where_the_content_of_frames_lies(scale, resampling):
     static = resampling == "static"
     sensor = (
@@ -163,7 +135,7 @@ def test_true_shifts_say_where_the_content_of_frames_lies(scale, resampling):
 
 def test_quality_maps_fail_in_as_many_of_the_cloudy_frames_as_asked_for():
     cloudy, failed = 0, 0
-    for seed in range(30):
+    for seed in range(12):
         good = simulate(seed, plain(), size=16, n_frames=40)
         bad = simulate(seed, plain(missed_clouds=0.33), size=16, n_frames=40)
         for k in range(40):
@@ -173,24 +145,8 @@ def test_quality_maps_fail_in_as_many_of_the_cloudy_frames_as_asked_for():
             # A failing map only adds clear pixels, and only cloudy frames change.
             assert (bad.qm[k] | ~good.qm[k]).all()
             assert not differ or not good.qm[k].all()
-    # The standard deviation over 600 cloudy frames is 0.02.
-    assert failed / cloudy == pytest.approx(0.33, abs=0.06)
-
-
-def test_frames_under_a_clear_sky_change_by_field_and_the_truth_shows_one_date():
-    still, moving = (
-        simulate(4, plain(**QUIET, psf_sigma=0.5, change=change, changing_fields=0.5), size=48)
-        for change in (0, 0.3)
-    )
-    relative = moving.lr / np.maximum(still.lr, 1.0) - 1
-    assert np.abs(relative).max() < 0.31
-    # Changes grow with time.
-    size = np.abs(relative).mean((1, 2))
-    assert size[-1] > 0.01
-    assert size[0] < 0.3 * size[-1]
-    # The HR image is at an intermediate state, so the bound of the frames holds for it too.
-    truth = moving.hr / np.maximum(still.hr, 1.0) - 1
-    assert np.abs(truth).max() < 0.31
+    # The standard deviation over 240 cloudy frames is 0.03.
+    assert failed / cloudy == pytest.approx(0.33, abs=0.09)
 
 
 def test_distortion_moves_parts_of_a_frame_and_not_its_mean():
@@ -277,7 +233,7 @@ def test_saturation_and_bits_limit_the_counts(exact):
 )
 def test_land_changes_by_no_more_than_asked_for(fields, bound):
     changed = False
-    for seed in range(8):
+    for seed in range(4):
         scenes = [simulate(seed, plain(**QUIET | x), size=24, n_frames=6) for x in ({}, fields)]
         clear = scenes[0].qm.all(axis=(1, 2))
         still, moving = (scene.lr[clear].astype(float) for scene in scenes)

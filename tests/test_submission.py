@@ -4,7 +4,6 @@ import copy
 import io
 import weakref
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from _helpers import composed, quick_srcnn, slow_score, small_scenes
 from PIL import Image
 from skimage.io import imread
 
-import probav_estimators.prediction as prediction
 from probav_estimators import (
     BicubicBaseline,
     Scene,
@@ -147,31 +145,10 @@ class TestWhatIsWritten:
                 # Bit depth 16, colour type grey.
                 assert (start[24], start[25]) == (16, 0)
 
-    def test_images_come_in_the_order_of_the_scenes(self, scenes, images, target):
-        write_submission(images, scenes[::-1], target)
-        assert next(iter(read_with_pillow(target))) == "imgset0002.png"
-        assert_all_moved(target, values_of(images), scenes[::-1])
-
-    def test_a_list_of_images_is_written_as_the_array_of_them_is(self, scenes, images, tmp_path):
-        first = write_submission(images, scenes, tmp_path / "array.zip")
-        second = write_submission(list(images), scenes, tmp_path / "list.zip")
-        assert first.read_bytes() == second.read_bytes()
-
     @pytest.mark.parametrize("dtype", [np.uint16, ">u2"])
     def test_uint16_images_are_values(self, scenes, level_images, target, dtype):
         write_submission(level_images.astype(dtype), scenes, target)
         assert assert_all_moved(target, level_images, scenes) == [0, 0, 0]
-
-    def test_every_14_bit_value_survives_as_float32(self, small_frame_scene, target):
-        values = np.arange(2**14, dtype=np.uint16).reshape(128, 128)
-        pixels = values.astype(np.float32) / np.float32(65535)
-        write_submission([pixels], [small_frame_scene], target)
-        assert_all_moved(target, [values], [small_frame_scene])
-
-    @pytest.fixture
-    def small_frame_scene(self, make_scene):
-        lr = np.full((2, 64, 64), 20000, np.uint16)
-        return make_scene(lr=lr, qm=lr > 0, hr=None, sm=None)
 
     def test_scenes_may_differ_in_size_and_scale(self, mixed_scenes, target):
         scenes = [renamed(scene, number) for number, scene in enumerate(mixed_scenes)]
@@ -179,16 +156,11 @@ class TestWhatIsWritten:
         shapes = [image.shape for image in read_with_pillow(target).values()]
         assert shapes == [(32, 48), (80, 48), (36, 54)]
 
-    def test_scenes_without_truth_are_written_at_any_common_scale(self, target):
-        scenes = small_scenes(2, truth=False)
-        write_submission(np.zeros((2, 64, 64)), scenes, target)
-        assert [image.shape for image in read_with_pillow(target).values()] == [(64, 64)] * 2
-
 
 class TestLevel:
     """Loss and score ignore a constant offset, so images of any brightness keep their score."""
 
-    @pytest.mark.parametrize("offset", [0, -300, 20000, 45000])
+    @pytest.mark.parametrize("offset", [-300, 45000])
     def test_images_of_any_brightness_make_one_file(self, scenes, level_images, tmp_path, offset):
         assert level_images.min() > 300
         bright = (level_images.astype(int) + offset).astype(np.uint16)
@@ -202,25 +174,6 @@ class TestLevel:
         read = list(read_with_pillow(first).values())
         again = write_submission(read, scenes, tmp_path / "again.zip")
         assert again.read_bytes() == first.read_bytes()
-
-    @pytest.mark.parametrize("value", [5000, 5001])
-    def test_an_image_half_a_value_off_its_level_stays(self, make_scene, target, value):
-        lr = np.full((1, 6, 6), 5000, np.uint16)
-        lr[0, :3] += 1
-        scene = make_scene(lr=lr, qm=lr > 0, hr=None, sm=None)
-        write_submission([np.full((12, 12), value, np.uint16)], [scene], target)
-        (read,) = read_with_pillow(target).values()
-        np.testing.assert_array_equal(read, value)
-
-    @pytest.mark.parametrize(("level", "expected"), [(60000, [0, 65535]), (100, [0, 65535])])
-    def test_a_range_that_fills_16_bits_stays(self, make_scene, target, level, expected):
-        lr = np.full((2, 6, 6), level, np.uint16)
-        scene = make_scene(lr=lr, qm=lr > 0, hr=None, sm=None)
-        image = np.full((12, 12), 30000, np.uint16)
-        image[0, 0], image[3, 3] = 0, 65535
-        write_submission([image], [scene], target)
-        (read,) = read_with_pillow(target).values()
-        np.testing.assert_array_equal(read, image)
 
     @pytest.mark.parametrize(("level", "ends"), [(64000, (45535, 65535)), (500, (0, 20000))])
     def test_values_are_moved_by_less_where_they_would_not_fit(
@@ -248,13 +201,6 @@ class TestLevel:
         np.testing.assert_array_equal(read[:6], 16000)
         np.testing.assert_array_equal(read[6:], 5000)
 
-    def test_without_a_clear_pixel_an_image_keeps_its_level(self, make_scene, target, images):
-        lr = np.full((2, 16, 16), 5000, np.uint16)
-        scene = make_scene(lr=lr, qm=lr == 0, hr=None, sm=None)
-        write_submission(images[:1], [scene], target)
-        (read,) = read_with_pillow(target).values()
-        np.testing.assert_array_equal(read, values_of(images[0]))
-
     def test_the_published_baseline_image_scores_the_same_40000_brighter(self, samples, target):
         folder = samples / "probav_imgset0594"
         hr, baseline = (imread(file) for file in sorted(folder.glob("*.png")))
@@ -268,8 +214,7 @@ class TestLevel:
         assert cpsnr(read, hr) == pytest.approx(50.046, abs=5e-4)
         assert probav_score(read, hr, norm=50.0739) == pytest.approx(1.00056, abs=5e-6)
 
-    @pytest.mark.parametrize("residual", [False, True])
-    @pytest.mark.parametrize("number", range(12))
+    @pytest.mark.parametrize(("number", "residual"), [(0, False), (6, True), (11, True)])
     def test_the_file_of_a_configuration_scores_what_it_predicts(self, target, number, residual):
         scenes = small_scenes(2)
         settings = {"max_epochs": 1, "patch_size": 8, "random_state": 0, "verbose": 0}
@@ -292,28 +237,11 @@ class TestEstimators:
         assert expected.std() > 0
         assert_all_moved(target, expected, scenes)
 
-    def test_scenes_are_predicted_a_few_at_a_time(self, scenes, tmp_path, monkeypatch):
-        baseline = BicubicBaseline()
-        whole = write_submission(baseline, scenes, tmp_path / "whole.zip")
-        sizes = []
-        monkeypatch.setattr(prediction, "_CHUNK", 2)
-        monkeypatch.setattr(
-            BicubicBaseline,
-            "predict",
-            lambda self, X, predict=BicubicBaseline.predict: (
-                sizes.append(len(X)) or predict(self, X)
-            ),
-        )
-        parts = write_submission(baseline, scenes, tmp_path / "parts.zip")
-        assert sizes == [2, 1]
-        assert parts.read_bytes() == whole.read_bytes()
-
-    def test_predictions_do_not_pile_up(self, target, monkeypatch):
-        monkeypatch.setattr(prediction, "_CHUNK", 1)
+    def test_predictions_do_not_pile_up(self, target):
         estimator = Watchful()
-        write_submission(estimator, make_scenes(6, size=16, random_state=0), target)
-        assert len(estimator.alive) == 6
-        assert max(estimator.alive) <= 2
+        write_submission(estimator, small_scenes(48, shape=(8, 8)), target)
+        assert len(estimator.alive) > 2
+        assert max(estimator.alive) <= 1
 
     def test_a_progress_bar_counts_the_scenes(self, scenes, target, capsys):
         write_submission(BicubicBaseline(), scenes, target)
@@ -325,11 +253,6 @@ class TestEstimators:
 
 
 class TestTheFile:
-    def test_the_path_is_returned(self, scenes, images, target):
-        path = write_submission(images, scenes, str(target))
-        assert isinstance(path, Path)
-        assert path == target
-
     def test_images_of_a_generator_are_written_as_they_come(self, scenes, images, tmp_path):
         given = []
 
@@ -348,11 +271,6 @@ class TestTheFile:
         assert len(given) == 3
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
-    def test_a_path_may_be_relative(self, scenes, images, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        write_submission(images, scenes, "mine.zip")
-        assert zipfile.is_zipfile(tmp_path / "mine.zip")
-
     def test_equal_images_give_equal_bytes_at_any_hour(self, scenes, images, tmp_path):
         first = write_submission(images, scenes, tmp_path / "first.zip")
         second = write_submission(images.copy(), scenes, tmp_path / "second.zip")
@@ -360,19 +278,12 @@ class TestTheFile:
         with zipfile.ZipFile(first) as archive:
             assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
-    def test_only_the_zip_is_left(self, scenes, images, target):
-        target.write_bytes(b"an older submission")
-        write_submission(images, scenes, target)
-        assert list(target.parent.iterdir()) == [target]
-        assert zipfile.is_zipfile(target)
-
     @pytest.mark.parametrize("older", [None, b"an older submission"])
-    def test_an_interrupt_leaves_what_was_there(self, scenes, target, monkeypatch, older):
-        monkeypatch.setattr(prediction, "_CHUNK", 1)
+    def test_an_interrupt_leaves_what_was_there(self, target, older):
         if older is not None:
             target.write_bytes(older)
         with pytest.raises(KeyboardInterrupt):
-            write_submission(Interrupted(), scenes, target)
+            write_submission(Interrupted(), small_scenes(20, shape=(8, 8)), target)
         left = {path: path.read_bytes() for path in target.parent.iterdir()}
         assert left == ({} if older is None else {target: older})
 
@@ -401,7 +312,6 @@ class TestWhatIsRefused:
         ("flaw", "message"),
         [
             (np.nan, "scene imgset0001: the image has NaN or infinite"),
-            (np.inf, "scene imgset0001: the image has NaN or infinite"),
             (-0.01, r"scene imgset0001: the image has values from -0.01 .* \[0, 1\]"),
             (1.5, r"scene imgset0001: the image has values .* to 1.5: .* divide .* by 65535"),
         ],
@@ -411,57 +321,38 @@ class TestWhatIsRefused:
         with pytest.raises(ValueError, match=message):
             write_submission(images, scenes, target)
 
-    @pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool, complex, str])
+    @pytest.mark.parametrize("dtype", [np.int64, complex])
     def test_values_of_another_type(self, scenes, images, target, dtype):
         with pytest.raises(ValueError, match=r"scene imgset0000: .* type .* give floats"):
             write_submission(images.astype(dtype), scenes, target)
 
-    @pytest.mark.parametrize("shape", [(47, 48), (32, 32), (16, 16), (96, 48), (0, 0)])
+    @pytest.mark.parametrize("shape", [(47, 48), (0, 0)])
     def test_an_image_of_another_size_than_the_scale_makes(self, scenes, images, target, shape):
         images = [images[0], images[1], np.zeros(shape)]
         with pytest.raises(ValueError, match=r"scene imgset0002: .* must be 3 times as large"):
             write_submission(images, scenes, target)
 
-    @pytest.mark.parametrize("shape", [(48, 48, 1), (48,), (1, 48, 48)])
+    @pytest.mark.parametrize("shape", [(48, 48, 1), (48,)])
     def test_an_image_that_is_not_one_grey_image(self, scenes, images, target, shape):
         images = [images[0], np.zeros(shape), images[2]]
         with pytest.raises(ValueError, match=r"scene imgset0001: .* give one grey image"):
             write_submission(images, scenes, target)
 
-    @pytest.mark.parametrize("shape", [(16, 16), (40, 40), (32, 48), (15, 15)])
+    @pytest.mark.parametrize("shape", [(16, 16), (40, 40), (32, 48)])
     def test_a_scale_that_is_not_an_integer_of_at_least_2(self, target, shape):
         with pytest.raises(ValueError, match=r"scene imgset0000: .* an integer of 2 or more"):
             write_submission([np.zeros(shape)], small_scenes(1, truth=False), target)
 
-    def test_two_scales_where_no_truth_tells_them(self, target):
-        images = [np.zeros((48, 48)), np.zeros((32, 32))]
-        with pytest.raises(ValueError, match=r"scene imgset0001: .* must be 3 times as large"):
-            write_submission(images, small_scenes(2, truth=False), target)
-
-    @pytest.mark.parametrize("name", [None, "paris", "imgset12", "imgset00001", "imgset0001\n"])
+    @pytest.mark.parametrize("name", [None, "imgset12", "imgset0001\n"])
     def test_a_name_that_the_challenge_does_not_know(self, images, make_scene, target, name):
         with pytest.raises(ValueError, match=r'at position 0 .* name it like "imgset0594"'):
             write_submission(images[:1], [make_scene(size=(16, 16), name=name)], target)
-
-    def test_two_scenes_of_one_name(self, scenes, images, target):
-        with pytest.raises(ValueError, match="2 scenes are named imgset0001"):
-            write_submission(images, [scenes[1], scenes[0], scenes[1]], target)
-
-    def test_names_are_checked_before_anything_is_predicted(self, scenes, target):
-        estimator = Interrupted()
-        with pytest.raises(ValueError, match="2 scenes are named"):
-            write_submission(estimator, [scenes[0], scenes[0]], target)
-        assert estimator.calls == 0
 
     def test_too_few_or_too_many_images_of_a_generator(self, scenes, images, target):
         for given, number in (([], "0"), (images[:-1], len(images) - 1), ([*images] * 2, "more")):
             with pytest.raises(ValueError, match=f"got {number} images for {len(scenes)} scenes"):
                 write_submission(iter(given), scenes, target)
             assert list(target.parent.iterdir()) == []
-
-    def test_neither_images_nor_an_estimator(self, scenes, target):
-        with pytest.raises(ValueError, match=r"images or a fitted estimator, got float"):
-            write_submission(0.5, scenes, target)
 
     def test_images_and_scenes_in_the_wrong_places(self, scenes, images, target):
         with pytest.raises(ValueError, match="takes a list of scenes, got ndarray"):
