@@ -7,7 +7,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from _helpers import composed, quick_srcnn, weights_of
+from _helpers import weights_of
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -72,23 +72,13 @@ WAYS = [deepcopy, by_pickle, by_torch_save, by_state]
 
 
 class TestCopies:
-    @pytest.mark.parametrize("n_steps", [0, 3])
     @pytest.mark.parametrize("copied_by", WAYS)
-    def test_a_copy_goes_on_training_as_the_original_does(self, copied_by, n_steps):
+    def test_a_copy_goes_on_training_as_the_original_does(self, copied_by):
         original = AdversarialLoss()
-        train(original, range(n_steps))
+        train(original, range(3))
         copy = copied_by(original)
         assert train(copy, range(9, 12)) == train(original, range(9, 12))
         assert not differs(discriminator_of(copy), discriminator_of(original))
-
-    @pytest.mark.parametrize("copied_by", WAYS)
-    def test_a_copy_can_be_made_between_forward_and_backward(self, copied_by):
-        original = AdversarialLoss()
-        image, truth = batch(0)
-        value = original(image, truth)
-        copy = copied_by(original)
-        value.backward()
-        assert train(copy, [1]) == train(original, [1])
 
     @pytest.mark.parametrize("copied_by", WAYS)
     def test_a_copy_trains_its_own_discriminator_alone(self, copied_by):
@@ -99,17 +89,6 @@ class TestCopies:
         train(copy, range(2, 4))
         assert differs(discriminator_of(copy), before)
         assert not differs(discriminator_of(original), before)
-
-    def test_the_parameters_of_a_copy_are_those_of_the_original(self):
-        copy = by_pickle(AdversarialLoss(norm=40.0, border=2, adversarial_weight=0.03, lr=1e-3))
-        assert (copy.norm, copy.border, copy.adversarial_weight, copy.lr) == (40.0, 2, 0.03, 1e-3)
-
-    @pytest.mark.parametrize("copied_by", [deepcopy, by_pickle])
-    def test_a_fitted_net_can_be_copied(self, scenes, copied_by):
-        net = quick_srcnn(criterion=AdversarialLoss, warm_start=True).fit(composed(scenes))
-        copy = copied_by(net)
-        np.testing.assert_array_equal(copy.predict(composed(scenes)), net.predict(composed(scenes)))
-        assert not differs(discriminator_of(copy.criterion_), discriminator_of(net.criterion_))
 
     def test_the_moments_go_to_the_device_of_the_weights(self):
         loss = AdversarialLoss()
@@ -186,11 +165,6 @@ class TestLearning:
         assert abs(np.mean(hinges[:3])) < 0.3
         assert np.mean(hinges[-3:]) > 0.7
 
-    def test_weights_of_0_leave_the_score_alone(self):
-        image, truth = batch(0)
-        loss = AdversarialLoss(adversarial_weight=0, perceptual_weight=0)(image, truth)
-        assert loss.item() == CPSNRLoss(border=3)(image, truth).item()
-
     def test_an_image_that_is_mostly_clouded_is_not_judged(self):
         image, truth = batch(0)
         truth[:, 1, 6:] = 0
@@ -198,17 +172,6 @@ class TestLearning:
         start = discriminator_of(loss)
         assert loss(image, truth).item() == CPSNRLoss(border=3)(image, truth).item()
         assert not differs(start, discriminator_of(loss))
-
-    def test_has_no_parameters_for_the_optimizer_of_the_net(self):
-        assert list(AdversarialLoss().parameters()) == []
-
-    def test_all_discriminators_begin_alike_and_leave_the_random_state_alone(self):
-        torch.manual_seed(5)
-        first = AdversarialLoss()
-        drawn = torch.rand(())
-        torch.manual_seed(5)
-        assert torch.rand(()) == drawn
-        assert not differs(discriminator_of(first), discriminator_of(AdversarialLoss()))
 
 
 class TestInNets:
@@ -223,12 +186,6 @@ class TestInNets:
         # In two epochs the score falls by 0.005; the discriminator costs little of that.
         assert scores[plain] < scores[before] - 0.003
         assert abs(scores[sharp] - scores[plain]) < 0.001
-
-    def test_it_serves_every_net(self, scenes):
-        net = quick_srcnn(criterion=AdversarialLoss, max_epochs=4).fit(composed(scenes))
-        losses = net.history[:, "train_loss"]
-        # 0.77 to 0.83 for three seeds.
-        assert losses[-1] < 0.88 * losses[0]
 
     def test_a_resumed_training_ends_as_an_undisturbed_one(self, clouded, tmp_path):
         params = {"criterion": AdversarialLoss, "patch_size": 24}

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 from _helpers import REGRESSORS, composed, small_scenes
-from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -19,11 +17,9 @@ from probav_estimators import (
     SRVGG16,
     BottleneckSRResNet,
     CPSNRLoss,
-    FSRCNNv2,
     MaskedMSELoss,
     MSELoss,
     SRCNNEx,
-    SRCNNv2,
     SRCNNv3,
     SRResNet,
 )
@@ -60,16 +56,20 @@ def test_layers_make_images_of_hr_size(architecture, scale):
     assert net.build_layers(5, 1, scale)(inputs).shape == (1, 1, 10 * scale, 7 * scale)
 
 
-@pytest.mark.parametrize("architecture", REGRESSORS)
+PUBLISHED_WAY = {"patch_size": 12}
+WAYS = [
+    {"residual": True, "patch_size": 8, "augment": True, "criterion__border": 1},
+    {"compute_dtype": "bfloat16", "predict_clearance": False, "criterion": MaskedMSELoss},
+    {"compute_dtype": "float32", "residual": True, "criterion": MSELoss},
+]
+
+
 @pytest.mark.parametrize(
-    "parameters",
+    ("architecture", "parameters"),
     [
-        {},
-        {"residual": True, "patch_size": 8, "augment": True, "criterion__border": 1},
-        {"compute_dtype": "bfloat16", "predict_clearance": False, "criterion": MaskedMSELoss},
-        {"compute_dtype": "float32", "residual": True, "criterion": MSELoss},
+        *((kind, PUBLISHED_WAY) for kind in REGRESSORS),
+        *((kind, way) for kind in (SRCNN, FSRCNN) for way in WAYS),
     ],
-    ids=["published", "patches", "bfloat16", "mse"],
 )
 def test_every_net_trains_in_every_way(architecture, parameters, scenes):
     inputs = inputs_for(architecture, scenes)
@@ -90,7 +90,7 @@ WITH_KERNEL = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 class TestWeightInit:
-    @pytest.mark.parametrize("architecture", [SRCNN, SRCNNEx, SRCNNv2, FSRCNN, FSRCNNv2, SRVGG16])
+    @pytest.mark.parametrize("architecture", [SRCNN, FSRCNN, SRVGG16])
     def test_glorot_uniform_fills_its_bounds(self, architecture, scenes):
         net = small(architecture, weight_init="glorot_uniform")
         net.learn_layout(inputs_for(architecture, scenes))
@@ -115,21 +115,14 @@ class TestWeightInit:
             torch.testing.assert_close(ours, theirs, rtol=0, atol=0, check_stride=False)
 
     @pytest.mark.parametrize("architecture", REGRESSORS)
-    @pytest.mark.parametrize("weight_init", ["torch", "glorot_uniform"])
-    def test_a_residual_net_begins_with_the_mean_frame(self, architecture, weight_init, scenes):
+    def test_a_residual_net_begins_with_the_mean_frame(self, architecture, scenes):
         inputs = inputs_for(architecture, scenes)
-        net = small(architecture, residual=True, weight_init=weight_init)
+        net = small(architecture, residual=True, weight_init="glorot_uniform")
         net.learn_layout(inputs)
         images, _ = net.collate([net.initialize().make_dataset(inputs)[0]])
         with torch.no_grad():
             output = net.module_.eval()(**images)
         torch.testing.assert_close(output[:, :1], images["mean"])
-
-    def test_weights_of_vgg16_stay(self):
-        net = SRVGG16(vgg_weights=vgg16_state(), weight_init="glorot_uniform", verbose=0)
-        net.learn_layout(composed(small_scenes(1)))
-        (kernel,) = [m.weight for m in net.initialize().module_.features[6:7]]
-        assert torch.equal(kernel.contiguous(), vgg16_state()["features.5.weight"])
 
     def test_others_are_refused(self, scenes):
         with pytest.raises(ValueError, match="'weight_init' parameter of SRCNN must be"):
@@ -147,20 +140,10 @@ def convolution_size(*shape):
 
 
 class TestWidthsAndKernels:
-    @pytest.mark.parametrize("m", [1, 2])
-    def test_srcnn(self, m):
-        net = SRCNN(depth_multiplier=m, kernel_sizes=[11, 3, 7])
-        expected = convolution_size((18, 64 * m, 11), (64 * m, 32 * m, 3), (32 * m, 2, 7))
+    def test_srcnn(self):
+        net = SRCNN(depth_multiplier=2, kernel_sizes=[11, 3, 7])
+        expected = convolution_size((18, 128, 11), (128, 64, 3), (64, 2, 7))
         assert size_of(net) == expected
-
-    def test_srcnn_ex_is_srcnn_with_another_kernel(self):
-        assert isinstance(SRCNNEx(), SRCNN)
-        torch.manual_seed(0)
-        expected = SRCNN(kernel_sizes=(9, 5, 5)).build_layers(3, 2, 3).state_dict()
-        torch.manual_seed(0)
-        found = SRCNNEx().build_layers(3, 2, 3).state_dict()
-        assert list(found) == list(expected)
-        assert all(torch.equal(found[name], expected[name]) for name in expected)
 
     def test_srvgg16(self):
         net = SRVGG16(depth_multiplier=2, kernel_sizes=(7, 3, 1))
@@ -192,12 +175,6 @@ class TestWidthsAndKernels:
         with pytest.raises(ValueError, match=message):
             small(kind, **params).fit(inputs_for(kind, scenes))
 
-    def test_a_grid_search_goes_over_kernels_and_widths(self, scenes):
-        grid = {"kernel_sizes": [(3, 1, 3), [3, 3, 3]], "depth_multiplier": np.array([1, 2])}
-        search = GridSearchCV(small(SRCNN, patch_size=8), grid, cv=2, error_score="raise")
-        search.fit(inputs_for(SRCNN, scenes))
-        assert len(search.cv_results_["params"]) == 4
-
 
 def tensorflow_same_transposed(image, kernel, stride):
     """Transposed convolution of one channel with TensorFlow's padding "same", pixel by pixel."""
@@ -213,12 +190,10 @@ def tensorflow_same_transposed(image, kernel, stride):
 
 
 class TestFSRCNN:
-    @pytest.mark.parametrize(("in_channels", "size"), [(9, 22_102), (18, 34_702)])
-    def test_the_net_of_the_studys_code(self, in_channels, size):
-        net = FSRCNN(activation="elu", deconv_kernel_size=5)
-        assert size_of(net, in_channels) == size
+    def test_the_net_of_the_studys_code(self):
+        assert size_of(FSRCNN(activation="elu", deconv_kernel_size=5), 18) == 34_702
 
-    @pytest.mark.parametrize("kernel_size", [5, 7, 9])
+    @pytest.mark.parametrize("kernel_size", [5, 9])
     def test_deconvolution_pads_as_tensorflow_does(self, kernel_size):
         last = FSRCNN(deconv_kernel_size=kernel_size).build_layers(1, 1, 3)[-1]
         image = np.random.default_rng(0).standard_normal((6, 5))
@@ -231,15 +206,7 @@ class TestFSRCNN:
         expected = tensorflow_same_transposed(image, kernels[7], 3)
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
-    @pytest.mark.parametrize(
-        ("activation", "layer"), [("relu", nn.ReLU), ("elu", nn.ELU), ("prelu", nn.PReLU)]
-    )
-    def test_activation_is_a_choice(self, activation, layer):
-        layers = FSRCNN(activation=activation).build_layers(9, 1, 3)
-        assert sum(isinstance(module, layer) for module in layers) == 7
-
-    @pytest.mark.parametrize("kernel_size", [3, 4, 7, 9, 12])
-    @pytest.mark.parametrize("scale", [2, 3])
+    @pytest.mark.parametrize(("kernel_size", "scale"), [(3, 2), (4, 3), (12, 3)])
     def test_any_deconvolution_gives_the_right_size(self, kernel_size, scale):
         layers = FSRCNN(deconv_kernel_size=kernel_size).build_layers(1, 1, scale)
         assert layers(torch.zeros(1, 1, 6, 5)).shape == (1, 1, 6 * scale, 5 * scale)
@@ -248,16 +215,6 @@ class TestFSRCNN:
         net = small(FSRCNN, deconv_kernel_size=2)
         with pytest.raises(ValueError, match="deconv_kernel_size=2 leaves gaps"):
             net.fit(inputs_for(FSRCNN, scenes))
-
-    def test_mapping_kernels_can_be_wider_but_not_even(self, scenes):
-        layers = FSRCNN(mapping_kernel_size=5).build_layers(1, 1, 3)
-        assert [m.kernel_size[0] for m in layers if isinstance(m, nn.Conv2d)].count(5) == 5
-        with pytest.raises(ValueError, match="mapping_kernel_size must be odd, got 4"):
-            small(FSRCNN, mapping_kernel_size=4).fit(inputs_for(FSRCNN, scenes))
-
-    def test_an_unknown_activation_is_refused(self, scenes):
-        with pytest.raises(ValueError, match="'activation' parameter of FSRCNN"):
-            small(FSRCNN, activation="tanh").fit(inputs_for(FSRCNN, scenes))
 
 
 def vgg16_state(seed=0):
@@ -283,37 +240,9 @@ class TestVGGWeights:
         state = vgg16_state()
         self.assert_filled(SRVGG16(vgg_weights=state).build_layers(18, 2, 3), state)
 
-    def test_come_from_a_file_too(self, tmp_path, scenes):
-        torch.save(vgg16_state(), tmp_path / "vgg16.pt")
-        net = small(SRVGG16, vgg_weights=tmp_path / "vgg16.pt", lr=1e-9, patch_size=8)
-        net.fit(inputs_for(SRVGG16, scenes))
-        layers = [*net.module_.features, net.module_.head]
-        state = {name: value.contiguous() for name, value in vgg16_state().items()}
-        for convolution, number in zip(
-            [m for m in layers if isinstance(m, nn.Conv2d)][2:5], (2, 5, 7), strict=True
-        ):
-            weight = convolution.weight.detach().contiguous()
-            torch.testing.assert_close(weight, state[f"features.{number}.weight"])
-
-    def test_survive_cloning(self):
-        net = clone(SRVGG16(vgg_weights=vgg16_state()))
-        self.assert_filled(net.build_layers(9, 1, 3), vgg16_state())
-
     def test_missing_file_is_named(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"nowhere\.pt does not exist"):
             SRVGG16(vgg_weights=tmp_path / "nowhere.pt").build_layers(9, 1, 3)
-
-    def test_truncated_file_is_named(self, tmp_path):
-        path = tmp_path / "vgg16.pt"
-        torch.save(vgg16_state(), path)
-        path.write_bytes(path.read_bytes()[:1000])
-        with pytest.raises(ValueError, match=r"vgg16\.pt cannot be read as a state dict"):
-            SRVGG16(vgg_weights=path).build_layers(9, 1, 3)
-
-    def test_a_file_of_something_else_is_refused(self, tmp_path):
-        torch.save(torch.zeros(3), tmp_path / "tensor.pt")
-        with pytest.raises(ValueError, match=r"tensor\.pt holds a Tensor that is no state dict"):
-            SRVGG16(vgg_weights=tmp_path / "tensor.pt").build_layers(9, 1, 3)
 
     @pytest.mark.parametrize("new", [True, False])
     def test_files_of_both_formats_of_torch_are_read(self, tmp_path, new):
@@ -321,14 +250,13 @@ class TestVGGWeights:
         net = SRVGG16(vgg_weights=tmp_path / "vgg16.pt")
         self.assert_filled(net.build_layers(9, 1, 3), vgg16_state())
 
-    @pytest.mark.parametrize("new", [True, False])
-    def test_a_file_that_becomes_larger_than_it_is_takes_no_memory(self, tmp_path, new):
+    def test_a_file_that_becomes_larger_than_it_is_takes_no_memory(self, tmp_path):
         class Bytes:
             def __reduce__(self):
                 return bytearray, (10**8,)
 
         path = tmp_path / "vgg16.pt"
-        torch.save({"features.2.bias": Bytes()}, path, _use_new_zipfile_serialization=new)
+        torch.save({"features.2.bias": Bytes()}, path)
         self.refuses(path)
         torch.save({"features.2.bias": torch.zeros(10**7)}, path)
         with zipfile.ZipFile(path) as plain:
@@ -354,29 +282,10 @@ class TestVGGWeights:
             SRVGG16(vgg_weights={"conv1.weight": torch.zeros(3)}).build_layers(9, 1, 3)
 
 
-class TestSRResNet:
-    def test_depth_and_width_are_parameters(self):
-        def size(**parameters):
-            layers = SRResNet(**parameters).build_layers(9, 2, 3)
-            return sum(parameter.numel() for parameter in layers.parameters())
-
-        # A block has two 3x3 convolutions with biases.
-        per_block = size(n_blocks=3, n_features=8) - size(n_blocks=2, n_features=8)
-        assert per_block == 2 * (8 * 8 * 9 + 8)
-        assert size(n_blocks=2, n_features=16) > size(n_blocks=2, n_features=8)
-
-
 def outputs_of(net, inputs, *, training=False):
     """Output of the module for the first sample."""
     images, _ = net.collate([net.make_dataset(inputs)[0]])
     return net.module_.train(training)(**images)
-
-
-class LevelLoss(CPSNRLoss):
-    """User-defined loss for the scalar of SRCNNv3."""
-
-    def forward(self, prediction, truth):
-        return super().forward(prediction, truth) + (prediction[:, 2] - 0.25).abs().mean()
 
 
 class TestSRCNNv3:
@@ -415,28 +324,7 @@ class TestSRCNNv3:
         assert (scalars == scalars[:, :1]).all()
         assert scalars[0, 0] != scalars[1, 0]
 
-    def test_losses_leave_the_third_channel_alone(self, scenes):
-        prediction, truth = torch.rand(2, 3, 12, 12), torch.rand(2, 2, 12, 12).round()
-        for loss in (CPSNRLoss(border=1), MaskedMSELoss(), MSELoss()):
-            assert loss(prediction, truth) == loss(prediction[:, :2], truth)
-
-    def test_a_loss_of_ones_own_may_train_it(self, scenes):
-        inputs = inputs_for(SRCNNv3, scenes)
-        truth = torch.from_numpy(np.stack([scenes[0].hr, scenes[0].sm]).astype(np.float32))[None]
-        gradients = []
-        for loss in (CPSNRLoss(), LevelLoss()):
-            net = self.net(scenes)
-            torch.nn.init.ones_(net.module_.head.scalar.bias)
-            loss(outputs_of(net, inputs, training=True), truth).backward()
-            gradients.append(net.module_.head.scalar.weight.grad)
-        assert not gradients[0].any()
-        assert gradients[1].any()
-        assert np.isfinite(
-            small(SRCNNv3, criterion=LevelLoss).fit(inputs).history[-1, "train_loss"]
-        )
-
-    @pytest.mark.parametrize("loss", [CPSNRLoss(), MaskedMSELoss(), MSELoss()])
-    def test_clearance_of_exactly_0_and_1_has_a_loss_and_a_gradient(self, loss, scenes):
+    def test_clearance_of_exactly_0_and_1_has_a_loss_and_a_gradient(self, scenes):
         inputs = inputs_for(SRCNNv3, scenes)
         net = self.net(scenes)
         with torch.no_grad():
@@ -444,24 +332,11 @@ class TestSRCNNv3:
         output = outputs_of(net, inputs, training=True)
         assert {0.0, 1.0} <= set(output[0, 1].flatten().tolist())
         truth = torch.from_numpy(np.stack([scenes[0].hr, scenes[0].sm]).astype(np.float32))[None]
-        value = loss(output, truth)
+        value = CPSNRLoss()(output, truth)
         value.backward()
         assert torch.isfinite(value)
         gradients = [p.grad for p in net.module_.parameters() if p.grad is not None]
         assert all(torch.isfinite(gradient).all() for gradient in gradients)
-
-    @pytest.mark.parametrize("residual", [False, True])
-    def test_fit_improves_the_loss(self, residual, scenes):
-        net = small(SRCNNv3, max_epochs=8, patch_size=8, residual=residual)
-        losses = net.fit(inputs_for(SRCNNv3, scenes)).history[:, "train_loss"]
-        assert losses[-1] < losses[0]
-
-    def test_glorot_uniform_is_drawn_for_every_head(self, scenes):
-        head = self.net(scenes, weight_init="glorot_uniform").module_.head
-        bounds = {"image": 25 * 32 + 25, "clearance": 25 * 32 + 25, "scalar": 32 + 1}
-        for name, fans in bounds.items():
-            greatest = getattr(head, name).weight.abs().max().item() / math.sqrt(6 / fans)
-            assert 0.8 < greatest <= 1
 
 
 class KeptStates(Callback):
@@ -503,15 +378,6 @@ class TestBottleneckSRResNet:
         norm = net.module_.features[1]
         np.testing.assert_allclose(norm.running_mean, 0.01 * mean, atol=1e-5)
         np.testing.assert_allclose(norm.running_var, 0.99 + 0.01 * variance, atol=1e-5)
-
-    def test_a_resumed_training_has_the_moving_statistics(self, inputs, tmp_path):
-        params = {"patch_size": 6, "batch_size": 2}
-        straight = small(BottleneckSRResNet, max_epochs=3, **params).fit(inputs)
-        small(BottleneckSRResNet, max_epochs=1, resume=tmp_path, **params).fit(inputs)
-        resumed = small(BottleneckSRResNet, max_epochs=3, resume=tmp_path, **params).fit(inputs)
-        expected = straight.module_.state_dict()
-        for name, value in resumed.module_.state_dict().items():
-            assert torch.equal(value, expected[name]), name
 
     def test_moving_statistics_of_the_best_epoch_come_back(self, inputs):
         kept = KeptStates()
@@ -556,11 +422,3 @@ def test_an_optimizer_can_be_named(scenes):
 def test_an_optimizer_that_does_not_exist_is_refused(scenes):
     with pytest.raises(ValueError, match=r"'optimizer' parameter of SRCNN.*'NAdam'.*'NAdamm'"):
         small(SRCNN, optimizer="NAdamm").fit(inputs_for(SRCNN, scenes))
-
-
-def test_the_loss_is_a_choice(scenes):
-    for criterion in (CPSNRLoss, MaskedMSELoss, MSELoss):
-        net = small(SRCNN, criterion=criterion, criterion__clearance_weight=0.25)
-        net.fit(inputs_for(SRCNN, scenes))
-        assert isinstance(net.criterion_, criterion)
-        assert net.criterion_.clearance_weight == 0.25

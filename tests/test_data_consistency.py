@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import pixel_unshuffle
 
-from probav_estimators import FusionNet, ReprojectionLoss, Scene, make_scenes
+from probav_estimators import FusionNet, Scene, make_scenes
 from probav_estimators.architectures._data_consistency import DataConsistency, Evidence
 from probav_estimators.losses import SensorModel
 from probav_estimators.scenes import align_scene, estimate_psf_sigma
@@ -132,7 +132,7 @@ class TestPosterior:
 
 
 class TestPsf:
-    @pytest.mark.parametrize("variance", [-0.05, 0.0, 0.1, 0.3])
+    @pytest.mark.parametrize("variance", [-0.05, 0.3])
     def test_variance_of_exact_frames_is_found(self, problem, variance):
         layer, true, evidence, _, _ = problem
         variance = torch.tensor([variance])
@@ -155,12 +155,6 @@ class TestPsf:
         np.testing.assert_allclose(found, (0.2, 0.3, 0.45), atol=0.08)
         assert found == sorted(found)
 
-    def test_told_sigma_reaches_the_layer(self):
-        frames = frames_over(land(4, 3 * 32 + 12), moves(6, 3), 3, 0.2)
-        scene = scene_of(frames)
-        sharp, blurred = (net_of(psf_sigma=sigma).predict([scene])[0] for sigma in (0.15, 0.5))
-        assert np.abs(sharp - blurred).max() > 1e-3
-
     def test_told_sigma_is_not_searched_for(self):
         (scene,) = make_scenes(1, size=(70, 140), n_frames=3, random_state=2)
         net = net_of(psf_sigma=0.4)
@@ -181,7 +175,7 @@ class TestPsf:
 
 
 class TestImages:
-    @pytest.mark.parametrize("scale", [2, 3, 4])
+    @pytest.mark.parametrize("scale", [2, 3])
     def test_they_agree_better_with_the_land(self, scale):
         image = land(5, scale * 40 + 12)
         shifts = moves(12, scale)
@@ -196,12 +190,11 @@ class TestImages:
             errors.append(np.std(truth[inside] - np.polyval(fit, found)))
         assert errors[1] < errors[0]
 
-    @pytest.mark.parametrize("noise", [1.0, 3.0])
-    def test_they_are_no_worse_than_the_mean_of_noisy_frames(self, noise):
+    def test_they_are_no_worse_than_the_mean_of_noisy_frames(self):
         image = ndimage.gaussian_filter(land(6, 3 * 48 + 12), 2)
         image /= image.std()
         shifts = moves(8, 3)
-        frames = frames_over(image, shifts, 3, noise=noise)
+        frames = frames_over(image, shifts, 3, noise=3.0)
         truth = ndimage.shift(image, shifts.mean(axis=0), order=3)[6:-6, 6:-6]
         (found,) = net_of().predict([scene_of(frames, contrast=300)])
         mean = ndimage.zoom(frames.mean(axis=0), 3, order=3, grid_mode=True, mode="nearest")
@@ -211,8 +204,7 @@ class TestImages:
 
         assert correlation(found) > correlation(mean) - 0.02
 
-    @pytest.mark.parametrize("consistent", [True, "every stage"])
-    def test_constant_alike_and_single_frames(self, consistent):
+    def test_constant_alike_and_single_frames(self):
         one = (3000 + 500 * land(7, 24)).astype(np.uint16)
         stacks = {
             "constant": np.full((4, 24, 24), 2000, np.uint16),
@@ -220,7 +212,7 @@ class TestImages:
             "single": one[None],
             "constant and single": np.stack([np.full_like(one, 2000), one]),
         }
-        net = net_of(data_consistency=consistent)
+        net = net_of(data_consistency="every stage")
         for name, lr in stacks.items():
             image, std = net.predict([Scene(lr, np.ones(lr.shape, bool))], return_std=True)
             assert np.isfinite(image).all(), name
@@ -238,7 +230,7 @@ class TestImages:
             net.set_params(data_consistency=True).predict(scenes), with_it
         )
 
-    @pytest.mark.parametrize("consistent", [True, False, "every stage"])
+    @pytest.mark.parametrize("consistent", [False, "every stage"])
     def test_file_of_weights_keeps_where_the_layer_is(self, tmp_path, consistent):
         scenes = make_scenes(1, size=24, n_frames=4, random_state=0)
         net = net_of(data_consistency=consistent)
@@ -266,12 +258,6 @@ class TestImages:
         ).fit(scenes)
         assert np.isfinite(net.predict(scenes)).all()
 
-    def test_reprojection_uses_the_estimate(self):
-        scenes = make_scenes(2, size=48, n_frames=6, random_state=0)
-        loss = ReprojectionLoss()
-        loss.prepare(scenes)
-        assert loss.psf_sigma_ == pytest.approx(estimate_psf_sigma(scenes))
-
 
 def test_older_weights_work_with_a_warning(tmp_path):
     from probav_estimators.training import load_weights, save_weights
@@ -285,16 +271,3 @@ def test_older_weights_work_with_a_warning(tmp_path):
         net = FusionNet.from_pretrained(tmp_path / "older.safetensors", verbose=0)
     (scene,) = make_scenes(1, size=24, scale=2, n_frames=3, random_state=0)
     assert np.isfinite(net.predict([scene])).all()
-
-
-def test_parts_add_up():
-    (scene,) = make_scenes(1, size=32, n_frames=5, random_state=1)
-    (image,), (std,), parts = net_of().predict([scene], return_std=True, return_parts=True)
-    share, measured, supposed = (x[0] for x in parts)
-    assert image.shape == std.shape == share.shape == measured.shape == supposed.shape
-    assert 0 <= share.min() <= share.max() <= 1
-    # What is left is the bicubic upscaling of a mean of frames: without detail.
-    smooth = image - measured - supposed
-    packed = pixel_unshuffle(torch.from_numpy(smooth)[None, None], 3)
-    again = pixel_shuffle(packed.mean(dim=1, keepdim=True).expand_as(packed), 3)[0, 0].numpy()
-    assert np.std(smooth - again) < 0.5 * np.std(image - again)

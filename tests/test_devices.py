@@ -1,11 +1,9 @@
 """Nets on every device of this machine: training, saving and prediction as on the CPU."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
-from _helpers import REGRESSORS, composed, cpsnr_of_every_shift, quick_srcnn, weights_of
+from _helpers import REGRESSORS, composed, cpsnr_of_every_shift, weights_of
 
 from probav_estimators import (
     MISRGRU,
@@ -70,17 +68,6 @@ class TestNets:
         params = QUICK | {"device": device, "n_features": 8, "dropout": 0.5}
         nets = [TRMISR(**params).fit(few_scenes) for _ in range(2)]
         torch.testing.assert_close(*map(weights_of, nets), **CLOSE)
-
-    def test_two_fits_are_equal(self, device, few_scenes):
-        params = {"device": device, "patch_size": 12, "augment": True, "max_epochs": 2}
-        nets = [quick_srcnn(**params).fit(composed(few_scenes)) for _ in range(2)]
-        torch.testing.assert_close(*map(weights_of, nets), **CLOSE)
-
-    def test_pickled_net_predicts_the_same(self, device, few_scenes):
-        net = quick_fusion_net(device).fit(few_scenes)
-        thawed = pickle.loads(pickle.dumps(net))
-        assert where(thawed) == {device}
-        np.testing.assert_array_equal(thawed.predict(few_scenes), net.predict(few_scenes))
 
     def test_net_moves_to_the_cpu(self, device, few_scenes):
         net = quick_fusion_net(device).fit(few_scenes)

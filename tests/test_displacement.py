@@ -78,10 +78,6 @@ def displaced():
     return net
 
 
-def root_mean_square(values):
-    return np.sqrt(np.mean(np.square(values)))
-
-
 class TestWhereImagesLie:
     @pytest.mark.parametrize("name", shipped_weights())
     def test_shipped_weights_put_them_in_the_middle_of_the_frames(self, name):
@@ -99,39 +95,10 @@ class TestWhereImagesLie:
         (image,) = small_net().initialize().predict(scenes)
         np.testing.assert_allclose(image_shift(moved, image), np.negative(DOWN_RIGHT), atol=0.06)
 
-    def test_flips_and_turns_are_corrected_each_in_its_own_direction(
-        self, net, uncorrected, scenes
-    ):
-        """Uncorrected, the eight images have different displacements, and their mean another."""
-        apart = []
-        for one in (net, uncorrected):
-            image = one.predict(scenes[:1])
-            mean = pickle.loads(pickle.dumps(one)).set_params(n_augment=8).predict(scenes[:1])
-            apart.append(root_mean_square(mean - image))
-        assert apart[0] < 0.4 * apart[1]
-
     def test_self_ensemble_lies_there_too(self, net, scenes):
         ensemble = clone(net).set_params(n_augment=8).initialize()
         found = displacement(ensemble.predict(scenes[:2]), scenes[:2])
         assert np.abs(found).max() < LIMIT
-
-    def test_tiles(self, net):
-        (large,) = make_scenes(1, size=(72, 104), scale=4, n_frames=5, random_state=3)
-        tiled = clone(net).set_params(tile_size=64).initialize()
-        whole = net.predict_into(large)
-        np.testing.assert_allclose(tiled.predict_into(large), whole, rtol=0, atol=1e-4)
-
-    def test_images_of_cubes(self, net, scenes):
-        xarray = pytest.importorskip("xarray")
-        from probav_estimators import super_resolve
-
-        scene = scenes[0]
-        cube = xarray.DataArray(scene.lr, dims=("time", "y", "x"))
-        mask = xarray.DataArray(scene.qm, dims=("time", "y", "x"))
-        image = super_resolve(cube, net, mask=mask).values
-        expected = net.predict_into(scene)[0]
-        # The registration of cubes has a prior.
-        np.testing.assert_allclose(image, expected, rtol=0, atol=1e-4)
 
 
 class TestWhatKeepsTheDisplacement:
@@ -148,12 +115,6 @@ class TestWhatKeepsTheDisplacement:
         config = load_weights(tmp_path / "w").config
         assert config.keys() == {"scale", "width", "depth", "data_consistency"}
         assert pretrained(tmp_path / "w").displacement_ == (0, 0)
-
-    def test_second_file_of_other_weights(self, displaced, tmp_path):
-        displaced.save_pretrained(tmp_path / "displaced")
-        small_net().initialize().save_pretrained(tmp_path / "other")
-        net = pretrained(tmp_path / "displaced")
-        assert net.set_params(weights=tmp_path / "other").initialize().displacement_ == (0, 0)
 
     @pytest.mark.parametrize("way", ["pickle", "save_model"])
     def test_model_and_pickle(self, displaced, tmp_path, way):
@@ -176,20 +137,6 @@ class TestWhatKeepsTheDisplacement:
             found, expected = net.predict(scenes), displaced.predict(scenes)
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
-    def test_training_goes_on_where_it_was_stopped(self, displaced, tmp_path):
-        scenes = scenes_of(3, n_scenes=2, size=24)
-        displaced.save_pretrained(tmp_path / "w")
-        params = {"weights": tmp_path / "w", "lr": 1e-3}
-        small_net(**params, resume=tmp_path).fit(scenes)
-        resumed = small_net(**params, resume=tmp_path, max_epochs=2).fit(scenes)
-        undisturbed = small_net(**params, max_epochs=2).fit(scenes)
-        assert resumed.displacement_ == DOWN_RIGHT
-        np.testing.assert_array_equal(resumed.predict(scenes), undisturbed.predict(scenes))
-
-    def test_training_from_random_weights_has_none(self, displaced):
-        scenes = scenes_of(3, n_scenes=2, size=24)
-        assert displaced.fit(scenes).displacement_ == (0, 0)
-
     def test_loss_is_that_of_the_images_that_are_predicted(self, net, uncorrected, scenes):
         training = {"criterion": CPSNRLoss(border=0), "uncertainty_weight": 0, "train_split": None}
         training |= {"lr": 1e-12, "max_epochs": 1, "truths_in_place": False}
@@ -206,26 +153,12 @@ class TestWhatKeepsTheDisplacement:
         assert trained.history[0, "train_loss"] == pytest.approx(expected, rel=1e-4)
         assert other != pytest.approx(expected, rel=1e-3)
 
-    def test_graph(self, displaced, tmp_path):
-        pytest.importorskip("onnx")
-        onnxruntime = pytest.importorskip("onnxruntime")
-        from probav_estimators.persistence import export_onnx, onnx_inputs
-
-        scenes = scenes_of(3, n_scenes=1, size=24)
-        export_onnx(displaced, tmp_path / "net.onnx")
-        session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
-        image, _ = session.run(["image", "deviation"], onnx_inputs(displaced, scenes[0]))
-        expected = displaced.predict(scenes)
-        np.testing.assert_allclose(image.clip(0, 1), expected, rtol=0, atol=1e-4)
-        displaced.displacement_ = (0.0, 0.0)
-        assert np.abs(image.clip(0, 1) - displaced.predict(scenes)).max() > 1e-3
-
 
 class TestTruthsInPlace:
     """Trainings put images in the place of their truths, known or unknown."""
 
-    @pytest.mark.parametrize("shift", [(1.4, 0.2), (0.7, -0.9), (0.0, -2.0)])
-    def test_mean_shift_is_found_to_a_fraction_of_a_pixel(self, scenes, shift):
+    def test_mean_shift_is_found_to_a_fraction_of_a_pixel(self, scenes):
+        shift = (0.7, -1.9)
         hr = torch.from_numpy(np.stack([scene.hr for scene in scenes]))
         moved = np.float32([move_image(image, shift) for image in hr.numpy()])
         images = torch.from_numpy(moved).requires_grad_()
@@ -266,11 +199,10 @@ class TestTruthsInPlace:
             apart.append(np.abs(found).max())
         assert apart[0] < 0.2 < 0.5 < apart[1]
 
-    @pytest.mark.parametrize("known", [True, False])
-    def test_training_puts_displaced_images_there(self, uncorrected, scenes, known):
+    def test_training_puts_displaced_images_there(self, uncorrected, scenes):
         training = make_scenes(8, size=40, scale=4, n_frames=9, random_state=5)
-        if not known:
-            training = [Scene(one.lr, one.qm, one.hr, one.sm) for one in training]
+        # Without their true shifts.
+        training = [Scene(one.lr, one.qm, one.hr, one.sm) for one in training]
         before = displacement(uncorrected.predict(scenes), scenes)
         options = {"lr": 5e-4, "max_epochs": 6, "batch_size": 8, "patch_size": 24}
         found = []
@@ -282,7 +214,7 @@ class TestTruthsInPlace:
             images = net.partial_fit(training).predict(scenes)
             found.append(np.hypot(*displacement(images, scenes)))
         after, without = np.array(found) / np.hypot(*before)
-        assert after < (0.3 if known else 0.5) < 0.9 < without
+        assert after < 0.5 < 0.9 < without
 
 
 class TestMeasuring:
@@ -294,18 +226,14 @@ class TestMeasuring:
         correct_displacement(uncorrected, scenes)
         np.testing.assert_allclose(uncorrected.displacement_, stated, atol=0.06)
 
-    @pytest.mark.parametrize("axis", [0, 1])
-    def test_truth_that_is_moved_is_found_there(self, scenes, axis):
+    def test_truth_that_is_moved_is_found_there(self, scenes):
         """Truths as images have known displacements."""
         base = displacement([scene.hr for scene in scenes], scenes)
-        moved = [np.roll(scene.hr, 2, axis=axis) for scene in scenes]
-        expected = 2 * np.eye(2)[axis]
-        np.testing.assert_allclose(displacement(moved, scenes) - base, expected, atol=0.05)
+        moved = [np.roll(scene.hr, 2, axis=1) for scene in scenes]
+        np.testing.assert_allclose(displacement(moved, scenes) - base, (0, 2), atol=0.05)
 
 
-@pytest.mark.parametrize(
-    "values", [(3.0, 0.0), (0.0, -1.6), (float("nan"), 0.0), ("1", 0.0), (True, 0.0), (0.5,)]
-)
+@pytest.mark.parametrize("values", [(3.0, 0.0), (float("nan"), 0.0), ("1", 0.0), (0.5,)])
 def test_model_file_of_a_displacement_that_no_net_has_is_refused(displaced, tmp_path, values):
     displaced.displacement_ = values
     save_model(displaced, tmp_path / "model")

@@ -33,22 +33,11 @@ from probav_estimators import (
     CPSNRLoss,
     InputComposer,
     MaskedMSELoss,
-    MSELoss,
     Scene,
-    SceneRegressor,
     make_scenes,
     probav_scorer,
 )
 from probav_estimators.training import Reconstruction, resolve_device, resolve_dtype
-
-
-class UpscalingNet(SceneRegressor):
-    """Minimal net with inputs of LR size."""
-
-    upscales = True
-
-    def build_layers(self, in_channels, out_channels, scale):
-        return nn.Sequential(nn.ConvTranspose2d(in_channels, out_channels, scale, stride=scale))
 
 
 @pytest.fixture(scope="module")
@@ -111,33 +100,21 @@ def test_scenes_of_different_frame_counts_are_averaged_each_over_its_own():
     np.testing.assert_allclose(net.predict(single), torch.stack(expected), atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["lr", "concat"])
-def test_predictions_of_the_clearest_frames_alone_are_averaged(mode):
+def test_predictions_of_the_clearest_frames_alone_are_averaged():
     scenes = [
         Scene(s.lr, np.roll(s.qm, 1, axis=0) | s.qm, s.hr, s.sm, name=s.name)
         for s in small_scenes(3, n_frames=5)
     ]
-    given = composed(scenes, k=None, mode=mode, frames="single", average="clearest")
+    given = composed(scenes, k=None, mode="concat", frames="single", average="clearest")
     net = quick_srcnn().fit(given)
     for image, scene in zip(net.predict(given), scenes, strict=True):
         tied = tied_frames(scene)
         assert 0 < len(tied) < len(scene)
-        channels = [scene.lr[tied], scene.qm[tied]] if mode == "concat" else [scene.lr[tied]]
-        inputs = [bicubic(np.stack(views)) for views in zip(*channels, strict=True)]
+        pairs = zip(scene.lr[tied], scene.qm[tied], strict=True)
+        inputs = [bicubic(np.stack(pair)) for pair in pairs]
         with torch.no_grad():
             images = net.module_(torch.from_numpy(np.stack(inputs).astype(np.float32)))[:, 0]
         np.testing.assert_allclose(image, images.mean(dim=0), atol=1e-6)
-
-
-def test_a_training_with_the_clearest_frames_averaged_takes_every_frame():
-    scenes = small_scenes(4, n_frames=5)
-    given = composed(scenes, k=None, frames="single", average="clearest")
-    net = quick_srcnn(train_split=predefined_split(given[3:])).fit(given[:3])
-    batches = net.history[-1]["batches"]
-    trained, validated = (
-        sum(batch.get(f"{kind}_batch_size", 0) for batch in batches) for kind in ("train", "valid")
-    )
-    assert (trained, validated) == (3 * 5, len(tied_frames(scenes[3])))
 
 
 @pytest.mark.parametrize("frames", ["stack", "mean"])
@@ -149,17 +126,6 @@ def test_an_untrained_residual_net_predicts_the_upscaled_mean_of_clear_pixels(sc
         lr, qm = clearest_frames(scene, 3)
         mean = (lr * qm).sum(axis=0) / qm.sum(axis=0)
         np.testing.assert_allclose(image, bicubic(mean[None])[0], atol=1e-6)
-
-
-def test_a_net_of_the_mean_frame_is_its_module_applied_to_the_mean(scenes):
-    averaged = composed(scenes, k="max", mode="combine", frames="mean")
-    net = quick_srcnn().fit(averaged)
-    for image, scene in zip(net.predict(averaged), scenes, strict=True):
-        tied = scene.qm.sum(axis=(1, 2)) == scene.qm.sum(axis=(1, 2)).max()
-        mean = bicubic((scene.lr[tied].mean(axis=0) * scene.qm[tied].mean(axis=0))[None])
-        with torch.no_grad():
-            expected = net.module_(torch.from_numpy(mean[None].astype(np.float32)))[0, 0]
-        np.testing.assert_allclose(image, expected, atol=1e-6)
 
 
 def test_a_residual_net_adds_its_layers_to_the_mean():
@@ -179,16 +145,6 @@ def test_a_residual_net_adds_its_layers_to_the_mean():
     torch.testing.assert_close(output[:, 1:], raw[:, 1:].sigmoid())
 
 
-def test_a_residual_net_takes_brightness_away_and_gives_it_back(scenes, stacked):
-    net = quick_srcnn(residual=True, max_epochs=2).fit(stacked)
-    brighter = []
-    for scene in scenes:
-        lr = scene.lr + np.float32(0.125)
-        brighter.append(type(scene)(lr, scene.qm, name=scene.name))
-    difference = net.predict(composed(brighter, mode="concat")) - net.predict(stacked)
-    np.testing.assert_allclose(difference, 0.125, atol=1e-4)
-
-
 def test_predictions_of_different_sizes_come_as_a_list():
     shapes = [(16, 16), (12, 20), (16, 16)]
     scenes = [small_scene(n, shape=shape) for n, shape in enumerate(shapes)]
@@ -199,12 +155,6 @@ def test_predictions_of_different_sizes_come_as_a_list():
     alone = [net.predict(composed([scene]))[0] for scene in scenes]
     for image, other in zip(images, alone, strict=True):
         np.testing.assert_allclose(image, other, atol=1e-6)
-
-
-def test_scenes_of_different_frame_counts_fit_one_net():
-    scenes = [small_scene(n, n_frames=n + 2) for n in range(5)]
-    images = quick_srcnn().fit(composed(scenes, k=4)).predict(composed(scenes, k=4))
-    assert images.shape == (5, 48, 48)
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -218,12 +168,6 @@ def test_the_scale_is_that_of_the_scenes(scale):
 def test_hr_images_are_not_needed_to_predict(fitted, scenes, stacked):
     without = composed(small_scenes(6, truth=False), mode="concat")
     np.testing.assert_array_equal(fitted.predict(without), fitted.predict(stacked))
-
-
-def test_a_net_that_upscales_by_itself_takes_frames(scenes):
-    small = composed(scenes, scale=None)
-    net = UpscalingNet(max_epochs=1, residual=True, random_state=0, verbose=0).fit(small)
-    assert net.predict(small).shape == (6, 48, 48)
 
 
 def test_score_is_the_mean_cpsnr(fitted, stacked):
@@ -261,13 +205,6 @@ def test_equal_random_states_make_equal_nets(stacked, options):
     assert not torch.allclose(weights_of(first), weights_of(other))
 
 
-def test_a_random_state_instance_is_accepted(stacked):
-    first, again = (
-        quick_srcnn(random_state=np.random.RandomState(5)).fit(stacked) for _ in range(2)
-    )
-    assert torch.equal(weights_of(first), weights_of(again))
-
-
 def test_worker_processes_do_not_change_what_is_learned(stacked):
     options = {"patch_size": 8, "augment": True, "batch_size": 2, "max_epochs": 2}
     net = quick_srcnn(**options).fit(stacked)
@@ -276,19 +213,6 @@ def test_worker_processes_do_not_change_what_is_learned(stacked):
     ).fit(stacked)
     assert torch.equal(weights_of(net), weights_of(parallel))
     np.testing.assert_array_equal(net.predict(stacked), parallel.predict(stacked))
-
-
-def test_whole_frames_of_different_sizes_train_together():
-    scenes = [small_scene(n, shape=(12 + 4 * (n % 2), 16)) for n in range(6)]
-    net = quick_srcnn(max_epochs=3, lr=3e-3, augment=True).fit(composed(scenes))
-    losses = net.history[:, "train_loss"]
-    assert losses[-1] < losses[0]
-
-
-def test_each_step_takes_a_batch_and_each_epoch_all_scenes(stacked):
-    net = quick_srcnn(batch_size=4, max_epochs=2).fit(stacked)
-    sizes = net.history[:, "batches", :, "train_batch_size"]
-    assert [sorted(epoch) for epoch in sizes] == [[2, 4], [2, 4]]
 
 
 def test_every_epoch_and_every_call_draws_patches_of_its_own(stacked):
@@ -315,28 +239,7 @@ def test_partial_fit_goes_on_where_fit_stopped(stacked):
     assert torch.equal(weights_of(parts), weights_of(whole))
 
 
-def test_partial_fit_begins_without_fit(stacked):
-    net = quick_srcnn().partial_fit(stacked)
-    assert torch.equal(weights_of(net), weights_of(quick_srcnn().fit(stacked)))
-
-
-def test_warm_start_goes_on_from_the_present_weights(stacked):
-    net = quick_srcnn(max_epochs=2, warm_start=True)
-    net.fit(stacked).fit(stacked)
-    assert len(net.history) == 4
-    assert torch.equal(weights_of(net), weights_of(quick_srcnn(max_epochs=4).fit(stacked)))
-
-
-def test_weight_decay_reaches_the_optimizer(stacked):
-    net = quick_srcnn(
-        optimizer=torch.optim.SGD, lr=1e-3, optimizer__weight_decay=100.0, max_epochs=8
-    ).fit(stacked)
-    plain = quick_srcnn(optimizer=torch.optim.SGD, lr=1e-3, max_epochs=8).fit(stacked)
-    assert net.optimizer_.param_groups[0]["weight_decay"] == 100.0
-    assert weights_of(net).norm() < 0.5 * weights_of(plain).norm()
-
-
-@pytest.mark.parametrize("criterion", [MSELoss, MaskedMSELoss, CPSNRLoss])
+@pytest.mark.parametrize("criterion", [MaskedMSELoss, CPSNRLoss])
 def test_the_validation_loss_is_the_criterion_of_the_validation_scenes(stacked, criterion):
     net = quick_srcnn(criterion=criterion, train_split=predefined_split(stacked[4:]))
     net.fit(stacked[:4])
@@ -361,12 +264,6 @@ def test_train_split_says_how_many_scenes_are_kept_from_training(stacked, train_
     assert ("valid_score" in net.history[-1]) == (n_valid > 0)
 
 
-def test_a_single_scene_trains_without_validation(stacked):
-    net = quick_srcnn(train_split=0.1).fit(stacked[:1])
-    assert "train_loss" in net.history[-1]
-    assert "valid_loss" not in net.history[-1]
-
-
 def test_views_of_one_scene_stay_on_one_side_of_the_split(scenes):
     single = composed(scenes, k=3, frames="single")
     net = quick_srcnn(train_split=0.5, batch_size=1).fit(single)
@@ -375,8 +272,7 @@ def test_views_of_one_scene_stay_on_one_side_of_the_split(scenes):
     assert np.isfinite(net.history[-1, "valid_score"])
 
 
-@pytest.mark.parametrize("frames", ["stack", "single"])
-@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(("frames", "residual"), [("stack", True), ("single", False)])
 def test_valid_score_is_the_mean_challenge_score_of_the_validation_scenes(scenes, frames, residual):
     prepared = composed(scenes, frames=frames)
     net = quick_srcnn(
@@ -385,14 +281,6 @@ def test_valid_score_is_the_mean_challenge_score_of_the_validation_scenes(scenes
     expected = slow_score(net.predict(prepared[1:]), scenes[1:])
     assert net.history[-1, "valid_score"] == pytest.approx(expected, rel=1e-5)
     assert {"train_loss", "valid_loss", "valid_score"} <= set(net.history[-1])
-
-
-def test_valid_score_of_scenes_of_different_sizes():
-    scenes = [small_scene(n, shape=(12 + 4 * (n % 2), 16)) for n in range(5)]
-    prepared = composed(scenes)
-    net = quick_srcnn(train_split=predefined_split(prepared)).fit(prepared[:2])
-    expected = slow_score(net.predict(prepared), scenes)
-    assert net.history[-1, "valid_score"] == pytest.approx(expected, rel=1e-5)
 
 
 # Device and precision
@@ -436,11 +324,6 @@ def test_dtype_auto_is_what_the_processor_computes_in(monkeypatch, capabilities,
     assert resolve_dtype("auto", "mps") == torch.float32
 
 
-def test_dtype_auto_is_float32_where_torch_cannot_tell_what_the_processor_computes_in(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert resolve_dtype("auto", "cpu") == torch.float32
-
-
 def test_bfloat16_predicts_nearly_the_same(stacked):
     net = quick_srcnn(residual=True, max_epochs=2).fit(stacked)
     exact = net.predict(stacked)
@@ -448,15 +331,6 @@ def test_bfloat16_predicts_nearly_the_same(stacked):
     assert rounded.dtype == np.float32
     difference = np.abs(rounded - exact).max()
     assert 0 < difference < 0.005
-
-
-def test_bfloat16_trains(stacked):
-    net = quick_srcnn(compute_dtype="bfloat16", max_epochs=5, lr=1e-3).fit(stacked)
-    losses = net.history[:, "train_loss"]
-    exact = quick_srcnn(max_epochs=5, lr=1e-3).fit(stacked).history[:, "train_loss"]
-    assert losses[-1] < 0.95 * losses[0]
-    np.testing.assert_allclose(losses, exact, rtol=0.05)
-    assert weights_of(net).dtype == torch.float32
 
 
 # What scikit-learn expects of an estimator
@@ -470,24 +344,8 @@ def test_a_net_prints_as_the_call_that_made_it(stacked):
     assert repr(eval(text)) == repr(net) == repr(net.fit(stacked))
 
 
-def test_parameters_set_after_fit_are_those_of_the_next_fit(stacked):
-    net = quick_srcnn().fit(stacked).set_params(lr=0.25, optimizer__weight_decay=0.5, max_epochs=2)
-    assert clone(net).get_params()["optimizer__weight_decay"] == 0.5
-    for twin in (clone(net).fit(stacked), net.fit(stacked)):
-        (group,) = twin.optimizer_.param_groups
-        assert (group["lr"], group["weight_decay"]) == (0.25, 0.5)
-        assert len(twin.history) == 2
-
-
-def test_parameters_can_be_set_together():
-    params = {"lr": 0.5, "criterion": MSELoss, "optimizer__weight_decay": 0.5, "callbacks": []}
-    net = clone(SRCNN().set_params(**params))
-    assert {key: net.get_params()[key] for key in params} == params
-
-
-@pytest.mark.parametrize("residual", [False, True])
-def test_a_fitted_net_survives_pickle_joblib_and_deepcopy(stacked, tmp_path, residual):
-    net = quick_srcnn(residual=residual, train_split=0.4).fit(stacked)
+def test_a_fitted_net_survives_pickle_joblib_and_deepcopy(stacked, tmp_path):
+    net = quick_srcnn(residual=True, train_split=0.4).fit(stacked)
     expected = net.predict(stacked)
     joblib.dump(net, tmp_path / "net.joblib")
     copies = [
@@ -499,12 +357,6 @@ def test_a_fitted_net_survives_pickle_joblib_and_deepcopy(stacked, tmp_path, res
         np.testing.assert_array_equal(twin.predict(stacked), expected)
         assert twin.history[:, "train_loss"] == net.history[:, "train_loss"]
         assert repr(twin) == repr(net)
-
-
-def test_an_unpickled_net_goes_on_training_like_the_first(stacked):
-    net = quick_srcnn(warm_start=True).fit(stacked)
-    twin = pickle.loads(pickle.dumps(net))
-    assert torch.equal(weights_of(net.fit(stacked)), weights_of(twin.fit(stacked)))
 
 
 def test_a_fitted_net_pickles_no_larger_for_more_scenes():
@@ -564,19 +416,17 @@ BAD_SCENES = [
 ]
 
 
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize(("make", "message"), BAD_SCENES, ids=lambda x: getattr(x, "__name__", ""))
-def test_fit_says_what_is_wrong_with_scenes(make, message, method):
+def test_fit_says_what_is_wrong_with_scenes(make, message):
     with pytest.raises(ValueError, match=message):
-        getattr(quick_srcnn(), method)(make())
+        quick_srcnn().fit(make())
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        *(case for case in BAD_SCENES if case[0] not in (without_truth, of_two_frame_counts)),
         (lambda: composed(small_scenes(2), k=5), "takes 3 channels.*imgset0000 with 5.*k=..."),
-        (lambda: composed(small_scenes(2), mode="concat"), "takes 3 channels.*imgset0000 with 6"),
+        (without_composer, "scene imgset0000.*no inputs.*InputComposer"),
         (
             lambda: composed(small_scenes(2, scale=2), scale=2),
             r"imgset0000 upscaled 2 times: add BicubicUpscaler\(scale=3\)",
@@ -595,12 +445,6 @@ def test_a_validation_scene_without_truth_is_named():
         quick_srcnn(train_split=train_split).fit(composed(small_scenes(2)))
 
 
-def test_a_validation_scene_with_other_channels_is_named():
-    train_split = predefined_split(composed([small_scene(7)], k=2))
-    with pytest.raises(ValueError, match=r"takes 3 channels.*scene imgset0007 with 2"):
-        quick_srcnn(train_split=train_split).fit(composed(small_scenes(2)))
-
-
 def test_a_patch_larger_than_a_scene_is_named(stacked):
     with pytest.raises(ValueError, match="patch_size=17 is larger than scene imgset000"):
         quick_srcnn(patch_size=17).fit(stacked)
@@ -609,18 +453,12 @@ def test_a_patch_larger_than_a_scene_is_named(stacked):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("max_epochs", 0),
         ("max_epochs", 1.5),
-        ("batch_size", 0),
         ("micro_batch_size", 0),
-        ("lr", 0.0),
         ("lr", -1e-3),
         ("compute_dtype", "float16"),
-        ("patch_size", 0),
         ("patch_size", "big"),
-        ("augment", "yes"),
         ("residual", 2),
-        ("predict_clearance", None),
         ("criterion", "mse"),
         ("train_split", 1.5),
         ("random_state", "zero"),
@@ -633,18 +471,9 @@ def test_fit_names_an_invalid_parameter(stacked, name, value):
         net.fit(stacked)
 
 
-@pytest.mark.parametrize("prepare", [lambda net: net, clone], ids=["as given", "cloned"])
-@pytest.mark.parametrize("name", ["max_epoch", "optimizer_weight_decay", "patchsize"])
-def test_fit_names_an_unknown_argument(stacked, prepare, name):
+@pytest.mark.parametrize(
+    ("name", "prepare"), [("max_epoch", lambda net: net), ("optimizer_weight_decay", clone)]
+)
+def test_fit_names_an_unknown_argument(stacked, name, prepare):
     with pytest.raises(ValueError, match=f"unexpected argument.*{name}"):
         prepare(quick_srcnn(**{name: 1})).fit(stacked)
-
-
-def test_an_unknown_parameter_of_the_optimizer_is_an_error(stacked):
-    with pytest.raises(TypeError, match="weight_deccay"):
-        quick_srcnn(optimizer__weight_deccay=1).fit(stacked)
-
-
-def test_set_params_refuses_an_unknown_parameter():
-    with pytest.raises(ValueError, match="Invalid parameter 'max_epoch' for estimator SRCNN"):
-        SRCNN().set_params(max_epoch=3)

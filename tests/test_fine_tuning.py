@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from _helpers import weights_of
-from scipy.ndimage import gaussian_filter
+from scipy import ndimage
 
 from probav_estimators import (
     FusionNet,
@@ -17,7 +17,6 @@ from probav_estimators import (
 from probav_estimators.losses import SensorModel
 from probav_estimators.scenes import estimate_psf_sigma
 from probav_estimators.simulation import simulate_scene
-from probav_estimators.simulation._ground_sampling import sample_ground
 from probav_estimators.training import AlignedReader, SceneDataset, collate_frames
 
 
@@ -74,14 +73,19 @@ class TestReprojection:
         assert exact(smooth, frames) > exact(image, frames)
         assert anywhere(smooth, frames) < anywhere(image, frames)
 
-    @pytest.mark.parametrize("psf_sigma", [0.3, 1.2, 2.2])
+    @pytest.mark.parametrize("psf_sigma", [0.3, 2.2])
     def test_image_that_is_wanted_is_that_of_a_camera(self, psf_sigma):
-        ground = gaussian_filter(np.random.default_rng(0).random((144, 144), np.float32), 1)
+        ground = np.random.default_rng(0).random((144, 144), np.float32)
+        ground = ndimage.gaussian_filter(ground, 1)
+
+        def sampled(sigma, pixel, shift=(0, 0)):
+            moved = ndimage.shift(ground, np.multiply(pixel, shift), order=3, mode="mirror")
+            n = 144 // pixel
+            blurred = ndimage.gaussian_filter(moved, sigma)
+            return blurred.reshape(n, pixel, n, pixel).mean(axis=(1, 3))
+
         fractions = np.random.default_rng(1).uniform(-0.5, 0.5, (6, 2)).astype(np.float32)
-        frames = [
-            sample_ground(ground, (24, 24), pixel=6, sigma=2 * psf_sigma, shift=shift)
-            for shift in fractions
-        ]
+        frames = [sampled(2 * psf_sigma, 6, shift) for shift in fractions]
         sample = {
             "frames": torch.from_numpy(np.stack(frames))[None],
             "weights": torch.ones(1, 6, 24, 24),
@@ -92,10 +96,7 @@ class TestReprojection:
         }
         loss = ReprojectionLoss(psf_sigma / 3, placement_error=0)
         costs = [
-            loss(
-                torch.from_numpy(sample_ground(ground, (72, 72), pixel=2, sigma=sigma))[None, None],
-                sample,
-            )
+            loss(torch.from_numpy(sampled(sigma, 2))[None, None], sample)
             for sigma in (0.4, 1.0, 1.6)
         ]
         assert costs[1] < min(costs[0], costs[2])

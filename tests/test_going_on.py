@@ -44,16 +44,6 @@ class TestEpochZero:
         assert callback_of(net, "starting_score").start_score_ == pytest.approx(before, rel=1e-5)
         assert net.history[:, "epoch"] == [1, 2, 3]
 
-    @pytest.mark.parametrize("way", ["partial_fit", "warm_start"])
-    def test_going_on_that_makes_nothing_better_changes_nothing(self, fitted, train, way):
-        net = copy.deepcopy(fitted).set_params(max_epochs=3, lr=0.3)
-        if way == "partial_fit":
-            net.partial_fit(train)
-        else:
-            net.set_params(warm_start=True).fit(train)
-        assert min(net.history[8:, "valid_score"]) > min(net.history[:8, "valid_score"])
-        assert torch.equal(weights_of(net), weights_of(fitted))
-
     def test_a_better_epoch_wins(self, fitted, train, valid):
         start = quick_srcnn(residual=True).fit(train)
         net = quick_srcnn(
@@ -62,17 +52,6 @@ class TestEpochZero:
         scores = net.history[:, "valid_score"]
         assert min(scores) < callback_of(net, "starting_score").start_score_
         assert slow_score(net.predict(valid), valid) == pytest.approx(min(scores), rel=1e-5)
-
-    def test_random_weights_are_not_scored(self, fitted, train, valid):
-        assert callback_of(fitted, "starting_score").start_score_ is None
-        net = quick_srcnn(train_split=predefined_split(valid), warm_start=True).fit(train)
-        assert callback_of(net, "starting_score").start_score_ is None
-
-    def test_without_validation_nothing_is_judged(self, fitted, train):
-        net = quick_srcnn(residual=True, start_from=fitted, train_split=None, **SPOILING)
-        net.fit(train)
-        assert callback_of(net, "starting_score").start_score_ is None
-        assert not torch.equal(weights_of(net), weights_of(fitted))
 
     def test_is_not_repeated_by_resume(self, fitted, train, others, tmp_path):
         params = {
@@ -148,19 +127,6 @@ class TestSchedule:
         net.set_params(max_epochs=2).partial_fit(train)
         assert callback_of(net, "lr_schedule").lr_scheduler_ is schedule
         assert [bad for bad, _ in rates.bad_] == [2, 3]
-
-    def test_forgets_its_best_score(self, fitted, train, others):
-        net = copy.deepcopy(fitted).set_params(train_split=predefined_split(others))
-        net.set_params(lr=1e-12, max_epochs=1).partial_fit(train)
-        schedule = callback_of(net, "lr_schedule").lr_scheduler_
-        start = callback_of(net, "starting_score").start_score_
-        assert schedule.best == pytest.approx(start, rel=1e-6)
-
-    def test_keeps_a_rate_that_was_lowered(self, train):
-        net = quick_srcnn(max_epochs=4, lr_patience=1, lr=1e-8).fit(train)
-        net.optimizer_.param_groups[0]["lr"] = 5e-9
-        net.set_params(max_epochs=1).partial_fit(train)
-        assert net.history[-1, "event_lr"] == 5e-9
 
 
 class TestPickles:

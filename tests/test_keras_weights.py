@@ -26,10 +26,8 @@ from probav_estimators import (
     SRVGG16,
     BicubicUpscaler,
     ClearanceSelector,
-    FSRCNNv2,
     InputComposer,
     SRCNNEx,
-    SRResNet,
     load_model,
     save_model,
 )
@@ -87,7 +85,7 @@ def vgg_file(published):
 
 class TestSizes:
     @every_model
-    @pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (1, 2), (9, 1), (9, 2), (18, 1), (18, 2)])
+    @pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (18, 2)])
     def test_parameters_are_as_many_as_in_the_keras_model(self, name, n_in, n_out):
         kind, params = kind_and_params(name)
         shapes, _ = MODELS[name]
@@ -124,17 +122,6 @@ class TestSizes:
         text = " ".join(getattr(probav_estimators, name).__doc__.split())
         assert f"{size:,} parameters" in text
 
-    def test_fsrcnn_v2_is_fsrcnn_with_other_defaults(self):
-        states = []
-        for net in (
-            FSRCNNv2(),
-            probav_estimators.FSRCNN(activation="elu", deconv_kernel_size=5),
-        ):
-            torch.manual_seed(0)
-            states.append((str(layers := net.build_layers(3, 2, 3)), layers.state_dict()))
-        assert states[0][0] == states[1][0]
-        assert all(torch.equal(states[0][1][key], x) for key, x in states[1][1].items())
-
 
 def net_of(name, path, **params):
     kind, finetuned = kind_and_params(name)
@@ -156,7 +143,7 @@ class TestWhatIsComputed:
         assert expected[:2].std() > 1e-3
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
-    @every_model
+    @pytest.mark.parametrize("name", ["SRCNNv3", "FSRCNN"])
     def test_files_without_clearance(self, name, tmp_path):
         weights = weights_for(name, n_in=3, n_out=1)
         net = net_of(name, write_keras(tmp_path / "w.h5", weights, inside=None))
@@ -239,13 +226,6 @@ class TestPublishedWeights:
         with pytest.raises(ValueError, match="SRVGG16 takes 18 channels and got scene"):
             net.predict(scenes)
 
-    def test_other_layers_than_the_default_cannot_be_read(self, published):
-        with pytest.raises(ValueError, match=r"FSRCNN has 15 layers with weights, and files"):
-            probav_estimators.FSRCNN.from_published(published["FSRCNN"][0], activation="prelu")
-
-    def test_the_net_of_the_literature_has_none(self):
-        assert not hasattr(SRResNet, "from_published")
-
 
 class TestBadFiles:
     def refuses(self, path, message, kind=SRVGG16):
@@ -269,11 +249,10 @@ class TestBadFiles:
         )
         self.refuses(path, "a pointer of Git LFS")
 
-    @pytest.mark.parametrize("part", [0, 100, 0.3, 0.9])
-    def test_a_truncated_file(self, part, vgg_file, tmp_path):
-        content = vgg_file.read_bytes()
+    @pytest.mark.parametrize("n_bytes", [0, 100, 1000])
+    def test_a_truncated_file(self, n_bytes, vgg_file, tmp_path):
         path = tmp_path / "w.hdf5"
-        path.write_bytes(content[: part if isinstance(part, int) else int(part * len(content))])
+        path.write_bytes(vgg_file.read_bytes()[:n_bytes])
         self.refuses(path, "may be truncated")
 
     def test_a_file_of_another_model(self, published):
@@ -281,25 +260,11 @@ class TestBadFiles:
         self.refuses(published["SRCNN"][0], "mapping/kernel of shape", SRCNNEx)
         self.refuses(published["SRCNNv2"][0], "has a layer 'conv2', which that model", SRCNNEx)
 
-    def test_a_file_of_hdf5_that_keras_did_not_write(self, tmp_path):
-        path = tmp_path / "w.hdf5"
-        with h5py.File(path, "w") as file:
-            file["model_weights"] = np.zeros(3)
-        self.refuses(path, "has no conv1/kernel")
-
-    @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_values_that_are_not_finite(self, value, tmp_path):
+    def test_values_that_are_not_finite(self, tmp_path):
         weights = weights_for("SRCNN")
-        weights["mapping/bias"][4] = value
+        weights["mapping/bias"][4] = np.nan
         path = write_keras(tmp_path / "w.hdf5", weights)
         self.refuses(path, "mapping/bias holds NaN or infinity", SRCNN)
-
-    def test_negative_variances(self, tmp_path):
-        weights = weights_for("BottleneckSRResNet", n_in=3)
-        weights["bn2b_branch2a/moving_variance"][0] = -1
-        path = write_keras(tmp_path / "w.hdf5", weights)
-        kind = probav_estimators.BottleneckSRResNet
-        self.refuses(path, "bn2b_branch2a/moving_variance holds negative variances", kind)
 
     def damaged(self, tmp_path, change):
         path = write_keras(tmp_path / "w.hdf5", weights_for("SRCNN"))
@@ -324,13 +289,6 @@ class TestBadFiles:
 
         self.refuses(self.damaged(tmp_path, change), "has mapping/kernel not as an array", SRCNN)
 
-    def test_a_link_in_place_of_the_group_is_not_followed(self, tmp_path):
-        other = write_keras(tmp_path / "other.hdf5", weights_for("SRCNN"))
-        path = tmp_path / "w.hdf5"
-        with h5py.File(path, "w") as file:
-            file["model_weights"] = h5py.ExternalLink(str(other), "/model_weights")
-        self.refuses(path, "has no conv1/kernel", SRCNN)
-
     def test_values_of_other_files_are_not_read(self, tmp_path):
         secret = tmp_path / "secret"
         secret.write_bytes(bytes(64 * 32 * 4))
@@ -342,38 +300,10 @@ class TestBadFiles:
 
         self.refuses(self.damaged(tmp_path, change), "in the file itself", SRCNN)
 
-    def test_virtual_datasets_are_not_read(self, tmp_path):
-        other = write_keras(tmp_path / "other.hdf5", weights_for("SRCNN"))
-
-        def change(group):
-            del group["kernel:0"]
-            layout = h5py.VirtualLayout((1, 1, 64, 32), "f4")
-            name = "model_weights/mapping/mapping/kernel:0"
-            layout[...] = h5py.VirtualSource(str(other), name, (1, 1, 64, 32))
-            group.create_virtual_dataset("kernel:0", layout)
-
-        self.refuses(self.damaged(tmp_path, change), "in the file itself", SRCNN)
-
-    @pytest.mark.parametrize("shape", [(1, 1, 64, 32, 1), (10**6, 10**6, 64, 32)])
-    def test_sizes_are_compared_before_values_are_read(self, shape, tmp_path):
+    def test_sizes_are_compared_before_values_are_read(self, tmp_path):
         def change(group):
             del group["kernel:0"]
             # Unwritten values take no space in the file.
-            group.create_dataset("kernel:0", shape, "f4", chunks=(1,) * len(shape))
+            group.create_dataset("kernel:0", (10**6, 10**6, 64, 32), "f4", chunks=(1, 1, 1, 1))
 
         self.refuses(self.damaged(tmp_path, change), "does not hold Keras weights", SRCNN)
-
-    def test_no_file_asks_for_any_number_of_channels(self, tmp_path):
-        def change(group):
-            kernel = group.file["model_weights/conv1/conv1"]
-            del kernel["kernel:0"]
-            kernel.create_dataset("kernel:0", (9, 9, 10**9, 64), "f4", chunks=(1, 1, 1, 1))
-
-        self.refuses(self.damaged(tmp_path, change), "has 1000000000 channels in", SRCNN)
-
-    def test_other_types_than_floats(self, tmp_path):
-        def change(group):
-            del group["kernel:0"]
-            group["kernel:0"] = np.zeros((1, 1, 64, 32), "i4")
-
-        self.refuses(self.damaged(tmp_path, change), "not as an array of floats", SRCNN)

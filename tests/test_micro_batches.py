@@ -45,8 +45,7 @@ def fusion_net(**params):
     return FusionNet(**QUICK | options | params).fit(scenes)
 
 
-@pytest.mark.parametrize("train", [srcnn, fusion_net])
-@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize(("train", "size"), [(srcnn, 2), (srcnn, 5), (fusion_net, 1)])
 def test_an_epoch_ends_with_the_weights_of_whole_batches(train, size):
     # Rounding errors in SGD's steps scale with the gradients. NAdam's steps of the last bias have
     # full size, although its gradient is rounding error alone.

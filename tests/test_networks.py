@@ -2,12 +2,11 @@
 
 import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from _helpers import FRAME_NETS, QUICK, quick_net, small_scene, small_scenes, weights_of
+from _helpers import FRAME_NETS, QUICK, quick_net, small_scene, small_scenes
 from scipy.ndimage import shift as move
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -24,12 +23,10 @@ from probav_estimators import (
     PIUNet,
     Scene,
     load_model,
-    load_scenes,
     make_scenes,
     save_model,
 )
-from probav_estimators.architectures._frame_layers import with_reference
-from probav_estimators.training import FrameNet, FrameReader, collate_frames
+from probav_estimators.training import FrameNet, collate_frames
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -133,19 +130,17 @@ class TestSizes:
         assert f"{count:,} parameters" in kind.__doc__
 
     @every_network
-    @pytest.mark.parametrize("scale", [2, 3, 4])
-    def test_images_have_the_size_of_the_truth(self, kind, scale):
-        scenes = [small_scene(0, shape=(10, 14), scale=scale), small_scene(1, scale=scale)]
+    def test_images_have_the_size_of_the_truth(self, kind):
+        scenes = [small_scene(0, shape=(10, 14), scale=2), small_scene(1, scale=2)]
         net = quick_net(kind, border=1).fit(scenes)
-        assert net.scale_ == scale
+        assert net.scale_ == 2
         assert [image.shape for image in net.predict(scenes)] == [s.hr.shape for s in scenes]
 
-    @every_network
-    def test_scale_can_be_given(self, kind, few_scenes):
+    def test_scale_can_be_given(self, few_scenes):
         with pytest.raises(ValueError, match="makes images 2 times as large as the frames"):
-            quick_net(kind, scale=2).fit(few_scenes)
+            quick_net(TRMISR, scale=2).fit(few_scenes)
         with pytest.raises(ValueError, match="learns the scale from HR images, and scene"):
-            quick_net(kind).learn_layout([small_scene(0, truth=False)])
+            quick_net(TRMISR).learn_layout([small_scene(0, truth=False)])
 
     def test_heads_divide_the_features(self, few_scenes):
         with pytest.raises(ValueError, match="n_heads=3 does not divide n_features=8"):
@@ -154,7 +149,7 @@ class TestSizes:
 
 class TestFrames:
     @masking_network
-    @pytest.mark.parametrize("n_frames", [1, 3, 8])
+    @pytest.mark.parametrize("n_frames", [1, 8])
     def test_frames_that_are_not_present_change_nothing(self, kind, n_frames):
         net, frames = ready(kind), random_frames(n_frames)
         filled = np.concatenate([frames, random_frames(3, seed=1)])
@@ -203,15 +198,12 @@ class TestFrames:
         np.testing.assert_allclose(image_of(net, frames), expected, rtol=0, atol=1e-6)
 
     def test_reference_is_the_median_of_the_first_nine(self):
-        frames = torch.as_tensor(random_frames(12), dtype=torch.float32)[None]
-        stacks = with_reference(frames, torch.ones(1, 12))
-        assert (stacks[:, :, 0] == frames).all()
-        np.testing.assert_array_equal(stacks[0, 4, 1], np.median(frames[0, :9], axis=0))
-
-    def test_reference_is_the_lower_median_of_frames_that_are_there(self):
-        frames = torch.as_tensor(random_frames(6), dtype=torch.float32)[None]
-        stacks = with_reference(frames, torch.tensor([[1.0, 1, 1, 1, 0, 0]]))
-        np.testing.assert_array_equal(stacks[0, 0, 1], np.sort(frames[0, :4], axis=0)[1])
+        net, frames, seen = ready(TRMISR), random_frames(12), []
+        encoder = net.module_.layers.encoder
+        encoder.register_forward_pre_hook(lambda layer, given: seen.append(given[0]))
+        image_of(net, frames)
+        reference = (np.median(frames[:9], axis=0) - net.level_) / net.std_
+        np.testing.assert_allclose(seen[0][4, 1], reference, rtol=0, atol=1e-5)
 
     @masking_network
     def test_clearest_frames_are_chosen(self, kind, make_scene):
@@ -220,20 +212,6 @@ class TestFrames:
         clearance = scene.qm.sum(axis=(1, 2))
         expected = sorted(range(6), key=lambda number: (-clearance[number], number))[:4]
         assert reader.choose(scene).numbers.tolist() == expected
-
-    @masking_network
-    def test_selected_frames_take_part_once(self, kind, few_scenes, fitted):
-        (few,) = small_scenes(1, n_frames=2)
-        selected = ClearanceSelector(k=7).transform([few])
-        np.testing.assert_array_equal(fitted[kind].predict(selected), fitted[kind].predict([few]))
-
-    def test_quality_maps_come_where_they_are_asked_for(self, make_scene):
-        scene = make_scene()
-        reader = FrameReader(2, quality_maps=True)
-        choice = reader.choose(scene)
-        sample = reader.read(scene, choice, (slice(1, 5), slice(2, 8)))
-        np.testing.assert_array_equal(sample["clear"], scene.qm[choice.numbers][:, 1:5, 2:8])
-        np.testing.assert_array_equal(sample["frames"], scene.lr[choice.numbers][:, 1:5, 2:8])
 
 
 class TestRegistration:
@@ -272,13 +250,6 @@ class TestTiles:
         tiled = net.set_params(tile_size=24).predict(scenes)
         np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-6)
 
-    def test_what_reaches_far_fits_nearly(self):
-        scenes = make_scenes(1, size=(150, 24), n_frames=6, random_state=3)
-        net = ready(MISRGRU, tile_size=None)
-        whole = net.predict(scenes)
-        tiled = net.set_params(tile_size=80).predict(scenes)
-        np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4)
-
 
 class TestTraining:
     @every_network
@@ -293,10 +264,9 @@ class TestTraining:
         assert fitted[kind].criterion_.border == 3
         assert quick_net(kind, criterion__border=1).fit(small_scenes(1)).criterion_.border == 1
 
-    @every_network
-    def test_level_and_contrast_are_those_of_the_scenes(self, kind):
+    def test_level_and_contrast_are_those_of_the_scenes(self):
         scenes = small_scenes(2, clouds=False)
-        net = quick_net(kind).fit(scenes)
+        net = quick_net(TRMISR).fit(scenes)
         first = np.stack([scene.lr[0] for scene in scenes])
         assert net.level_ == pytest.approx(first.mean(), rel=1e-5)
         assert net.std_ == pytest.approx(first.std(), rel=1e-4)
@@ -316,11 +286,6 @@ class TestTraining:
         ]
         ours, theirs = (quick_net(kind).fit(each).predict(each) for each in (scenes, few_scenes))
         np.testing.assert_allclose(ours.clip(0, 1), theirs, rtol=0, atol=1e-3)
-
-    @every_network
-    def test_two_trainings_are_equal(self, kind, few_scenes, fitted):
-        again = clone(fitted[kind]).fit(few_scenes)
-        np.testing.assert_array_equal(again.predict(few_scenes), fitted[kind].predict(few_scenes))
 
     @masking_network
     def test_fine_tuning_begins_with_the_other_nets_weights(self, kind, few_scenes, fitted):
@@ -486,31 +451,15 @@ class TestPublishedWeights:
             TRMISR: (24, True, "NIR"),
         }
 
-    def test_the_band_is_the_folders(self, published_path, few_scenes):
-        torch.save(published_state(TRMISR), published_path)
-        net = TRMISR.from_published(published_path, verbose=0)
-        scenes = make_scenes(1, size=16, bands=("RED",), random_state=0)
-        with pytest.warns(UserWarning, match="published for the band NIR, and there are scenes of"):
-            net.predict(scenes)
-
     def test_lowest_pixel_of_the_transformers_images_is_0(self, published_path, few_scenes):
         torch.save(published_state(TRMISR), published_path)
         images = TRMISR.from_published(published_path, verbose=0).predict(few_scenes)
         assert (images.min(axis=(1, 2)) == 0).all()
         assert images.max() <= 16383 / 65535
 
-    @masking_network
-    def test_names_of_parallel_training(self, kind, published_path):
-        state, nets = published_state(kind), []
-        for prefix in ("", "module."):
-            torch.save({f"{prefix}{name}": x for name, x in state.items()}, published_path)
-            nets.append(kind.from_published(published_path))
-        torch.testing.assert_close(*map(weights_of, nets), rtol=0, atol=0)
-
-    @masking_network
-    def test_what_is_missing_is_named(self, kind, published_path):
-        name = min(PUBLISHED_SHAPES[kind])
-        shown = name.removeprefix("encode.") if kind is MISRGRU else name
+    def test_what_is_missing_is_named(self, published_path):
+        kind, name = MISRGRU, min(PUBLISHED_SHAPES[MISRGRU])
+        shown = name.removeprefix("encode.")
         for change, message in (
             ({name: None}, f"{shown} is missing"),
             ({name: torch.zeros(7, 7)}, rf"{shown} has shape \(7, 7\)"),
@@ -521,8 +470,8 @@ class TestPublishedWeights:
             with pytest.raises(ValueError, match=message):
                 kind.from_published(published_path)
 
-    @masking_network
-    def test_files_of_another_kind(self, kind, published_path):
+    def test_files_of_another_kind(self, published_path):
+        kind = HighResNet
         with pytest.raises(FileNotFoundError, match=r"does not exist: \w+\.from_published takes a"):
             kind.from_published(published_path)
         published_path.write_text("version https://git-lfs.github.com/spec/v1\n")
@@ -532,24 +481,15 @@ class TestPublishedWeights:
         with pytest.raises(ValueError, match="holds a list that is no state dict"):
             kind.from_published(published_path)
 
-    @masking_network
-    def test_no_code_is_run(self, kind, published_path, tmp_path):
+    def test_no_code_is_run(self, published_path, tmp_path):
         class Trap:
             def __reduce__(self):
                 return os.mkdir, (str(tmp_path / "run"),)
 
         torch.save({"weight": Trap()}, published_path)
         with pytest.raises(ValueError, match="cannot be read as a state dict"):
-            kind.from_published(published_path)
+            TRMISR.from_published(published_path)
         assert not (tmp_path / "run").exists()
-
-    @masking_network
-    def test_other_sizes_than_published(self, kind, published_path):
-        torch.save(published_state(kind), published_path)
-        with pytest.raises(ValueError, match=r"has scale=2, and .* has 3: leave scale out"):
-            kind.from_published(published_path, scale=2)
-        with pytest.raises(ValueError, match="has n_features=32"):
-            kind.from_published(published_path, n_features=32)
 
     def test_a_network_without_published_weights_says_so(self):
         class Unpublished(FrameNet):
@@ -558,31 +498,3 @@ class TestPublishedWeights:
 
         with pytest.raises(ValueError, match="authors of Unpublished published no weights"):
             Unpublished.from_published("weights.pth")
-
-
-@pytest.mark.skipif("PROBAV_PUBLISHED" not in os.environ, reason="PROBAV_PUBLISHED is not set")
-class TestAuthorsFiles:
-    """The authors' files, in a folder outside this project."""
-
-    @pytest.fixture
-    def folder(self):
-        return Path(os.environ["PROBAV_PUBLISHED"])
-
-    @pytest.fixture
-    def real_scenes(self, samples):
-        return load_scenes(samples / "real_texture")
-
-    def test_misr_gru(self, folder, real_scenes):
-        (path,) = folder.rglob("MISR-GRU.pth")
-        net = MISRGRU.from_published(path, verbose=0)
-        images = net.predict(real_scenes[:2])
-        assert np.isfinite(images).all()
-        assert net.score(real_scenes[:2]) > 30
-
-    @pytest.mark.parametrize("band", ["NIR", "RED"])
-    def test_tr_misr_of_each_band(self, folder, real_scenes, band):
-        (path,) = folder.rglob(f"*_{band}/TRNet.pth")
-        net = TRMISR.from_published(path, verbose=0)
-        assert net.band_ == band
-        scenes = [scene for scene in real_scenes if scene.band == band][:1]
-        assert net.score(scenes) > 30

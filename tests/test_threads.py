@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from _helpers import composed, quick_srcnn, small_scenes, weights_of
-from sklearn.base import clone
 from torch import nn
 
 from probav_estimators import (
@@ -22,7 +21,6 @@ from probav_estimators import (
     make_scenes,
     save_model,
 )
-from probav_estimators.random_numbers import TorchRandom
 
 QUICK = {
     "max_epochs": 1,
@@ -84,28 +82,6 @@ class TestThreads:
         assert same == [True] * len(NETS)
         assert torch.equal(torch.get_rng_state(), before[0])
         np.testing.assert_array_equal(np.random.get_state()[1], before[1])
-
-    def test_nets_without_random_layers_wait_for_no_other_thread(self, train):
-        nets = [NETS[name]().fit(train) for name in ("fusion", "adversarial")]
-        with ThreadPoolExecutor(2) as pool, TorchRandom(0).active():
-            for fit in [pool.submit(net.partial_fit, train) for net in nets]:
-                fit.result(timeout=60)
-
-    def test_nets_are_made_while_others_are_loaded_and_fitted(self, train, tmp_path):
-        path = tmp_path / "model.safetensors"
-        net = NETS["adversarial"]().fit(train)
-        save_model(net, path)
-        expected = weights_of(net)
-
-        def go_round():
-            loaded = load_model(path)
-            again = clone(loaded).set_params(warm_start=True).fit(train)
-            return torch.equal(weights_of(loaded), expected), torch.equal(
-                weights_of(again), expected
-            )
-
-        with ThreadPoolExecutor(3) as pool:
-            assert set(pool.map(lambda _: go_round(), range(6))) == {(True, True)}
 
 
 class TestRandomState:

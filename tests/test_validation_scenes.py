@@ -10,7 +10,7 @@ from _helpers import QUICK, small_scenes, weights_of
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from skorch.dataset import Dataset, ValidSplit
+from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from torch.utils.data import Subset
 
@@ -20,7 +20,6 @@ from probav_estimators import (
     BicubicUpscaler,
     ClearanceSelector,
     FrameRegistrar,
-    FusionNet,
     HighResNet,
     InputComposer,
     PerBand,
@@ -106,7 +105,6 @@ class TestSteps:
 
 
 PIPELINES = {
-    "stack": pipeline(VALID),
     "upscaled": make_pipeline(
         ClearanceSelector(k=3),
         InputComposer(mode="concat"),
@@ -116,10 +114,6 @@ PIPELINES = {
     "single": make_pipeline(
         ClearanceSelector(k="max"), InputComposer(frames="single"), fsrcnn(VALID)
     ),
-    "registered": make_pipeline(
-        FrameRegistrar(),
-        FusionNet(width=4, depth=1, **QUICK).set_params(train_split=predefined_split(VALID)),
-    ),
     "frames": make_pipeline(
         ClearanceSelector(k=2),
         FrameRegistrar(max_shift=2.0),
@@ -127,7 +121,6 @@ PIPELINES = {
             train_split=predefined_split(VALID)
         ),
     ),
-    "of a user": make_pipeline(Darkening(0.5), InputComposer(frames="single"), fsrcnn(VALID)),
     "nested": make_pipeline(make_pipeline(Darkening(), ClearanceSelector(k=2)), pipeline(VALID)),
 }
 
@@ -145,13 +138,10 @@ class TestPredefinedSplit:
     @pytest.mark.parametrize(
         "wrap",
         [
-            tuple,
-            lambda scenes: Dataset(scenes, length=len(scenes)),
             lambda scenes: Dataset(scenes),
-            lambda scenes: Subset([*TRAIN, *scenes], range(len(TRAIN), len(TRAIN) + len(scenes))),
             lambda scenes: Subset(Dataset(scenes, length=len(scenes)), range(len(scenes))),
         ],
-        ids=["tuple", "dataset", "dataset of equal scenes", "subset", "subset of a dataset"],
+        ids=["dataset of equal scenes", "subset of a dataset"],
     )
     def test_takes_datasets_of_scenes(self, wrap):
         expected = pipeline(VALID).fit(TRAIN)[-1]
@@ -182,7 +172,6 @@ class TestPredefinedSplit:
         "steps",
         [
             InputComposer(),
-            ClearanceSelector(k=4),
             make_pipeline(Darkening(), ClearanceSelector(k=3)),
         ],
     )
@@ -193,11 +182,6 @@ class TestPredefinedSplit:
             pipeline(valid).fit(TRAIN)
         for word in (last, "ClearanceSelector(k=3), InputComposer()", "as they were loaded"):
             assert word in str(caught.value)
-
-    def test_a_splitter_of_the_training_scenes_works_as_before(self):
-        split = ValidSplit(3)
-        pipe = pipeline(VALID).set_params(sr__train_split=split).fit(TRAIN)
-        assert 0 < pipe[-1].history[-1, "valid_score"] < np.inf
 
     @pytest.mark.filterwarnings("ignore:.*save_model will leave out")
     def test_a_resumed_training_knows_its_scenes_again(self, tmp_path):
@@ -211,12 +195,9 @@ class TestPredefinedSplit:
 
 
 class TestSearch:
-    @pytest.mark.parametrize("travels", [False, True], ids=["here", "in a worker"])
-    def test_over_steps_transforms_for_each_candidate(self, travels):
-        pipe, train = pipeline(VALID, max_epochs=2), TRAIN
-        if travels:
-            # As sent by joblib to worker processes.
-            pipe, train = pickle.loads(pickle.dumps((pipe, train)))
+    def test_over_steps_transforms_for_each_candidate(self):
+        # As sent by joblib to worker processes.
+        pipe, train = pickle.loads(pickle.dumps((pipeline(VALID, max_epochs=2), TRAIN)))
         search = GridSearchCV(
             pipe,
             {"select__k": [1, 2, 3]},
@@ -230,7 +211,7 @@ class TestSearch:
         np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected, rtol=1e-6)
         assert len(set(expected)) == 3
 
-    @pytest.mark.parametrize("number", range(12))
+    @pytest.mark.parametrize("number", [0, 11])
     def test_published_configurations_take_it(self, number):
         name, pipe = published_configurations(k=2, **QUICK).pipelines[number]
         pipe.set_params(sr__train_split=predefined_split(VALID[:1])).fit(TRAIN[:1])
@@ -246,15 +227,10 @@ def in_band(scenes, band):
     return [Scene(s.lr, s.qm, s.hr, s.sm, name=s.name, band=band) for s in scenes]
 
 
-@pytest.mark.parametrize("inside", [True, False])
-def test_one_estimator_a_band_validates_with_it(inside):
+def test_one_estimator_a_band_validates_with_it():
     train = [*in_band(TRAIN[:2], "RED"), *in_band(TRAIN[1:], "NIR")]
     pipe = pipeline(VALID)
-    if inside:
-        model = PerBand(pipe, n_jobs=1).fit(train)
-        fitted = {band: estimator[-1] for band, estimator in model.estimators_.items()}
-    else:
-        model = make_pipeline(*pipe[:-1], PerBand(pipe[-1], n_jobs=1)).fit(train)
-        fitted = model[-1].estimators_
+    model = make_pipeline(*pipe[:-1], PerBand(pipe[-1], n_jobs=1)).fit(train)
+    fitted = model[-1].estimators_
     for band, net in fitted.items():
         assert_same_training(net, by_hand(pipe, [scene for scene in train if scene.band == band]))
