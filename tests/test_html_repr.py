@@ -86,11 +86,6 @@ def test_steps_of_a_pipeline_have_their_links():
         assert PAGE.format(name) in links
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS, ids=lambda kind: kind.__name__)
-def test_nothing_is_marked_in_an_estimator_of_defaults(kind):
-    assert user_set(made(kind)._repr_html_()) <= {"estimator", "estimators", "module"}
-
-
 def test_fitted_or_not_it_is_small_and_shows_what_is_not_the_default():
     pipe = pipeline()
     wanted = {"max_epochs", "lr", "device", "random_state", "verbose", "k"}

