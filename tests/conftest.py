@@ -63,22 +63,6 @@ def valid():
     return composed(small_scenes(2, first_seed=10))
 
 
-@pytest.fixture(scope="module")
-def client():
-    """Client of a Dask cluster of two processes."""
-    distributed = pytest.importorskip("distributed")
-    cluster = distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=None,
-    )
-    with cluster, distributed.Client(cluster) as client:
-        client.wait_for_workers(2)
-        yield client
-
-
 @pytest.fixture
 def root(scenes, tmp_path):
     """Data set root with two of `scenes`, which tests may modify."""

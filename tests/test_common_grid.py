@@ -3,9 +3,11 @@
 import json
 import warnings
 
+import _rasters
 import numpy as np
 import pytest
 import rasterio
+from _helpers import quietly
 from click.testing import CliRunner
 from rasterio.enums import Resampling
 from rasterio.transform import rowcol
@@ -51,24 +53,8 @@ def place(corner, size=1.0):
     return rasterio.Affine(pixel, 0, LEFT + PIXEL * column, 0, -pixel, TOP - PIXEL * row)
 
 
-def write(path, values, where, *, crs=ZONE, nodata=0, mask=None):
-    values = values if values.ndim == 3 else values[None]
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=values.shape[1],
-        width=values.shape[2],
-        count=len(values),
-        dtype=values.dtype.name,
-        nodata=nodata,
-        crs=crs,
-        **({} if where is None else {"transform": where}),
-    ) as file:
-        file.write(values)
-        if mask is not None:
-            file.write_mask(mask)
-    return str(path)
+def write(path, values, where, *, crs=ZONE, nodata=0):
+    return _rasters.write(path, values, place=None, transform=where, crs=crs, nodata=nodata)
 
 
 def write_dates(folder, land, corners, **options):
@@ -119,12 +105,6 @@ def stored(scene, number, window=(slice(None), slice(None))):
     return np.where(clear[0], np.rint(low + (high - low) * pixels[0].astype(float)), 0)
 
 
-def quietly(call, *args, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return call(*args, **options)
-
-
 CORNERS = [(10, 10), (10.5, 10.5), (12.25, 9.75), (8.5, 12), (11.5, 11)]
 
 
@@ -145,39 +125,12 @@ class TestBetweenPixels:
         np.testing.assert_allclose(expected, fractions, atol=1e-9)
         np.testing.assert_allclose(align_scene(scene).shifts, expected, atol=0.05)
 
-    def test_frames_that_cannot_be_registered_stay_at_it(self, tmp_path):
-        water = np.full((480, 480), 400.0)
-        scene = open_scene(write_dates(tmp_path, water, CORNERS))
-        with pytest.warns(UserWarning, match="cannot be registered"):
-            alignment = align_scene(scene)
-        np.testing.assert_allclose(alignment.shifts, scene.frames.position_prior.shifts, atol=1e-6)
-
     def test_only_what_contradicts_it_is_left_out(self, land, tmp_path):
         paths = write_dates(tmp_path, land, CORNERS)
         write(tmp_path / "20240106.tif", seen(land, (10.75, 10.25)), place((14, 10)))
         scene = open_scene([*paths, str(tmp_path / "20240106.tif")], position_std=0.5)
         with pytest.warns(UserWarning, match=r"1 of 6 frames \(5\) contradict"):
             align_scene(scene)
-
-    def test_masks_go_with_their_frames(self, land, tmp_path):
-        paths = write_dates(tmp_path, land, CORNERS)
-        for number, corner in enumerate(CORNERS):
-            # Half as many pixels: 20 m for 10 m.
-            mask = np.ones((30, 30), np.uint8)
-            mask[4 + number, 7] = 0
-            name = tmp_path / f"2024010{number + 1}_mask.tif"
-            write(name, mask, place(corner, 2), nodata=None)
-        scene = open_scene(paths, mask=str(tmp_path / "*_mask.tif"))
-        for number, corner in enumerate(CORNERS):
-            expected = seen(land, corner)
-            row = 2 * (4 + number)
-            expected[row : row + 2, 14:16] = 0
-            values = stored(scene, number)
-            rows, columns = (
-                slice(start, start + 60)
-                for start in np.rint(np.subtract(corner, (8, 10))).astype(int)
-            )
-            np.testing.assert_array_equal(values[rows, columns], expected)
 
     def test_the_image_shows_land_where_the_first_date_does(self, land, tmp_path):
         paths, out = write_dates(tmp_path, land, CORNERS), tmp_path / "out.tif"
@@ -207,7 +160,7 @@ class TestOtherNames:
 
     @pytest.mark.parametrize(
         ("crs", "further"),
-        [("EPSG:32734", 10_000_000), ("EPSG:25834", 0), ("+proj=utm +zone=34", 0)],
+        [("EPSG:32734", 10_000_000), ("EPSG:25834", 0)],
     )
     def test_pixels_are_read_as_they_are(self, land, tmp_path, crs, further):
         paths = write_dates(tmp_path, land, CORNERS[:2])
@@ -251,43 +204,6 @@ class TestResampled:
         np.testing.assert_allclose(std, [0.5] * 5 + [np.hypot(0.5, 0.5)])
         shifts = align_scene(scene).shifts - scene.frames.position_prior.shifts
         assert np.abs(shifts).max() < 0.2
-
-    def test_masks_inside_of_files_and_no_data_of_one_band(self, land, tmp_path):
-        """No value is invented where one band has no data, and masked pixels stay hidden."""
-        bands = np.stack([seen(land, (10, 10), (48, 48), 1.25)] * 2)
-        bands[0, 8:12, 8:12] = 5
-        bands[1, bands[1] == 5] = 6
-        mask = np.full((48, 48), 255, np.uint8)
-        mask[20:24, 20:24] = 0
-        paths = [
-            write(
-                tmp_path / "20240101.tif",
-                np.full((2, 60, 60), 900, np.uint16),
-                place((10, 10)),
-                nodata=5,
-            )
-        ]
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-            paths.append(
-                write(tmp_path / "20240102.tif", bands, place((10, 10), 1.25), nodata=5, mask=mask)
-            )
-        one, other = (quietly(open_scene, paths, band=band) for band in (1, 2))
-        hidden = np.zeros((2, 60, 60), bool)
-        hidden[:, 25:30, 25:30] = True
-        np.testing.assert_array_equal(other.qm[1], ~hidden[1])
-        hidden[0, 10:15, 10:15] = True
-        np.testing.assert_array_equal(one.qm[1], ~hidden[0])
-
-    def test_floats_without_a_nodata_value(self, land, tmp_path):
-        paths = []
-        for number, size in enumerate((1, 1.25)):
-            values = seen(land, (10, 10), (48, 48), size).astype(np.float32) / 10_000
-            values[3, 4] = np.nan
-            name = tmp_path / f"2024010{number + 1}.tif"
-            paths.append(write(name, values, place((10, 10), size), nodata=None))
-        scene = quietly(open_scene, paths)
-        assert scene.shape == (60, 60)
-        assert [clear.sum() for clear in scene.qm] == [48**2 - 1, 60**2 - 1]
 
     def test_masks_go_with_their_frames(self, land, tmp_path):
         paths = write_dates(tmp_path, land, CORNERS[:2])
@@ -337,13 +253,6 @@ class TestRequest:
         values = seen(land, CORNERS[2])[8:38, 11:39]
         np.testing.assert_array_equal(stored(scene, 2), values)
 
-    def test_like_in_another_zone(self, land, tmp_path):
-        paths = write_dates(tmp_path, land, CORNERS[:2])
-        like, values, _ = in_zone(tmp_path / "like.tif", land, (10, 10))
-        with pytest.warns(UserWarning, match=r"2 of 2 dates \(0, 1\)"):
-            scene = open_scene(paths, like=like)
-        assert scene.shape == values.shape
-
     def test_bounds_grow_to_whole_pixels_of_the_first_date(self, land, tmp_path):
         paths = write_dates(tmp_path, land, CORNERS)
         left, bottom, right, top = box((6, 20), (30, 30))
@@ -353,29 +262,6 @@ class TestRequest:
         values = stored(scene, 0)
         assert not values[:4].any()
         np.testing.assert_array_equal(values[4:], seen(land, (10, 10))[:27, 10:40])
-
-    def test_masks_may_end_where_bounds_do_not(self, land, tmp_path):
-        paths = write_dates(tmp_path, land, CORNERS[:1] * 2)
-        mask = write(
-            tmp_path / "QA_PIXEL.tif", np.zeros((40, 60), np.uint16), place((10, 10)), nodata=None
-        )
-        scene = open_scene(paths, mask=mask, mask_type="qa_pixel", bounds=box((0, 0), (70, 70)))
-        expected = np.zeros((70, 70), bool)
-        expected[10:50, 10:] = True
-        np.testing.assert_array_equal(scene.qm, [expected] * 2)
-
-    def test_a_resolution_counts_pixels_from_the_corner_of_the_first_date(self, land, tmp_path):
-        paths = write_dates(tmp_path, land, [(10, 10)] * 2)
-        scene = quietly(open_scene, paths, resolution=12)
-        assert scene.shape == (50, 50)
-        rows = np.floor((np.arange(50) + 0.5) * 1.2).astype(int)
-        expected = seen(land, (10, 10))[rows][:, rows]
-        np.testing.assert_array_equal(stored(scene, 1), expected)
-
-    def test_the_resolution_of_the_files_changes_nothing(self, land, tmp_path):
-        paths = write_dates(tmp_path, land, CORNERS)
-        assert not quietly(open_rasters, paths).resampled.any()
-        np.testing.assert_array_equal(open_scene(paths, resolution=10).lr, open_scene(paths).lr)
 
     def test_options_of_the_command_line(self, land, tmp_path):
         write_dates(tmp_path, land, CORNERS)
@@ -413,7 +299,7 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"20240103.tif within .*they do not touch"):
             open_scene([*paths, path])
 
-    @pytest.mark.parametrize("size", [2.5, 0.25])
+    @pytest.mark.parametrize("size", [2.5])
     def test_resolutions_that_differ_by_more_than_a_factor_of_2(self, paths, tmp_path, size):
         values = np.ones((24, 24), np.uint16)
         path = write(tmp_path / "20240103.tif", values, place((10, 10), size))
@@ -421,21 +307,13 @@ class TestRefused:
         with pytest.raises(ValueError, match=message):
             open_scene([*paths, path])
 
-    def test_a_like_file_without_georeference(self, paths, tmp_path):
-        like = write(tmp_path / "like.tif", np.ones((9, 9), np.uint8), None, crs=None)
-        with pytest.raises(ValueError, match=r"like.tif has no georeference"):
-            open_scene(paths, like=like)
-
     @pytest.mark.parametrize(
         ("options", "message"),
         [
             ({"bounds": (5, 5, 5, 9)}, "bounds is .*empty"),
-            ({"bounds": (1, 2, np.nan, 4)}, "bounds is .*empty"),
             ({"bounds": (1, 2, 3)}, "bounds is .*no box"),
-            ({"resolution": "10"}, "resolution is '10'"),
             ({"bounds": box((300, 10), (9, 9))}, r"bounds is .*show nothing: .*20240101.tif"),
             ({"resolution": -10}, "resolution is -10"),
-            ({"resolution": 25}, r"20240101.tif has pixels 0.4 times"),
             ({"bounds": box((12, 12), (9, 9)), "window": (slice(9), slice(9))}, "give one of them"),
         ],
     )
@@ -443,32 +321,12 @@ class TestRefused:
         with pytest.raises(ValueError, match=message):
             open_scene(paths, **options)
 
-    @pytest.mark.parametrize(
-        "options",
-        [{"resolution": 12}, {"bounds": box((12, 12), (40, 9))}, {"bounds": (0, 0, 9, 9)}],
-    )
-    def test_what_contradicts_the_like_file(self, paths, tmp_path, options):
+    def test_what_contradicts_the_like_file(self, paths, tmp_path):
         like = write(tmp_path / "like.tif", np.ones((20, 20), np.uint8), place((12, 12)))
         with pytest.raises(ValueError, match=r"like.tif .*contradict each other"):
-            open_scene(paths, like=like, **options)
+            open_scene(paths, like=like, resolution=12)
         inside = {"bounds": box((14, 14), (9, 8)), "resolution": 10}
         assert open_scene(paths, like=like, **inside).shape == (9, 8)
-
-    def test_a_like_file_elsewhere(self, paths, tmp_path):
-        like = write(tmp_path / "like.tif", np.ones((9, 9), np.uint8), place((300, 12)))
-        with pytest.raises(
-            ValueError, match=r"like is .*like.tif, of which the files show nothing"
-        ):
-            open_scene(paths, like=like)
-
-    def test_several_like_files(self, paths, tmp_path):
-        with pytest.raises(ValueError, match="which are 2 files: give one"):
-            open_scene(paths, like=tmp_path)
-
-    def test_files_without_georeference_beside_others(self, paths, tmp_path):
-        bare = write(tmp_path / "20240103.tif", np.ones((60, 60), np.uint16), None, crs=None)
-        with pytest.raises(ValueError, match=r"20240101.tif and .*20240103.tif lie on different"):
-            open_scene([*paths, bare])
 
     def test_bands_whose_dates_lie_apart(self, land, tmp_path):
         for band, corners in (("B04", [(10, 10), (10.5, 10)]), ("B08", [(10, 10), (10.25, 10)])):

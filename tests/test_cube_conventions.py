@@ -10,6 +10,7 @@ pytest.importorskip("rioxarray")
 import pyproj
 import rasterio
 import xarray
+from _rasters import write
 
 from probav_estimators import BicubicBaseline, super_resolve
 from probav_estimators.geo import Outputs, read_cube, super_resolve_files
@@ -129,16 +130,11 @@ class TestIntegersOf64Bits:
         ("dtype", "given"), [("int64", None), ("int64", -(2**63)), ("uint64", 2**64 - 1)]
     )
     def test_tags_of_files_and_their_pixels_agree(self, tmp_path, dtype, given):
-        grid = {"crs": "EPSG:32634", "transform": rasterio.Affine(10, 0, LEFT, 0, -10, TOP)}
-        kind = {"driver": "GTiff", "height": H, "width": W, "count": 1}
         clear = np.ones((H, W), "uint8")
         clear[:5, :6] = 0
         layers = {f"2024010{day}_B04": values for day, values in enumerate(cube(dtype).values, 1)}
         for name, values in (layers | {"clear": clear}).items():
-            with rasterio.open(
-                tmp_path / f"{name}.tif", "w", dtype=values.dtype.name, **kind, **grid
-            ) as file:
-                file.write(values, 1)
+            write(tmp_path / f"{name}.tif", values)
         image = tmp_path / "image.tif"
         options = {"mask": str(tmp_path / "clear.tif"), "nodata": given}
         super_resolve_files(str(tmp_path / "*_B04.tif"), Outputs(image), BASELINE, **options)

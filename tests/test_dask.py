@@ -13,21 +13,18 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import torch
-from _helpers import quick_srcnn, small_scenes
+from _helpers import quick_pipeline
 from joblib import parallel_config
-from sklearn.model_selection import GridSearchCV, ShuffleSplit
-from sklearn.pipeline import Pipeline
+from sklearn.model_selection import GridSearchCV
 
 from probav_estimators import (
     FSRCNN,
-    BicubicBaseline,
-    BicubicUpscaler,
-    ClearanceSelector,
-    InputComposer,
+    FusionNet,
     load_scenes,
     make_scenes,
     probav_scorer,
     save_scenes,
+    super_resolve,
 )
 
 distributed = pytest.importorskip("distributed")
@@ -74,6 +71,21 @@ class NotingScorer:
 
 
 @pytest.fixture(scope="module")
+def client():
+    """Client of a Dask cluster of two processes."""
+    cluster = distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+    )
+    with cluster, distributed.Client(cluster) as client:
+        client.wait_for_workers(2)
+        yield client
+
+
+@pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     root = tmp_path_factory.mktemp("scenes")
     save_scenes(make_scenes(6, size=16, n_frames=(5, 9), random_state=0), root)
@@ -86,14 +98,6 @@ def noting(tmp_path):
 
 
 def net_search(scoring):
-    pipe = Pipeline(
-        [
-            ("select", ClearanceSelector(k=3)),
-            ("compose", InputComposer(mode="lr")),
-            ("upscale", BicubicUpscaler(scale=3)),
-            ("sr", quick_srcnn()),
-        ]
-    )
     small = FSRCNN(
         max_epochs=1, train_split=None, compute_dtype="float32", random_state=0, verbose=0
     )
@@ -101,7 +105,7 @@ def net_search(scoring):
         {"compose__mode": ["lr", "combine", "concat"]},
         {"sr": [small], "upscale": ["passthrough"]},
     ]
-    return GridSearchCV(pipe, grid, scoring=scoring, cv=2, error_score="raise")
+    return GridSearchCV(quick_pipeline(), grid, scoring=scoring, cv=2, error_score="raise")
 
 
 def test_a_search_on_two_processes_equals_a_sequential_one(client, scenes, noting, one_thread):
@@ -149,37 +153,22 @@ def test_a_killed_worker_costs_a_retry_and_nothing_else(client, scenes, noting, 
     np.testing.assert_allclose(search.predict(scenes), expected.predict(scenes), atol=1e-6)
 
 
-def test_folds_of_many_scenes_survive_a_killed_worker_as_lists(client, noting):
-    scenes = small_scenes(6, shape=(8, 8), n_frames=3) * 50
-    # As an array, a fold of this many scenes would be kept by one worker and lost with it.
-    folds = [
-        (train.tolist(), test.tolist())
-        for train, test in ShuffleSplit(2, test_size=4, random_state=0).split(scenes)
-    ]
-    pipe = Pipeline([("select", ClearanceSelector()), ("sr", BicubicBaseline())])
-    grid = {"select__k": [1, 2, 3]}
-    killer = threading.Thread(target=noting.kill_a_worker, daemon=True)
-    killer.start()
-    with parallel_config(backend="dask"):
-        search = GridSearchCV(pipe, grid, scoring=noting, cv=folds, refit=False).fit(scenes)
-    killer.join()
-    client.wait_for_workers(2, timeout=30)
-    expected = GridSearchCV(pipe, grid, scoring=probav_scorer, cv=folds, refit=False).fit(scenes)
-    np.testing.assert_allclose(
-        search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
-    )
-    assert len(noting.pids()) > 6
+def test_a_cluster_makes_the_same_image(client, one_thread):
+    xarray = pytest.importorskip("xarray")
+    net = FusionNet.from_pretrained("simulated-x2", verbose=0)
+    (scene,) = make_scenes(1, size=(24, 96), scale=2, n_frames=4, random_state=5)
+    frames = xarray.DataArray(np.int16(10000 * scene.lr), dims=("time", "y", "x"))
+    options = {"mask": scene.qm, "return_std": True}
+    expected = super_resolve(frames, net, **options)
+    result = super_resolve(frames.chunk(time=2, x=40), net, tile_size=16, **options).compute()
+    assert np.abs(result.values.astype(int) - expected.values).max() <= 1
+    np.testing.assert_allclose(result["std"], expected["std"], rtol=1e-3)
+    np.testing.assert_array_equal(result.n_clear, expected.n_clear)
 
 
 def run_example_without_dask(*arguments):
     command = [sys.executable, "-c", _WITHOUT_DASK, EXAMPLE, *arguments]
     return subprocess.run(command, capture_output=True, text=True)
-
-
-def test_the_example_explains_its_options_without_dask():
-    done = run_example_without_dask("--help")
-    assert done.returncode == 0, done.stderr
-    assert "--scheduler" in done.stdout
 
 
 def test_the_example_says_how_to_install_dask():

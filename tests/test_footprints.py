@@ -1,5 +1,6 @@
 """Files of one site whose footprints differ: the image covers all of them."""
 
+import _rasters
 import numpy as np
 import pytest
 import rasterio
@@ -18,20 +19,8 @@ def scene():
 def write(path, values, corner=(0, 0), *, nodata=0):
     """A GeoTIFF whose first pixel is at a row and a column of the site."""
     row, column = corner
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=values.shape[0],
-        width=values.shape[1],
-        count=1,
-        dtype=values.dtype.name,
-        nodata=nodata,
-        crs="EPSG:32634",
-        transform=rasterio.Affine(PIXEL, 0, LEFT + PIXEL * column, 0, -PIXEL, TOP - PIXEL * row),
-    ) as file:
-        file.write(values, 1)
-    return str(path)
+    place = (LEFT + PIXEL * column, TOP - PIXEL * row)
+    return _rasters.write(path, values, size=PIXEL, place=place, nodata=nodata)
 
 
 #: Rows and columns that each of six dates shows; the first is in the middle.
@@ -86,14 +75,6 @@ class TestUnion:
                 images.append(file.read(1))
         np.testing.assert_array_equal(*images)
         assert images[0].shape == (112, 144) and images[0].all()
-
-    def test_a_box_is_a_part_of_the_union(self, parts):
-        box = (LEFT + 20 * PIXEL, TOP - 30 * PIXEL, LEFT + 70 * PIXEL, TOP - 2 * PIXEL)
-        part, whole = (
-            open_scene(str(parts / f"{name}_*.tif"), bbox=box) for name in ("part", "whole")
-        )
-        assert part.shape == (28, 50)
-        np.testing.assert_array_equal(part.lr, whole.lr)
 
     @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
     def test_files_without_a_nodata_value_hide_what_they_do_not_show(self, scene, tmp_path, dtype):

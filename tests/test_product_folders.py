@@ -17,7 +17,6 @@ from _products import (
     make_safe,
     reflectance,
     tarred,
-    write_raster,
     zipped,
 )
 from click.testing import CliRunner
@@ -121,16 +120,6 @@ def test_pixels_of_probav_are_at_their_centres_and_toa_is_not_toc(tmp_path):
         open_products([path, other], "red")
 
 
-def test_the_finest_file_of_a_band_is_taken(tmp_path):
-    fine = np.full((12, 16), 2000, "uint16")
-    root = make_safe(
-        tmp_path, day(0), {"B02": (10, fine), "SCL": (20, np.ones((6, 8), "uint8") * 4)}
-    )
-    coarse = next(root.glob("GRANULE/*/IMG_DATA")) / "R60m" / "T33TXL_20260601T101031_B02_60m.jp2"
-    write_raster(coarse, fine[::6, ::6], size=60, nodata=None, driver="JP2OpenJPEG")
-    assert open_products(root, "blue").blue.shape == (1, 12, 16)
-
-
 @pytest.mark.filterwarnings("ignore:.*no mask of clouds:UserWarning")
 def test_level_1_of_sentinel2_and_landsat_has_its_own_scale(tmp_path):
     values = reflectance(1, 1, SHAPE)[0]
@@ -143,17 +132,6 @@ def test_level_1_of_sentinel2_and_landsat_has_its_own_scale(tmp_path):
         red = open_products(path, "red").red
         found = red[0] * red.attrs["scale_factor"] + red.attrs["add_offset"]
         np.testing.assert_allclose(found, values, atol=6e-5)
-
-
-def test_levels_are_not_mixed(tmp_path):
-    clear = np.zeros(SHAPE, bool)
-    values = reflectance(2, 2, SHAPE)
-    paths = [
-        safe(tmp_path, 1, values[0], clear),
-        safe(tmp_path, 2, values[1], clear, level="L1C", baseline="05.11", offset=-1000),
-    ]
-    with pytest.raises(ValueError, match=r"S2MSI2A.*S2MSI1C.*give those of one level"):
-        open_products(paths, "B04")
 
 
 def emptied(root):
@@ -193,13 +171,6 @@ def test_damaged_products_are_refused_by_name_and_remedy(tmp_path, damage, messa
     damage(root)
     with pytest.raises(ValueError, match=message):
         open_products(root, "red")
-
-
-def test_a_damaged_archive_is_refused(tmp_path):
-    path = tmp_path / "S2A.SAFE.zip"
-    path.write_bytes(b"PK no archive")
-    with pytest.raises(ValueError, match=r"S2A\.SAFE\.zip cannot be read .*: fetch"):
-        open_products(path, "red")
 
 
 @pytest.mark.parametrize("kinds", [("SAFE", "SAFE.zip"), ("PROBA-V", "PROBA-V")])

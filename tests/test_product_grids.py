@@ -1,37 +1,25 @@
 """Products of several tiles, zones and grids come onto one, and registration is told of it."""
 
-import json
-import warnings
 from datetime import timedelta
 
 import numpy as np
-import pystac
 import pytest
-from click.testing import CliRunner
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 pytest.importorskip("odc.stac")
 
 import rasterio
-from _products import day, item, make_hls, make_landsat, make_safe, write_raster
+from _helpers import quietly
+from _products import day, item, make_landsat, make_safe, write_raster
 from rasterio.enums import Resampling
 from rasterio.transform import rowcol
 from rasterio.warp import calculate_default_transform, reproject, transform, transform_bounds
 
-from probav_estimators import BicubicBaseline, open_products, save_model, super_resolve
-from probav_estimators.cli import probav
+from probav_estimators import open_products, super_resolve
 from probav_estimators.geo import read_cube
 
 LEFT, TOP = 600_000, 5_000_040
 ZONE, NEXT_ZONE = "EPSG:32633", "EPSG:32634"
-WITHOUT_DATUM = (
-    'PROJCS["UTM Zone 33, Northern Hemisphere",GEOGCS["Unknown datum based upon the WGS 84 '
-    'ellipsoid",DATUM["Not_specified_based_on_WGS_84_spheroid",SPHEROID["WGS 84",6378137,'
-    '298.257223563]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]],PROJECTION['
-    '"Transverse_Mercator"],PARAMETER["latitude_of_origin",0],PARAMETER["central_meridian",15],'
-    'PARAMETER["scale_factor",0.9996],PARAMETER["false_easting",500000],PARAMETER['
-    '"false_northing",0],UNIT["metre",1]]'
-)
 
 # Land in quarters of a pixel.
 FINE = 4
@@ -105,12 +93,6 @@ def nearest(values, where, cube):
     return found.reshape(cube.sizes["y"], cube.sizes["x"])
 
 
-def quietly(call, *args, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return call(*args, **options)
-
-
 def degrees(corner, shape):
     """West, south, east and north of rows and columns of the land."""
     (left, top), (h, w) = at(corner), shape
@@ -148,18 +130,6 @@ class TestZones:
         assert image.attrs["frames_resampled"] == "1"
         assert image.attrs["frame_placement"] == "registered registered registered"
 
-    def test_the_command_tells_it_too(self, zones, tmp_path):
-        paths = [str(path) for path in zones[0]]
-        box = ",".join(map(str, degrees((30, 30), (40, 40))))
-        image = str(tmp_path / "sharp.tif")
-        options = ["--weights", "simulated-x2", "--bbox", box, "-o", image, "--json", "--quiet"]
-        args = ["super-resolve", *paths, "--bands", "red", *options]
-        result = quietly(CliRunner().invoke, probav, args)
-        assert result.exit_code == 0, result.output
-        assert json.loads(result.stdout)["frames_resampled"] == "3"
-        with rasterio.open(image) as file:
-            assert file.tags()["frames_resampled"] == "3"
-
     def test_tiles_of_the_grid_come_before_resampled_ones_of_the_day(self, land, tmp_path):
         paths = [tile(tmp_path, land, number, (0, 0), (120, 60), "T33TWL") for number in range(2)]
         path, values, where = in_next_zone(tmp_path, land, 0, "T32TQR")
@@ -169,17 +139,6 @@ class TestZones:
         np.testing.assert_array_equal(own, seen(land, (0, 0), (120, 60), 0))
         outside = cube.sel(x=slice(LEFT + 600, None))
         np.testing.assert_array_equal(outside.red[0], nearest(values, where, outside))
-
-    def test_resampled_tiles_of_what_a_tile_of_the_grid_shows_are_left_out(self, land, tmp_path):
-        """They are of the same day and satellite, and so of the same swath."""
-        paths = [tile(tmp_path, land, number, (0, 0), (120, 160), "T33TWL") for number in range(2)]
-        paths.append(in_next_zone(tmp_path, land, 0, "T34TBR")[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            cube = open_products(paths, "red", bbox=degrees((20, 20), (60, 60)))
-        assert "resampled" not in cube.coords
-        assert not any("T34" in names for names in cube.products.values)
-        assert "T34" in str(quietly(open_products, paths, "red").products.values)
 
 
 class TestOneZone:
@@ -209,23 +168,6 @@ class TestOneZone:
                 land, (row, column), shape, number
             )
             np.testing.assert_array_equal(cube.red[number], expected)
-
-    def test_granules_of_two_tiles_without_the_same_name_of_the_datum(self, land, tmp_path):
-        """Granules of L30 have a CRS without a datum, and those of S30 have EPSG's."""
-        shape, paths = (48, 60), []
-        for number, (corner, crs) in enumerate([((0, 0), WITHOUT_DATUM), ((0, 50), ZONE)]):
-            for time in (number, number + 2):
-                values = seen(land, corner, shape, time).astype("int16")
-                bands = {"B04": values, "Fmask": np.full(shape, 64, "uint8")}
-                where = {"corner": at(corner, 30), "crs": crs}
-                paths.append(
-                    make_hls(tmp_path, day(time), bands, kind="LS"[number] + "30", **where)
-                )
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            cube = open_products(paths, "red")
-        assert cube.red.shape == (4, 48, 110) and "resampled" not in cube.coords
-        np.testing.assert_array_equal(cube.red[3, :, 50:], seen(land, (0, 50), shape, 3))
 
     def test_pixels_between_those_of_the_grid_are_read_as_they_are(self, land, tmp_path):
         corners, shape = [(2, 2), (2.5, 2.25), (4.75, 1.5), (1, 3)], (60, 80)
@@ -317,44 +259,6 @@ class TestItems:
             cube = open_products(items, "red")
         assert cube.equals(expected)
 
-    def test_the_other_hemisphere(self, items):
-        expected = open_products(items, "red")
-        for asset in items[1].assets.values():
-            asset.extra_fields["proj:code"] = "EPSG:32733"
-        with pytest.warns(UserWarning, match=r"1 of 3 items say another grid.*L8_1"):
-            assert open_products(items, "red").identical(expected)
-
-    def test_masks_inside_of_files_and_another_nodata_value(self, items):
-        mask = np.full((40, 50), 255, "uint8")
-        mask[3:9, 4:7] = 0
-        masked = items[0].assets["red"].href
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(masked, "r+") as file:
-            file.nodata = None
-            file.write_mask(mask)
-        with rasterio.open(items[1].assets["red"].href, "r+") as file:
-            file.nodata = int(file.read(1)[20, 20])
-            other = file.read(1) == file.nodata
-        red = open_products(items, "red").red
-        np.testing.assert_array_equal(red[0] == 0, mask == 0)
-        np.testing.assert_array_equal(red[1] == 0, other)
-
-    def test_files_on_no_grid(self, items):
-        asset = items[2].assets["red"]
-        with rasterio.open(asset.href) as file:
-            values = file.read(1)
-        points = [
-            rasterio.control.GroundControlPoint(row, column, 15 + column / 1e4, 45 - row / 1e4)
-            for row in (0, 40)
-            for column in (0, 50)
-        ]
-        with rasterio.open(
-            asset.href, "w", driver="GTiff", height=40, width=50, count=1, dtype="uint16"
-        ) as file:
-            file.gcps = (points, "EPSG:4326")
-            file.write(values, 1)
-        with pytest.raises(ValueError, match=r"L8_2: its asset red.*on no grid.*gdalwarp -r near"):
-            open_products(items, "red")
-
 
 class TestRequest:
     """Grids that are asked for."""
@@ -363,30 +267,6 @@ class TestRequest:
     def paths(self, land, tmp_path_factory):
         folder = tmp_path_factory.mktemp("request")
         return [tile(folder, land, number, (0, 0), (80, 100), "T33TWL") for number in range(3)]
-
-    def test_bounds_grow_to_whole_pixels_and_may_exceed_the_products(self, paths, land):
-        bounds = (LEFT - 35, TOP - 315, LEFT + 205, TOP + 42)
-        cube = open_products(paths, "red", bounds=bounds)
-        assert cube.red.shape == (3, 37, 25)
-        assert (cube.red[:, :5] == 0).all() and (cube.red[:, :, :4] == 0).all()
-        np.testing.assert_array_equal(
-            cube.red[1, 5:, 4:], seen(land, (0, 0), (80, 100), 1)[:32, :21]
-        )
-
-    def test_like_a_file_of_the_same_pixels(self, paths, land, tmp_path):
-        like = write_raster(tmp_path / "like.tif", np.ones((20, 30), "uint8"), corner=at((5, 7)))
-        cube = open_products(paths, "red", like=like)
-        np.testing.assert_array_equal(cube.red[2], seen(land, (0, 0), (80, 100), 2)[5:25, 7:37])
-        assert "resampled" not in cube.coords
-
-    def test_like_a_file_between_the_pixels(self, paths, land, tmp_path):
-        like = write_raster(tmp_path / "like.tif", np.ones((20, 30), "uint8"), corner=at((4.5, 7)))
-        cube = open_products(paths, "red", like=like)
-        assert cube.red.shape == (3, 20, 30)
-        assert np.abs(cube.offset_down).min() == np.abs(cube.offset_down).max() == 0.5
-        row = round(4.5 + float(cube.offset_down[0]))
-        whole = seen(land, (0, 0), (80, 100), 0)
-        np.testing.assert_array_equal(cube.red[0], whole[row : row + 20, 7:37])
 
     def test_like_a_file_of_the_next_zone(self, paths, tmp_path):
         x, y = (one[0] for one in transform(ZONE, NEXT_ZONE, [LEFT + 300], [TOP - 200]))
@@ -398,64 +278,3 @@ class TestRequest:
             cube = open_products(paths, "red", like=like)
         assert cube.spatial_ref == 32634 and cube.resampled.all() and (cube.red > 0).all()
         np.testing.assert_allclose([cube.x[0] - 5, cube.y[0] + 5], corner)
-
-    def test_a_resolution(self, paths):
-        with pytest.warns(UserWarning, match="another CRS or resolution"):
-            cube = open_products(paths, "red", resolution=12.5)
-        assert cube.red.shape == (3, 64, 80) and cube.x[1] - cube.x[0] == 12.5
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            (
-                {"bbox": (16, 45, 17, 46), "bounds": (LEFT, TOP - 100, LEFT + 100, TOP)},
-                "bbox and bounds both say what part to use: give one",
-            ),
-            ({"bounds": (5, 4, 3, 2)}, "bounds is .5, 4, 3, 2.*give left, bottom"),
-            ({"bounds": (0, 0, 100, 100)}, "bounds is .*of which the files show nothing.*give an"),
-            ({"resolution": 50}, "T33TWL.*nearest-neighbour resampling allows a factor of 2: give"),
-            ({"resolution": -1}, "resolution is -1: give the size"),
-            ({"like": "lost.tif"}, "lost.tif"),
-        ],
-    )
-    def test_what_does_not_fit_is_refused(self, paths, options, message):
-        with pytest.raises((ValueError, FileNotFoundError), match=message):
-            open_products(paths, "red", **options)
-
-    def test_one_command_makes_an_image_like_a_file(self, paths, tmp_path):
-        model, image = tmp_path / "baseline.safetensors", tmp_path / "sharp.tif"
-        save_model(BicubicBaseline(scale=2), model)
-        like = write_raster(tmp_path / "like.tif", np.ones((20, 30), "uint8"), corner=at((4.5, 7)))
-        args = [*paths, "--bands", "red", "--like", like, "--weights", model, "-o", image]
-        result = CliRunner().invoke(probav, ["super-resolve", *map(str, args), "--quiet"])
-        assert result.exit_code == 0, result.output
-        with rasterio.open(image) as file, rasterio.open(like) as grid:
-            assert file.bounds == grid.bounds and file.shape == (40, 60)
-
-
-def test_own_cubes_say_which_dates_were_resampled(land):
-    """As those of odc-stac or rioxarray, whose dates were put on a grid before."""
-    import xarray
-
-    values = np.stack([seen(land, (0, 0), (40, 40), number) for number in range(3)])
-    cube = xarray.DataArray(values, dims=("t", "y", "x"))
-    marks = {"resampled": ("t", [False, True, True]), "offset_down": ("t", [0, 0.25, 0])}
-    read = read_cube(cube.assign_coords(marks))
-    assert read.resampled.tolist() == [False, True, True] and read.fractions is None
-    read = read_cube(cube.assign_coords(marks | {"offset_right": ("t", np.zeros(3))}))
-    np.testing.assert_array_equal(read.fractions, [[0, 0], [0.25, 0], [0, 0]])
-
-
-def test_a_catalog_of_two_zones(land, tmp_path):
-    """Items say the zone of each asset."""
-    path, values, where = in_next_zone(tmp_path, land, 1)
-    red = next(path.rglob("*_B04_10m.jp2"))
-    own = write_raster(tmp_path / "own.tif", seen(land, (0, 0), (120, 160), 0))
-    items = [item("33", day(0), {"red": own}), item("34", day(1), {"red": red})]
-    for one in items:
-        one.assets["red"].extra_fields["raster:bands"] = [
-            {"data_type": "uint16", "nodata": 0, "scale": 1e-4}
-        ]
-    pystac.ItemCollection(items).save_object(str(tmp_path / "items.json"))
-    cube = quietly(open_products, tmp_path / "items.json", "red")
-    np.testing.assert_array_equal(cube.red[1], nearest(values, where, cube))

@@ -8,7 +8,6 @@ import sys
 import time
 import urllib.request
 import warnings
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +18,13 @@ from hypothesis import strategies as st
 
 pytest.importorskip("odc.stac")
 
-import pyproj
 import pystac
 import rasterio
 from _products import CORNER, day, item, reflectance, write_raster
 
-from probav_estimators import BicubicBaseline, open_products, save_model, super_resolve
+from probav_estimators import BicubicBaseline, open_products, save_model
 from probav_estimators.cli import probav
 from probav_estimators.geo import MASK_KINDS
-from probav_estimators.geo._product_driver import _ProductReader
 
 # How a catalog describes a product: its baseline, what was added to the stored values, fields of
 # the band, fields of the asset, and properties of the item.
@@ -140,20 +137,6 @@ def test_the_masks_of_products_hide_what_their_kind_hides(tmp_path, name, kind, 
     np.testing.assert_array_equal(plain[name][0], classes)
 
 
-def test_the_image_of_products_is_that_of_their_frames(tmp_path):
-    kinds = [*DESCRIPTIONS][:3]
-    items = sentinel2(tmp_path, reflectance(9, 3, (24, 30)), kinds, clouds=False)
-    cube = open_products(items, ["red"])
-    image = super_resolve(cube, BicubicBaseline(scale=2))
-    frames = physical(cube).compute().astype("float32")
-    expected = super_resolve(frames, BicubicBaseline(scale=2))
-    np.testing.assert_allclose(physical(image.compute()), expected, atol=8e-5)
-    assert image.rio.crs.to_epsg() == 32633
-    left, bottom, right, top = image.rio.bounds()
-    np.testing.assert_allclose((left, top), CORNER, atol=1e-6)
-    np.testing.assert_allclose((right - left, top - bottom), (300, 240), atol=1e-6)
-
-
 def test_a_static_catalog_and_a_single_item_are_read(catalog, tmp_path):
     items = pystac.ItemCollection.from_file(str(catalog / "items.json")).items
     root = pystac.Catalog("all", "Products")
@@ -237,47 +220,6 @@ def test_of_two_versions_of_an_acquisition_the_newer_is_taken(tmp_path):
     assert open_products([new, old], "red").products.values.tolist() == ["N0510"]
 
 
-def test_a_newer_baseline_of_the_same_offset_replaces_the_older_one(tmp_path):
-    frames = reflectance(4, 2, (8, 10))
-    old, new = (
-        sentinel2(tmp_path / name, [frame], ["raster:bands"])[0]
-        for name, frame in zip(("old", "new"), frames, strict=True)
-    )
-    # In the order of names, the older one comes first.
-    old.id, new.id = "A", "B"
-    old.properties["s2:processing_baseline"] = "05.00"
-    cube = open_products([old, new], "red")
-    assert cube.products.values.tolist() == ["B"]
-    np.testing.assert_allclose(physical(cube)[0, :, 0], frames[1][:, 0], atol=6e-5)
-
-
-def test_tiles_of_a_day_in_two_baselines_of_one_offset_are_one_date(tmp_path):
-    left, right = (
-        sentinel2(tmp_path / name, [frame], ["raster:bands"])[0]
-        for name, frame in zip(("left", "right"), reflectance(5, 2, (8, 10)), strict=True)
-    )
-    left.id, right.id = "left", "right"
-    left.properties["s2:processing_baseline"] = "05.00"
-    for asset in right.assets.values():
-        asset.extra_fields["proj:transform"][2] += 100
-        with rasterio.open(asset.href, "r+") as file:
-            file.transform = rasterio.Affine(*asset.extra_fields["proj:transform"])
-    assert open_products([left, right], "red").products.values.tolist() == ["left right"]
-
-
-def test_masks_are_read_once_to_choose_dates_and_to_check_offsets(catalog, monkeypatch):
-    files = Counter()
-    read = _ProductReader.read
-
-    def counted(self, *args, **options):
-        files[Path(self._src.uri).name] += 1
-        return read(self, *args, **options)
-
-    monkeypatch.setattr(_ProductReader, "read", counted)
-    open_products(catalog / "items.json", "red", max_dates=3)
-    assert files["0_SCL.tif"] == 1 and max(files.values()) == 1
-
-
 @pytest.mark.parametrize("claimed", ["raster:bands", "before the offset"])
 def test_an_offset_that_the_pixels_contradict_is_said(tmp_path, claimed):
     frames = reflectance(5, 3, (12, 16)) - 0.06
@@ -302,21 +244,6 @@ def without(key):
 
 def no_projection(items, folder):
     items[1].assets["red"].extra_fields.pop("proj:transform")
-
-
-def test_older_forms_of_projection_metadata_are_read(tmp_path):
-    items = sentinel2(tmp_path, reflectance(6, 2, (8, 10)), ["raster:bands"] * 2)
-    for one in items:
-        del one.assets["scl"]
-    with pytest.warns(UserWarning, match="S2_0 and the others have no mask of clouds.*give"):
-        expected = open_products(items, "red")
-    fields = items[0].assets["red"].extra_fields
-    fields["proj:epsg"] = int(fields.pop("proj:code").partition(":")[2])
-    items[0].properties |= {name: fields.pop(name) for name in ("proj:epsg", "proj:shape")}
-    fields = items[1].assets["red"].extra_fields
-    fields["proj:projjson"] = pyproj.CRS(fields.pop("proj:code")).to_json_dict()
-    with pytest.warns(UserWarning, match="no mask"):
-        assert open_products(items, "red").identical(expected)
 
 
 def no_file(items, folder):
@@ -356,8 +283,6 @@ def nothing(items, folder):
         ),
         (nothing, {"bbox": (3, 40, 4, 41)}, "none of bbox .3, 40, 4, 41.: give wider"),
         (nothing, {"datetime": "last June"}, "datetime is 'last June': give a date"),
-        (nothing, {"datetime": ("2026-06", "2026-07")}, "datetime is .'2026-06.*: give text or a"),
-        (nothing, {"bands": []}, "name each band once"),
         (nothing, {"max_dates": 0}, "max_dates is 0"),
         (nothing, {"bbox": (12, 45, 11, 46)}, "bbox is .12, 45, 11, 46.: give west"),
     ],
@@ -482,47 +407,6 @@ def test_a_command_that_failed_goes_on_with_the_frames_that_it_has(catalog, mode
     (tmp_path / "1_B04.tif").write_bytes(good)
     assert call(*command, "-o", tmp_path / "sharp.tif").exit_code == 0
     assert not (tmp_path / "sharp.tif.frames").exists()
-
-
-def test_frames_of_another_scale_or_offset_are_written_again(catalog, model, tmp_path):
-    """The first call is stopped by a file that cannot be read."""
-    items = sentinel2(tmp_path, reflectance(8, 3, (20, 20)), ["before the offset"] * 3)
-    for one in items:
-        # Of products without baselines, pixels are read first to write frames.
-        del one.properties["s2:processing_baseline"]
-    command = ["--stac", tmp_path / "items.json", "--bands", "red", "--weights", model]
-    good = (tmp_path / "2_B04.tif").read_bytes()
-    (tmp_path / "2_B04.tif").write_bytes(good[:500])
-    pystac.ItemCollection(items).save_object(str(tmp_path / "items.json"))
-    assert call(*command, "-o", tmp_path / "sharp.tif").exit_code != 0
-    assert list((tmp_path / "sharp.tif.frames").glob("2026*.tif"))
-    (tmp_path / "2_B04.tif").write_bytes(good)
-    for one in items:
-        one.assets["red"].extra_fields["raster:bands"][0]["scale"] = 2e-4
-    pystac.ItemCollection(items).save_object(str(tmp_path / "items.json"))
-    assert call(*command, "-o", tmp_path / "sharp.tif").exit_code == 0
-    with rasterio.open(tmp_path / "sharp.tif") as file:
-        assert file.scales == (2e-4,)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--dtype", "complex64"], "dtype is"),
-        (["--value-range", 3, 1], "value_range"),
-        (["--std", "std.tif"], "gives no standard deviations"),
-        (["--parts", "parts.tif"], "does not tell what in an image was measured"),
-        (["--reference", "1"], "has no frame of reference"),
-    ],
-)
-def test_arguments_are_checked_before_frames_are_written(
-    catalog, model, tmp_path, options, message
-):
-    options = [tmp_path / "std.tif" if one == "std.tif" else one for one in options]
-    command = ["--stac", catalog / "items.json", "--bands", "red", "--weights", model]
-    result = call(*command, *options, "-o", tmp_path / "sharp.tif")
-    assert result.exit_code == 2 and message in result.output, result.output
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

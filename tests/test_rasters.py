@@ -19,51 +19,20 @@ import numpy as np
 import pytest
 import rasterio
 from _helpers import open_files
+from _rasters import LEFT, TOP, write
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
 from probav_estimators import Scene
-from probav_estimators.geo._grid import Grid
-from probav_estimators.geo._rasters import (
-    RasterStack,
-    open_bands,
-    open_masks,
-    open_rasters,
-    open_scene,
-)
-from probav_estimators.geo._value_ranges import value_range_of, warn_of_fill
-from probav_estimators.scenes import ArrayStack, MaskStack, Values
+from probav_estimators.geo import Grid, open_rasters, open_scene
+from probav_estimators.geo._rasters import open_masks
 
-LEFT, TOP = 600_000.0, 5_100_000.0
 DATES = ("20220304", "20220309", "20220319")
 SHAPE = (40, 56)
 
 
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="Linux tells what is in use")
-
-
-def write(path, values, *, size=10, place=(LEFT, TOP), crs="EPSG:32634", tags=None, **options):
-    """Write an array (h, w) or (bands, h, w) as a tiled GeoTIFF."""
-    values = values if values.ndim == 3 else values[None]
-    transform = Affine(size, 0, place[0], 0, -size, place[1])
-    scales, offsets = options.pop("scales", None), options.pop("offsets", None)
-    descriptions = options.pop("descriptions", None)
-    count, height, width = values.shape
-    profile = {"driver": "GTiff", "crs": crs, "transform": transform, "tiled": True}
-    profile |= {"blockxsize": 16, "blockysize": 16, "dtype": values.dtype.name, "count": count}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        file = rasterio.open(path, "w", height=height, width=width, **(profile | options))
-    with file:
-        file.write(values)
-        if scales is not None:
-            file.scales, file.offsets = scales, offsets
-        if descriptions is not None:
-            file.descriptions = descriptions
-        file.update_tags(**(tags or {}))
-    return str(path)
 
 
 def noise(seed, shape=SHAPE, dtype=np.uint16):
@@ -120,12 +89,6 @@ class TestFiles:
         for paths in (folder, str(folder), names, folder / "*.tif*", folder / "**" / "T34*"):
             assert open_rasters(paths).first.paths == rasters.first.paths
 
-    def test_paths_do_not_depend_on_the_working_directory(self, folder, monkeypatch):
-        monkeypatch.chdir(folder)
-        found = open_rasters("*_B04.tif")
-        monkeypatch.chdir("/")
-        assert found.first.read([0], (slice(0, 2), slice(0, 2))).shape == (1, 2, 2)
-
     def test_scale_offset_nodata_and_names_come_from_the_tags(self, tmp_path):
         names = ("B04", "B08")
         for seed, date in enumerate(DATES):
@@ -146,18 +109,13 @@ class TestFiles:
             ("a.tif", {"TIFFTAG_DATETIME": "2021:07:09 10:20:30"}, "2021-07-09T10:20:30"),
             ("S2A_MSIL2A_20220304T100031_N0400_20220304T135000.tif", {}, "2022-03-04T10:00:31"),
             ("LC08_L2SP_185033_20220304_20220310_02_T1_SR_B4.tif", {}, "2022-03-04"),
-            ("x_2019-12-31_ndvi.tif", {}, "2019-12-31"),
             ("HLS.S30.T17SLU.2020117T160901.v2.0.B04.tif", {}, "2020-04-26T16:09:01"),
-            ("20220304_100031_ps.tif", {}, "2022-03-04T10:00:31"),
             ("a.tif", {"SENSING_TIME": "2020-04-26T16:09:01.12Z"}, "2020-04-26T16:09:01"),
             # The tag has the date of the file, two years after acquisition.
             ("20220304.tif", {"TIFFTAG_DATETIME": "2024:01:01 00:00:00"}, "2022-03-04"),
             # Processed on the next day, or in the evening of the same one.
             ("20220304.tif", {"TIFFTAG_DATETIME": "2022:03:05 01:00:00"}, "2022-03-04"),
-            ("20220304.tif", {"TIFFTAG_DATETIME": "2022:03:04 21:00:00"}, "2022-03-04T21:00:00"),
             ("id_99999999_12345678.tif", {}, None),
-            ("19010101.tif", {}, None),
-            ("frame_1.tif", {}, None),
         ],
     )
     def test_dates(self, tmp_path, name, tags, expected):
@@ -209,7 +167,6 @@ class TestWindows:
     @pytest.mark.parametrize(
         ("bbox", "rows", "columns"),
         [
-            ((LEFT + 100, TOP - 200, LEFT + 300, TOP - 50), (5, 20), (10, 30)),
             ((LEFT + 101, TOP - 201, LEFT + 299, TOP - 59), (5, 21), (10, 30)),
             ((LEFT - 1e4, TOP - 25, LEFT + 12, TOP + 1e4), (0, 3), (0, 2)),
         ],
@@ -218,13 +175,6 @@ class TestWindows:
         found = open_rasters(folder, bbox=bbox)
         assert found.origin == (rows[0], columns[0])
         assert found.grid.shape == (rows[1] - rows[0], columns[1] - columns[0])
-
-    def test_a_bbox_of_images_whose_first_row_is_south(self, tmp_path):
-        for name in "ab":
-            up = Affine(10, 0, LEFT, 0, 10, TOP)
-            write(tmp_path / f"{name}.tif", noise(0), transform=up)
-        found = open_rasters(tmp_path, bbox=(LEFT, TOP + 20, LEFT + 30, TOP + 50))
-        assert (found.origin, found.grid.shape) == ((2, 0), (3, 3))
 
     def test_a_bbox_elsewhere(self, folder):
         with pytest.raises(ValueError, match=r"bbox is \(0, 0, 9, 9\).*600000.*do not overlap"):
@@ -243,10 +193,6 @@ class TestWindows:
         with pytest.raises(ValueError, match=r"B04.tif has 40 rows and 56 columns"):
             open_rasters(folder, window=window)
 
-    def test_one_of_both(self, folder):
-        with pytest.raises(ValueError, match="give one of them"):
-            open_rasters(folder, window=(slice(9), slice(9)), bbox=(0, 0, 1, 1))
-
 
 class TestStacks:
     def test_values_are_those_of_rasterio(self, tmp_path):
@@ -262,13 +208,6 @@ class TestStacks:
         assert stack.read([], (slice(0, 4), slice(0, 4))).shape == (0, 4, 4)
         assert stack.where(1) == f"{paths[1]}, band 2"
 
-    def test_pickles_as_its_paths(self, rasters):
-        stack, part = rasters.first, (slice(0, 9), slice(0, 9))
-        before = stack.read([0], part)
-        assert len(pickle.dumps(stack)) < 2000
-        again = pickle.loads(pickle.dumps(stack))
-        np.testing.assert_array_equal(again.read([0], part), before)
-
     def test_a_file_that_is_written_again_is_opened_again(self, rasters):
         stack, part = rasters.first, (slice(0, 9), slice(0, 9))
         stack.read([0], part)
@@ -281,12 +220,6 @@ class TestStacks:
         with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
             parts = list(pool.map(partial(_read_rows, stack), range(0, 40, 4), timeout=60))
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
-
-    def test_threads_read_for_themselves(self, rasters):
-        stack, expected = rasters.first, np.stack([noise(seed) for seed in range(3)])
-        with ThreadPoolExecutor(4) as pool:
-            parts = list(pool.map(partial(_read_rows, stack), 5 * list(range(0, 40, 4))))
-        np.testing.assert_array_equal(np.concatenate(parts, axis=1), np.tile(expected, (1, 5, 1)))
 
     @LINUX
     def test_memory_does_not_grow_with_the_images(self, tmp_path):
@@ -404,21 +337,6 @@ class TestScenes:
         with pytest.raises(OSError, match=r"T34_20220309_B04.tif cannot be read.*fetch it again"):
             _ = scene.lr
 
-    @pytest.mark.parametrize(
-        ("names", "expected"),
-        [
-            (["lake_20220304_B04", "lake_20220309_B04"], "lake"),
-            (["20220304", "20220309"], "dates"),
-            (["lake_1", "lake_2"], "lake"),
-            (["2022-03-04_red", "2022-03-09_red"], "dates"),
-        ],
-    )
-    def test_names(self, tmp_path, names, expected):
-        (tmp_path / "dates").mkdir()
-        for name in names:
-            write(tmp_path / "dates" / f"{name}.tif", noise(0))
-        assert open_scene(tmp_path / "dates", nodata=0).name == expected
-
 
 class TestMasks:
     def quality_maps(self, rasters, mask, mask_type=None):
@@ -433,7 +351,7 @@ class TestMasks:
         classes = [np.random.default_rng(seed).choice([4, 8], (20, 28)) for seed in seeds]
         return np.kron(classes, np.ones((2, 2))) == 4
 
-    @pytest.mark.parametrize(("row", "column"), [(0, 0), (5, 7), (4, 9), (39, 55)])
+    @pytest.mark.parametrize(("row", "column"), [(5, 7), (39, 55)])
     def test_windows_start_anywhere_in_a_mask_pixel(self, folder, row, column):
         add_masks(folder)
         window = slice(row, None), slice(column, None)
@@ -443,31 +361,12 @@ class TestMasks:
         read = masks.read([0, 1, 2], (slice(0, h), slice(0, w)))
         np.testing.assert_array_equal(read, self.clear()[:, row:, column:])
 
-    def test_masks_of_a_larger_place(self, tmp_path):
-        for seed, date in enumerate(DATES):
-            write(tmp_path / f"{date}_B04.tif", noise(seed, (9, 11)), place=(LEFT + 50, TOP - 30))
-        add_masks(tmp_path)
-        found = open_rasters(tmp_path / "*_B04.tif")
-        read = self.quality_maps(found, tmp_path / "*_SCL.tif")
-        np.testing.assert_array_equal(read, self.clear()[:, 3:12, 5:16])
-
     def test_masks_are_matched_by_date(self, folder, rasters):
         add_masks(folder)
         paths = [folder / f"{date}_SCL.tif" for date in DATES]
         for order in ([2, 0, 1], [1, 0, 2]):
             read = self.quality_maps(rasters, [paths[number] for number in order])
             np.testing.assert_array_equal(read, self.clear())
-
-    def test_masks_of_more_dates_serve(self, folder):
-        add_masks(folder)
-        found = open_rasters([folder / f"T34_{date}_B04.tif" for date in DATES[1:]])
-        read = self.quality_maps(found, folder / "*_SCL.tif")
-        np.testing.assert_array_equal(read, self.clear((1, 2)))
-
-    def test_masks_without_dates_are_in_order(self, folder, rasters):
-        add_masks(folder, "mask_{}_scl.tif", dates="abc")
-        read = self.quality_maps(rasters, folder / "*_scl.tif")
-        np.testing.assert_array_equal(read, self.clear())
 
     def test_one_mask_for_all(self, folder, rasters):
         add_masks(folder, dates=DATES[:1])
@@ -495,11 +394,6 @@ class TestMasks:
         read = self.quality_maps(rasters, folder / name.format("*"))
         assert not read[:, :7].any() and read[:, 7:].all()
 
-    def test_a_function_as_kind(self, folder, rasters):
-        add_masks(folder)
-        read = self.quality_maps(rasters, folder / "*_SCL.tif", lambda values: values == 8)
-        np.testing.assert_array_equal(read, ~self.clear())
-
     @pytest.mark.parametrize(
         ("mask_type", "nodata", "clear_where_it_is"),
         [(None, 255, False), ("scl", 99, False), ("omnicloudmask", 0, True), (None, 1, True)],
@@ -518,24 +412,6 @@ class TestMasks:
             read = self.quality_maps(rasters, folder / "*_m.tif", lambda values: values < 300)
             np.testing.assert_array_equal(read, np.stack([values != nodata] * 3))
 
-    def test_a_mask_that_lies_nowhere_is_matched_by_size(self, folder):
-        add_masks(folder, crs=None, transform=None)
-        window = slice(3, 20), slice(9, 30)
-        found = open_rasters(folder / "*_B04.tif", window=window)
-        read = self.quality_maps(found, folder / "*_SCL.tif")
-        np.testing.assert_array_equal(read, self.clear()[:, 3:20, 9:30])
-
-    def test_it_pickles(self, folder, rasters):
-        add_masks(folder)
-        masks = pickle.loads(pickle.dumps(open_masks(folder / "*_SCL.tif", "scl", rasters)))
-        np.testing.assert_array_equal(
-            masks.read([0], (slice(0, 40), slice(0, 56))), self.clear([0])
-        )
-
-    def test_unknown_kinds_are_refused_before_files_are_looked_for(self, rasters):
-        with pytest.raises(ValueError, match=r"mask_type is 'clouds': give one of 'scl'"):
-            open_masks("nowhere/*.tif", "clouds", rasters)
-
     def test_values_that_are_no_classes_name_their_file(self, folder, rasters):
         add_masks(folder)
         write(folder / "20220309_SCL.tif", np.full((20, 28), 77, np.uint8), size=20)
@@ -543,46 +419,31 @@ class TestMasks:
         with pytest.raises(ValueError, match=r"20220309_SCL.tif has the values 77"):
             masks.read([0, 1], (slice(0, 4), slice(0, 4)))
 
-    def refused(self, folder, rasters, match, **options):
+    @pytest.mark.parametrize(
+        ("options", "match"),
+        [
+            (
+                {"dates": DATES[:2]},
+                "mask has 2 dates and there are 3 frames.*date of .*20220319_B04",
+            ),
+            ({"dates": "ab"}, "mask has 2 dates and there are 3 frames, .*20220319_B04.tif is the"),
+            (
+                {"dates": ("20220401", "20220402", "20220403")},
+                "none has the date of .*20220304_B04.tif, 2022-03-04",
+            ),
+            (
+                {"place": (LEFT + 3e5, TOP)},
+                r"SCL.tif lies within \(900000.*does not cover.*B04.tif that is used, \(600000",
+            ),
+            ({"crs": "EPSG:32633"}, "B04.tif and .*SCL.tif.*EPSG:32634 and EPSG:32633"),
+            ({"place": (LEFT - 4, TOP + 4)}, "lie on different grids"),
+            ({"size": 25}, "pixels of 25 and .* of 10: each pixel of a mask covers a whole number"),
+            ({"size": 5}, "pixels of 5 and .* of 10"),
+        ],
+    )
+    def test_that_do_not_fit(self, folder, rasters, options, match):
         add_masks(folder, **options)
         with pytest.raises(ValueError, match=match):
-            open_masks(folder / "*_SCL.tif", "scl", rasters)
-
-    def test_too_few(self, folder, rasters):
-        match = r"mask has 2 dates and there are 3 frames.*date of .*T34_20220319_B04.tif"
-        self.refused(folder, rasters, match, dates=DATES[:2])
-
-    def test_too_few_without_dates(self, folder, rasters):
-        match = r"mask has 2 dates and there are 3 frames, .*20220319_B04.tif is the first without"
-        self.refused(folder, rasters, match, dates="ab")
-
-    def test_other_dates(self, folder, rasters):
-        match = "none has the date of .*20220304_B04.tif, 2022-03-04"
-        self.refused(folder, rasters, match, dates=("20220401", "20220402", "20220403"))
-
-    def test_elsewhere(self, folder, rasters):
-        match = r"SCL.tif lies within \(900000.*does not cover.*B04.tif that is used, \(600000"
-        self.refused(folder, rasters, match, place=(LEFT + 3e5, TOP))
-
-    def test_of_another_crs(self, folder, rasters):
-        match = "B04.tif and .*SCL.tif.*EPSG:32634 and EPSG:32633"
-        self.refused(folder, rasters, match, crs="EPSG:32633")
-
-    def test_between_pixels(self, folder, rasters):
-        match = "lie on different grids"
-        self.refused(folder, rasters, match, place=(LEFT - 4, TOP + 4), size=22.0 - 2)
-
-    def test_with_pixels_of_no_whole_size(self, folder, rasters):
-        match = "pixels of 25 and .* of 10: each pixel of a mask covers a whole number"
-        self.refused(folder, rasters, match, size=25)
-
-    def test_with_finer_pixels(self, folder, rasters):
-        self.refused(folder, rasters, "pixels of 5 and .* of 10", size=5)
-
-    def test_with_several_bands(self, folder, rasters):
-        for date in DATES:
-            write(folder / f"{date}_SCL.tif", np.ones((2, *SHAPE), np.uint8))
-        with pytest.raises(ValueError, match=r"SCL.tif has the bands 1, 2, and a mask has one"):
             open_masks(folder / "*_SCL.tif", "scl", rasters)
 
 
@@ -621,16 +482,6 @@ class TestValidity:
         classes = [np.random.default_rng(seed).choice([4, 8], (20, 28)) for seed in range(3)]
         clear = np.kron(classes, np.ones((2, 2))) == 4
         np.testing.assert_array_equal(scene.qm, (valid & clear)[:, *window])
-
-    def test_of_several_bands_each_has_its_own(self, tmp_path):
-        valid = np.random.default_rng(3).random((2, *SHAPE)) < 0.7
-        for band, own in zip(("B04", "B08"), valid, strict=True):
-            for seed, date in enumerate(DATES):
-                self.masked(tmp_path / f"{date}_{band}.tif", noise(seed), own, "inside")
-        found = open_bands([tmp_path / "*_B04.tif", tmp_path / "*_B08.tif"], None)
-        assert list(found.bands) == ["B04", "B08"]
-        for band, own in zip(found.bands, valid, strict=True):
-            np.testing.assert_array_equal(found.scene(band, None).qm, np.stack([own] * 3))
 
     def test_alpha_is_no_band(self, tmp_path):
         values = noise(0, (4, *SHAPE), np.uint16)
@@ -688,7 +539,6 @@ class TestFilesThatDoNotFit:
         [
             ("int32", (-1, None, 7), 300),
             ("uint8", (255, 0, 0), {"B04": 0}),
-            ("int16", (0, 1, 0), 1),
         ],
     )
     def test_an_argument_settles_nodata_values_that_differ(self, tmp_path, dtype, tags, given):
@@ -699,28 +549,10 @@ class TestFilesThatDoNotFit:
         value = given["B04"] if isinstance(given, dict) else given
         assert open_rasters(tmp_path, nodata=given).encodings["B04"].nodata == value
 
-    def test_nan_is_no_other_nodata_value(self, tmp_path):
-        for date, tag in zip(DATES, (np.nan, None, np.nan), strict=True):
-            write(tmp_path / f"{date}.tif", noise(0, SHAPE, np.float32), nodata=tag)
-        assert open_rasters(tmp_path).encodings["band"].nodata is None
-
     def test_bands_of_one_date_are_no_frames(self, folder):
         write(folder / f"T34_{DATES[0]}_B08.tif", noise(0))
         with pytest.raises(ValueError, match=r"20220304_B04.tif and .*_B08.tif are two bands"):
             open_rasters(folder)
-
-    def test_bands_in_another_order(self, tmp_path):
-        for date, names in zip(
-            DATES, [("B04", "B08"), ("B04", "B08"), ("B08", "B04")], strict=True
-        ):
-            write(tmp_path / f"{date}.tif", noise(0, (2, *SHAPE)), descriptions=names)
-        with pytest.raises(ValueError, match="bands 'B04' and 'B08' at one place"):
-            open_rasters(tmp_path)
-
-    def test_dates_in_descriptions_are_no_other_bands(self, tmp_path):
-        for date in DATES:
-            write(tmp_path / f"{date}.tif", noise(0), descriptions=(f"red {date}",))
-        assert list(open_rasters(tmp_path).bands) == ["red 20220304"]
 
     @pytest.mark.parametrize(
         ("transform", "match"),
@@ -735,37 +567,12 @@ class TestFilesThatDoNotFit:
             open_rasters([path, path])
 
     @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-    @pytest.mark.parametrize("points", [True, False])
-    def test_places_that_are_no_grid(self, tmp_path, points):
+    def test_places_that_are_no_grid(self, tmp_path):
         corners = [(0, 0, 25, 45), (0, 56, 25.1, 45), (40, 0, 25, 44.9), (40, 56, 25.1, 44.9)]
         path = write(tmp_path / "20220304.tif", noise(0), crs=None, transform=None)
         with rasterio.open(path, "r+") as file:
-            if points:
-                file.gcps = [GroundControlPoint(*corner) for corner in corners], "EPSG:4326"
-            else:
-                terms = {
-                    f"{side}_{part}_coeff": [1.0] * 20
-                    for side in ("line", "samp")
-                    for part in ("num", "den")
-                }
-                ends = {
-                    f"{name}_{what}": 1.0
-                    for name in ("height", "lat", "line", "long", "samp")
-                    for what in ("off", "scale")
-                }
-                file.rpcs = RPC(**terms, **ends)
-        what = "control points" if points else "RPCs"
-        with pytest.raises(ValueError, match=rf"20220304.tif is placed by {what}.*gdalwarp"):
-            open_rasters([path, path])
-
-    def test_complex_values(self, tmp_path):
-        path = write(tmp_path / "a.tif", noise(0).astype(np.complex64))
-        with pytest.raises(ValueError, match=r"a.tif has values of type complex64: give"):
-            open_rasters([path, path])
-
-    def test_scales_of_zero(self, tmp_path):
-        path = write(tmp_path / "a.tif", noise(0), scales=(0,), offsets=(0,))
-        with pytest.raises(ValueError, match="which give no values: set them"):
+            file.gcps = [GroundControlPoint(*corner) for corner in corners], "EPSG:4326"
+        with pytest.raises(ValueError, match=r"20220304.tif is placed by control points.*gdalwarp"):
             open_rasters([path, path])
 
     def test_one_file_warns(self, folder):
@@ -819,12 +626,6 @@ class TestOpenFiles:
         assert caught.value.errno == errno.EMFILE
         assert "damaged" not in str(caught.value)
 
-    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs file permissions")
-    def test_a_file_without_permission_is_not_called_damaged(self, folder, rasters):
-        os.chmod(rasters.first.paths[0], 0)
-        with pytest.raises(OSError, match=r"B04.tif cannot be opened \(Permission denied\)"):
-            open_rasters(folder)
-
     def test_large_blocks_are_refused_before_they_are_read(self, tmp_path, rasters):
         path = sparse(tmp_path / "a.tif", (20000, 20000), (20000, 20000))
         assert os.path.getsize(path) < 4e6
@@ -834,17 +635,6 @@ class TestOpenFiles:
         with pytest.raises(ValueError, match=r"a.tif .* blocks of 20000x20000 .*gdal_translate"):
             open_masks(path, None, rasters)
         assert memory_in_use() - before < 50e6
-
-    def test_strips_and_tiles_of_large_images_are_read(self, tmp_path):
-        tiles = sparse(tmp_path / "a.tif", (60000, 60000), (512, 512))
-        one_strip = write(
-            tmp_path / "b.tif",
-            noise(0, (3, 900, 1000)),
-            **{"tiled": False, "blockysize": 900, "compress": "deflate", "interleave": "pixel"},
-        )
-        for path in (tiles, one_strip):
-            stack = open_rasters([path, path], window=(slice(0, 16), slice(0, 16))).first
-            assert self.read(stack).shape == (2, 2, 8)
 
 
 HEAD = (
@@ -898,8 +688,10 @@ class TestFilesThatNameOthers:
         (folder / "secret.txt").write_text("password" * 400)
         return content.format(secret=secret, address=requests.address)
 
-    @pytest.mark.parametrize("content", [OTHER_FILE, RAW_FILE, ADDRESS, SERVICE])
-    @pytest.mark.parametrize("suffix", [".tif", ".TIFF", ".jp2", ".img", ".png", ".dat", ""])
+    @pytest.mark.parametrize(
+        ("content", "suffix"),
+        [(OTHER_FILE, ".tif"), (RAW_FILE, ".jp2"), (ADDRESS, ""), (SERVICE, ".png")],
+    )
     def test_by_another_suffix(self, tmp_path, rasters, requests, content, suffix):
         path = tmp_path / f"20220401_mask{suffix}"
         path.write_text(self.fill(content, tmp_path, requests))
@@ -908,7 +700,7 @@ class TestFilesThatNameOthers:
                 opened()
         assert not requests.seen
 
-    @pytest.mark.parametrize("suffix", [".nc", ".h5", ".hdf", ".tif"])
+    @pytest.mark.parametrize("suffix", [".nc", ".tif"])
     def test_external_storage_of_hdf5(self, tmp_path, suffix):
         h5py = pytest.importorskip("h5py")
         (tmp_path / "secret.txt").write_text("password" * 400)
@@ -924,7 +716,6 @@ class TestFilesThatNameOthers:
         ("beside", "content"),
         [
             (".ovr", SERVICE),
-            (".ovr", ADDRESS),
             (".aux.xml", OVERVIEWS),
         ],
     )
@@ -934,14 +725,6 @@ class TestFilesThatNameOthers:
             (folder / f"{path.name}{beside}").write_text(text)
         scene = open_scene(folder / "*_B04.tif", nodata=0)
         np.testing.assert_allclose(scene.lr[1], noise(1) / 65535, atol=1e-6)
-        assert not requests.seen
-
-    @pytest.mark.parametrize("content", [SERVICE, ADDRESS, OTHER_FILE])
-    def test_as_a_mask_beside_a_raster(self, folder, requests, content):
-        beside = folder / f"T34_{DATES[1]}_B04.tif.msk"
-        beside.write_text(self.fill(content, folder, requests))
-        with pytest.raises(ValueError, match=r"20220309_B04.tif.msk is no raster"):
-            open_rasters(folder / "*_B04.tif")
         assert not requests.seen
 
     def test_a_vrt_shows_its_sources_where_its_name_is_given(self, folder, requests):
@@ -958,98 +741,60 @@ class TestFilesThatNameOthers:
                 open_rasters(paths)
 
 
-class TestValueRanges:
-    def range_of(self, values, masks=None, **meaning):
-        return value_range_of(ArrayStack(values, "cube"), Values(**meaning), masks)
+def opened(folder, values, **options):
+    for number, frame in enumerate(values):
+        write(folder / f"2024010{number + 1}_B04.tif", frame)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="neither a mask nor a nodata value")
+        warnings.filterwarnings("ignore", message=".*: neither a mask nor a nodata value")
+        return open_scene(folder / "*_B04.tif", **options)
 
+
+class TestValueRanges:
     @pytest.mark.parametrize(
         ("kind", "expected"), [("uint8", 255), ("uint16", 65535), ("int16", 32767)]
     )
-    def test_types_of_8_and_16_bits_tell_it(self, kind, expected):
-        values = np.zeros((2, 8, 8), kind)
-        assert self.range_of(values) == (0, expected)
-        scales = np.array([2.0, 3.0])
-        assert self.range_of(values, scale=scales, offset=-5) == (-5, 2 * expected - 5)
-        assert self.range_of(values, scale=-1) == (-expected, 0)
+    def test_types_of_8_and_16_bits_tell_it(self, tmp_path, kind, expected):
+        values = np.ones((2, 16, 16), kind)
+        assert opened(tmp_path, values, nodata=0).value_range == (0, expected)
+        scaled = opened(tmp_path, values, nodata=0, scale_factor=[2.0, 3.0], add_offset=-5)
+        assert scaled.value_range == (-5, 2 * expected - 5)
 
-    def test_reflectances(self):
+    def test_reflectances(self, tmp_path):
         values = np.random.default_rng(0).uniform(-0.02, 1.3, (3, 32, 32))
-        assert self.range_of(values) == (0, 1)
-        assert self.range_of((values * 10000).astype(np.int32), scale=1e-4) == (0, 1)
+        assert opened(tmp_path, values).value_range == (0, 1)
+        stored = (values * 10000).astype(np.int32)
+        assert opened(tmp_path, stored, scale_factor=1e-4).value_range == (0, 1)
 
-    @pytest.mark.parametrize("kind", ["float32", "float64", "int32", "uint32"])
-    def test_what_values_span(self, kind):
-        values = np.random.default_rng(0).uniform(250, 320, (3, 600, 700)).astype(kind)
-        low, high = self.range_of(values)
-        assert (low, high) == pytest.approx((250.35 - 3.5, 319.65 + 3.5), abs=0.8)
-        assert self.range_of(values) == (low, high)
+    @pytest.mark.parametrize("kind", ["float32", "int32"])
+    def test_what_values_span(self, tmp_path, kind):
+        values = np.random.default_rng(0).uniform(250, 320, (3, 300, 400)).astype(kind)
+        found = opened(tmp_path, values).value_range
+        assert found == pytest.approx((250.35 - 3.5, 319.65 + 3.5), abs=0.8)
 
-    def test_only_clear_data_count(self):
+    def test_only_clear_data_count(self, tmp_path):
         values = np.full((2, 16, 16), 300.0)
-        values[:, :4], values[:, 4:8] = np.nan, 1e6
-        values[:, 8] = -5
-        clear = np.ones(values.shape, bool)
-        clear[:, 4:8] = False
-        masks = MaskStack(ArrayStack(clear, "mask"), lambda values, name: values)
-        assert self.range_of(values, masks, nodata=-5) == (299.5, 300.5)
-
-    def test_where_nothing_is_clear_in_the_middle_corners_tell_it(self):
-        values = np.full((2, 900, 900), np.nan)
-        values[:, -30:, -40:] = 7.0
-        assert self.range_of(values) == (6.5, 7.5)
-        assert self.range_of(np.full((2, 9, 9), np.nan)) == (0, 1)
-        hidden = MaskStack(ArrayStack(np.zeros((2, 900, 900), bool), "mask"), lambda v, name: v)
-        assert self.range_of(values, hidden) == (6.5, 7.5)
-
-    def test_large_constants_have_two_ends(self):
-        low, high = self.range_of(np.full((1, 8, 8), 1e20))
-        assert low < 1e20 < high
-
-    def test_few_windows_are_looked_at(self):
-        class Spy(ArrayStack):
-            read_pixels = 0
-
-            def read(self, index, window):
-                stored = super().read(index, window)
-                self.read_pixels += stored.size
-                return stored
-
-        spy = Spy(np.full((20, 1000, 1000), 0.5, np.float32), "cube")
-        value_range_of(spy, Values(), None)
-        assert spy.read_pixels == 8 * 256 * 256
-        warn_of_fill(spy, Values(), None, "cube")
-        assert spy.read_pixels <= 6 * 8 * 256 * 256
+        values[:, :4], values[:, 4:8], values[:, 8] = np.nan, 1e6, -5
+        clear = np.ones((16, 16), np.uint8)
+        clear[4:8] = 0
+        mask = write(tmp_path / "clear.tif", clear)
+        assert opened(tmp_path, values, mask=mask, nodata=-5).value_range == (299.5, 300.5)
 
 
 class TestFill:
-    def stack(self, value, dtype, part=8):
-        values = np.full((3, 400, 500), 120, dtype)
-        values[:, :part] = value
-        return ArrayStack(values, "cube")
-
-    def quiet(self, stack, values, masks=None):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            warn_of_fill(stack, values, masks, "lake")
+    def frames(self, value, dtype):
+        values = np.full((3, 40, 56), 120, dtype)
+        values[:, :8] = value
+        return values
 
     @pytest.mark.parametrize(
         ("value", "dtype"),
-        [
-            (0, "uint16"),
-            (-9999, "int16"),
-            (-32768, "int16"),
-            (-32767, "int32"),
-            (-9999, "float32"),
-            (1e20, "float32"),
-            (9.969209968386869e36, "float32"),
-            (-3.4028234663852886e38, "float32"),
-            (-1.7976931348623157e308, "float64"),
-        ],
+        [(0, "uint16"), (-9999, "int16"), (1e20, "float32"), (-1.7976931348623157e308, "float64")],
     )
-    def test_usual_values_at_the_border_are_warned_about(self, value, dtype):
-        told = f"lake has the value {np.array(value, dtype).item():.9g} in "
+    def test_usual_values_at_the_border_are_warned_about(self, tmp_path, value, dtype):
+        told = f"20240101_B04.tif has the value {np.array(value, dtype).item():.9g} in "
         with pytest.warns(UserWarning, match=re.escape(told)):
-            warn_of_fill(self.stack(value, dtype), Values(), None, "lake")
+            opened(tmp_path, self.frames(value, dtype))
 
     @pytest.mark.parametrize(
         ("value", "dtype", "nodata"),
@@ -1060,27 +805,11 @@ class TestFill:
             (-9999, "int16", 0),
         ],
     )
-    def test_others_are_not(self, value, dtype, nodata):
-        self.quiet(self.stack(value, dtype), Values(nodata=nodata))
-
-    def test_a_few_pixels_are_not(self):
-        stack = self.stack(-9999, "int16", part=0)
-        stack.values[0, 0, :5] = -9999
-        self.quiet(stack, Values())
-
-    def test_what_masks_hide_is_not(self):
-        stack = self.stack(-9999, "int16")
-        self.quiet(stack, Values(), MaskStack(stack, lambda values, name: values > 0))
-
-    def test_scenes_use_it_as_data(self, tmp_path):
-        values = noise(0, SHAPE, np.int16)
-        values[:, :3] = -9999
-        paths = [write(tmp_path / f"{date}.tif", values) for date in DATES]
-        with pytest.warns(UserWarning, match=r"20220304.tif has the value -9999 in 5\.4%"):
-            scene = open_scene(paths)
-        assert scene.qm.all()
-
-
-def test_a_stack_prints_as_the_call_that_made_it():
-    stack = RasterStack(["a.tif"], 1, (2, 3), np.dtype("uint8"), [])
-    assert repr(stack).startswith("RasterStack(paths=['a.tif'], band=1, size=(2, 3)")
+    def test_others_and_what_masks_hide_are_not(self, tmp_path, value, dtype, nodata):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*has the value")
+            opened(tmp_path, self.frames(value, dtype), nodata=nodata)
+            clear = np.ones((40, 56), np.uint8)
+            clear[:8] = 0
+            mask = write(tmp_path / "clear.tif", clear)
+            opened(tmp_path, self.frames(-9999, "int16"), mask=mask)

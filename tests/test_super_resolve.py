@@ -1,17 +1,13 @@
 """Super-resolution of xarray cubes: values, georeference, masks, laziness and errors."""
 
-import os
-import signal
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from _helpers import QUICK, quick_srcnn, small_scenes
+from _helpers import quick_srcnn, small_scenes
 from affine import Affine
 from scipy.ndimage import gaussian_filter
-from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from probav_estimators import (
@@ -24,7 +20,6 @@ from probav_estimators import (
     FrameRegistrar,
     FusionNet,
     InputComposer,
-    PIUNet,
     Scene,
     make_scenes,
     save_model,
@@ -39,7 +34,6 @@ rasterio = pytest.importorskip("rasterio")
 pytest.importorskip("rioxarray")
 da = pytest.importorskip("dask.array")
 dask = pytest.importorskip("dask")
-distributed = pytest.importorskip("distributed")
 
 # A fixed order of summation.
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -135,11 +129,8 @@ class TestValues:
         [
             ("uint16", 10000, 0),
             ("int32", 200_000, -5000),
-            ("float32", 1, 0),
             ("float64", 8, -0.4),  # clouds beyond 1, water below 0
-            ("float64", 60, 273.15),
             ("float32", 1e-9, 0),
-            ("float64", 20, 1e6),
         ],
     )
     def test_values_of_any_type_and_range(self, dtype, gain, offset, net, scene):
@@ -152,24 +143,6 @@ class TestValues:
         rounding = 0.5 if values.dtype.kind in "iu" else 0
         assert_close(result, gain * image + offset, rounding)
         np.testing.assert_allclose(result["std"], gain * std, rtol=1e-2)
-
-    def test_bytes(self, net, scene):
-        """uint8 frames from 0 to 255."""
-        low, high = np.percentile(scene.lr[scene.qm], [0, 100])
-        levels = np.clip((scene.lr - low) / (high - low), 0, 1)
-        values = np.round(255 * levels).astype(np.uint8)
-        result = super_resolve(cube_of(values), net, mask=scene.qm)
-        image, _ = predicted(net, values, scene.qm, 255)
-        assert result.dtype == np.uint8
-        # 0 is nodata.
-        assert_close(result, np.clip(image, 1, 255), 0.5)
-        assert (result.values[result.n_clear == 0] == 0).all()
-
-    def test_integers_are_rounded_and_not_cut_off(self, cube, net, scene, sharp):
-        exact = super_resolve(cube.astype(float), net, mask=scene.qm)
-        error = (sharp - exact).values[sharp.n_clear > 0]
-        assert np.abs(error).max() < 0.5 + 0.005 * exact.values.std()
-        assert abs(error.mean()) < 0.05
 
     def test_nothing_is_clipped_unless_the_type_must(self, net, scene):
         """Reflectances from -0.3 to 1.6, as floats and as int16."""
@@ -207,24 +180,6 @@ class TestScaleAndOffset:
         # A standard deviation has no offset.
         assert result["std"].attrs == {"scale_factor": 1e-4}
         np.testing.assert_allclose(result["std"], sharp["std"], rtol=1e-2)
-
-    def test_one_offset_for_each_frame(self, cube, net, scene, sharp):
-        later = np.array([0, 0, 0, -1000, -1000])
-        frames = cube - later[:, None, None].astype(np.int16)
-        result = super_resolve(frames, net, mask=scene.qm, add_offset=later)
-        assert result.dtype == np.int16
-        assert_close(result, sharp.values.astype(float), 1)
-        reflectances = super_resolve(
-            frames, net, mask=scene.qm, scale_factor=1e-4, add_offset=1e-4 * later
-        )
-        assert_close(reflectances, sharp.values.astype(float), 1)
-
-    def test_the_image_has_the_offset_of_the_first_frame(self, cube, net, scene, sharp):
-        first = np.array([-1000, -1000, 0, 0, 0])
-        frames = cube - first[:, None, None].astype(np.int16)
-        result = super_resolve(frames, net, mask=scene.qm, add_offset=first)
-        assert result.attrs["add_offset"] == -1000
-        assert_close(result, sharp.values + 1000.0, 1)
 
     def test_bands_of_different_scale_say_so(self, bands, net):
         """One DataArray stores them as rioxarray does, in scales and offsets."""
@@ -345,21 +300,6 @@ class TestForm:
         assert np.isnan(result.attrs["frame_shifts_down"]).tolist() == [0, 0, 1, 0, 0]
         assert result.attrs["n_frames"] == 5
 
-    def test_what_told_another_grid_is_left_out(self, cube, net, scene):
-        frames = cube.assign_attrs(
-            transform=(10, 0, LEFT, 0, -10, TOP), resolution=10, res=(10, 10)
-        )
-        for form in (frames, frames.to_dataset(name="red").assign_attrs(frames.attrs)):
-            result = super_resolve(form, net, mask=scene.qm)
-            assert not {"transform", "resolution", "res"} & result.attrs.keys()
-
-    def test_names_of_bands_that_are_left_out_are_none_of_the_image(self, bands, net, tmp_path):
-        named = bands.assign_attrs(long_name=("nir", "red", "classes"))
-        result = super_resolve(named, net, mask="SCL")
-        result.rio.to_raster(tmp_path / "a.tif")
-        with rasterio.open(tmp_path / "a.tif") as file:
-            assert file.count == 2
-
 
 def assert_placed(result, transform, crs=32634):
     """Assert the transform and CRS, with pixel centres as coordinates."""
@@ -378,60 +318,6 @@ class TestGrid:
     def test_corners_and_bounds_stay(self, cube, sharp):
         assert_placed(sharp, self.FINER)
         assert sharp.rio.bounds() == cube.rio.bounds()
-
-    def test_three_times_as_large(self, cube, scene):
-        result = super_resolve(cube, "simulated-x3", mask=scene.qm)
-        assert_placed(result, Affine(10 / 3, 0, LEFT, 0, -10 / 3, TOP))
-        np.testing.assert_allclose(result.rio.bounds(), cube.rio.bounds())
-
-    def test_y_ascending(self, cube, net, scene):
-        """Ascending y gives the same image with rows from south to north."""
-        turned = cube.isel(y=slice(None, None, -1)).drop_vars("spatial_ref")
-        turned = turned.rio.write_crs(32634)
-        result = super_resolve(turned, net, mask=scene.qm[:, ::-1])
-        assert_placed(result, Affine(5, 0, LEFT, 0, 5, TOP - 240))
-
-    def test_degrees(self, cube, net, scene, sharp):
-        place = {"x": 23.3 + 1e-4 * (np.arange(24) + 0.5), "y": 46.9 - 1e-4 * (np.arange(24) + 0.5)}
-        degrees = cube.drop_vars("spatial_ref").assign_coords(place).rio.write_crs("EPSG:4326")
-        result = super_resolve(degrees, net, mask=scene.qm)
-        np.testing.assert_allclose(result.rio.bounds(), degrees.rio.bounds(), atol=1e-10)
-        assert result.rio.crs.to_epsg() == 4326
-        assert_same(result, sharp)
-
-    def test_rows_and_columns_alone(self, numbers, net, scene, sharp):
-        result = super_resolve(xr.DataArray(numbers, dims=DIMS), net, mask=scene.qm)
-        assert result.x.values[:2].tolist() == [0.25, 0.75]
-        assert_same(result, sharp)
-
-    @pytest.mark.parametrize("kind", ["stackstac", "cubo"])
-    def test_upper_left_corners_give_no_half_pixel(self, kind, numbers, net, scene):
-        """Cubes as from stackstac and cubo: floats, with bands and a scalar epsg."""
-        coords = {
-            "time": DATES,
-            "band": ["B04"],
-            "y": TOP - 10 * np.arange(24),
-            "x": LEFT + 10 * np.arange(24),
-            "epsg": 32634,
-        }
-        stackstac = {"crs": "epsg:32634", "transform": Affine(10, 0, LEFT, 0, -10, TOP)}
-        cubo = {"edge_size": 24, "central_x": LEFT + 121, "central_y": TOP - 119, "epsg": 32634}
-        attrs = {"resolution": 10.0, **(stackstac if kind == "stackstac" else cubo)}
-        frames = xr.DataArray(
-            numbers[:, None].astype(float), coords, ("time", "band", "y", "x"), "a", attrs
-        )
-        result = super_resolve(frames.chunk(time=1, x=10), net, mask=scene.qm)
-        assert_placed(result, self.FINER)
-        assert result.name == "a" and result.shape == (1, 48, 48)
-
-    def test_odc_stac(self, bands, net):
-        """Dataset of lazy variables with nodata in their attributes."""
-        dataset = bands.drop_vars("common_name").to_dataset("band").chunk(time=1, x=12)
-        for band in ("B04", "B08"):
-            dataset[band].attrs = {"nodata": 0, "units": "1"}
-        result = super_resolve(dataset, net, mask="SCL")
-        assert_placed(result.B04, self.FINER)
-        assert result.B04.attrs["_FillValue"] == 0 and result.B04.dtype == np.int16
 
 
 # Fine pixels per LR pixel and per HR pixel.
@@ -486,12 +372,7 @@ class TestPlace:
 
     SHIFTS = np.array([(-5, 4), (3, -6), (6, 1), (-2, 5), (-2, -4)])
 
-    def test_this_would_tell_a_misplaced_image(self, fine):
-        image = means_of(fine, HR)
-        moved = means_of(np.roll(fine, (1, -2), axis=(0, 1)), HR)
-        np.testing.assert_allclose(shift_between(moved, image), [0.25, -0.5], atol=0.03)
-
-    @pytest.mark.parametrize("kind", ["centres", "corners", "ascending", "dask"])
+    @pytest.mark.parametrize("kind", ["corners", "ascending", "dask"])
     def test_the_image_lies_where_the_land_is(self, kind, fine, net):
         """Compared by coordinates, to a tenth of an HR pixel."""
         frames = cube_of(np.float32(seen_from(fine, self.SHIFTS)))
@@ -528,60 +409,22 @@ class TestPlace:
             > 0.99
         )
 
-    def test_clouds_in_one_band_do_not_move_it(self, fine, net):
-        """The mean shift of its remaining frames is 0.3 and 0.4 LR pixels off that of all."""
-        red = np.float32(seen_from(fine, self.SHIFTS))
-        other = landscape(1, fine.shape)
-        infrared = np.float32(seen_from(0.6 - 1.5 * fine + 0.2 * other, self.SHIFTS))
-        infrared[0], infrared[3, 2:] = np.nan, np.nan
-        frames = cube_of(
-            np.stack([red, infrared], axis=1), ("time", "band", "y", "x"), band=["B04", "B08"]
-        )
-        result = super_resolve(frames, net)
-        inner = fine[16:-16, 16:-16]
-        of_red = shift_between(result.sel(band="B04"), means_of(inner, HR))
-        truth = means_of((0.6 - 1.5 * fine + 0.2 * other)[16:-16, 16:-16], HR)
-        of_infrared = shift_between(result.sel(band="B08"), truth)
-        assert np.abs(of_red - of_infrared).max() < 0.05
-        alone = super_resolve(frames.sel(band="B08"), net)
-        assert np.abs(shift_between(alone, truth)).min() > 0.5
-
-
-MASK_VALUES = {
-    "scl": (4, 9),
-    "qa_pixel": (21824, 22280),
-    "fmask": (64, 2),
-    "omnicloudmask": (0, 1),
-    "probav": (248, 251),
-}
-
 
 class TestMasks:
-    @pytest.mark.parametrize("kind", ["DataArray", "numpy", "dask", "chunked", "0 and 1"])
+    @pytest.mark.parametrize("kind", ["dask", "chunked", "0 and 1"])
     def test_arrays_of_any_library(self, kind, cube, net, scene, sharp):
         mask = scene.qm
         if kind == "dask":
             mask = da.from_array(mask, chunks=(2, 7, 24))
-        elif kind in ("DataArray", "chunked"):
-            mask = cube.copy(data=mask).drop_attrs()
-            mask = mask.transpose("x", "time", "y").chunk(x=5) if kind == "chunked" else mask
+        elif kind == "chunked":
+            mask = cube.copy(data=mask).drop_attrs().transpose("x", "time", "y").chunk(x=5)
         elif kind == "0 and 1":
             mask = mask.astype(np.uint8)
         assert_same(super_resolve(cube, net, mask=mask), sharp)
 
-    @pytest.mark.parametrize("kind", MASK_VALUES)
-    def test_classes_of_products(self, kind, cube, net, scene, sharp):
-        clear, hidden = MASK_VALUES[kind]
-        classes = np.where(scene.qm, clear, hidden).astype(np.uint16)
-        assert_same(super_resolve(cube, net, mask=classes, mask_type=kind), sharp)
-
-    def test_a_function_tells_what_is_clear(self, cube, net, scene, sharp):
-        probability = np.where(scene.qm, 3.0, 80.0)
-        result = super_resolve(cube, net, mask=probability, mask_type=lambda values: values < 40)
-        assert_same(result, sharp)
-
-    @pytest.mark.parametrize("name", ["SCL", "scl"])
-    @pytest.mark.parametrize("form", ["DataArray", "Dataset", "floats"])
+    @pytest.mark.parametrize(
+        ("name", "form"), [("SCL", "DataArray"), ("scl", "Dataset"), ("SCL", "floats")]
+    )
     def test_a_band_of_the_cube(self, name, form, bands, net):
         """By band name in upper or lower case; as integers or as floats with NaN."""
         expected = super_resolve(
@@ -616,29 +459,21 @@ class TestMasks:
         for mask in (scene.qm[1], dated, dated.drop_vars("time"), dated.to_dataset(name="clear")):
             assert_same(super_resolve(cube, net, mask=mask), expected)
 
-    def test_a_variable_of_true_and_false(self, cube, net, scene, sharp):
-        dataset = xr.Dataset({"red": cube, "clear": (DIMS, scene.qm)})
-        for given in (dataset, dataset.rename(time="t")):
-            result = super_resolve(given, net, mask="clear")
-            assert list(result.data_vars) == ["red"]
-            np.testing.assert_array_equal(result.red, sharp)
-
-    def test_20_m_masks_of_10_m_frames(self, cube, net, scene):
-        coarse = scene.qm[:, ::2, ::2]
-        expected = super_resolve(cube, net, mask=coarse.repeat(2, axis=1).repeat(2, axis=2))
-        assert_same(super_resolve(cube, net, mask=coarse), expected)
-        placed = cube_of(np.where(coarse, 4, 8).astype(np.uint8), size=20.0)
-        assert_same(super_resolve(cube, net, mask=placed, mask_type="scl"), expected)
-        lazy = super_resolve(cube.chunk(y=7), net, mask=placed.chunk(x=5), mask_type="scl")
-        assert np.abs(lazy.values - expected.values).max() <= 1
-
-    @pytest.mark.parametrize("kind", ["nan", "inf", "nodata", "attribute", "zeros", "masked"])
-    @pytest.mark.parametrize("lazy", [False, True])
+    @pytest.mark.parametrize(
+        ("kind", "lazy"),
+        [
+            ("inf", False),
+            ("nodata", False),
+            ("attribute", True),
+            ("zeros", True),
+            ("masked", False),
+        ],
+    )
     def test_frames_without_data_are_as_if_they_were_not_there(
         self, kind, lazy, cube, net, scene, sharp
     ):
         values, mask, options = cube.astype(float), scene.qm.copy(), {}
-        fill = {"nan": np.nan, "inf": np.inf, "zeros": 0, "masked": 4000}.get(kind, -1)
+        fill = {"inf": np.inf, "zeros": 0, "masked": 4000}.get(kind, -1)
         values[2] = fill
         if kind == "masked":
             mask[2] = False
@@ -653,8 +488,9 @@ class TestMasks:
         assert_close(result, expected.values)
         np.testing.assert_array_equal(result.n_clear, expected.n_clear)
 
-    @pytest.mark.parametrize("dtype", ["int16", "uint16", "float32"])
-    @pytest.mark.parametrize("why", ["mask", "values"])
+    @pytest.mark.parametrize(
+        ("dtype", "why"), [("int16", "mask"), ("uint16", "values"), ("float32", "values")]
+    )
     def test_where_no_frame_is_clear_there_is_no_image(self, dtype, why, cube, net):
         """Nor a standard deviation, with a tolerance of half an LR pixel around the hole."""
         values, mask, nodata = cube.astype(dtype), np.ones(cube.shape, bool), 9
@@ -706,7 +542,6 @@ class TestDask:
         [
             ({"time": 1}, None),
             ({"time": 2, "y": 17, "x": 31}, 48),
-            ({"y": 40, "x": 200}, 64),
         ],
     )
     def test_the_image_is_that_of_arrays(self, chunks, tile_size, wide, now, net):
@@ -723,30 +558,6 @@ class TestDask:
         assert np.nanmax(np.abs(result["std"] - now["std"])) < 1e-5 * contrast
         np.testing.assert_array_equal(result.n_clear, now.n_clear)
         assert result.attrs.keys() == now.attrs.keys()
-
-    def test_parts_are_those_of_arrays(self, wide, net):
-        frames, mask = wide
-        options = {"mask": mask, "return_parts": True}
-        lazy = super_resolve(frames.chunk(x=50), net, tile_size=64, **options)
-        assert all(da.Array is type(lazy[name].data) for name in ImageParts._fields)
-        expected = super_resolve(frames, net, **options)
-        for name in ImageParts._fields:
-            one, other = lazy[name].values, expected[name].values
-            assert np.nanmax(np.abs(one - other)) < 2e-3 * np.nanstd(other)
-
-    def test_tiles_of_arrays_leave_no_seam(self, wide, now, net):
-        frames, mask = wide
-        for batch_size in (1, 3):
-            tiled = super_resolve(frames, net, mask=mask, tile_size=40, batch_size=batch_size)
-            assert np.nanmax(np.abs(tiled - now)) < 1e-5 * float(now.std())
-
-    def test_digital_numbers_differ_by_one_at_most(self, wide, net):
-        frames, mask = wide
-        stored = (10000 * frames).round().astype(np.int16)
-        lazy = super_resolve(stored.chunk(x=64), net, mask=da.from_array(mask), tile_size=56)
-        expected = super_resolve(stored, net, mask=mask)
-        assert lazy.dtype == np.int16
-        assert np.abs(lazy.values.astype(int) - expected.values).max() <= 1
 
     def test_nothing_is_made_before_it_is_asked_for(self, wide, net, monkeypatch):
         calls = []
@@ -787,18 +598,6 @@ class TestDask:
         assert len(sizes) > 30
         assert sum(size > n_weights for size in sizes) == 1
 
-    def test_classes_that_are_none_are_told_by_the_block(self, wide, net):
-        """Invalid classes that the call did not read raise when the block is computed."""
-        frames, _ = wide
-        frames = frames.isel(y=slice(16)).pad(x=(0, 1500), mode="wrap").drop_vars("x")
-        classes = np.full(frames.shape, 4, np.uint8)
-        classes[2, :, 350:370] = 77
-        lazy = super_resolve(
-            frames.drop_vars("spatial_ref").chunk(x=200), net, mask=classes, mask_type="scl"
-        )
-        with pytest.raises(ValueError, match="mask 2 of the cube has the values 77, which"):
-            lazy.compute()
-
 
 class NotingArray:
     """Array-like that records the columns read."""
@@ -813,28 +612,6 @@ class NotingArray:
     def __getitem__(self, key):
         self.unread[key[2]] = False
         return self.values[key]
-
-
-class TestCluster:
-    """Two worker processes, one of which is killed."""
-
-    def test_a_cluster_makes_the_same_image_also_if_a_worker_dies(self, client, net):
-        (scene,) = make_scenes(1, size=(24, 96), scale=2, n_frames=4, random_state=5)
-        frames = cube_of(np.round(10000 * scene.lr).astype(np.int16))
-        expected = super_resolve(frames, net, mask=scene.qm, return_std=True)
-        pids = client.run(os.getpid)
-        lazy = super_resolve(
-            frames.chunk(time=2, x=40), net, mask=scene.qm, return_std=True, tile_size=16
-        )
-        begun = lazy.persist()
-        first = next(distributed.as_completed(distributed.futures_of(begun)))
-        # The worker that holds a block is computing another.
-        (holder,) = client.who_has([first]).values()
-        os.kill(pids[holder[0]], signal.SIGKILL)
-        result = begun.compute()
-        assert np.abs(result.values.astype(int) - expected.values).max() <= 1
-        np.testing.assert_allclose(result["std"], expected["std"], rtol=1e-3)
-        np.testing.assert_array_equal(result.n_clear, expected.n_clear)
 
 
 @pytest.fixture(scope="module")
@@ -876,17 +653,6 @@ class TestEstimators:
         result = super_resolve(cube, tmp_path / "pipe.safetensors", mask=scene.qm)
         assert_same(result, super_resolve(cube, pipe, mask=scene.qm))
 
-    def test_the_best_of_a_search(self, cube, net, scene, sharp):
-        assert_same(super_resolve(cube, SimpleNamespace(best_estimator_=net), mask=scene.qm), sharp)
-
-    def test_steps_before_a_fusion_net(self, cube, net, scene):
-        clearest = np.argsort(-scene.qm.sum(axis=(1, 2)), kind="stable")[:3]
-        expected = super_resolve(cube[clearest], net, mask=scene.qm[clearest])
-        result = super_resolve(
-            cube, Pipeline([("select", ClearanceSelector(k=3)), ("sr", net)]), mask=scene.qm
-        )
-        assert_same(result, expected)
-
     def test_a_pipeline_predicts_as_it_does_of_scenes(self, pipe, scene):
         values = np.round(65535 * scene.lr).astype(np.uint16)
         (image,) = pipe.predict([Scene(values, scene.qm)])
@@ -909,23 +675,18 @@ class TestEstimators:
         others = values[[0, 1, 3, 4], 10:14, 10:14].mean(axis=0)
         assert abs(hole.mean() - others.mean()) < 0.1 * others.mean()
 
-    @pytest.mark.parametrize(
-        "kind", ["pipe", "registered", "fsrcnn", "mean", "clearest", "baseline", "keys", "fusion"]
-    )
+    @pytest.mark.parametrize("kind", ["registered", "mean", "clearest", "baseline", "fusion"])
     def test_tasks_and_blocks_make_one_image(self, kind, pipe, trained, uneven, net):
         """Frames are selected and registered on the whole cube, not per block."""
         registrar = ("register", FrameRegistrar())
         fsrcnn = FSRCNN(max_epochs=1, train_split=None, random_state=0, verbose=0)
         estimator = {
-            "pipe": lambda: pipe,
             "registered": lambda: Pipeline([registrar, *pipe.steps]),
-            "fsrcnn": lambda: Pipeline([*pipe.steps[:2], ("sr", fsrcnn)]).fit(trained),
             "mean": lambda: make_pipeline(InputComposer(frames="mean"), fsrcnn).fit(trained),
             "clearest": lambda: make_pipeline(
                 InputComposer(frames="single", average="clearest"), fsrcnn
             ).fit(trained),
             "baseline": lambda: BicubicBaseline(scale=2),
-            "keys": lambda: BicubicBaseline(scale=2, kernel="keys"),
             "fusion": lambda: Pipeline([registrar, ("select", ClearanceSelector(3)), ("sr", net)]),
         }[kind]()
         frames, mask = uneven
@@ -936,28 +697,6 @@ class TestEstimators:
         # The baseline clips to the range of its input, which differs between the cube and windows.
         assert differs.mean() < (1e-3 if kind == "baseline" else 1e-9)
         np.testing.assert_array_equal(lazy.n_clear, whole.n_clear)
-
-    def test_a_net_of_frames_chooses_them_of_the_whole(self, trained, uneven):
-        """A partly clouded frame is used in all blocks or in none."""
-        network = TRMISR(n_features=8, n_blocks=1, depth=1, n_frames=2, **QUICK).fit(trained)
-        frames, mask = uneven
-        (image,) = network.predict([Scene(frames.values, mask)])
-        whole = super_resolve(frames, network, mask=mask)
-        assert_close(whole, 65535 * image.astype(np.float64), 1)
-        blocks = super_resolve(frames.chunk(x=60), network, mask=mask, tile_size=64)
-        assert_close(blocks, whole.values.astype(np.float64), 1)
-        np.testing.assert_array_equal(blocks.n_clear, whole.n_clear)
-
-    def test_standard_deviations_of_piunet(self, trained, scene):
-        network = PIUNet(n_features=8, n_blocks=1, n_frames=3, **QUICK).fit(trained)
-        values = np.round(65535 * scene.lr).astype(np.uint16)
-        _, (deviation,) = network.predict([Scene(values, scene.qm)], return_std=True)
-        result = super_resolve(cube_of(values), network, mask=scene.qm, return_std=True)
-        np.testing.assert_allclose(result["std"], 65535 * deviation, rtol=1e-3)
-
-    def test_a_net_of_frames_that_is_not_fitted(self, cube):
-        with pytest.raises(NotFittedError, match="TRMISR"):
-            super_resolve(cube, TRMISR())
 
     def test_each_band_by_its_own_net(self, bands, net):
         per_band = PerBand(net)
@@ -970,20 +709,6 @@ class TestEstimators:
         with pytest.raises(ValueError, match=r"fitted on the bands B08 and not on B04.*bands="):
             super_resolve(bands, per_band, mask="SCL")
 
-    @pytest.mark.parametrize("reference", ["middle", "clearest", 3])
-    def test_the_light_is_that_of_the_date_that_is_asked_for(self, reference, net):
-        """Brightness increases from date to date."""
-        fine = landscape(4, (24 * LR + 32, 24 * LR + 32))
-        lighter = 0.03 * np.arange(5)
-        frames = seen_from(fine, TestPlace.SHIFTS) + lighter[:, None, None]
-        mask = np.ones(frames.shape, bool)
-        mask[[0, 2, 3, 4], :, 10:12] = False
-        result = super_resolve(cube_of(frames), net, mask=mask, reference=reference)
-        expected = {"middle": lighter.mean(), "clearest": lighter[1]}.get(reference, lighter[3])
-        level = float(result.mean()) - fine[16:-16, 16:-16].mean()
-        # The mean date is weighted by clearance.
-        assert abs(level - expected) < (0.01 if reference == "middle" else 0.006)
-
 
 class TestRefusedEstimators:
     @pytest.mark.parametrize(
@@ -993,18 +718,14 @@ class TestRefusedEstimators:
             (FusionNet(), r"FusionNet is not fitted: take FusionNet\.from_pretrained"),
             (SRCNN(), "SRCNN has no scale: fit it"),
             (BicubicBaseline(), r"pass its scale, such as BicubicBaseline\(scale=3\)"),
+            (TRMISR(), "TRMISR"),
             (PerBand(BicubicBaseline()), "PerBand is not fitted"),
-            (3, "estimator is 3: give the name of shipped weights"),
             (None, "estimator is None: give the name"),
         ],
     )
     def test_what_is_no_fitted_estimator(self, estimator, told, cube):
         with pytest.raises(ValueError, match=told):
             super_resolve(cube, estimator)
-
-    def test_unknown_weights(self, cube):
-        with pytest.raises(FileNotFoundError, match=r"simulated-x9.*simulated-x2"):
-            super_resolve(cube, "simulated-x9")
 
     def test_a_pipeline_that_lacks_a_step_is_told_at_the_call(self, cube):
         net = quick_srcnn()
@@ -1042,26 +763,12 @@ class TestWarnings:
         # All pixels of registered frames count as clear.
         assert (result.n_clear == result.n_frames_used).all()
 
-    def test_fill_that_a_mask_hides_does_not_warn(self, cube, net, scene, sharp):
-        frames = cube.where(scene.qm, -9999).astype(np.int16)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            result = super_resolve(frames, net, mask=scene.qm)
-        assert_same(result.where(result.n_clear > 0), sharp.where(sharp.n_clear > 0))
-
     def test_classes_that_are_taken_for_an_image(self, bands, net):
         with pytest.warns(UserWarning, match="band SCL.*pass mask='SCL'"):
             super_resolve(bands, net)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*classes are taken for an image")
             super_resolve(bands, net, bands=["B04"], nodata=0)
-
-    def test_nothing_that_tells_clouds(self, bands, net):
-        told = (
-            "neither a mask nor a nodata value: every pixel is taken as clear.*pass mask or nodata"
-        )
-        with pytest.warns(UserWarning, match=told):
-            super_resolve(bands, net, bands=["B04"])
 
 
 class TestBadInput:
@@ -1110,9 +817,7 @@ class TestBadInput:
         ("mask", "mask_type", "told"),
         [
             (lambda mask: mask[:3], None, r"mask has 3 dates .* 5 frames.*frame\[3\]"),
-            (lambda mask: mask.values[:3], None, r"mask has 3 dates .* 5 frames.*frame\[3\]"),
             (lambda mask: mask.values[:, :7], None, r"7x24 pixels.*rio\.reproject_match"),
-            (lambda mask: mask.values[0, 0], None, r"mask has shape \(24,\).*\(time, y, x\)"),
             (
                 lambda mask: xr.Dataset({"a": mask, "b": mask}),
                 None,
@@ -1134,7 +839,6 @@ class TestBadInput:
                 "different grids.*EPSG:32634 and EPSG:32633",
             ),
             (lambda mask: mask, "cloudy", "mask_type is 'cloudy': give one of 'scl'"),
-            (lambda mask: mask, "scl", "values of type bool.*leave mask_type out"),
             (lambda mask: 50 * mask.astype("uint8"), "scl", "has the values 50, which mask_type"),
             (lambda mask: mask.astype(float), None, "type float64: give True where"),
             (lambda mask: ~mask & mask, None, "every pixel of every frame is clouded"),
@@ -1144,10 +848,6 @@ class TestBadInput:
         given = mask(cube.copy(data=scene.qm).drop_attrs())
         with pytest.raises(ValueError, match=told):
             super_resolve(cube, net, mask=given, mask_type=mask_type)
-
-    def test_nothing_clear_for_other_estimators(self, cube):
-        with pytest.raises(ValueError, match="every pixel of every frame is clouded or no data"):
-            super_resolve(cube, BicubicBaseline(scale=2), mask=np.zeros(cube.shape, bool))
 
     def test_one_date_is_enough(self, cube, net, scene):
         result = super_resolve(cube[:1], net, return_std=True)

@@ -1,6 +1,5 @@
 """Command line on files: image, georeference, resuming, and invalid input."""
 
-import errno
 import json
 import os
 import shutil
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _helpers import open_files
+from _helpers import no_space
+from _rasters import LEFT, TOP, write
 from click.testing import CliRunner
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
@@ -24,17 +24,14 @@ from probav_estimators.cli import probav
 from probav_estimators.geo import (
     Outputs,
     _block_store,
-    _writing,
     super_resolve_files,
 )
-from probav_estimators.scenes import align_scene
 
 rasterio = pytest.importorskip("rasterio")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHAPE, SCALE = (48, 64), 2
-LEFT, TOP, SIZE = 600_000.0, 5_100_000.0, 10.0
 DATES = ("20220304", "20220309", "20220314", "20220319", "20220324")
 STEP, OFFSET = 1e-4, -0.1
 
@@ -43,29 +40,6 @@ HIDDEN = (slice(20, 34), slice(8, 22))
 
 B04 = ("dates/*_B04.tif", "--mask", "dates/*_SCL.tif")
 TILES = ("--tile-size", 32)
-
-
-def write(path, values, *, size=SIZE, place=(LEFT, TOP), crs="EPSG:32634", **options):
-    """Write an array (h, w) or (bands, h, w) as a tiled GeoTIFF."""
-    values = np.asarray(values)
-    values = values if values.ndim == 3 else values[None]
-    scales, offsets = options.pop("scales", None), options.pop("offsets", None)
-    descriptions = options.pop("descriptions", None)
-    count, height, width = values.shape
-    profile = {"driver": "GTiff", "crs": crs, "dtype": values.dtype.name, "count": count}
-    profile |= {"tiled": True, "blockxsize": 16, "blockysize": 16}
-    if place is not None:
-        profile["transform"] = rasterio.Affine(size, 0, place[0], 0, -size, place[1])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        file = rasterio.open(path, "w", height=height, width=width, **(profile | options))
-    with file:
-        if scales is not None:
-            file.scales, file.offsets = scales, offsets
-        if descriptions is not None:
-            file.descriptions = descriptions
-        # Written last, so that the pixels end the file (see cut_short).
-        file.write(values)
 
 
 def read(path, band=1):
@@ -136,12 +110,6 @@ def error_of(*args, code=2):
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     assert line.startswith("Error: ")
-    return line
-
-
-def warning_of(*args):
-    (line,) = call(*args).stderr.splitlines()
-    assert line.startswith("Warning: ")
     return line
 
 
@@ -232,23 +200,6 @@ class TestImage:
                 error = np.abs(found - unit * expected)[~missing]
                 assert error.max() < 1e-2 * unit * expected.std()
 
-    def test_parts_of_several_bands_are_named_in_netcdf(self, dates, weights):
-        xarray = pytest.importorskip("xarray")
-        pytest.importorskip("netCDF4")
-        for path in dates.glob("*_B04.tif"):
-            shutil.copy(path, str(path).replace("B04", "B08"))
-        patterns = ("dates/*_B04.tif", "dates/*_B08.tif", *B04[1:])
-        call(*patterns, "-o", "out.nc", "--parts", "parts.nc", "--weights", weights)
-        with xarray.open_dataset("parts.nc") as parts, xarray.open_dataset("out.nc") as image:
-            bands = [name for name in image.data_vars if image[name].ndim == 2]
-            assert len(bands) == 2
-            for band in bands:
-                share = parts[f"{band}_measured_share"].values
-                assert np.nanmin(share) >= 0 and np.nanmax(share) <= 1
-                detail = parts[f"{band}_measured_detail"] + parts[f"{band}_supposed_detail"]
-                # In values, as the image is: less than half of its contrast.
-                assert 0 < detail.std() < 0.5 * image[band].std()
-
     def test_lies_on_the_grid_of_the_frames_with_finer_pixels(self, whole):
         with rasterio.open(next((whole / "dates").glob("*_B04.tif"))) as frame:
             bounds, crs = frame.bounds, frame.crs
@@ -269,18 +220,6 @@ class TestImage:
         assert (tags["n_frames"], tags["model"]) == ("5", "simulated-x2")
         assert tags["model_version"] == __version__ and __version__ in tags["TIFFTAG_SOFTWARE"]
         assert ": probav super-resolve by" in tags["history"]
-
-    def test_frame_shifts_of_the_tags_are_those_of_the_frames(self, whole, scene):
-        with rasterio.open(whole / "out.tif") as file:
-            tags = file.tags()
-        found = np.array(
-            [
-                [float(x) for x in tags[f"frame_shifts_{way}"].split(",")]
-                for way in ("down", "right")
-            ]
-        ).T
-        true = np.asarray(scene.true_shifts)
-        np.testing.assert_allclose(found, true - true.mean(axis=0), atol=0.1)
 
     def test_picture_shows_the_image(self, whole):
         picture, image = np.asarray(Image.open(whole / "p.png")), read(whole / "out.tif")
@@ -352,56 +291,6 @@ class TestImage:
         with rasterio.open("all.tif") as file:
             assert file.descriptions == ("B02", "B03", "B04")
         assert Image.open("p.png").mode == "RGB"
-
-    def test_bands_of_several_patterns_lie_on_one_grid(self, scene, dates, weights):
-        for date, frame in zip(DATES, stored(scene.lr), strict=True):
-            # The same land in both bands, with one date partly nodata in B08.
-            brighter = np.where(np.arange(SHAPE[1]) < 20, 0, 2 * frame)
-            values = brighter if date == DATES[0] else 2 * frame
-            write(dates / f"T34_{date}_B08.tif", values.astype(np.uint16), nodata=0)
-        patterns = (B04[0], "dates/*_B08.tif", *B04[1:], "--weights", weights)
-        call(*patterns, "-o", "out.tif")
-        with rasterio.open("out.tif") as file:
-            assert file.descriptions == ("B04", "B08")
-            red, infrared = file.read().astype(float)
-        seen = (red > 0) & (infrared > 0)
-        difference = (infrared - 2 * red)[seen]
-        # Reference: the difference after a displacement by one HR pixel.
-        displaced = (infrared[:, 1:] - 2 * red[:, :-1])[seen[:, 1:] & seen[:, :-1]]
-        assert difference.std() < 0.2 * displaced.std()
-
-    def test_bands_are_named_by_what_tells_their_files_apart(self, scene, dates, weights):
-        frames, scl = stored(scene.lr), classes(scene.qm)
-        for band in ("red", "nir"):
-            os.mkdir(band)
-            for date, frame, mask in zip(DATES, frames, scl, strict=True):
-                write(f"{band}/L8_{date}_30m.tif", frame, nodata=0)
-                write(f"mask_{date}.tif", mask)
-        mask = ("--mask", "mask_*.tif", "--mask-type", "scl", "--weights", weights)
-        call("red/*.tif", "nir/*.tif", *mask, "-o", "out.tif")
-        with rasterio.open("out.tif") as file:
-            assert file.descriptions == ("red", "nir")
-        assert "is of two patterns" in error_of("red/*.tif", "red/*.tif", *mask, "-o", "o.tif")
-
-    def test_files_that_the_shell_lists_are_dates_of_one_band(self, dates, weights):
-        files = sorted(dates.glob("*_B04.tif"))
-        call(B04[0], *B04[1:], "--weights", weights, "-o", "a.tif")
-        call(*files, *B04[1:], "--weights", weights, "-o", "b.tif")
-        np.testing.assert_array_equal(read("a.tif"), read("b.tif"))
-        # Names that contain glob characters.
-        os.rename("dates", "tile[1]")
-        files = [str(path).replace("/dates/", "/tile[1]/") for path in files]
-        masks = [path.replace("B04", "SCL") for path in files]
-        call(*files, "--mask", masks[0], "--weights", weights, "-o", "c.tif")
-        assert read("c.tif").shape == (96, 128)
-
-    def test_files_in_an_archive_are_read_there(self, dates, weights):
-        shutil.make_archive("dates", "zip", dates)
-        options = ("--weights", weights, "-o")
-        call(B04[0], *options, "a.tif")
-        files = [f"/vsizip/{Path('dates.zip').absolute()}/T34_{date}_B04.tif" for date in DATES]
-        call(*files, *options, "b.tif")
-        np.testing.assert_array_equal(read("a.tif"), read("b.tif"))
 
     def test_cloud_optimised_file_has_tiles_overviews_and_all_tags(self, scene, dates, weights):
         # Overviews are written above 512 pixels.
@@ -551,7 +440,6 @@ class TestGoingOn:
             (("--tile-size", 16), "tile_size (32 then, 16 now)"),
             (("--reference", "clearest"), "reference (middle then, clearest now)"),
             (("--std", "std.tif"), "outputs (image then, image, std now)"),
-            (("--dtype", "float32"), "values"),
             (("--scale-factor", 1e-3), "values"),
             (("--window", 0, 0, 48, 48), "part"),
             (("--weights", "simulated-x2"), "weights"),
@@ -585,18 +473,6 @@ class TestGoingOn:
             os.utime(path, ns=(moment, moment))
             call(*options)
 
-    def test_with_bands_in_another_order_makes_all_again(self, scene, dates, weights):
-        for date, frame in zip(DATES, stored(scene.lr), strict=True):
-            write(f"two_{date}.tif", np.stack([frame, frame // 2]), nodata=0)
-        options = ("two_*.tif", "--weights", weights, *TILES, "-o", "out.tif")
-        call(*options, "--band", 1, "--band", 2, "--tiles", "1/4")
-        call(*options, "--band", 2, "--band", 1)
-        with rasterio.open("out.tif") as file:
-            assert file.descriptions == ("2", "1")
-            second, first = file.read().astype(float)
-        known = (first > 0) & (second > 0)
-        np.testing.assert_allclose(second[known], first[known] / 2, atol=5)
-
     @pytest.mark.parametrize("other", [{"n_augment": 4}, {"random_state": 1}])
     def test_with_another_net_of_the_class_makes_all_again(self, dates, other):
         options = {"mask": B04[2], "tile_size": 32}
@@ -614,64 +490,6 @@ class TestGoingOn:
             assert run(nets[2], "out.tif").n_made == 4
         run(nets[2], "expected.tif")
         np.testing.assert_array_equal(read("out.tif"), read("expected.tif"))
-
-    def test_a_function_for_masks_counts_by_its_code(self, dates, weights):
-        def run(mask_type):
-            options = {"mask": B04[2], "mask_type": mask_type, "tile_size": 32, "share": (1, 4)}
-            return super_resolve_files([B04[0]], Outputs(Path("out.tif")), weights, **options)
-
-        assert run(lambda values: values != 9).n_made == 1
-        assert run(lambda values: values != 9).n_made == 0
-        with pytest.warns(UserWarning, match="mask_type"):
-            assert run(lambda values: values != 8).n_made == 1
-
-    def test_an_older_call_beside_no_resume_does_not_mix_its_blocks(self, dates, weights):
-        options = {"mask": B04[2], "tile_size": 32}
-        paths, outputs = [B04[0]], Outputs(Path("out.tif"))
-        super_resolve_files(
-            paths, Outputs(Path("expected.tif")), weights, reference="clearest", **options
-        )
-
-        def run_the_older_call(n_blocks):
-            super_resolve_files(paths, outputs, weights, share=(1, 1), resume=True, **options)
-            return lambda: None
-
-        new = {"reference": "clearest", "resume": False, "started": run_the_older_call}
-        assert super_resolve_files(paths, outputs, weights, **new, **options).n_made == 4
-        np.testing.assert_array_equal(read("out.tif"), read("expected.tif"))
-        assert not Path("out.tif.parts").exists()
-
-    def test_a_share_whose_blocks_another_call_removes_is_told_so(self, dates, weights):
-        options = {"mask": B04[2], "tile_size": 32}
-        paths, outputs = [B04[0]], Outputs(Path("out.tif"))
-
-        def start(n_blocks):
-            return lambda: super_resolve_files(paths, outputs, weights, **options)
-
-        with pytest.raises(OSError, match=r"out\.tif\.parts was removed meanwhile"):
-            super_resolve_files(paths, outputs, weights, share=(1, 2), started=start, **options)
-        assert read("out.tif").shape == (96, 128)
-
-    @pytest.mark.parametrize("damage", [b"", b"{}", b'{"key": "', None], ids=repr)
-    def test_with_a_damaged_record_keeps_the_blocks(self, dates, weights, damage):
-        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif", "--json")
-        call(*options, "--tiles", "1/2")
-        path = Path("out.tif.parts/settings.json")
-        text = path.read_bytes()
-        path.write_bytes(text.replace(b"1", b"2", 1) if damage is None else damage)
-        result = call(*options)
-        assert f"{path.absolute()} is damaged" in result.stderr
-        assert json.loads(result.stdout)["n_made"] == 2
-        assert read("out.tif").shape == (96, 128)
-
-    def test_a_block_under_the_name_of_another_is_never_used(self, dates, weights):
-        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
-        call(*options, "--tiles", "1/1")
-        one, other, *_ = sorted(Path("out.tif.parts").glob("*.npz"))
-        shutil.copy(one, other)
-        line = error_of(*options, code=1)
-        assert f"{other.absolute()} is damaged" in line and "remove it" in line
-        assert not Path("out.tif").exists()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
     def test_after_kill_9_at_any_moment_of_writing_the_outputs_ends_well(self, dates, weights):
@@ -693,36 +511,6 @@ class TestGoingOn:
             moment += 1
         # Renames of outputs, and removals of blocks and of partial files.
         assert moment > 8
-
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-    def test_files_of_others_are_not_taken_for_those_of_a_killed_call(self, dates, weights):
-        given = {"mask": B04[2], "tile_size": 32}
-        outputs = Outputs(Path("out.tif"), n_clear=Path("n.tif"))
-        run = partial(super_resolve_files, [B04[0]], outputs, weights, **given)
-        run(share=(1, 1))
-        assert killed_at(2, run)
-        for path in outputs.all:
-            path.write_text("mine")
-            with pytest.raises(FileExistsError, match=f"{path} is there already"):
-                run()
-            assert path.read_text() == "mine"
-            path.unlink()
-        with pytest.warns(UserWarning, match="holds blocks"):
-            other = run(reference="clearest", share=(1, 1))
-        assert other.n_made == other.n_blocks
-
-    def test_resumes_with_one_point_spread_function(self, dates, weights):
-        """The one of the first call is kept, exactly, for all blocks."""
-        options = (*B04, *TILES, "--weights", weights)
-        call(*options, "-o", "whole.tif")
-        call(*options, "-o", "out.tif", "--tiles", "1/2")
-        plan = json.loads(Path("out.tif.parts/settings.json").read_text())["plan"]
-        scene = open_scene(B04[0], mask=B04[2], mask_type="scl")
-        net = FusionNet.from_pretrained(weights, verbose=0)
-        expected = net.match_psf(scene, align_scene(scene)).psf.from_image
-        assert plan[0]["alignment"]["psf"][-1] == pytest.approx(expected, abs=1e-3)
-        call(*options, "-o", "out.tif")
-        np.testing.assert_array_equal(read("out.tif"), read("whole.tif"))
 
     def test_no_resume_begins_anew(self, dates, weights):
         options = (*B04, "--weights", weights, "-o", "out.tif")
@@ -780,13 +568,6 @@ class TestDamagedFile:
         path = Path(f"{DATES[1]}.tif")
         expected = [*strip[:-4], "-o", "expected.tiff"]
         call(*expected)
-        tries = []
-        make = _block_store._make_together
-        monkeypatch.setattr(
-            _block_store,
-            "_make_together",
-            lambda *args: (tries.append(args[-1]), make(*args)),
-        )
         whole = self.cut_after_planning(monkeypatch, path)
         result = call(*strip, "--json", code=1)
         found = json.loads(result.stdout)
@@ -794,7 +575,6 @@ class TestDamagedFile:
         # The first block and its halo of 64 pixels are above the lost rows.
         assert 1 <= len(failed) <= 5 and failed == list(range(failed[0], 6))
         assert found["n_missing"] == len(failed) and found["written"] == []
-        assert sum(failed[-1] in numbers for numbers in tries) == 2
         *lines, last = result.stderr.splitlines()
         assert len(lines) == len(failed)
         for number, line in zip(failed, lines, strict=True):
@@ -809,31 +589,6 @@ class TestDamagedFile:
         assert found["n_made"] == len(failed)
         np.testing.assert_array_equal(read("sharp.tiff"), read("expected.tiff"))
         assert not Path("sharp.tiff.parts").exists()
-
-    def test_does_not_excuse_others_that_changed(self, strip, monkeypatch):
-        path = Path(f"{DATES[1]}.tif")
-        whole = self.cut_after_planning(monkeypatch, path)
-        call(*strip, code=1)
-        path.write_bytes(whole)
-        os.utime(f"{DATES[0]}.tif", ns=(0, 0))
-        line = warning_of(*strip)
-        assert f"{DATES[0]}.tif has changed" in line and path.name not in line
-
-    def test_that_tells_nothing_of_its_shifts_ends_the_call_at_once(self, dates, weights):
-        options = (*B04, *TILES, "--weights", weights, "-o", "out.tif")
-        path = dates / f"T34_{DATES[3]}_B04.tif"
-        whole = path.read_bytes()
-        cut_short(path)
-        line = error_of(*options, code=1)
-        assert f"{path.absolute()} cannot be read" in line and "fetch it again" in line
-        assert not Path("out.tif").exists()
-        path.write_bytes(whole)
-        call(*options)
-        assert names(Path()) == {"dates", "out.tif"}
-
-
-def no_space(*args, **kwargs):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class TestFullDisk:
@@ -876,37 +631,6 @@ class TestFullDisk:
         call(*options)
         assert names(Path()) == {"dates", "out.tif", "p.png"}
 
-    def test_that_shows_when_all_is_written_leaves_no_part_of_it(self, dates, weights, monkeypatch):
-        write = rasterio.io.DatasetWriter.write
-
-        def lose(file, values, *args, **kwargs):
-            write(file, np.zeros_like(values), *args, **kwargs)
-
-        monkeypatch.setattr(rasterio.io.DatasetWriter, "write", lose)
-        line = error_of(*B04, "--weights", weights, "-o", "out.tif", code=1)
-        assert "out.tif cannot be written (rows 0 to" in line
-        assert names(Path()) == {"dates", "out.tif.parts"}
-
-    def test_between_two_outputs_leaves_neither(self, dates, weights, monkeypatch):
-        options = (*B04, "--weights", weights, "-o", "out.tif", "--std", "std.tif")
-        Path("std.tif").write_text("mine")
-        with monkeypatch.context() as patch:
-            patch.setattr(_writing, "_tags", once(_writing._tags))
-            assert "No space left" in error_of(*options, "--overwrite", code=1)
-        assert names(Path()) == {"dates", "std.tif", "out.tif.parts"}
-        assert Path("std.tif").read_text() == "mine"
-
-
-def once(function):
-    """Wrap a function to raise a disk-full error from its second call."""
-    calls = []
-
-    def call_once(*args):
-        calls.append(args)
-        return no_space() if len(calls) > 1 else function(*args)
-
-    return call_once
-
 
 class TestBadInput:
     @pytest.fixture
@@ -923,80 +647,15 @@ class TestBadInput:
             assert text in line
         assert not [name for name in names(Path()) if name.startswith(("out", ".out"))]
 
-    @pytest.mark.parametrize(
-        ("change", "told"),
-        [
-            ({"crs": "EPSG:32635"}, ("EPSG:32634", "EPSG:32635", "they do not touch")),
-            ({"size": 30.0}, ("pixels 3 times as large", "a factor of 2")),
-            ({"place": (LEFT + 700, TOP)}, ("they do not touch", "give those of one site")),
-            ({"bands": 2}, ("number of bands, 1 and 2",)),
-            ({"dtype": np.int16}, ("type, uint16 and int16",)),
-        ],
-        ids=lambda change: next(iter(change)),
-    )
-    def test_frames_that_do_not_fit_are_named(self, options, dates, frame, change, told):
-        change = dict(change)
-        frame = frame[: change.pop("cut", None)].astype(change.pop("dtype", frame.dtype))
-        frame = np.stack([frame] * change.pop("bands", 1))
-        tags = {"nodata": 0, "scales": (STEP,) * len(frame), "offsets": (OFFSET,) * len(frame)}
-        path = dates / f"T34_{DATES[1]}_B04.tif"
-        write(path, frame, **tags, **change)
-        self.refused(*B04, *options, told=(path.name, *told))
-
-    def test_a_box_elsewhere_is_told_where_the_files_lie(self, options):
-        box = (LEFT - 900, TOP - 100, LEFT - 800, TOP)
-        told = ("do not overlap", f"({LEFT}, {TOP - 480}, {LEFT + 640}, {TOP})")
-        self.refused(*B04, *options, "--bbox", *box, told=told)
-        self.refused(*B04, *options, "--window", 40, 0, 40, 40, told=("48 rows",))
-        both = ("--window", 0, 0, 40, 40, "--bbox", *box)
-        self.refused(*B04, *options, *both, told=("give one of them",))
-
-    def test_masks_that_fit_no_frame_are_named(self, options, dates, scene):
-        path = dates / f"T34_{DATES[4]}_SCL.tif"
-        path.rename(dates / "T34_20220404_SCL.tif")
-        told = (f"{dates.absolute()}/T34_{DATES[4]}_B04.tif", "give one mask for each frame")
-        self.refused(*B04, *options, told=told)
-        (dates / "T34_20220404_SCL.tif").unlink()
-        self.refused(*B04, *options, told=("4 dates and there are 5 frames",))
-        for date in DATES:
-            write(dates / f"T34_{date}_SCL.tif", classes(scene.qm[0])[:40])
-        self.refused(*B04, *options, told=("SCL.tif", "does not cover"))
-
-    def test_masks_of_another_kind_are_told_by_their_values(self, options, dates):
-        self.refused(*B04, *options, "--mask-type", "cloud", told=("'cloud'", "'scl'", "'fmask'"))
-        for date in DATES:
-            write(dates / f"T34_{date}_SCL.tif", np.full(SHAPE, 64, np.uint8))
-        self.refused(*B04, *options, told=("SCL.tif", "64", "mask_type='scl'"))
-        self.refused(B04[0], "--mask-type", "scl", *options, told=("there is no mask",))
-
     def test_nothing_clear_is_told(self, options, dates):
         for date in DATES:
             write(dates / f"T34_{date}_SCL.tif", np.full(SHAPE, 9, np.uint8))
         self.refused(*B04, *options, told=("T34", "clouded", "check its masks"))
 
-    def test_what_is_no_raster_is_named(self, options, dates):
-        path = dates / f"T34_{DATES[0]}_B04.tif"
-        path.write_text("no raster")
-        self.refused(*B04, *options, told=(str(path.absolute()), "is no raster"))
-
     def test_no_match_is_told(self, options):
         self.refused("nowhere/*.tif", *options, told=("'nowhere/*.tif'", "in quotes"))
         self.refused("nowhere.tif", "elsewhere.tif", *options, told=("nowhere.tif does not exist",))
         self.refused(B04[0], "--mask", "no/*.tif", *options, told=("mask is 'no/*.tif'",))
-
-    def test_bands_that_are_not_there_are_told(self, options, scene):
-        for date, frame in zip(DATES, stored(scene.lr), strict=True):
-            write(f"two_{date}.tif", np.stack([frame, frame]), nodata=0)
-        self.refused("two_*.tif", *options, "--band", 3, told=("band is 3", "1 (1), 2 (2)"))
-        self.refused("two_*.tif", *options, "--band", "B04", told=("'B04'", "1 (1), 2 (2)"))
-        patterns = (B04[0], "two_*.tif", *B04[1:], *options)
-        self.refused(*patterns, "--band", 1, told=("leave bands out",))
-
-    def test_bands_of_different_dates_are_refused(self, options, dates, frame):
-        for date in DATES:
-            write(dates / f"T34_{date[:5]}4{date[6:]}_B08.tif", frame, nodata=0)
-        told = ("give the same dates of each band",)
-        self.refused(B04[0], "dates/*_B08.tif", *B04[1:], *options, told=told)
 
     @pytest.mark.parametrize("dtype", ["float16", "complex64", "nonsense", "bool", "U4"])
     def test_a_type_that_no_geotiff_has_is_told_before_the_work(self, options, dtype):
@@ -1018,86 +677,6 @@ class TestBadInput:
             line = error_of(*B04, "--weights", weights, "-o", path, "--overwrite")
             assert f"{path} is one of the files to read" in line
         assert {path: path.read_bytes() for path in dates.iterdir()} == before
-
-
-class TestUnusualInput:
-    def test_a_picture_of_8_bits_works_and_warns(self, scene, dates, weights):
-        for date, frame in zip(DATES, stored(scene.lr), strict=True):
-            grey = (frame // 64).clip(1, 255).astype(np.uint8)
-            path = f"rgb_{date}.tif"
-            write(path, np.stack([grey] * 3), photometric="RGB", nodata=0)
-        options = ("--mask", B04[2], "--weights", weights, "-o", "out.tif")
-        line = warning_of("rgb_*.tif", *options, "--preview", "p.png")
-        assert "is a picture of 8 bits" in line and "the files of the bands" in line
-        with rasterio.open("out.tif") as file:
-            assert (file.dtypes, file.count) == (("uint8",) * 3, 3)
-        assert Image.open("p.png").mode == "RGB"
-
-    def test_one_date_works_and_warns(self, dates, weights):
-        path = f"dates/T34_{DATES[0]}_B04.tif"
-        line = warning_of(
-            path, *B04[1:2], path.replace("B04", "SCL"), "--weights", weights, "-o", "o.tif"
-        )
-        assert "is one file" in line and "nothing is gained from other dates" in line
-        assert read("o.tif").shape == (96, 128)
-
-    def test_frames_without_mask_and_nodata_work_and_warn(self, scene, dates, weights):
-        for date, frame in zip(DATES, stored(scene.lr), strict=True):
-            write(f"bare_{date}.tif", frame)
-        line = warning_of("bare_*.tif", "--weights", weights, "-o", "out.tif")
-        assert "neither a mask nor a nodata value: every pixel is taken as clear" in line
-        with rasterio.open("out.tif") as file:
-            assert file.nodata == 0
-
-    def test_frames_that_lie_nowhere_work(self, scene, dates, weights):
-        os.mkdir("nowhere")
-        frames, scl = stored(scene.lr), classes(scene.qm)
-        for date, frame, mask in zip(DATES, frames, scl, strict=True):
-            write(f"nowhere/{date}_B04.tif", frame, place=None, crs=None, nodata=0)
-            write(f"nowhere/{date}_SCL.tif", mask, place=None, crs=None)
-        mask = ("--mask", "nowhere/*_SCL.tif", "--weights", weights)
-        result = call("nowhere/*_B04.tif", *mask, "-o", "out.tif", "--preview", "p.png")
-        assert result.stderr == ""
-        assert read("out.tif").shape == (96, 128)
-
-    def test_geographic_coordinates_work(self, scene, dates, weights):
-        grid = {"crs": "EPSG:4326", "place": (22.5, 46.0), "size": 1 / 3600}
-        for date, frame in zip(DATES, stored(scene.lr), strict=True):
-            write(f"degrees_{date}.tif", frame, nodata=0, **grid)
-        call("degrees_*.tif", "--weights", weights, "-o", "out.tif")
-        with rasterio.open("out.tif") as file:
-            assert file.crs == "EPSG:4326"
-            np.testing.assert_allclose(file.res, 1 / 7200)
-            np.testing.assert_allclose(
-                file.bounds, (22.5, 46 - 48 / 3600, 22.5 + 64 / 3600, 46), rtol=1e-12
-            )
-
-    def test_masks_of_larger_pixels_are_repeated(self, scene, dates, weights):
-        coarse = scene.qm.reshape(5, 24, 2, 32, 2).all(axis=(2, 4))
-        for date, one in zip(DATES, coarse, strict=True):
-            write(f"coarse_{date}_SCL.tif", classes(one), size=2 * SIZE)
-            fine = classes(one).repeat(2, axis=0).repeat(2, axis=1)
-            write(f"fine_{date}_SCL.tif", fine)
-        for kind in ("coarse", "fine"):
-            mask = ("--mask", f"{kind}_*_SCL.tif", "--weights", weights)
-            call(B04[0], *mask, "-o", f"{kind}.tif")
-        np.testing.assert_array_equal(read("coarse.tif"), read("fine.tif"))
-
-    def test_nodata_of_several_bands_is_one(self, scene, dates, weights):
-        frames = stored(scene.lr).astype(np.int16)
-        for date, frame in zip(DATES, frames, strict=True):
-            # Nodata border in one of two bands.
-            first = np.where(np.arange(SHAPE[1]) < 9, -9999, frame).astype(np.int16)
-            write(f"two_{date}.tif", np.stack([frame, first]))
-        options = ("--nodata", -9999, "--mask", B04[2], "--weights", weights)
-        assert call("two_*.tif", *options, "-o", "out.tif").stderr == ""
-        with rasterio.open("out.tif") as file:
-            assert file.nodata == -9999
-            first, second = file.read()
-        inner = (slice(46, 62), slice(22, 38))
-        assert (first[inner] == -9999).all() and (second[inner] == -9999).all()
-        assert (second[:, :12] == -9999).all() and (first[:, :12] > 0).all()
-        assert min(first[first != -9999].min(), second[second != -9999].min()) > 0
 
 
 class TestTold:
@@ -1147,10 +726,3 @@ def test_progress_counts_each_block_once(dates, weights):
     outputs, options = Outputs(Path("out.tif")), {"mask": B04[2], "tile_size": 32}
     super_resolve_files([B04[0]], outputs, weights, batch_size=3, started=start, **options)
     assert counts == [4, 1, 1, 1, 1]
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="Linux tells what is in use")
-def test_no_file_stays_open_after_the_call(dates, weights):
-    options = {"mask": B04[2], "tile_size": 32}
-    super_resolve_files([B04[0]], Outputs(Path("out.tif")), weights, **options)
-    assert not open_files(Path.cwd())
