@@ -26,7 +26,6 @@ from rasterio.transform import Affine
 
 from probav_estimators import Scene
 from probav_estimators.geo import Grid, open_rasters, open_scene
-from probav_estimators.geo._rasters import open_masks
 
 DATES = ("20220304", "20220309", "20220319")
 SHAPE = (40, 56)
@@ -340,10 +339,9 @@ class TestScenes:
 
 class TestMasks:
     def quality_maps(self, rasters, mask, mask_type=None):
-        masks = open_masks(mask, mask_type, rasters)
-        h, w = rasters.grid.shape
-        whole = masks.read(range(len(rasters)), (slice(0, h), slice(0, w)))
-        part = masks.read([1], (slice(3, h), slice(5, 8)))
+        scene = open_scene(rasters.first.paths, mask=mask, mask_type=mask_type)
+        whole, h = scene.qm, rasters.grid.shape[0]
+        part = scene.frames.read_clear([1], (slice(3, h), slice(5, 8)))
         np.testing.assert_array_equal(part[0], whole[1, 3:, 5:8])
         return whole
 
@@ -355,11 +353,9 @@ class TestMasks:
     def test_windows_start_anywhere_in_a_mask_pixel(self, folder, row, column):
         add_masks(folder)
         window = slice(row, None), slice(column, None)
-        found = open_rasters(folder / "*_B04.tif", window=window)
-        masks = open_masks(folder / "*_SCL.tif", "scl", found)
-        h, w = found.grid.shape
-        read = masks.read([0, 1, 2], (slice(0, h), slice(0, w)))
-        np.testing.assert_array_equal(read, self.clear()[:, row:, column:])
+        options = {"mask": folder / "*_SCL.tif", "mask_type": "scl"}
+        scene = open_scene(folder / "*_B04.tif", window=window, **options)
+        np.testing.assert_array_equal(scene.qm, self.clear()[:, row:, column:])
 
     def test_masks_are_matched_by_date(self, folder, rasters):
         add_masks(folder)
@@ -415,9 +411,8 @@ class TestMasks:
     def test_values_that_are_no_classes_name_their_file(self, folder, rasters):
         add_masks(folder)
         write(folder / "20220309_SCL.tif", np.full((20, 28), 77, np.uint8), size=20)
-        masks = open_masks(folder / "*_SCL.tif", None, rasters)
         with pytest.raises(ValueError, match=r"20220309_SCL.tif has the values 77"):
-            masks.read([0, 1], (slice(0, 4), slice(0, 4)))
+            open_scene(rasters.first.paths, mask=folder / "*_SCL.tif")
 
     @pytest.mark.parametrize(
         ("options", "match"),
@@ -444,7 +439,7 @@ class TestMasks:
     def test_that_do_not_fit(self, folder, rasters, options, match):
         add_masks(folder, **options)
         with pytest.raises(ValueError, match=match):
-            open_masks(folder / "*_SCL.tif", "scl", rasters)
+            open_scene(rasters.first.paths, mask=folder / "*_SCL.tif", mask_type="scl")
 
 
 class TestValidity:
@@ -496,9 +491,8 @@ class TestValidity:
                 file.write_colormap(1, {4: (0, 255, 0), 8: (255, 255, 255)})
         with pytest.raises(ValueError, match=r"20220304_SCL.tif holds .*gdal_translate -expand"):
             open_rasters(folder / "*_SCL.tif")
-        read = open_masks(folder / "*_SCL.tif", None, rasters)
-        clear = read.read([0], (slice(0, 40), slice(0, 56)))
-        np.testing.assert_array_equal(clear[0], classes == 4)
+        scene = open_scene(rasters.first.paths, mask=folder / "*_SCL.tif")
+        np.testing.assert_array_equal(scene.qm[0], classes == 4)
 
 
 class TestFilesThatDoNotFit:
@@ -633,7 +627,7 @@ class TestOpenFiles:
         with pytest.raises(ValueError, match=r"a.tif .* blocks of 20000x20000 .*gdal_translate"):
             open_rasters([path, path], window=(slice(0, 16), slice(0, 16)))
         with pytest.raises(ValueError, match=r"a.tif .* blocks of 20000x20000 .*gdal_translate"):
-            open_masks(path, None, rasters)
+            open_scene(rasters.first.paths, mask=path)
         assert memory_in_use() - before < 50e6
 
 
@@ -695,9 +689,9 @@ class TestFilesThatNameOthers:
     def test_by_another_suffix(self, tmp_path, rasters, requests, content, suffix):
         path = tmp_path / f"20220401_mask{suffix}"
         path.write_text(self.fill(content, tmp_path, requests))
-        for opened in (lambda: open_scene([path, path]), lambda: open_masks(path, None, rasters)):
+        for paths, mask in (([path, path], None), (rasters.first.paths, path)):
             with pytest.raises(ValueError, match=f"{path.name} is no raster"):
-                opened()
+                open_scene(paths, mask=mask)
         assert not requests.seen
 
     @pytest.mark.parametrize("suffix", [".nc", ".tif"])
