@@ -93,26 +93,30 @@ def test_every_unit_has_its_place_in_the_order():
     assert units == set().union(*ORDER)
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module])
-def test_module_imports_from_what_stands_before_it(module):
-    unit = module.split(".")[0]
-    for source, name in imports_of(module):
+def imports_of_other_units():
+    """Tuples (module, source, name) of imports from another unit of the package."""
+    for module in MODULES:
+        for source, name in imports_of(module):
+            if source.split(".")[0] != module.split(".")[0]:
+                yield module, source, name
+
+
+def test_modules_import_from_what_stands_before_them():
+    for module, source, name in imports_of_other_units():
         other = source.split(".")[0]
-        if other != unit and (module, other) not in LATE:
+        if module and (module, other) not in LATE:
             assert other, f"{module} imports {name} from the package itself"
-            assert rank(other) < rank(unit), f"{module} imports {other}"
+            assert rank(other) < rank(module.split(".")[0]), f"{module} imports {other}"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_module_takes_from_another_package_what_that_hands_out(module):
-    unit = module.split(".")[0]
-    for source, name in imports_of(module):
-        if source.split(".")[0] != unit:
-            assert not any(part.startswith("_") for part in source.split(".")), source
-            assert name in (None, "__version__") or not name.startswith("_"), f"{source}.{name}"
-            handed_out = getattr(import_module(f"{NAME}.{source}"), "__all__", None)
-            if handed_out is not None and name is not None:
-                assert name in handed_out, f"{source}.{name}"
+def test_modules_take_from_another_package_what_that_hands_out():
+    for module, source, name in imports_of_other_units():
+        told = f"{module} imports {source}.{name}"
+        assert not any(part.startswith("_") for part in source.split(".")), told
+        assert name in (None, "__version__") or not name.startswith("_"), told
+        handed_out = getattr(import_module(f"{NAME}.{source}"), "__all__", None)
+        if handed_out is not None and name is not None:
+            assert name in handed_out, told
 
 
 def test_no_module_imports_itself_by_way_of_others():
