@@ -104,16 +104,23 @@ class TestSensorModel:
         ours = (sensor.degrade(image, kernels) * frames).sum()
         torch.testing.assert_close(ours, (image * sensor.back_project(frames, kernels)).sum())
 
-    def test_products_of_matrices_give_what_convolutions_give(self):
+    @pytest.mark.parametrize(
+        ("n", "t", "shape"), [(2, 4, (12, 14)), (1, 3, (1, 2)), (3, 1, (2, 1))]
+    )
+    @pytest.mark.parametrize("scale", [2, 3, 5])
+    def test_every_implementation_gives_the_same(self, scale, n, t, shape):
         generator = torch.Generator().manual_seed(0)
-        sensor = SensorModel(3)
-        kernels = sensor.kernels(torch.rand(2, 4, 2, generator=generator) - 0.5, sigma=0.4)
-        image = torch.randn(2, 9, 12, 14, generator=generator)
+        sensor = SensorModel(scale)
+        kernels = sensor.kernels(torch.rand(n, t, 2, generator=generator) - 0.5, sigma=0.4)
+        image = torch.randn(n, scale**2, *shape, generator=generator)
         frames = sensor.degrade(image, kernels)
         padded = torch.nn.functional.pad(image, (sensor.reach,) * 4, mode="replicate")
         torch.testing.assert_close(_degrade_by_product(padded, kernels), frames)
         back = sensor.back_project(frames, kernels)
         torch.testing.assert_close(_back_project_by_product(frames, kernels), back)
+        with torch.no_grad():
+            torch.testing.assert_close(sensor.degrade(image, kernels), frames)
+            torch.testing.assert_close(sensor.back_project(frames, kernels), back)
 
 
 class TestWhatDoesNotMatter:
