@@ -41,7 +41,7 @@ _PIXELS_PER_SAMPLE = 20
 
 # Prediction blurs by slightly more than the variance that fits best: the learned image has errors,
 # and their regression lowers the estimate.
-_REGRESSION = 0.005
+_REGRESSION = 0.002
 
 # Standard deviations in LR pixels of the Gaussians between bands of the linear estimate.
 _SIGMAS = (0.5, 1.0, 2.0)
