@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -17,6 +18,12 @@ from skimage.registration import phase_cross_correlation
 from skorch.callbacks import Callback
 
 from probav_estimators import FusionNet, load_scenes, make_scenes
+from probav_estimators.architectures import _fusion_layers as fusion_layers
+from probav_estimators.architectures._data_consistency import (
+    DataConsistency,
+    LinearEstimate,
+)
+from probav_estimators.architectures._deviation_model import DeviationModel
 from probav_estimators.architectures._winograd import Conv3x3
 from probav_estimators.imaging import register_frames
 from probav_estimators.training import resolve_dtype
@@ -181,6 +188,51 @@ def benchmark_cost(rounds=5):
         f"{peak - before:.0f} MiB more",
         peak - before < 1024,
     )
+
+    with_layer, without = seconds_with_and_without_layer(scenes[1], rounds)
+    yield Figure(
+        "the same in float32 on one core, processor time",
+        f"without the data-consistency layer and its deviations, {without:.2f} s",
+        "at most 1.15 times",
+        f"{with_layer / without:.2f} times, {with_layer:.2f} s (least of {rounds})",
+        with_layer <= 1.15 * without,
+    )
+
+
+def seconds_with_and_without_layer(scenes, rounds):
+    """Least processor time of a prediction with the data-consistency layer, and without."""
+    net = FusionNet.from_pretrained(_WEIGHTS, compute_dtype="float32", device="cpu", verbose=0)
+
+    def predict():
+        start = process_time()
+        net.predict(scenes)
+        return process_time() - start
+
+    def predict_without():
+        with (
+            mock.patch.object(DataConsistency, "match_variance", return_value=torch.zeros(1)),
+            mock.patch.object(DataConsistency, "posterior", _no_posterior),
+            mock.patch.object(DeviationModel, "forward", lambda _, prior, *__: prior.deviation),
+            mock.patch.object(fusion_layers, "linear_estimate", _no_estimate),
+            mock.patch.object(fusion_layers, "_upscaled_mean", return_value=None),
+        ):
+            return predict()
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    sides = {"with": predict, "without": predict_without}
+    results = interleave(sides, rounds + 1)
+    torch.set_num_threads(n_threads)
+    return [min(results[name][1:]) for name in sides]
+
+
+def _no_posterior(_, image, deviation, *__):
+    return SimpleNamespace(mean=image, deviation=deviation)
+
+
+def _no_estimate(mean, *_):
+    nothing = torch.zeros_like(mean[:, :1])
+    return LinearEstimate(mean, nothing, nothing)
 
 
 def memory_of_prediction():

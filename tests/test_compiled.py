@@ -16,6 +16,7 @@ from probav_estimators import Sensor, make_scenes
 from probav_estimators.architectures import _winograd
 from probav_estimators.compiling import njit
 from probav_estimators.imaging import register_frames, shift_moments, upscale_bicubic
+from probav_estimators.losses import SensorModel, _sensor_products
 from probav_estimators.simulation import _shapes
 
 
@@ -66,11 +67,19 @@ def convolved(_):
     return [_winograd._convolve(images, filters, bias, *each) for each in options]
 
 
+def degraded(scene):
+    sensor, frames = SensorModel(2), torch.from_numpy(scene.lr[None, :, :9, :7])
+    kernels = sensor.kernels(torch.tensor([[[0.1, -0.3], [0, 0.5], [-0.2, 0]]]), sigma=0.3)
+    image = _sensor_products.back_project_rows(frames, kernels)
+    return [image, _sensor_products.degrade_rows(image, kernels)]
+
+
 CASES = {
     "architectures._winograd": convolved,
     "imaging._interpolation": upscaled,
     "imaging._metrics": moments,
     "imaging._shift_estimation": shifts,
+    "losses._sensor_products": degraded,
     "simulation._raw_grid": seen,
     "simulation._season": seen,
     "simulation._shapes": painted,

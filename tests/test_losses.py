@@ -22,8 +22,13 @@ from probav_estimators import (
     MaskedMSELoss,
     MSELoss,
 )
-from probav_estimators.losses import SceneLoss, uncertainty_loss
-from probav_estimators.losses._batch_errors import _moments_on_cpu, _moments_on_device
+from probav_estimators.losses import (
+    SceneLoss,
+    SensorModel,
+    _batch_errors,
+    _sensor_model,
+    uncertainty_loss,
+)
 from probav_estimators.training import FrameNet
 
 
@@ -239,12 +244,30 @@ def test_both_devices_find_the_same_moments(clear):
     prediction, truth = random_batch(n=3, clear=clear)
     images = prediction[:, 0], truth[:, 0], truth[:, 1]
     cmse = []
-    for find_moments in (_moments_on_cpu, _moments_on_device):
+    for find_moments in (_batch_errors._moments_on_cpu, _batch_errors._moments_on_device):
         count, total, squares = (x.double().reshape(3, 49) for x in find_moments(*images, 3))
         count_or_one = count.clamp_min(1)
         cmse.append((count, squares / count_or_one - (total / count_or_one) ** 2))
     torch.testing.assert_close(cmse[0][0], cmse[1][0], rtol=0, atol=0)
     torch.testing.assert_close(cmse[0][1], cmse[1][1], rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("scale", "n", "t", "shape"), [(2, 2, 4, (12, 14)), (3, 1, 3, (1, 2)), (5, 3, 1, (2, 1))]
+)
+def test_every_implementation_of_the_sensor_gives_the_same(scale, n, t, shape):
+    generator = torch.Generator().manual_seed(0)
+    sensor = SensorModel(scale)
+    kernels = sensor.kernels(torch.rand(n, t, 2, generator=generator) - 0.5, sigma=0.4)
+    image = torch.randn(n, scale**2, *shape, generator=generator)
+    frames = sensor.degrade(image, kernels)
+    padded = torch.nn.functional.pad(image, (sensor.reach,) * 4, mode="replicate")
+    torch.testing.assert_close(_sensor_model._degrade_by_product(padded, kernels), frames)
+    back = sensor.back_project(frames, kernels)
+    torch.testing.assert_close(_sensor_model._back_project_by_product(frames, kernels), back)
+    with torch.no_grad():
+        torch.testing.assert_close(sensor.degrade(image, kernels), frames)
+        torch.testing.assert_close(sensor.back_project(frames, kernels), back)
 
 
 def test_masked_mse_is_the_mean_over_clear_pixels():

@@ -19,7 +19,16 @@ NAME = probav_estimators.__name__
 ORDER = [
     {"compiling"},
     {
-        *("doc_links", "files", "imaging", "names", "ports", "prediction", "processes"),
+        *(
+            "cpu_inference",
+            "doc_links",
+            "files",
+            "imaging",
+            "names",
+            "ports",
+            "prediction",
+            "processes",
+        ),
         *("random_numbers", "raster_files", "simulation", "version"),
     },
     {"folders"},

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_shuffle, pixel_unshuffle
 
 from ..imaging import LEAST_SIGMA
 from ..losses import SensorModel, without_edges
@@ -41,7 +41,7 @@ _PIXELS_PER_SAMPLE = 20
 
 # Prediction blurs by slightly more than the variance that fits best: the learned image has errors,
 # and their regression lowers the estimate.
-_REGRESSION = 0.005
+_REGRESSION = 0.002
 
 # Standard deviations in LR pixels of the Gaussians between bands of the linear estimate.
 _SIGMAS = (0.5, 1.0, 2.0)
@@ -56,9 +56,6 @@ _NOISY, _STEEPNESS = 10.0, 3.0
 
 # Sides of the squares over which posterior variances are averaged, in LR pixels.
 _CELL = 4
-
-# Means over larger squares are computed separably.
-_SMALL_BOX = 5
 
 # Side of the squares in which texture is measured, in LR pixels; twice in turn.
 _TEXTURE_SIZE = 15
@@ -154,28 +151,37 @@ class DataConsistency(nn.Module):
         float tensor of shape (n,)
             In squared LR pixels; negative where the image is blurrier than the frames.
         """
+        variance = torch.full_like(image[:, 0, 0, 0], _PRIOR)
+        inner = (..., *(slice(n // 4, n - n // 4) for n in image.shape[-2:]))
+        # The last of the steps decides: those before it need no more than the inner part.
+        for part in [inner] * (_N_SEARCHES - 1) + [...]:
+            variance = self._improve_variance(
+                variance,
+                image[part],
+                evidence._replace(frames=evidence.frames[part], weights=evidence.weights[part]),
+            )
+        return variance
+
+    def _improve_variance(self, variance, image, evidence):
+        """One step of the Gauss-Newton method towards the variance that fits best."""
         weights = without_edges(evidence.weights)
         count = weights.sum(dim=(1, 2, 3)).clamp_min(1)
-        variance = torch.full_like(count, _PRIOR)
-        for _ in range(_N_SEARCHES):
-            below, above = (
-                (variance + step).clamp(self.least, _GREATEST) for step in (-_APART, _APART)
-            )
-            sharp, blurred = (
-                self.sensor.degrade(image, self.kernels(evidence, one)) for one in (below, above)
-            )
-            slope = (blurred - sharp) / (above - below)[:, None, None, None]
-            residual = evidence.frames - 0.5 * (sharp + blurred)
-            middle = 0.5 * (below + above)
-            fit, information, noise = (
-                (weights * x).sum(dim=(1, 2, 3))
-                for x in (slope * residual, slope.square(), residual.square())
-            )
-            # The prior decides where frames have no texture.
-            prior = _PIXELS_PER_SAMPLE * (noise / count + 1e-9) / _PRIOR_STD**2
-            step = (fit + prior * (_PRIOR - middle)) / (information + prior)
-            variance = (middle + step).clamp(self.least, _GREATEST)
-        return variance
+        below, above = (
+            (variance + step).clamp(self.least, _GREATEST) for step in (-_APART, _APART)
+        )
+        sharp, blurred = (
+            self.sensor.degrade(image, self.kernels(evidence, one)) for one in (below, above)
+        )
+        change = blurred - sharp
+        residual = evidence.frames - torch.add(sharp, change, alpha=0.5)
+        apart, middle = above - below, 0.5 * (below + above)
+        fit = _inner_product(weights * change, residual) / apart
+        information = _inner_product(weights * change, change) / apart**2
+        noise = _inner_product(weights * residual, residual)
+        # The prior decides where frames have no texture.
+        prior = _PIXELS_PER_SAMPLE * (noise / count + 1e-9) / _PRIOR_STD**2
+        step = (fit + prior * (_PRIOR - middle)) / (information + prior)
+        return (middle + step).clamp(self.least, _GREATEST)
 
     def told_variance(self, sensor_variance: torch.Tensor) -> torch.Tensor:
         """PSF variance relative to the image, of a sensor whose variance is known."""
@@ -269,9 +275,11 @@ class Posterior:
         taps = torch.arange(self.kernels.shape[-1], device=ratio.device)
         waves = torch.stack([torch.ones_like(taps), 1 - 2 * (taps % 2)]).to(ratio.dtype)
         spectra = torch.einsum("ntiab,fa,gb->ntfgi", self.kernels, waves, waves).flatten(2, 3)
-        matrix = torch.einsum("nthw,ntfi,ntfj->nhwfij", ratio, spectra, spectra)
-        matrix = matrix + torch.eye(n_pixels, dtype=ratio.dtype, device=ratio.device)
-        left = _diagonal_of_inverse(matrix).mean(dim=(-2, -1))[:, None]
+        squares = spectra[..., :, None] * spectra[..., None, :]
+        matrix = torch.einsum("ntfij,nthw->ijnfhw", squares, ratio)
+        unit = torch.eye(n_pixels, dtype=ratio.dtype, device=ratio.device)
+        matrix = matrix + unit[:, :, None, None, None, None]
+        left = _diagonal_of_inverse(matrix).mean(dim=(0, 2))[:, None]
         left = interpolate(left, scale_factor=_CELL, mode="bilinear")
         return (1 - left[..., : size[0], : size[1]]).clamp(0, 1)
 
@@ -306,18 +314,23 @@ class Posterior:
 
 
 def _diagonal_of_inverse(matrix):
-    """Diagonals of the inverses of positive definite matrices (..., m, m), by elimination.
+    """Diagonals (m, ...) of the inverses of positive definite matrices (m, m, ...).
 
-    ONNX has no operator for inverses.
+    By Gauss-Jordan elimination without a second matrix: each column of the unit matrix is written
+    over the one that it replaces. ONNX has no operator for inverses.
     """
-    size = matrix.shape[-1]
-    unit = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
-    matrix = torch.cat([matrix, unit.expand_as(matrix)], dim=-1)
-    for number in range(size):
-        row = matrix[..., number, :] / matrix[..., number, number, None]
-        column = matrix[..., number] - unit[number]
-        matrix = matrix - column[..., None] * row[..., None, :]
-    return matrix[..., size:].diagonal(dim1=-2, dim2=-1)
+    unit = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    unit = unit.view(*unit.shape, *[1] * (matrix.ndim - 2))
+    for k in range(len(matrix)):
+        pivot, column = matrix[k, k], matrix[:, k] - unit[k]
+        replaced = torch.where(unit[k, None] > 0, unit[k][:, None], matrix)
+        matrix = torch.addcmul(replaced, column[:, None], replaced[k, None] / pivot, value=-1)
+    return torch.stack([matrix[k, k] for k in range(len(matrix))])
+
+
+def _inner_product(a, b):
+    """Sums (n,) of the products of two stacks (n, t, h, w)."""
+    return (a.flatten(1)[:, None] @ b.flatten(1)[..., None])[:, 0, 0]
 
 
 class LinearEstimate(NamedTuple):
@@ -398,19 +411,43 @@ def _smooth(images):
 def _blur(image, sigma):
     """Gaussian filter of images (n, 1, H, W)."""
     reach = math.ceil(3 * sigma)
-    places = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device)
-    kernel = torch.exp(-0.5 * (places / sigma).square())
-    kernel = kernel / kernel.sum()
-    image = pad(image, (reach, reach, 0, 0), mode="replicate")
-    image = conv2d(image, kernel[None, None, None])
-    image = pad(image, (0, 0, reach, reach), mode="replicate")
-    return conv2d(image, kernel[None, None, :, None])
+    kernel = [math.exp(-0.5 * (place / sigma) ** 2) for place in range(reach + 1)]
+    middle, *sides = (weight / (2 * sum(kernel) - kernel[0]) for weight in kernel)
+    padded = pad(image, (reach,) * 4, mode="replicate")
+    # Faster than a convolution of one channel.
+    for axis in (-1, -2):
+        length = image.shape[axis]
+        total = middle * padded.narrow(axis, reach, length)
+        for place, weight in enumerate(sides, 1):
+            both = padded.narrow(axis, reach - place, length)
+            both = both + padded.narrow(axis, reach + place, length)
+            total = torch.add(total, both, alpha=weight)
+        padded = total
+    return padded
 
 
 def box_mean(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Mean over squares of `size` pixels, clipped to the image."""
-    # Separable where that is faster.
-    for shape in [(size, 1), (1, size)] if size > _SMALL_BOX else [(size, size)]:
-        reach = shape[0] // 2, shape[1] // 2
-        images = avg_pool2d(images, shape, stride=1, padding=reach, count_include_pad=False)
+    """Mean over squares of `size` pixels, an odd number, clipped to the image.
+
+    Several times faster than `torch.nn.functional.avg_pool2d` on CPUs.
+    """
+    count = torch.ones_like(images[(0,) * (images.ndim - 2)])
+    return _box_sum(images, size) * _box_sum(count, size).reciprocal()
+
+
+def _box_sum(images, size):
+    """Sum over squares, along rows and columns in turn, of parts whose lengths are powers of 2."""
+    for axis in (-2, -1):
+        length = images.shape[axis]
+        reach = size // 2
+        part = pad(images, (0, 0, reach, reach) if axis == -2 else (reach, reach))
+        total, start, width = part.narrow(axis, 0, length), 1, 2
+        while width <= size:
+            rest = part.shape[axis] - width // 2
+            part = part.narrow(axis, 0, rest) + part.narrow(axis, width // 2, rest)
+            if size & width:
+                total = total + part.narrow(axis, start, length)
+                start += width
+            width *= 2
+        images = total
     return images

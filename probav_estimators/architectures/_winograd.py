@@ -12,9 +12,7 @@ neural networks. ACM Transactions on Mathematical Software 46, 2020.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,6 +23,7 @@ from numba.extending import intrinsic, overload
 from torch import nn
 
 from ..compiling import njit
+from ..cpu_inference import can_compute, divide_work
 
 # Interpolation points besides 0 and infinity: +-p and +-q. These are exact in binary, and have half
 # the rounding error of the usual 1 and 2.
@@ -90,14 +89,8 @@ class Conv3x3(nn.Conv2d):
 
     def _is_fast(self, inputs):
         return (
-            # Neither a gradient nor a trace is recorded.
-            not torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
-            and type(inputs) is torch.Tensor
-            and inputs.device.type == "cpu"
-            and inputs.dtype == self.weight.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu")
+            can_compute(inputs)
+            and self.weight.dtype == torch.float32
             and torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}
         )
 
@@ -114,19 +107,8 @@ def _convolve(inputs, weight, bias, relu, skip):
     )
     filters, least = _transform_filters(weight), np.float32(0 if relu else -np.inf)
     work = partial(_convolve_tiles, inputs, filters, bias, skip, adds, out, least)
-    n_tiles, n_threads = n * -(-height // 4) * -(-width // 4), torch.get_num_threads()
-    # More than threads, because some cores may be busy.
-    n_parts = 1 if n_threads == 1 else max(1, min(4 * n_threads, n_tiles // _N_TILES))
-    ends = [n_tiles * part // n_parts for part in range(n_parts + 1)]
-    run = map if n_parts == 1 else _threads(n_threads, os.getpid()).map
-    list(run(work, ends[:-1], ends[1:]))
+    divide_work(work, n * -(-height // 4) * -(-width // 4), _N_TILES)
     return outputs.permute(0, 3, 1, 2)
-
-
-@cache
-def _threads(n_threads, pid):
-    """Threads of a process: a forked one has none of its parent's."""
-    return ThreadPoolExecutor(n_threads)
 
 
 def _transform_filters(weight):

@@ -6,7 +6,9 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d, fold, pad, unfold
 
+from ..cpu_inference import can_compute
 from ..imaging import LEAST_SIGMA, cumulative_response
+from ._sensor_products import back_project_rows, degrade_rows
 
 __all__ = ["GREATEST_SIGMA", "SensorModel", "without_edges"]
 
@@ -58,7 +60,8 @@ class SensorModel(nn.Module):
         Returns
         -------
         tensor of shape (n, t, scale ** 2, 5, 5)
-            The sum over the last three axes is 1.
+            The sum over the last three axes is 1, and each is the product of weights along rows and
+            along columns.
         """
         n_taps = 2 * _REACH + 1
         numbers = torch.arange(
@@ -79,6 +82,8 @@ class SensorModel(nn.Module):
 
     def degrade(self, image: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
         """Compute the frames of an image: (n, s * s, h, w) to (n, t, h, w)."""
+        if can_compute(image):
+            return degrade_rows(image, kernels)
         padded = pad(image, (_REACH,) * 4, mode="replicate")
         if padded.is_cuda:
             return _degrade_by_product(padded, kernels)
@@ -88,6 +93,8 @@ class SensorModel(nn.Module):
 
     def back_project(self, frames: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
         """Apply the adjoint of `degrade` without its padding: (n, t, h, w) to (n, s * s, h, w)."""
+        if can_compute(frames):
+            return back_project_rows(frames, kernels)
         if frames.is_cuda:
             return _back_project_by_product(frames, kernels)
         n = len(kernels)
