@@ -292,6 +292,48 @@ class TestImage:
             assert file.descriptions == ("B02", "B03", "B04")
         assert Image.open("p.png").mode == "RGB"
 
+    def test_bands_of_several_patterns_lie_on_one_grid(self, scene, dates, weights):
+        for date, frame in zip(DATES, stored(scene.lr), strict=True):
+            # The same land in both bands, with one date partly nodata in B08.
+            brighter = np.where(np.arange(SHAPE[1]) < 20, 0, 2 * frame)
+            values = brighter if date == DATES[0] else 2 * frame
+            write(dates / f"T34_{date}_B08.tif", values.astype(np.uint16), nodata=0)
+        patterns = (B04[0], "dates/*_B08.tif", *B04[1:], "--weights", weights)
+        call(*patterns, "-o", "out.tif")
+        with rasterio.open("out.tif") as file:
+            assert file.descriptions == ("B04", "B08")
+            red, infrared = file.read().astype(float)
+        seen = (red > 0) & (infrared > 0)
+        difference = (infrared - 2 * red)[seen]
+        # Reference: the difference after a displacement by one HR pixel.
+        displaced = (infrared[:, 1:] - 2 * red[:, :-1])[seen[:, 1:] & seen[:, :-1]]
+        assert difference.std() < 0.2 * displaced.std()
+
+    def test_bands_are_named_by_what_tells_their_files_apart(self, scene, dates, weights):
+        frames, scl = stored(scene.lr), classes(scene.qm)
+        for band in ("red", "nir"):
+            os.mkdir(band)
+            for date, frame, mask in zip(DATES, frames, scl, strict=True):
+                write(f"{band}/L8_{date}_30m.tif", frame, nodata=0)
+                write(f"mask_{date}.tif", mask)
+        mask = ("--mask", "mask_*.tif", "--mask-type", "scl", "--weights", weights)
+        call("red/*.tif", "nir/*.tif", *mask, "-o", "out.tif")
+        with rasterio.open("out.tif") as file:
+            assert file.descriptions == ("red", "nir")
+        assert "is of two patterns" in error_of("red/*.tif", "red/*.tif", *mask, "-o", "o.tif")
+
+    def test_files_that_the_shell_lists_are_dates_of_one_band(self, dates, weights):
+        files = sorted(dates.glob("*_B04.tif"))
+        call(B04[0], *B04[1:], "--weights", weights, "-o", "a.tif")
+        call(*files, *B04[1:], "--weights", weights, "-o", "b.tif")
+        np.testing.assert_array_equal(read("a.tif"), read("b.tif"))
+        # Names that contain glob characters.
+        os.rename("dates", "tile[1]")
+        files = [str(path).replace("/dates/", "/tile[1]/") for path in files]
+        masks = [path.replace("B04", "SCL") for path in files]
+        call(*files, "--mask", masks[0], "--weights", weights, "-o", "c.tif")
+        assert read("c.tif").shape == (96, 128)
+
     def test_cloud_optimised_file_has_tiles_overviews_and_all_tags(self, scene, dates, weights):
         # Overviews are written above 512 pixels.
         frames = np.tile(stored(scene.lr[:2]), (1, 1, 5))[:, :24, :264]
@@ -656,6 +698,20 @@ class TestBadInput:
         self.refused("nowhere/*.tif", *options, told=("'nowhere/*.tif'", "in quotes"))
         self.refused("nowhere.tif", "elsewhere.tif", *options, told=("nowhere.tif does not exist",))
         self.refused(B04[0], "--mask", "no/*.tif", *options, told=("mask is 'no/*.tif'",))
+
+    def test_bands_that_are_not_there_are_told(self, options, scene):
+        for date, frame in zip(DATES, stored(scene.lr), strict=True):
+            write(f"two_{date}.tif", np.stack([frame, frame]), nodata=0)
+        self.refused("two_*.tif", *options, "--band", 3, told=("band is 3", "1 (1), 2 (2)"))
+        self.refused("two_*.tif", *options, "--band", "B04", told=("'B04'", "1 (1), 2 (2)"))
+        patterns = (B04[0], "two_*.tif", *B04[1:], *options)
+        self.refused(*patterns, "--band", 1, told=("leave bands out",))
+
+    def test_bands_of_different_dates_are_refused(self, options, dates, frame):
+        for date in DATES:
+            write(dates / f"T34_{date[:5]}4{date[6:]}_B08.tif", frame, nodata=0)
+        told = ("give the same dates of each band",)
+        self.refused(B04[0], "dates/*_B08.tif", *B04[1:], *options, told=told)
 
     @pytest.mark.parametrize("dtype", ["float16", "complex64", "nonsense", "bool", "U4"])
     def test_a_type_that_no_geotiff_has_is_told_before_the_work(self, options, dtype):
