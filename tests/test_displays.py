@@ -486,6 +486,9 @@ def test_what_has_nothing_to_draw_is_refused(scenes):
         ),
         "clouded has no HR image": lambda: ScoreDisplay.from_estimator(Noisy(), bare),
         "clouded has no HR": lambda: CalibrationDisplay.from_estimator(Noisy(), bare),
+        "got no estimator": lambda: ComparisonDisplay.from_estimator({}, scenes[0]),
+        "got no image": lambda: ComparisonDisplay.from_predictions(scenes[0], {}),
+        "draws one scene, got 2": lambda: ComparisonDisplay.from_estimator(Noisy(), scenes),
         "give one for each": lambda: ScoreDisplay.from_predictions(scenes, []),
         "give one of each": lambda: CalibrationDisplay.from_predictions(scenes, [], []),
     }.items():

@@ -175,6 +175,10 @@ class TestWindows:
         assert found.origin == (rows[0], columns[0])
         assert found.grid.shape == (rows[1] - rows[0], columns[1] - columns[0])
 
+    def test_a_bbox_and_a_window(self, folder):
+        with pytest.raises(ValueError, match="window and bbox both say what part to use"):
+            open_rasters(folder, bbox=(0, 0, 9, 9), window=(slice(0, 9), slice(0, 9)))
+
     def test_a_bbox_elsewhere(self, folder):
         with pytest.raises(ValueError, match=r"bbox is \(0, 0, 9, 9\).*600000.*do not overlap"):
             open_rasters(folder, bbox=(0, 0, 9, 9))
