@@ -42,11 +42,6 @@ def predict_in_turn(estimator: Predictor, scenes: Sequence[Scene]) -> Iterator[N
         yield from images
 
 
-def clip_image(image: NDArray[np.floating], scene: Scene) -> NDArray[np.floating]:
-    """Clip an image of a scene to [0, 1] in place, unless the scene has a `value_range`."""
-    return np.clip(image, 0, 1, out=image) if scene.value_range is None else image
-
-
 def stack_images(
     images: Sequence[NDArray[np.float32]],
 ) -> Images:

@@ -29,10 +29,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Alignment
-    from ._frames import Frames
+    from ._frames import Frames, Index, PixelsAndClear, Window
     from ._scene import Scene
     from ._survey import BandShifts
-    from ._windows import Index, PixelsAndClear, Window
 
 __all__ = ["align_bands", "align_scene", "read_aligned", "read_moved"]
 

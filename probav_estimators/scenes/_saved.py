@@ -26,8 +26,7 @@ from ._layout import (
     find_scene_folders,
 )
 from ._png import write_png
-from ._scene import Scene
-from ._validation import check_scenes
+from ._scene import Scene, check_scenes
 
 __all__ = ["load_scenes", "load_truth", "save_scenes"]
 

@@ -16,8 +16,8 @@ from torch import nn
 
 from ..imaging import pad_window, plan_blocks
 from ..ports import STACK, Port
-from ..prediction import clip_image, stack_images
-from ..scenes import check_scenes
+from ..prediction import stack_images
+from ..scenes import check_scenes, clip_image
 from ._criterion import BorderMixin
 from ._frame_readers import FrameReader, collate_frames
 from ._initial_weights import FileWeightsMixin

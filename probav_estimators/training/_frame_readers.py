@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from torch.utils.data import default_collate
 
 from ..imaging import select_clearest
-from ..scenes import align_scene, read_aligned, read_moved
+from ..scenes import align_scene, count_clear, read_aligned, read_moved
 from ._sampling import SampleReader, turn_and_flip
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ class FrameReader(SampleReader):
     def choose(self, scene: Scene, view: int = 0) -> FrameChoice:
         """Choose the frames of a scene, without those that repeat another."""
         once = np.flatnonzero(~scene.frames.repeats)
-        # One map after the other: a large scene has hundreds of megabytes of them.
-        clearance = np.array([scene.frames.read_clear([int(number)]).sum() for number in once])
+        clearance = count_clear(scene.frames, once)
         if self.least_clear:
             enough = self.least_clear * np.prod(scene.shape)
             taken = clearance > min(enough, clearance.max() - 1)

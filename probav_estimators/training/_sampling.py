@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from ..scenes import clip_image
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -260,34 +262,38 @@ class ViewAverager:
 
     Parameters
     ----------
-    n_views : sequence of int
-        Number of views of each scene.
+    dataset : SceneDataset
     """
 
-    def __init__(self, n_views: Sequence[int]) -> None:
-        self._n_views = n_views
+    def __init__(self, dataset: SceneDataset) -> None:
+        self._dataset = dataset
         self._sums: dict[int, tuple[Any, int]] = {}
 
     def add(
-        self, numbers: Sequence[int], images: NDArray[np.float32]
+        self, batch: Any, prediction: torch.Tensor
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Add a batch and yield the scenes that it completes.
+        """Add a batch and yield the images of the scenes that it completes.
 
         Parameters
         ----------
-        numbers : sequence of int
-            Scene of each prediction.
-        images : array of shape (n, H, W)
+        batch : tuple of two dicts of tensors
+            Samples and targets.
+        prediction : float tensor of shape (n, c, H, W)
+            Its first channels are clipped and averaged.
 
         Yields
         ------
         number : int
-        image : array of shape (H, W)
+            Of the scene.
+        image : float32 array of shape (H, W)
         """
-        for number, image in zip(numbers, images, strict=True):
+        # A copy: callbacks get the prediction too.
+        images = prediction[:, 0].float().cpu().numpy().copy()
+        for number, image in zip(batch[1]["scene"].tolist(), images, strict=True):
+            clip_image(image, self._dataset.scenes[number])
             total, count = self._sums.pop(number, (0, 0))
             total, count = total + image, count + 1
-            if count == self._n_views[number]:
+            if count == self._dataset.n_views[number]:
                 yield number, total / count
             else:
                 self._sums[number] = (total, count)

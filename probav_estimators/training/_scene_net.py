@@ -21,7 +21,7 @@ from torch.utils.data import default_collate
 from ..doc_links import SceneEstimatorMixin
 from ..losses import CPSNRLoss
 from ..ports import OUTPUTS, Port
-from ..prediction import clip_image, stack_images
+from ..prediction import stack_images
 from ..random_numbers import TorchRandom, as_random_state
 from ..scenes import check_scenes
 from ..scoring import ScoreMixin
@@ -351,14 +351,10 @@ class SceneNet(
         self.check_inputs(scenes)
         images: list[Any] = [None] * len(scenes)
         dataset: Any = self.make_dataset(scenes)
-        averager = ViewAverager(dataset.n_views)
+        averager = ViewAverager(dataset)
         with show_progress(self, len(scenes)) as progress:
             for batch in self.get_iterator(dataset):
-                predicted = self.evaluation_step(batch)[:, 0].cpu().numpy()
-                numbers = batch[1]["scene"].tolist()
-                for image, number in zip(predicted, numbers, strict=True):
-                    clip_image(image, scenes[number])
-                for number, image in averager.add(numbers, predicted):
+                for number, image in averager.add(batch, self.evaluation_step(batch)):
                     images[number] = image
                     progress.update()
         return stack_images(images)

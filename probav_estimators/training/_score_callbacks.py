@@ -14,7 +14,6 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 from skorch.callbacks.scoring import ScoringBase
 
-from ..prediction import clip_image
 from ..scoring import scene_score
 from ._sampling import ViewAverager
 
@@ -291,7 +290,7 @@ class _SceneScorer:
 
     def __init__(self, dataset):
         self._scenes = dataset.scenes
-        self._averager = ViewAverager(dataset.n_views)
+        self._averager = ViewAverager(dataset)
         self._scores = []
 
     @classmethod
@@ -300,12 +299,7 @@ class _SceneScorer:
         return cls(dataset) if dataset is not None and dataset.with_truth else None
 
     def add(self, batch, prediction):
-        # A copy: other callbacks get the prediction too.
-        images = prediction[:, 0].float().cpu().numpy().copy()
-        numbers = batch[1]["scene"].tolist()
-        for image, number in zip(images, numbers, strict=True):
-            clip_image(image, self._scenes[number])
-        for number, image in self._averager.add(numbers, images):
+        for number, image in self._averager.add(batch, prediction):
             finite = np.isfinite(image).all()
             self._scores.append(scene_score(image, self._scenes[number]) if finite else np.inf)
 
