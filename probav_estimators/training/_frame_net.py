@@ -18,13 +18,11 @@ from ..imaging import pad_window, plan_blocks
 from ..ports import STACK, Port
 from ..prediction import stack_images
 from ..scenes import check_scenes, clip_image
-from ._criterion import BorderMixin
 from ._frame_readers import FrameReader, collate_frames
-from ._initial_weights import FileWeightsMixin
 from ._published import PublishedWeights, band_of_path, read_published
-from ._reports import show_progress
-from ._scene_net import SceneNet
-from ._weights import Weights
+from ._scene_net import SceneNet, show_progress
+from ._training_loop import BorderMixin
+from ._weights import FileWeightsMixin, Weights
 
 if TYPE_CHECKING:
     from ..imaging import Block
