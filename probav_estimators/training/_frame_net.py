@@ -294,9 +294,7 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
                 stacklevel=3,
             )
 
-    def starting_weights(self) -> Weights | None:
-        if self.weights is None or self.start_from is not None:
-            return super().starting_weights()
+    def _file_weights(self) -> Weights:
         return Weights(self._read_weights(), type(self).__name__, self.layout())
 
     def graph_inputs(self) -> list[Port]:

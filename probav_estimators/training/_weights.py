@@ -306,13 +306,22 @@ class InitialWeightsMixin(NeuralNet):
             )
 
 
-class FileWeightsMixin(NeuralNet):
-    """Mixin of nets that cache the contents of their file of initial weights."""
+class FileWeightsMixin(InitialWeightsMixin):
+    """Mixin, before SceneNet, of nets with a file of initial weights, whose contents they cache."""
 
     weights: str | os.PathLike[str] | None
 
     # (path, version of the file, contents). Clones share it, to be fitted without the file.
     _loaded: tuple[Any, Any, Any] | None = None
+
+    def _file_weights(self) -> Weights:
+        """Weights of the file `weights`; a subclass reads them by :meth:`_read_once`."""
+        raise NotImplementedError
+
+    def starting_weights(self) -> Weights | None:
+        if self.weights is None or self.start_from is not None:
+            return super().starting_weights()
+        return self._file_weights()
 
     def _read_once(self, read: Callable[[], _Contents]) -> _Contents:
         """Contents of the file `weights`, which is read again only if it changed."""
