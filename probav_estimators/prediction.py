@@ -36,10 +36,7 @@ def predict_in_turn(estimator: Predictor, scenes: Sequence[Scene]) -> Iterator[N
         If the estimator does not give one image for each scene.
     """
     for start in range(0, len(scenes), _CHUNK):
-        chunk = scenes[start : start + _CHUNK]
-        images = estimator.predict(chunk)
-        _check_count(estimator, images, chunk)
-        yield from images
+        yield from (image for image, _ in predict_pairs(estimator, scenes[start : start + _CHUNK]))
 
 
 def stack_images(

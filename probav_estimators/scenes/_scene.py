@@ -102,6 +102,12 @@ class Scene:
         truth = Truth.of_arrays(frames, hr, sm, _check_norm(norm, name), value_range, _label(name))
         self._set_up(frames, truth, name, band)
 
+    @classmethod
+    def _of(cls, frames, truth, name, band):
+        scene = cls.__new__(cls)
+        scene._set_up(frames, truth, name, band)
+        return scene
+
     def _set_up(self, frames, truth, name, band):
         self.name = name
         self.band = band
@@ -191,10 +197,8 @@ class Scene:
                 f"{_label(name)}: frames is a {type(frames).__name__}: derive its class from "
                 "Frames, or pass arrays to Scene"
             )
-        scene = cls.__new__(cls)
         truth = Truth.of_arrays(frames, hr, sm, _check_norm(norm, name), value_range, _label(name))
-        scene._set_up(frames, truth, name, band)
-        return scene
+        return cls._of(frames, truth, name, band)
 
     @classmethod
     def _list_dir(cls, path, *, norm):
@@ -206,10 +210,9 @@ class Scene:
         frames = StoredFrames(lr, qm, bounded=files.bounded)
         hr, sm = files.hr and pixels(files.hr), files.sm and PngImage(files.sm)
         parent, name = os.path.split(path)
-        scene = cls.__new__(cls)
         truth = Truth(frames, hr, sm, _check_norm(norm, name), files.value_range)
-        scene._set_up(frames, truth, name, band_by_name(os.path.basename(parent)))
-        return scene, len(files.maps)
+        band = band_by_name(os.path.basename(parent))
+        return cls._of(frames, truth, name, band), len(files.maps)
 
     def __len__(self) -> int:
         """Number of frames."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from skorch import NeuralNet
 from skorch.dataset import Dataset as SkorchDataset
 from skorch.dataset import ValidSplit
@@ -187,8 +188,8 @@ class SceneDataset(Dataset):
         target: dict[str, Any] = {"scene": number}
         if self.with_truth:
             target["in_place"] = False
-        if self.with_truth and self.training:
-            choice, target["in_place"] = self.reader.register_to_truth(scene, choice)
+            if self.training:
+                choice, target["in_place"] = self.reader.register_to_truth(scene, choice)
         window = None
         if self.patch_size is not None:
             window = random_window(scene, self.patch_size, rng)
@@ -278,9 +279,7 @@ class BatchPlan(Sampler):
 
     def _split(self, groups):
         return [
-            group[start : start + self.batch_size]
-            for group in groups
-            for start in range(0, len(group), self.batch_size)
+            group[part] for group in groups for part in gen_batches(len(group), self.batch_size)
         ]
 
 

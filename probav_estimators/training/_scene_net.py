@@ -38,7 +38,7 @@ from ._parameters import (
     resolve_dtype,
 )
 from ._sampling import DataLoadingMixin, SampleReader, ValueRangeMixin, ViewAverager
-from ._training_loop import CriterionMixin, TrainingLoop
+from ._training_loop import TrainingLoop
 from ._weights import InitialWeightsMixin, load_module
 
 if TYPE_CHECKING:
@@ -60,7 +60,6 @@ class SceneNet(
     PicklingMixin,
     InitialWeightsMixin,
     ValueRangeMixin,
-    CriterionMixin,
     DataLoadingMixin,
     TrainingLoop,
     ABC,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
 from skorch.dataset import unpack_data
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from ..scenes import Scene
 
-__all__ = ["BorderMixin", "CriterionMixin", "TrainingLoop"]
+__all__ = ["BorderMixin", "TrainingLoop"]
 
 
 # Packages whose layers draw by layers of torch alone.
@@ -45,12 +46,19 @@ _RANDOM_LAYERS = (torch.nn.RReLU, torch.nn.FractionalMaxPool2d, torch.nn.Fractio
 
 
 class TrainingLoop(NeuralNet):
-    """Skorch's training loop with default callbacks, early termination and micro-batches.
+    """Skorch's training loop with losses of scenes, default callbacks and micro-batches.
 
-    A training ends after the epoch in which a callback has an attribute `ends_training_` that is
-    true, or skorch's EarlyStopping loses patience. However else it ends, `fit` and `partial_fit`
-    raise the exception after the callbacks' `on_train_end`, which restores the best weights.
+    The criterion is a loss of scenes or one of torch. A training ends after the epoch in which a
+    callback has an attribute `ends_training_` that is true, or skorch's EarlyStopping loses
+    patience. However else it ends, `fit` and `partial_fit` raise the exception after the callbacks'
+    `on_train_end`, which restores the best weights.
     """
+
+    #: Whether its reader can leave out frames for a loss to compare with.
+    leaves_frames_out = False
+
+    #: Number of the first output channels that the loss compares with truths; None: all.
+    n_compared: ClassVar[int | None] = None
 
     # What interrupted the training, until it is raised again.
     interrupt_: KeyboardInterrupt | None = None
@@ -189,9 +197,7 @@ class TrainingLoop(NeuralNet):
     def _parts_of(self, batch: Any) -> Iterator[tuple[Any, float]]:
         """Micro-batches, each with its share of the samples."""
         n_samples = len(batch[1]["scene"])
-        size = self.micro_batch_size or n_samples
-        for start in range(0, n_samples, size):
-            part = slice(start, min(start + size, n_samples))
+        for part in gen_batches(n_samples, self.micro_batch_size or n_samples):
             share = (part.stop - part.start) / n_samples
             yield [{key: x[part] for key, x in side.items()} for side in batch], share
 
@@ -203,43 +209,6 @@ class TrainingLoop(NeuralNet):
         loss = share * self.get_loss(prediction, target, X=sample, training=True)
         loss.backward()
         return loss.detach(), prediction.detach()
-
-
-def _may_draw(net):
-    """Whether a training step may draw random numbers; code of others than torch may."""
-    criterion = net.criterion_
-    parts = [net, *net.module_.modules(), *criterion.modules(), getattr(criterion, "function", net)]
-    return any(_draws(part) for part in parts)
-
-
-def _draws(part):
-    if not type(part).__module__.startswith(_WITHOUT_DRAWS) or isinstance(part, _RANDOM_LAYERS):
-        return True
-    # Rates of dropout layers, and of attention and recurrent layers.
-    rates = getattr(part, "p", 0), getattr(part, "dropout", 0)
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)
-
-
-class _EndOfTraining(Exception):  # noqa: N818
-    """Leaves skorch's loop over epochs."""
-
-
-def _has_lost_patience(callback):
-    return isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
-
-
-def _ends_training(callback):
-    return getattr(callback, "ends_training_", False) or _has_lost_patience(callback)
-
-
-class CriterionMixin(NeuralNet):
-    """Mixin of nets with a loss of scenes, or one of torch, as `criterion`."""
-
-    #: Whether its reader can leave out frames for a loss to compare with.
-    leaves_frames_out = False
-
-    #: Number of the first output channels that the loss compares with truths; None: all.
-    n_compared: ClassVar[int | None] = None
 
     def initialize_criterion(self) -> Self:
         kwargs = self.get_params_for("criterion")
@@ -298,6 +267,33 @@ class CriterionMixin(NeuralNet):
     def _needs_truth(self):
         kind = getattr(self.criterion, "func", self.criterion)
         return getattr(kind, "needs_truth", True)
+
+
+def _may_draw(net):
+    """Whether a training step may draw random numbers; code of others than torch may."""
+    criterion = net.criterion_
+    parts = [net, *net.module_.modules(), *criterion.modules(), getattr(criterion, "function", net)]
+    return any(_draws(part) for part in parts)
+
+
+def _draws(part):
+    if not type(part).__module__.startswith(_WITHOUT_DRAWS) or isinstance(part, _RANDOM_LAYERS):
+        return True
+    # Rates of dropout layers, and of attention and recurrent layers.
+    rates = getattr(part, "p", 0), getattr(part, "dropout", 0)
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
+class _EndOfTraining(Exception):  # noqa: N818
+    """Leaves skorch's loop over epochs."""
+
+
+def _has_lost_patience(callback):
+    return isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
+
+
+def _ends_training(callback):
+    return getattr(callback, "ends_training_", False) or _has_lost_patience(callback)
 
 
 class BorderMixin(NeuralNet):
