@@ -214,8 +214,7 @@ def _write_images(scene, name, folder):
     for stem, mask in masks.items():
         write_png(folder / f"{stem}.png", mask)
     if not bounded:
-        value_range = None if scene.value_range is None else [float(x) for x in scene.value_range]
-        text = json.dumps({"value_range": value_range})
+        text = json.dumps({"value_range": scene.value_range})
         (folder / VALUES_NAME).write_text(text + "\n", encoding="utf-8")
 
 

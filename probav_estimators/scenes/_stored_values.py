@@ -120,8 +120,7 @@ class Values:
     @classmethod
     def of(cls, scene: Scene) -> Self:
         """Physical values of a scene: those of its `value_range`, else 16-bit counts."""
-        low, high = COUNTS if scene.value_range is None else scene.value_range
-        return cls((float(low), float(high)))
+        return cls(scene.value_range or COUNTS)
 
     @property
     def span(self) -> float:

@@ -46,7 +46,6 @@ from ._values import (
     known_class,
     may_set,
     of_type,
-    parameters_of,
     shorten,
     unstorable_parameters,
 )
@@ -106,7 +105,6 @@ __all__ = [
     "load_weights",
     "may_set",
     "of_type",
-    "parameters_of",
     "read_keras",
     "read_sample",
     "read_state_dict",

@@ -407,7 +407,7 @@ class ValueRangeMixin(NeuralNet):
     value_range_: tuple[float, float] | str | None = None
 
     def _learn_value_range(self, scenes):
-        ranges = {_range_of(scene) for scene in scenes}
+        ranges = {scene.value_range for scene in scenes}
         self.value_range_ = ranges.pop() if len(ranges) == 1 else MIXED
 
     def _check_value_ranges(self, scenes: Sequence[Scene]) -> None:
@@ -415,7 +415,7 @@ class ValueRangeMixin(NeuralNet):
         if not self.depends_on_unit or self.value_range_ in (None, MIXED):
             return
         for scene in scenes:
-            if (_range_of(scene) or COUNTS) != self.value_range_:
+            if (scene.value_range or COUNTS) != self.value_range_:
                 raise ValueError(
                     f"{type(self).__name__} learned from scenes of value_range="
                     f"{self.value_range_}, and that of {scene.label} is {scene.value_range}: equal "
@@ -534,10 +534,3 @@ def _described(step):
 
 def _names_of(steps):
     return ", ".join(repr(step) for step in steps)
-
-
-def _range_of(scene):
-    if scene.value_range is None:
-        return None
-    low, high = scene.value_range
-    return float(low), float(high)

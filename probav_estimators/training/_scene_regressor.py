@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -48,31 +48,6 @@ _ATTRIBUTES = """
 
 
 _WITH_KERNEL = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-
-
-def glorot_uniform(layer: nn.Module) -> None:
-    """Draw the kernel within sqrt(6 / (fan_in + fan_out)) of 0, and set the biases to 0."""
-    nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-
-
-def _as_built(layers):
-    """Keep the weights of the layers."""
-
-
-def _as_keras(layers):
-    """Draw from the default distribution of Keras, or with `keras_initializer` of a layer."""
-    for layer in layers.modules():
-        if isinstance(layer, _WITH_KERNEL):
-            initializer = getattr(layer, "keras_initializer", glorot_uniform)
-            initializer(layer)
-
-
-#: Functions of the layers of an architecture, by the values of the parameter `weight_init`.
-WEIGHT_INITS: dict[str, Callable[[nn.Module], None]] = {
-    "torch": _as_built,
-    "glorot_uniform": _as_keras,
-}
 
 
 class Reconstruction(nn.Module):
@@ -233,7 +208,7 @@ class SceneRegressor(SceneNet):
     _parameter_constraints = SceneNet._parameter_constraints | {
         "residual": ["boolean"],
         "predict_clearance": ["boolean"],
-        "weight_init": [StrOptions(set(WEIGHT_INITS))],
+        "weight_init": [StrOptions({"torch", "glorot_uniform"})],
     }
 
     def __init__(
@@ -270,7 +245,8 @@ class SceneRegressor(SceneNet):
     def build_module(self) -> nn.Module:
         out_channels = 1 + self.predict_clearance_
         layers = self.build_layers(self.n_channels_in_, out_channels, self.scale_)
-        WEIGHT_INITS[self.weight_init](layers)
+        if self.weight_init == "glorot_uniform":
+            _initialize_as_keras(layers)
         return self.reconstruction(layers, self.n_frames_in_, self.std_)
 
     def make_reader(self) -> ComposedReader:
@@ -350,6 +326,19 @@ class SceneRegressor(SceneNet):
                     "the settings of the scenes it was fitted on"
                 )
         super().check_inputs(scenes)
+
+
+def _initialize_as_keras(layers):
+    """Draw from the default distribution of Keras, or with `keras_initializer` of a layer."""
+    for layer in layers.modules():
+        if isinstance(layer, _WITH_KERNEL):
+            getattr(layer, "keras_initializer", _glorot_uniform)(layer)
+
+
+def _glorot_uniform(layer):
+    """Draw the kernel within sqrt(6 / (fan_in + fan_out)) of 0, and set the biases to 0."""
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
 
 
 def _mean_std(scenes):
