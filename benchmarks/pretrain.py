@@ -57,9 +57,8 @@ from probav_estimators import FusionNet, Scene, Sensor, make_scenes
 from probav_estimators.files import replace_file
 from probav_estimators.imaging import plan_blocks
 from probav_estimators.losses import align_best, batch_cpsnr
-from probav_estimators.prediction import clip_image
 from probav_estimators.processes import end_with_parent
-from probav_estimators.scenes import align_scene
+from probav_estimators.scenes import align_scene, clip_image
 from probav_estimators.training import (
     AlignedChoice,
     AlignedReader,

@@ -12,8 +12,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .doc_links import SceneEstimatorMixin
 from .imaging import bicubic_clearest_mean, clearest_mean
-from .prediction import clip_image, stack_images
-from .scenes import check_scenes
+from .prediction import stack_images
+from .scenes import check_scenes, clip_image
 from .scoring import ScoreMixin
 
 if TYPE_CHECKING:

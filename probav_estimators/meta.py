@@ -17,9 +17,9 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from .doc_links import SceneEstimatorMixin
-from .prediction import clip_image, predict_pairs, stack_images, takes_return_std
+from .prediction import predict_pairs, stack_images, takes_return_std
 from .processes import run_in_parallel
-from .scenes import check_scenes, offset_to_scene
+from .scenes import check_scenes, clip_image, offset_to_scene
 from .scoring import ScoreMixin
 
 if TYPE_CHECKING:

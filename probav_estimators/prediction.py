@@ -36,15 +36,7 @@ def predict_in_turn(estimator: Predictor, scenes: Sequence[Scene]) -> Iterator[N
         If the estimator does not give one image for each scene.
     """
     for start in range(0, len(scenes), _CHUNK):
-        chunk = scenes[start : start + _CHUNK]
-        images = estimator.predict(chunk)
-        _check_count(estimator, images, chunk)
-        yield from images
-
-
-def clip_image(image: NDArray[np.floating], scene: Scene) -> NDArray[np.floating]:
-    """Clip an image of a scene to [0, 1] in place, unless the scene has a `value_range`."""
-    return np.clip(image, 0, 1, out=image) if scene.value_range is None else image
+        yield from (image for image, _ in predict_pairs(estimator, scenes[start : start + _CHUNK]))
 
 
 def stack_images(
