@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..imaging import Alignment, Block
     from ..scenes import Scene
     from ..training import FrameChoice
-    from ._reference_dates import Reference
+    from ._frame_metadata import Reference
 
 __all__ = ["BandPlan", "BlockPredictor", "as_block_predictor", "rebased"]
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from ..scenes import ArrayStack, is_dask
 from ._encoding import check_options, read_encoding
-from ._frame_labels import labels_of
-from ._frame_marks import marks_of_cube
+from ._frame_metadata import labels_of, marks_of_cube
 from ._grid import STALE_ATTRS, Grid, grid_of_cube
 from ._imagery import Imagery
 from ._masks import MASK_TYPES, mask_type_of_name

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..architectures import ImageParts
 from ..scenes import Scene, ValueFrames, Values
-from ._frame_labels import in_order_of_frames
+from ._frame_metadata import in_order_of_frames
 from ._value_ranges import LearnedRange, value_range_of, warn_of_fill
 
 if TYPE_CHECKING:

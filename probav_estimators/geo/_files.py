@@ -30,9 +30,9 @@ from ._writing import write_preview, written_image
 if TYPE_CHECKING:
     from ._block_predictors import BlockPredictor
     from ._block_store import Failure
+    from ._frame_metadata import Reference
     from ._imagery import MaskType
     from ._rasters import Factor
-    from ._reference_dates import Reference
     from ._site import Site, SitePlan
 
 __all__ = ["FilesResult", "Outputs", "check_call", "super_resolve_files"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..scenes import MaskStack, PositionPrior, Stack
 from ._encoding import POSITION_STD, encoding_of, scene_of_stack
-from ._frame_labels import label_list, match_labels, warn_of_position
+from ._frame_metadata import label_list, match_labels, warn_of_position
 from ._masks import clear_of, has_value, match_mask
 from ._site import Site
 

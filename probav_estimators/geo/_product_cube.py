@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._frame_marks import coordinates_of
+from ._frame_metadata import coordinates_of
 from ._product_items import import_stac, time_of
 from ._product_layers import RAISED_OFFSET, baseline, is_clear
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..files import replace_file
 from ._common_grid import GridRequest
 from ._files import FilesResult, Outputs, check_call, super_resolve_files
-from ._frame_marks import tags_of
+from ._frame_metadata import tags_of
 from ._product_cube import cube_of_products
 from ._product_items import time_of
 from ._products import choose_products

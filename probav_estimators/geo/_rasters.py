@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..raster_files import close_with, find_files, is_remote, open_raster
+from ..raster_files import (
+    band_of_name,
+    check_one_band,
+    close_with,
+    find_files,
+    group_paths,
+    is_remote,
+    names_of_bands,
+    open_raster,
+    scene_name,
+)
 from ..scenes import MaskStack
 from ._common_grid import (
     FileOnGrid,
@@ -23,18 +33,13 @@ from ._common_grid import (
     warn_of_resampling,
 )
 from ._encoding import POSITION_STD, check_options, check_position_std, holds, read_encoding
-from ._file_names import (
-    band_of_name,
-    check_one_band,
-    group_paths,
-    names_of_bands,
-    scene_name,
-    time_of,
+from ._frame_metadata import (
+    marks_of_tags,
+    time_of_file,
     times_of_folders,
+    warn_of_position,
     without_date,
 )
-from ._frame_labels import warn_of_position
-from ._frame_marks import marks_of_tags
 from ._grid import WARP_COMMAND, Grid, is_box
 from ._imagery import Imagery, check_mask_type, mask_stack, match_dates
 from ._masks import mask_type_of_name, warn_of_no_mask
@@ -487,7 +492,7 @@ def _header_of(file, path):
         descriptions=file.descriptions,
         scales=file.scales,
         offsets=file.offsets,
-        time=time_of(tags, path),
+        time=time_of_file(tags, path),
         colors=tuple(color.name for color in file.colorinterp),
         has_masks=any(MaskFlags.per_dataset in flags for flags in file.mask_flag_enums),
         fraction=fraction,

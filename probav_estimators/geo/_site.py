@@ -11,8 +11,8 @@ import numpy as np
 
 from ..imaging import Placement, plan_blocks
 from ..version import __version__
+from ._frame_metadata import check_reference, frame_of
 from ._memory import release_memory
-from ._reference_dates import check_reference, frame_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..scenes import Scene
     from ._block_predictors import BandPlan, BlockPredictor
     from ._encoding import Encoding, ImageBlock
+    from ._frame_metadata import Reference
     from ._grid import Grid
-    from ._reference_dates import Reference
 
 __all__ = [
     "BLOCK_SIZE",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..prediction import Predictor
     from ._block_predictors import BlockPredictor
-    from ._reference_dates import Reference
+    from ._frame_metadata import Reference
     from ._site import Site, SitePlan
 
 __all__ = ["super_resolve"]
