@@ -25,6 +25,7 @@ from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
 from probav_estimators import Scene
+from probav_estimators.geo._encoding import value_range_of, warn_of_fill
 from probav_estimators.geo._grid import Grid
 from probav_estimators.geo._rasters import (
     RasterStack,
@@ -33,7 +34,6 @@ from probav_estimators.geo._rasters import (
     open_rasters,
     open_scene,
 )
-from probav_estimators.geo._value_ranges import value_range_of, warn_of_fill
 from probav_estimators.scenes import ArrayStack, MaskStack, Values
 
 LEFT, TOP = 600_000.0, 5_100_000.0

@@ -2,15 +2,15 @@
 
 from ._cube import Cube, read_cube, rebuild
 from ._encoding import Encoding
-from ._files import FilesResult, Outputs, super_resolve_files
+from ._files import FilesResult, items_path, super_resolve_files, super_resolve_products
 from ._frame_metadata import check_reference
 from ._grid import Grid, grid_of_cube, with_grid
+from ._imagery import BLOCK_SIZE
 from ._masks import MASK_KINDS, MASK_TYPES, MaskKind, clear_of, match_mask
-from ._product_files import items_path, super_resolve_products
+from ._outputs import Outputs
 from ._product_items import is_product
 from ._products import open_products
 from ._rasters import open_rasters, open_scene
-from ._site import BLOCK_SIZE
 from ._super_resolve import super_resolve
 
 __all__ = [

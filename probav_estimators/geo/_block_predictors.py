@@ -24,7 +24,7 @@ from ..prediction import takes_return_std
 from ..preprocessing import ClearanceSelector
 from ..scenes import WHOLE, DerivedFrames, Frames, align_bands, digest
 from ..training import MIXED, SceneNet
-from ._value_ranges import LearnedRange
+from ._encoding import LearnedRange
 
 if TYPE_CHECKING:
     from ..imaging import Alignment, Block

@@ -20,14 +20,14 @@ from ..imaging import Alignment, Copies, PsfEstimate
 from ..processes import map_in_processes
 from ._block_predictors import BandPlan
 from ._encoding import ImageBlock
-from ._site import make_blocks
+from ._imagery import make_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..scenes import Scene
     from ._block_predictors import BlockPredictor
-    from ._site import Site, SitePlan
+    from ._imagery import Site, SitePlan
 
 __all__ = ["BlockStore", "BlockStoreError", "Failure", "compute_blocks"]
 

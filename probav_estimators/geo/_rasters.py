@@ -32,7 +32,14 @@ from ._common_grid import (
     resample_validity,
     warn_of_resampling,
 )
-from ._encoding import POSITION_STD, check_options, check_position_std, holds, read_encoding
+from ._encoding import (
+    POSITION_STD,
+    check_options,
+    check_position_std,
+    check_value_range,
+    holds,
+    read_encoding,
+)
 from ._frame_metadata import (
     marks_of_tags,
     time_of_file,
@@ -41,15 +48,14 @@ from ._frame_metadata import (
     without_date,
 )
 from ._grid import WARP_COMMAND, Grid, is_box
-from ._imagery import Imagery, check_mask_type, mask_stack, match_dates
-from ._masks import mask_type_of_name, warn_of_no_mask
-from ._value_ranges import check_value_range
+from ._imagery import Imagery
+from ._masks import check_mask_type, mask_stack, mask_type_of_name, match_dates, warn_of_no_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..scenes import Scene
-    from ._imagery import MaskType
+    from ._masks import MaskType
 
     Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     Window = tuple[slice, slice] | None

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..architectures import ImageParts
+from ..scenes import ValueFrames, is_dask
 from ._block_predictors import as_block_predictor
 from ._cube import ENCODING_ATTRS, band_names, in_own_dims, read_cube, read_masks, rebuild
-from ._encoding import POSITION_STD, ImageBlock, check_position_std
+from ._encoding import POSITION_STD, ImageBlock, check_position_std, check_value_range
 from ._grid import STALE_ATTRS, with_grid
-from ._imagery import mask_stack, site_of
-from ._masks import mask_type_of_name, warn_of_no_mask
-from ._site import describe, make_blocks, plan_site
-from ._tasks import image_tasks
-from ._value_ranges import check_value_range
+from ._imagery import describe, make_blocks, plan_site
+from ._masks import mask_stack, mask_type_of_name, warn_of_no_mask
 
 if TYPE_CHECKING:
     import os
@@ -28,14 +27,18 @@ if TYPE_CHECKING:
     from xarray import DataArray, Dataset
 
     from ..prediction import Predictor
-    from ._block_predictors import BlockPredictor
     from ._frame_metadata import Reference
-    from ._site import Site, SitePlan
 
 __all__ = ["super_resolve"]
 
 # Default batch of blocks on a GPU.
 _GPU_BATCH = 8
+
+# LR pixels that a task reads around the window of a block, besides the greatest shift.
+_MARGIN = 16
+
+# Pixels along each axis of the chunks of masks that are no dask array.
+_CHUNK = 1024
 
 
 def super_resolve(
@@ -164,12 +167,12 @@ def super_resolve(
     check_value_range(value_range, read.bands)
     check_position_std(position_std)
     range_of = partial(predictor.value_range_of, value_range)
-    site = site_of(read, masks, range_of=range_of, position_std=position_std)
+    site = read.site(masks, range_of=range_of, position_std=position_std)
     warn_of_no_mask((scene.frames for scene in site.scenes.values()), "cube")
     plan = plan_site(site, predictor, tile_size=tile_size, reference=reference)
     batch = _batch_size(batch_size, predictor)
     if read.is_lazy:
-        images = image_tasks(site, plan, predictor, parts=return_parts)
+        images = _image_tasks(site, plan, predictor, return_parts)
     else:
         images = _compute_now(site, plan, predictor, batch, return_parts)
     about = describe(site, plan, predictor, f"super_resolve by {predictor.name}")
@@ -236,9 +239,8 @@ def _batch_size(batch_size, predictor):
     raise ValueError(f"batch_size is {batch_size!r}: give 1 or more, or 'auto'")
 
 
-def _compute_now(
-    site: Site, plan: SitePlan, predictor: BlockPredictor, batch: int, parts: bool
-) -> dict[str, ImageBlock]:
+def _compute_now(site, plan, predictor, batch, parts):
+    """Images of numpy arrays by band."""
     shape = site.grid.finer(plan.scale).shape
     images: dict[str, Any] = {
         band: ImageBlock(*(np.empty(*one) for one in kind.arrays_of(shape, parts=parts)))
@@ -253,6 +255,130 @@ def _compute_now(
                     if array is not None:
                         whole[..., *block.place(plan.scale)] = array
     return images
+
+
+def _image_tasks(site, plan, predictor, parts):
+    """Images of dask arrays by band: a task for each block, with the frames of its window alone."""
+    import dask.array as da
+    from dask.delayed import delayed
+
+    # Sent once to each worker.
+    sent = delayed(predictor, pure=True, traverse=False)
+    images = {}
+    for band, whole in plan.bands.items():
+        frames: Any = site.scenes[band].frames
+        template = delayed(whole.on(_FramesMetadata(frames)), pure=True, traverse=False)
+        reach = _MARGIN + whole.reach
+        masks = None if frames.masks is None else _as_dask(frames.masks.stack.values)
+        rows: dict[int, list[Any]] = {}
+        for block in plan.blocks:
+            lr, mask = _cut(frames, masks, block, reach)
+            shape = tuple(part.stop - part.start for part in block.place(plan.scale))
+            wanted = site.encodings[band].arrays_of(shape, parts=parts)
+            made = delayed(_make_block, nout=len(wanted), pure=True)(
+                sent, template, band, site.encodings[band], block, lr, mask, parts
+            )
+            arrays = [da.from_delayed(one, *kind) for one, kind in zip(made, wanted, strict=True)]
+            rows.setdefault(block.rows.start, []).append(arrays)
+        images[band] = ImageBlock(
+            *(
+                da.block([[arrays[number] for arrays in row] for row in rows.values()])
+                for number in range(len(wanted))
+            )
+        )
+    return images
+
+
+class _FramesMetadata:
+    """Metadata of the frames of a band, without their pixels."""
+
+    def __init__(self, frames: ValueFrames) -> None:
+        self.shape = frames.stack.shape
+        self.values = frames.values
+        self.empty = frames.empty
+        self.position_prior = frames.position_prior
+        self.masks = frames.masks and replace(frames.masks, stack=_WindowStack("mask", self.shape))
+
+    def frames(self, lr: Any, mask: Any) -> ValueFrames:
+        """Return frames that have the pixels of a window: (values, origin) of frames and masks."""
+        masks = self.masks
+        if masks is not None:
+            masks = replace(masks, stack=_WindowStack("mask", self.shape, *mask))
+        stack = _WindowStack("frame", self.shape, *lr)
+        frames = ValueFrames(stack, self.values, masks, self.position_prior)
+        frames._empty = self.empty
+        return frames
+
+
+@dataclass
+class _WindowStack:
+    """Stack that has the values of a window, which starts at an origin."""
+
+    name: str
+    shape: tuple[int, int, int]
+    values: Any = None
+    origin: tuple[int, int] = (0, 0)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.values.dtype
+
+    def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[Any]:
+        rows, columns = (
+            slice(part.start - start, part.stop - start)
+            for part, start in zip(window, self.origin, strict=True)
+        )
+        return self.values[list(index), rows, columns]
+
+    def where(self, number: int) -> str:
+        return f"{self.name} {number} of the cube"
+
+
+def _as_dask(values):
+    """Masks as a dask array; a graph holds its chunks once."""
+    import dask.array as da
+
+    return values if is_dask(values) else da.from_array(values, chunks=(-1, _CHUNK, _CHUNK))
+
+
+def _cut(frames, masks, block, reach):
+    """Frames and masks in the window of a block, as dask arrays, and where they start."""
+    rows, columns = (
+        slice(max(part.start - reach, 0), min(part.stop + reach, length))
+        for part, length in zip(block.window, frames.shape, strict=True)
+    )
+    lr = (frames.stack.values[:, rows, columns], (rows.start, columns.start))
+    if masks is None:
+        return lr, None
+    rows, columns = frames.masks.stored_window((rows, columns))
+    return lr, (masks[:, rows, columns], (rows.start, columns.start))
+
+
+def _make_block(predictor, template, band, kind, block, lr, mask, parts):
+    """Predict a block of a band, in a task."""
+    known = template.scene.frames
+    while not isinstance(known, _FramesMetadata):
+        known = known.source
+    with _slots():
+        plans, kinds = {band: template.on(known.frames(lr, mask))}, {band: kind}
+        (made,) = make_blocks(predictor, plans, kinds, [block], parts=parts)
+    return tuple(made[band])
+
+
+_SLOTS: threading.Semaphore | None = None
+_LOCK = threading.Lock()
+
+
+def _slots() -> threading.Semaphore:
+    """Limit of the blocks that this process computes at a time."""
+    global _SLOTS
+    import torch
+    from joblib import cpu_count
+
+    with _LOCK:
+        if _SLOTS is None:
+            _SLOTS = threading.Semaphore(max(1, cpu_count() // torch.get_num_threads()))
+    return _SLOTS
 
 
 def _assemble(cube, site, plan, images, about, beside, keep_attrs):
