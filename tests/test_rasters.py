@@ -24,15 +24,14 @@ from rasterio.crs import CRS
 from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
-from probav_estimators import Scene
+from probav_estimators import Scene, open_scene
+from probav_estimators.geo import Grid
 from probav_estimators.geo._encoding import value_range_of, warn_of_fill
-from probav_estimators.geo._grid import Grid
 from probav_estimators.geo._rasters import (
     RasterStack,
     open_bands,
     open_masks,
     open_rasters,
-    open_scene,
 )
 from probav_estimators.scenes import ArrayStack, MaskStack, Values
 

@@ -1,16 +1,18 @@
 """Georeferenced imagery in and out: cubes of xarray and raster files."""
 
 from ._cube import Cube, read_cube, rebuild
+from ._cube_grid import grid_of_cube, with_grid
 from ._encoding import Encoding
 from ._files import FilesResult, items_path, super_resolve_files, super_resolve_products
 from ._frame_metadata import check_reference
-from ._grid import Grid, grid_of_cube, with_grid
+from ._grid import Grid
 from ._imagery import BLOCK_SIZE
 from ._masks import MASK_KINDS, MASK_TYPES, MaskKind, clear_of, match_mask
+from ._open_scene import open_scene
 from ._outputs import Outputs
 from ._product_items import is_product
 from ._products import open_products
-from ._rasters import open_rasters, open_scene
+from ._rasters import open_rasters
 from ._super_resolve import super_resolve
 
 __all__ = [

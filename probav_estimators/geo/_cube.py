@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..scenes import ArrayStack, is_dask
+from ._cube_grid import STALE_ATTRS, grid_of_cube
 from ._encoding import check_options, read_encoding
 from ._frame_metadata import labels_of, marks_of_cube
-from ._grid import STALE_ATTRS, Grid, grid_of_cube
+from ._grid import Grid
 from ._imagery import Imagery
 from ._masks import MASK_TYPES, mask_type_of_name
 

@@ -19,9 +19,9 @@ from ..training import describe as describe_value
 from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, compute_blocks
-from ._common_grid import GridRequest
 from ._encoding import POSITION_STD, check_position_std, check_value_range
 from ._frame_metadata import tags_of
+from ._grid import GridRequest
 from ._imagery import check_plan_options, describe, plan_site
 from ._masks import warn_of_no_mask
 from ._outputs import check_outputs, check_room, predictor_of, write_outputs

@@ -54,6 +54,10 @@ class MaskKind:
         Value of no data beyond `greatest`.
     pattern : str, default=None
         Regular expression for lower-case names of files and bands of this kind.
+    asset_pattern : str, default=None
+        Of assets of products, if another one.
+    no_product : int, default=0
+        Value that stands for pixels without a product.
     """
 
     product: str
@@ -62,6 +66,8 @@ class MaskKind:
     greatest: int
     fill: int | None = None
     pattern: str | None = None
+    asset_pattern: str | None = None
+    no_product: int = 0
 
     def check(self, values: NDArray[Any], name: str, mask_type: str) -> NDArray[Any]:
         """Return values as whole numbers; a ValueError if the product has no such values."""
@@ -101,6 +107,7 @@ MASK_KINDS = {
         lambda values: (values & 0b1_1111) == 0,
         greatest=65535,
         pattern=r"qa_pixel",
+        no_product=1,
     ),
     "fmask": MaskKind(
         "HLS",
@@ -109,6 +116,7 @@ MASK_KINDS = {
         lambda values: (values & 0b1110) == 0,
         greatest=255,
         pattern=r"fmask",
+        no_product=255,
     ),
     "omnicloudmask": MaskKind(
         "OmniCloudMask",
@@ -117,6 +125,7 @@ MASK_KINDS = {
         greatest=3,
         fill=255,
         pattern=r"omnicloudmask|(?<![a-z])ocm(?![a-z])",
+        no_product=255,
     ),
     "probav": MaskKind(
         "PROBA-V SM",
@@ -124,6 +133,8 @@ MASK_KINDS = {
         # Bits 4 to 7: the radiometry of a band is good.
         lambda values: ((values & 0b111) == 0) & ((values & 0b1111_0000) != 0),
         greatest=255,
+        asset_pattern="^sm$",
+        no_product=255,
     ),
 }
 

@@ -20,8 +20,8 @@ from ..architectures import ImageParts
 from ..files import check_target, remove_partial_files, replace_files
 from ..imaging import grey_limits
 from ._block_store import BlockStoreError
+from ._cube_grid import with_grid
 from ._encoding import PART_DTYPES
-from ._grid import with_grid
 
 if TYPE_CHECKING:
     from ._block_store import BlockStore

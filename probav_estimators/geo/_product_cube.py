@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._frame_metadata import coordinates_of
-from ._product_items import import_stac, time_of
-from ._product_layers import RAISED_OFFSET, baseline, is_clear
+from ._product_items import RAISED_OFFSET, baseline, import_stac, is_clear, time_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from pystac import Item
     from xarray import DataArray, Dataset
 
-    from ._product_layers import Layer
+    from ._product_items import Layer
     from ._products import Choice, Product
 
 __all__ = ["clear_parts", "coarse_clear", "cube_of_products", "warn_of_offsets"]

@@ -9,8 +9,7 @@ import numpy as np
 from odc.loader import RioDriver, RioReader
 from rasterio.errors import RasterioError
 
-from ._common_grid import put_on_grid, resample, resample_validity
-from ._grid import Grid
+from ._grid import Grid, put_on_grid, resample, resample_validity
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox

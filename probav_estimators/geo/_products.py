@@ -12,11 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._common_grid import FileOnGrid, GridRequest, common_grid, warn_of_resampling
-from ._grid import WARP_COMMAND, Grid, is_box
+from ._grid import (
+    WARP_COMMAND,
+    FileOnGrid,
+    Grid,
+    GridRequest,
+    common_grid,
+    is_box,
+    warn_of_resampling,
+)
 from ._product_cube import clear_parts, coarse_clear, cube_of_products, warn_of_offsets
-from ._product_items import find_items, import_stac, time_of
-from ._product_layers import baseline, find_layer, find_mask, on_grid_of_file
+from ._product_items import (
+    baseline,
+    find_items,
+    find_layer,
+    find_mask,
+    import_stac,
+    on_grid_of_file,
+    time_of,
+)
 from ._rasters import grid_like
 
 if TYPE_CHECKING:
@@ -27,8 +41,7 @@ if TYPE_CHECKING:
     from pystac import Item
     from xarray import Dataset
 
-    from ._product_items import Sources, When
-    from ._product_layers import Layer
+    from ._product_items import Layer, Sources, When
 
 __all__ = ["Choice", "Product", "choose_products", "open_products"]
 

@@ -15,8 +15,8 @@ from ..architectures import ImageParts
 from ..scenes import ValueFrames, is_dask
 from ._block_predictors import as_block_predictor
 from ._cube import ENCODING_ATTRS, band_names, in_own_dims, read_cube, read_masks, rebuild
+from ._cube_grid import STALE_ATTRS, with_grid
 from ._encoding import POSITION_STD, ImageBlock, check_position_std, check_value_range
-from ._grid import STALE_ATTRS, with_grid
 from ._imagery import describe, make_blocks, plan_site
 from ._masks import mask_stack, mask_type_of_name, warn_of_no_mask
 
