@@ -22,7 +22,6 @@ ORDER = [
         *("doc_links", "files", "imaging", "names", "ports", "prediction", "processes"),
         *("random_numbers", "raster_files", "simulation", "version"),
     },
-    {"folders"},
     {"scenes", "metrics", "state_file"},
     {"losses", "preprocessing", "scoring", "datasets"},
     {"training", "baseline", "meta"},
