@@ -34,6 +34,7 @@ __all__ = [
     "check_position_std",
     "check_value_range",
     "holds",
+    "layers_of",
     "read_encoding",
     "value_range_of",
     "warn_of_fill",
@@ -174,6 +175,52 @@ class Encoding(Values):
             steps = np.array([1, *[self.span / self.factors[0]] * 2])[:, None, None]
             parts = np.where(n_clear > 0, steps * parts, np.nan).astype(np.float32)
         return ImageBlock(image, std.astype(np.float32), n_clear, parts)
+
+
+class Layer(NamedTuple):
+    """One array of an output: the image of a band, or what comes with it.
+
+    Attributes
+    ----------
+    band : int
+        Number of the band.
+    suffix : str
+        After the name of the band; empty for the image.
+    scale, offset : float
+        Physical value = stored * scale + offset.
+    number : int or None
+        Which of several arrays of a band; None: it has one.
+    """
+
+    band: int
+    suffix: str
+    scale: float = 1.0
+    offset: float = 0.0
+    number: int | None = None
+
+
+def layers_of(part: str, encodings: Iterable[Encoding]) -> list[Layer]:
+    """Return the layers of an image of several bands: "image", "std", "n_clear" or "parts"."""
+    return [
+        layer
+        for band, encoding in enumerate(encodings)
+        for layer in _layers_of_band(part, band, *encoding.factors)
+    ]
+
+
+def _layers_of_band(part, band, scale, offset):
+    if part == "image":
+        return [Layer(band, "", scale, offset)]
+    if part == "std":
+        # In the same units, and without an offset.
+        return [Layer(band, "_std", abs(scale))]
+    if part == "n_clear":
+        return [Layer(band, "_n_clear")]
+    scales = [1.0, scale, scale]
+    return [
+        Layer(band, f"_{name}", scales[number], number=number)
+        for number, name in enumerate(ImageParts._fields)
+    ]
 
 
 def read_encoding(

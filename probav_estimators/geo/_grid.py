@@ -99,6 +99,11 @@ class Grid:
         crs = None if geobox.crs is None else geobox.crs.to_wkt()
         return cls((a, b, c, d, e, f), (geobox.shape.y, geobox.shape.x), crs)
 
+    @classmethod
+    def of_file(cls, file: Any) -> Grid:
+        """The grid of an open file of rasterio."""
+        return cls(tuple(file.transform)[:6], file.shape, file.crs.to_wkt() if file.crs else None)
+
     @property
     def placed(self) -> bool:
         """Whether the grid is georeferenced, and not that of bare rows and columns."""

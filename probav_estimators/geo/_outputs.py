@@ -11,21 +11,19 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from ..architectures import ImageParts
 from ..files import check_target, remove_partial_files, replace_files
 from ..imaging import grey_limits
 from ._block_store import BlockStoreError
 from ._cube_grid import with_grid
-from ._encoding import PART_DTYPES
+from ._encoding import PART_DTYPES, layers_of
 
 if TYPE_CHECKING:
     from ._block_store import BlockStore
-    from ._encoding import Encoding
     from ._imagery import Site, SitePlan
 
 __all__ = ["Outputs", "check_outputs", "check_room", "predictor_of", "write_outputs"]
@@ -204,7 +202,7 @@ def _format_of(path):
 def check_outputs(outputs: Outputs, site: Site, inputs: Iterable[str]) -> None:
     """Raise an error for outputs that do not hold a site, or have one name or that of an input."""
     for part, path in outputs.images.items():
-        _format_of(path).check(path, _dtype_of(part, site), len(_layers_of(part, site.encodings)))
+        _format_of(path).check(path, _dtype_of(part, site), len(_layers_of(part, site)))
     for path in outputs.all:
         if os.path.abspath(path) in inputs:
             raise ValueError(f"{path} is one of the files to read: give the output another name")
@@ -217,8 +215,7 @@ def check_room(outputs: Outputs, site: Site, scale: int, store: BlockStore) -> N
     """Raise an OSError if the blocks and the files do not fit on the disk."""
     h, w = site.grid.finer(scale).shape
     wanted = [
-        _dtype_of(part, site).itemsize * len(_layers_of(part, site.encodings))
-        for part in outputs.images
+        _dtype_of(part, site).itemsize * len(_layers_of(part, site)) for part in outputs.images
     ]
     # All blocks, all files, and a copy of the largest before it is converted.
     converted = outputs.cog or not all(_format_of(x).is_geotiff for x in outputs.images.values())
@@ -285,50 +282,8 @@ def _write_image(outputs, files, part, site, plan, store, attrs):
             plain.unlink(missing_ok=True)
 
 
-class _Layer(NamedTuple):
-    """One array of an output: the image of a band, or what comes with it.
-
-    Attributes
-    ----------
-    band : int
-        Number of the band.
-    suffix : str
-        After the name of the band; empty for the image.
-    scale, offset : float
-        Physical value = stored * scale + offset.
-    number : int or None
-        Which of several arrays of a band; None: it has one.
-    """
-
-    band: int
-    suffix: str
-    scale: float = 1.0
-    offset: float = 0.0
-    number: int | None = None
-
-
-def _layers_of(part: str, encodings: Mapping[str, Encoding]) -> list[_Layer]:
-    """Layers of an output of several bands: "image", "std", "n_clear" or "parts"."""
-    return [
-        layer
-        for band, encoding in enumerate(encodings.values())
-        for layer in _layers_of_band(part, band, *encoding.factors)
-    ]
-
-
-def _layers_of_band(part, band, scale, offset):
-    if part == "image":
-        return [_Layer(band, "", scale, offset)]
-    if part == "std":
-        # In the same units, and without an offset.
-        return [_Layer(band, "_std", abs(scale))]
-    if part == "n_clear":
-        return [_Layer(band, "_n_clear")]
-    scales = [1.0, scale, scale]
-    return [
-        _Layer(band, f"_{name}", scales[number], number=number)
-        for number, name in enumerate(ImageParts._fields)
-    ]
+def _layers_of(part, site):
+    return layers_of(part, site.encodings.values())
 
 
 def _dtype_of(part, site):
@@ -341,7 +296,7 @@ def _write_geotiff(path, site, plan, store, part, attrs):
     import rasterio
 
     grid, bands = site.grid.finer(plan.scale), list(site.encodings)
-    layers, dtype = _layers_of(part, site.encodings), _dtype_of(part, site)
+    layers, dtype = _layers_of(part, site), _dtype_of(part, site)
     first = site.encodings[bands[0]]
     tile = _tile_size(plan)
     profile = {
@@ -479,7 +434,7 @@ def _as_dataset(stored, grid, encodings, part, attrs):
 
     images = {}
     bands, kinds = list(encodings), list(encodings.values())
-    for number, layer in enumerate(_layers_of(part, encodings)):
+    for number, layer in enumerate(layers_of(part, encodings.values())):
         name = _name_of(bands[layer.band]) + layer.suffix
         image = xarray.DataArray(stored[number].data, dims=("y", "x"), attrs={"long_name": name})
         image.attrs |= _attrs_of(part, layer, kinds[layer.band])

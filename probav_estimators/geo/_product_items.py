@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RAISED_OFFSET",
-    "Layer",
+    "ProductLayer",
     "baseline",
     "find_items",
     "find_layer",
@@ -236,7 +236,7 @@ def _interval(when: str | None) -> tuple[datetime, datetime] | None:
 
 
 @dataclass(frozen=True)
-class Layer:
+class ProductLayer:
     """A band or the mask of a product.
 
     Attributes
@@ -262,7 +262,7 @@ class Layer:
     offset: float
 
 
-def find_layer(item: Item, band: str) -> Layer:
+def find_layer(item: Item, band: str) -> ProductLayer:
     """Return the band of an item that has a name or a common name; a ValueError if none has."""
     found = [key for key, asset in item.assets.items() if _is_called(key, asset, band)]
     if not found:
@@ -274,7 +274,7 @@ def find_layer(item: Item, band: str) -> Layer:
     return _layer_of(item, band if band in found else _finest(item, found))
 
 
-def find_mask(item: Item) -> tuple[str | None, Layer | None]:
+def find_mask(item: Item) -> tuple[str | None, ProductLayer | None]:
     """Return the kind of mask that an item has and its mask, or None twice."""
     for kind, known in MASK_KINDS.items():
         pattern = known.asset_pattern or known.pattern or "$^"
@@ -283,7 +283,7 @@ def find_mask(item: Item) -> tuple[str | None, Layer | None]:
     return None, None
 
 
-def on_grid_of_file(item: Item, layer: Layer) -> Layer:
+def on_grid_of_file(item: Item, layer: ProductLayer) -> ProductLayer:
     """Return a layer on the grid that its file has; a ValueError if it has none."""
     geobox = _tags_of(item, layer.name, layer.href)["geobox"]
     if geobox is None:
@@ -343,8 +343,8 @@ def _band_fields(asset: Asset) -> dict[str, Any]:
     return fields
 
 
-def _layer_of(item: Item, key: str, *, fill: float | None = None) -> Layer:
-    """Layer of an asset; `fill` is the value of a mask where there is no product."""
+def _layer_of(item: Item, key: str, *, fill: float | None = None) -> ProductLayer:
+    """ProductLayer of an asset; `fill` is the value of a mask where there is no product."""
     asset = item.assets[key]
     href = _href_of(asset)
     if href.startswith("/") and not href.startswith("/vsi") and not os.path.exists(href):
@@ -364,7 +364,7 @@ def _layer_of(item: Item, key: str, *, fill: float | None = None) -> Layer:
     if nodata is None:
         nodata = np.nan if dtype.kind == "f" else np.iinfo(dtype).min
     scale, offset = float(found["scale"]), float(found["offset"] or 0)
-    return Layer(key, href, geobox, dtype, float(nodata), scale, offset)
+    return ProductLayer(key, href, geobox, dtype, float(nodata), scale, offset)
 
 
 def _href_of(asset: Asset) -> str:

@@ -481,12 +481,11 @@ def _header_of(file, path):
         )
     from rasterio.enums import MaskFlags
 
-    crs = file.crs.to_wkt() if file.crs else None
     tags = {**file.tags(), **file.tags(ns="IMAGERY")}
     fraction, resampled = marks_of_tags(tags)
     return _Header(
         path=path,
-        grid=Grid(tuple(file.transform)[:6], file.shape, crs),
+        grid=Grid.of_file(file),
         dtypes=file.dtypes,
         # NaN is no data in any case.
         nodatavals=tuple(None if value != value else value for value in file.nodatavals),

@@ -6,17 +6,16 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..architectures import ImageParts
 from ..scenes import ValueFrames, is_dask
 from ._block_predictors import as_block_predictor
 from ._cube import ENCODING_ATTRS, band_names, in_own_dims, read_cube, read_masks, rebuild
 from ._cube_grid import STALE_ATTRS, with_grid
-from ._encoding import POSITION_STD, ImageBlock, check_position_std, check_value_range
+from ._encoding import POSITION_STD, ImageBlock, check_position_std, check_value_range, layers_of
 from ._imagery import describe, make_blocks, plan_site
 from ._masks import mask_stack, mask_type_of_name, warn_of_no_mask
 
@@ -39,6 +38,9 @@ _MARGIN = 16
 
 # Pixels along each axis of the chunks of masks that are no dask array.
 _CHUNK = 1024
+
+# Factors of a layer, as attributes of one array and of several that differ, and those left out.
+_FACTORS = (("scale", "scale_factor", "scales", 1.0), ("offset", "add_offset", "offsets", 0.0))
 
 
 def super_resolve(
@@ -385,88 +387,73 @@ def _assemble(cube, site, plan, images, about, beside, keep_attrs):
     import xarray
 
     grid = cube.grid.finer(plan.scale)
+    encodings = [*site.encodings.values()]
 
-    def put_together(part, number=None, attrs_of=lambda attrs, types: {}):
+    def put_together(part, layers):
         arrays = {}
-        for band, image in images.items():
-            values = getattr(image, part) if number is None else getattr(image, part)[number]
+        for layer, (band, image) in zip(layers, images.items(), strict=True):
+            values = getattr(image, part)
+            values = values if layer.number is None else values[layer.number]
             array = xarray.DataArray(values, dims=("y", "x"), name=band)
             own = cube.band_attrs[band] if keep_attrs else {}
-            array.attrs = attrs_of(own, [site.encodings[band]])
+            array.attrs = _attrs_of(part, own, [layer], [site.encodings[band]])
             arrays[band] = with_grid(array, grid)
         return rebuild(cube, arrays, {})
 
-    out = put_together("image", attrs_of=_attrs_of_image)
+    out = put_together("image", layers_of("image", encodings))
     if cube.kind == "dataset":
         counts = [image.n_clear for image in images.values()]
-        least = counts[0]
-        for count in counts[1:]:
-            least = np.minimum(least, count)
-        out = out.assign_coords(n_clear=(("y", "x"), least))
+        out = out.assign_coords(n_clear=(("y", "x"), reduce(np.minimum, counts)))
     else:
-        out = out.assign_coords(n_clear=put_together("n_clear").variable)
+        counts = put_together("n_clear", layers_of("n_clear", encodings))
+        out = out.assign_coords(n_clear=counts.variable)
+    whole = dict(cube.attrs) if keep_attrs else {}
     for part in beside:
-        for name, number, attrs_of in _ARRAYS[part]:
-            added = put_together(part, number, attrs_of)
+        layers = layers_of(part, encodings)
+        for suffix in dict.fromkeys(layer.suffix for layer in layers):
+            of_bands = [layer for layer in layers if layer.suffix == suffix]
+            added = put_together(part, of_bands)
             if cube.kind == "dataset":
-                out = out.assign({f"{band}_{name}": array for band, array in added.items()})
+                out = out.assign({f"{band}{suffix}": array for band, array in added.items()})
             else:
-                added.variable.attrs = attrs_of(
-                    cube.attrs if keep_attrs else {}, [*site.encodings.values()]
-                )
-                out = out.assign_coords({name: added.variable})
-    out.attrs = _attrs_of_whole(cube, site, about, keep_attrs)
+                added.variable.attrs = _attrs_of(part, whole, of_bands, encodings)
+                out = out.assign_coords({suffix[1:]: added.variable})
+    out.attrs = _attrs_of_whole(whole, cube.kind, encodings, about)
     return in_own_dims(cube, out)
 
 
-def _attrs_of_image(attrs, types):
-    """Attributes of frames that hold for an image of one band or several."""
+def _attrs_of(part, attrs, layers, encodings):
+    """Attributes of frames that hold for an array of one band or several."""
+    if part == "image":
+        kept = _attrs_of_image(attrs, encodings)
+    elif part == "n_clear":
+        kept = {}
+    elif part == "parts" and layers[0].number == 0:
+        kept = {"units": "1"}
+    else:
+        kept = {key: attrs[key] for key in ("units",) if key in attrs}
+    for own, one, many, plain in _FACTORS:
+        found = tuple(getattr(layer, own) for layer in layers)
+        if set(found) != {plain}:
+            kept |= {many: found} if len(set(found)) > 1 else {one: found[0]}
+    return kept
+
+
+def _attrs_of_image(attrs, encodings):
     attrs = {key: value for key, value in attrs.items() if key not in ENCODING_ATTRS}
-    if isinstance(names := attrs.get("long_name"), tuple | list) and len(names) != len(types):
+    if isinstance(names := attrs.get("long_name"), tuple | list) and len(names) != len(encodings):
         # Names of all bands, of which some are left out.
         del attrs["long_name"]
-    nodata = [kind.dtype.type(kind.nodata) for kind in types]
+    nodata = [encoding.dtype.type(encoding.nodata) for encoding in encodings]
     if all(one == nodata[0] for one in nodata) or nodata[0].dtype.kind == "f":
-        attrs["_FillValue"] = nodata[0]
-    else:
-        attrs["nodatavals"] = tuple(nodata)
-    return attrs | _factors(types, "scale_factor") | _factors(types, "add_offset")
+        return attrs | {"_FillValue": nodata[0]}
+    return attrs | {"nodatavals": tuple(nodata)}
 
 
-def _attrs_of_difference(attrs, types):
-    """Attributes of standard deviations and details, which no offset changes."""
-    kept = {key: attrs[key] for key in ("units",) if key in attrs}
-    return kept | _factors(types, "scale_factor")
-
-
-def _attrs_of_share(attrs, types):
-    return {"units": "1"}
-
-
-# Name of each array beside an image, its number among those of a part, and its attributes.
-_ARRAYS = {
-    "std": [("std", None, _attrs_of_difference)],
-    "parts": [
-        (name, number, _attrs_of_difference if number else _attrs_of_share)
-        for number, name in enumerate(ImageParts._fields)
-    ],
-}
-
-
-def _factors(types, name):
-    """Scale or offset as an attribute; one for each band if they differ."""
-    many, plain = {"scale_factor": ("scales", 1.0), "add_offset": ("offsets", 0.0)}[name]
-    found = tuple(kind.factors[many == "offsets"] for kind in types)
-    if set(found) == {plain}:
-        return {}
-    return {many: found} if len(set(found)) > 1 else {name: found[0]}
-
-
-def _attrs_of_whole(cube, site, about, keep):
-    attrs = dict(cube.attrs) if keep else {}
+def _attrs_of_whole(attrs, kind, encodings, about):
     attrs = {key: value for key, value in attrs.items() if key not in STALE_ATTRS}
-    if cube.kind == "dataarray":
-        attrs = _attrs_of_image(attrs, [*site.encodings.values()])
+    if kind == "dataarray":
+        attrs = _attrs_of("image", attrs, layers_of("image", encodings), encodings)
     earlier = attrs.get("history")
     history = about["history"] if not earlier else f"{earlier}\n{about['history']}"
     return attrs | about | {"history": history}
