@@ -33,11 +33,11 @@ __all__ = [
     "rebuild",
 ]
 
-_FRAME_DIMS = ("time", "t")
 _BAND_DIMS = ("band", "bands")
 
-# Other names of y and x, and what CF calls the axes of coordinates.
+# Other names of y, x and time, and what CF calls the axes of coordinates.
 _OTHER_NAMES = {"latitude": "y", "lat": "y", "longitude": "x", "lon": "x", "Y": "y", "X": "x"}
+_OTHER_NAMES |= {"t": "time"}
 _CF_AXES = {"Y": "y", "X": "x", "T": "time"}
 _CF_NAMES = {
     "latitude": "y",
@@ -130,13 +130,13 @@ def read_cube(
     Cube
     """
     given, cube = cube, _in_usual_form(cube)
-    frames, band_dim, arrays, coords = _split(cube)
+    band_dim, arrays, coords = _split(cube)
     names = _pick(arrays, bands)
     coords = {key: variable[[*map([*arrays].index, names)]] for key, variable in coords.items()}
     labels = {name: label if names == ["band"] else f"{label}, band {name}" for name in names}
-    arrays = {name: _in_order(arrays[name], frames, labels[name], kinds) for name in names}
+    arrays = {name: _in_order(arrays[name], labels[name], kinds) for name in names}
     check_options(options, names)
-    found = labels_of(cube.coords[frames].values, label) if frames in cube.coords else None
+    found = labels_of(cube.coords["time"].values, label) if "time" in cube.coords else None
     are_dates = found is not None and found.dtype.kind == "M"
     grid = grid_of_cube(cube, label)
     return Cube(
@@ -162,8 +162,8 @@ def read_cube(
         band_coords=coords,
         array_name=None if _is_dataset(cube) or cube.name is None else str(cube.name),
         attrs=dict(cube.attrs),
-        axes={axis: given[dim] for dim, axis in _usual_dims(given).items() if axis != frames},
-        **marks_of_cube(cube, frames),
+        axes={axis: given[dim] for dim, axis in _usual_dims(given).items() if axis != "time"},
+        **marks_of_cube(cube),
     )
 
 
@@ -178,10 +178,8 @@ def read_masks(mask: Any, cube: DataArray | Dataset, mask_type: Any) -> tuple[Im
         masks = read_cube(cube, bands=[mask], label="mask", kinds="biuf")
     elif hasattr(mask, "dims"):
         mask = _in_usual_form(mask)
-        one_for_all = not {*_FRAME_DIMS} & {*mask.dims}
-        masks = read_cube(
-            mask.expand_dims("time") if one_for_all else mask, label="mask", kinds="biuf"
-        )
+        mask = mask if "time" in mask.dims else mask.expand_dims("time")
+        masks = read_cube(mask, label="mask", kinds="biuf")
     else:
         values = _filled(mask) if is_dask(mask) else np.asarray(mask)
         values = values[None] if values.ndim == 2 else values
@@ -210,11 +208,11 @@ def _filled(values):
 
 def band_names(cube: DataArray | Dataset) -> list[str]:
     """Return the names of the bands of a cube."""
-    return [*_split(_in_usual_form(cube))[2]]
+    return [*_split(_in_usual_form(cube))[1]]
 
 
 def _in_usual_form(cube):
-    """The cube with the dims y and x; of a Dataset of one variable with bands, that variable."""
+    """The cube with the dims time, y and x; of a Dataset of one variable with bands, that one."""
     if not all(hasattr(cube, part) for part in ("sizes", "coords", "rename")):
         # `_check_dims` refuses it.
         return cube
@@ -234,8 +232,7 @@ def _usual_dims(cube):
         attrs = cube.coords[dim].attrs if dim in cube.coords else {}
         by_cf = _CF_AXES.get(attrs.get("axis"), _CF_NAMES.get(attrs.get("standard_name")))
         usual = _OTHER_NAMES.get(dim, by_cf)
-        known = _FRAME_DIMS if usual == "time" else (usual,)
-        if usual and dim not in (*_FRAME_DIMS, *_BAND_DIMS) and not {*known} & {*cube.sizes}:
+        if usual and dim not in ("time", *_BAND_DIMS) and usual not in cube.sizes:
             found.setdefault(usual, dim)
     return {dim: usual for usual, dim in found.items()}
 
@@ -243,9 +240,7 @@ def _usual_dims(cube):
 def _with_bands(cube):
     """Names of the variables with bands, if no other one has frames."""
     images = {
-        name: array
-        for name, array in cube.data_vars.items()
-        if {"y", "x"} <= {*array.dims} and {*_FRAME_DIMS} & {*array.dims}
+        name: array for name, array in cube.data_vars.items() if {"y", "x", "time"} <= {*array.dims}
     }
     return [name for name in images if all({*_BAND_DIMS} & {*one.dims} for one in images.values())]
 
@@ -259,11 +254,9 @@ def in_own_dims(cube: Cube, image: DataArray | Dataset) -> DataArray | Dataset:
 
 
 def _split(cube):
-    """Name of the dim of frames and of that of bands, arrays by band, coordinates of bands."""
-    frames = _check_dims(cube)
-    if _is_dataset(cube):
-        return frames, None, _variables(cube, frames), {}
-    return frames, *_along_bands(cube)
+    """Name of the dim of bands, arrays by band, coordinates of bands."""
+    _check_dims(cube)
+    return (None, _variables(cube), {}) if _is_dataset(cube) else _along_bands(cube)
 
 
 def _is_dataset(cube):
@@ -275,7 +268,7 @@ def _band_dim(cube):
 
 
 def _check_dims(cube):
-    """The dim of the frames, if there are all dims and none is empty."""
+    """Raise a ValueError unless there are all dims, no others, and none is empty."""
     if not all(hasattr(cube, part) for part in ("sizes", "coords", "transpose")):
         raise ValueError(
             f"cube is a {type(cube).__name__}: give a DataArray or Dataset of xarray, such as "
@@ -288,8 +281,7 @@ def _check_dims(cube):
             f"cube has the dims {dims} and no {' and '.join(sorted(missing, reverse=True))}: "
             f"rename them, cube.rename({renamed})"
         )
-    frames = next((dim for dim in _FRAME_DIMS if dim in cube.sizes), None)
-    if frames is None:
+    if "time" not in cube.sizes:
         others = [dim for dim in cube.sizes if dim not in ("y", "x", *_BAND_DIMS)]
         if others:
             raise ValueError(
@@ -305,25 +297,24 @@ def _check_dims(cube):
             f"cube has nothing along {' and '.join(empty)}: its sizes are {dict(cube.sizes)}, look "
             "at what it was selected by"
         )
-    known = {frames, "y", "x", _band_dim(cube)}
+    known = {"time", "y", "x", _band_dim(cube)}
     if not _is_dataset(cube) and (extra := [str(dim) for dim in cube.dims if dim not in known]):
         raise ValueError(
             f"cube has the dims {dims}, and {' and '.join(extra)} is none of time, band, y and x: "
             f"select of it, cube.isel({extra[0]}=0), or rename it"
         )
-    return frames
 
 
-def _variables(cube, frames):
+def _variables(cube):
     found = {
         str(name): array
         for name, array in cube.data_vars.items()
-        if set(array.dims) == {frames, "y", "x"}
+        if set(array.dims) == {"time", "y", "x"}
     }
     if not found:
         shown = ", ".join(f"{name} {array.dims}" for name, array in cube.data_vars.items())
         raise ValueError(
-            f"cube has no variable with the dims {frames}, y and x, but {shown or 'none at all'}: "
+            f"cube has no variable with the dims time, y and x, but {shown or 'none at all'}: "
             "give one variable a band, or the DataArray that holds all, cube[name]"
         )
     return found
@@ -380,14 +371,13 @@ def _pick(arrays, bands):
     return names
 
 
-def _in_order(array, frames, label, kinds):
+def _in_order(array, label, kinds):
     if array.dtype.kind not in kinds:
         raise ValueError(
             f"{label} has values of type {array.dtype}, and pixels are integers or floats: name "
             "bands that are, bands=[...], or convert it, cube.astype(...)"
         )
-    array = _with_sign(array).transpose(frames, "y", "x")
-    return array if frames == "time" else array.drop_vars("time", errors="ignore").rename(t="time")
+    return _with_sign(array).transpose("time", "y", "x")
 
 
 def _with_sign(array):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files import file_state, replace_file
-from ..training import describe as describe_value
+from ..scenes import digest
 from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, compute_blocks
@@ -319,8 +319,10 @@ def _files_of(stacks):
 
 def _describe_mask_type(mask_type):
     """Text that is the same in every process; a function counts by its code."""
+    if mask_type is None or isinstance(mask_type, str):
+        return repr(mask_type)
     code = getattr(mask_type, "__code__", None)
-    return describe_value(mask_type if code is None else [mask_type, code])
+    return f"{type(mask_type).__qualname__} (checksum {digest(mask_type, code)})"
 
 
 def _settings(site, outputs):

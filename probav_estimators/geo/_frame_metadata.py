@@ -272,9 +272,9 @@ def coordinates_of(fractions: NDArray[np.float64], resampled: NDArray[np.bool_])
     return found | ({_RESAMPLED: ("time", resampled)} if resampled.any() else {})
 
 
-def marks_of_cube(cube: DataArray | Dataset, frames: str) -> dict[str, Any]:
-    """Return the `fractions` and `resampled` dates of a cube whose dates are along `frames`."""
-    along = {name: array.values for name, array in cube.coords.items() if array.dims == (frames,)}
+def marks_of_cube(cube: DataArray | Dataset) -> dict[str, Any]:
+    """Return the `fractions` and `resampled` dates of a cube."""
+    along = {name: array.values for name, array in cube.coords.items() if array.dims == ("time",)}
     found: dict[str, Any] = {}
     if all(name in along and along[name].dtype.kind in "fiu" for name in _OFFSETS):
         found["fractions"] = np.stack([along[name] for name in _OFFSETS], axis=1).astype(np.float64)

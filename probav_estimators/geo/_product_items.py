@@ -100,7 +100,8 @@ def find_items(
     # An end that is left out is open, as ".." is.
     interval = when and "/".join(end or ".." for end in when.split("/"))
     query = {"collections": collection and [collection], "bbox": bbox, "datetime": interval}
-    found = _unique([item for source in sources for item in _items_of(source, query)])
+    every = [item for source in sources for item in _items_of(source, query)]
+    found = {(item.collection_id, item.id): item for item in every}.values()
     items = [
         item
         for item in found
@@ -146,7 +147,7 @@ def _items_of(source: Any, query: dict[str, Any]) -> Iterator[Item]:
             f"{source!r} is no product: give the path of one, the file or URL of a STAC catalog, "
             "or items of pystac"
         )
-    elif _is_url(text := os.fspath(source)):
+    elif "://" in (text := os.fspath(source)):
         yield from _items_of_json(text) if text.endswith(_JSON) else _search(text, query)
     else:
         yield from _items_of_path(text)
@@ -158,10 +159,6 @@ def _items_of_path(text: str) -> Iterator[Item]:
         raise FileNotFoundError(f"{text} does not exist: give the path of a product or a catalog")
     for path in paths:
         yield from _items_of_json(path) if path.endswith(_JSON) else items_of_folder(path)
-
-
-def _is_url(text):
-    return "://" in text
 
 
 def _items_of_json(path: str) -> Iterator[Item]:
@@ -192,10 +189,6 @@ def _search(url: str, query: dict[str, Any]) -> Iterator[Item]:
             f"{url} gives no items ({error}): give the address of a STAC API, and the name of one "
             "of its collections"
         ) from error
-
-
-def _unique(items):
-    return list({(item.collection_id, item.id): item for item in items}.values())
 
 
 def time_of(item: Item) -> datetime:
