@@ -84,28 +84,7 @@ def _import_rasterio():
 
 
 def find_files(paths: Any, name: str, suffixes: tuple[str, ...] = RASTER_SUFFIXES) -> list[str]:
-    """Return the absolute paths of files, folders and patterns.
-
-    Parameters
-    ----------
-    paths : path-like or sequence of path-likes
-    name : str
-        Name of `paths` in messages.
-    suffixes : tuple of str, default=RASTER_SUFFIXES
-        Of the files that are taken of folders.
-
-    Returns
-    -------
-    list of str
-        Those of a folder or a pattern are sorted.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are none.
-    ValueError
-        If an item is a subdataset, or a folder or pattern finds a VRT that it does not name.
-    """
+    """Return the absolute paths of files and, sorted, of folders and patterns; at least one."""
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     files = [file for item in given for file in _expand(os.fspath(item), suffixes)]
     if not files:

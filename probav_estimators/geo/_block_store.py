@@ -104,7 +104,7 @@ class BlockStore:
                 f"{self.folder} holds blocks of a call with other settings, which are "
                 f"{', '.join(differing)}: all blocks are made again; to resume that call, stop "
                 "this one and repeat the other as it was",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def begin(self, plan: SitePlan) -> None:
@@ -211,7 +211,7 @@ class BlockStore:
         try:
             return read_json(self.folder / _RECORD, "the frames are registered again")
         except ValueError as error:
-            warnings.warn(str(error), stacklevel=4)
+            warnings.warn(str(error), stacklevel=5)
 
     def _write_record(self):
         record = {"key": self._key, "settings": self.settings, "plan": self._plan}

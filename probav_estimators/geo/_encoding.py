@@ -113,7 +113,7 @@ class Encoding(Values):
     dtype: np.dtype[Any] = np.dtype(np.float32)  # noqa: RUF009 - dtypes are immutable
 
     def of_image(self, dtype: Any = None, nodata: float | None = None) -> Encoding:
-        """Return the encoding of an image of frames that have this one.
+        """Return the encoding of an image of frames that have this one, of a type and nodata value.
 
         Parameters
         ----------
@@ -126,11 +126,6 @@ class Encoding(Values):
         Returns
         -------
         Encoding
-
-        Raises
-        ------
-        ValueError
-            If the type is none of an image, or does not hold `nodata`.
         """
         kind = np.dtype(self.dtype if dtype is None else dtype)
         if kind.kind not in "iuf":

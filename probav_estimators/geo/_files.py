@@ -46,7 +46,7 @@ __all__ = ["FilesResult", "items_path", "super_resolve_files", "super_resolve_pr
 _KNOWN = ("mask", "mask_type", "window", "scale_factor", "add_offset", "nodata")
 
 
-# Greatest whole number that float64, by which rasterio writes no-data values, holds with all below.
+# Greatest whole number that float64, by which rasterio writes nodata values, holds with all below.
 _GREATEST_NODATA = 2**53
 
 
@@ -187,7 +187,6 @@ def super_resolve_files(
         tile_size=tile_size,
         device=device,
     )
-    kind = None if dtype is None else _as_dtype(dtype)
     given = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     request = GridRequest(like, bounds, resolution)
     imagery = open_bands(paths, bands, window=window, bbox=bbox, request=request, **given)
@@ -196,33 +195,26 @@ def super_resolve_files(
             f"mask_type is {mask_type!r} and there is no mask: give the files of masks"
         )
     masks = None if mask is None else open_masks(mask, mask_type, imagery, request)
-    # A GeoTIFF has one nodata value.
-    filled = [one for one in imagery.encodings.values() if one.nodata is not None]
-    fill = filled[0].of_image(kind, nodata).nodata if filled else nodata
-    fill = _held_by_tags(fill, imagery.first.dtype if kind is None else kind)
-    range_of = partial(predictor.value_range_of, value_range)
     site = imagery.site(
-        masks, dtype=kind, nodata=fill, range_of=range_of, position_std=position_std
+        masks,
+        **_kind_of_image(imagery, dtype, nodata),
+        range_of=partial(predictor.value_range_of, value_range),
+        position_std=position_std,
     )
     warn_of_no_mask((scene.frames for scene in site.scenes.values()), imagery.label)
     files = _files_of(imagery.bands.values())
     mask_files = _files_of([] if masks is None else [masks.stack])
+    check_outputs(outputs, site, [*files, *mask_files])
     settings = {
         "files": [[path, *file_state(path)] for path in files],
         "masks": [[path, *file_state(path)] for path in mask_files],
         "mask_type": _describe_mask_type(mask_type),
-        **_settings(site, outputs),
-        "weights": f"{predictor.name} ({predictor.fingerprint()})",
+        **_settings(site, outputs, predictor),
         "reference": str(reference),
         "position_std": float(position_std),
         "tile_size": tile_size,
     }
-    check_outputs(outputs, site, [*files, *mask_files])
-    store = BlockStore(outputs.parts, tuple(outputs.images), settings, resume)
-    store.open()
-    for path in outputs.all:
-        if path.exists() and not (overwrite or store.has_written(path)):
-            raise FileExistsError(f"{path} is there already: give another name, or overwrite it")
+    store = _open_store(outputs, settings, resume, overwrite)
     check_room(outputs, site, predictor.scale, store)
     takes_plan = predictor.takes_scenes_as_they_are
     known = store.load_plan(site.scenes) if takes_plan else None
@@ -305,12 +297,26 @@ def _as_dtype(dtype):
     return kind
 
 
-def _held_by_tags(nodata, kind):
-    """No-data value that rasterio writes as it is: of types of 64 bits, up to 2**53."""
-    if kind.kind == "f" or kind.itemsize < 8:
-        return nodata
-    value = int(np.iinfo(kind).min if nodata is None else nodata)
-    return max(-_GREATEST_NODATA, min(value, _GREATEST_NODATA))
+def _kind_of_image(imagery, dtype, nodata):
+    """Type of an image, and its nodata value: a GeoTIFF has one for all bands."""
+    kind = None if dtype is None else _as_dtype(dtype)
+    filled = [one for one in imagery.encodings.values() if one.nodata is not None]
+    fill = filled[0].of_image(kind, nodata).nodata if filled else nodata
+    stored = imagery.first.dtype if kind is None else kind
+    if stored.kind != "f" and stored.itemsize == 8:
+        value = int(np.iinfo(stored).min if fill is None else fill)
+        fill = max(-_GREATEST_NODATA, min(value, _GREATEST_NODATA))
+    return {"dtype": kind, "nodata": fill}
+
+
+def _open_store(outputs, settings, resume, overwrite):
+    """Store of blocks; an error if an output exists that neither may be replaced nor is its own."""
+    store = BlockStore(outputs.parts, tuple(outputs.images), settings, resume)
+    store.open()
+    for path in outputs.all:
+        if path.exists() and not (overwrite or store.has_written(path)):
+            raise FileExistsError(f"{path} is there already: give another name, or overwrite it")
+    return store
 
 
 def _files_of(stacks):
@@ -325,8 +331,8 @@ def _describe_mask_type(mask_type):
     return f"{type(mask_type).__qualname__} (checksum {digest(mask_type, code)})"
 
 
-def _settings(site, outputs):
-    """Settings that blocks depend on, besides files and parameters."""
+def _settings(site, outputs, predictor):
+    """Settings that blocks depend on, besides files and arguments."""
     return {
         "part": [list(site.grid.transform), list(site.grid.shape)],
         # Blocks hold bands in this order.
@@ -337,6 +343,7 @@ def _settings(site, outputs):
         ],
         "outputs": ", ".join(outputs.images),
         "version": __version__,
+        "weights": f"{predictor.name} ({predictor.fingerprint()})",
     }
 
 
