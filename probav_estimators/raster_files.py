@@ -179,8 +179,8 @@ def names_of_bands(paths: Sequence[str]) -> list[str]:
 
 
 def _n_common(texts):
-    """Number of words that all begin with."""
-    same = [len(set(words)) == 1 for words in zip(*texts, strict=False)]
+    """Number of words or letters that all begin with."""
+    same = [len(set(parts)) == 1 for parts in zip(*texts, strict=False)]
     return [*same, False].index(False)
 
 
@@ -189,11 +189,8 @@ def scene_name(paths: Sequence[str]) -> str | None:
     stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
     if len(stems) == 1:
         return stems[0]
-    # In the order of their letters, the first and the last differ earliest.
-    first, last = min(stems), max(stems)
-    same = [one == two for one, two in zip(first, last, strict=False)]
-    common = first[: [*same, False].index(False)]
-    if first != last:
+    common = stems[0][: _n_common(stems)]
+    if len(set(stems)) > 1:
         common = re.sub(r"[^_\-. ]*$", "", common)
     common = re.sub(r"(?:(?:^|[_\-. ]+)\d*)+$", "", common)
     folder = os.path.commonpath([os.path.dirname(path) for path in paths])

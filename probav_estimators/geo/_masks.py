@@ -214,25 +214,7 @@ def _checked(clear, shape, name):
 def match_mask(
     mask_shape: tuple[int, int], image_shape: tuple[int, int], name: str
 ) -> tuple[int, int]:
-    """Return how many rows and columns of an image each pixel of its mask covers.
-
-    Parameters
-    ----------
-    mask_shape, image_shape : tuple of two ints
-        (h, w).
-    name : str
-        What the mask is, for the error.
-
-    Returns
-    -------
-    tuple of two ints
-        (1, 1) for a mask of the image's size, (2, 2) for one in 20 m pixels of an image in 10 m.
-
-    Raises
-    ------
-    ValueError
-        If that is no whole number, or not the same along both axes.
-    """
+    """Return how many rows and columns of an image each pixel of a mask covers, by their (h, w)."""
     times = max(1, image_shape[0] // max(1, mask_shape[0]))
     if (times * mask_shape[0], times * mask_shape[1]) == tuple(image_shape):
         return times, times

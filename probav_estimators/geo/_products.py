@@ -251,10 +251,9 @@ def choose_products(
     collection: str | None = None,
     max_cloud: float | None = None,
     max_dates: int | None = None,
-    request: GridRequest | None = None,
+    request: GridRequest,
 ) -> Choice:
     """Return the products of a cube by their metadata; see :func:`open_products`."""
-    request = request or GridRequest()
     request.check()
     if bbox is not None and request.bounds is not None:
         raise ValueError("bbox and bounds both say what part to use: give one of them")
