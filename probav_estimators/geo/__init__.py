@@ -1,4 +1,12 @@
-"""Georeferenced imagery in and out: cubes of xarray and raster files."""
+"""Georeferenced imagery in and out: cubes of xarray, raster files and satellite products.
+
+Raster files (`_rasters`) and cubes (`_cube`) are opened as imagery (`_imagery`): bands of stored
+values (`_encoding`) on one grid (`_grid`), with masks (`_masks`), dates and labels
+(`_frame_metadata`). Products (`_product_items`, `_products`) become a cube (`_product_cube`). All
+frames are registered, and then blocks of the image are predicted (`_block_predictors`): at once or
+as tasks of dask (`_super_resolve`), or into a folder (`_block_store`), of which files are written
+(`_files`, `_outputs`).
+"""
 
 from ._cube import Cube, read_cube, rebuild
 from ._cube_grid import grid_of_cube, with_grid
