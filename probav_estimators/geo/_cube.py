@@ -66,7 +66,7 @@ class Cube(Imagery):
 
     Parameters
     ----------
-    bands, encodings, valid, grid, whole, origin, times, numbers : see Imagery
+    bands, encodings, valid, grid, whole, origin, dates : see Imagery
     label, labels, name, named : see Imagery
         Those of all imagery.
     fractions, resampled : see Imagery
@@ -137,14 +137,12 @@ def read_cube(
     arrays = {name: _in_order(arrays[name], labels[name], kinds) for name in names}
     check_options(options, names)
     found = labels_of(cube.coords["time"].values, label) if "time" in cube.coords else None
-    are_dates = found is not None and found.dtype.kind == "M"
     grid = grid_of_cube(cube, label)
     return Cube(
         bands={
             name: ArrayStack(array.data, f"{labels[name]}, frame") for name, array in arrays.items()
         },
-        times=found if are_dates else None,
-        numbers=None if are_dates else found,
+        dates=found,
         grid=grid,
         whole=grid,
         encodings={

@@ -75,10 +75,8 @@ class Imagery:
         Of what was opened, of which `grid` may be a part.
     origin : tuple of two ints, default=(0, 0)
         Row and column of `whole` where `grid` starts.
-    times : datetime64 array of shape (t,), default=None
-        None: not known.
-    numbers : array of shape (t,), default=None
-        Labels of the dates that are numbers. None: there are none.
+    dates : array of shape (t,), default=None
+        Dates as datetime64, or numbers that label them. None: not known.
     label : str
         Name of the imagery in messages.
     labels : dict of str
@@ -100,8 +98,7 @@ class Imagery:
     grid: Grid
     whole: Grid
     origin: tuple[int, int] = (0, 0)
-    times: NDArray[np.datetime64] | None = None
-    numbers: NDArray[Any] | None = None
+    dates: NDArray[Any] | None = None
     label: str
     labels: dict[str, str] = field(default_factory=dict)
     name: str | None = None
@@ -116,6 +113,12 @@ class Imagery:
     def first(self) -> BandStack:
         """The first band."""
         return next(iter(self.bands.values()))
+
+    @property
+    def times(self) -> NDArray[np.datetime64] | None:
+        """Acquisition times; None: not known."""
+        known = self.dates is not None and self.dates.dtype.kind == "M"
+        return self.dates if known else None
 
     @property
     def is_of_several_grids(self) -> bool:

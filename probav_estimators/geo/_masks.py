@@ -280,22 +280,23 @@ def match_dates(masks: Imagery, imagery: Imagery) -> list[int]:
     if n_masks == 1:
         return [0] * n_frames
     counts = f"mask has {n_masks} dates and there are {n_frames} frames"
-    for own, wanted in ((masks.times, imagery.times), (masks.numbers, imagery.numbers)):
-        if own is not None and wanted is not None:
-            if (numbers := match_labels(own, wanted)) is None:
-                raise ValueError(
-                    f"{counts}, and {_unmatched(own, wanted, imagery)}: give one mask for each "
-                    "frame, such as mask.sel(time=cube.time) of a cube, or one for all; masks are "
-                    f"of {label_list(own)}, and frames of {label_list(wanted)}"
-                )
-            return numbers
+    own, wanted = masks.dates, imagery.dates
+    have_times = masks.times is not None, imagery.times is not None
+    if own is not None and wanted is not None and have_times[0] == have_times[1]:
+        if (numbers := match_labels(own, wanted)) is None:
+            raise ValueError(
+                f"{counts}, and {_unmatched(own, wanted, imagery)}: give one mask for each "
+                "frame, such as mask.sel(time=cube.time) of a cube, or one for all; masks are "
+                f"of {label_list(own)}, and frames of {label_list(wanted)}"
+            )
+        return numbers
     if n_masks != n_frames:
         longer, what = (masks, "frame") if n_masks > n_frames else (imagery, "mask")
         raise ValueError(
             f"{counts}, {longer.first.where(min(n_masks, n_frames))} is the first without a "
             f"{what}: give one mask for each frame, in the same order, or one for all"
         )
-    if (masks.times is None) != (imagery.times is None):
+    if have_times[0] != have_times[1]:
         warn_of_position(masks.label, "masks are matched")
     return list(range(n_frames))
 
@@ -307,8 +308,8 @@ def _unmatched(own, wanted, imagery):
     counts = [(own == label).sum() for label in wanted]
     number = next((i for i, count in enumerate(counts) if count != 1), 0)
     found = "several have" if counts[number] else "none has"
-    label = imagery.numbers if imagery.times is None else imagery.times
-    return f"{found} the date of {imagery.first.where(number)}, {label_list(label[[number]])}"
+    label = label_list(imagery.dates[[number]])
+    return f"{found} the date of {imagery.first.where(number)}, {label}"
 
 
 def _match_grids(masks, imagery):

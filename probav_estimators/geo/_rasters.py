@@ -296,7 +296,7 @@ def _masks_of_frames(masks, headers, imagery):
         path = imagery.first.where(frame)
         places.append(put_on_grid(own, header.grid, path, header.path, of_mask=True))
     found = _imagery_of(headers, imagery.whole, places)
-    return replace(found, times=imagery.times)
+    return replace(found, dates=imagery.dates)
 
 
 def open_bands(
@@ -426,7 +426,7 @@ def _imagery_of(headers, whole, places, window=None, bbox=None, options=None):
         grid=grid,
         whole=whole,
         origin=origin,
-        times=times,
+        dates=times,
         label=files[0],
         labels={band: f"{files[0]}, band {band}" if several else files[0] for band in names},
         name=scene_name(files),

@@ -201,7 +201,7 @@ def _read(cube, mask, mask_type, bands, options):
         masks, mask_type = read_masks(mask, cube, mask_type)
         if not hasattr(mask, "coords") and len(masks) == len(read):
             # An array is in the order of the frames.
-            masks = replace(masks, times=read.times, numbers=read.numbers)
+            masks = replace(masks, dates=read.dates)
         return read, mask_stack(masks, mask_type, read)
     if mask_type is not None:
         raise ValueError(f"mask_type is {mask_type!r} and there is no mask: pass mask too")
