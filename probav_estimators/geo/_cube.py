@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,11 +15,14 @@ from ._encoding import check_options, read_encoding
 from ._frame_metadata import labels_of, marks_of_cube
 from ._grid import Grid
 from ._imagery import Imagery
-from ._masks import MASK_TYPES, mask_type_of_name
+from ._masks import MASK_TYPES, mask_stack, mask_type_of_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from xarray import DataArray, Dataset
+
+    from ..scenes import MaskStack
+    from ._masks import MaskType
 
     #: A number, one for each frame, or one of both by the name of the band.
     Factor = float | Sequence[float] | NDArray[Any] | Mapping[str, Any] | None
@@ -26,10 +30,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ENCODING_ATTRS",
     "Cube",
-    "band_names",
     "in_own_dims",
     "read_cube",
-    "read_masks",
+    "read_with_masks",
     "rebuild",
 ]
 
@@ -165,48 +168,93 @@ def read_cube(
     )
 
 
-def read_masks(mask: Any, cube: DataArray | Dataset, mask_type: Any) -> tuple[Imagery, Any]:
-    """Return the masks of a cube, as imagery of one band, and their kind.
-
-    `mask` and `mask_type` are those of :func:`super_resolve`.
-    """
-    masks: Imagery
+def read_with_masks(
+    cube: DataArray | Dataset,
+    mask: Any,
+    mask_type: MaskType,
+    bands: str | Sequence[Any] | None,
+    options: Mapping[str, Any],
+) -> tuple[Cube, MaskStack | None]:
+    """Read a cube and its masks, or None: the arguments are those of :func:`super_resolve`."""
+    given = bands
     if isinstance(mask, str):
+        names = [*_split(_in_usual_form(cube))[1]]
+        mask = _own_name(mask, names)
+        bands = [name for name in names if name != mask] if bands is None else bands
         mask_type = mask_type_of_name(mask) if mask_type is None else mask_type
+    read = read_cube(cube, bands=bands, **options)
+    if mask is not None:
+        masks = _read_masks(mask, mask_type, cube, read)
+        return read, mask_stack(masks, mask_type, read)
+    if mask_type is not None:
+        raise ValueError(f"mask_type is {mask_type!r} and there is no mask: pass mask too")
+    if given is None:
+        _warn_about_classes(read)
+    return read, None
+
+
+def _read_masks(mask, mask_type, cube, read):
+    """Masks of a cube, as imagery of one band."""
+    if isinstance(mask, str):
         masks = read_cube(cube, bands=[mask], label="mask", kinds="biuf")
     elif hasattr(mask, "dims"):
         mask = _in_usual_form(mask)
         mask = mask if "time" in mask.dims else mask.expand_dims("time")
         masks = read_cube(mask, label="mask", kinds="biuf")
     else:
-        values = _filled(mask) if is_dask(mask) else np.asarray(mask)
+        values = _filled(mask, mask_type)
         values = values[None] if values.ndim == 2 else values
         if values.ndim != 3:
             raise ValueError(
                 f"mask has shape {values.shape}: give one mask for each frame, (time, y, x), or "
                 "one for all"
             )
-        grid = Grid.of_pixels(values.shape[1:])
-        stack = ArrayStack(values, "mask")
-        masks = Imagery(bands={"mask": stack}, grid=grid, whole=grid, label="mask")
+        # An array is in the order of the frames.
+        dates = read.dates if len(values) == len(read) else None
+        stack, grid = ArrayStack(values, "mask"), Grid.of_pixels(values.shape[1:])
+        masks = Imagery(bands={"mask": stack}, grid=grid, whole=grid, label="mask", dates=dates)
     if mask_type is None and masks.first.dtype.kind not in "bui":
         raise ValueError(
             f"mask has values of type {masks.first.dtype}: give True where it is clear, or say "
             f"what they mean by mask_type, one of {', '.join(MASK_TYPES)}, or a function"
         )
-    return masks, mask_type
+    return masks
 
 
-def _filled(values):
-    """Values of a dask array whose masked ones are 0, which no mask calls clear."""
-    if not np.ma.isMaskedArray(getattr(values, "_meta", None)):
-        return values
-    return values.map_blocks(np.ma.filled, 0, dtype=values.dtype)
+def _filled(mask, mask_type):
+    """Values of an array whose masked ones are 0, which no mask calls clear."""
+    if np.ma.isMaskedArray(mask):
+        if mask_type not in (None, "mask"):
+            raise ValueError(
+                f"mask is a masked array of mask_type {mask_type!r}: fill it with a value that "
+                "stands for no data, mask.filled(...)"
+            )
+        return mask.filled(0)
+    if is_dask(mask) and np.ma.isMaskedArray(getattr(mask, "_meta", None)):
+        return mask.map_blocks(np.ma.filled, 0, dtype=mask.dtype)
+    return mask if is_dask(mask) else np.asarray(mask)
 
 
-def band_names(cube: DataArray | Dataset) -> list[str]:
-    """Return the names of the bands of a cube."""
-    return [*_split(_in_usual_form(cube))[1]]
+def _own_name(mask, names):
+    """Name of the band of masks in the upper and lower case of the cube."""
+    found = next((name for name in names if name.lower() == mask.lower()), None)
+    if found is None:
+        raise ValueError(
+            f"mask is {mask!r}, and the cube has no band of that name, but {', '.join(names)}: "
+            "pass the cube of masks itself, mask=..., and what its values mean, "
+            f"mask_type={mask_type_of_name(mask)!r}"
+        )
+    return found
+
+
+def _warn_about_classes(cube):
+    for band in cube.bands:
+        if mask_type_of_name(band) is not None:
+            warnings.warn(
+                f"cube has the band {band}, whose classes are taken for an image as all bands are: "
+                f"pass mask={band!r} to hide clouds by it, or name the bands, bands=[...]",
+                stacklevel=4,
+            )
 
 
 def _in_usual_form(cube):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -13,11 +12,11 @@ import numpy as np
 
 from ..scenes import ValueFrames, is_dask
 from ._block_predictors import as_block_predictor
-from ._cube import ENCODING_ATTRS, band_names, in_own_dims, read_cube, read_masks, rebuild
+from ._cube import ENCODING_ATTRS, in_own_dims, read_with_masks, rebuild
 from ._cube_grid import STALE_ATTRS, with_grid
 from ._encoding import POSITION_STD, ImageBlock, check_position_std, check_value_range, layers_of
 from ._imagery import describe, make_blocks, plan_site
-from ._masks import mask_stack, mask_type_of_name, warn_of_no_mask
+from ._masks import warn_of_no_mask
 
 if TYPE_CHECKING:
     import os
@@ -165,7 +164,7 @@ def super_resolve(
     if return_parts:
         predictor.check_parts("leave return_parts out")
     options = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
-    read, masks = _read(cube, mask, mask_type, bands, options)
+    read, masks = read_with_masks(cube, mask, mask_type, bands, options)
     check_value_range(value_range, read.bands)
     check_position_std(position_std)
     range_of = partial(predictor.value_range_of, value_range)
@@ -180,56 +179,6 @@ def super_resolve(
     about = describe(site, plan, predictor, f"super_resolve by {predictor.name}")
     beside = [*["std"] * return_std, *["parts"] * return_parts]
     return _assemble(read, site, plan, images, about, beside, keep_attrs)
-
-
-def _read(cube, mask, mask_type, bands, options):
-    """The cube, and the stack of its masks or None."""
-    image_bands = bands
-    if isinstance(mask, str):
-        names = band_names(cube)
-        mask = _own_name(mask, names)
-        image_bands = [name for name in names if name != mask] if bands is None else bands
-    if np.ma.isMaskedArray(mask):
-        if mask_type not in (None, "mask"):
-            raise ValueError(
-                f"mask is a masked array of mask_type {mask_type!r}: fill it with a value that "
-                "stands for no data, mask.filled(...)"
-            )
-        mask = mask.filled(0)
-    read = read_cube(cube, bands=image_bands, **options)
-    if mask is not None:
-        masks, mask_type = read_masks(mask, cube, mask_type)
-        if not hasattr(mask, "coords") and len(masks) == len(read):
-            # An array is in the order of the frames.
-            masks = replace(masks, dates=read.dates)
-        return read, mask_stack(masks, mask_type, read)
-    if mask_type is not None:
-        raise ValueError(f"mask_type is {mask_type!r} and there is no mask: pass mask too")
-    if bands is None:
-        _warn_about_classes(read)
-    return read, None
-
-
-def _own_name(mask, names):
-    """Name of the band of masks in the upper and lower case of the cube."""
-    found = next((name for name in names if name.lower() == mask.lower()), None)
-    if found is None:
-        raise ValueError(
-            f"mask is {mask!r}, and the cube has no band of that name, but {', '.join(names)}: "
-            "pass the cube of masks itself, mask=..., and what its values mean, "
-            f"mask_type={mask_type_of_name(mask)!r}"
-        )
-    return found
-
-
-def _warn_about_classes(cube):
-    for band in cube.bands:
-        if mask_type_of_name(band) is not None:
-            warnings.warn(
-                f"cube has the band {band}, whose classes are taken for an image as all bands are: "
-                f"pass mask={band!r} to hide clouds by it, or name the bands, bands=[...]",
-                stacklevel=4,
-            )
 
 
 def _batch_size(batch_size, predictor):
