@@ -143,11 +143,10 @@ class Imagery:
         scenes = {
             band: self.scene(band, masks, range_of(band), position_std) for band in self.bands
         }
-        site = Site(scenes, {}, self.grid, self.times, self.resampled)
-        site.encodings = {
-            band: own.of_image(dtype, nodata) for band, own in site.stored_encodings.items()
+        encodings = {
+            band: _encoding_of(scene).of_image(dtype, nodata) for band, scene in scenes.items()
         }
-        return site
+        return Site(scenes, encodings, self.grid, self.times, self.resampled)
 
     def scene(
         self,
@@ -206,8 +205,11 @@ class Site:
     @property
     def stored_encodings(self) -> dict[str, Encoding]:
         """Encodings of the frames, which have value ranges."""
-        frames: dict[str, Any] = {band: scene.frames for band, scene in self.scenes.items()}
-        return {band: one.values for band, one in frames.items()}
+        return {band: _encoding_of(scene) for band, scene in self.scenes.items()}
+
+
+def _encoding_of(scene):
+    return scene.frames.values
 
 
 @dataclass(frozen=True)
