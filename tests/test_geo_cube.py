@@ -9,8 +9,7 @@ import xarray as xr
 from affine import Affine
 from nrt import data
 
-from probav_estimators.geo._cube import read_cube, rebuild
-from probav_estimators.geo._grid import with_grid
+from probav_estimators.geo import read_cube, rebuild, with_grid
 
 SHAPE = (4, 6)
 COORDS = {"y": 100 - 10.0 * np.arange(4) - 5, "x": 10.0 * np.arange(6) + 5}

@@ -9,7 +9,7 @@ from affine import Affine
 from nrt import data
 from rasterio.crs import CRS
 
-from probav_estimators.geo._grid import Grid, grid_of_cube, with_grid
+from probav_estimators.geo import Grid, grid_of_cube, with_grid
 
 # A tile in UTM zone 33, with these coordinates of its upper left corner.
 LEFT, TOP = 600_000.0, 5_700_000.0

@@ -24,16 +24,15 @@ from rasterio.crs import CRS
 from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
-from probav_estimators import Scene
-from probav_estimators.geo._grid import Grid
+from probav_estimators import Scene, open_scene
+from probav_estimators.geo import Grid
+from probav_estimators.geo._encoding import value_range_of, warn_of_fill
 from probav_estimators.geo._rasters import (
     RasterStack,
     open_bands,
     open_masks,
     open_rasters,
-    open_scene,
 )
-from probav_estimators.geo._value_ranges import value_range_of, warn_of_fill
 from probav_estimators.scenes import ArrayStack, MaskStack, Values
 
 LEFT, TOP = 600_000.0, 5_100_000.0

@@ -24,7 +24,7 @@ from probav_estimators.cli import probav
 from probav_estimators.geo import (
     Outputs,
     _block_store,
-    _writing,
+    _outputs,
     super_resolve_files,
 )
 from probav_estimators.scenes import align_scene
@@ -674,7 +674,7 @@ class TestGoingOn:
         assert not Path("out.tif").exists()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-    def test_after_kill_9_at_any_moment_of_writing_the_outputs_ends_well(self, dates, weights):
+    def test_after_kill_9_at_any_moment_of_outputs_the_outputs_ends_well(self, dates, weights):
         given = {"mask": B04[2], "tile_size": 32}
         files = [Path(name) for name in ("out.tif", "std.tif", "n.tif", "p.png")]
         run = partial(super_resolve_files, [B04[0]], Outputs(*files), weights, **given)
@@ -891,7 +891,7 @@ class TestFullDisk:
         options = (*B04, "--weights", weights, "-o", "out.tif", "--std", "std.tif")
         Path("std.tif").write_text("mine")
         with monkeypatch.context() as patch:
-            patch.setattr(_writing, "_tags", once(_writing._tags))
+            patch.setattr(_outputs, "_tags", once(_outputs._tags))
             assert "No space left" in error_of(*options, "--overwrite", code=1)
         assert names(Path()) == {"dates", "std.tif", "out.tif.parts"}
         assert Path("std.tif").read_text() == "mine"

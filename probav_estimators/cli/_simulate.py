@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..datasets import make_scenes
-from ..folders import replace_folders
+from ..files import replace_folders
 from ..scenes import find_scene_folders, save_scenes
 from ..simulation import PRESETS
 from ._call_record import CallRecord

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..folders import hold_lock, move_into_place, partial_path
+from ..files import hold_lock, move_into_place, partial_path
 from ..imaging import as_finite_pixels, to_uint16
 from ._layout import (
     NORMS_NAME,
