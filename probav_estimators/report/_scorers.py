@@ -34,11 +34,6 @@ def consistency_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object 
         At most -1, the consistency of an image up to noise: values below 1, of images that
         reproduce the noise of their frames, count as 1.
 
-    Raises
-    ------
-    ValueError
-        If a scene is clouded everywhere.
-
     See Also
     --------
     probav_estimators.metrics.consistency : Its limits.
@@ -62,11 +57,6 @@ def cssim_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None
     -------
     float
 
-    Raises
-    ------
-    ValueError
-        If a scene has no HR image.
-
     See Also
     --------
     probav_estimators.metrics.cssim : Why small differences matter.
@@ -82,7 +72,7 @@ def resolution_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object =
     ----------
     estimator : fitted estimator
     scenes : list of Scene
-        Of four frames or more.
+        Of four frames or more, before any InputComposer.
     y : None
         Not used.
 
@@ -91,11 +81,6 @@ def resolution_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object =
     float
         Minus the mean period in HR pixels, -2 at best; greater is better. Don't select by it alone:
         an estimator that adds the same texture to all images reproduces it.
-
-    Raises
-    ------
-    ValueError
-        If a scene has fewer than four frames, or is composed.
 
     See Also
     --------
