@@ -113,11 +113,6 @@ class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
         -------
         float32 array of shape (n, H, W), or a list of such images if their sizes differ
             In [0, 1], unless a scene has a `value_range`.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is not valid, or the scale of a scene is not known.
         """
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)

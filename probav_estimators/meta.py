@@ -94,12 +94,6 @@ class PerBand(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, BaseEstimator
         Returns
         -------
         self
-
-        Raises
-        ------
-        ValueError
-            If a parameter is not valid or a scene has no band, or for the reasons that
-            `estimator` has.
         """
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)
@@ -133,12 +127,6 @@ class PerBand(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, BaseEstimator
         float32 array of shape (n, H, W), or a list of such images if their sizes differ
             In [0, 1], in the order of the scenes. A tuple of these if the estimators return
             tuples, as FusionNet does with `return_std`.
-
-        Raises
-        ------
-        ValueError
-            If a scene has no band or one that was not seen in `fit`, or for the reasons that
-            `estimator` has.
         """
         check_is_fitted(self)
         scenes = check_scenes(X, type(self).__name__)
@@ -283,11 +271,6 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
         Returns
         -------
         self
-
-        Raises
-        ------
-        ValueError
-            If there is no such parameter.
         """
         single = {key: params.pop(key) for key in list(params) if key.startswith("weights__")}
         self._set_params("estimators", **params)
@@ -315,11 +298,6 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
         Returns
         -------
         self
-
-        Raises
-        ------
-        ValueError
-            If a parameter is not valid, or for the reasons that the members have.
         """
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)
@@ -368,12 +346,6 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
             In [0, 1], unless a scene has a `value_range`.
         deviations : the same
             Standard deviation of each pixel's error, in pixel values; only with `return_std`.
-
-        Raises
-        ------
-        ValueError
-            If `return_std` is true and no member has standard deviations, members make images of
-            different sizes, or for the reasons that they have.
         """
         check_is_fitted(self)
         scenes = check_scenes(X, type(self).__name__)

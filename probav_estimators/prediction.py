@@ -28,13 +28,7 @@ class Predictor(Protocol):
 
 
 def predict_in_turn(estimator: Predictor, scenes: Sequence[Scene]) -> Iterator[NDArray[Any]]:
-    """Yield the image that an estimator predicts for each scene.
-
-    Raises
-    ------
-    ValueError
-        If the estimator does not give one image for each scene.
-    """
+    """Yield the image that an estimator predicts for each scene; ValueError if there is not one."""
     for start in range(0, len(scenes), _CHUNK):
         chunk = scenes[start : start + _CHUNK]
         images = estimator.predict(chunk)
@@ -89,13 +83,7 @@ def _predict_takes(option, estimator):
 def predict_scene(
     estimator: Any, scene: Scene, *, return_std: bool = False
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Predict the image of a scene, and its standard deviations if requested and available.
-
-    Raises
-    ------
-    ValueError
-        If the estimator does not give one image.
-    """
+    """Predict the image of a scene, and its standard deviations if requested and available."""
     ((image, std),) = predict_pairs(estimator, [scene], return_std=return_std)
     return np.asarray(image), std
 
@@ -114,13 +102,7 @@ def predict_parts(
 def predict_pairs(
     estimator: Any, scenes: Sequence[Scene], *, return_std: bool = False
 ) -> list[tuple[NDArray[Any], NDArray[Any] | None]]:
-    """Predict (image, standard deviations or None) of each scene, as :func:`predict_scene`.
-
-    Raises
-    ------
-    ValueError
-        If the estimator does not give one image for each scene.
-    """
+    """Predict (image, standard deviations or None) of each scene, as :func:`predict_scene`."""
     if return_std and takes_return_std(estimator):
         images, stds = estimator.predict(scenes, return_std=True)
     else:

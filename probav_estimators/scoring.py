@@ -55,11 +55,6 @@ def cpsnr_scorer(
     float
         Always finite: a scene counts at most 107.1 dB, the error of 16-bit rounding.
 
-    Raises
-    ------
-    ValueError
-        If a scene has no HR image or `sample_weight` is invalid.
-
     Examples
     --------
     >>> from sklearn.model_selection import cross_val_score
@@ -95,11 +90,6 @@ def probav_scorer(
     -------
     float
         About -1.0 for the baseline; greater is better, and always finite.
-
-    Raises
-    ------
-    ValueError
-        If a scene has no HR image or `sample_weight` is invalid.
 
     Notes
     -----
@@ -138,11 +128,6 @@ class ScoreMixin:
         -------
         float
             As of :func:`cpsnr_scorer`.
-
-        Raises
-        ------
-        ValueError
-            If a scene has no HR image, `sample_weight` is invalid, or `predict` raises one.
         """
         return cpsnr_scorer(self, X, sample_weight=sample_weight)  # type: ignore[arg-type]
 

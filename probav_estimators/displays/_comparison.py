@@ -185,12 +185,6 @@ class ComparisonDisplay(Display):
         {to_predictions}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If an estimator does not give one image of the scene, or `measured_share` is True and
-            none gives measured shares.
         """
         cls._require_matplotlib("from_estimator")
         scene = one_scene(scene, cls.__name__)
@@ -254,11 +248,6 @@ class ComparisonDisplay(Display):
         {ax}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If images do not have the size of the scene's images.
         """
         scene = one_scene(scene, cls.__name__)
         given = images_by_name(images, scene)
@@ -368,14 +357,6 @@ class ComparisonDisplay(Display):
         )
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw the display.
-
-        Parameters
-        ----------
-        {ax}
-
-        {returns}
-        """
         check_grey_scale(self.grey_scale, truth=self.truth is not None)
         columns, maps, detail = self._columns(), self._map_rows(), self._find_detail()
         height, width = next(iter(self.images.values())).shape

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..imaging import grey_limits
 from ..names import printable
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ __all__ = [
     "COLOURS",
     "MARKERS",
     "colour_bar",
-    "grey_scale",
     "label_points",
     "label_text",
     "mark_window",
@@ -99,12 +97,6 @@ def shade_clouds(ax: Any, clear: NDArray[np.bool_], shape: tuple[int, ...]) -> N
     overlay = np.zeros((*clear.shape, 4))
     overlay[~clear] = to_rgba(_CLOUD)
     show_image(ax, overlay, shape)
-
-
-def grey_scale(images: Iterable[NDArray[Any]]) -> dict[str, Any]:
-    """One grey scale for some images, as options of a picture."""
-    low, high = grey_limits(images)
-    return {"cmap": "gray", "vmin": low, "vmax": high}
 
 
 def symmetric_scale(maps: Iterable[NDArray[Any]]) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def cssim(
     Parameters
     ----------
     sr, hr : array of shape (H, W)
-        Super-resolved and true image; uint16, uint8 or float in [0, 1].
+        Super-resolved and true image, of at least ``2 * border + 11`` pixels along each axis;
+        uint16, uint8 or float in [0, 1].
     sm : array of shape (H, W), default=None
         Status map, True where `hr` is clear. None: everywhere.
     border : int, default=3
@@ -52,12 +53,6 @@ def cssim(
     -------
     float
         1 where the images agree, about 0 where they have nothing in common, at least -1.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, clear values are NaN or out of range, no pixel is clear, or the image is
-        smaller than ``2 * border + 11`` pixels.
 
     Notes
     -----
