@@ -31,10 +31,9 @@ from ..prediction import predict_in_turn
 from ..scoring import scene_score
 from ..training import HistoryCSV, check_device, describe_scenes
 from ._data_set import DataSet, open_data_set
-from ._row_folder import RowFolder
+from ._results import RowFolder, markdown_of, write_table
 from ._rows import Row, RowMaker, choose_rows, n_parameters, slug_of
 from ._step_cost import RowEstimate, estimate_row
-from ._table import markdown_of, write_table
 
 if TYPE_CHECKING:
     from ..scenes import Scene
@@ -232,7 +231,11 @@ class _Run:
             max_scenes=_QUICK_SCENES if options.quick else None,
             quiet=not options.verbose,
         )
-        maker = _maker_of(data, options)
+        if options.quick:
+            smallest = min(min(scene.shape) for scene in data.train)
+            options.max_epochs = options.max_epochs or _QUICK_EPOCHS
+            options.patch_size = options.patch_size or min(_QUICK_PATCH, smallest)
+        maker = RowMaker(data.train, data.scale, options)
         shared = {"scenes": describe_scenes(data.train), "quick": str(options.quick)}
         rows = [
             (row, RowFolder(output / row.slug, shared | row.describe()))
@@ -348,28 +351,6 @@ class _Run:
     def _say(self, line):
         if self.options.verbose:
             print(line, file=sys.stderr, flush=True)
-
-
-def _maker_of(data, options):
-    smallest = min(min(scene.shape) for scene in data.train)
-    epochs, patch_size = options.max_epochs, options.patch_size
-    if options.quick:
-        epochs = epochs or _QUICK_EPOCHS
-        patch_size = patch_size or min(_QUICK_PATCH, smallest)
-    return RowMaker(
-        scenes=data.train,
-        scale=data.scale,
-        k=options.k,
-        max_epochs=epochs,
-        batch_size=options.batch_size,
-        patch_size=patch_size,
-        residual=options.residual,
-        params={
-            "device": options.device,
-            "random_state": options.random_state,
-            "verbose": options.verbose,
-        },
-    )
 
 
 def describe_estimates(estimates: Sequence[RowEstimate]) -> list[str]:
