@@ -175,10 +175,10 @@ def _blend(image, layer, weight):
     image += weight * (np.asarray(layer, np.float32) - image)
 
 
-def _extent(rng, shape, low=0.15, high=1.0):
+def _extent(rng, shape, low=0.15):
     """Coverage by a land form: patches over a random fraction of the scene, or all of it."""
-    fraction = rng.uniform(low, high + 0.3)
-    if fraction >= high:
+    fraction = rng.uniform(low, 1.3)
+    if fraction >= 1:
         return np.float32(1)
     length = CELLS * rng.uniform(50, 160)
     field = smooth_field(rng, shape, length)

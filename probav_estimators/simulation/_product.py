@@ -8,7 +8,6 @@ import numpy as np
 
 from ._cloudiness import CLEARANCES
 from ._clouds import Sky
-from ._detector import Detector
 from ._ground_sampling import MAX_VALUE
 from ._landscape import CELLS
 from ._noise import SplineField
@@ -76,6 +75,42 @@ def see_product(rng, shape, scale, t, land_of, sensor):
 
 
 @dataclass(frozen=True)
+class _Detector:
+    """Detectors of one scene, in counts of 14 bits; see the fields of `Sensor`.
+
+    `shot_noise` is the standard deviation at a signal of 1000, `stripes` that of the columns'
+    relative gains, and `dead_pixels` the fraction of pixels with a fixed random value.
+    """
+
+    noise: float = 0.0
+    shot_noise: float = 0.0
+    stripes: float = 0.0
+    dead_pixels: float = 0.0
+    saturation: float = float(MAX_VALUE)
+    bits: int = 14
+
+    def read(self, rng, signal):
+        """Read out raw pixels: float32 counts of 14 bits, quantised to the detector's bits."""
+        variance = self.noise**2 + self.shot_noise**2 / 1000 * np.maximum(signal, 0)
+        read = signal + np.sqrt(variance, dtype=np.float32) * rng.standard_normal(
+            signal.shape, dtype=np.float32
+        )
+        if self.stripes:
+            read *= 1 + np.float32(self.stripes) * rng.standard_normal(
+                signal.shape[1], dtype=np.float32
+            )
+        self._set_dead_pixels(rng, read)
+        step = 2 ** (14 - self.bits)
+        numbers = np.rint(read / np.float32(step)) * np.float32(step)
+        return np.clip(numbers, 0, self.saturation, dtype=np.float32)
+
+    def _set_dead_pixels(self, rng, read):
+        count = rng.binomial(read.size, self.dead_pixels)
+        where = rng.integers(0, read.size, count)
+        read.ravel()[where] = rng.uniform(0, self.saturation, count)
+
+
+@dataclass(frozen=True)
 class _Look:
     """Properties shared by all frames of a scene."""
 
@@ -83,7 +118,7 @@ class _Look:
     psf_variation: float
     geolocation_error: float
     resampling: str
-    detector: Detector
+    detector: _Detector
     gain: float
     offset: float
     missed_clouds: float
@@ -94,7 +129,7 @@ class _Look:
         place = rng.uniform()
         if not isinstance(methods, str):
             methods = methods[int(place * len(methods))]
-        detector = Detector(
+        detector = _Detector(
             noise=draw(rng, sensor.noise),
             shot_noise=draw(rng, sensor.shot_noise),
             stripes=draw(rng, sensor.stripes),

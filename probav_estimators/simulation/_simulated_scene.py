@@ -86,12 +86,6 @@ def simulate_scene(
     -------
     SimulatedScene
 
-    Raises
-    ------
-    ValueError
-        If `size`, `scale`, `n_frames`, `psf_sigma` or `texture` is out of range, `sensor` is
-        unknown, or `land` is smaller than the HR image or not finite.
-
     Notes
     -----
     The rules of the data set [1]_: at least 9 frames, 19 on average, from within 30 days; at least
