@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .doc_links import SceneEstimatorMixin
 from .imaging import bicubic_clearest_mean, clearest_mean
-from .prediction import clip_image, stack_images
-from .scenes import check_scenes
+from .prediction import Images, clip_image, stack_images
+from .scenes import Scene, check_scenes
 from .scoring import ScoreMixin
-
-if TYPE_CHECKING:
-    from sklearn.utils import Tags
-
-    from .prediction import Images
-    from .scenes import Scene
 
 __all__ = ["BicubicBaseline"]
 

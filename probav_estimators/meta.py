@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from joblib import delayed
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import HasMethods
@@ -17,16 +18,10 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from .doc_links import SceneEstimatorMixin
-from .prediction import clip_image, predict_pairs, stack_images, takes_return_std
+from .prediction import Images, Predictor, clip_image, predict_pairs, stack_images, takes_return_std
 from .processes import run_in_parallel
-from .scenes import check_scenes, offset_to_scene
+from .scenes import Scene, check_scenes, offset_to_scene
 from .scoring import ScoreMixin
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from .prediction import Images, Predictor
-    from .scenes import Scene
 
 __all__ = ["PerBand", "SceneEnsemble"]
 

@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .architectures import ImageParts
     from .scenes import Scene
 
-    # What predict returns: (n, H, W), or a list of images if their sizes differ.
-    Images: TypeAlias = NDArray[np.float32] | list[NDArray[np.float32]]
+# What predict returns: (n, H, W), or a list of images if their sizes differ.
+Images: TypeAlias = NDArray[np.float32] | list[NDArray[np.float32]]
 
 # Scenes that are predicted at a time: the images of all of them need not fit in memory.
 _CHUNK = 16

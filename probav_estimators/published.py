@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from skorch.dataset import ValidSplit
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 from .architectures import FSRCNN, SRCNN, SRVGG16, SRCNNEx
 from .preprocessing import BicubicUpscaler, ClearanceSelector, InputComposer
-
-if TYPE_CHECKING:
-    from torch.utils.data import Dataset
-
-    from .scenes import Scene
+from .scenes import Scene
 
 __all__ = ["PublishedConfigurations", "PublishedSplit", "published_configurations"]
 

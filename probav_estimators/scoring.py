@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .imaging import MAX_CPSNR, challenge_score, error_map, finite_cpsnr
-from .prediction import predict_in_turn
-from .scenes import check_scenes
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from .prediction import Predictor
-    from .scenes import Scene
+from .prediction import Predictor, predict_in_turn
+from .scenes import Scene, check_scenes
 
 __all__ = [
     "ScoreMixin",

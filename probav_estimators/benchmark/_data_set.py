@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..datasets import can_be_submitted, unpack_data_set
-from ..scenes import load_scenes, load_truth
-
-if TYPE_CHECKING:
-    from ..scenes import Scene
+from ..scenes import Scene, load_scenes, load_truth
 
 __all__ = ["DataSet", "open_data_set"]
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +15,8 @@ from ..baseline import BicubicBaseline
 from ..prediction import last_step
 from ..published import published_configurations
 from ..random_numbers import as_random_state
+from ..scenes import Scene
 from ..training import SceneNet, describe, describe_settings, split_scenes
-
-if TYPE_CHECKING:
-    from ..scenes import Scene
 
 __all__ = ["Row", "RowMaker", "choose_rows", "n_parameters", "slug_of"]
 

@@ -13,7 +13,7 @@ from numbers import Integral
 from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,15 +28,13 @@ from ..displays import ComparisonDisplay
 from ..files import replace_file
 from ..persistence import save_model
 from ..prediction import predict_in_turn
+from ..scenes import Scene
 from ..scoring import scene_score
 from ..training import HistoryCSV, check_device, describe_scenes
 from ._data_set import DataSet, open_data_set
 from ._results import RowFolder, markdown_of, write_table
 from ._rows import Row, RowMaker, choose_rows, n_parameters, slug_of
 from ._step_cost import RowEstimate, estimate_row
-
-if TYPE_CHECKING:
-    from ..scenes import Scene
 
 __all__ = ["BenchmarkResult", "describe_estimates", "estimate_benchmark", "run_benchmark"]
 

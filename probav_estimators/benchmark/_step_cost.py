@@ -6,16 +6,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.base import clone
 
+from ..scenes import Scene
 from ..training import SampleRequest
-
-if TYPE_CHECKING:
-    from ..scenes import Scene
-    from ._rows import Row
+from ._rows import Row
 
 __all__ = ["RowEstimate", "available_memory", "choose_micro_batch_size", "estimate_row"]
 

@@ -5,22 +5,18 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from ..datasets import BAD_ARCHIVE, open_entry
 from ..imaging import as_pixels
-from ..scenes import HEADER_BYTES, decode_png, load_truth, png_header
+from ..scenes import HEADER_BYTES, Scene, decode_png, load_truth, png_header
 from ._options import bands_option, common_options, estimators_option, folder_argument
 from ._output import print_json, print_table, show_progress
 from ._scenes import load_estimator, load_estimators, mean_of, score_scenes
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
 
 
 @click.command()

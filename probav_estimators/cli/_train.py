@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 from sklearn.pipeline import Pipeline
@@ -19,14 +19,11 @@ from ..losses import ReprojectionLoss
 from ..persistence import save_model
 from ..prediction import last_step
 from ..preprocessing import BicubicUpscaler, ClearanceSelector, InputComposer
-from ..scenes import load_scenes, load_truth
+from ..scenes import Scene, load_scenes, load_truth
 from ..training import SceneNet, SceneRegressor
 from ._options import common_options, folder_argument, output_option
 from ._output import check_output, print_json, show_progress
 from ._scenes import load_net, mean_of, score_scenes
-
-if TYPE_CHECKING:
-    from ..scenes import Scene
 
 # Default in LR pixels, for which most pixels have the surroundings that the layers use.
 _PATCH_SIZE = 48

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..imaging import as_value_range, window_sums
 from ..names import printable
 from ..raster_files import RASTER_SUFFIXES, find_files, open_raster, suffix_of
 from ..scenes import PngImage
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["LandImage", "LandWindow", "open_land"]
 

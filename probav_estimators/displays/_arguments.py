@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from ..imaging import as_mask, as_pixels, window_sums
 from ..prediction import class_name
-from ..scenes import PngImage, check_scenes
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
+from ..scenes import PngImage, Scene, check_scenes
 
 __all__ = ["by_name", "find_detail", "images_by_name", "one_scene", "read_images"]
 

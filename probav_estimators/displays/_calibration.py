@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..metrics import coverage
 from ..prediction import class_name, predict_scene, takes_return_std
-from ..scenes import check_scenes
+from ..scenes import Scene, check_scenes
 from ..scoring import standardized_errors
 from ._base import Display
 from ._drawing import COLOURS, label_text, style
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
 
 __all__ = ["CalibrationDisplay"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..baseline import BicubicBaseline
 from ..imaging import (
@@ -23,7 +24,7 @@ from ..imaging import (
 )
 from ..names import printable
 from ..prediction import last_step, predict_parts, predict_scene, takes_return_parts
-from ..scenes import COUNTS, Values
+from ..scenes import COUNTS, Scene, Values
 from ._arguments import by_name, find_detail, images_by_name, one_scene, read_images
 from ._base import Display
 from ._drawing import (
@@ -39,14 +40,9 @@ from ._drawing import (
     symmetric_scale,
 )
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
-
-    ImageOrPath: TypeAlias = NDArray[Any] | str | os.PathLike[str]
-
 __all__ = ["ComparisonDisplay"]
+
+ImageOrPath: TypeAlias = NDArray[Any] | str | os.PathLike[str]
 
 _BASELINE = "BicubicBaseline"
 

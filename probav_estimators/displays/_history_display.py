@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..prediction import last_step
 from ._base import Display
 from ._drawing import COLOURS, MARKERS, label_text
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["HistoryDisplay"]
 

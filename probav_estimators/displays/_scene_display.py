@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..imaging import grey_limits, register_frames, select_clearest
+from ..scenes import Scene
 from ._arguments import one_scene
 from ._base import Display
 from ._drawing import COLOURS, label_text, set_title, shade_clouds, show_image
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
 
 __all__ = ["SceneDisplay"]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._base import Display
 from ._drawing import COLOURS, label_points, label_text, style
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["SearchDisplay"]
 

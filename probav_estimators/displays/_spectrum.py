@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..baseline import BicubicBaseline
 from ..metrics import (
@@ -17,15 +18,10 @@ from ..metrics import (
     transfer_function,
 )
 from ..prediction import predict_scene
-from ..scenes import LEAST_TO_HALVE, halve_frames
+from ..scenes import LEAST_TO_HALVE, Scene, halve_frames
 from ._arguments import by_name, images_by_name, one_scene
 from ._base import Display
 from ._drawing import COLOURS, label_text, size_in_points
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
 
 __all__ = ["SpectrumDisplay"]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..imaging import as_mask
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["CheckedFrames", "check_frames", "check_pair", "check_stack"]
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..imaging import USUAL_SIGMA, align_frames
 from ._checks import check_frames, check_shifts, check_stack
 from ._degradation import response, see_frame
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["consistency", "estimate_noise"]
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from ._checks import as_finite, check_pair, without_hidden
 from ._placement import align_image
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Correctness", "correctness", "correctness_maps"]
 

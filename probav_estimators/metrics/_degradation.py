@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from ..imaging import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["response", "see_frame"]
 

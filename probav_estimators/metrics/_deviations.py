@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from ._checks import as_finite
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["coverage", "error_retention", "sharpness"]
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..imaging import USUAL_SIGMA, register_frames, robust_mean
 from ._checks import check_frames, check_pair, fill_hidden, normalized_pair
 from ._degradation import see_frame
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["align_image", "image_shift", "move_image", "spatial_shift"]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._checks import check_pair, fill_hidden, normalized_pair
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = [
     "HALVES_THRESHOLD",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..imaging import compared_images
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["cssim"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..imaging import USUAL_SIGMA
+from ..imaging import USUAL_SIGMA, Alignment
 from ..metrics import (
     align_image,
     consistency,
@@ -19,17 +20,10 @@ from ..metrics import (
     resolution,
     spatial_shift,
 )
-from ..prediction import class_name, predict_parts, predict_scene
-from ..scenes import LEAST_TO_HALVE, align_scene, halve_frames, psf_variance
+from ..prediction import Predictor, class_name, predict_parts, predict_scene
+from ..scenes import LEAST_TO_HALVE, Scene, align_scene, halve_frames, psf_variance
 from ..scoring import standardized_errors
 from ._figures import FIGURES
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..imaging import Alignment
-    from ..prediction import Predictor
-    from ..scenes import Scene
 
 __all__ = [
     "AlignedFrames",

@@ -10,25 +10,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from ..files import check_target, replace_file
 from ..names import printable
-from ..prediction import class_name, takes_return_std
-from ..scenes import check_scenes
+from ..prediction import Predictor, class_name, takes_return_std
+from ..scenes import Scene, check_scenes
 from ..version import __version__
 from ._figures import FIGURES
 from ._pictures import Chart, calibration_chart, can_draw, score_chart
 from ._quality_report import QualityReport, check_max_scenes
 from ._scene_view import SceneView, side_of_pictures, view_scene
 from ._templates import asset, render, stream
-
-if TYPE_CHECKING:
-    from ..prediction import Predictor
-    from ..scenes import Scene
 
 __all__ = ["report_in_turn", "write_report"]
 

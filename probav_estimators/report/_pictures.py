@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..displays import CalibrationDisplay, ScoreDisplay, SpectrumDisplay
 from ..imaging import challenge_score
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
+from ..scenes import Scene
 
 __all__ = [
     "Chart",

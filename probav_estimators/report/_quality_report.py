@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..scenes import check_scenes
+from ..prediction import Predictor
+from ..scenes import Scene, check_scenes
 from ._figures import FIGURES, Figure
 from ._measuring import AlignedFrames, finite_mean, measure_estimator
 from ._templates import render
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ..prediction import Predictor
-    from ..scenes import Scene
 
 __all__ = ["QualityReport", "check_max_scenes", "quality_report"]
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..displays import CalibrationDisplay
 from ..imaging import Picture, error_map, scale_greys, upscale_bicubic
 from ..names import printable
-from ..scenes import Values
+from ..prediction import Predictor
+from ..scenes import Scene, Values
 from ._figures import FIGURES
 from ._measuring import AlignedFrames, measure_estimator
 from ._pictures import (
@@ -24,10 +25,6 @@ from ._pictures import (
     map_picture,
     spectrum_chart,
 )
-
-if TYPE_CHECKING:
-    from ..prediction import Predictor
-    from ..scenes import Scene
 
 __all__ = ["SceneView", "side_of_pictures", "view_scene"]
 

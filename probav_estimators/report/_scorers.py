@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..scenes import LEAST_TO_HALVE, check_scenes, halve_frames
+from ..prediction import Predictor
+from ..scenes import LEAST_TO_HALVE, Scene, check_scenes, halve_frames
 from ._figures import FIGURES
 from ._measuring import Measurement, finite_mean, mutual_resolution, predict_image
-
-if TYPE_CHECKING:
-    from ..prediction import Predictor
-    from ..scenes import Scene
 
 __all__ = ["consistency_scorer", "cssim_scorer", "resolution_scorer"]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._cloudiness import CLEARANCES, DEFAULT_N_FRAMES, MIN_CLEAR, draw_n_frames
 from ._clouds import observed_sky
@@ -17,9 +18,6 @@ from ._product import see_product
 from ._season import DAYS, ChangingGround, SlowChange
 from ._sensors import Sensor, checked_range, sensor_of
 from ._truth import see_truth
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class SimulatedScene(NamedTuple):
