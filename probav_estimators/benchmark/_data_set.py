@@ -12,8 +12,6 @@ import numpy as np
 from ..datasets import can_be_submitted, unpack_data_set
 from ..scenes import Scene, load_scenes, load_truth
 
-__all__ = ["DataSet", "open_data_set"]
-
 
 class DataSet(NamedTuple):
     """Scenes of one scale: training scenes with HR images, and those to submit, if any."""

@@ -12,8 +12,6 @@ from typing import Any
 
 from ..files import read_json, replace_files, write_json
 
-__all__ = ["RowFolder", "markdown_of", "write_table"]
-
 # Temporary files of `replace_files`, left by killed processes.
 _PARTIAL = ".*.partial"
 

@@ -18,8 +18,6 @@ from ..random_numbers import as_random_state
 from ..scenes import Scene
 from ..training import SceneNet, describe, describe_settings, split_scenes
 
-__all__ = ["Row", "RowMaker", "choose_rows", "n_parameters", "slug_of"]
-
 # Score of the study's OpenCV baseline on its 1,160 scenes (its notebook baseline_opencv.ipynb).
 _OPENCV_SCORE = 0.99803
 

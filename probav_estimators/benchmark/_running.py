@@ -36,8 +36,6 @@ from ._results import RowFolder, markdown_of, write_table
 from ._rows import Row, RowMaker, choose_rows, n_parameters, slug_of
 from ._step_cost import RowEstimate, estimate_row
 
-__all__ = ["BenchmarkResult", "describe_estimates", "estimate_benchmark", "run_benchmark"]
-
 # Scenes, epochs and LR pixels of patches of a quick run.
 _QUICK_SCENES = 24
 _QUICK_EPOCHS = 1

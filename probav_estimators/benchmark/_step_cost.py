@@ -15,8 +15,6 @@ from ..scenes import Scene
 from ..training import SampleRequest
 from ._rows import Row
 
-__all__ = ["RowEstimate", "available_memory", "choose_micro_batch_size", "estimate_row"]
-
 # Seconds after which a first step is not repeated without what it does only once.
 _SLOW = 20.0
 

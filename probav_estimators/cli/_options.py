@@ -8,17 +8,6 @@ from typing import Any
 
 import click
 
-__all__ = [
-    "DEBUG",
-    "bands_option",
-    "common_options",
-    "debug_option",
-    "estimators_option",
-    "folder_argument",
-    "output_option",
-    "seed_option",
-]
-
 # Key in the metadata that the contexts of a call share.
 DEBUG = f"{__package__}.debug"
 

@@ -20,17 +20,6 @@ from ..scoring import scene_cpsnr, scene_score
 if TYPE_CHECKING:
     from ..architectures import FusionNet
 
-__all__ = [
-    "BASELINE",
-    "SceneFailure",
-    "load_estimator",
-    "load_estimators",
-    "load_net",
-    "mean_of",
-    "scene_errors",
-    "score_scenes",
-]
-
 
 #: Name of the challenge's baseline on the command line.
 BASELINE = "baseline"

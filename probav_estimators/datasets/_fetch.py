@@ -15,8 +15,6 @@ from tqdm.auto import tqdm
 from ..scenes import NORMS_NAME, find_scene_folders, list_scene_files
 from ._archives import BAD_ARCHIVE, check_entry
 
-__all__ = ["fetch_probav", "unpack_data_set"]
-
 _PAGE = "https://kelvins.esa.int/proba-v-super-resolution/data/"
 _FOLDER = "probav_data"
 

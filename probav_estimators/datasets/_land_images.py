@@ -15,8 +15,6 @@ from ..names import printable
 from ..raster_files import RASTER_SUFFIXES, find_files, open_raster, suffix_of
 from ..scenes import PngImage
 
-__all__ = ["LandImage", "LandWindow", "open_land"]
-
 # Files of a folder that are taken.
 _SUFFIXES = (*RASTER_SUFFIXES, ".png", ".npy")
 

@@ -25,8 +25,6 @@ from ..simulation import (
 )
 from ._land_images import open_land
 
-__all__ = ["make_scenes"]
-
 Image = str | os.PathLike[str] | NDArray[Any]
 Images = Image | Sequence[Image]
 

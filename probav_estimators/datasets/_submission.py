@@ -21,8 +21,6 @@ from ..imaging import to_uint16
 from ..prediction import Predictor, predict_in_turn
 from ..scenes import Scene, check_scenes, offset_to_scene
 
-__all__ = ["can_be_submitted", "write_submission"]
-
 _NAME = re.compile(r"imgset\d{4}")
 
 _MAX_VALUE = 2**16 - 1

@@ -14,8 +14,6 @@ from ..imaging import as_mask, as_pixels, window_sums
 from ..prediction import class_name
 from ..scenes import PngImage, Scene, check_scenes
 
-__all__ = ["by_name", "find_detail", "images_by_name", "one_scene", "read_images"]
-
 # The window is this part of the image along each axis, and has at least this many HR pixels.
 _DETAIL_PART = 1 / 4
 _LEAST_DETAIL = 16

@@ -10,8 +10,6 @@ from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["Display"]
-
 # Texts that replace ``{key}`` in the docstrings of displays; ``{display}`` is the class.
 _SHARED = {
     "returns": """Returns

@@ -16,8 +16,6 @@ from ..scoring import standardized_errors
 from ._base import Display
 from ._drawing import COLOURS, label_text, style
 
-__all__ = ["CalibrationDisplay"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CalibrationDisplay(Display):

@@ -40,8 +40,6 @@ from ._drawing import (
     symmetric_scale,
 )
 
-__all__ = ["ComparisonDisplay"]
-
 ImageOrPath: TypeAlias = NDArray[Any] | str | os.PathLike[str]
 
 _BASELINE = "BicubicBaseline"

@@ -11,23 +11,6 @@ from numpy.typing import NDArray
 
 from ..names import printable
 
-__all__ = [
-    "COLOURS",
-    "MARKERS",
-    "colour_bar",
-    "label_points",
-    "label_text",
-    "mark_window",
-    "positive_scale",
-    "set_title",
-    "shade_clouds",
-    "show_image",
-    "show_map",
-    "size_in_points",
-    "style",
-    "symmetric_scale",
-]
-
 #: Colour-blind safe palette, distinct also in grey (Okabe and Ito, without yellow).
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 #: Markers to go with them, for prints without colours.

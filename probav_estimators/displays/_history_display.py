@@ -13,8 +13,6 @@ from ..prediction import last_step
 from ._base import Display
 from ._drawing import COLOURS, MARKERS, label_text
 
-__all__ = ["HistoryDisplay"]
-
 # Losses and scores that a history may have, and their labels.
 _LOSSES = {"train_loss": "training loss", "valid_loss": "validation loss"}
 _SCORES = {"train_score": "training score", "valid_score": "validation score"}

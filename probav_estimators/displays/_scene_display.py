@@ -14,8 +14,6 @@ from ._arguments import one_scene
 from ._base import Display
 from ._drawing import COLOURS, label_text, set_title, shade_clouds, show_image
 
-__all__ = ["SceneDisplay"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SceneDisplay(Display):

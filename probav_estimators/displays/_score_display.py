@@ -16,8 +16,6 @@ from ..scoring import scene_score
 from ._base import Display
 from ._drawing import COLOURS, MARKERS, label_points, label_text, style
 
-__all__ = ["ScoreDisplay"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ScoreDisplay(Display):

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from ._base import Display
 from ._drawing import COLOURS, label_points, label_text, style
 
-__all__ = ["SearchDisplay"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SearchDisplay(Display):

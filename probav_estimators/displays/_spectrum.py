@@ -23,8 +23,6 @@ from ._arguments import by_name, images_by_name, one_scene
 from ._base import Display
 from ._drawing import COLOURS, label_text, size_in_points
 
-__all__ = ["SpectrumDisplay"]
-
 _BASELINE = "BicubicBaseline"
 
 # Greatest ratio that is drawn, in dB: beyond, one of both powers is close to 0.

@@ -10,8 +10,6 @@ from scipy import ndimage
 
 from ..imaging import as_mask
 
-__all__ = ["CheckedFrames", "check_frames", "check_pair", "check_stack"]
-
 # Standard deviation of the Gaussian that fills hidden pixels from their surroundings, in pixels.
 _FILLING = 4.0
 

@@ -12,8 +12,6 @@ from ..imaging import USUAL_SIGMA, align_frames
 from ._checks import check_frames, check_shifts, check_stack
 from ._degradation import response, see_frame
 
-__all__ = ["consistency", "estimate_noise"]
-
 # Noise is estimated in a window of this many LR pixels along each axis, from this many frames.
 _WINDOW = 48
 _MAX_FRAMES = 16

@@ -11,8 +11,6 @@ from scipy import ndimage
 from ._checks import as_finite, check_pair, without_hidden
 from ._placement import align_image
 
-__all__ = ["Correctness", "correctness", "correctness_maps"]
-
 # Decay of the distances from the three cases, and temperature of their softmin, as in opensr-test.
 _DECAY = 0.05
 _TEMPERATURE = 0.25

@@ -10,8 +10,6 @@ from scipy import sparse
 
 from ..imaging import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
 
-__all__ = ["response", "see_frame"]
-
 # Half-width of the kernel in standard deviations of the point spread function.
 _REACH = 5.0
 

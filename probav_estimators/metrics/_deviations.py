@@ -11,8 +11,6 @@ from scipy.special import ndtri
 
 from ._checks import as_finite
 
-__all__ = ["coverage", "error_retention", "sharpness"]
-
 #: Fractions of normally distributed errors within one and two standard deviations.
 _LEVELS = (0.6827, 0.9545)
 

@@ -12,8 +12,6 @@ from ..imaging import USUAL_SIGMA, register_frames, robust_mean
 from ._checks import check_frames, check_pair, fill_hidden, normalized_pair
 from ._degradation import see_frame
 
-__all__ = ["align_image", "image_shift", "move_image", "spatial_shift"]
-
 # Frames to register against: the common error of registration does not fall with more.
 _MAX_FRAMES = 16
 

@@ -9,15 +9,6 @@ from numpy.typing import NDArray
 
 from ._checks import check_pair, fill_hidden, normalized_pair
 
-__all__ = [
-    "HALVES_THRESHOLD",
-    "TRUTH_THRESHOLD",
-    "effective_mtf",
-    "fourier_ring_correlation",
-    "resolution",
-    "transfer_function",
-]
-
 #: Correlation of the images of two halves of the frames at which that of all frames has a
 #: correlation of 1/2 with the truth: ``sqrt(2 * c / (1 + c))`` is 1/2 for c = 1/7.
 HALVES_THRESHOLD = 1 / 7

@@ -10,8 +10,6 @@ from scipy import ndimage
 
 from ..imaging import compared_images
 
-__all__ = ["cssim"]
-
 # The window of Wang et al.: 11 x 11 pixels, Gaussian weights of 1.5 pixels.
 _SIGMA = 1.5
 _REACH = 5

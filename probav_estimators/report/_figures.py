@@ -21,8 +21,6 @@ from ..scoring import scene_cpsnr, scene_score
 if TYPE_CHECKING:
     from ._measuring import Measurement
 
-__all__ = ["FIGURES", "Figure"]
-
 _ARROWS = {"more": "↑", "less": "↓", "one": "→ 1", "": ""}
 
 

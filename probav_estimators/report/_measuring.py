@@ -25,16 +25,6 @@ from ..scenes import LEAST_TO_HALVE, Scene, align_scene, halve_frames, psf_varia
 from ..scoring import standardized_errors
 from ._figures import FIGURES
 
-__all__ = [
-    "AlignedFrames",
-    "Measurement",
-    "finite_mean",
-    "measure_estimator",
-    "measure_scene",
-    "mutual_resolution",
-    "predict_image",
-]
-
 # Number of point spread functions that consistency tries, and standard error of the estimated
 # variance in squared LR pixels, for frames whose shifts hardly determine it.
 _N_SIGMAS, _VARIANCE_ERROR = 5, 0.08

@@ -26,8 +26,6 @@ from ._quality_report import QualityReport, check_max_scenes
 from ._scene_view import SceneView, side_of_pictures, view_scene
 from ._templates import asset, render, stream
 
-__all__ = ["report_in_turn", "write_report"]
-
 # Longest representation of an estimator, in letters.
 _LONGEST = 2000
 

@@ -15,19 +15,6 @@ from ..displays import CalibrationDisplay, ScoreDisplay, SpectrumDisplay
 from ..imaging import challenge_score
 from ..scenes import Scene
 
-__all__ = [
-    "Chart",
-    "EmbeddedImage",
-    "calibration_chart",
-    "can_draw",
-    "colour_bar",
-    "grey_picture",
-    "map_limit",
-    "map_picture",
-    "score_chart",
-    "spectrum_chart",
-]
-
 # Steps of a colour map: with the two greys of the hatching, 15 colours fit into 4 bits.
 _N_STEPS = 13
 

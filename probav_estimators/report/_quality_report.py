@@ -18,8 +18,6 @@ from ._templates import render
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["QualityReport", "check_max_scenes", "quality_report"]
-
 # Scenes in the table of a notebook.
 _N_SHOWN = 20
 

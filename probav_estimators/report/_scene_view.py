@@ -26,8 +26,6 @@ from ._pictures import (
     spectrum_chart,
 )
 
-__all__ = ["SceneView", "side_of_pictures", "view_scene"]
-
 # Bytes of all pictures of a page, and greatest side of a picture in pixels, as far as the least
 # side allows.
 _MAX_BYTES = 13e6

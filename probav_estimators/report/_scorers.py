@@ -11,8 +11,6 @@ from ..scenes import LEAST_TO_HALVE, Scene, check_scenes, halve_frames
 from ._figures import FIGURES
 from ._measuring import Measurement, finite_mean, mutual_resolution, predict_image
 
-__all__ = ["consistency_scorer", "cssim_scorer", "resolution_scorer"]
-
 
 def consistency_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None) -> float:
     """Consistency of predictions with their frames, negated; needs no truth.

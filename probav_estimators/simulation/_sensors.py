@@ -13,8 +13,6 @@ from ._cloudiness import CLEARANCES
 from ._ground_sampling import MAX_VALUE
 from ._raw_grid import RESAMPLINGS
 
-__all__ = ["PRESETS", "Sensor", "checked_range", "sensor_of"]
-
 # A number, or a range that it is drawn from. Fields are annotated with their least and greatest
 # value and their unit.
 _Range: TypeAlias = float | tuple[float, float]
