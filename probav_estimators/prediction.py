@@ -54,6 +54,11 @@ def last_step(estimator: Any) -> Any:
     return estimator
 
 
+def composed_scenes(estimator: Any, scenes: Sequence[Scene]) -> Sequence[Scene]:
+    """Scenes as the estimator that predicts gets them: of a pipeline, after its other steps."""
+    return estimator[:-1].transform(scenes) if hasattr(estimator, "steps") else scenes
+
+
 def class_name(estimator: Any) -> str:
     """Name of the class of an estimator; of a pipeline, that of its last step."""
     return type(last_step(estimator)).__name__

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from sklearn.base import clone
 
+from ..prediction import composed_scenes
 from ..scenes import Scene
 from ..training import SampleRequest
 from ._rows import Row
@@ -70,7 +71,7 @@ def estimate_row(
 
     `micro_batch_size` "auto": as many samples as half of the memory at hand suffices for.
     """
-    composed = row.estimator[:-1].transform(scenes) if hasattr(row.estimator, "steps") else scenes
+    composed = composed_scenes(row.estimator, scenes)
     net = _ready(row.net, composed)
     train, valid = net.get_split_datasets(composed)
     seconds, n_bytes = _measure_step(net, train, 1)

@@ -47,14 +47,20 @@ def check_frames(
     """Check that an image and its frames fit together, and find the scale."""
     frames, clear, level, unit = check_stack(frames, quality_maps)
     image = as_finite(image, "image")
-    scale = image.shape[0] // frames.shape[1] if image.ndim == 2 else 0
-    if scale < 1 or image.shape != tuple(scale * length for length in frames.shape[1:]):
-        raise ValueError(
-            f"image has shape {image.shape} and frames have {frames.shape[1:]}: it must be as "
-            "large or larger, by the same integer along both axes"
-        )
+    scale = scale_between(image, frames.shape[1:])
     shifts = check_shifts(np.zeros((len(frames), 2)) if shifts is None else shifts, len(frames))
     return CheckedFrames((image - level) / unit, frames, clear, shifts, scale, unit)
+
+
+def scale_between(image: NDArray[Any], shape: tuple[int, ...]) -> int:
+    """HR pixels of an image for each LR pixel of frames of a shape."""
+    scale = image.shape[0] // shape[0] if image.ndim == len(shape) == 2 else 0
+    if scale < 1 or image.shape != tuple(scale * length for length in shape):
+        raise ValueError(
+            f"image has shape {image.shape} and frames have {shape}: it must be as large or "
+            "larger, by the same integer along both axes"
+        )
+    return scale
 
 
 def check_stack(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ._checks import as_finite, check_pair, without_hidden
+from ._checks import as_finite, check_pair, scale_between, without_hidden
 from ._placement import align_image
 
 # Decay of the distances from the three cases, and temperature of their softmin, as in opensr-test.
@@ -156,7 +156,7 @@ def case_distances(i: NDArray[Any], o: NDArray[Any]) -> NDArray[np.float64]:
 def _harmonized(image, frame, truth, clear, border):
     """Registered image, upscaled frame and truth with one histogram, and their mask."""
     frame = np.asarray(frame)
-    scale = _scale(np.asarray(truth), frame)
+    scale = scale_between(np.asarray(truth), frame.shape)
     image, truth, clear = check_pair(image, truth, clear)
     shown = clear.reshape(frame.shape[0], scale, frame.shape[1], scale).any(axis=(1, 3))
     frame = as_finite(without_hidden(frame, shown), "frame")
@@ -186,16 +186,6 @@ def _match_histogram(image, truth, clear):
 def _shares(distances):
     weights = np.exp(-(distances - distances.min(axis=0)) / _TEMPERATURE)
     return weights / weights.sum(axis=0)
-
-
-def _scale(image, frame):
-    scale = image.shape[0] // frame.shape[0] if image.ndim == frame.ndim == 2 else 0
-    if scale < 1 or image.shape != tuple(scale * length for length in frame.shape):
-        raise ValueError(
-            f"images have the shape {image.shape} and the frame has {frame.shape}: they must be "
-            "as large or larger, by the same integer along both axes"
-        )
-    return scale
 
 
 def _distance(first, second):

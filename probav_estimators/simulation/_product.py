@@ -8,13 +8,12 @@ import numpy as np
 
 from ._cloudiness import CLEARANCES
 from ._clouds import Sky
-from ._ground_sampling import MAX_VALUE
+from ._ground_sampling import see_truth
 from ._landscape import CELLS
 from ._noise import SplineField
 from ._raw_grid import Placement, RawGrid, at_raw_pixels, resample, sample_raw
 from ._season import DAYS, BlurredGround, ChangingGround, Season, SlowChange
-from ._sensors import draw
-from ._truth import see_truth
+from ._sensors import MAX_VALUE, draw
 
 #: LR pixels of ground around a frame: shift, distortion, resampling, pixel and optics.
 MARGIN = 8

@@ -10,8 +10,10 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 import numpy as np
 
 from ._cloudiness import CLEARANCES
-from ._ground_sampling import MAX_VALUE
 from ._raw_grid import RESAMPLINGS
+
+#: Greatest value of a sensor's 14-bit scale.
+MAX_VALUE = 2**14 - 1
 
 # A number, or a range that it is drawn from. Fields are annotated with their least and greatest
 # value and their unit.

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from ._cloudiness import CLEARANCES, DEFAULT_N_FRAMES, MIN_CLEAR, draw_n_frames
 from ._clouds import observed_sky
-from ._ground_sampling import digitize, sample_ground
+from ._ground_sampling import digitize, sample_ground, see_truth
 from ._imaged_land import imaged_land
 from ._landscape import CELLS, draw_land
 from ._product import see_product
 from ._season import DAYS, ChangingGround, SlowChange
 from ._sensors import Sensor, checked_range, sensor_of
-from ._truth import see_truth
 
 
 class SimulatedScene(NamedTuple):
