@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._cloudiness import CLEARANCES
-from ._clouds import Sky
+from ._clouds import CLEARANCES, Sky
 from ._ground_sampling import see_truth
 from ._landscape import CELLS
 from ._noise import SplineField

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import numpy as np
 
-from ._cloudiness import CLEARANCES
+from ._clouds import CLEARANCES
 from ._raw_grid import RESAMPLINGS
 
 #: Greatest value of a sensor's 14-bit scale.

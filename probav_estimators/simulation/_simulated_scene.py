@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._cloudiness import CLEARANCES, DEFAULT_N_FRAMES, MIN_CLEAR, draw_n_frames
-from ._clouds import observed_sky
+from ._clouds import CLEARANCES, DEFAULT_N_FRAMES, MIN_CLEAR, draw_n_frames, observed_sky
 from ._ground_sampling import digitize, sample_ground, see_truth
 from ._imaged_land import imaged_land
 from ._landscape import CELLS, draw_land
