@@ -79,18 +79,7 @@ class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
         self.kernel = kernel
 
     def fit(self, X: Sequence[Scene], y: object = None) -> Self:
-        """Learn the scale.
-
-        Parameters
-        ----------
-        X : list of Scene
-        y : None
-            Not used: a scene carries its truth.
-
-        Returns
-        -------
-        self
-        """
+        """Learn the scale of scenes; `y` is not used."""
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)
         scales = (scene.scale for scene in scenes if scene.scale is not None)

@@ -77,19 +77,7 @@ class PerBand(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, BaseEstimator
         self.n_jobs = n_jobs
 
     def fit(self, X: Sequence[Scene], y: object = None) -> Self:
-        """Fit a clone on the scenes of each band.
-
-        Parameters
-        ----------
-        X : list of Scene
-            With bands, and with what `estimator` asks for.
-        y : None
-            Not used: a scene carries its truth.
-
-        Returns
-        -------
-        self
-        """
+        """Fit a clone on the scenes of each band; `y` is not used, as a scene carries its truth."""
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)
         numbers = _numbers_by_band(scenes)
@@ -235,17 +223,7 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
         self.n_jobs = n_jobs
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Get the parameters, with `deep` also the members, theirs and each single weight.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-
-        Returns
-        -------
-        dict of str to value
-            ``a``, ``a__max_epochs`` and ``weights__a`` of a member "a".
-        """
+        """Get the parameters, with `deep` also the members ``a``, ``a__k`` and ``weights__a``."""
         params = self._get_params("estimators", deep=deep)
         if deep:
             # As in scikit-learn, it is `fit` that refuses what is not valid.
@@ -281,19 +259,7 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
         return self
 
     def fit(self, X: Sequence[Scene], y: object = None) -> Self:
-        """Fit a clone of each member.
-
-        Parameters
-        ----------
-        X : list of Scene
-            With what the members ask for.
-        y : None
-            Not used: a scene carries its truth.
-
-        Returns
-        -------
-        self
-        """
+        """Fit a clone of each member to scenes; `y` is not used, as a scene carries its truth."""
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)
         members = self._check_members()

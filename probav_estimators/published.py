@@ -55,19 +55,7 @@ class PublishedSplit:
     def __call__(
         self, scenes: Dataset[Scene], y: object = None, groups: object = None
     ) -> tuple[Dataset[Scene], Dataset[Scene] | None]:
-        """Split scenes.
-
-        Parameters
-        ----------
-        scenes : dataset or list of Scene
-        y, groups : None
-            Not used.
-
-        Returns
-        -------
-        train, valid : torch.utils.data.Subset
-            `valid` is None where there is one scene.
-        """
+        """Split scenes into subsets; the second is None where there is one scene."""
         numbers: Any = range(len(scenes))  # type: ignore[arg-type]
         ordered = Subset(scenes, sorted(numbers, key=lambda n: _band_and_name(scenes[n])))
         return ValidSplit(0.1, random_state=42)(ordered) if len(ordered) > 1 else (ordered, None)

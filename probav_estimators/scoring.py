@@ -109,21 +109,7 @@ class ScoreMixin:
     def score(
         self, X: Sequence[Scene], y: object = None, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Mean cPSNR in dB on scenes with HR images; greater is better.
-
-        Parameters
-        ----------
-        X : list of Scene
-        y : None
-            Not used: a scene carries its truth.
-        sample_weight : array of shape (n,), default=None
-            Non-negative weights of the scenes in the mean. None: equal weights.
-
-        Returns
-        -------
-        float
-            As of :func:`cpsnr_scorer`.
-        """
+        """Mean cPSNR in dB on scenes, as of :func:`cpsnr_scorer`; greater is better."""
         return cpsnr_scorer(self, X, sample_weight=sample_weight)  # type: ignore[arg-type]
 
 
@@ -141,22 +127,7 @@ def scene_score(image: NDArray[Any], scene: Scene) -> float:
 def standardized_errors(
     image: NDArray[Any], deviation: NDArray[Any], scene: Scene, *, border: int = 3
 ) -> NDArray[np.floating]:
-    """Errors of an image of a scene in standard deviations.
-
-    Parameters
-    ----------
-    image, deviation : arrays of shape (H, W)
-        Image and standard deviations, in [0, 1].
-    scene : Scene
-        With HR image.
-    border : int, default=3
-        Greatest shift in HR pixels that is compensated.
-
-    Returns
-    -------
-    array of shape (n,)
-        Of the clear pixels, after correction of shift and bias.
-    """
+    """Errors of the clear pixels of an image in standard deviations, without shift and bias."""
     truth: Any = scene.hr, scene.sm
     error = error_map(image, *truth, border=border, data_range=scene.data_range)
     inside = slice(border, -border or None)
@@ -165,19 +136,7 @@ def standardized_errors(
 
 
 def calibration_factor(errors: Sequence[NDArray[np.floating]]) -> float:
-    """Factor on standard deviations by which one covers 68.27 % of the pixels of a new scene.
-
-    Parameters
-    ----------
-    errors : list of float arrays
-        Errors of each scene in standard deviations, see :func:`standardized_errors`. All scenes
-        have the same weight.
-
-    Returns
-    -------
-    float
-        The conformal quantile.
-    """
+    """Factor on deviations by which one covers 68.27 % of the pixels of a new scene (conformal)."""
     levels = np.linspace(0, 1, 1001)
     quantiles = [np.quantile(np.abs(error), levels) for error in errors]
     level = min(1, _ONE_SIGMA * (1 + 1 / len(errors)))

@@ -96,31 +96,7 @@ def fetch_probav(data_home: str | os.PathLike[str] | None = None) -> Path:
 def unpack_data_set(
     archive: str | os.PathLike[str], folder: str | os.PathLike[str], *, quiet: bool = False
 ) -> Path:
-    """Unpack a zip of scenes in the data set's layout, unless done already.
-
-    Parameters
-    ----------
-    archive : path-like
-        Zip of train/RED/imgset0000/LR000.png, ... and norm.csv, or of one folder of these.
-    folder : path-like
-        Created, with its parents, once everything is unpacked.
-    quiet : bool, default=False
-        Whether to hide progress, which is shown on terminals only.
-
-    Returns
-    -------
-    pathlib.Path
-        The data set's root: `folder`, or the folder of the scenes in it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such archive.
-    ValueError
-        If the archive is damaged or unsafe to unpack, or `folder` is of something else.
-    OSError
-        If the disk is too small or the folder cannot be written.
-    """
+    """Unpack a zip in the data set's layout to `folder`, unless done already; return its root."""
     archive, folder = Path(archive), Path(folder)
     try:
         origin = _describe_archive(archive)

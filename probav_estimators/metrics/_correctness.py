@@ -115,19 +115,7 @@ def correctness_maps(
     *,
     border: int = 16,
 ) -> Correctness:
-    """Compute the shares of :func:`correctness` at each pixel.
-
-    Parameters
-    ----------
-    image, frame, truth, clear, border : arrays and int
-        As for :func:`correctness`.
-
-    Returns
-    -------
-    Correctness
-        Of float64 arrays of shape (scale * h - 2 * border, scale * w - 2 * border), NaN where a
-        pixel is ignored.
-    """
+    """Compute the shares of :func:`correctness` at each pixel inside the border; NaN: ignored."""
     image, frame, truth, clear = _harmonized(image, frame, truth, clear, border)
     # Distances are ratios, but for their least value, which is meant for values about 1.
     largest = np.abs(truth[clear]).max() or 1.0
