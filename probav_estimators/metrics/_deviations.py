@@ -75,13 +75,8 @@ def sharpness(deviations: NDArray[Any]) -> float:
     Returns
     -------
     float
-        In their unit; less is better among calibrated ones [1]_, for which it equals the root mean
-        square error.
-
-    References
-    ----------
-    .. [1] T. Gneiting, F. Balabdaoui, A. E. Raftery, "Probabilistic forecasts, calibration and
-       sharpness", Journal of the Royal Statistical Society B 69(2), 243-268, 2007.
+        In their unit; less is better among calibrated ones (see :func:`coverage`), for which it
+        equals the root mean square error.
     """
     _, deviations = _check(deviations, deviations)
     largest = deviations.max()

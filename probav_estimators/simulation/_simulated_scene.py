@@ -82,17 +82,6 @@ def simulate_scene(
     -------
     SimulatedScene
 
-    Notes
-    -----
-    The rules of the data set [1]_: at least 9 frames, 19 on average, from within 30 days; at least
-    60 % of each frame and 75 % of the HR image clear according to their masks; 14-bit values in
-    16-bit files. The default `n_frames` keeps the first.
-
-    References
-    ----------
-    .. [1] M. Märtens, D. Izzo, A. Krzic and D. Cox, "Super-resolution of PROBA-V images using
-       convolutional neural networks", Astrodynamics 3, 387-402, 2019.
-
     Examples
     --------
     >>> import numpy as np
