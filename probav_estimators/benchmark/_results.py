@@ -48,13 +48,7 @@ class RowFolder:
         self._result = path / "result.json"
 
     def check(self, *, overwrite: bool) -> None:
-        """Check that the folder, if it is there, is of a run with the same settings.
-
-        Raises
-        ------
-        FileExistsError
-            If it is of another run and `overwrite` is False, or of something else.
-        """
+        """Raise FileExistsError if the folder is of another run, or of something else."""
         found = self._read(self._settings)
         if found is None:
             if self.path.exists() and not self._is_empty():

@@ -168,13 +168,7 @@ class RowMaker:
 
 
 def choose_rows(maker: RowMaker, names: str | Sequence[str]) -> list[Row]:
-    """Rows of a table in its order: "all", or names such as "SRCNN stack concat" or their slugs.
-
-    Raises
-    ------
-    ValueError
-        If a name is not known, or its row cannot be made for the scenes' scale.
-    """
+    """Rows of a table in its order: "all", or names such as "SRCNN stack concat" or their slugs."""
     makers = maker.makers()
     if names == "all":
         return [row for make in makers.values() if (row := _made_or_none(make)) is not None]

@@ -15,19 +15,10 @@ _FILLING = 4.0
 
 
 class CheckedFrames(NamedTuple):
-    """An image and the frames that it is compared with, in units of the frames' contrast.
+    """An image, (H, W), and the frames that it is compared with, (t, h, w), with masks and shifts.
 
-    Attributes
-    ----------
-    image : float64 array of shape (scale * h, scale * w)
-        Less the level of the frames.
-    frames : float32 array of shape (t, h, w)
-        Less their level; 0 where they are not clear.
-    clear : bool array of shape (t, h, w)
-    shifts : float64 array of shape (t, 2)
-    scale : int
-    unit : float
-        Their contrast.
+    Both are less the level of the frames, in units of their contrast, `unit`. Frames are 0 where
+    they are not clear.
     """
 
     image: NDArray[np.float64]

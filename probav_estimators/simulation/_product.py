@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def see_product(rng, shape, scale, t, land_of, sensor):
     """
     streams = [np.random.default_rng(seed) for seed in rng.integers(0, 2**63, 7)]
     of_scene, of_land, of_season, of_passes, of_sky, of_detector, of_truth = streams
-    look = _Look.draw(of_scene, sensor)
+    look = _draw_look(of_scene, sensor)
     pixel = CELLS * scale
     margin = MARGIN * pixel
     season = _draw_season(of_season, sensor)
@@ -108,36 +109,23 @@ class _Detector:
         read.ravel()[where] = rng.uniform(0, self.saturation, count)
 
 
-@dataclass(frozen=True)
-class _Look:
+def _draw_look(rng, sensor):
     """Properties shared by all frames of a scene."""
-
-    psf_sigma: float
-    psf_variation: float
-    geolocation_error: float
-    resampling: str
-    detector: _Detector
-    gain: float
-    offset: float
-    missed_clouds: float
-
-    @classmethod
-    def draw(cls, rng, sensor):
-        methods = sensor.resampling
-        place = rng.uniform()
-        if not isinstance(methods, str):
-            methods = methods[int(place * len(methods))]
-        detector = _Detector(
-            noise=draw(rng, sensor.noise),
-            shot_noise=draw(rng, sensor.shot_noise),
-            stripes=draw(rng, sensor.stripes),
-            dead_pixels=draw(rng, sensor.dead_pixels),
-            saturation=draw(rng, sensor.saturation),
-            bits=round(draw(rng, sensor.bits)),
-        )
-        names = ("psf_sigma", "psf_variation", "geolocation_error", "gain", "offset")
-        values = {name: draw(rng, getattr(sensor, name)) for name in (*names, "missed_clouds")}
-        return cls(resampling=methods, detector=detector, **values)
+    methods = sensor.resampling
+    place = rng.uniform()
+    if not isinstance(methods, str):
+        methods = methods[int(place * len(methods))]
+    detector = _Detector(
+        noise=draw(rng, sensor.noise),
+        shot_noise=draw(rng, sensor.shot_noise),
+        stripes=draw(rng, sensor.stripes),
+        dead_pixels=draw(rng, sensor.dead_pixels),
+        saturation=draw(rng, sensor.saturation),
+        bits=round(draw(rng, sensor.bits)),
+    )
+    names = ("psf_sigma", "psf_variation", "geolocation_error", "gain", "offset")
+    values = {name: draw(rng, getattr(sensor, name)) for name in (*names, "missed_clouds")}
+    return SimpleNamespace(resampling=methods, detector=detector, **values)
 
 
 @dataclass(frozen=True)
