@@ -234,14 +234,7 @@ def draw_sensor(rng, name, scale):
 class _Pool:
     """Scenes in memory, from which batches of patches are drawn.
 
-    Parameters
-    ----------
-    options : argparse.Namespace
-    scenes : iterator
-        Over results of `simulate`.
-    rng : numpy.random.Generator
-    n_pools : int, default=1
-        Number of pools, which share the scenes.
+    `scenes` is an iterator over results of `simulate`; `n_pools` pools share them.
     """
 
     def __init__(self, options, scenes, rng, n_pools=1):
@@ -393,13 +386,8 @@ def take_layers(module, weights):
 class Rows:
     """Scenes of all rows of docs/benchmarks.md, few and small, and aligned once.
 
-    Parameters
-    ----------
-    scale : int
-    n_scenes : int
-        Of each row; 0: there are no rows.
-    land : list of Land
-        Images of real land that the training does not use; without any there are no such rows.
+    Without `n_scenes`, of each row, there are no rows; without images of real `land`, which the
+    training does not use, none of such.
     """
 
     def __init__(self, scale, n_scenes, land=()):
