@@ -35,13 +35,7 @@ class Land(NamedTuple):
 
     @classmethod
     def of_folder(cls, folder, scale):
-        """Images that are large enough, of places for the training and of those held out.
-
-        Raises
-        ------
-        ValueError
-            If they are of fewer than two places.
-        """
+        """Images that are large enough, of places for the training and of those held out."""
         places = {}
         for path in sorted(folder.glob("*.png")) + sorted(folder.glob("*.npy")):
             shape = _shape_of(path)

@@ -5,22 +5,15 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 MIB = 2**20
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One row of the table.
-
-    Parameters
-    ----------
-    what, against, goal, measured : str
-    met : bool
-    """
+class Figure(NamedTuple):
+    """One row of the table."""
 
     what: str
     against: str
@@ -46,15 +39,7 @@ def seconds_of(function, *arguments):
 def interleave(sides, rounds):
     """Call the functions in turn (A B A B ...), so that the load of the machine affects all alike.
 
-    Parameters
-    ----------
-    sides : dict of str to function
-    rounds : int
-
-    Returns
-    -------
-    dict of str to list
-        Results of each function, one per round.
+    Returns the results of each function, one per round.
     """
     results = {name: [] for name in sides}
     for _ in range(rounds):

@@ -23,15 +23,8 @@ _CLEAR, _FEWEST = 0.6, 5
 def sentinel2_scenes(psf_sigma=0.0):
     """Scenes of all summers and bands.
 
-    Parameters
-    ----------
-    psf_sigma : float, default=0
-        Standard deviation in HR pixels of a Gaussian that blurs the dates of the frames, not the
-        truth, before they are averaged.
-
-    Returns
-    -------
-    list of Scene
+    The dates of the frames, not the truth, are blurred by a Gaussian of `psf_sigma` HR pixels
+    before they are averaged.
     """
     cube = data.romania_10m(mask_and_scale=False).load()
     scenes = []

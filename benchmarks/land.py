@@ -1,9 +1,12 @@
-"""FusionNet over real land: agreement in place, with and without the data-consistency layer.
+"""FusionNet over real land: with and without the data-consistency layer, and beside other networks.
 
 Needs PROBAV_SAMPLES, the folder of sample data, with its images of real land in `land`. Frames are
 those of a plain simulation (`scenes_of_land`). Agreement is the standard deviation of the land over
 that of the image's error in decibels, free of gain and offset, at the best place within 0.6 HR
 pixels.
+
+Other networks are at scale 3: SRCNN, trained as by :mod:`benchmarks.robustness`, and with
+``--published FOLDER`` those of :mod:`benchmarks.realism` with their authors' weights.
 """
 
 import os
@@ -18,7 +21,9 @@ from probav_estimators.scenes import estimate_psf_sigma
 
 from ._land import Land, scenes_of_land
 from ._measure import Figure
-from ._scores import mean_score
+from ._scores import COVERAGE, describe_coverage, mean_score
+from .realism import find_published, net_of
+from .robustness import fit_srcnn
 
 _BORDER = 9
 # Noise of a frame in standard deviations of the land.
@@ -27,19 +32,7 @@ _SEED = 9
 
 
 def benchmark(n_scenes=24, folder=None):
-    """Agreement at each scale, for noisy frames, and errors of the point spread function.
-
-    Parameters
-    ----------
-    n_scenes : int, default=24
-        Of each scale.
-    folder : path, default=None
-        Of images of land. None: `land` of PROBAV_SAMPLES.
-
-    Yields
-    ------
-    Figure
-    """
+    """Agreement at each scale, for noisy frames, and errors of the point spread function."""
     for scale, scenes in scenes_of_scales(n_scenes, folder):
         before, after = (
             _measure(FusionNet.from_pretrained(scale=scale, verbose=0, data_consistency=on), scenes)
@@ -68,6 +61,34 @@ def benchmark(n_scenes=24, folder=None):
         f"{error:.3f} LR pixels, {correlation:.2f}",
         error < 0.07 and correlation > 0.8,
     )
+
+
+def benchmark_networks(n_scenes=24, folder=None, published=None, n_epochs=40):
+    """Scores of FusionNet and of other networks, and coverage of its standard deviations."""
+    for scale, scenes in scenes_of_scales(n_scenes, folder):
+        scores = _scores_of_others(scenes, published, n_epochs) if scale == 3 else {}
+        net = FusionNet.from_pretrained(scale=scale, verbose=0)
+        images, deviations = net.predict(scenes, return_std=True)
+        score = mean_score(images, scenes)
+        covered, is_calibrated = describe_coverage(images, deviations, scenes)
+        others = [f"{name} {other:.4f}" for name, other in scores.items()]
+        yield Figure(
+            f"scale {scale}, {len(scenes)} scenes over real land: N / cPSNR; errors within one "
+            "and two standard deviations",
+            ", ".join(["baseline 1.0", *others]),
+            f"less; {COVERAGE}",
+            f"{score:.4f}; {covered}",
+            score < min([1.0, *scores.values()]) and is_calibrated,
+        )
+
+
+def _scores_of_others(scenes, published, n_epochs):
+    """Mean N / cPSNR of each other network, at scale 3."""
+    scores = {"SRCNN": mean_score(fit_srcnn(128, n_epochs).predict(scenes), scenes)}
+    for name, nets in (find_published(published) if published else {}).items():
+        images = [net_of(nets, scene).predict([scene])[0] for scene in scenes]
+        scores[name] = mean_score(images, scenes)
+    return scores
 
 
 def images_of_land(scale, folder=None):

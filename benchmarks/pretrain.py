@@ -57,9 +57,8 @@ from probav_estimators import FusionNet, Scene, Sensor, make_scenes
 from probav_estimators.files import replace_file
 from probav_estimators.imaging import plan_blocks
 from probav_estimators.losses import align_best, batch_cpsnr
-from probav_estimators.prediction import clip_image
 from probav_estimators.processes import end_with_parent
-from probav_estimators.scenes import align_scene
+from probav_estimators.scenes import align_scene, clip_image
 from probav_estimators.training import (
     AlignedChoice,
     AlignedReader,
@@ -235,14 +234,7 @@ def draw_sensor(rng, name, scale):
 class _Pool:
     """Scenes in memory, from which batches of patches are drawn.
 
-    Parameters
-    ----------
-    options : argparse.Namespace
-    scenes : iterator
-        Over results of `simulate`.
-    rng : numpy.random.Generator
-    n_pools : int, default=1
-        Number of pools, which share the scenes.
+    `scenes` is an iterator over results of `simulate`; `n_pools` pools share them.
     """
 
     def __init__(self, options, scenes, rng, n_pools=1):
@@ -394,13 +386,8 @@ def take_layers(module, weights):
 class Rows:
     """Scenes of all rows of docs/benchmarks.md, few and small, and aligned once.
 
-    Parameters
-    ----------
-    scale : int
-    n_scenes : int
-        Of each row; 0: there are no rows.
-    land : list of Land
-        Images of real land that the training does not use; without any there are no such rows.
+    Without `n_scenes`, of each row, there are no rows; without images of real `land`, which the
+    training does not use, none of such.
     """
 
     def __init__(self, scale, n_scenes, land=()):

@@ -49,18 +49,8 @@ _BANDS = {"middle": ((0.04, 0.08), (1 / 6, 0.22)), "high": ((1 / 6, 0.22), (0.40
 def benchmark(published=None, n_scenes=16, size=128):
     """Exponents of spectra, norms, and responses of networks trained on real data.
 
-    Parameters
-    ----------
-    published : path-like, default=None
-        Folder with the published weights. None: only FusionNet is measured.
-    n_scenes : int, default=16
-        Of each sensor, half of them RED and half NIR.
-    size : int, default=128
-        Of the frames, in LR pixels.
-
-    Yields
-    ------
-    Figure
+    Half of the `n_scenes` of each sensor are RED and half NIR. Without a folder of `published`
+    weights only FusionNet is measured.
     """
     simulate = partial(make_scenes, n_scenes, size=size, random_state=_SEED, n_jobs=-1)
     preset = simulate(sensor="proba-v")
@@ -81,13 +71,7 @@ def benchmark(published=None, n_scenes=16, size=128):
 
 
 def find_published(folder):
-    """Find networks with published weights, by name and band; "" means both bands.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder contains none of them.
-    """
+    """Find networks with published weights, by name and band; "" means both bands."""
     networks = {}
     for name, (kind, patterns) in _PUBLISHED.items():
         found = {band: sorted(Path(folder).glob(pattern)) for band, pattern in patterns.items()}
@@ -134,16 +118,8 @@ def _exponent(name, band, real, scenes):
 def power_exponent(image, low, high):
     """Exponent of an image's power spectrum between the middles of two bands of frequencies.
 
-    Parameters
-    ----------
-    image : array of shape (H, W)
-    low, high : (float, float)
-        Least and greatest frequency of each band, in cycles per pixel.
-
-    Returns
-    -------
-    float
-        -2 where the power falls with the square of the frequency.
+    Bands are (least, greatest), in cycles per pixel. -2 where the power falls with the square of
+    the frequency.
     """
     window = np.multiply.outer(*(np.hanning(length) for length in image.shape))
     power = np.square(np.abs(np.fft.fft2(window * (image - image.mean(dtype=float)))))

@@ -60,17 +60,15 @@ def scene():
 
 
 @cache
-def fused():
-    """(image, standard deviations) of the scene."""
-    net = FusionNet.from_pretrained("simulated-x3", verbose=0)
-    (image,), (deviation,) = net.predict([scene()], return_std=True)
-    return image, deviation
+def net(scale=3, **params):
+    return FusionNet.from_pretrained(scale=scale, verbose=0, **params)
 
 
 @cache
-def baseline():
-    (image,) = BicubicBaseline().fit([scene()]).predict([scene()])
-    return image
+def fused():
+    """(image, standard deviations) of the scene."""
+    (image,), (deviation,) = net().predict([scene()], return_std=True)
+    return image, deviation
 
 
 def fine(part, scale=3):
@@ -86,8 +84,9 @@ def show(ax, image, title, *, like=None, size=10):
     ax.set_axis_off()
 
 
-def clearest():
-    return int(np.argmax(scene().qm.mean(axis=(1, 2))))
+def by_clearance(scene):
+    """Numbers of the frames, the clearest first."""
+    return np.argsort(-scene.qm.mean(axis=(1, 2)), kind="stable")
 
 
 def before_after(folder):
@@ -97,12 +96,11 @@ def before_after(folder):
     )
     images = {
         "bicubic": BicubicBaseline().fit([made]).predict([made])[0],
-        "FusionNet": FusionNet.from_pretrained("simulated-x3", verbose=0).predict([made])[0],
+        "FusionNet": net().predict([made])[0],
     }
     part = (slice(12, 56), slice(12, 56))
     truth = made.hr[fine(part)]
-    number = int(np.argmax(made.qm.mean(axis=(1, 2))))
-    panels = {f"one of {len(made.lr)} frames": made.lr[number][part]}
+    panels = {f"one of {len(made.lr)} frames": made.lr[by_clearance(made)[0]][part]}
     for name, image in images.items():
         dB = cpsnr(image, made.hr, made.sm)
         panels[f"{name}: {dB:.1f} dB, {made.norm / dB:.3f}"] = image[fine(part)]
@@ -137,7 +135,7 @@ def data_flow():
             )
         )
 
-    for place, number in enumerate(np.argsort(-qm.mean(axis=(1, 2)))[9:12]):
+    for place, number in enumerate(by_clearance(scene())[9:12]):
         clouded = np.where(qm[number], lr[number], np.nan)
         picture(clouded, 0.005 + 0.025 * place, 0.42 - 0.06 * place, 0.1)
     label(0.085, "scene", "frames and quality maps,\nshifted, partly clouded\n(white: hidden)")
@@ -192,10 +190,9 @@ def registration():
     axes[0].set_title(
         "pixel centres of 15 frames\non 4 x 4 LR pixels (a colour a frame)", fontsize=10
     )
-    by_clearance = np.argsort(-scene().qm.mean(axis=(1, 2)), kind="stable")
-    first = by_clearance[0]
+    first, *others = by_clearance(scene())[:5]
     apart = np.abs(shifts - shifts[first]).max(axis=1)
-    other = max(by_clearance[:5], key=lambda number: apart[number])
+    other = max(others, key=lambda number: apart[number])
     frames = scene().lr.astype(float)
     moved = shifted(frames[other], shifts[first] - shifts[other], order=3, mode="nearest")
     differences = [frames[first] - frames[other], frames[first] - moved]
@@ -212,7 +209,7 @@ def registration():
 def composition():
     """Channels of the three modes of InputComposer."""
     # The clearest ones have no clouds.
-    order = np.argsort(-scene().qm.mean(axis=(1, 2)), kind="stable")[10:13]
+    order = by_clearance(scene())[10:13]
     frames, masks = scene().lr[order], scene().qm[order]
     low, high = np.quantile(frames[masks], [0.005, 0.995])
     rows = {
@@ -232,8 +229,7 @@ def composition():
 
 def spectrum():
     """Power and coherence of detail beyond the frames' Nyquist frequency."""
-    net = FusionNet.from_pretrained("simulated-x3", verbose=0)
-    return SpectrumDisplay.from_estimator({"FusionNet": net}, scene()).figure_
+    return SpectrumDisplay.from_estimator({"FusionNet": net()}, scene()).figure_
 
 
 def score():
@@ -288,8 +284,7 @@ def deviations():
         ax.set_title(title, fontsize=10)
         ax.set_axis_off()
     figure.colorbar(drawn, ax=axes[2], shrink=0.8, label="counts (65535 times the value)")
-    net = FusionNet.from_pretrained("simulated-x3", verbose=0)
-    CalibrationDisplay.from_estimator(net, make_scenes(4, size=96, random_state=5), ax=axes[3])
+    CalibrationDisplay.from_estimator(net(), make_scenes(4, size=96, random_state=5), ax=axes[3])
     return figure
 
 
@@ -310,8 +305,7 @@ def consistency():
     show(rows[0, 0], made.hr[part], "truth", size=SIZE)
     limit = None
     for column, switch, name in zip(rows.T[1:], (False, True), ("without", "with"), strict=True):
-        net = FusionNet.from_pretrained("simulated-x2", verbose=0, data_consistency=switch)
-        (image,) = net.predict([made])
+        (image,) = net(2, data_consistency=switch).predict([made])
         dB = cpsnr(image, made.hr, made.sm)
         show(column[0], image[part], f"{name}: {dB:.1f} dB", like=made.hr[part], size=SIZE)
         error = 65535 * (made.hr - image)[part]
@@ -329,14 +323,13 @@ def consistency():
 
 def psf():
     """Relative PSF variance of scenes of different sensors, and the estimates of theirs from it."""
-    net = FusionNet.from_pretrained("simulated-x2", verbose=0)
     true = np.linspace(0.15, 0.55, 9)
     relative, estimated = [], []
     for seed, sigma in enumerate(true):
         made = textured(psf_sigma=2 * sigma, seed=seed)
-        alignment = net.match_psf(made, align_scene(made))
+        alignment = net(2).match_psf(made, align_scene(made))
         relative.append(alignment.psf.from_image)
-        estimated.append(net.sensor_variance(alignment) ** 0.5)
+        estimated.append(net(2).sensor_variance(alignment) ** 0.5)
     with plt.rc_context({"font.size": SIZE - 3}):
         figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.2), layout="constrained")
         axes[0].plot(true**2, relative, "o", color=BLUE)
@@ -354,14 +347,12 @@ def psf():
 def parts():
     """Measured share, measured and supposed detail of few and of many frames."""
     made = textured()
-    net = FusionNet.from_pretrained("simulated-x2", verbose=0)
-    clearest_first = np.argsort(-made.qm.mean(axis=(1, 2)), kind="stable")
     numbers = (1, 6, 24)
     figure, rows = plt.subplots(3, 4, figsize=(WIDTH, 8.6), layout="constrained")
     for row, number in zip(rows, numbers, strict=True):
-        chosen = clearest_first[:number]
+        chosen = by_clearance(made)[:number]
         scene = Scene(made.lr[chosen], made.qm[chosen])
-        (image,), found = net.predict([scene], return_parts=True)
+        (image,), found = net(2).predict([scene], return_parts=True)
         share, *details = (part[0] for part in found)
         frames = "1 frame" if number == 1 else f"{number} frames"
         show(row[0], image, frames, like=made.hr, size=SIZE - 2)
@@ -395,8 +386,7 @@ def sensors():
         (seen,) = make_scenes(
             1, size=128, n_frames=15, bands=("RED",), sensor=name, random_state=21
         )
-        number = int(np.argmax(seen.qm.mean(axis=(1, 2))))
-        show(column[0], seen.lr[number][PART], f'sensor="{name}"')
+        show(column[0], seen.lr[by_clearance(seen)[0]][PART], f'sensor="{name}"')
         show(column[1], seen.hr[fine(PART)], "its HR image")
     return figure
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .doc_links import SceneEstimatorMixin
 from .imaging import bicubic_clearest_mean, clearest_mean
-from .prediction import clip_image, stack_images
-from .scenes import check_scenes
+from .prediction import Images, stack_images
+from .scenes import Scene, check_scenes, clip_image
 from .scoring import ScoreMixin
-
-if TYPE_CHECKING:
-    from sklearn.utils import Tags
-
-    from .prediction import Images
-    from .scenes import Scene
 
 __all__ = ["BicubicBaseline"]
 
@@ -84,18 +79,7 @@ class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
         self.kernel = kernel
 
     def fit(self, X: Sequence[Scene], y: object = None) -> Self:
-        """Learn the scale.
-
-        Parameters
-        ----------
-        X : list of Scene
-        y : None
-            Not used: a scene carries its truth.
-
-        Returns
-        -------
-        self
-        """
+        """Learn the scale of scenes; `y` is not used."""
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)
         scales = (scene.scale for scene in scenes if scene.scale is not None)
@@ -113,11 +97,6 @@ class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
         -------
         float32 array of shape (n, H, W), or a list of such images if their sizes differ
             In [0, 1], unless a scene has a `value_range`.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is not valid, or the scale of a scene is not known.
         """
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)

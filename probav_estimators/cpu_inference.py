@@ -17,7 +17,7 @@ def can_compute(tensor: torch.Tensor) -> bool:
     return (
         not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
         and type(tensor) is torch.Tensor
         and tensor.device.type == "cpu"
         and tensor.dtype == torch.float32

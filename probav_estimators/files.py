@@ -1,12 +1,13 @@
-"""Files that are replaced as a whole or not at all, also if the power fails."""
+"""Files and folders that are replaced as a whole or not at all, also if the power fails; locks."""
 
 import glob
 import json
 import os
 import shutil
+import stat
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ __all__ = [
     "check_target",
     "digest_of_json",
     "file_state",
+    "hold_lock",
+    "move_into_place",
+    "partial_path",
     "read_json",
     "remove_partial_files",
     "replace_file",
     "replace_files",
-    "sync",
+    "replace_folders",
     "write_json",
 ]
 
@@ -53,18 +57,18 @@ def replace_files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path
     targets = [Path(os.path.realpath(path)) for path in paths]
     for target in targets:
         check_target(target)
-    partials = [path.with_name(f".{path.name}.{uuid4().hex}.partial") for path in targets]
+    partials = [partial_path(path) for path in targets]
     try:
         yield partials
         for partial, target in zip(partials, targets, strict=True):
             for path in [*partial.rglob("*"), partial]:
-                sync(path)
+                _sync(path)
             if target.exists():
                 partial.chmod(target.stat().st_mode & 0o777)
         for partial, target in zip(partials, targets, strict=True):
             _put_in_place(partial, target)
         for folder in {target.parent for target in targets}:
-            sync(folder)
+            _sync(folder)
     except OSError as error:
         if error.errno is None or error.filename is not None:
             raise
@@ -76,12 +80,17 @@ def replace_files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path
             _remove(partial)
 
 
+def partial_path(path: Path) -> Path:
+    """Hidden name beside `path` that nothing else has."""
+    return path.with_name(f".{path.name}.{uuid4().hex}.partial")
+
+
 def _put_in_place(partial, target):
     """Rename a file or a folder; a folder in its place is moved aside first."""
     if not target.is_dir():
         partial.replace(target)
         return
-    aside = target.with_name(f".{target.name}.{uuid4().hex}.partial")
+    aside = partial_path(target)
     target.rename(aside)
     try:
         partial.rename(target)
@@ -115,22 +124,15 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield partial
 
 
-def sync(path: Path) -> None:
+def _sync(path):
     """Write a file, or the names of the files in a folder, to the disk."""
-    if path.is_dir():
-        # Not possible on Windows and some network disks, nor necessary there.
-        with suppress(OSError):
-            _sync(path, os.O_RDONLY)
-    else:
-        _sync(path, os.O_RDWR)
-
-
-def _sync(path, flags):
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # Folders: not possible on Windows and some network disks, nor necessary there.
+    with suppress(OSError) if path.is_dir() else nullcontext():
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
@@ -143,23 +145,7 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any] | None:
-    """Read what :func:`write_json` wrote, or return None if there is no file.
-
-    Parameters
-    ----------
-    path : Path
-    remedy : str
-        For the error.
-
-    Returns
-    -------
-    dict or None
-
-    Raises
-    ------
-    ValueError
-        If the file is empty or damaged.
-    """
+    """Read what :func:`write_json` wrote, or None; a ValueError with a remedy if it is damaged."""
     if not path.is_file():
         return None
     try:
@@ -213,3 +199,90 @@ def remove_partial_files(path: str | os.PathLike[str], *, older_than: float = 0.
         with suppress(FileNotFoundError):
             if not older_than or time.time() - partial.stat().st_mtime > older_than:
                 _remove(partial)
+
+
+def move_into_place(partial: Path, target: Path) -> None:
+    """Rename a folder without subfolders once all its files are on the disk."""
+    for path in [*partial.iterdir(), partial]:
+        _sync(path)
+    partial.rename(target)
+    _sync(target.parent)
+
+
+@contextmanager
+def replace_folders(folders: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
+    """Remove folders in whose place others are written, or move them back if that fails.
+
+    What is written in their place gets their permissions, and symbolic links keep their targets.
+
+    Parameters
+    ----------
+    folders : iterable of path-like
+
+    Yields
+    ------
+    None
+    """
+    aside: dict[Path, Path] = {}
+    try:
+        for folder in map(Path, map(os.path.realpath, folders)):
+            moved = partial_path(folder)
+            folder.rename(moved)
+            aside[folder] = moved
+        yield
+    except BaseException:
+        for folder, moved in aside.items():
+            # What was written before the failure is whole.
+            if folder.exists():
+                _discard(moved, folder)
+            else:
+                moved.rename(folder)
+        raise
+    for folder, moved in aside.items():
+        _discard(moved, folder)
+
+
+def _discard(moved, folder):
+    """Remove a folder that was moved aside; what is in its place gets its permissions."""
+    if folder.exists():
+        folder.chmod(stat.S_IMODE(moved.stat().st_mode))
+    shutil.rmtree(moved, ignore_errors=True)
+
+
+@contextmanager
+def hold_lock(path: str | os.PathLike[str], patience: float = 30.0) -> Iterator[None]:
+    """Keep other processes, also of other machines, from updating a file at the same time.
+
+    A file beside `path` is the lock: to create it exclusively is atomic on all systems and on NFS.
+
+    Parameters
+    ----------
+    path : path-like
+    patience : float, default=30.0
+        Seconds after which a lock that does not change is removed: its process was killed, as an
+        update takes milliseconds.
+
+    Yields
+    ------
+    None
+    """
+    lock = Path(path).with_name(f".{Path(path).name}.lock")
+    found, since = None, 0.0
+    while True:
+        try:
+            lock.touch(exist_ok=False)
+            break
+        except FileExistsError:
+            try:
+                holder = lock.stat().st_mtime_ns
+            except FileNotFoundError:
+                continue
+            if holder != found:
+                found, since = holder, time.monotonic()
+            elif time.monotonic() - since > patience:
+                lock.unlink(missing_ok=True)
+            time.sleep(0.002)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)

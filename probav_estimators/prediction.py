@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .architectures import ImageParts
     from .scenes import Scene
 
-    # What predict returns: (n, H, W), or a list of images if their sizes differ.
-    Images: TypeAlias = NDArray[np.float32] | list[NDArray[np.float32]]
+# What predict returns: (n, H, W), or a list of images if their sizes differ.
+Images: TypeAlias = NDArray[np.float32] | list[NDArray[np.float32]]
 
 # Scenes that are predicted at a time: the images of all of them need not fit in memory.
 _CHUNK = 16
@@ -28,23 +27,9 @@ class Predictor(Protocol):
 
 
 def predict_in_turn(estimator: Predictor, scenes: Sequence[Scene]) -> Iterator[NDArray[Any]]:
-    """Yield the image that an estimator predicts for each scene.
-
-    Raises
-    ------
-    ValueError
-        If the estimator does not give one image for each scene.
-    """
+    """Yield the image that an estimator predicts for each scene; ValueError if there is not one."""
     for start in range(0, len(scenes), _CHUNK):
-        chunk = scenes[start : start + _CHUNK]
-        images = estimator.predict(chunk)
-        _check_count(estimator, images, chunk)
-        yield from images
-
-
-def clip_image(image: NDArray[np.floating], scene: Scene) -> NDArray[np.floating]:
-    """Clip an image of a scene to [0, 1] in place, unless the scene has a `value_range`."""
-    return np.clip(image, 0, 1, out=image) if scene.value_range is None else image
+        yield from (image for image, _ in predict_pairs(estimator, scenes[start : start + _CHUNK]))
 
 
 def stack_images(
@@ -59,6 +44,11 @@ def last_step(estimator: Any) -> Any:
     while hasattr(estimator, "steps"):
         estimator = estimator.steps[-1][1]
     return estimator
+
+
+def composed_scenes(estimator: Any, scenes: Sequence[Scene]) -> Sequence[Scene]:
+    """Scenes as the estimator that predicts gets them: of a pipeline, after its other steps."""
+    return estimator[:-1].transform(scenes) if hasattr(estimator, "steps") else scenes
 
 
 def class_name(estimator: Any) -> str:
@@ -89,13 +79,7 @@ def _predict_takes(option, estimator):
 def predict_scene(
     estimator: Any, scene: Scene, *, return_std: bool = False
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Predict the image of a scene, and its standard deviations if requested and available.
-
-    Raises
-    ------
-    ValueError
-        If the estimator does not give one image.
-    """
+    """Predict the image of a scene, and its standard deviations if requested and available."""
     ((image, std),) = predict_pairs(estimator, [scene], return_std=return_std)
     return np.asarray(image), std
 
@@ -114,13 +98,7 @@ def predict_parts(
 def predict_pairs(
     estimator: Any, scenes: Sequence[Scene], *, return_std: bool = False
 ) -> list[tuple[NDArray[Any], NDArray[Any] | None]]:
-    """Predict (image, standard deviations or None) of each scene, as :func:`predict_scene`.
-
-    Raises
-    ------
-    ValueError
-        If the estimator does not give one image for each scene.
-    """
+    """Predict (image, standard deviations or None) of each scene, as :func:`predict_scene`."""
     if return_std and takes_return_std(estimator):
         images, stds = estimator.predict(scenes, return_std=True)
     else:

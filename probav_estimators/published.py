@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from skorch.dataset import ValidSplit
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 from .architectures import FSRCNN, SRCNN, SRVGG16, SRCNNEx
 from .preprocessing import BicubicUpscaler, ClearanceSelector, InputComposer
-
-if TYPE_CHECKING:
-    from torch.utils.data import Dataset
-
-    from .scenes import Scene
+from .scenes import Scene
 
 __all__ = ["PublishedConfigurations", "PublishedSplit", "published_configurations"]
 
@@ -59,19 +55,7 @@ class PublishedSplit:
     def __call__(
         self, scenes: Dataset[Scene], y: object = None, groups: object = None
     ) -> tuple[Dataset[Scene], Dataset[Scene] | None]:
-        """Split scenes.
-
-        Parameters
-        ----------
-        scenes : dataset or list of Scene
-        y, groups : None
-            Not used.
-
-        Returns
-        -------
-        train, valid : torch.utils.data.Subset
-            `valid` is None where there is one scene.
-        """
+        """Split scenes into subsets; the second is None where there is one scene."""
         numbers: Any = range(len(scenes))  # type: ignore[arg-type]
         ordered = Subset(scenes, sorted(numbers, key=lambda n: _band_and_name(scenes[n])))
         return ValidSplit(0.1, random_state=42)(ordered) if len(ordered) > 1 else (ordered, None)

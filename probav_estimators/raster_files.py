@@ -1,4 +1,4 @@
-"""Raster files that GDAL opens: their paths, drivers by suffix, open files, errors of reading."""
+"""Raster files that GDAL opens: paths and names, drivers by suffix, open files, errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RASTER_SUFFIXES",
+    "band_of_name",
+    "check_one_band",
     "close_with",
     "find_files",
+    "group_paths",
     "is_remote",
+    "names_of_bands",
     "open_raster",
+    "scene_name",
     "suffix_of",
 ]
 
@@ -62,6 +67,8 @@ _SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".wld", ".prj")
 # Largest block, in bytes: it is decoded as a whole for any window.
 _MAX_BLOCK_BYTES = 256 << 20
 
+# B04 or B8A in a file's name.
+_BAND = re.compile(r"(?<![A-Za-z0-9])B\d{1,2}A?(?![A-Za-z0-9])")
 
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
@@ -77,28 +84,7 @@ def _import_rasterio():
 
 
 def find_files(paths: Any, name: str, suffixes: tuple[str, ...] = RASTER_SUFFIXES) -> list[str]:
-    """Return the absolute paths of files, folders and patterns.
-
-    Parameters
-    ----------
-    paths : path-like or sequence of path-likes
-    name : str
-        Name of `paths` in messages.
-    suffixes : tuple of str, default=RASTER_SUFFIXES
-        Of the files that are taken of folders.
-
-    Returns
-    -------
-    list of str
-        Those of a folder or a pattern are sorted.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are none.
-    ValueError
-        If an item is a subdataset, or a folder or pattern finds a VRT that it does not name.
-    """
+    """Return the absolute paths of files and, sorted, of folders and patterns; at least one."""
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     files = [file for item in given for file in _expand(os.fspath(item), suffixes)]
     if not files:
@@ -144,6 +130,71 @@ def suffix_of(path: str) -> str:
     """Suffix of a path in lower case; the query of an address does not count."""
     name = path.partition("?")[0] if is_remote(path) else path
     return os.path.splitext(name)[1].lower()
+
+
+def group_paths(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Any]:
+    """Group files by band: each pattern is a band, plain paths are all of one."""
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    texts = [os.fspath(path) for path in given]
+    if len(texts) == 1:
+        return texts
+    if any(glob.has_magic(text) and not os.path.exists(text) for text in texts):
+        return texts
+    return [texts]
+
+
+def check_one_band(files: Sequence[str]) -> None:
+    """Raise a ValueError if a pattern or a folder has the bands of a date as several files."""
+    seen: dict[str, str] = {}
+    for path in files:
+        folder, name = os.path.split(path)
+        rest, n_bands = _BAND.subn("", name)
+        earlier = seen.setdefault(os.path.join(folder, rest), path)
+        if n_bands and earlier != path:
+            raise ValueError(
+                f"{earlier} and {path} are two bands of one date: give the files of one band, "
+                "such as 'dates/*_B04.tif'"
+            )
+
+
+def band_of_name(path: str) -> str | None:
+    """Return the band, such as B04, that is the last in the name of a file."""
+    found = _BAND.findall(os.path.basename(path))
+    return found[-1] if found else None
+
+
+def names_of_bands(paths: Sequence[str]) -> list[str]:
+    """Return names of bands: the words by which the paths of their first files differ."""
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise ValueError(f"{path} is of two patterns: give one pattern for each band")
+    words = [re.split(r"[^A-Za-z0-9]+", os.path.splitext(path)[0]) for path in paths]
+    start = _n_common(words)
+    words = [one[start:] for one in words]
+    end = _n_common([one[::-1] for one in words])
+    names = ["_".join(one[: len(one) - end]) for one in words]
+    if all(names) and len(set(names)) == len(names):
+        return names
+    return [str(number) for number in range(1, len(paths) + 1)]
+
+
+def _n_common(texts):
+    """Number of words or letters that all begin with."""
+    same = [len(set(parts)) == 1 for parts in zip(*texts, strict=False)]
+    return [*same, False].index(False)
+
+
+def scene_name(paths: Sequence[str]) -> str | None:
+    """Common start of the files' names, without a part of a date, or the name of their folder."""
+    stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
+    if len(stems) == 1:
+        return stems[0]
+    common = stems[0][: _n_common(stems)]
+    if len(set(stems)) > 1:
+        common = re.sub(r"[^_\-. ]*$", "", common)
+    common = re.sub(r"(?:(?:^|[_\-. ]+)\d*)+$", "", common)
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return common or os.path.basename(folder) or None
 
 
 @contextmanager

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .imaging import MAX_CPSNR, challenge_score, error_map, finite_cpsnr
-from .prediction import predict_in_turn
-from .scenes import check_scenes
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from .prediction import Predictor
-    from .scenes import Scene
+from .prediction import Predictor, predict_in_turn
+from .scenes import Scene, check_scenes
 
 __all__ = [
     "ScoreMixin",
@@ -55,11 +50,6 @@ def cpsnr_scorer(
     float
         Always finite: a scene counts at most 107.1 dB, the error of 16-bit rounding.
 
-    Raises
-    ------
-    ValueError
-        If a scene has no HR image or `sample_weight` is invalid.
-
     Examples
     --------
     >>> from sklearn.model_selection import cross_val_score
@@ -96,11 +86,6 @@ def probav_scorer(
     float
         About -1.0 for the baseline; greater is better, and always finite.
 
-    Raises
-    ------
-    ValueError
-        If a scene has no HR image or `sample_weight` is invalid.
-
     Notes
     -----
     N and cPSNR count at most 107.1 dB, the error of 16-bit rounding. A scene with an exact
@@ -124,26 +109,7 @@ class ScoreMixin:
     def score(
         self, X: Sequence[Scene], y: object = None, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Mean cPSNR in dB on scenes with HR images; greater is better.
-
-        Parameters
-        ----------
-        X : list of Scene
-        y : None
-            Not used: a scene carries its truth.
-        sample_weight : array of shape (n,), default=None
-            Non-negative weights of the scenes in the mean. None: equal weights.
-
-        Returns
-        -------
-        float
-            As of :func:`cpsnr_scorer`.
-
-        Raises
-        ------
-        ValueError
-            If a scene has no HR image, `sample_weight` is invalid, or `predict` raises one.
-        """
+        """Mean cPSNR in dB on scenes, as of :func:`cpsnr_scorer`; greater is better."""
         return cpsnr_scorer(self, X, sample_weight=sample_weight)  # type: ignore[arg-type]
 
 
@@ -161,22 +127,7 @@ def scene_score(image: NDArray[Any], scene: Scene) -> float:
 def standardized_errors(
     image: NDArray[Any], deviation: NDArray[Any], scene: Scene, *, border: int = 3
 ) -> NDArray[np.floating]:
-    """Errors of an image of a scene in standard deviations.
-
-    Parameters
-    ----------
-    image, deviation : arrays of shape (H, W)
-        Image and standard deviations, in [0, 1].
-    scene : Scene
-        With HR image.
-    border : int, default=3
-        Greatest shift in HR pixels that is compensated.
-
-    Returns
-    -------
-    array of shape (n,)
-        Of the clear pixels, after correction of shift and bias.
-    """
+    """Errors of the clear pixels of an image in standard deviations, without shift and bias."""
     truth: Any = scene.hr, scene.sm
     error = error_map(image, *truth, border=border, data_range=scene.data_range)
     inside = slice(border, -border or None)
@@ -185,19 +136,7 @@ def standardized_errors(
 
 
 def calibration_factor(errors: Sequence[NDArray[np.floating]]) -> float:
-    """Factor on standard deviations by which one covers 68.27 % of the pixels of a new scene.
-
-    Parameters
-    ----------
-    errors : list of float arrays
-        Errors of each scene in standard deviations, see :func:`standardized_errors`. All scenes
-        have the same weight.
-
-    Returns
-    -------
-    float
-        The conformal quantile.
-    """
+    """Factor on deviations by which one covers 68.27 % of the pixels of a new scene (conformal)."""
     levels = np.linspace(0, 1, 1001)
     quantiles = [np.quantile(np.abs(error), levels) for error in errors]
     level = min(1, _ONE_SIGMA * (1 + 1 / len(errors)))

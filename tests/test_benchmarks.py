@@ -16,26 +16,21 @@ from skimage import io
 from benchmarks import (
     __main__,
     _scenes,
-    busy,
-    clearance,
     cpsnr,
     files_entered,
     fine_tuning,
+    folders,
     fusion,
     imagery,
     imports,
     invariances,
     land,
-    listing,
-    networks_over_land,
-    reading,
     realism,
     robustness,
     scales,
     search,
     simulator,
     training,
-    training_memory,
 )
 from benchmarks._measure import Figure, interleave
 from benchmarks._scenes import simulated_scenes
@@ -70,17 +65,19 @@ def little(monkeypatch):
     small(fine_tuning, "make_scenes", monkeypatch, size=32, n_frames=4)
     patches = fine_tuning._TRAINING | {"patch_size": 24}
     monkeypatch.setattr(fine_tuning, "_TRAINING", patches)
-    fusion._scenes_of_24.cache_clear()
+    fusion.scenes_of_24.cache_clear()
     monkeypatch.setattr(fine_tuning, "_scenes_of_sensor", scenes_of_sensor)
     monkeypatch.setattr(training, "_STEPS", 1)
     loads = (training._Load("2 patches", 2, 8), training._Load("2 whole frames", 2, None))
     monkeypatch.setattr(training, "_LOADS", loads)
     monkeypatch.setattr(training, "simulated_scenes", lambda: simulated_scenes(SIZE, 4))
     monkeypatch.setattr(
-        training, "folder_of_scenes", lambda n_scenes: _scenes.folder_of_scenes(n_scenes, SIZE)
+        training,
+        "folder_of_scenes",
+        lambda n_scenes, size=SIZE: _scenes.folder_of_scenes(n_scenes, size),
     )
     yield
-    fusion._scenes_of_24.cache_clear()
+    fusion.scenes_of_24.cache_clear()
 
 
 def scenes_of_sensor(n_scenes, psf_sigma):
@@ -106,11 +103,11 @@ CASES = {
     "networks": (lambda: training.benchmark_networks(rounds=1), [[(-99, 1e4), (0, 1e5), (0, 1e5)]]),
     "precision": (lambda: training.benchmark_precision(rounds=1), [[RATIO, SECONDS, SECONDS]]),
     "reading": (
-        lambda: reading.benchmark(rounds=1, n_scenes=3, size=SIZE),
+        lambda: folders.benchmark_reading(rounds=1, n_scenes=3, size=SIZE),
         [[RATIO, SECONDS, SECONDS]],
     ),
     "listing": (
-        lambda: listing.benchmark(n_scenes=4, size=SIZE),
+        lambda: folders.benchmark_listing(n_scenes=4, size=SIZE),
         [[(-1, 1000), MIB, MIB, SECONDS]],
     ),
     "imports": (
@@ -119,7 +116,7 @@ CASES = {
     ),
     "entered": (files_entered.benchmark, [[(10, 80)]]),
     "memory": (
-        lambda: training_memory.benchmark(few=4, many=6, size=2 * SIZE),
+        lambda: training.benchmark_memory(few=4, many=6, size=2 * SIZE),
         [[(-60, 60), MIB, MIB]],
     ),
     "simulator": (
@@ -135,7 +132,7 @@ CASES = {
         [[(0, 0.5), (0, 1.5), (0, 1e4)]],
     ),
     "busy": (
-        lambda: busy.benchmark(n_busy=1, n_frames=2, rounds=1),
+        lambda: fusion.benchmark_busy(n_busy=1, n_frames=2, rounds=1),
         [[RATIO, SECONDS, SECONDS]],
     ),
     "fusion": (fusion.benchmark_quality, [[SCORE]]),
@@ -160,7 +157,7 @@ CASES = {
         [*[[SCORE, (0, 40)]] * 3, *[[(-5, 30)]] * 4, [(0, 0.5), (-1, 1)]],
     ),
     "land_networks": (
-        lambda: of_drawn_land(networks_over_land.benchmark, n_scenes=3, n_epochs=1),
+        lambda: of_drawn_land(land.benchmark_networks, n_scenes=3, n_epochs=1),
         [[SCORE, PERCENT, PERCENT]],
     ),
     "realism": (
@@ -168,7 +165,7 @@ CASES = {
         [[SCORE, *[(0, 4)] * 4, *[(-1, 1)] * 4]],
     ),
     "clearance": (
-        lambda: clearance.benchmark(n_scenes=3, size=SIZE),
+        lambda: simulator.benchmark_clearance(n_scenes=3, size=SIZE),
         2
         * [
             [(9, 35)],
@@ -188,7 +185,7 @@ CASES = {
         [[RATIO, SECONDS, (0, 1e-4)]],
     ),
     "steps": (
-        lambda: fusion.benchmark_steps(rounds=1, n_steps=1),
+        lambda: training.benchmark_fusion_net(rounds=1, n_steps=1),
         [[RATIO, (0, 1e5), (0, 1e5)]],
     ),
     "files": (lambda: imagery.benchmark_memory(n_frames=3, size=64, n_blocks=1), [[MIB]]),
@@ -265,9 +262,3 @@ def test_a_folder_without_published_weights_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="MISR-GRU") as error:
         realism.find_published(tmp_path)
     assert str(tmp_path) in str(error.value)
-
-
-def test_usual_loop_and_exact_value_agree():
-    scene = simulated_scenes(SIZE)[0]
-    images = scene.hr * 0.9, scene.hr, scene.sm
-    assert cpsnr.usual_loop(*images) == pytest.approx(cpsnr.exact_cpsnr(*images), abs=1e-9)

@@ -29,7 +29,7 @@ from probav_estimators import (
 
 distributed = pytest.importorskip("distributed")
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "plot_search_with_dask.py"
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "plot_search.py"
 
 # Run the script in argv[1] as if Dask were not installed.
 _WITHOUT_DASK = """
@@ -172,6 +172,6 @@ def run_example_without_dask(*arguments):
 
 
 def test_the_example_says_how_to_install_dask():
-    done = run_example_without_dask("--quick")
+    done = run_example_without_dask("--quick", "--dask")
     assert done.returncode == 1
     assert "[dask" in done.stderr and "Traceback" not in done.stderr

@@ -226,7 +226,7 @@ class OneMinutePerStep(Callback):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("probav_estimators.training._guard_callbacks._clock", clock)
+    monkeypatch.setattr("probav_estimators.training._callbacks._clock", clock)
     return clock
 
 

@@ -16,11 +16,10 @@ OUTCOMES = {
     "plot_first_pipeline": (r"^(?:baseline|FusionNet|SRCNN) +[\d.]+ +([\d.]+)", 3, SCORE),
     "plot_fusion": (r"^ *\d+ frames: ([\d.]+)$", 6, SCORE),
     "plot_networks": (r"^ *\w+(?:, \w+)? +([\d.]+) +[\d,]+ ", 6, SCORE),
-    "plot_grid_search": (r"^ *(?:stack|single) +\w+ +([\d.]+)", 6, SCORE),
+    "plot_search": (r"^ *(?:stack|single) +\w+ +([\d.]+)", 6, SCORE),
     "plot_published_table": (r"^ *(?:SRCNN|FSRCNN|SRVGG16)\w* .*? [\d.]+ +([\d.]+)", 12, SCORE),
     # Error of FusionNet at left-out dates, relative to the error of the mean.
     "plot_sentinel2": (r"^left out B\d .* ([\d.]+)$", 4, (0.3, 0.95)),
-    "plot_search_with_dask": (r"^\w+ stack \w+ .* ([\d.]+) +[\d.]+ +[\d.]+$", 2, SCORE),
 }
 
 

@@ -28,7 +28,7 @@ HARMLESS = {"os.environ", "os.environ.get", "torch.set_grad_enabled", "signal.Si
 # nothing but blocks.
 PLACES = {
     "random_numbers.py": ("torch.set_rng_state", "torch.cuda.set_rng_state"),
-    "training/_device.py": ("torch.set_num_threads",),
+    "training/_parameters.py": ("torch.set_num_threads",),
     "processes.py": ("signal.",),
 }
 

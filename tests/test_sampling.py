@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from _helpers import bicubic, clearest_frames, composed, small_scene, small_scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -248,14 +249,14 @@ def test_views_are_averaged_however_they_are_batched():
         frames="single",
     )
     rng = np.random.default_rng(0)
-    images = rng.random((8, 5, 6))
-    numbers = [0, 0, 0, 1, 2, 2, 2, 2]
-    averager = ViewAverager([scene.inputs.n_views for scene in scenes])
+    images = torch.from_numpy(rng.random((8, 1, 5, 6), np.float32))
+    numbers = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2])
+    averager = ViewAverager(SceneDataset(scenes, ComposedReader(3), with_truth=False))
     finished = {}
-    for batch in np.array_split(rng.permutation(8), 3):
-        for number, image in averager.add([numbers[i] for i in batch], images[batch]):
+    for part in np.array_split(rng.permutation(8), 3):
+        for number, image in averager.add(({}, {"scene": numbers[part]}), images[part]):
             assert number not in finished
             finished[number] = image
     assert set(finished) == {0, 1, 2}
     for number, views in enumerate((images[:3], images[3:4], images[4:])):
-        np.testing.assert_allclose(finished[number], views.mean(axis=0))
+        np.testing.assert_allclose(finished[number], views[:, 0].mean(dim=0), rtol=1e-6)

@@ -22,7 +22,7 @@ from probav_estimators import (
     save_scenes,
 )
 from probav_estimators.cli import probav
-from probav_estimators.folders import hold_lock, replace_folders
+from probav_estimators.files import hold_lock, replace_folders
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links of POSIX")
 

@@ -31,7 +31,6 @@ ORDER = [
         ),
         *("random_numbers", "raster_files", "simulation", "version"),
     },
-    {"folders"},
     {"scenes", "metrics", "state_file"},
     {"losses", "preprocessing", "scoring", "datasets"},
     {"training", "baseline", "meta"},

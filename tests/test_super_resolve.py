@@ -190,6 +190,12 @@ class TestScaleAndOffset:
         assert result.attrs["nodatavals"] == (-32768, 7)
         assert "scale_factor" not in result.attrs and "_FillValue" not in result.attrs
 
+    def test_standard_deviations_of_a_negative_scale_have_a_positive_one(self, cube, net, scene):
+        frames = (9000 - cube).assign_attrs(scale_factor=-1e-4, add_offset=0.9)
+        result = super_resolve(frames, net, mask=scene.qm, return_std=True)
+        assert result.attrs["scale_factor"] == -1e-4
+        assert result["std"].attrs == {"scale_factor": 1e-4} and not (result["std"] < 0).any()
+
     def test_a_file_tells_the_same_values(self, cube, net, scene, tmp_path):
         """Decoded from a file, values are reflectances, NaN where no frame is clear."""
         frames = cube.assign_attrs(scale_factor=1e-4, add_offset=-0.1, units="1").rename("red")

@@ -11,9 +11,8 @@ ORDER = [
     "plot_fusion.py",
     "plot_sentinel2.py",
     "plot_networks.py",
-    "plot_grid_search.py",
+    "plot_search.py",
     "plot_published_table.py",
-    "plot_search_with_dask.py",
 ]
 
 HEADER = """

@@ -152,15 +152,15 @@ class DataConsistency(nn.Module):
             In squared LR pixels; negative where the image is blurrier than the frames.
         """
         variance = torch.full_like(image[:, 0, 0, 0], _PRIOR)
-        inner = (..., *(slice(n // 4, n - n // 4) for n in image.shape[-2:]))
-        # The last of the steps decides: those before it need no more than the inner part.
-        for part in [inner] * (_N_SEARCHES - 1) + [...]:
-            variance = self._improve_variance(
-                variance,
-                image[part],
-                evidence._replace(frames=evidence.frames[part], weights=evidence.weights[part]),
-            )
-        return variance
+        rows, columns = (slice(n // 4, n - n // 4) for n in image.shape[-2:])
+        inner = image[..., rows, columns]
+        inner_evidence = evidence._replace(
+            frames=evidence.frames[..., rows, columns], weights=evidence.weights[..., rows, columns]
+        )
+        # The last step decides: those before it need no more than the inner part.
+        for _ in range(_N_SEARCHES - 1):
+            variance = self._improve_variance(variance, inner, inner_evidence)
+        return self._improve_variance(variance, image, evidence)
 
     def _improve_variance(self, variance, image, evidence):
         """One step of the Gauss-Newton method towards the variance that fits best."""

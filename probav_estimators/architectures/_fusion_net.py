@@ -15,8 +15,8 @@ from skorch.utils import to_tensor
 
 from ..imaging import plan_blocks
 from ..losses import GREATEST_SIGMA, mean_shift, uncertainty_loss
-from ..prediction import clip_image, stack_images
-from ..scenes import Scene, align_scene, check_scenes
+from ..prediction import stack_images
+from ..scenes import Scene, align_scene, check_scenes, clip_image
 from ..scoring import calibration_factor, standardized_errors
 from ..training import (
     AlignedReader,

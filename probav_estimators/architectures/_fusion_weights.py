@@ -76,7 +76,7 @@ class FusionWeights(StdNet):
         if weights is None:
             weights = _shipped_for(scale or 3)
         net = cls(weights=weights, scale=scale, **_FINE_TUNING | params)
-        config = net._pretrained().config
+        config = net._file_weights().config
         stored = {"width", "depth", _CONSISTENCY} & config.keys() - params.keys()
         net.set_params(**{key: config[key] for key in stored})
         return net.initialize()
@@ -119,14 +119,12 @@ class FusionWeights(StdNet):
     def layout(self) -> dict[str, Any]:
         return {**super().layout(), "width": self.width_, "depth": self.depth_}
 
-    def starting_weights(self) -> Weights | None:
-        if self.weights is None or self.start_from is not None:
-            return super().starting_weights()
-        return self._pretrained()
+    def _file_weights(self) -> Weights:
+        return self._read_once(lambda: _load(self.weights, type(self).__name__))
 
     def _take_layout(self, scale):
         """Set scale and size, and check those of pretrained weights."""
-        pretrained = None if self.weights is None else self._pretrained().config
+        pretrained = None if self.weights is None else self._file_weights().config
         self.scale_ = self.scale or (scale if pretrained is None else pretrained["scale"])
         self.width_, self.depth_ = self.width, self.depth
         for key, value in self.layout().items():
@@ -143,11 +141,8 @@ class FusionWeights(StdNet):
             return self._starting_net().displacement_
         if self.weights is None:
             return 0.0, 0.0
-        config = self._pretrained().config
+        config = self._file_weights().config
         return tuple(float(config.get(key, 0)) for key in _DISPLACEMENT)
-
-    def _pretrained(self):
-        return self._read_once(lambda: _load(self.weights, type(self).__name__))
 
 
 def _shipped_for(scale):

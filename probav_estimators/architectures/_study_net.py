@@ -112,9 +112,7 @@ class StudyNet(FileWeightsMixin, SceneRegressor):
         if self.weights is not None and self.start_from is None:
             self._check_published()
 
-    def starting_weights(self) -> Weights | None:
-        if self.weights is None or self.start_from is not None:
-            return super().starting_weights()
+    def _file_weights(self) -> Weights:
         return Weights(self._read_weights().state, type(self).__name__, self.layout())
 
     def _check_published(self):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +15,8 @@ from ..baseline import BicubicBaseline
 from ..prediction import last_step
 from ..published import published_configurations
 from ..random_numbers import as_random_state
+from ..scenes import Scene
 from ..training import SceneNet, describe, describe_settings, split_scenes
-
-if TYPE_CHECKING:
-    from ..scenes import Scene
-
-__all__ = ["Row", "RowMaker", "choose_rows", "n_parameters", "slug_of"]
 
 # Score of the study's OpenCV baseline on its 1,160 scenes (its notebook baseline_opencv.ipynb).
 _OPENCV_SCORE = 0.99803
@@ -70,31 +67,26 @@ class Row:
 class RowMaker:
     """Makes the rows for training scenes of one scale.
 
-    Parameters are those of `run_benchmark`: None stands for the published ones or, with `residual`,
-    those of a short residual training. `params` are given to all nets.
+    `options` are the parameters of `run_benchmark`: None stands for the published ones or, with
+    `residual`, those of a short residual training.
     """
 
     scenes: Sequence[Scene]
     scale: int
-    k: int
-    max_epochs: int | None
-    batch_size: int | None
-    patch_size: int | None
-    residual: bool
-    params: dict[str, Any]
+    options: SimpleNamespace
 
     def describe(self) -> str:
         """How the published nets are trained."""
         how = "published nets as they are"
-        if self.residual:
+        if self.options.residual:
             how = "published nets with residual=True, on patches, with augmentation"
-        changed = {
-            "max_epochs": self.max_epochs,
-            "batch_size": self.batch_size,
-            "patch_size": self.patch_size,
-        }
-        given = [f"{name}={value}" for name, value in changed.items() if value is not None]
-        return ", ".join([how, *given])
+        given = self._given("max_epochs", "batch_size", "patch_size")
+        return ", ".join([how, *(f"{name}={value}" for name, value in given.items())])
+
+    def _given(self, *names):
+        """Options that are not None."""
+        values = {name: getattr(self.options, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
     def makers(self) -> dict[str, Callable[[], Row]]:
         """Functions that make the rows, by name, in the order of the table."""
@@ -117,7 +109,7 @@ class RowMaker:
 
     def validation_scenes(self) -> list[Scene]:
         """Scenes that choose the best epoch of every row, and that rows are scored on."""
-        seed = int(as_random_state(self.params["random_state"]).randint(2**31))
+        seed = int(as_random_state(self.options.random_state).randint(2**31))
         _, valid = split_scenes(self.scenes, self._train_split, seed, truth=True)
         if not valid:
             raise ValueError(
@@ -131,21 +123,23 @@ class RowMaker:
         return self._published().pipelines[0][1][-1].train_split
 
     def _published(self):
-        params = dict(self.params)
-        if self.residual:
+        params = self._of_all_nets()
+        if self.options.residual:
             params |= {
                 "residual": True,
                 "patch_size": self._patch(_RESIDUAL_PATCH),
                 "augment": True,
                 "batch_size": _RESIDUAL_BATCH,
             }
-        given = {"batch_size": self.batch_size, "patch_size": self.patch_size}
-        params |= {name: value for name, value in given.items() if value is not None}
-        return published_configurations(k=self.k, scale=self.scale, **params)
+        params |= self._given("batch_size", "patch_size")
+        return published_configurations(k=self.options.k, scale=self.scale, **params)
+
+    def _of_all_nets(self):
+        return self._given("device", "random_state", "verbose")
 
     def _prepared(self, pipe):
-        epochs = self.max_epochs
-        if epochs is None and self.residual:
+        epochs = self.options.max_epochs
+        if epochs is None and self.options.residual:
             # An epoch shows one patch of every sample, and single frames are many samples.
             n_samples = sum(scene.inputs.n_views for scene in pipe[:-1].transform(self.scenes))
             epochs = max(1, round(_RESIDUAL_SAMPLES / n_samples))
@@ -158,31 +152,23 @@ class RowMaker:
         return BicubicBaseline(self.scale, **params).fit(self.scenes)
 
     def _fusion_net(self, **params):
-        return FusionNet.from_pretrained(scale=self.scale, **self.params, **params)
+        return FusionNet.from_pretrained(scale=self.scale, **self._of_all_nets(), **params)
 
     def _fine_tuned(self):
         params = {
-            "max_epochs": self.max_epochs or _FUSION_EPOCHS,
-            "patch_size": self.patch_size or self._patch(_FUSION_PATCH),
+            "max_epochs": _FUSION_EPOCHS,
+            "patch_size": self._patch(_FUSION_PATCH),
             "augment": True,
             "train_split": self._train_split,
         }
-        if self.batch_size is not None:
-            params["batch_size"] = self.batch_size
-        return self._fusion_net(**params)
+        return self._fusion_net(**params | self._given("max_epochs", "patch_size", "batch_size"))
 
     def _patch(self, size):
         return min(size, *(min(scene.shape) for scene in self.scenes))
 
 
 def choose_rows(maker: RowMaker, names: str | Sequence[str]) -> list[Row]:
-    """Rows of a table in its order: "all", or names such as "SRCNN stack concat" or their slugs.
-
-    Raises
-    ------
-    ValueError
-        If a name is not known, or its row cannot be made for the scenes' scale.
-    """
+    """Rows of a table in its order: "all", or names such as "SRCNN stack concat" or their slugs."""
     makers = maker.makers()
     if names == "all":
         return [row for make in makers.values() if (row := _made_or_none(make)) is not None]

@@ -13,7 +13,7 @@ from numbers import Integral
 from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,23 +23,17 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
-from ..datasets import write_submission
+from ..datasets import can_be_submitted, unpack_data_set, write_submission
 from ..displays import ComparisonDisplay
 from ..files import replace_file
 from ..persistence import save_model
 from ..prediction import predict_in_turn
+from ..scenes import Scene, load_scenes, load_truth
 from ..scoring import scene_score
 from ..training import HistoryCSV, check_device, describe_scenes
-from ._data_set import DataSet, open_data_set
-from ._row_folder import RowFolder
+from ._results import RowFolder, markdown_of, write_table
 from ._rows import Row, RowMaker, choose_rows, n_parameters, slug_of
 from ._step_cost import RowEstimate, estimate_row
-from ._table import markdown_of, write_table
-
-if TYPE_CHECKING:
-    from ..scenes import Scene
-
-__all__ = ["BenchmarkResult", "describe_estimates", "estimate_benchmark", "run_benchmark"]
 
 # Scenes, epochs and LR pixels of patches of a quick run.
 _QUICK_SCENES = 24
@@ -209,7 +203,7 @@ _CONSTRAINTS = {
 class _Run:
     """Rows of a benchmark, with their folders."""
 
-    data: DataSet
+    data: _DataSet
     valid: list[Scene]
     maker: RowMaker
     rows: list[tuple[Row, RowFolder]]
@@ -226,13 +220,17 @@ class _Run:
         output = Path(os.path.abspath(output))
         if output.exists() and not output.is_dir():
             raise NotADirectoryError(f"{output} is a file: give a folder to write to")
-        data = open_data_set(
+        data = _open_data_set(
             root,
             output / "data",
             max_scenes=_QUICK_SCENES if options.quick else None,
             quiet=not options.verbose,
         )
-        maker = _maker_of(data, options)
+        if options.quick:
+            smallest = min(min(scene.shape) for scene in data.train)
+            options.max_epochs = options.max_epochs or _QUICK_EPOCHS
+            options.patch_size = options.patch_size or min(_QUICK_PATCH, smallest)
+        maker = RowMaker(data.train, data.scale, options)
         shared = {"scenes": describe_scenes(data.train), "quick": str(options.quick)}
         rows = [
             (row, RowFolder(output / row.slug, shared | row.describe()))
@@ -350,26 +348,58 @@ class _Run:
             print(line, file=sys.stderr, flush=True)
 
 
-def _maker_of(data, options):
-    smallest = min(min(scene.shape) for scene in data.train)
-    epochs, patch_size = options.max_epochs, options.patch_size
-    if options.quick:
-        epochs = epochs or _QUICK_EPOCHS
-        patch_size = patch_size or min(_QUICK_PATCH, smallest)
-    return RowMaker(
-        scenes=data.train,
-        scale=data.scale,
-        k=options.k,
-        max_epochs=epochs,
-        batch_size=options.batch_size,
-        patch_size=patch_size,
-        residual=options.residual,
-        params={
-            "device": options.device,
-            "random_state": options.random_state,
-            "verbose": options.verbose,
-        },
-    )
+class _DataSet(NamedTuple):
+    """Scenes of one scale: training scenes with HR images, and those to submit, if any."""
+
+    train: list[Scene]
+    test: list[Scene]
+    scale: int
+
+
+def _open_data_set(
+    root: str | os.PathLike[str],
+    unpacked: Path,
+    *,
+    max_scenes: int | None = None,
+    quiet: bool = False,
+) -> _DataSet:
+    """List the scenes of a data set; pixels are not read.
+
+    `root` is the folder of a data set, of a split or of a band, or a zip in the layout of the
+    challenge, which is unpacked to `unpacked`. Of each split, `max_scenes` are chosen evenly.
+    """
+    root = Path(root)
+    if root.is_file():
+        root = unpack_data_set(root, unpacked, quiet=quiet)
+    whole = (root / "train").is_dir()
+    train = _choose(load_truth(root / "train" if whole else root), max_scenes)
+    has_test = whole and (root / "test").is_dir()
+    test = _choose(load_scenes(root / "test"), max_scenes) if has_test else []
+    if not can_be_submitted(test):
+        warnings.warn(
+            f'{root / "test"} has scenes that are not named like "imgset0594": no submissions are '
+            "written",
+            stacklevel=3,
+        )
+        test = []
+    return _DataSet(train, test, _scale_of(train))
+
+
+def _choose(scenes, max_scenes):
+    if max_scenes is None or len(scenes) <= max_scenes:
+        return scenes
+    chosen = np.linspace(0, len(scenes) - 1, max_scenes).round().astype(int)
+    return [scenes[number] for number in chosen]
+
+
+def _scale_of(scenes):
+    for scene in scenes:
+        if scene.scale != scenes[0].scale:
+            raise ValueError(
+                f"{scene.label} has scale {scene.scale} and {scenes[0].label} scale "
+                f"{scenes[0].scale}: benchmark the scenes of one scale at a time"
+            )
+    return scenes[0].scale
 
 
 def describe_estimates(estimates: Sequence[RowEstimate]) -> list[str]:

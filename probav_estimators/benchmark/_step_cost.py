@@ -6,18 +6,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.base import clone
 
+from ..prediction import composed_scenes
+from ..scenes import Scene
 from ..training import SampleRequest
-
-if TYPE_CHECKING:
-    from ..scenes import Scene
-    from ._rows import Row
-
-__all__ = ["RowEstimate", "available_memory", "choose_micro_batch_size", "estimate_row"]
+from ._rows import Row
 
 # Seconds after which a first step is not repeated without what it does only once.
 _SLOW = 20.0
@@ -74,7 +71,7 @@ def estimate_row(
 
     `micro_batch_size` "auto": as many samples as half of the memory at hand suffices for.
     """
-    composed = row.estimator[:-1].transform(scenes) if hasattr(row.estimator, "steps") else scenes
+    composed = composed_scenes(row.estimator, scenes)
     net = _ready(row.net, composed)
     train, valid = net.get_split_datasets(composed)
     seconds, n_bytes = _measure_step(net, train, 1)

@@ -8,21 +8,6 @@ from typing import Any
 
 import click
 
-__all__ = [
-    "DEBUG",
-    "bands_option",
-    "common_options",
-    "debug_option",
-    "device_option",
-    "estimators_option",
-    "folder_argument",
-    "json_option",
-    "output_option",
-    "overwrite_option",
-    "quiet_option",
-    "seed_option",
-]
-
 # Key in the metadata that the contexts of a call share.
 DEBUG = f"{__package__}.debug"
 
@@ -49,29 +34,31 @@ debug_option = click.option(
     callback=_remember,
     help="Show the traceback of an error.",
 )
-device_option = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."
-)
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else."
-)
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace existing files, which is an error otherwise."
-)
-quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-_NAMED = {"device": device_option, "seed": seed_option, "overwrite": overwrite_option}
+_COMMON = {
+    "device": click.option(
+        "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."
+    ),
+    "seed": seed_option,
+    "overwrite": click.option(
+        "--overwrite", is_flag=True, help="Replace existing files, which is an error otherwise."
+    ),
+    "json": click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else."
+    ),
+    "quiet": click.option("--quiet", is_flag=True, help="Show no progress."),
+    "debug": debug_option,
+}
 
 
 def common_options(*names: str, quiet: bool = True) -> Callable[[Any], Any]:
     """Options of a command: those named of "device", "seed" and "overwrite", --json and --debug."""
-    chosen = [_NAMED[name] for name in names] + [json_option]
-    chosen += [quiet_option, debug_option] if quiet else [debug_option]
+    chosen = [*names, "json", *["quiet"] * quiet, "debug"]
 
     def decorate(command: Any) -> Any:
         # The last decorator is the first option in the help.
-        for option in reversed(chosen):
-            command = option(command)
+        for name in reversed(chosen):
+            command = _COMMON[name](command)
         return command
 
     return decorate

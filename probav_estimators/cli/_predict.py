@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..datasets import write_submission
 from ..files import digest_of_json, file_state, replace_file
 from ..imaging import check_pixels, to_uint16
-from ..prediction import predict_scene, takes_return_std
-from ..scenes import find_scene_folders, load_scenes
+from ..prediction import Predictor, predict_scene, takes_return_std
+from ..scenes import Scene, find_scene_folders, load_scenes
 from ._call_record import CallRecord
 from ._options import bands_option, common_options, folder_argument, output_option
 from ._output import check_output, print_json, show_progress
 from ._scenes import SceneFailure, load_estimator, scene_errors
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..prediction import Predictor
-    from ..scenes import Scene
 
 
 @click.command()

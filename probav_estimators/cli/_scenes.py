@@ -9,29 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from ..baseline import BicubicBaseline
 from ..imaging import MAX_CPSNR
-from ..prediction import last_step
+from ..prediction import Predictor, last_step
 from ..scenes import Scene
 from ..scoring import scene_cpsnr, scene_score
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..architectures import FusionNet
-    from ..prediction import Predictor
-
-__all__ = [
-    "BASELINE",
-    "SceneFailure",
-    "load_estimator",
-    "load_estimators",
-    "load_net",
-    "mean_of",
-    "scene_errors",
-    "score_scenes",
-]
 
 
 #: Name of the challenge's baseline on the command line.

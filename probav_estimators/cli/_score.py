@@ -5,30 +5,18 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from ..datasets import BAD_ARCHIVE, open_entry
 from ..imaging import as_pixels
-from ..scenes import HEADER_BYTES, decode_png, load_truth, png_header
-from ._options import (
-    bands_option,
-    debug_option,
-    device_option,
-    estimators_option,
-    folder_argument,
-    json_option,
-    quiet_option,
-)
+from ..scenes import HEADER_BYTES, Scene, decode_png, load_truth, png_header
+from ._options import bands_option, common_options, estimators_option, folder_argument
 from ._output import print_json, print_table, show_progress
 from ._scenes import load_estimator, load_estimators, mean_of, score_scenes
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
 
 
 @click.command()
@@ -41,10 +29,7 @@ if TYPE_CHECKING:
     help="Score these, imgset0000.png, ..., instead of an estimator.",
 )
 @bands_option
-@device_option
-@json_option
-@quiet_option
-@debug_option
+@common_options("device")
 def score(
     folder: Path,
     names: tuple[str, ...],
@@ -115,18 +100,8 @@ def _numbers(norm, cpsnr, score):
 class _Images:
     """PNG files of scenes in a folder or a zip, checked before the first is scored.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-    scenes : list of Scene
-        With HR images.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder or file does not exist, or has no image of a scene.
-    ValueError
-        If it is not a zip, or an image is not a 16-bit grey PNG of the HR image's size.
+    Raises FileNotFoundError if there is no image of a scene, and ValueError if an image is not a
+    16-bit grey PNG of the HR image's size.
     """
 
     def __init__(self, path: Path, scenes: Sequence[Scene]) -> None:

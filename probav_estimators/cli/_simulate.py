@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..datasets import make_scenes
-from ..folders import replace_folders
+from ..files import replace_folders
 from ..scenes import find_scene_folders, save_scenes
 from ..simulation import PRESETS
 from ._call_record import CallRecord
@@ -82,22 +82,16 @@ _SENSORS = ["static", *PRESETS]
 def simulate(
     folder: Path,
     n_scenes: int,
-    size: int,
-    scale: int,
     n_frames: tuple[int, int] | None,
-    sensor: str,
-    texture: float,
     bands: str,
     images: tuple[str, ...],
-    reduction: float,
-    value_range: tuple[float, float] | None,
-    nodata: float | None,
     split: str,
     seed: int,
     jobs: int,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Simulate scenes, in the challenge's layout.
 
@@ -106,28 +100,22 @@ def simulate(
     """
     names = {f"imgset{number:04d}" for number in range(n_scenes)}
     there = [path for path in _scenes_in(folder) if path.name in names]
-    options = click.get_current_context().params
-    depends_on = options.keys() - {"folder", "jobs", "overwrite", "as_json", "quiet"}
-    call = {"command": "simulate"} | {name: options[name] for name in depends_on}
+    given = click.get_current_context().params
+    depends_on = given.keys() - {"folder", "jobs", "overwrite", "as_json", "quiet"}
+    call = {"command": "simulate"} | {name: given[name] for name in depends_on}
     record = CallRecord(folder, call, overwrite)
     if there and not (overwrite or record.resumes):
         raise FileExistsError(f"{there[0]} is there already: give another folder, or --overwrite")
-    given: dict[str, Any] = {} if n_frames is None else {"n_frames": n_frames}
+    if n_frames is not None:
+        options["n_frames"] = n_frames
     with show_progress("simulating", None, quiet=quiet):
         scenes = make_scenes(
             n_scenes,
-            size=size,
-            scale=scale,
             bands=[band.strip() for band in bands.split(",")],
-            sensor=sensor,
-            texture=texture,
             images=images or None,
-            reduction=reduction,
-            value_range=value_range,
-            nodata=nodata,
             random_state=seed,
             n_jobs=jobs,
-            **given,
+            **options,
         )
         with record.keep(), replace_folders(there):
             save_scenes(scenes, folder, split=split)

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 from sklearn.pipeline import Pipeline
@@ -17,16 +17,13 @@ from .. import architectures
 from ..architectures import FusionNet
 from ..losses import ReprojectionLoss
 from ..persistence import save_model
-from ..prediction import last_step
+from ..prediction import composed_scenes, last_step
 from ..preprocessing import BicubicUpscaler, ClearanceSelector, InputComposer
-from ..scenes import load_scenes, load_truth
+from ..scenes import Scene, load_scenes, load_truth
 from ..training import SceneNet, SceneRegressor
 from ._options import common_options, folder_argument, output_option
 from ._output import check_output, print_json, show_progress
 from ._scenes import load_net, mean_of, score_scenes
-
-if TYPE_CHECKING:
-    from ..scenes import Scene
 
 # Default in LR pixels, for which most pixels have the surroundings that the layers use.
 _PATCH_SIZE = 48
@@ -79,10 +76,6 @@ def _make_frame_net(kind, scenes, options, params):
     return kind(**params)
 
 
-def _save_pretrained(net, path):
-    net.save_pretrained(path)
-
-
 def _save_model(estimator, path):
     net = last_step(estimator)
     # Model files contain neither progress bars nor validation scenes.
@@ -90,6 +83,10 @@ def _save_model(estimator, path):
     if callable(net.train_split):
         net.set_params(train_split=None)
     save_model(estimator, path)
+
+
+def _save_pretrained(net, path):
+    net.save_pretrained(path)
 
 
 _RECIPES = {
@@ -218,7 +215,7 @@ def train(
     estimator = recipe.make(kind, scenes, options, params)
     net = last_step(estimator)
     if valid_scenes is not None:
-        net.set_params(train_split=predefined_split(_composed(estimator, valid_scenes)))
+        net.set_params(train_split=predefined_split(composed_scenes(estimator, valid_scenes)))
     # The score of random weights is meaningless.
     before = _score(estimator, valid_scenes, quiet) if net.initialized_ else None
     start = perf_counter()
@@ -245,11 +242,6 @@ def _applying(options, recipe, name):
             option = f"--{key.replace('_', '-')}"
             raise click.UsageError(f"{option} does not apply to --estimator {name}: leave it out")
     return given
-
-
-def _composed(estimator, scenes):
-    """Scenes after the transformers of an estimator."""
-    return estimator[:-1].transform(scenes) if hasattr(estimator, "steps") else scenes
 
 
 def _scale_of(scenes):
@@ -282,7 +274,8 @@ def _fit(estimator, scenes, save, output, quiet):
                 _save(estimator, save, output)
                 click.echo(f"The best weights so far are in {output}", err=True)
             raise
-    best = dict(net.callbacks_)["best_weights"].best_epoch_ if _was_validated(net) else None
+    is_validated = "valid_loss" in net.history[-1]
+    best = dict(net.callbacks_)["best_weights"].best_epoch_ if is_validated else None
     _save(estimator, save, output)
     return best
 
@@ -298,10 +291,6 @@ def _save(estimator, save, output):
             f"{output} could not be written ({error.strerror or error}): the weights are in "
             f"{fallback}, move them from there"
         ) from error
-
-
-def _was_validated(net):
-    return "valid_loss" in net.history[-1]
 
 
 def _print(result):

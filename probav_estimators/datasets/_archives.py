@@ -6,8 +6,6 @@ import zlib
 from pathlib import PurePosixPath
 from typing import IO
 
-__all__ = ["BAD_ARCHIVE", "check_entry", "open_entry"]
-
 #: Errors of zipfile and this module for damaged, unsafe or incomplete archives.
 BAD_ARCHIVE = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 

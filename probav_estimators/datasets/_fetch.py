@@ -15,8 +15,6 @@ from tqdm.auto import tqdm
 from ..scenes import NORMS_NAME, find_scene_folders, list_scene_files
 from ._archives import BAD_ARCHIVE, check_entry
 
-__all__ = ["fetch_probav", "unpack_data_set"]
-
 _PAGE = "https://kelvins.esa.int/proba-v-super-resolution/data/"
 _FOLDER = "probav_data"
 
@@ -98,54 +96,22 @@ def fetch_probav(data_home: str | os.PathLike[str] | None = None) -> Path:
 def unpack_data_set(
     archive: str | os.PathLike[str], folder: str | os.PathLike[str], *, quiet: bool = False
 ) -> Path:
-    """Unpack a zip of scenes in the data set's layout, unless done already.
-
-    Parameters
-    ----------
-    archive : path-like
-        Zip of train/RED/imgset0000/LR000.png, ... and norm.csv, or of one folder of these.
-    folder : path-like
-        Created, with its parents, once everything is unpacked.
-    quiet : bool, default=False
-        Whether to hide progress, which is shown on terminals only.
-
-    Returns
-    -------
-    pathlib.Path
-        The data set's root: `folder`, or the folder of the scenes in it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such archive.
-    ValueError
-        If the archive is damaged or unsafe to unpack, or `folder` is of something else.
-    OSError
-        If the disk is too small or the folder cannot be written.
-    """
+    """Unpack a zip in the data set's layout to `folder`, unless done already; return its root."""
     archive, folder = Path(archive), Path(folder)
     try:
-        origin = _describe_archive(archive)
-        if folder.exists():
-            _check_origin(folder, origin)
-        else:
+        with zipfile.ZipFile(archive) as bundle:
+            entries = bundle.infolist()
+        origin = {entry.filename: [entry.file_size, entry.CRC] for entry in entries}
+        marks = folder / _ORIGIN
+        if not folder.exists():
             _unpack_whole(archive, folder, origin, quiet)
+        elif not marks.is_file() or json.loads(marks.read_text(encoding="utf-8")) != origin:
+            raise ValueError(
+                "the folder exists and is not that archive's: give another one, or remove it"
+            )
     except BAD_ARCHIVE as error:
         raise ValueError(f"{archive} cannot be unpacked to {folder}: {error}") from error
-    return _find_split_root(folder)
-
-
-def _describe_archive(archive):
-    with zipfile.ZipFile(archive) as bundle:
-        return {entry.filename: [entry.file_size, entry.CRC] for entry in bundle.infolist()}
-
-
-def _check_origin(folder, origin):
-    path = folder / _ORIGIN
-    if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != origin:
-        raise ValueError(
-            "the folder exists and is not that archive's: give another one, or remove it"
-        )
+    return _find_root(folder)
 
 
 def _unpack_whole(archive, folder, origin, quiet):
@@ -165,13 +131,6 @@ def _staging_of(folder: Path) -> Iterator[Path]:
         yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _find_split_root(folder):
-    """Return the folder that holds norm.csv or train/: `folder` or one below it."""
-    root = _find_root(folder)
-    splits = [folder / "train", *sorted(folder.glob("*/train"))]
-    return next((split.parent for split in splits if split.is_dir()), root)
 
 
 def _resolve_data_home(data_home):
@@ -227,9 +186,11 @@ def _download(url, path, root):
 
 
 def _find_root(folder):
-    """Return the folder of norm.csv: `folder` or one below it; `folder` if there is none."""
-    norm_files = [*folder.glob(NORMS_NAME), *sorted(folder.glob(f"*/{NORMS_NAME}"))]
-    return norm_files[0].parent if norm_files else folder
+    """Return the folder of train/ or norm.csv: `folder`, or one below it that has either."""
+    for name in ("train", NORMS_NAME):
+        if found := [*folder.glob(name), *sorted(folder.glob(f"*/{name}"))]:
+            return found[0].parent
+    return folder
 
 
 def _find_flaw(root, archive):

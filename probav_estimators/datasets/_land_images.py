@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..imaging import as_value_range, window_sums
 from ..names import printable
 from ..raster_files import RASTER_SUFFIXES, find_files, open_raster, suffix_of
 from ..scenes import PngImage
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["LandImage", "LandWindow", "open_land"]
 
 # Files of a folder that are taken.
 _SUFFIXES = (*RASTER_SUFFIXES, ".png", ".npy")
@@ -41,22 +37,9 @@ _SAMPLE = 1_000_000
 class LandWindow(NamedTuple):
     """Window of an image that becomes the land of a scene.
 
-    Attributes
-    ----------
-    values : array of shape (t, h, w)
-        All of the image.
-    dates : int array
-        Those that are used.
-    first : (int, int)
-        First row and column of the HR image.
-    shape : (int, int)
-        Pixels of the HR image.
-    margin : int
-        HR pixels around it, 0 where some of them have no data.
-    reduction : float
-        Image pixels along each side of an HR pixel.
-    black, gain : float
-        Counts are ``(values - black) * gain``.
+    The HR image of `shape` pixels begins at row and column `first` of some `dates` of the image,
+    with `margin` HR pixels around it (0 where some of them have no data), and `reduction` image
+    pixels along each side of an HR pixel. `values`, `black` and `gain` are those of the image.
     """
 
     values: NDArray[Any]
@@ -84,19 +67,10 @@ class LandWindow(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LandImage:
-    """One band of an image of one or several dates.
+    """One band of an image of one or several dates, (t, h, w).
 
-    Parameters
-    ----------
-    label : str
-        Name in messages.
-    band : str or None
-        As it was asked for; None: the only one.
-    values : array of shape (t, h, w)
-    usable : bool array of shape (t, h, w)
-        False: no data.
-    black, gain : float
-        14-bit counts are ``(values - black) * gain``.
+    `label` is its name in messages, `band` as it was asked for (None: the only one), and `usable`
+    False where there is no data. 14-bit counts are ``(values - black) * gain``.
     """
 
     label: str
@@ -112,20 +86,7 @@ class LandImage:
     ) -> LandWindow:
         """Draw a window without nodata, and up to four successive dates of it.
 
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-        shape : tuple of two ints
-            HR pixels.
-        margin : int
-            HR pixels around them, which are used if all have data.
-        reduction : float
-            Image pixels along each side of an HR pixel.
-
-        Raises
-        ------
-        ValueError
-            If there is none.
+        The `margin` is used if all of it has data. Raises ValueError if there is no such window.
         """
         sizes = tuple(_n_pixels(n, reduction) for n in shape)
         places = self._places_of(sizes)

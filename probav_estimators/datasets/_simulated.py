@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from joblib import delayed
+from numpy.typing import NDArray
 
 from ..processes import run_in_parallel
 from ..random_numbers import as_random_state
@@ -24,13 +25,8 @@ from ..simulation import (
 )
 from ._land_images import open_land
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Image = str | os.PathLike[str] | NDArray[Any]
-    Images = Image | Sequence[Image]
-
-__all__ = ["make_scenes"]
+Image = str | os.PathLike[str] | NDArray[Any]
+Images = Image | Sequence[Image]
 
 
 def make_scenes(

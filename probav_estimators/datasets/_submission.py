@@ -9,24 +9,17 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
 
 from ..files import check_target, replace_file
 from ..imaging import to_uint16
-from ..prediction import predict_in_turn
-from ..scenes import check_scenes, offset_to_scene
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..prediction import Predictor
-    from ..scenes import Scene
-
-__all__ = ["can_be_submitted", "write_submission"]
+from ..prediction import Predictor, predict_in_turn
+from ..scenes import Scene, check_scenes, offset_to_scene
 
 _NAME = re.compile(r"imgset\d{4}")
 

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from ..imaging import as_mask, as_pixels, window_sums
 from ..prediction import class_name
-from ..scenes import PngImage, check_scenes
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
-
-__all__ = ["by_name", "find_detail", "images_by_name", "one_scene", "read_images"]
+from ..scenes import PngImage, Scene, check_scenes
 
 # The window is this part of the image along each axis, and has at least this many HR pixels.
 _DETAIL_PART = 1 / 4

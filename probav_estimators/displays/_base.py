@@ -6,11 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from inspect import isfunction
 from textwrap import indent
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-
-__all__ = ["Display"]
 
 # Texts that replace ``{key}`` in the docstrings of displays; ``{display}`` is the class.
 _SHARED = {
@@ -60,6 +58,20 @@ class Display:
         for documented in (cls, *filter(isfunction, members)):
             if documented.__doc__:
                 documented.__doc__ = _filled(documented.__doc__, cls.__name__)
+
+    def plot(self, *, ax: Any = None) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax : Axes, default=None
+            Axes to draw in; several panels are drawn in their bounds. None: a new figure.
+
+        Returns
+        -------
+        self
+        """
+        raise NotImplementedError
 
     @classmethod
     def _require_matplotlib(cls, method: str) -> Any:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..metrics import coverage
 from ..prediction import class_name, predict_scene, takes_return_std
-from ..scenes import check_scenes
+from ..scenes import Scene, check_scenes
 from ..scoring import standardized_errors
 from ._base import Display
 from ._drawing import COLOURS, label_text, style
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
-
-__all__ = ["CalibrationDisplay"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -92,11 +86,6 @@ class CalibrationDisplay(Display):
         {to_plot}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If the estimator gives no standard deviations, or a scene has no HR image.
         """
         cls._require_matplotlib("from_estimator")
         scenes = check_scenes(X, "scoring", truth=True)
@@ -136,11 +125,6 @@ class CalibrationDisplay(Display):
         {to_plot}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If a scene has no HR image, or there is not one image and map for each scene.
         """
         scenes = check_scenes(X, "scoring", truth=True)
         if not len(scenes) == len(images) == len(deviations):

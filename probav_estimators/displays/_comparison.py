@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..baseline import BicubicBaseline
 from ..imaging import (
@@ -23,7 +24,7 @@ from ..imaging import (
 )
 from ..names import printable
 from ..prediction import last_step, predict_parts, predict_scene, takes_return_parts
-from ..scenes import COUNTS, Values
+from ..scenes import COUNTS, Scene, Values
 from ._arguments import by_name, find_detail, images_by_name, one_scene, read_images
 from ._base import Display
 from ._drawing import (
@@ -39,14 +40,7 @@ from ._drawing import (
     symmetric_scale,
 )
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
-
-    ImageOrPath: TypeAlias = NDArray[Any] | str | os.PathLike[str]
-
-__all__ = ["ComparisonDisplay"]
+ImageOrPath: TypeAlias = NDArray[Any] | str | os.PathLike[str]
 
 _BASELINE = "BicubicBaseline"
 
@@ -185,12 +179,6 @@ class ComparisonDisplay(Display):
         {to_predictions}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If an estimator does not give one image of the scene, or `measured_share` is True and
-            none gives measured shares.
         """
         cls._require_matplotlib("from_estimator")
         scene = one_scene(scene, cls.__name__)
@@ -254,11 +242,6 @@ class ComparisonDisplay(Display):
         {ax}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If images do not have the size of the scene's images.
         """
         scene = one_scene(scene, cls.__name__)
         given = images_by_name(images, scene)
@@ -368,14 +351,6 @@ class ComparisonDisplay(Display):
         )
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw the display.
-
-        Parameters
-        ----------
-        {ax}
-
-        {returns}
-        """
         check_grey_scale(self.grey_scale, truth=self.truth is not None)
         columns, maps, detail = self._columns(), self._map_rows(), self._find_detail()
         height, width = next(iter(self.images.values())).shape

@@ -4,33 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..imaging import grey_limits
 from ..names import printable
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = [
-    "COLOURS",
-    "MARKERS",
-    "colour_bar",
-    "grey_scale",
-    "label_points",
-    "label_text",
-    "mark_window",
-    "positive_scale",
-    "set_title",
-    "shade_clouds",
-    "show_image",
-    "show_map",
-    "size_in_points",
-    "style",
-    "symmetric_scale",
-]
 
 #: Colour-blind safe palette, distinct also in grey (Okabe and Ito, without yellow).
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -99,12 +78,6 @@ def shade_clouds(ax: Any, clear: NDArray[np.bool_], shape: tuple[int, ...]) -> N
     overlay = np.zeros((*clear.shape, 4))
     overlay[~clear] = to_rgba(_CLOUD)
     show_image(ax, overlay, shape)
-
-
-def grey_scale(images: Iterable[NDArray[Any]]) -> dict[str, Any]:
-    """One grey scale for some images, as options of a picture."""
-    low, high = grey_limits(images)
-    return {"cmap": "gray", "vmin": low, "vmax": high}
 
 
 def symmetric_scale(maps: Iterable[NDArray[Any]]) -> dict[str, Any]:

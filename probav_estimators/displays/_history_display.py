@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..prediction import last_step
 from ._base import Display
 from ._drawing import COLOURS, MARKERS, label_text
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["HistoryDisplay"]
 
 # Losses and scores that a history may have, and their labels.
 _LOSSES = {"train_loss": "training loss", "valid_loss": "validation loss"}
@@ -76,11 +72,6 @@ class HistoryDisplay(Display):
         {ax}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If it has no history, such as a net of published weights before any training.
         """
         net = last_step(net)
         rows = list(getattr(net, "history", None) or [])

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..imaging import register_frames, select_clearest
+from ..imaging import grey_limits, register_frames, select_clearest
+from ..scenes import Scene
 from ._arguments import one_scene
 from ._base import Display
-from ._drawing import COLOURS, grey_scale, label_text, set_title, shade_clouds, show_image
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
-
-__all__ = ["SceneDisplay"]
+from ._drawing import COLOURS, label_text, set_title, shade_clouds, show_image
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -89,11 +84,6 @@ class SceneDisplay(Display):
         {ax}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If `max_frames` is less than 1.
         """
         scene = one_scene(scene, cls.__name__)
         if max_frames is not None and max_frames < 1:
@@ -112,14 +102,6 @@ class SceneDisplay(Display):
         return display.plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw the display.
-
-        Parameters
-        ----------
-        {ax}
-
-        {returns}
-        """
         n_frames, height, width = self.frames.shape
         # Frames of all shapes have the same area, and their grid is about as wide as high.
         inch = 1.6 / np.sqrt(height * width)
@@ -135,11 +117,11 @@ class SceneDisplay(Display):
         figsize = frames_width + 3.2, max(rows * (height * inch + 0.3), 4.2) + 0.6
         panels = self._panels(ax, arrange, figsize)
         self.axes_, (self.clearance_ax_, self.shifts_ax_) = panels[:-2], panels[-2:]
-        grey = grey_scale([self.frames[self.clear] if self.clear.any() else self.frames])
+        low, high = grey_limits([self.frames[self.clear] if self.clear.any() else self.frames])
         for axes, number, frame, clear in zip(
             self.axes_, self.numbers, self.frames, self.clear, strict=True
         ):
-            show_image(axes, frame, frame.shape, **grey)
+            show_image(axes, frame, frame.shape, cmap="gray", vmin=low, vmax=high)
             shade_clouds(axes, clear, frame.shape)
             set_title(axes, f"{number}: {_percent(clear.mean())} clear", fontsize=8)
         self._draw_clearance()

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..imaging import MAX_CPSNR
 from ..prediction import class_name, predict_in_turn
-from ..scenes import check_scenes
+from ..scenes import Scene, check_scenes
 from ..scoring import scene_score
 from ._base import Display
 from ._drawing import COLOURS, MARKERS, label_points, label_text, style
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
-
-__all__ = ["ScoreDisplay"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -86,11 +80,6 @@ class ScoreDisplay(Display):
         {to_plot}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If a scene has no HR image.
         """
         cls._require_matplotlib("from_estimator")
         scenes = check_scenes(X, "scoring", truth=True)
@@ -117,11 +106,6 @@ class ScoreDisplay(Display):
         {to_plot}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If a scene has no HR image, or there is not one image for each scene.
         """
         scenes = check_scenes(X, "scoring", truth=True)
         if len(images) != len(scenes):

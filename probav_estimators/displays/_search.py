@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._base import Display
 from ._drawing import COLOURS, label_points, label_text, style
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["SearchDisplay"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -96,11 +92,6 @@ class SearchDisplay(Display):
         {to_plot}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If the results have no such score or cost, or every candidate failed.
         """
         if cost not in ("fit", "score"):
             raise ValueError(f"cost must be 'fit' or 'score', got {cost!r}")
@@ -135,11 +126,6 @@ class SearchDisplay(Display):
             Passed to matplotlib's `scatter`.
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If every candidate failed.
         """
         known = np.flatnonzero(np.isfinite(self.scores))
         if not len(known):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..baseline import BicubicBaseline
 from ..metrics import (
@@ -17,17 +18,10 @@ from ..metrics import (
     transfer_function,
 )
 from ..prediction import predict_scene
-from ..scenes import LEAST_TO_HALVE, halve_frames
+from ..scenes import LEAST_TO_HALVE, Scene, halve_frames
 from ._arguments import by_name, images_by_name, one_scene
 from ._base import Display
 from ._drawing import COLOURS, label_text, size_in_points
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..scenes import Scene
-
-__all__ = ["SpectrumDisplay"]
 
 _BASELINE = "BicubicBaseline"
 
@@ -110,11 +104,6 @@ class SpectrumDisplay(Display):
         {ax}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If an estimator does not give one image of the scene, or it is smaller than 16 pixels.
         """
         cls._require_matplotlib("from_estimator")
         scene = one_scene(scene, cls.__name__)
@@ -147,7 +136,7 @@ class SpectrumDisplay(Display):
         Parameters
         ----------
         scene : Scene
-            With or without HR image.
+            With or without HR image, which has at least 16 pixels along each axis.
         {images}
         halves : dict of str to pair of arrays of shape (H, W), default=None
             Images of two disjoint halves of the frames, for coherence without HR image.
@@ -155,11 +144,6 @@ class SpectrumDisplay(Display):
         {ax}
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If images do not have the size of the scene's images, or are smaller than 16 pixels.
         """
         scene = one_scene(scene, cls.__name__)
         images = images_by_name(images, scene)
@@ -185,14 +169,6 @@ class SpectrumDisplay(Display):
         return display.plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw the display.
-
-        Parameters
-        ----------
-        {ax}
-
-        {returns}
-        """
         width, height = (1, 0) if ax is None else size_in_points(ax)
         shape = (1, 2) if width > height else (2, 1)
         self.axes_ = self._panels(ax, lambda spec: list(spec.subgridspec(*shape)), (10, 4.4))

@@ -24,13 +24,13 @@ from ..prediction import takes_return_std
 from ..preprocessing import ClearanceSelector
 from ..scenes import WHOLE, DerivedFrames, Frames, align_bands, digest
 from ..training import MIXED, SceneNet
-from ._value_ranges import LearnedRange
+from ._encoding import LearnedRange
 
 if TYPE_CHECKING:
     from ..imaging import Alignment, Block
     from ..scenes import Scene
     from ..training import FrameChoice
-    from ._reference_dates import Reference
+    from ._frame_metadata import Reference
 
 __all__ = ["BandPlan", "BlockPredictor", "as_block_predictor", "rebased"]
 

@@ -20,14 +20,14 @@ from ..imaging import Alignment, Copies, PsfEstimate
 from ..processes import map_in_processes
 from ._block_predictors import BandPlan
 from ._encoding import ImageBlock
-from ._site import make_blocks
+from ._imagery import make_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..scenes import Scene
     from ._block_predictors import BlockPredictor
-    from ._site import Site, SitePlan
+    from ._imagery import Site, SitePlan
 
 __all__ = ["BlockStore", "BlockStoreError", "Failure", "compute_blocks"]
 
@@ -46,13 +46,7 @@ class BlockStoreError(OSError):
 
 
 class Failure(NamedTuple):
-    """A block that could not be made.
-
-    Attributes
-    ----------
-    number : int
-    message : str
-    """
+    """Number of a block that could not be made, and the message of its error."""
 
     number: int
     message: str
@@ -92,12 +86,8 @@ class BlockStore:
     def open(self) -> None:
         """Read the record of an earlier call, and warn if its settings were others.
 
-        Input files that could not be read may have changed since.
-
-        Raises
-        ------
-        ValueError
-            If there are files that are no blocks.
+        Input files that could not be read may have changed since. A ValueError is raised for files
+        that are no blocks.
         """
         self._check_contents()
         record = self._read_record()
@@ -114,7 +104,7 @@ class BlockStore:
                 f"{self.folder} holds blocks of a call with other settings, which are "
                 f"{', '.join(differing)}: all blocks are made again; to resume that call, stop "
                 "this one and repeat the other as it was",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def begin(self, plan: SitePlan) -> None:
@@ -221,7 +211,7 @@ class BlockStore:
         try:
             return read_json(self.folder / _RECORD, "the frames are registered again")
         except ValueError as error:
-            warnings.warn(str(error), stacklevel=4)
+            warnings.warn(str(error), stacklevel=5)
 
     def _write_record(self):
         record = {"key": self._key, "settings": self.settings, "plan": self._plan}
@@ -308,32 +298,10 @@ def compute_blocks(
     workers: int = 1,
     advance: Callable[..., None] = lambda: None,
 ) -> list[Failure]:
-    """Make blocks and write them to a store.
+    """Make blocks, in batches and processes, and write them to a store.
 
-    Parameters
-    ----------
-    site : Site
-    plan : SitePlan
-    predictor : BlockPredictor
-    store : BlockStore
-    numbers : list of int
-        Which blocks.
-    batch_size : int, default=1
-        Blocks in a batch.
-    workers : int, default=1
-        Processes, which share the cores.
-    advance : callable
-        Called after each block.
-
-    Returns
-    -------
-    list of Failure
-        Blocks that failed twice; all others are written.
-
-    Raises
-    ------
-    BlockStoreError
-        If a block cannot be written.
+    `advance` is called after each block. Returns the blocks that failed twice; all others are
+    written. A BlockStoreError is raised if a block cannot be written.
     """
     batches = [numbers[start : start + batch_size] for start in range(0, len(numbers), batch_size)]
     make = partial(_make_batch, site, plan, predictor, store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,16 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..scenes import ArrayStack, is_dask
+from ._cube_grid import STALE_ATTRS, grid_of_cube
 from ._encoding import check_options, read_encoding
-from ._frame_labels import labels_of
-from ._frame_marks import marks_of_cube
-from ._grid import STALE_ATTRS, Grid, grid_of_cube
+from ._frame_metadata import labels_of, marks_of_cube
+from ._grid import Grid
 from ._imagery import Imagery
-from ._masks import MASK_TYPES, mask_type_of_name
+from ._masks import MASK_TYPES, mask_stack, mask_type_of_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from xarray import DataArray, Dataset
+
+    from ..scenes import MaskStack
+    from ._masks import MaskType
 
     #: A number, one for each frame, or one of both by the name of the band.
     Factor = float | Sequence[float] | NDArray[Any] | Mapping[str, Any] | None
@@ -26,18 +30,17 @@ if TYPE_CHECKING:
 __all__ = [
     "ENCODING_ATTRS",
     "Cube",
-    "band_names",
     "in_own_dims",
     "read_cube",
-    "read_masks",
+    "read_with_masks",
     "rebuild",
 ]
 
-_FRAME_DIMS = ("time", "t")
 _BAND_DIMS = ("band", "bands")
 
-# Other names of y and x, and what CF calls the axes of coordinates.
+# Other names of y, x and time, and what CF calls the axes of coordinates.
 _OTHER_NAMES = {"latitude": "y", "lat": "y", "longitude": "x", "lon": "x", "Y": "y", "X": "x"}
+_OTHER_NAMES |= {"t": "time"}
 _CF_AXES = {"Y": "y", "X": "x", "T": "time"}
 _CF_NAMES = {
     "latitude": "y",
@@ -66,7 +69,7 @@ class Cube(Imagery):
 
     Parameters
     ----------
-    bands, encodings, valid, grid, whole, origin, times, numbers : see Imagery
+    bands, encodings, valid, grid, whole, origin, dates : see Imagery
     label, labels, name, named : see Imagery
         Those of all imagery.
     fractions, resampled : see Imagery
@@ -130,21 +133,19 @@ def read_cube(
     Cube
     """
     given, cube = cube, _in_usual_form(cube)
-    frames, band_dim, arrays, coords = _split(cube)
+    band_dim, arrays, coords = _split(cube)
     names = _pick(arrays, bands)
     coords = {key: variable[[*map([*arrays].index, names)]] for key, variable in coords.items()}
     labels = {name: label if names == ["band"] else f"{label}, band {name}" for name in names}
-    arrays = {name: _in_order(arrays[name], frames, labels[name], kinds) for name in names}
+    arrays = {name: _in_order(arrays[name], labels[name], kinds) for name in names}
     check_options(options, names)
-    found = labels_of(cube.coords[frames].values, label) if frames in cube.coords else None
-    are_dates = found is not None and found.dtype.kind == "M"
+    found = labels_of(cube.coords["time"].values, label) if "time" in cube.coords else None
     grid = grid_of_cube(cube, label)
     return Cube(
         bands={
             name: ArrayStack(array.data, f"{labels[name]}, frame") for name, array in arrays.items()
         },
-        times=found if are_dates else None,
-        numbers=None if are_dates else found,
+        dates=found,
         grid=grid,
         whole=grid,
         encodings={
@@ -162,59 +163,102 @@ def read_cube(
         band_coords=coords,
         array_name=None if _is_dataset(cube) or cube.name is None else str(cube.name),
         attrs=dict(cube.attrs),
-        axes={axis: given[dim] for dim, axis in _usual_dims(given).items() if axis != frames},
-        **marks_of_cube(cube, frames),
+        axes={axis: given[dim] for dim, axis in _usual_dims(given).items() if axis != "time"},
+        **marks_of_cube(cube),
     )
 
 
-def read_masks(mask: Any, cube: DataArray | Dataset, mask_type: Any) -> tuple[Imagery, Any]:
-    """Return the masks of a cube, as imagery of one band, and their kind.
-
-    `mask` and `mask_type` are those of :func:`super_resolve`.
-    """
-    masks: Imagery
+def read_with_masks(
+    cube: DataArray | Dataset,
+    mask: Any,
+    mask_type: MaskType,
+    bands: str | Sequence[Any] | None,
+    options: Mapping[str, Any],
+) -> tuple[Cube, MaskStack | None]:
+    """Read a cube and its masks, or None: the arguments are those of :func:`super_resolve`."""
+    given = bands
     if isinstance(mask, str):
+        names = [*_split(_in_usual_form(cube))[1]]
+        mask = _own_name(mask, names)
+        bands = [name for name in names if name != mask] if bands is None else bands
         mask_type = mask_type_of_name(mask) if mask_type is None else mask_type
+    read = read_cube(cube, bands=bands, **options)
+    if mask is not None:
+        masks = _read_masks(mask, mask_type, cube, read)
+        return read, mask_stack(masks, mask_type, read)
+    if mask_type is not None:
+        raise ValueError(f"mask_type is {mask_type!r} and there is no mask: pass mask too")
+    if given is None:
+        _warn_about_classes(read)
+    return read, None
+
+
+def _read_masks(mask, mask_type, cube, read):
+    """Masks of a cube, as imagery of one band."""
+    if isinstance(mask, str):
         masks = read_cube(cube, bands=[mask], label="mask", kinds="biuf")
     elif hasattr(mask, "dims"):
         mask = _in_usual_form(mask)
-        one_for_all = not {*_FRAME_DIMS} & {*mask.dims}
-        masks = read_cube(
-            mask.expand_dims("time") if one_for_all else mask, label="mask", kinds="biuf"
-        )
+        mask = mask if "time" in mask.dims else mask.expand_dims("time")
+        masks = read_cube(mask, label="mask", kinds="biuf")
     else:
-        values = _filled(mask) if is_dask(mask) else np.asarray(mask)
+        values = _filled(mask, mask_type)
         values = values[None] if values.ndim == 2 else values
         if values.ndim != 3:
             raise ValueError(
                 f"mask has shape {values.shape}: give one mask for each frame, (time, y, x), or "
                 "one for all"
             )
-        grid = Grid.of_pixels(values.shape[1:])
-        stack = ArrayStack(values, "mask")
-        masks = Imagery(bands={"mask": stack}, grid=grid, whole=grid, label="mask")
+        # An array is in the order of the frames.
+        dates = read.dates if len(values) == len(read) else None
+        stack, grid = ArrayStack(values, "mask"), Grid.of_pixels(values.shape[1:])
+        masks = Imagery(bands={"mask": stack}, grid=grid, whole=grid, label="mask", dates=dates)
     if mask_type is None and masks.first.dtype.kind not in "bui":
         raise ValueError(
             f"mask has values of type {masks.first.dtype}: give True where it is clear, or say "
             f"what they mean by mask_type, one of {', '.join(MASK_TYPES)}, or a function"
         )
-    return masks, mask_type
+    return masks
 
 
-def _filled(values):
-    """Values of a dask array whose masked ones are 0, which no mask calls clear."""
-    if not np.ma.isMaskedArray(getattr(values, "_meta", None)):
-        return values
-    return values.map_blocks(np.ma.filled, 0, dtype=values.dtype)
+def _filled(mask, mask_type):
+    """Values of an array whose masked ones are 0, which no mask calls clear."""
+    if np.ma.isMaskedArray(mask):
+        if mask_type not in (None, "mask"):
+            raise ValueError(
+                f"mask is a masked array of mask_type {mask_type!r}: fill it with a value that "
+                "stands for no data, mask.filled(...)"
+            )
+        return mask.filled(0)
+    if is_dask(mask) and np.ma.isMaskedArray(getattr(mask, "_meta", None)):
+        return mask.map_blocks(np.ma.filled, 0, dtype=mask.dtype)
+    return mask if is_dask(mask) else np.asarray(mask)
 
 
-def band_names(cube: DataArray | Dataset) -> list[str]:
-    """Return the names of the bands of a cube."""
-    return [*_split(_in_usual_form(cube))[2]]
+def _own_name(mask, names):
+    """Name of the band of masks in the upper and lower case of the cube."""
+    found = next((name for name in names if name.lower() == mask.lower()), None)
+    if found is None:
+        raise ValueError(
+            f"mask is {mask!r}, and the cube has no band of that name, but {', '.join(names)}: "
+            "pass the cube of masks itself, mask=..., and what its values mean, "
+            f"mask_type={mask_type_of_name(mask)!r}"
+        )
+    return found
+
+
+def _warn_about_classes(cube):
+    for band in cube.bands:
+        if mask_type_of_name(band) is not None:
+            warnings.warn(
+                f"cube has the band {band}, whose classes are taken for an image as all bands are: "
+                f"pass mask={band!r} to hide clouds by it, or name the bands, bands=[...]",
+                stacklevel=4,
+            )
 
 
 def _in_usual_form(cube):
-    """The cube with the dims y and x; of a Dataset of one variable with bands, that variable."""
+    """The cube with the dims time, y and x; of a Dataset of one variable with bands, that one."""
     if not all(hasattr(cube, part) for part in ("sizes", "coords", "rename")):
         # `_check_dims` refuses it.
         return cube
@@ -234,8 +278,7 @@ def _usual_dims(cube):
         attrs = cube.coords[dim].attrs if dim in cube.coords else {}
         by_cf = _CF_AXES.get(attrs.get("axis"), _CF_NAMES.get(attrs.get("standard_name")))
         usual = _OTHER_NAMES.get(dim, by_cf)
-        known = _FRAME_DIMS if usual == "time" else (usual,)
-        if usual and dim not in (*_FRAME_DIMS, *_BAND_DIMS) and not {*known} & {*cube.sizes}:
+        if usual and dim not in ("time", *_BAND_DIMS) and usual not in cube.sizes:
             found.setdefault(usual, dim)
     return {dim: usual for usual, dim in found.items()}
 
@@ -243,9 +286,7 @@ def _usual_dims(cube):
 def _with_bands(cube):
     """Names of the variables with bands, if no other one has frames."""
     images = {
-        name: array
-        for name, array in cube.data_vars.items()
-        if {"y", "x"} <= {*array.dims} and {*_FRAME_DIMS} & {*array.dims}
+        name: array for name, array in cube.data_vars.items() if {"y", "x", "time"} <= {*array.dims}
     }
     return [name for name in images if all({*_BAND_DIMS} & {*one.dims} for one in images.values())]
 
@@ -259,11 +300,9 @@ def in_own_dims(cube: Cube, image: DataArray | Dataset) -> DataArray | Dataset:
 
 
 def _split(cube):
-    """Name of the dim of frames and of that of bands, arrays by band, coordinates of bands."""
-    frames = _check_dims(cube)
-    if _is_dataset(cube):
-        return frames, None, _variables(cube, frames), {}
-    return frames, *_along_bands(cube)
+    """Name of the dim of bands, arrays by band, coordinates of bands."""
+    _check_dims(cube)
+    return (None, _variables(cube), {}) if _is_dataset(cube) else _along_bands(cube)
 
 
 def _is_dataset(cube):
@@ -275,7 +314,7 @@ def _band_dim(cube):
 
 
 def _check_dims(cube):
-    """The dim of the frames, if there are all dims and none is empty."""
+    """Raise a ValueError unless there are all dims, no others, and none is empty."""
     if not all(hasattr(cube, part) for part in ("sizes", "coords", "transpose")):
         raise ValueError(
             f"cube is a {type(cube).__name__}: give a DataArray or Dataset of xarray, such as "
@@ -288,8 +327,7 @@ def _check_dims(cube):
             f"cube has the dims {dims} and no {' and '.join(sorted(missing, reverse=True))}: "
             f"rename them, cube.rename({renamed})"
         )
-    frames = next((dim for dim in _FRAME_DIMS if dim in cube.sizes), None)
-    if frames is None:
+    if "time" not in cube.sizes:
         others = [dim for dim in cube.sizes if dim not in ("y", "x", *_BAND_DIMS)]
         if others:
             raise ValueError(
@@ -305,25 +343,24 @@ def _check_dims(cube):
             f"cube has nothing along {' and '.join(empty)}: its sizes are {dict(cube.sizes)}, look "
             "at what it was selected by"
         )
-    known = {frames, "y", "x", _band_dim(cube)}
+    known = {"time", "y", "x", _band_dim(cube)}
     if not _is_dataset(cube) and (extra := [str(dim) for dim in cube.dims if dim not in known]):
         raise ValueError(
             f"cube has the dims {dims}, and {' and '.join(extra)} is none of time, band, y and x: "
             f"select of it, cube.isel({extra[0]}=0), or rename it"
         )
-    return frames
 
 
-def _variables(cube, frames):
+def _variables(cube):
     found = {
         str(name): array
         for name, array in cube.data_vars.items()
-        if set(array.dims) == {frames, "y", "x"}
+        if set(array.dims) == {"time", "y", "x"}
     }
     if not found:
         shown = ", ".join(f"{name} {array.dims}" for name, array in cube.data_vars.items())
         raise ValueError(
-            f"cube has no variable with the dims {frames}, y and x, but {shown or 'none at all'}: "
+            f"cube has no variable with the dims time, y and x, but {shown or 'none at all'}: "
             "give one variable a band, or the DataArray that holds all, cube[name]"
         )
     return found
@@ -380,14 +417,13 @@ def _pick(arrays, bands):
     return names
 
 
-def _in_order(array, frames, label, kinds):
+def _in_order(array, label, kinds):
     if array.dtype.kind not in kinds:
         raise ValueError(
             f"{label} has values of type {array.dtype}, and pixels are integers or floats: name "
             "bands that are, bands=[...], or convert it, cube.astype(...)"
         )
-    array = _with_sign(array).transpose(frames, "y", "x")
-    return array if frames == "time" else array.drop_vars("time", errors="ignore").rename(t="time")
+    return _with_sign(array).transpose("time", "y", "x")
 
 
 def _with_sign(array):

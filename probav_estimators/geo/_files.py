@@ -1,10 +1,12 @@
-"""Super-resolution of raster files of any size to GeoTIFFs."""
+"""Super-resolution of raster files and satellite products of any size to georeferenced files."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,107 +14,40 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..files import check_target, file_state, remove_partial_files, replace_files
-from ..training import describe as describe_value
+from ..files import file_state, replace_file
+from ..scenes import digest
 from ..version import __version__
 from ._block_predictors import as_block_predictor
-from ._block_store import BlockStore, BlockStoreError, compute_blocks
-from ._common_grid import GridRequest
-from ._encoding import PART_DTYPES, POSITION_STD, check_position_std, encoding_of, layers_of
-from ._imagery import site_of
+from ._block_store import BlockStore, compute_blocks
+from ._encoding import POSITION_STD, check_position_std, check_value_range
+from ._frame_metadata import tags_of
+from ._grid import GridRequest
+from ._imagery import check_plan_options, describe, plan_site
 from ._masks import warn_of_no_mask
-from ._output_formats import format_of
+from ._outputs import check_outputs, check_room, predictor_of, write_outputs
+from ._product_cube import cube_of_products
+from ._product_items import time_of
+from ._products import choose_products
 from ._rasters import open_bands, open_masks
-from ._site import check_plan_options, describe, plan_site
-from ._value_ranges import check_value_range
-from ._writing import write_preview, written_image
 
 if TYPE_CHECKING:
     from ._block_predictors import BlockPredictor
     from ._block_store import Failure
-    from ._imagery import MaskType
+    from ._frame_metadata import Reference
+    from ._masks import MaskType
+    from ._outputs import Outputs
+    from ._product_items import Sources
+    from ._products import Choice
     from ._rasters import Factor
-    from ._reference_dates import Reference
-    from ._site import Site, SitePlan
 
-__all__ = ["FilesResult", "Outputs", "check_call", "super_resolve_files"]
+__all__ = ["FilesResult", "items_path", "super_resolve_files", "super_resolve_products"]
 
-# Greatest whole number that float64, by which rasterio writes no-data values, holds with all below.
+# Arguments of super_resolve_files that products answer by their metadata.
+_KNOWN = ("mask", "mask_type", "window", "scale_factor", "add_offset", "nodata")
+
+
+# Greatest whole number that float64, by which rasterio writes nodata values, holds with all below.
 _GREATEST_NODATA = 2**53
-
-# Size of a file against that of its values, at most.
-_OVERHEAD = 1.1
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Files to write.
-
-    Attributes
-    ----------
-    image : Path
-        The suffixes of images name their formats: GeoTIFF, JPEG 2000, PNG, netCDF or Zarr.
-    std, n_clear, preview : Path or None
-        Standard deviations, numbers of clear frames, and a PNG to look at.
-    cog : bool
-        Whether GeoTIFFs are cloud-optimised.
-    made_by : str
-        Name of the call in the history of the files.
-    measured : Path or None
-        What in the image was measured: for each band the three images of
-        :class:`~probav_estimators.architectures.ImageParts`, as bands of one file.
-    """
-
-    image: Path
-    std: Path | None = None
-    n_clear: Path | None = None
-    preview: Path | None = None
-    cog: bool = False
-    made_by: str = "super_resolve_files"
-    measured: Path | None = None
-
-    @property
-    def images(self) -> dict[str, Path]:
-        """Paths of the images by content."""
-        paths = {
-            "image": self.image,
-            "std": self.std,
-            "n_clear": self.n_clear,
-            "parts": self.measured,
-        }
-        return {part: path for part, path in paths.items() if path is not None}
-
-    @property
-    def sidecars(self) -> dict[str, Path]:
-        """Paths of the files of the georeference, of formats that do not hold it, by content."""
-        return {
-            part: path.with_name(f"{path.name}.aux.xml")
-            for part, path in self.images.items()
-            if format_of(path).has_sidecar
-        }
-
-    @property
-    def all(self) -> list[Path]:
-        """Paths of all files."""
-        pictures = [] if self.preview is None else [self.preview]
-        return [*self.images.values(), *self.sidecars.values(), *pictures]
-
-    def check(self) -> None:
-        """Raise a ValueError for names without a known format."""
-        for path in self.images.values():
-            form = format_of(path)
-            if self.cog and not form.is_geotiff:
-                raise ValueError(
-                    f"{path} is to be a {form.name}, and only GeoTIFFs are cloud-optimised: leave "
-                    "cog out, or give names that end in .tif"
-                )
-        if self.preview is not None and self.preview.suffix.lower() != ".png":
-            raise ValueError(f"{self.preview} is the name of a preview: give one that ends in .png")
-
-    @property
-    def parts(self) -> Path:
-        """The folder of blocks."""
-        return self.image.with_name(f"{self.image.name}.parts")
 
 
 @dataclass
@@ -242,7 +177,7 @@ def super_resolve_files(
         raise ValueError(
             f"share is {share}: give (i, n) with 1 <= i <= n, and keep what the others have made"
         )
-    predictor = check_call(
+    predictor = _check_call(
         outputs,
         estimator,
         value_range=value_range,
@@ -252,7 +187,6 @@ def super_resolve_files(
         tile_size=tile_size,
         device=device,
     )
-    kind = None if dtype is None else _as_dtype(dtype)
     given = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
     request = GridRequest(like, bounds, resolution)
     imagery = open_bands(paths, bands, window=window, bbox=bbox, request=request, **given)
@@ -261,33 +195,27 @@ def super_resolve_files(
             f"mask_type is {mask_type!r} and there is no mask: give the files of masks"
         )
     masks = None if mask is None else open_masks(mask, mask_type, imagery, request)
-    # A GeoTIFF has one nodata value.
-    filled = [one for one in imagery.encodings.values() if one.nodata is not None]
-    fill = filled[0].of_image(kind, nodata).nodata if filled else nodata
-    fill = _held_by_tags(fill, imagery.first.dtype if kind is None else kind)
-    range_of = partial(predictor.value_range_of, value_range)
-    site = site_of(
-        imagery, masks, dtype=kind, nodata=fill, range_of=range_of, position_std=position_std
+    site = imagery.site(
+        masks,
+        **_kind_of_image(imagery, dtype, nodata),
+        range_of=partial(predictor.value_range_of, value_range),
+        position_std=position_std,
     )
-    _check_formats(outputs, site)
     warn_of_no_mask((scene.frames for scene in site.scenes.values()), imagery.label)
     files = _files_of(imagery.bands.values())
     mask_files = _files_of([] if masks is None else [masks.stack])
+    check_outputs(outputs, site, [*files, *mask_files])
     settings = {
         "files": [[path, *file_state(path)] for path in files],
         "masks": [[path, *file_state(path)] for path in mask_files],
         "mask_type": _describe_mask_type(mask_type),
-        **_settings(site, outputs),
-        "weights": f"{predictor.name} ({predictor.fingerprint()})",
+        **_settings(site, outputs, predictor),
         "reference": str(reference),
         "position_std": float(position_std),
         "tile_size": tile_size,
     }
-    _check_names(outputs, [*files, *mask_files])
-    store = BlockStore(outputs.parts, tuple(outputs.images), settings, resume)
-    store.open()
-    _check_not_there(outputs, overwrite, store)
-    _check_room(outputs, site, predictor.scale, store)
+    store = _open_store(outputs, settings, resume, overwrite)
+    check_room(outputs, site, predictor.scale, store)
     takes_plan = predictor.takes_scenes_as_they_are
     known = store.load_plan(site.scenes) if takes_plan else None
     plan = plan_site(site, predictor, tile_size=tile_size, reference=reference, known=known)
@@ -316,13 +244,13 @@ def super_resolve_files(
     )
     if share is None and not result.n_missing:
         if not done:
-            _put_together(outputs, site, plan, store, result.attrs)
+            write_outputs(outputs, site, plan, store, result.attrs)
         store.remove()
         result.written = outputs.all
     return result
 
 
-def check_call(
+def _check_call(
     outputs: Outputs,
     estimator: Any = "simulated-x3",
     *,
@@ -336,22 +264,8 @@ def check_call(
 ) -> BlockPredictor:
     """Check the arguments of :func:`super_resolve_files` that need no frames.
 
-    Parameters
-    ----------
-    outputs, estimator, value_range, dtype, reference, position_std, tile_size, device
-        As of that function.
-    **others
-        Its other arguments.
-
-    Returns
-    -------
-    BlockPredictor
-        Of the estimator.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not valid, or does not fit the estimator.
+    Returns the predictor of the estimator; a ValueError is raised for an argument that is not valid
+    or does not fit it.
     """
     outputs.check()
     predictor = as_block_predictor(estimator, device)
@@ -383,63 +297,53 @@ def _as_dtype(dtype):
     return kind
 
 
-def _held_by_tags(nodata, kind):
-    """No-data value that rasterio writes as it is: of types of 64 bits, up to 2**53."""
-    if kind.kind == "f" or kind.itemsize < 8:
-        return nodata
-    value = int(np.iinfo(kind).min if nodata is None else nodata)
-    return max(-_GREATEST_NODATA, min(value, _GREATEST_NODATA))
+def _kind_of_image(imagery, dtype, nodata):
+    """Type of an image, and its nodata value: a GeoTIFF has one for all bands."""
+    kind = None if dtype is None else _as_dtype(dtype)
+    filled = [one for one in imagery.encodings.values() if one.nodata is not None]
+    fill = filled[0].of_image(kind, nodata).nodata if filled else nodata
+    stored = imagery.first.dtype if kind is None else kind
+    if stored.kind != "f" and stored.itemsize == 8:
+        value = int(np.iinfo(stored).min if fill is None else fill)
+        fill = max(-_GREATEST_NODATA, min(value, _GREATEST_NODATA))
+    return {"dtype": kind, "nodata": fill}
+
+
+def _open_store(outputs, settings, resume, overwrite):
+    """Store of blocks; an error if an output exists that neither may be replaced nor is its own."""
+    store = BlockStore(outputs.parts, tuple(outputs.images), settings, resume)
+    store.open()
+    for path in outputs.all:
+        if path.exists() and not (overwrite or store.has_written(path)):
+            raise FileExistsError(f"{path} is there already: give another name, or overwrite it")
+    return store
 
 
 def _files_of(stacks):
     return list(dict.fromkeys(path for stack in stacks for path in stack.paths))
 
 
-def _check_formats(outputs, site):
-    kinds = _dtypes_of(site)
-    for part, path in outputs.images.items():
-        n_layers = len(layers_of(part, site.encodings.values()))
-        format_of(path).check(path, kinds[part], n_layers)
-
-
-def _dtypes_of(site: Site) -> dict[str, np.dtype[Any]]:
-    """Types of the values of each output."""
-    return {**PART_DTYPES, "image": next(iter(site.encodings.values())).dtype}
-
-
-def _check_names(outputs, inputs):
-    for path in outputs.all:
-        if os.path.abspath(path) in inputs:
-            raise ValueError(f"{path} is one of the files to read: give the output another name")
-        check_target(path)
-    if len({path.absolute() for path in outputs.all}) < len(outputs.all):
-        raise ValueError("outputs have one name: give each file its own")
-
-
-def _check_not_there(outputs, overwrite, store):
-    for path in outputs.all:
-        if path.exists() and not (overwrite or store.has_written(path)):
-            raise FileExistsError(f"{path} is there already: give another name, or overwrite it")
-
-
 def _describe_mask_type(mask_type):
     """Text that is the same in every process; a function counts by its code."""
+    if mask_type is None or isinstance(mask_type, str):
+        return repr(mask_type)
     code = getattr(mask_type, "__code__", None)
-    return describe_value(mask_type if code is None else [mask_type, code])
+    return f"{type(mask_type).__qualname__} (checksum {digest(mask_type, code)})"
 
 
-def _settings(site, outputs):
-    """Settings that blocks depend on, besides files and parameters."""
+def _settings(site, outputs, predictor):
+    """Settings that blocks depend on, besides files and arguments."""
     return {
         "part": [list(site.grid.transform), list(site.grid.shape)],
         # Blocks hold bands in this order.
         "bands": list(site.encodings),
         "values": [
-            [_describe_encoding(encoding_of(scene)), _describe_encoding(site.encodings[band])]
-            for band, scene in site.scenes.items()
+            [_describe_encoding(own), _describe_encoding(site.encodings[band])]
+            for band, own in site.stored_encodings.items()
         ],
         "outputs": ", ".join(outputs.images),
         "version": __version__,
+        "weights": f"{predictor.name} ({predictor.fingerprint()})",
     }
 
 
@@ -449,62 +353,161 @@ def _describe_encoding(encoding):
     return [str(encoding.dtype), *(str(np.asarray(value).tolist()) for value in numbers)]
 
 
-def _check_room(outputs: Outputs, site: Site, scale: int, store: BlockStore) -> None:
-    """Raise an OSError if the blocks and the files do not fit on the disk."""
-    h, w = site.grid.finer(scale).shape
-    kinds = _dtypes_of(site)
-    wanted = [
-        kinds[part].itemsize * len(layers_of(part, site.encodings.values()))
-        for part in outputs.images
-    ]
-    # All blocks, all files, and a copy of the largest before it is converted.
-    converted = outputs.cog or not all(format_of(x).is_geotiff for x in outputs.images.values())
-    copies = 2 * sum(wanted) + (max(wanted) if converted else 0)
-    needed = _OVERHEAD * copies * h * w - store.size()
-    free = shutil.disk_usage(outputs.image.absolute().parent).free
-    if free < needed:
-        raise OSError(
-            f"{outputs.image} and its blocks take up to {needed / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB are free on that disk: make room, write to another, or take a "
-            "smaller window"
-        )
+def super_resolve_products(
+    products: Sources,
+    outputs: Outputs,
+    estimator: Any = "simulated-x3",
+    *,
+    bands: Sequence[Any] | None,
+    bbox: Sequence[float] | None = None,
+    datetime: str | None = None,
+    collection: str | None = None,
+    max_cloud: float | None = None,
+    max_dates: int | None = None,
+    like: str | os.PathLike[str] | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    resolution: float | None = None,
+    chosen: Callable[[list[str]], None] = lambda lines: None,
+    resume: bool = True,
+    **options: Any,
+) -> FilesResult:
+    """Fuse satellite products into one georeferenced image of each band.
+
+    The frames of the area are written to a folder beside the image, which the same call finds again
+    if it was stopped; it is removed once the image is written. The items that were chosen are
+    written beside the image, as an item collection that makes the same image again.
+
+    Parameters
+    ----------
+    products : path, URL, item or sequence of these
+        As for :func:`open_products`, like all below but `outputs` and `estimator`.
+    outputs : Outputs
+    estimator : str, path-like or estimator, default="simulated-x3"
+    bands : sequence of str
+    bbox : sequence of four floats, default=None
+    datetime : str, default=None
+    collection : str, default=None
+    max_cloud : float, default=None
+    max_dates : int, default=None
+    like : path-like, default=None
+    bounds : tuple of four floats, default=None
+    resolution : float, default=None
+    chosen : callable
+        Takes a line of text for each date that was chosen.
+    resume : bool, default=True
+        Whether frames and blocks of an earlier call are kept.
+    **options : Any
+        As for :func:`super_resolve_files`, except for those that metadata answer.
+
+    Returns
+    -------
+    FilesResult
+
+    Raises
+    ------
+    ValueError
+        If products or arguments do not fit.
+    OSError
+        If a file cannot be read or written.
+    """
+    for name in _KNOWN:
+        if options.pop(name, None) is not None:
+            raise ValueError(
+                f"{name} is given, and products have their own: leave it out, or give the files "
+                "of the bands instead of the products"
+            )
+    if options.pop("share", None) is not None:
+        raise ValueError("share is given, and one machine reads products: leave --tiles out")
+    if not bands:
+        raise ValueError("bands is missing: name the bands of the products, such as red nir")
+    _check_call(outputs, estimator, **options)
+    choice = choose_products(
+        products,
+        bands,
+        bbox=bbox,
+        datetime=datetime,
+        collection=collection,
+        max_cloud=max_cloud,
+        max_dates=max_dates,
+        request=GridRequest(like, bounds, resolution),
+    )
+    chosen(choice.lines())
+    folder = outputs.image.with_name(f"{outputs.image.name}.frames")
+    paths = _write_frames(choice, folder, resume)
+    result = super_resolve_files(paths, outputs, estimator, resume=resume, **options)
+    if result.written:
+        _write_items(choice, items_path(outputs.image))
+        shutil.rmtree(folder)
+        result.written.append(items_path(outputs.image))
+    return result
 
 
-def _put_together(
-    outputs: Outputs, site: Site, plan: SitePlan, store: BlockStore, attrs: Mapping[str, Any]
-) -> None:
-    from rasterio._err import CPLE_BaseError
-    from rasterio.errors import RasterioError
+def items_path(image: Path) -> Path:
+    """Return the path of the items of which an image was made."""
+    return image.with_name(f"{image.name}.items.json")
 
-    for path in outputs.all:
-        remove_partial_files(path)
-    try:
-        # All files appear once all are complete.
-        with replace_files(outputs.all) as partials:
-            files = dict(zip(outputs.all, partials, strict=True))
-            for part, path in outputs.images.items():
-                sidecar = outputs.sidecars.get(part)
-                with written_image(
-                    files[path],
-                    format_of(path),
-                    site,
-                    plan,
-                    store,
-                    part,
-                    attrs,
-                    cog=outputs.cog,
-                    sidecar=None if sidecar is None else files[sidecar],
-                ) as geotiff:
-                    if part == "image" and outputs.preview is not None:
-                        write_preview(files[outputs.preview], geotiff)
-            store.record_outputs(files)
-    except BlockStoreError:
-        raise
-    except (OSError, RasterioError, CPLE_BaseError) as error:
-        why = str(error.__cause__ or error).strip().rstrip(".")
-        if isinstance(error, OSError) and error.errno:
-            why = os.strerror(error.errno)
-        raise OSError(
-            f"{outputs.image} cannot be written ({why}): make room, and repeat the call, which "
-            f"goes on with the blocks in {outputs.parts}"
-        ) from error
+
+def _write_frames(choice: Choice, folder: Path, resume: bool) -> list[Path]:
+    """Write a GeoTIFF for each date, and return their paths; those of the same choice are kept."""
+    state = {
+        "products": [
+            [[product.item.id, product.encoding] for product in date] for date in choice.dates
+        ],
+        "bands": list(choice.first.bands),
+        "grid": [*choice.geobox.shape, *choice.geobox.transform[:6], str(choice.geobox.crs)],
+        "marks": [choice.fractions.tolist(), choice.resampled.tolist()],
+    }
+    record = folder / "choice.json"
+    state = json.loads(json.dumps(state))
+    if not (resume and record.exists() and json.loads(record.read_text()) == state):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        record.write_text(json.dumps(state))
+    cube = cube_of_products(choice)
+    paths = []
+    for number, date in enumerate(choice.dates):
+        path = folder / f"{time_of(date[0].item):%Y%m%dT%H%M%S}_{number}.tif"
+        paths.append(path)
+        if not path.exists():
+            with replace_file(path) as partial:
+                frame = cube.isel(time=number)
+                tags = tags_of(choice.fractions[number], choice.resampled[number])
+                _write_frame(frame, list(choice.first.bands), tags, partial)
+    return paths
+
+
+def _write_frame(frame, bands, tags, path):
+    import rioxarray  # noqa: F401 - makes the accessor `rio`
+
+    nodata = frame[bands[0]].attrs["_FillValue"]
+    for band in bands:
+        own = frame[band].attrs["_FillValue"]
+        if own != nodata and own == own:
+            frame[band] = frame[band].where(frame[band] != own, nodata)
+    array = frame[bands].to_dataarray("band").rename(None)
+    array.attrs = {
+        "_FillValue": nodata,
+        "long_name": tuple(bands),
+        "scales": tuple(frame[band].attrs.get("scale_factor", 1.0) for band in bands),
+        "offsets": tuple(frame[band].attrs.get("add_offset", 0.0) for band in bands),
+    }
+    array.rio.to_raster(
+        path,
+        driver="GTiff",
+        tiled=True,
+        interleave="band",
+        compress="deflate",
+        zlevel=1,
+        predictor=predictor_of(array.dtype),
+        bigtiff="IF_SAFER",
+        tags=tags,
+        lock=threading.Lock(),
+    )
+
+
+def _write_items(choice: Choice, path: Path) -> None:
+    import pystac
+
+    items = pystac.ItemCollection(product.item for date in choice.dates for product in date)
+    with replace_file(path) as partial:
+        partial.write_text(json.dumps(items.to_dict(transform_hrefs=False), indent=1))

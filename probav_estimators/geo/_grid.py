@@ -1,30 +1,51 @@
-"""Grids of georeferenced images, read from cubes and written to them."""
+"""Grids of georeferenced images, and the common grid of files and products of several grids.
+
+Files with pixels between those of the common grid are read as they are, and registration starts
+from the fraction of a pixel. Files of another CRS or pixel size are resampled by nearest neighbour:
+interpolation would blur what super-resolution restores.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor, hypot
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import os
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
-    from xarray import DataArray, Dataset
 
+    Bounds = tuple[float, float, float, float]
     Transform = tuple[float, float, float, float, float, float]
 
-__all__ = ["STALE_ATTRS", "WARP_COMMAND", "Grid", "grid_of_cube", "is_box", "with_grid"]
+__all__ = [
+    "PIXELS",
+    "SAME",
+    "WARP_COMMAND",
+    "FileOnGrid",
+    "Grid",
+    "GridRequest",
+    "common_grid",
+    "is_box",
+    "put_on_grid",
+    "resample",
+    "resample_validity",
+    "warn_of_resampling",
+]
 
-# Transform of images without georeference.
-_PIXELS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+#: Transform of images without georeference.
+PIXELS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
-# Parts of a pixel by which grids that are the same may differ, and coordinates from regular ones.
-_SAME = 0.01
-_REGULAR = 1e-3
+#: Part of a pixel by which grids that are the same may differ.
+SAME = 0.01
 
 # Relative difference of the sides of square pixels: the rounding of float32 degrees.
 _SQUARE = 1e-3
@@ -32,36 +53,18 @@ _SQUARE = 1e-3
 # Rounding error of the edges of a box, in pixels.
 _EDGE = 1e-6
 
-# Largest distance of coordinates from a corner or centre of their pixels.
-_NEAR = 0.1
-
-# Names of coordinates that place each pixel, and what CF calls them.
-_PLACES = {"lon", "lat", "longitude", "latitude", "lons", "lats", "xc", "yc", "nav_lon", "nav_lat"}
-
-# The attributes that make a variable without dimensions CF's grid mapping.
-_MAPPING_ATTRS = ("crs_wkt", "spatial_ref", "GeoTransform", "grid_mapping_name")
-
-#: Attributes of the grid of an array, which are wrong for another grid.
-STALE_ATTRS = (
-    "area",
-    "crs",
-    "edge_size",
-    "edge_size_m",
-    "grid_mapping",
-    "res",
-    "resolution",
-    "resolution_xy",
-    "spec",
-    "transform",
-)
-
 #: Command that puts a file on a grid.
 WARP_COMMAND = "gdalwarp -r near -t_srs EPSG:32634 -tr 10 10 IN.tif OUT.tif"
 
-_MAKE_CENTRES = (
-    'make them pixel centres, cube.assign_coords(...), and remove attrs["transform"] and the '
-    'coordinate "epsg", which mark those of stackstac; keep the CRS by cube.rio.write_crs(...)'
-)
+# Greatest ratio of pixel sizes.
+_MAX_RATIO = 2.0
+
+# Rounding error of ratios, and of lengths in pixels.
+_ROUNDING = 1e-6
+
+# Error of the transform of coordinates in resampling, in pixels: so small that pixels do not depend
+# on the window. 0, exact, fails in rasterio.
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Grid:
     @classmethod
     def of_pixels(cls, shape: tuple[int, int]) -> Grid:
         """The grid of an image without georeference."""
-        return cls(_PIXELS, shape)
+        return cls(PIXELS, shape)
 
     @classmethod
     def of_geobox(cls, geobox: GeoBox) -> Grid:
@@ -96,10 +99,15 @@ class Grid:
         crs = None if geobox.crs is None else geobox.crs.to_wkt()
         return cls((a, b, c, d, e, f), (geobox.shape.y, geobox.shape.x), crs)
 
+    @classmethod
+    def of_file(cls, file: Any) -> Grid:
+        """The grid of an open file of rasterio."""
+        return cls(tuple(file.transform)[:6], file.shape, file.crs.to_wkt() if file.crs else None)
+
     @property
     def placed(self) -> bool:
         """Whether the grid is georeferenced, and not that of bare rows and columns."""
-        return self.crs is not None or self.transform != _PIXELS
+        return self.crs is not None or self.transform != PIXELS
 
     @property
     def crs_name(self) -> str:
@@ -150,19 +158,19 @@ class Grid:
         return self.extended(slice(top, bottom), slice(left, right))
 
     def position_of(self, other: Grid) -> tuple[float, float] | None:
-        """Return the row and column where another grid starts.
+        """Row and column where another grid starts, or None; whole where it is off by a hundredth.
+
+        It is None if the grids differ in CRS or size of pixels. CRS of different names or origins,
+        such as the two hemispheres of a UTM zone, are one if pixels are, and an unknown CRS of
+        either is taken to be that of the other.
 
         Parameters
         ----------
         other : Grid
-            An unknown CRS of either is taken to be that of the other.
 
         Returns
         -------
         tuple of two floats or None
-            Whole numbers where pixels are the same to a hundredth; None if the grids differ in CRS
-            or size of pixels. CRS of different names or origins, such as the two hemispheres of a
-            UTM zone, are one if pixels are.
         """
         a, b, c, d, e, f = self.transform
         transform = other.transform
@@ -172,28 +180,17 @@ class Grid:
             return None
         sizes = np.subtract(transform, self.transform)[[0, 1, 3, 4]]
         drift = np.abs(sizes).max() * max(*self.shape, *other.shape)
-        if not drift <= _SAME * min(self.pixel_size):
+        if not drift <= SAME * min(self.pixel_size):
             return None
         row, column = (transform[5] - f) / e, (transform[2] - c) / a
         row, column = (
-            float(round(start)) if abs(start - round(start)) <= _SAME else start
+            float(round(start)) if abs(start - round(start)) <= SAME else start
             for start in (row, column)
         )
         return row, column
 
     def pixels_of(self, bounds: Sequence[float]) -> tuple[slice, slice]:
-        """Return the rows and columns of a box, which grow to whole pixels of an unrotated grid.
-
-        Parameters
-        ----------
-        bounds : sequence of four floats
-            Left, bottom, right, top in units of the CRS.
-
-        Returns
-        -------
-        tuple of two slices
-            Rows and columns, which may begin below 0 and end beyond the grid.
-        """
+        """Rows and columns of a box in units of the CRS, which grow to whole pixels, also outer."""
         left, bottom, right, top = (float(value) for value in bounds)
         a, _, c, _, e, f = self.transform
         parts = []
@@ -214,21 +211,13 @@ class Grid:
         return replace(self, transform=transform)
 
     def check_same(self, other: Grid, this_name: str, other_name: str) -> None:
-        """Raise a ValueError if another grid is not this one, to a hundredth of a pixel.
-
-        Parameters
-        ----------
-        other : Grid
-            An unknown CRS of either is taken to be that of the other.
-        this_name, other_name : str
-            What messages call them.
-        """
+        """Raise a ValueError if another grid is not this one to 0.01 pixels; no CRS is any CRS."""
         moved = np.abs(np.subtract(self._corners(), other._corners())).max()
         if self.shape != other.shape:
             what = f"{self.shape} and {other.shape} pixels"
         elif not _same_crs(self.crs, other.crs):
             what = f"the CRS {self.crs_name} and {other.crs_name}"
-        elif moved > _SAME * min(self.pixel_size):
+        elif moved > SAME * min(self.pixel_size):
             what = f"the transforms {self.transform} and {other.transform}"
         else:
             return
@@ -238,15 +227,7 @@ class Grid:
         )
 
     def check_usable(self, name: str, remedy: str | None = None) -> None:
-        """Raise a ValueError if pixels are not square, have no size, or are rotated.
-
-        Parameters
-        ----------
-        name : str
-            What messages call it.
-        remedy : str, default=None
-            Command that puts it on a grid. None: that of rioxarray.
-        """
+        """Raise a ValueError with a remedy if pixels are rotated, not square, or have no size."""
         a, b, _, d, e, _ = self.transform
         if b or d:
             what = f"a rotated grid: its transform is {self.transform}"
@@ -303,249 +284,292 @@ def _affine_in(crs, grid):
         return None
     (c, a, b), (f, d, e) = coefficients = np.linalg.lstsq(points, np.transpose(found))[0].T
     off = np.abs(points @ coefficients.T - np.transpose(found)).max()
-    if off > _SAME * min(np.hypot(a, d), np.hypot(b, e)):
+    if off > SAME * min(np.hypot(a, d), np.hypot(b, e)):
         return None
     return tuple(map(float, (a, b, c, d, e, f)))
 
 
-def grid_of_cube(cube: DataArray | Dataset, name: str = "cube") -> Grid:
-    """Return the grid of an xarray cube with the dims y and x.
+@dataclass(frozen=True)
+class GridRequest:
+    """Requested grid of files or products.
 
-    Parameters
+    Attributes
     ----------
-    cube : DataArray or Dataset
-    name : str
-        What it is, for the error.
-
-    Returns
-    -------
-    Grid
-
-    Raises
-    ------
-    ValueError
-        If the coordinates are not regular, or too few for the size of a pixel.
-
-    Notes
-    -----
-    The size of a pixel is that of the first that is found: GeoTransform of CF's grid mapping
-    (rioxarray, odc-geo), ``attrs["transform"]`` (stackstac), the coordinates. The origin is that of
-    the coordinates, if there are any, as slicing a cube does not change the stored transform.
-    Coordinates are pixel centres, except for those of stackstac and cubo, which are upper left
-    corners by default; their position in the stored grid, or in multiples of the pixel size,
-    decides which.
+    like : path-like, default=None
+        Raster file whose grid and footprint it has. None: the grid of the first file.
+    bounds : tuple of four floats, default=None
+        Left, bottom, right and top in units of its CRS, which grow to whole pixels. None: the
+        footprint of `like`, else the union of all files.
+    resolution : float, default=None
+        Size of a pixel in units of its CRS; pixels count from the corner of the first file. None:
+        that of `like`, else of the first file.
     """
-    h, w = cube.sizes["y"], cube.sizes["x"]
-    mapping = _mapping_attrs(cube)
-    stored, corners = _stored_transform(cube, mapping)
-    if "gcps" in mapping and stored in (None, _PIXELS):
-        raise ValueError(
-            f"{name} is placed by control points, and not on a grid: put its files on one first, "
-            f"such as by {WARP_COMMAND}"
+
+    like: str | os.PathLike[str] | None = None
+    bounds: Bounds | None = None
+    resolution: float | None = None
+
+    def check(self) -> None:
+        """Raise a ValueError for bounds or a resolution that are not valid by themselves."""
+        bounds, resolution = self.bounds, self.resolution
+        if bounds is not None and not is_box(bounds):
+            raise ValueError(
+                f"bounds is {bounds!r}, which is empty or no box: give left, bottom, right, top in "
+                "units of the CRS of the grid"
+            )
+        if resolution is not None and not (
+            isinstance(resolution, Real) and np.isfinite(resolution) and resolution > 0
+        ):
+            raise ValueError(
+                f"resolution is {resolution!r}: give the size of a pixel in units of the CRS of "
+                "the grid, such as 10"
+            )
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything is asked."""
+        return self != GridRequest()
+
+
+class FileOnGrid(NamedTuple):
+    """Place of a file on a grid.
+
+    Attributes
+    ----------
+    footprint : tuple of two slices
+        Rows and columns of the grid that it covers; they may begin below 0 and end beyond it.
+    fraction : tuple of two floats, default=(0, 0)
+        Offset of its pixels from those of the grid: rows down and columns right, at most a half.
+    onto : Grid, default=None
+        Grid of the footprint to resample it to; None: its pixels are read as they are.
+    """
+
+    footprint: tuple[slice, slice]
+    fraction: tuple[float, float] = (0.0, 0.0)
+    onto: Grid | None = None
+
+    def moved(self, down: int, right: int) -> FileOnGrid:
+        """The place on a grid that starts `down` rows higher and `right` columns further left."""
+        rows, columns = self.footprint
+        footprint = (
+            slice(rows.start + down, rows.stop + down),
+            slice(columns.start + right, columns.stop + right),
         )
-    if stored is not None and (stored[1] or stored[3]):
-        return Grid(stored, (h, w), _crs_of(cube, mapping, name))
-    if stored in (None, _PIXELS) and not {"x", "y"} <= {*cube.coords}:
-        _check_no_swath(cube, name)
-    if "x" in cube.coords and "y" in cube.coords:
-        a, c = _axis(cube, "x", stored and (stored[0], stored[2]), corners, name)
-        e, f = _axis(cube, "y", stored and (stored[4], stored[5]), corners, name)
-        stored = (a, 0.0, c, 0.0, e, f)
-    return Grid(stored or _PIXELS, (h, w), _crs_of(cube, mapping, name))
+        return self._replace(footprint=footprint)
 
 
-def _mapping_attrs(cube):
-    """Attributes of CF's grid mapping, a coordinate or, as files are opened, a variable."""
-    variables = dict(cube.coords)
-    declared = [cube.encoding.get("grid_mapping"), cube.attrs.get("grid_mapping"), "spatial_ref"]
-    for name, variable in getattr(cube, "data_vars", {}).items():
-        variables[name] = variable
-        declared[:0] = [variable.encoding.get("grid_mapping"), variable.attrs.get("grid_mapping")]
-    for name in [*declared, *variables]:
-        found = variables[name].attrs if name in variables and not variables[name].dims else {}
-        if any(key in found for key in _MAPPING_ATTRS):
-            return found
-    return {}
+def common_grid(
+    files: Sequence[str], grids: Sequence[Grid], request: GridRequest, like: Grid | None
+) -> tuple[Grid, list[FileOnGrid]]:
+    """Return the common grid of files or products, and the place of each on it.
 
-
-def _stored_transform(cube, mapping):
-    """Transform that is stored in the attributes, and whether coordinates may be corners."""
-    attrs = _attrs_of(cube)
-    # cubo takes stackstac's attributes away, and arithmetic may; the scalar coordinate stays.
-    corners = _is_scalar(cube, "epsg") or {"central_x", "edge_size"} <= attrs.keys()
-    if "GeoTransform" in mapping:
-        c, a, b, f, d, e = (float(value) for value in str(mapping["GeoTransform"]).split())
-        return (a, b, c, d, e, f), corners
-    if (transform := attrs.get("transform")) is not None and not isinstance(transform, str):
-        return tuple(float(value) for value in transform)[:6], True
-    # Of satpy.
-    area, (h, w) = attrs.get("area"), (cube.sizes["y"], cube.sizes["x"])
-    if hasattr(area, "area_extent") and getattr(area, "shape", None) == (h, w):
-        left, bottom, right, top = (float(value) for value in area.area_extent)
-        return ((right - left) / w, 0.0, left, 0.0, (bottom - top) / h, top), corners
-    return None, corners
-
-
-def _check_no_swath(cube, name):
-    """Raise a ValueError for a cube that longitudes and latitudes of each pixel place."""
-    attrs = _attrs_of(cube)
+    `files` are their paths or names, and `like` is the grid of the file `request.like`. A
+    ValueError is raised if files do not touch, pixel sizes differ by more than a factor of 2, or
+    what is asked does not fit the files or contradicts itself.
+    """
+    base = _resized(like or grids[0], request, is_like=like is not None)
     places = [
-        str(key)
-        for key, array in cube.coords.items()
-        if {*array.dims} >= {"y", "x"}
-        and _PLACES & {str(key).lower(), str(array.attrs.get("standard_name"))}
+        put_on_grid(base, grid, files[0] if like is None else str(request.like), path)
+        for path, grid in zip(files, grids, strict=True)
     ]
-    if hasattr(attrs.get("area"), "lons"):
-        places.append("the swath in its attribute area")
-    if places:
-        raise ValueError(
-            f"{name} is placed by {' and '.join(places)}, and not on a grid: put it on one first, "
-            "such as by satpy's scene.resample(...) or pyresample, by nearest neighbour"
+    if like is None and request.bounds is None:
+        _check_connected(files, grids, places)
+        rows, columns = (
+            slice(
+                min(place.footprint[axis].start for place in places),
+                max(place.footprint[axis].stop for place in places),
+            )
+            for axis in range(2)
         )
-
-
-def _attrs_of(cube):
-    """Attributes of a cube, and of its variables if it is a Dataset."""
-    attrs = {}
-    for variable in getattr(cube, "data_vars", {}).values():
-        attrs = {**variable.attrs, **attrs}
-    return {**attrs, **cube.attrs}
-
-
-def _is_scalar(cube, name):
-    return name in cube.coords and cube.coords[name].ndim == 0
-
-
-def _axis(cube, axis, stored, corners, name):
-    """Signed pixel size along an axis and where the first pixel starts.
-
-    `stored` are both as they were before the cube was sliced, or None.
-    """
-    coords = _numbers(cube, axis, name)
-    if len(coords) == 1 and stored is None:
-        raise ValueError(
-            f"{name} has a single {axis} coordinate, which does not tell the size of a pixel: take "
-            "at least two pixels, or store the transform, cube.rio.write_transform(...)"
-        )
-    step = stored[0] if len(coords) == 1 else _step(coords, axis, name)
-    first = float(coords[0])
-    if stored is not None:
-        size, origin = stored
-    elif corners:
-        size, origin = -abs(step) if axis == "y" else abs(step), 0.0
     else:
-        size, origin = step, first
-    rounding = _rounding(coords) / abs(step)
-    if abs(abs(step) - abs(size)) * (len(coords) - 1) > (_SAME + rounding) * abs(step):
-        if not corners:
-            # Every n-th pixel, or means of n: their centres remain.
-            return step, first - step / 2
+        rows, columns = _extent(base, request, is_like=like is not None)
+        if not any(_overlaps(place.footprint, (rows, columns)) for place in places):
+            asked = "like" if request.bounds is None else "bounds"
+            shown = base.extended(*places[0].footprint).bounds
+            raise ValueError(
+                f"{asked} is {getattr(request, asked)}, of which the files show nothing: "
+                f"{files[0]} lies within {shown} in the CRS of the grid; "
+                "give an area that they show"
+            )
+    whole = base.extended(rows, columns)
+    return whole, [place.moved(-rows.start, -columns.start) for place in places]
+
+
+def _resized(grid, request, *, is_like):
+    """The grid with the resolution that is asked for."""
+    size, wanted = grid.pixel_size[0], request.resolution
+    if wanted is None or np.isclose(wanted, size, rtol=_ROUNDING, atol=0):
+        return grid
+    if is_like:
         raise ValueError(
-            f"{name} has {axis} coordinates that lie {abs(step):.9g} apart and pixels of "
-            f"{abs(size):.9g} in its attributes, which does not tell where they lie: "
-            f"{_MAKE_CENTRES}"
+            f"resolution is {wanted:g} and {request.like} has pixels of {size:g}, which contradict "
+            "each other: leave one of them out"
         )
-    place = (first - origin) / size
-    start = place - 0.5 if not corners or 0.25 <= place % 1 < 0.75 else place
-    off = abs(start - round(start))
-    if stored is not None and off <= _REGULAR + rounding:
-        start = round(start)
-    elif stored is not None and corners and off > _NEAR + rounding:
+    a, _, c, _, e, f = grid.transform
+    transform = (float(np.copysign(wanted, a)), 0.0, c, 0.0, float(np.copysign(wanted, e)), f)
+    h, w = (ceil(length * size / wanted - _ROUNDING) for length in grid.shape)
+    return replace(grid, transform=transform, shape=(h, w))
+
+
+def _extent(base, request, *, is_like):
+    """Rows and columns that are asked for."""
+    whole = slice(0, base.shape[0]), slice(0, base.shape[1])
+    if request.bounds is None:
+        return whole
+    asked = base.pixels_of(request.bounds)
+    if is_like and not all(
+        full.start <= part.start and part.stop <= full.stop
+        for part, full in zip(asked, whole, strict=True)
+    ):
         raise ValueError(
-            f"{name} has {axis} coordinates that are neither corners nor centres of the pixels of "
-            f"its attributes: {_MAKE_CENTRES}"
+            f"bounds is {request.bounds} and {request.like} lies within {base.bounds}, which "
+            "contradict each other: give bounds within it, or leave one of them out"
         )
-    start = origin + size * start
-    return (size, start) if step * size > 0 else (-size, start + size)
+    return asked
 
 
-def _numbers(cube, axis, name):
-    coords = cube.coords[axis].values
-    if coords.dtype.kind not in "iuf":
+def _overlaps(one, other):
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
+
+
+def _check_connected(files, grids, places):
+    """Raise a ValueError for files that do not touch the others."""
+    boxes = np.array([[p.start, p.stop] for place in places for p in place.footprint])
+    boxes = boxes.reshape(-1, 2, 2)
+    apart = (boxes[:, None, :, 0] > boxes[:, :, 1]).any(axis=2)
+    n_parts, part = connected_components(~(apart | apart.T), directed=False)
+    if n_parts > 1:
+        other = int(np.flatnonzero(part != part[0])[0])
+        one, two = (str(grids[number].bounds) for number in (0, other))
+        if grids[0].crs != grids[other].crs:
+            one, two = f"{one} of {grids[0].crs_name}", f"{two} of {grids[other].crs_name}"
         raise ValueError(
-            f"{name} has {axis} coordinates of type {coords.dtype}, and they must be numbers: "
-            f'leave them out, cube.drop_vars("{axis}")'
+            f"{files[0]} lies within {one} and {files[other]} within {two}, they do not touch: "
+            "give those of one site"
         )
-    return coords if coords.dtype.kind == "f" else coords.astype(np.float64)
 
 
-def _rounding(coords):
-    """Rounding error of coordinates; half a metre for northings in float32."""
-    return float(np.spacing(np.abs(coords).max()))
+def put_on_grid(
+    base: Grid, grid: Grid, base_name: str, name: str, *, of_mask: bool = False
+) -> FileOnGrid:
+    """Return the place of a file on a grid.
 
-
-def _step(coords, axis, name):
-    """Spacing of regular coordinates."""
-    regular = np.linspace(float(coords[0]), float(coords[-1]), len(coords))
-    step = float(regular[1] - regular[0])
-    off = np.abs(coords - regular).max()
-    if step == 0 or not off <= _REGULAR * abs(step) + _rounding(coords):
-        raise ValueError(
-            f"{name} has {axis} coordinates that do not lie apart alike: the pixels of a cube lie "
-            "on a regular grid, put it on one, such as by rioxarray's cube.rio.reproject(...)"
-        )
-    return step
-
-
-def _crs_of(cube, mapping, name):
-    for key in ("crs_wkt", "spatial_ref"):
-        if mapping.get(key):
-            return str(mapping[key])
-    if "grid_mapping_name" in mapping:
-        from pyproj import CRS
-
-        return str(CRS.from_cf(mapping).to_wkt())
-    attrs = _attrs_of(cube)
-    found = attrs.get("crs", attrs.get("epsg"))
-    for key in ("epsg", "crs", "spatial_ref"):
-        if found is None and _is_scalar(cube, key):
-            # Some coordinates are objects of pyproj, and others 0 or an empty text.
-            found = cube.coords[key].values.item() or None
-    if found is None:
-        found = getattr(attrs.get("area"), "crs", None)
-    return None if found is None else _as_wkt(found, name)
-
-
-def _as_wkt(crs: Any, name: str) -> str:
-    from rasterio.crs import CRS
-    from rasterio.errors import CRSError
-
-    if isinstance(crs, np.generic):
-        crs = crs.item()
-    try:
-        return str(CRS.from_user_input(crs).to_wkt())
-    except CRSError:
-        raise ValueError(
-            f"{name} has the CRS {crs!r} in its attributes, which is none that is known: store the "
-            "right one, cube.rio.write_crs(...)"
-        ) from None
-
-
-def with_grid(array: DataArray, grid: Grid) -> DataArray:
-    """Return an array with coordinates and CF's grid mapping, as rioxarray writes them.
-
-    Parameters
-    ----------
-    array : DataArray of shape (..., h, w)
-        Its last dims are y and x. Its values are neither copied nor computed.
-    grid : Grid
-
-    Returns
-    -------
-    DataArray
-        ``.rio.transform()`` and ``.rio.crs`` give the grid back, also from a netCDF file or a Zarr
-        store.
+    A mask is not registered: it is resampled also if its pixels are between those of the grid, and
+    may be much coarser. A ValueError, with the names of both, is raised if one of them has no
+    georeference, or pixel sizes differ by more than a factor of 2.
     """
-    import rioxarray  # noqa: F401 - makes the accessor `rio`
-    import xarray
-    from rasterio.transform import Affine
+    position = base.position_of(grid)
+    if position is not None:
+        start = [int(np.rint(x)) for x in position]
+        fraction = (position[0] - start[0], position[1] - start[1])
+        if not (of_mask and any(fraction)):
+            (top, left), (h, w) = start, grid.shape
+            return FileOnGrid((slice(top, top + h), slice(left, left + w)), fraction)
+    if not (base.placed and grid.placed) or (base.crs is None and grid.crs is None):
+        base.check_same(grid, base_name, name)
+    if not of_mask:
+        _check_sizes(base, grid, base_name, name)
+    footprint = base.pixels_of(_bounds_in(base, grid, name))
+    onto = base.extended(*footprint)
+    return FileOnGrid(footprint, onto=replace(onto, crs=base.crs or grid.crs))
 
-    y, x = grid.coords()
-    frame = xarray.Dataset(coords={"y": ("y", y), "x": ("x", x)})
-    if grid.crs is not None:
-        frame = frame.rio.write_crs(grid.crs).rio.write_coordinate_system()
-    frame = frame.rio.write_transform(Affine(*grid.transform))
-    out = array.assign_coords(frame.coords)
-    out.attrs = {key: value for key, value in array.attrs.items() if key not in STALE_ATTRS}
-    out.encoding = {**array.encoding, "grid_mapping": "spatial_ref"}
-    return out
+
+def _crs_of(grid, other):
+    """CRS of a grid; an unknown one is that of the other."""
+    from rasterio.crs import CRS
+
+    return CRS.from_wkt(grid.crs or other.crs)
+
+
+def _bounds_in(base, grid, name):
+    """Bounds of a grid in the CRS of another one."""
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform_bounds
+
+    try:
+        found = transform_bounds(_crs_of(grid, base), _crs_of(base, grid), *grid.bounds)
+    except RasterioError:
+        found = (np.inf,)
+    if not np.isfinite(found).all():
+        raise ValueError(
+            f"{name} lies within {grid.bounds}, and the CRS of the grid does not reach there: give "
+            "those of one site"
+        )
+    return found
+
+
+def _check_sizes(base, grid, base_name, name):
+    """Raise a ValueError if pixel sizes differ by more than a factor of 2."""
+    from rasterio.warp import transform
+
+    h, w = grid.shape
+    a, _, c, _, e, f = grid.transform
+    # The middle of the file, and a pixel further right and down.
+    xs, ys = [c + a * (w / 2 + d) for d in (0, 1, 0)], [f + e * (h / 2 + d) for d in (0, 0, 1)]
+    xs, ys = transform(_crs_of(grid, base), _crs_of(base, grid), xs, ys)
+    columns, rows = (np.diff(x, append=x[0])[[0, 2]] for x in (xs, ys))
+    height, width = base.pixel_size
+    sizes = np.hypot(columns / width, rows / height)
+    if not np.all((sizes > 1 / _MAX_RATIO - 1e-2) & (sizes < _MAX_RATIO + 1e-2)):
+        raise ValueError(
+            f"{name} has pixels {sizes.mean():.3g} times as large as the grid of {base_name}, and "
+            "nearest-neighbour resampling allows a factor of 2: give those of one sensor, or a "
+            "resolution between them"
+        )
+
+
+def warn_of_resampling(resampled: NDArray[np.bool_], names: Sequence[str]) -> None:
+    """Warn of dates that are resampled, of which `names` holds the files or products."""
+    numbers = np.flatnonzero(resampled).tolist()
+    if numbers:
+        warnings.warn(
+            f"{len(numbers)} of {len(resampled)} dates ({', '.join(map(str, numbers))}) are on "
+            "another CRS or resolution than the grid and are resampled to the nearest pixel, which "
+            "displaces what they show by up to half a pixel: registration allows for it, but dates "
+            f"on one grid give a sharper image; the first is {names[numbers[0]]}",
+            stacklevel=4,
+        )
+
+
+def resample(file: Any, band: int, onto: Grid, nodata: float | None) -> NDArray[Any]:
+    """Resample a band of an open file, the first is 1, by nearest neighbour: (h, w).
+
+    `nodata` is the stored value of no data, also for pixels that the file does not show; None: 0
+    for these.
+    """
+    with _warped(file, onto, src_nodata=nodata, nodata=nodata) as source:
+        values: NDArray[Any] = source.read(band)
+    return values
+
+
+def resample_validity(file: Any, onto: Grid) -> NDArray[np.uint8]:
+    """Where a resampled file shows data by its own masks, 255, else 0: uint8 (h, w)."""
+    from rasterio.enums import ColorInterp
+
+    add_alpha = ColorInterp.alpha not in file.colorinterp
+    with _warped(file, onto, src_nodata=None, nodata=None, add_alpha=add_alpha) as source:
+        alpha = source.read(source.colorinterp.index(ColorInterp.alpha) + 1)
+    return np.where(alpha > 0, 255, 0).astype(np.uint8)
+
+
+def _warped(file, onto, **options):
+    """Virtual dataset of a file on a grid: one of the window alone, as it computes whole blocks."""
+    from rasterio import Affine
+    from rasterio.crs import CRS
+    from rasterio.enums import Resampling
+    from rasterio.vrt import WarpedVRT
+
+    crs = CRS.from_wkt(onto.crs)
+    return WarpedVRT(
+        file,
+        src_crs=file.crs or crs,
+        crs=crs,
+        transform=Affine(*onto.transform),
+        height=onto.shape[0],
+        width=onto.shape[1],
+        resampling=Resampling.nearest,
+        tolerance=_TOLERANCE,
+        # Bands have no data apart from each other.
+        warp_extras={"UNIFIED_SRC_NODATA": "NO"},
+        **options,
+    )

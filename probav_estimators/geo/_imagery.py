@@ -1,32 +1,50 @@
-"""Imagery of one site: dates and bands on one grid, whatever they were opened from."""
+"""Imagery of one site, its registration, and prediction block by block.
+
+Whatever dates and bands are opened from, they are imagery on one grid. A site is the scenes of its
+bands and the encodings of their images; its plan holds what all blocks share.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from ..scenes import MaskStack, PositionPrior, Stack
-from ._encoding import POSITION_STD, encoding_of, scene_of_stack
-from ._frame_labels import label_list, match_labels, warn_of_position
-from ._masks import clear_of, has_value, match_mask
-from ._site import Site
+from ..imaging import Placement, plan_blocks
+from ..scenes import MaskStack, PositionPrior, Scene, Stack, ValueFrames
+from ..version import __version__
+from ._encoding import POSITION_STD, LearnedRange, value_range_of, warn_of_fill
+from ._frame_metadata import check_reference, frame_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..scenes import Scene
-    from ._encoding import Encoding
+    from ..imaging import Block
+    from ._block_predictors import BandPlan, BlockPredictor
+    from ._encoding import Encoding, ImageBlock
+    from ._frame_metadata import Reference
     from ._grid import Grid
-    from ._value_ranges import LearnedRange
 
-    #: Kind of masks, see :func:`clear_of`.
-    MaskType = str | Callable[[NDArray[Any]], NDArray[np.bool_]] | None
+__all__ = [
+    "BLOCK_SIZE",
+    "BandStack",
+    "Imagery",
+    "Site",
+    "SitePlan",
+    "check_plan_options",
+    "describe",
+    "make_blocks",
+    "plan_site",
+]
 
-__all__ = ["BandStack", "Imagery", "check_mask_type", "mask_stack", "match_dates", "site_of"]
+#: Default size of a block along each axis, in LR pixels: the larger, the smaller the share of the
+#: halo. With 24 frames a process takes up to 1.4 GiB.
+BLOCK_SIZE = 320
 
 # Greatest displacement by nearest-neighbour resampling along each axis, in pixels.
 _NEAREST_ERROR = 0.5
@@ -57,10 +75,8 @@ class Imagery:
         Of what was opened, of which `grid` may be a part.
     origin : tuple of two ints, default=(0, 0)
         Row and column of `whole` where `grid` starts.
-    times : datetime64 array of shape (t,), default=None
-        None: not known.
-    numbers : array of shape (t,), default=None
-        Labels of the dates that are numbers. None: there are none.
+    dates : array of shape (t,), default=None
+        Dates as datetime64, or numbers that label them. None: not known.
     label : str
         Name of the imagery in messages.
     labels : dict of str
@@ -82,8 +98,7 @@ class Imagery:
     grid: Grid
     whole: Grid
     origin: tuple[int, int] = (0, 0)
-    times: NDArray[np.datetime64] | None = None
-    numbers: NDArray[Any] | None = None
+    dates: NDArray[Any] | None = None
     label: str
     labels: dict[str, str] = field(default_factory=dict)
     name: str | None = None
@@ -100,9 +115,38 @@ class Imagery:
         return next(iter(self.bands.values()))
 
     @property
+    def times(self) -> NDArray[np.datetime64] | None:
+        """Acquisition times; None: not known."""
+        known = self.dates is not None and self.dates.dtype.kind == "M"
+        return self.dates if known else None
+
+    @property
     def is_of_several_grids(self) -> bool:
         """Whether any date was on another grid, of which it may cover a part."""
         return any(one is not None and bool(one.any()) for one in (self.fractions, self.resampled))
+
+    def site(
+        self,
+        masks: MaskStack | None,
+        *,
+        dtype: Any = None,
+        nodata: float | None = None,
+        range_of: Callable[[str], tuple[float, float] | LearnedRange | None],
+        position_std: float,
+    ) -> Site:
+        """Return the scenes of all bands, and the encodings of images of `dtype` and `nodata`.
+
+        `range_of` gives the value range of a band by its name; `position_std` is the standard
+        deviation of the georeferencing in pixels.
+        """
+        self.grid.check_usable(self.label)
+        scenes = {
+            band: self.scene(band, masks, range_of(band), position_std) for band in self.bands
+        }
+        encodings = {
+            band: _encoding_of(scene).of_image(dtype, nodata) for band, scene in scenes.items()
+        }
+        return Site(scenes, encodings, self.grid, self.times, self.resampled)
 
     def scene(
         self,
@@ -111,26 +155,22 @@ class Imagery:
         value_range: tuple[float, float] | LearnedRange | None = None,
         position_std: float = POSITION_STD,
     ) -> Scene:
-        """Return the lazy scene of a band; warn of values that look like fill."""
-        own = self.valid.get(band)
+        """Return the lazy scene of a band, whose frames have a value range; warn of likely fill."""
+        own, stack, encoding = self.valid.get(band), self.bands[band], self.encodings[band]
         if own is not None:
             masks = own if masks is None else MaskStack(own.stack, own.convert, other=masks)
-        return scene_of_stack(
-            self.bands[band],
-            self.encodings[band],
-            masks,
-            self.labels[band],
-            name=self.name,
-            band=band if self.named else None,
-            value_range=value_range,
-            prior=self.prior(position_std),
-        )
+        warn_of_fill(stack, encoding, masks, self.labels[band])
+        if value_range is None or isinstance(value_range, LearnedRange):
+            value_range = value_range_of(stack, encoding, masks, value_range, self.labels[band])
+        low, high = value_range
+        value_range = (float(low), float(high))
+        values = replace(encoding, value_range=value_range)
+        frames = ValueFrames(stack, values, masks, self.prior(position_std))
+        name = band if self.named else None
+        return Scene.from_frames(frames, name=self.name, band=name, value_range=value_range)
 
     def prior(self, position_std: float) -> PositionPrior:
-        """Return the prior of the dates' positions by their georeferencing.
-
-        `position_std` is its standard deviation in pixels.
-        """
+        """Return the prior of the dates' positions by georeferencing of a standard deviation."""
         # In pixels further down, content is further up.
         shifts = np.zeros((len(self), 2)) if self.fractions is None else -self.fractions
         std = np.full(len(self), float(position_std))
@@ -139,131 +179,157 @@ class Imagery:
         return PositionPrior(shifts, std)
 
 
-def site_of(
-    imagery: Imagery,
-    masks: MaskStack | None,
+@dataclass
+class Site:
+    """Bands of one site.
+
+    Attributes
+    ----------
+    scenes : dict of Scene
+        By the names of the bands; they have the same frames.
+    encodings : dict of Encoding
+        Of their images.
+    grid : Grid
+        Of the frames.
+    times : datetime64 array of shape (t,) or None
+    resampled : bool array of shape (t,), default=None
+        Which frames were resampled to the grid by nearest neighbour. None: none.
+    """
+
+    scenes: dict[str, Scene]
+    encodings: dict[str, Encoding]
+    grid: Grid
+    times: NDArray[np.datetime64] | None
+    resampled: NDArray[np.bool_] | None = None
+
+    @property
+    def stored_encodings(self) -> dict[str, Encoding]:
+        """Encodings of the frames, which have value ranges."""
+        return {band: _encoding_of(scene) for band, scene in self.scenes.items()}
+
+
+def _encoding_of(scene):
+    return scene.frames.values
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """Registration and blocks of a site; each block depends on this and on its frames alone.
+
+    Attributes
+    ----------
+    bands : dict of BandPlan
+    blocks : list of Block
+    scale : int
+    """
+
+    bands: Mapping[str, BandPlan]
+    blocks: Sequence[Block]
+    scale: int
+
+
+def plan_site(
+    site: Site,
+    predictor: BlockPredictor,
     *,
-    dtype: Any = None,
-    nodata: float | None = None,
-    range_of: Callable[[str], tuple[float, float] | LearnedRange | None],
-    position_std: float,
-) -> Site:
-    """Return the scenes of all bands, and the encodings of images of `dtype` and `nodata`.
+    tile_size: int | None,
+    reference: Reference,
+    known: Mapping[str, BandPlan] | None = None,
+) -> SitePlan:
+    """Register the frames of a site and divide it into blocks.
 
-    `range_of` gives the value range of a band by its name, see :func:`scene_of_stack`;
-    `position_std` is the standard deviation of the georeferencing in pixels.
+    `tile_size` are the LR pixels of a block along each axis; `known` is the registration by an
+    earlier call. A ValueError is raised if no pixel is clear, or frames do not fit the estimator.
     """
-    imagery.grid.check_usable(imagery.label)
-    scenes = {
-        band: imagery.scene(band, masks, range_of(band), position_std) for band in imagery.bands
+    check_plan_options(predictor, tile_size, reference)
+    blocks = plan_blocks(site.grid.shape, tile_size or BLOCK_SIZE)
+    if known is None:
+        label = next(iter(site.scenes.values())).label
+        plans = predictor.plan(site.scenes, frame_of(reference, site.times, label))
+        known = {band: predictor.match_psf(plan, band, len(blocks)) for band, plan in plans.items()}
+    return SitePlan(known, blocks, predictor.scale)
+
+
+def check_plan_options(
+    predictor: BlockPredictor, tile_size: int | None, reference: Reference
+) -> None:
+    """Raise a ValueError for arguments of :func:`plan_site` that are not valid."""
+    if tile_size is not None and not (isinstance(tile_size, int | np.integer) and tile_size >= 16):
+        raise ValueError(f"tile_size is {tile_size!r}: give 16 LR pixels or more, or None")
+    check_reference(reference)
+    predictor.check_reference(reference)
+
+
+def make_blocks(
+    predictor: BlockPredictor,
+    plans: Mapping[str, BandPlan],
+    encodings: Mapping[str, Encoding],
+    blocks: Sequence[Block],
+    *,
+    parts: bool = False,
+) -> list[dict[str, ImageBlock]]:
+    """Predict blocks of the images of all bands of a site; `parts`: with measured detail."""
+    made: list[dict[str, ImageBlock]] = [{} for _ in blocks]
+    for band, plan in plans.items():
+        _release_memory()
+        for number, fused in enumerate(predictor.fuse(plan, band, blocks, parts=parts)):
+            made[number][band] = encodings[band].encode(fused, predictor.scale)
+    return made
+
+
+def _release_memory() -> None:
+    """Give freed memory back, where the C library keeps it and can be asked to (glibc).
+
+    Arrays of a block are freed in an order that leaves holes in the heap, which the arrays of the
+    next block do not fit in: without this, a process grows by some hundred megabytes.
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim():
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
+def describe(site: Site, plan: SitePlan, predictor: BlockPredictor, call: str) -> dict[str, Any]:
+    """Return attributes of the images: times and shifts of the frames, model and history.
+
+    `call` is its name for the history. Keys are CF's names where it has one.
+    """
+    n_frames = len(next(iter(site.scenes.values())))
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    about: dict[str, Any] = {
+        "n_frames": n_frames,
+        "model": predictor.name,
+        "model_version": __version__,
+        "history": f"{now} probav_estimators {__version__}: {call}",
     }
-    encodings = {band: encoding_of(scene).of_image(dtype, nodata) for band, scene in scenes.items()}
-    return Site(scenes, encodings, imagery.grid, imagery.times, imagery.resampled)
-
-
-def check_mask_type(mask_type: MaskType) -> None:
-    """Raise a ValueError for an unknown kind of masks."""
-    if not callable(mask_type):
-        clear_of(np.empty(0, np.uint8), mask_type, "mask")
-
-
-def mask_stack(masks: Imagery, mask_type: MaskType, imagery: Imagery) -> MaskStack:
-    """Return the quality maps of the frames, matched by date and place.
-
-    There is one mask for all frames, or one for each, matched by date where the dates of both are
-    known, else by their order. Pixels of masks are as large as those of the frames or cover a whole
-    number of them, and masks may cover a larger area. A ValueError names those that do not fit.
-    """
-    check_mask_type(mask_type)
-    if len(masks.bands) > 1:
-        raise ValueError(
-            f"{masks.label} has the bands {', '.join(masks.bands)}, and a mask has one: give the "
-            'one to use, such as mask.sel(band="...") of a cube or by gdal_translate -b 1'
-        )
-    numbers = match_dates(masks, imagery)
-    stack = masks.first.take(numbers)
-    repeat, origin = _match_grids(masks, imagery)
-    nodata = next((one.nodata for one in masks.encodings.values()), None)
-    if nodata is not None and has_value(mask_type, nodata):
-        nodata = None
-    clear = partial(_clear, mask_type=mask_type, nodata=nodata)
-    # Pixels beyond a mask are not clear.
-    known = None
-    for own in masks.valid.values():
-        shown: Any = own.stack
-        known = MaskStack(shown.take(numbers), own.convert, repeat, origin)
-    return MaskStack(stack, clear, repeat, origin, known)
-
-
-def _clear(values, name, mask_type, nodata):
-    if nodata is None:
-        return clear_of(values, mask_type, name)
-    known = values != nodata
-    return clear_of(np.where(known, values, values.dtype.type(0)), mask_type, name) & known
-
-
-def match_dates(masks: Imagery, imagery: Imagery) -> list[int]:
-    """Return the number of the mask of each frame; a ValueError names those without one."""
-    n_masks, n_frames = len(masks), len(imagery)
-    if n_masks == 1:
-        return [0] * n_frames
-    counts = f"mask has {n_masks} dates and there are {n_frames} frames"
-    for own, wanted in ((masks.times, imagery.times), (masks.numbers, imagery.numbers)):
-        if own is not None and wanted is not None:
-            if (numbers := match_labels(own, wanted)) is None:
-                raise ValueError(
-                    f"{counts}, and {_unmatched(own, wanted, imagery)}: give one mask for each "
-                    "frame, such as mask.sel(time=cube.time) of a cube, or one for all; masks are "
-                    f"of {label_list(own)}, and frames of {label_list(wanted)}"
-                )
-            return numbers
-    if n_masks != n_frames:
-        longer, what = (masks, "frame") if n_masks > n_frames else (imagery, "mask")
-        raise ValueError(
-            f"{counts}, {longer.first.where(min(n_masks, n_frames))} is the first without a "
-            f"{what}: give one mask for each frame, in the same order, or one for all"
-        )
-    if (masks.times is None) != (imagery.times is None):
-        warn_of_position(masks.label, "masks are matched")
-    return list(range(n_frames))
-
-
-def _unmatched(own, wanted, imagery):
-    """The first frame without a mask of its own, or the first that has several."""
-    if own.dtype.kind == "M":
-        own, wanted = own.astype("datetime64[D]"), wanted.astype("datetime64[D]")
-    counts = [(own == label).sum() for label in wanted]
-    number = next((i for i, count in enumerate(counts) if count != 1), 0)
-    found = "several have" if counts[number] else "none has"
-    label = imagery.numbers if imagery.times is None else imagery.times
-    return f"{found} the date of {imagery.first.where(number)}, {label_list(label[[number]])}"
-
-
-def _match_grids(masks, imagery):
-    """Frame pixels a mask pixel covers, and the row and column of these where frames start."""
-    mask, image = masks.whole, imagery.grid
-    if not (mask.placed and imagery.whole.placed):
-        return match_mask(mask.shape, imagery.whole.shape, masks.label)[0], imagery.origin
-    image.check_same(replace(image, crs=mask.crs), imagery.label, masks.label)
-    times = mask.pixel_size[0] / image.pixel_size[0]
-    repeat = max(1, round(times))
-    if abs(times - repeat) * max(mask.shape) > 0.01:
-        raise ValueError(
-            f"{masks.label} has pixels of {mask.pixel_size[0]:.9g} and {imagery.label} of "
-            f"{image.pixel_size[0]:.9g}: each pixel of a mask covers a whole number of the "
-            "image's, put it on the image's grid, such as by gdalwarp -r near -tr or rioxarray's "
-            "mask.rio.reproject_match(cube)"
-        )
-    fine = mask.finer(repeat)
-    a, _, c, _, e, f = fine.transform
-    row, column = round((image.transform[5] - f) / e), round((image.transform[2] - c) / a)
-    (h, w), (mask_h, mask_w) = image.shape, fine.shape
-    if min(row, column) < 0 or row + h > mask_h or column + w > mask_w:
-        raise ValueError(
-            f"{masks.label} lies within {mask.bounds} and does not cover the part of "
-            f"{imagery.label} that is used, {image.bounds}: give the masks of these frames, such "
-            "as by rioxarray's mask.rio.reproject_match(cube), or a window that they cover"
-        )
-    part = fine.window(slice(row, row + h), slice(column, column + w))
-    image.check_same(part, imagery.label, masks.label)
-    return repeat, (row, column)
+    if site.times is not None and not np.isnat(site.times).all():
+        known = site.times[~np.isnat(site.times)].astype("datetime64[s]")
+        first, last = known.min(), known.max()
+        about |= {"time_coverage_start": f"{first}Z", "time_coverage_end": f"{last}Z"}
+    if site.resampled is not None and site.resampled.any():
+        about["frames_resampled"] = " ".join(map(str, np.flatnonzero(site.resampled)))
+    alignments = [band.alignment for band in plan.bands.values() if band.alignment is not None]
+    if alignments:
+        shifts = np.full((n_frames, 2), np.nan)
+        placement = n_frames * ["no_clear_pixel"]
+        for alignment in alignments:
+            used = ~alignment.fills
+            shifts[alignment.index[used]] = alignment.shifts[used]
+            for number, kind in zip(alignment.index, alignment.placement, strict=True):
+                placement[number] = Placement(kind).name.lower()
+        about |= {
+            "n_frames_used": int(np.isfinite(shifts[:, 0]).sum()),
+            "frame_placement": " ".join(placement),
+            "registered_to": "the mean place of all frames",
+            "frame_shifts_down": shifts[:, 0].round(4),
+            "frame_shifts_right": shifts[:, 1].round(4),
+            "frame_shifts_units": "pixels of the frames",
+        }
+    return about

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._frame_marks import coordinates_of
-from ._product_items import import_stac, time_of
-from ._product_layers import RAISED_OFFSET, baseline, is_clear
+from ._frame_metadata import coordinates_of
+from ._product_items import RAISED_OFFSET, baseline, import_stac, is_clear, time_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from pystac import Item
     from xarray import DataArray, Dataset
 
-    from ._product_layers import Layer
+    from ._product_items import ProductLayer
     from ._products import Choice, Product
 
 __all__ = ["clear_parts", "coarse_clear", "cube_of_products", "warn_of_offsets"]
@@ -112,7 +111,7 @@ def _load_masks(choice: Choice, geobox: GeoBox, chunks: dict[str, int] | None) -
 
 def _load(
     choice: Choice,
-    layers_of: Callable[[Product], Mapping[str, Layer | None]],
+    layers_of: Callable[[Product], Mapping[str, ProductLayer | None]],
     geobox: GeoBox,
     chunks: dict[str, int] | None,
 ) -> Dataset:
@@ -120,7 +119,7 @@ def _load(
     from ._product_driver import ProductDriver
 
     # Coarser grids give an overview.
-    moves = choice.moves if geobox == choice.geobox else None
+    fractions = choice.fractions_of_files if geobox == choice.geobox else None
     loaded = stac.load(
         [
             _plain_item(product.item, layers_of(product), number)
@@ -131,7 +130,7 @@ def _load(
         groupby="date_number",
         chunks=chunks,
         preserve_original_order=True,
-        driver=ProductDriver(moves),
+        driver=ProductDriver(fractions),
     )
     names = {"latitude": "y", "longitude": "x"}
     return loaded.rename({name: axis for name, axis in names.items() if name in loaded.dims})

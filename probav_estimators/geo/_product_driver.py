@@ -9,8 +9,7 @@ import numpy as np
 from odc.loader import RioDriver, RioReader
 from rasterio.errors import RasterioError
 
-from ._common_grid import put_on_grid, resample, resample_validity
-from ._grid import Grid
+from ._grid import Grid, put_on_grid, resample, resample_validity
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -23,53 +22,46 @@ class ProductDriver(RioDriver):
 
     Parameters
     ----------
-    moves : mapping of tuple of two floats, default=None
-        How far the pixels of a file are from those of the grid, x and y in units of its CRS, by
-        path or URL: they are read as they are. Files on other grids are resampled to the nearest
-        pixel. None: for grids of coarser pixels, by the overviews of files.
+    fractions : mapping of tuple of two floats, default=None
+        Offset of the pixels of a file from those of the grid, rows down and columns right, by path
+        or URL: they are read as they are. Files on other grids are resampled to the nearest pixel.
+        None: for grids of coarser pixels, by the overviews of files.
     """
 
-    def __init__(self, moves: Mapping[str, tuple[float, float]] | None = None) -> None:
+    def __init__(self, fractions: Mapping[str, tuple[float, float]] | None = None) -> None:
         super().__init__()
-        self._moves = moves
+        self._fractions = fractions
 
     def open(self, src: Any, ctx: Any) -> RioReader:
         """Return the reader of a file."""
-        if self._moves is None:
-            return _ProductReader(src, ctx)
-        return _GridReader(src, ctx, self._moves.get(src.uri, (0.0, 0.0)))
+        known = self._fractions
+        return _ProductReader(src, ctx, None if known is None else known.get(src.uri, (0.0, 0.0)))
 
 
 class _ProductReader(RioReader):
-    def read(self, *args: Any, **options: Any) -> Any:
+    def __init__(self, src: Any, ctx: Any, fraction: tuple[float, float] | None) -> None:
+        super().__init__(src, ctx)
+        self._fraction = fraction
+
+    def read(self, cfg: Any, dst_geobox: GeoBox, **options: Any) -> Any:
+        """Return the rows and columns that a file covers, and their values."""
         try:
-            return self._read(*args, **options)
+            if self._fraction is None:
+                return super().read(cfg, dst_geobox, **options)
+            base = Grid.of_geobox(dst_geobox).shifted(*self._fraction)
+            return self._read_on_grid(cfg, base, options.get("dst"))
         except RasterioError as error:
             raise OSError(
                 f"{self._src.uri} cannot be read ({error.__cause__ or error}): fetch the product "
                 "again, or leave it out"
             ) from error
 
-    def _read(self, *args: Any, **options: Any) -> Any:
-        return super().read(*args, **options)
-
-
-class _GridReader(_ProductReader):
-    def __init__(self, src: Any, ctx: Any, move: tuple[float, float]) -> None:
-        super().__init__(src, ctx)
-        self._move = move
-
-    def _read(
-        self, cfg: Any, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
-    ) -> tuple[tuple[slice, slice], Any]:
-        """Return the rows and columns that a file covers, and their values."""
+    def _read_on_grid(self, cfg, base, dst):
         import rasterio
 
         fill, band = cfg.fill_value, self._src.band
         with rasterio.open(self._src.uri, sharing=False) as file:
-            grid = _grid_of(file)
-            base = _moved(Grid.of_geobox(dst_geobox), self._move)
-            place = put_on_grid(base, grid, "the cube", self._src.uri, of_mask=True)
+            place = put_on_grid(base, Grid.of_file(file), "the cube", self._src.uri, of_mask=True)
             rows, columns = (
                 slice(max(0, part.start), min(length, part.stop))
                 for part, length in zip(place.footprint, base.shape, strict=True)
@@ -93,16 +85,6 @@ class _GridReader(_ProductReader):
             dst[rows, columns] = values
             values = dst[rows, columns]
         return (rows, columns), values
-
-
-def _grid_of(file):
-    crs = file.crs.to_wkt() if file.crs else None
-    return Grid(tuple(file.transform)[:6], file.shape, crs)
-
-
-def _moved(grid, move):
-    a, b, c, d, e, f = grid.transform
-    return Grid((a, b, c + move[0], d, e, f + move[1]), grid.shape, grid.crs)
 
 
 def _read_part(file, band, footprint, rows, columns):

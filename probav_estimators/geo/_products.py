@@ -7,16 +7,29 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._common_grid import FileOnGrid, GridRequest, common_grid, warn_of_resampling
-from ._grid import WARP_COMMAND, Grid, is_box
+from ._grid import (
+    WARP_COMMAND,
+    FileOnGrid,
+    Grid,
+    GridRequest,
+    common_grid,
+    is_box,
+    warn_of_resampling,
+)
 from ._product_cube import clear_parts, coarse_clear, cube_of_products, warn_of_offsets
-from ._product_items import find_items, import_stac, time_of
-from ._product_layers import baseline, find_layer, find_mask, on_grid_of_file
+from ._product_items import (
+    baseline,
+    find_items,
+    find_layer,
+    find_mask,
+    import_stac,
+    on_grid_of_file,
+    time_of,
+)
 from ._rasters import grid_like
 
 if TYPE_CHECKING:
@@ -27,8 +40,7 @@ if TYPE_CHECKING:
     from pystac import Item
     from xarray import Dataset
 
-    from ._product_items import Sources, When
-    from ._product_layers import Layer
+    from ._product_items import ProductLayer, Sources, When
 
 __all__ = ["Choice", "Product", "choose_products", "open_products"]
 
@@ -46,19 +58,19 @@ class Product:
     Attributes
     ----------
     item : Item
-    bands : dict of Layer
+    bands : dict of ProductLayer
         By the names that were asked for.
     mask_type : str or None
         Kind of the mask.
-    mask : Layer or None
+    mask : ProductLayer or None
     place : FileOnGrid, default=None
         Of the bands on the grid of the cube.
     """
 
     item: Item
-    bands: dict[str, Layer]
+    bands: dict[str, ProductLayer]
     mask_type: str | None
-    mask: Layer | None
+    mask: ProductLayer | None
     place: FileOnGrid | None = None
 
     @property
@@ -114,16 +126,15 @@ class Choice:
         return np.array([any(product.is_resampled for product in date) for date in self.dates])
 
     @property
-    def moves(self) -> dict[str, tuple[float, float]]:
-        """How far pixels of files are from those of the grid, x and y in units of its CRS."""
-        size = self.geobox.resolution
-        moves = {}
-        for product in (product for date in self.dates for product in date):
-            down, right = product.fraction
-            for layer in (*product.bands.values(), product.mask):
-                if layer is not None and (down or right):
-                    moves[layer.href] = (right * size.x, down * size.y)
-        return moves
+    def fractions_of_files(self) -> dict[str, tuple[float, float]]:
+        """Offset of the pixels of each file from those of the grid."""
+        return {
+            layer.href: product.fraction
+            for date in self.dates
+            for product in date
+            for layer in (*product.bands.values(), product.mask)
+            if layer is not None
+        }
 
     def lines(self) -> list[str]:
         """Return a line for each date: time, products, cloud cover and clear part of the area."""
@@ -240,10 +251,9 @@ def choose_products(
     collection: str | None = None,
     max_cloud: float | None = None,
     max_dates: int | None = None,
-    request: GridRequest | None = None,
+    request: GridRequest,
 ) -> Choice:
     """Return the products of a cube by their metadata; see :func:`open_products`."""
-    request = request or GridRequest()
     request.check()
     if bbox is not None and request.bounds is not None:
         raise ValueError("bbox and bounds both say what part to use: give one of them")
@@ -428,33 +438,27 @@ def _on_one_grid(
 
 def _without_covered(date: list[Product], shape: tuple[int, int]) -> list[Product]:
     """A date without resampled products where those of the grid show as much of the area."""
-    own = [_part_of(shape, product) for product in date if not product.is_resampled]
+    from odc.geo.geom import unary_union
+
+    own = unary_union([_part_of(shape, one) for one in date if not one.is_resampled])
+    if own is None:
+        return date
     return [
         product
         for product in date
-        if not (product.is_resampled and own and _is_covered(_part_of(shape, product), own))
+        if not product.is_resampled or _part_of(shape, product).difference(own).area > 0
     ]
 
 
 def _part_of(shape, product):
-    """First and last row and column of the part of a grid that a product covers."""
-    return [
+    """The part of a grid that a product covers, in rows and columns."""
+    from odc.geo.geom import box
+
+    (top, bottom), (left, right) = (
         np.clip((part.start, part.stop), 0, length).tolist()
         for part, length in zip(product.place.footprint, shape, strict=True)
-    ]
-
-
-def _is_covered(part, others):
-    """Whether other parts cover one: each piece into which their edges divide it."""
-    middles = []
-    for axis, (start, stop) in enumerate(part):
-        inside = {edge for other in others for edge in other[axis] if start < edge < stop}
-        middles.append([(a + b) / 2 for a, b in pairwise(sorted({start, stop, *inside}))])
-    return all(
-        any(top < y < bottom and left < x < right for (top, bottom), (left, right) in others)
-        for y in middles[0]
-        for x in middles[1]
     )
+    return box(left, top, right, bottom, None)
 
 
 def _bounds_of(bbox, grids, base):

@@ -11,47 +11,56 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..raster_files import close_with, find_files, is_remote, open_raster
+from ..raster_files import (
+    band_of_name,
+    check_one_band,
+    close_with,
+    find_files,
+    group_paths,
+    is_remote,
+    names_of_bands,
+    open_raster,
+    scene_name,
+)
 from ..scenes import MaskStack
-from ._common_grid import (
+from ._encoding import (
+    check_options,
+    holds,
+    read_encoding,
+)
+from ._frame_metadata import (
+    marks_of_tags,
+    time_of_file,
+    times_of_folders,
+    warn_of_position,
+    without_date,
+)
+from ._grid import (
+    WARP_COMMAND,
     FileOnGrid,
+    Grid,
     GridRequest,
     common_grid,
+    is_box,
     put_on_grid,
     resample,
     resample_validity,
     warn_of_resampling,
 )
-from ._encoding import POSITION_STD, check_options, check_position_std, holds, read_encoding
-from ._file_names import (
-    band_of_name,
-    check_one_band,
-    group_paths,
-    names_of_bands,
-    scene_name,
-    time_of,
-    times_of_folders,
-    without_date,
-)
-from ._frame_labels import warn_of_position
-from ._frame_marks import marks_of_tags
-from ._grid import WARP_COMMAND, Grid, is_box
-from ._imagery import Imagery, check_mask_type, mask_stack, match_dates
-from ._masks import mask_type_of_name, warn_of_no_mask
-from ._value_ranges import check_value_range
+from ._imagery import Imagery
+from ._masks import check_mask_type, mask_stack, mask_type_of_name, match_dates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..scenes import Scene
-    from ._imagery import MaskType
+    from ._masks import MaskType
 
     Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     Window = tuple[slice, slice] | None
     Box = tuple[float, float, float, float] | None
     Factor = float | Sequence[float] | NDArray[Any] | None
 
-__all__ = ["RasterStack", "grid_like", "open_bands", "open_masks", "open_rasters", "open_scene"]
+__all__ = ["RasterStack", "band_name", "grid_like", "open_bands", "open_masks", "open_rasters"]
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,7 @@ class RasterStack:
 class _Header(NamedTuple):
     """Metadata of a file."""
 
+    path: str
     grid: Grid
     dtypes: tuple[str, ...]
     nodatavals: tuple[float | None, ...]
@@ -176,9 +186,7 @@ def open_rasters(
     Parameters
     ----------
     paths : path-like or sequence of path-likes
-        Files, glob patterns (``**`` for folders at any depth) or folders, of which the ``.tif``,
-        ``.tiff``, ``.jp2`` and ``.img`` are taken. Matches of a pattern are sorted by name. A
-        ``.vrt`` is read if its name or a pattern that ends so is given.
+        Files, glob patterns (``**`` for folders at any depth) or folders.
     window : tuple of two slices, default=None
         Rows and columns to use.
     bbox : tuple of four floats, default=None
@@ -188,7 +196,7 @@ def open_rasters(
     request : GridRequest, default=None
         None: the union of the files on the grid of the first.
     **options
-        The `scale_factor`, `add_offset` and `nodata` of stored values, see :func:`read_encoding`.
+        The `scale_factor`, `add_offset` and `nodata` of stored values.
 
     Returns
     -------
@@ -202,35 +210,40 @@ def open_rasters(
         raise ValueError(
             "bounds and the window or bbox both say what part to use: give one of them"
         )
-    files = find_files(paths, name)
-    headers = [_read_header(path) for path in files]
-    if len(files) == 1:
+    headers = [_read_header(path) for path in find_files(paths, name)]
+    first = headers[0].path
+    if len(headers) == 1:
         warnings.warn(
-            f"{name} is one file, {files[0]}: it is sharpened by itself, and nothing is gained "
-            "from other dates",
+            f"{name} is one file, {first}: it is sharpened by itself, and nothing is gained from "
+            "other dates",
             stacklevel=2,
         )
-    if palettes := [
-        file for file, header in zip(files, headers, strict=True) if "palette" in header.colors
-    ]:
+    if palettes := [header.path for header in headers if "palette" in header.colors]:
         raise ValueError(
             f"{palettes[0]} holds numbers of colours in a palette, which are no values of pixels: "
             "give the files of the bands, or write its colours by gdal_translate -expand rgb"
         )
     if all(header.is_picture for header in headers):
         warnings.warn(
-            f"{files[0]} is a picture of 8 bits in red, green and blue: its values were stretched "
+            f"{first} is a picture of 8 bits in red, green and blue: its values were stretched "
             "for display, and what was cut off is lost; the files of the bands themselves hold "
             "more",
             stacklevel=2,
         )
-    _check_all_alike(files, headers)
-    grids = [header.grid for header in headers]
     like = None if request.like is None else grid_like(request.like)
-    whole, places = common_grid(files, grids, request, like)
-    imagery = _imagery_of(files, headers, whole, places, window, bbox, options)
-    warn_of_resampling(np.array([place.onto is not None for place in places]), files)
+    whole, places = _common_grid(headers, request, like)
+    imagery = _imagery_of(headers, whole, places, window, bbox, options)
+    resampled = np.array([place.onto is not None for place in places])
+    warn_of_resampling(resampled, [header.path for header in headers])
     return imagery
+
+
+def _common_grid(headers, request, like):
+    """The grid of files that are alike, and the place of each on it."""
+    for header in headers[1:]:
+        _check_alike(headers[0], header)
+    files, grids = [header.path for header in headers], [header.grid for header in headers]
+    return common_grid(files, grids, request, like)
 
 
 def grid_like(path: str | os.PathLike[str]) -> Grid:
@@ -260,35 +273,30 @@ def open_masks(
     """
     # Refuses an unknown kind before anything is read.
     check_mask_type(mask_type)
-    files = find_files(paths, "mask")
-    headers = [_read_header(path) for path in files]
-    _check_all_alike(files, headers)
-    grids = [header.grid for header in headers]
-    whole, places = common_grid(files, grids, GridRequest(), None)
-    masks = _imagery_of(files, headers, whole, places)
+    headers = [_read_header(path) for path in find_files(paths, "mask")]
+    whole, places = _common_grid(headers, GridRequest(), None)
+    masks = _imagery_of(headers, whole, places)
     if mask_type is None:
-        mask_type = mask_type_of_name(os.path.basename(files[0]))
+        mask_type = mask_type_of_name(os.path.basename(headers[0].path))
     if len(masks) == len(imagery) > 1 and masks.times is None and imagery.times is None:
         warn_of_position(masks.label, "masks are matched")
     asked = request is not None and request.is_given
     several = masks.is_of_several_grids or imagery.is_of_several_grids
     if (asked or several) and imagery.whole.placed and whole.placed:
-        masks = _masks_of_frames(masks, files, headers, imagery)
+        masks = _masks_of_frames(masks, headers, imagery)
     return mask_stack(masks, mask_type, imagery)
 
 
-def _masks_of_frames(masks, files, headers, imagery):
+def _masks_of_frames(masks, headers, imagery):
     """Masks that come onto the pixels of their frames, one for each."""
-    numbers = match_dates(masks, imagery)
+    headers = [headers[number] for number in match_dates(masks, imagery)]
     places = []
-    for frame, number in enumerate(numbers):
-        down, right = imagery.fractions[frame]
-        own = imagery.whole.shifted(down, right)
+    for frame, header in enumerate(headers):
+        own = imagery.whole.shifted(*imagery.fractions[frame])
         path = imagery.first.where(frame)
-        places.append(put_on_grid(own, headers[number].grid, path, files[number], of_mask=True))
-    files, headers = ([x[number] for number in numbers] for x in (files, headers))
-    found = _imagery_of(files, headers, imagery.whole, places)
-    return replace(found, times=imagery.times)
+        places.append(put_on_grid(own, header.grid, path, header.path, of_mask=True))
+    found = _imagery_of(headers, imagery.whole, places)
+    return replace(found, dates=imagery.dates)
 
 
 def open_bands(
@@ -302,7 +310,7 @@ def open_bands(
     groups = [open_rasters(one, **options) for one in group_paths(paths)]
     first = groups[0]
     if len(groups) == 1:
-        names = first.bands if bands is None else [_band_name(first, band) for band in bands]
+        names = first.bands if bands is None else [band_name(first, band) for band in bands]
         return replace(first, bands={name: first.bands[name] for name in names})
     if bands is not None:
         raise ValueError(
@@ -312,7 +320,7 @@ def open_bands(
     for other in groups[1:]:
         _check_same_frames(first, other)
     names = names_of_bands([one.label for one in groups])
-    own = [_band_name(one, None) for one in groups]
+    own = [band_name(one, None) for one in groups]
     parts = [*zip(names, groups, own, strict=True)]
     moved = [one.resampled for one in groups if one.resampled is not None]
     return replace(
@@ -326,8 +334,8 @@ def open_bands(
     )
 
 
-def _band_name(imagery, band):
-    """Name of a band by number or name; None: the only one."""
+def band_name(imagery: Imagery, band: int | str | None) -> str:
+    """Return the name of a band by number or name; None: the only one."""
     names = list(imagery.bands)
     if band is None and len(names) == 1:
         return names[0]
@@ -368,14 +376,11 @@ def _check_same_frames(first, other):
             )
 
 
-def _check_all_alike(files, headers):
-    for path, header in zip(files[1:], headers[1:], strict=True):
-        _check_alike(headers[0], files[0], header, path)
-
-
-def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=None):
+def _imagery_of(headers, whole, places, window=None, bbox=None, options=None):
     first, options = headers[0], options or {}
-    _check_nodata(headers, files, options.get("nodata"))
+    files = [header.path for header in headers]
+    if options.get("nodata") is None:
+        _check_nodata(headers)
     check_one_band(files)
     fractions = np.array([place.fraction for place in places])
     fractions += [header.fraction for header in headers]
@@ -388,7 +393,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
     check_options(options, names)
     dtype, several = np.dtype(first.dtypes[0]), len(names) > 1
     bands, encodings, valid = {}, {}, {}
-    times = _times(files, headers)
+    times = _times(headers)
     has_masks = any(header.has_masks for header in headers)
     for number, band in zip(first.bands, names, strict=True):
         tags = {
@@ -421,7 +426,7 @@ def _imagery_of(files, headers, whole, places, window=None, bbox=None, options=N
         grid=grid,
         whole=whole,
         origin=origin,
-        times=times,
+        dates=times,
         label=files[0],
         labels={band: f"{files[0]}, band {band}" if several else files[0] for band in names},
         name=scene_name(files),
@@ -444,11 +449,11 @@ def _band_names(found, path):
     return [band_of_name(path) or "band"], False
 
 
-def _times(files, headers):
+def _times(headers):
     """Acquisition times, by tags and names of the files or by names of their folders."""
     times = [header.time for header in headers]
     if None in times:
-        times = times_of_folders(files)
+        times = times_of_folders([header.path for header in headers])
     return None if None in times else np.array(times, "datetime64[s]")
 
 
@@ -456,7 +461,7 @@ def _read_header(path):
     _check_mask_file(path)
     with open_raster(path) as file:
         header = _header_of(file, path)
-    _check_header(header, path)
+    _check_header(header)
     return header
 
 
@@ -476,18 +481,18 @@ def _header_of(file, path):
         )
     from rasterio.enums import MaskFlags
 
-    crs = file.crs.to_wkt() if file.crs else None
     tags = {**file.tags(), **file.tags(ns="IMAGERY")}
     fraction, resampled = marks_of_tags(tags)
     return _Header(
-        grid=Grid(tuple(file.transform)[:6], file.shape, crs),
+        path=path,
+        grid=Grid.of_file(file),
         dtypes=file.dtypes,
         # NaN is no data in any case.
         nodatavals=tuple(None if value != value else value for value in file.nodatavals),
         descriptions=file.descriptions,
         scales=file.scales,
         offsets=file.offsets,
-        time=time_of(tags, path),
+        time=time_of_file(tags, path),
         colors=tuple(color.name for color in file.colorinterp),
         has_masks=any(MaskFlags.per_dataset in flags for flags in file.mask_flag_enums),
         fraction=fraction,
@@ -495,7 +500,8 @@ def _header_of(file, path):
     )
 
 
-def _check_header(header, path):
+def _check_header(header):
+    path = header.path
     if not header.dtypes:
         raise ValueError(
             f"{path} holds several rasters and no bands of its own: give one of those that "
@@ -521,34 +527,34 @@ def _check_header(header, path):
     header.grid.check_usable(path, WARP_COMMAND)
 
 
-def _check_nodata(headers, files, given):
-    """Raise a ValueError if files have different nodata values and none is given."""
-    first = headers[0].nodatavals
-    for path, header in zip(files, headers, strict=True):
-        if given is None and header.nodatavals != first:
+def _check_nodata(headers):
+    """Raise a ValueError if files have different nodata values."""
+    first = headers[0]
+    for other in headers:
+        if other.nodatavals != first.nodatavals:
             raise ValueError(
-                f"{files[0]} and {path} differ in their nodata value, {first[0]} and "
-                f"{header.nodatavals[0]}: pass the one that holds for all, nodata=..., or write it "
-                "into the files by gdal_edit.py -a_nodata"
+                f"{first.path} and {other.path} differ in their nodata value, "
+                f"{first.nodatavals[0]} and {other.nodatavals[0]}: pass the one that holds for "
+                "all, nodata=..., or write it into the files by gdal_edit.py -a_nodata"
             )
 
 
-def _check_alike(first, first_path, other, path):
-    """Raise a ValueError if two files are not of the same bands on the same grid."""
+def _check_alike(first, other):
+    """Raise a ValueError if two files are not of the same bands."""
     for what, one, two in [
         ("number of bands", len(first.dtypes), len(other.dtypes)),
         ("type", first.dtypes[0], other.dtypes[0]),
     ]:
         if one != two:
             raise ValueError(
-                f"{first_path} and {path} differ in their {what}, {one} and {two}: give files of "
-                "one product, or write them alike by gdal_translate"
+                f"{first.path} and {other.path} differ in their {what}, {one} and {two}: give "
+                "files of one product, or write them alike by gdal_translate"
             )
     for one, two in zip(first.descriptions, other.descriptions, strict=True):
         if one and two and without_date(one) != without_date(two):
             raise ValueError(
-                f"{first_path} and {path} have the bands {one!r} and {two!r} at one place: give "
-                "files of the same bands in the same order"
+                f"{first.path} and {other.path} have the bands {one!r} and {two!r} at one place: "
+                "give files of the same bands in the same order"
             )
 
 
@@ -584,122 +590,3 @@ def _window_of_bbox(grid, bbox, path):
             "bottom, right, top in units of the files' CRS"
         )
     return rows, columns
-
-
-def open_scene(
-    paths: Paths,
-    *,
-    mask: Paths | None = None,
-    mask_type: MaskType = None,
-    band: int | str | None = None,
-    window: tuple[slice, slice] | None = None,
-    bbox: tuple[float, float, float, float] | None = None,
-    scale_factor: Factor = None,
-    add_offset: Factor = None,
-    nodata: float | None = None,
-    value_range: tuple[float, float] | None = None,
-    position_std: float = POSITION_STD,
-    like: str | os.PathLike[str] | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
-    resolution: float | None = None,
-) -> Scene:
-    """Scene of one band of GeoTIFFs or other rasters, one file a date; windows are read when asked.
-
-    Parameters
-    ----------
-    paths : path-like or sequence of path-likes
-        Files, of which each may cover a part of the site, a glob pattern such as
-        ``"dates/*_B04.tif"``, or a folder. Those on other grids come onto one: pixels between
-        those of the grid are read as they are, and registration starts from their shift; those of
-        another CRS or resolution are resampled to the nearest pixel, with a warning.
-    mask : path-like or sequence of path-likes, default=None
-        Masks of clear pixels: one file for each of `paths`, matched by date or order, or one for
-        all. Their pixels may cover a whole number of the frames'. None: all data are clear, with
-        a warning if there is no nodata value either.
-    mask_type : str or callable, default=None
-        Name of one of `geo.MASK_KINDS`, or a function that takes the values of a mask and returns
-        True where it is clear. None: by the masks' names (SCL, QA_PIXEL, ...), else a mask,
-        1 = clear.
-    band : int or str, default=None
-        Number, the first is 1, or name (the description) of the band. None: the only one.
-    window : tuple of two slices, default=None
-        Rows and columns to use.
-    bbox : tuple of four floats, default=None
-        In place of `window`: left, bottom, right, top in units of the CRS.
-    scale_factor, add_offset : float or one for each frame, default=None
-        Values are stored * scale_factor + add_offset. None: as the files' tags say.
-    nodata : float, default=None
-        Stored value of no data, besides NaN. None: as the files' tags say.
-    value_range : tuple of two floats, default=None
-        Values of pixels of 0 and 1, with scale and offset: for nets other than FusionNet those of
-        the training scenes. None: of the type for 8 and 16 bits, (0, 1) for reflectances in floats,
-        else the span of the values.
-    position_std : float, default=1.0
-        Standard deviation of the georeferencing along each axis, in pixels of the frames.
-        Frames are registered within about 4 times as much; what cannot be registered stays where
-        it is, and a warning says so.
-    like : path-like, default=None
-        Raster file whose grid and footprint the frames have. None: the grid of the first file.
-    bounds : tuple of four floats, default=None
-        Left, bottom, right, top of the frames in the CRS of the grid, which grow to whole pixels.
-        None: the footprint of `like`, else of all files together.
-    resolution : float, default=None
-        Size of a pixel in units of the CRS of the grid, at most 2 times as large or small as those
-        of the files. None: that of `like`, else of the first file.
-
-    Returns
-    -------
-    Scene
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ImportError
-        Without rasterio: ``pip install probav_estimators[geo]``.
-    OSError
-        Once pixels are read: if a file is damaged or cut short.
-    ValueError
-        For files that are no rasters, do not overlap, or differ in bands, type or by more than a
-        factor of 2 in resolution, masks that do not fit, and windows or bounds outside of the
-        files.
-
-    See Also
-    --------
-    Scene : Scenes of arrays.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import numpy as np
-    >>> import rasterio
-    >>> from probav_estimators import open_scene
-    >>> grid = {"crs": "EPSG:32634", "transform": rasterio.Affine(10, 0, 6e5, 0, -10, 5e6)}
-    >>> size = {"height": 32, "width": 48, "count": 1, "dtype": "uint16", "nodata": 0}
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> for date in ("20240105", "20240110", "20240115"):
-    ...     path = os.path.join(folder.name, f"lake_{date}_B04.tif")
-    ...     with rasterio.open(path, "w", driver="GTiff", **grid, **size) as file:
-    ...         file.write(np.full((1, 32, 48), 1200, np.uint16))
-    >>> scene = open_scene(os.path.join(folder.name, "*_B04.tif"))
-    >>> scene, scene.shape, scene.value_range
-    (<Scene 'lake', 3 frames>, (32, 48), (0.0, 65535.0))
-    >>> folder.cleanup()
-    """
-    check_value_range(value_range, {})
-    check_position_std(position_std)
-    request = GridRequest(like, bounds, resolution)
-    imagery = open_rasters(
-        paths,
-        window=window,
-        bbox=bbox,
-        request=request,
-        scale_factor=scale_factor,
-        add_offset=add_offset,
-        nodata=nodata,
-    )
-    name = _band_name(imagery, band)
-    masks = None if mask is None else open_masks(mask, mask_type, imagery, request)
-    scene = imagery.scene(name, masks, value_range, position_std)
-    warn_of_no_mask([scene.frames], imagery.label)
-    return scene

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..architectures import ImageParts
+from ..scenes import ValueFrames, is_dask
 from ._block_predictors import as_block_predictor
-from ._cube import ENCODING_ATTRS, band_names, in_own_dims, read_cube, read_masks, rebuild
-from ._encoding import POSITION_STD, ImageBlock, check_position_std
-from ._grid import STALE_ATTRS, with_grid
-from ._imagery import mask_stack, site_of
-from ._masks import mask_type_of_name, warn_of_no_mask
-from ._site import describe, make_blocks, plan_site
-from ._tasks import image_tasks
-from ._value_ranges import check_value_range
+from ._cube import ENCODING_ATTRS, in_own_dims, read_with_masks, rebuild
+from ._cube_grid import STALE_ATTRS, with_grid
+from ._encoding import POSITION_STD, ImageBlock, check_position_std, check_value_range, layers_of
+from ._imagery import describe, make_blocks, plan_site
+from ._masks import warn_of_no_mask
 
 if TYPE_CHECKING:
     import os
@@ -28,14 +25,21 @@ if TYPE_CHECKING:
     from xarray import DataArray, Dataset
 
     from ..prediction import Predictor
-    from ._block_predictors import BlockPredictor
-    from ._reference_dates import Reference
-    from ._site import Site, SitePlan
+    from ._frame_metadata import Reference
 
 __all__ = ["super_resolve"]
 
 # Default batch of blocks on a GPU.
 _GPU_BATCH = 8
+
+# LR pixels that a task reads around the window of a block, besides the greatest shift.
+_MARGIN = 16
+
+# Pixels along each axis of the chunks of masks that are no dask array.
+_CHUNK = 1024
+
+# Factors of a layer, as attributes of one array and of several that differ, and those left out.
+_FACTORS = (("scale", "scale_factor", "scales", 1.0), ("offset", "add_offset", "offsets", 0.0))
 
 
 def super_resolve(
@@ -160,71 +164,21 @@ def super_resolve(
     if return_parts:
         predictor.check_parts("leave return_parts out")
     options = {"scale_factor": scale_factor, "add_offset": add_offset, "nodata": nodata}
-    read, masks = _read(cube, mask, mask_type, bands, options)
+    read, masks = read_with_masks(cube, mask, mask_type, bands, options)
     check_value_range(value_range, read.bands)
     check_position_std(position_std)
     range_of = partial(predictor.value_range_of, value_range)
-    site = site_of(read, masks, range_of=range_of, position_std=position_std)
+    site = read.site(masks, range_of=range_of, position_std=position_std)
     warn_of_no_mask((scene.frames for scene in site.scenes.values()), "cube")
     plan = plan_site(site, predictor, tile_size=tile_size, reference=reference)
     batch = _batch_size(batch_size, predictor)
     if read.is_lazy:
-        images = image_tasks(site, plan, predictor, parts=return_parts)
+        images = _image_tasks(site, plan, predictor, return_parts)
     else:
         images = _compute_now(site, plan, predictor, batch, return_parts)
     about = describe(site, plan, predictor, f"super_resolve by {predictor.name}")
     beside = [*["std"] * return_std, *["parts"] * return_parts]
     return _assemble(read, site, plan, images, about, beside, keep_attrs)
-
-
-def _read(cube, mask, mask_type, bands, options):
-    """The cube, and the stack of its masks or None."""
-    image_bands = bands
-    if isinstance(mask, str):
-        names = band_names(cube)
-        mask = _own_name(mask, names)
-        image_bands = [name for name in names if name != mask] if bands is None else bands
-    if np.ma.isMaskedArray(mask):
-        if mask_type not in (None, "mask"):
-            raise ValueError(
-                f"mask is a masked array of mask_type {mask_type!r}: fill it with a value that "
-                "stands for no data, mask.filled(...)"
-            )
-        mask = mask.filled(0)
-    read = read_cube(cube, bands=image_bands, **options)
-    if mask is not None:
-        masks, mask_type = read_masks(mask, cube, mask_type)
-        if not hasattr(mask, "coords") and len(masks) == len(read):
-            # An array is in the order of the frames.
-            masks = replace(masks, times=read.times, numbers=read.numbers)
-        return read, mask_stack(masks, mask_type, read)
-    if mask_type is not None:
-        raise ValueError(f"mask_type is {mask_type!r} and there is no mask: pass mask too")
-    if bands is None:
-        _warn_about_classes(read)
-    return read, None
-
-
-def _own_name(mask, names):
-    """Name of the band of masks in the upper and lower case of the cube."""
-    found = next((name for name in names if name.lower() == mask.lower()), None)
-    if found is None:
-        raise ValueError(
-            f"mask is {mask!r}, and the cube has no band of that name, but {', '.join(names)}: "
-            "pass the cube of masks itself, mask=..., and what its values mean, "
-            f"mask_type={mask_type_of_name(mask)!r}"
-        )
-    return found
-
-
-def _warn_about_classes(cube):
-    for band in cube.bands:
-        if mask_type_of_name(band) is not None:
-            warnings.warn(
-                f"cube has the band {band}, whose classes are taken for an image as all bands are: "
-                f"pass mask={band!r} to hide clouds by it, or name the bands, bands=[...]",
-                stacklevel=4,
-            )
 
 
 def _batch_size(batch_size, predictor):
@@ -236,9 +190,8 @@ def _batch_size(batch_size, predictor):
     raise ValueError(f"batch_size is {batch_size!r}: give 1 or more, or 'auto'")
 
 
-def _compute_now(
-    site: Site, plan: SitePlan, predictor: BlockPredictor, batch: int, parts: bool
-) -> dict[str, ImageBlock]:
+def _compute_now(site, plan, predictor, batch, parts):
+    """Images of numpy arrays by band."""
     shape = site.grid.finer(plan.scale).shape
     images: dict[str, Any] = {
         band: ImageBlock(*(np.empty(*one) for one in kind.arrays_of(shape, parts=parts)))
@@ -255,92 +208,201 @@ def _compute_now(
     return images
 
 
+def _image_tasks(site, plan, predictor, parts):
+    """Images of dask arrays by band: a task for each block, with the frames of its window alone."""
+    import dask.array as da
+    from dask.delayed import delayed
+
+    # Sent once to each worker.
+    sent = delayed(predictor, pure=True, traverse=False)
+    images = {}
+    for band, whole in plan.bands.items():
+        frames: Any = site.scenes[band].frames
+        template = delayed(whole.on(_FramesMetadata(frames)), pure=True, traverse=False)
+        reach = _MARGIN + whole.reach
+        masks = None if frames.masks is None else _as_dask(frames.masks.stack.values)
+        rows: dict[int, list[Any]] = {}
+        for block in plan.blocks:
+            lr, mask = _cut(frames, masks, block, reach)
+            shape = tuple(part.stop - part.start for part in block.place(plan.scale))
+            wanted = site.encodings[band].arrays_of(shape, parts=parts)
+            made = delayed(_make_block, nout=len(wanted), pure=True)(
+                sent, template, band, site.encodings[band], block, lr, mask, parts
+            )
+            arrays = [da.from_delayed(one, *kind) for one, kind in zip(made, wanted, strict=True)]
+            rows.setdefault(block.rows.start, []).append(arrays)
+        images[band] = ImageBlock(
+            *(
+                da.block([[arrays[number] for arrays in row] for row in rows.values()])
+                for number in range(len(wanted))
+            )
+        )
+    return images
+
+
+class _FramesMetadata:
+    """Metadata of the frames of a band, without their pixels."""
+
+    def __init__(self, frames: ValueFrames) -> None:
+        self.shape = frames.stack.shape
+        self.values = frames.values
+        self.empty = frames.empty
+        self.position_prior = frames.position_prior
+        self.masks = frames.masks and replace(frames.masks, stack=_WindowStack("mask", self.shape))
+
+    def frames(self, lr: Any, mask: Any) -> ValueFrames:
+        """Return frames that have the pixels of a window: (values, origin) of frames and masks."""
+        masks = self.masks
+        if masks is not None:
+            masks = replace(masks, stack=_WindowStack("mask", self.shape, *mask))
+        stack = _WindowStack("frame", self.shape, *lr)
+        frames = ValueFrames(stack, self.values, masks, self.position_prior)
+        frames._empty = self.empty
+        return frames
+
+
+@dataclass
+class _WindowStack:
+    """Stack that has the values of a window, which starts at an origin."""
+
+    name: str
+    shape: tuple[int, int, int]
+    values: Any = None
+    origin: tuple[int, int] = (0, 0)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.values.dtype
+
+    def read(self, index: Sequence[int], window: tuple[slice, slice]) -> NDArray[Any]:
+        rows, columns = (
+            slice(part.start - start, part.stop - start)
+            for part, start in zip(window, self.origin, strict=True)
+        )
+        return self.values[list(index), rows, columns]
+
+    def where(self, number: int) -> str:
+        return f"{self.name} {number} of the cube"
+
+
+def _as_dask(values):
+    """Masks as a dask array; a graph holds its chunks once."""
+    import dask.array as da
+
+    return values if is_dask(values) else da.from_array(values, chunks=(-1, _CHUNK, _CHUNK))
+
+
+def _cut(frames, masks, block, reach):
+    """Frames and masks in the window of a block, as dask arrays, and where they start."""
+    rows, columns = (
+        slice(max(part.start - reach, 0), min(part.stop + reach, length))
+        for part, length in zip(block.window, frames.shape, strict=True)
+    )
+    lr = (frames.stack.values[:, rows, columns], (rows.start, columns.start))
+    if masks is None:
+        return lr, None
+    rows, columns = frames.masks.stored_window((rows, columns))
+    return lr, (masks[:, rows, columns], (rows.start, columns.start))
+
+
+def _make_block(predictor, template, band, kind, block, lr, mask, parts):
+    """Predict a block of a band, in a task."""
+    known = template.scene.frames
+    while not isinstance(known, _FramesMetadata):
+        known = known.source
+    with _slots():
+        plans, kinds = {band: template.on(known.frames(lr, mask))}, {band: kind}
+        (made,) = make_blocks(predictor, plans, kinds, [block], parts=parts)
+    return tuple(made[band])
+
+
+_SLOTS: threading.Semaphore | None = None
+_LOCK = threading.Lock()
+
+
+def _slots() -> threading.Semaphore:
+    """Limit of the blocks that this process computes at a time."""
+    global _SLOTS
+    import torch
+    from joblib import cpu_count
+
+    with _LOCK:
+        if _SLOTS is None:
+            _SLOTS = threading.Semaphore(max(1, cpu_count() // torch.get_num_threads()))
+    return _SLOTS
+
+
 def _assemble(cube, site, plan, images, about, beside, keep_attrs):
     import xarray
 
     grid = cube.grid.finer(plan.scale)
+    encodings = [*site.encodings.values()]
 
-    def put_together(part, number=None, attrs_of=lambda attrs, types: {}):
+    def put_together(part, layers):
         arrays = {}
-        for band, image in images.items():
-            values = getattr(image, part) if number is None else getattr(image, part)[number]
+        for layer, (band, image) in zip(layers, images.items(), strict=True):
+            values = getattr(image, part)
+            values = values if layer.number is None else values[layer.number]
             array = xarray.DataArray(values, dims=("y", "x"), name=band)
             own = cube.band_attrs[band] if keep_attrs else {}
-            array.attrs = attrs_of(own, [site.encodings[band]])
+            array.attrs = _attrs_of(part, own, [layer], [site.encodings[band]])
             arrays[band] = with_grid(array, grid)
         return rebuild(cube, arrays, {})
 
-    out = put_together("image", attrs_of=_attrs_of_image)
+    out = put_together("image", layers_of("image", encodings))
     if cube.kind == "dataset":
         counts = [image.n_clear for image in images.values()]
-        least = counts[0]
-        for count in counts[1:]:
-            least = np.minimum(least, count)
-        out = out.assign_coords(n_clear=(("y", "x"), least))
+        out = out.assign_coords(n_clear=(("y", "x"), reduce(np.minimum, counts)))
     else:
-        out = out.assign_coords(n_clear=put_together("n_clear").variable)
+        counts = put_together("n_clear", layers_of("n_clear", encodings))
+        out = out.assign_coords(n_clear=counts.variable)
+    whole = dict(cube.attrs) if keep_attrs else {}
     for part in beside:
-        for name, number, attrs_of in _ARRAYS[part]:
-            added = put_together(part, number, attrs_of)
+        layers = layers_of(part, encodings)
+        for suffix in dict.fromkeys(layer.suffix for layer in layers):
+            of_bands = [layer for layer in layers if layer.suffix == suffix]
+            added = put_together(part, of_bands)
             if cube.kind == "dataset":
-                out = out.assign({f"{band}_{name}": array for band, array in added.items()})
+                out = out.assign({f"{band}{suffix}": array for band, array in added.items()})
             else:
-                added.variable.attrs = attrs_of(
-                    cube.attrs if keep_attrs else {}, [*site.encodings.values()]
-                )
-                out = out.assign_coords({name: added.variable})
-    out.attrs = _attrs_of_whole(cube, site, about, keep_attrs)
+                added.variable.attrs = _attrs_of(part, whole, of_bands, encodings)
+                out = out.assign_coords({suffix[1:]: added.variable})
+    out.attrs = _attrs_of_whole(whole, cube.kind, encodings, about)
     return in_own_dims(cube, out)
 
 
-def _attrs_of_image(attrs, types):
-    """Attributes of frames that hold for an image of one band or several."""
+def _attrs_of(part, attrs, layers, encodings):
+    """Attributes of frames that hold for an array of one band or several."""
+    if part == "image":
+        kept = _attrs_of_image(attrs, encodings)
+    elif part == "n_clear":
+        kept = {}
+    elif part == "parts" and layers[0].number == 0:
+        kept = {"units": "1"}
+    else:
+        kept = {key: attrs[key] for key in ("units",) if key in attrs}
+    for own, one, many, plain in _FACTORS:
+        found = tuple(getattr(layer, own) for layer in layers)
+        if set(found) != {plain}:
+            kept |= {many: found} if len(set(found)) > 1 else {one: found[0]}
+    return kept
+
+
+def _attrs_of_image(attrs, encodings):
     attrs = {key: value for key, value in attrs.items() if key not in ENCODING_ATTRS}
-    if isinstance(names := attrs.get("long_name"), tuple | list) and len(names) != len(types):
+    if isinstance(names := attrs.get("long_name"), tuple | list) and len(names) != len(encodings):
         # Names of all bands, of which some are left out.
         del attrs["long_name"]
-    nodata = [kind.dtype.type(kind.nodata) for kind in types]
+    nodata = [encoding.dtype.type(encoding.nodata) for encoding in encodings]
     if all(one == nodata[0] for one in nodata) or nodata[0].dtype.kind == "f":
-        attrs["_FillValue"] = nodata[0]
-    else:
-        attrs["nodatavals"] = tuple(nodata)
-    return attrs | _factors(types, "scale_factor") | _factors(types, "add_offset")
+        return attrs | {"_FillValue": nodata[0]}
+    return attrs | {"nodatavals": tuple(nodata)}
 
 
-def _attrs_of_difference(attrs, types):
-    """Attributes of standard deviations and details, which no offset changes."""
-    kept = {key: attrs[key] for key in ("units",) if key in attrs}
-    return kept | _factors(types, "scale_factor")
-
-
-def _attrs_of_share(attrs, types):
-    return {"units": "1"}
-
-
-# Name of each array beside an image, its number among those of a part, and its attributes.
-_ARRAYS = {
-    "std": [("std", None, _attrs_of_difference)],
-    "parts": [
-        (name, number, _attrs_of_difference if number else _attrs_of_share)
-        for number, name in enumerate(ImageParts._fields)
-    ],
-}
-
-
-def _factors(types, name):
-    """Scale or offset as an attribute; one for each band if they differ."""
-    many, plain = {"scale_factor": ("scales", 1.0), "add_offset": ("offsets", 0.0)}[name]
-    found = tuple(kind.factors[many == "offsets"] for kind in types)
-    if set(found) == {plain}:
-        return {}
-    return {many: found} if len(set(found)) > 1 else {name: found[0]}
-
-
-def _attrs_of_whole(cube, site, about, keep):
-    attrs = dict(cube.attrs) if keep else {}
+def _attrs_of_whole(attrs, kind, encodings, about):
     attrs = {key: value for key, value in attrs.items() if key not in STALE_ATTRS}
-    if cube.kind == "dataarray":
-        attrs = _attrs_of_image(attrs, [*site.encodings.values()])
+    if kind == "dataarray":
+        attrs = _attrs_of("image", attrs, layers_of("image", encodings), encodings)
     earlier = attrs.get("history")
     history = about["history"] if not earlier else f"{earlier}\n{about['history']}"
     return attrs | about | {"history": history}

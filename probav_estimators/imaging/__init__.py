@@ -5,7 +5,6 @@ from ._blocks import Block, block_of, plan_blocks
 from ._copies import Copies, find_copies, merge_copies
 from ._distortion import distortion_nodes, estimate_distortion
 from ._frame_alignment import Alignment, Placement, align_frames, move_frames, normalize_frames
-from ._frame_selection import select_clearest
 from ._grey_scales import GreyPanel, Picture, check_grey_scale, scale_greys
 from ._group_registration import FrameGroup, GroupRegistration, GroupTie, register_groups
 from ._interpolation import (
@@ -14,6 +13,7 @@ from ._interpolation import (
     clearest_mean,
     move_bicubic,
     pad_window,
+    select_clearest,
     upscale_bicubic,
     upscale_spline,
 )

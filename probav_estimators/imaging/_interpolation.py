@@ -1,10 +1,10 @@
-"""Upscaling of image stacks: the challenge's cubic spline and the networks' bicubic kernel."""
+"""Upscaling of image stacks by spline or bicubic kernel, and the mean of the clearest frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -20,6 +20,7 @@ __all__ = [
     "bicubic_clearest_mean",
     "clearest_mean",
     "move_bicubic",
+    "select_clearest",
     "upscale_bicubic",
     "upscale_spline",
 ]
@@ -274,6 +275,36 @@ def bicubic_clearest_mean(
 
 
 def _clearest(frames, quality_maps):
-    clearance = quality_maps.sum(axis=(1, 2))
-    clearest = clearance == clearance.max()
+    clearest = select_clearest(quality_maps.sum(axis=(1, 2)), "max")
     return fill_hidden(frames[clearest], quality_maps[clearest])
+
+
+def select_clearest(
+    clearance: NDArray[np.intp],
+    k: int | Literal["max"] | None,
+    ties: Literal["first", "last"] = "first",
+) -> NDArray[np.intp]:
+    """Select the clearest frames.
+
+    Parameters
+    ----------
+    clearance : int array of shape (t,)
+        How many pixels of each frame are clear.
+    k : int, "max" or None
+        How many. If there are fewer, they are repeated in turn. "max": all that tie at the largest
+        clearance. None: all.
+    ties : {"first", "last"}, default="first"
+        Which of equally clear frames comes first: the first or the last one.
+
+    Returns
+    -------
+    int array
+        Indices, clearest first.
+    """
+    if ties == "first":
+        order = np.argsort(-clearance, kind="stable")
+    else:
+        order = np.argsort(clearance, kind="stable")[::-1]
+    if k == "max":
+        return order[: np.count_nonzero(clearance == clearance.max())]
+    return order if k is None else np.resize(order, k)

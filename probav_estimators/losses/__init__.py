@@ -1,7 +1,6 @@
 """Training losses, and the sensor model of ReprojectionLoss and FusionNet."""
 
 from ._adversarial import AdversarialLoss
-from ._base import SceneLoss
 from ._batch_errors import (
     align_best,
     batch_cpsnr,
@@ -11,7 +10,7 @@ from ._batch_errors import (
     uncertainty_loss,
 )
 from ._reprojection import ReprojectionLoss
-from ._scores import CPSNRLoss, MaskedMSELoss, MSELoss
+from ._scores import CPSNRLoss, MaskedMSELoss, MSELoss, SceneLoss
 from ._sensor_model import GREATEST_SIGMA, SensorModel, without_edges
 
 __all__ = [

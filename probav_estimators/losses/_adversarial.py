@@ -10,8 +10,7 @@ from torch import nn
 from torch.nn.functional import l1_loss, leaky_relu, normalize, relu
 
 from ..random_numbers import TorchRandom
-from ._base import check_parameters
-from ._scores import CPSNRLoss
+from ._scores import CPSNRLoss, check_parameters
 
 __all__ = ["AdversarialLoss"]
 

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval
 from torch.nn.functional import pixel_unshuffle
 
 from ..scenes import estimate_psf_sigma
-from ._base import SceneLoss, check_parameters
+from ._scores import SceneLoss, check_parameters
 from ._sensor_model import GREATEST_SIGMA, SensorModel, without_edges
 
 if TYPE_CHECKING:

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..imaging import as_mask
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["CheckedFrames", "check_frames", "check_pair", "check_stack"]
 
 # Standard deviation of the Gaussian that fills hidden pixels from their surroundings, in pixels.
 _FILLING = 4.0
 
 
 class CheckedFrames(NamedTuple):
-    """An image and the frames that it is compared with, in units of the frames' contrast.
+    """An image, (H, W), and the frames that it is compared with, (t, h, w), with masks and shifts.
 
-    Attributes
-    ----------
-    image : float64 array of shape (scale * h, scale * w)
-        Less the level of the frames.
-    frames : float32 array of shape (t, h, w)
-        Less their level; 0 where they are not clear.
-    clear : bool array of shape (t, h, w)
-    shifts : float64 array of shape (t, 2)
-    scale : int
-    unit : float
-        Their contrast.
+    Both are less the level of the frames, in units of their contrast, `unit`. Frames are 0 where
+    they are not clear.
     """
 
     image: NDArray[np.float64]
@@ -51,14 +38,20 @@ def check_frames(
     """Check that an image and its frames fit together, and find the scale."""
     frames, clear, level, unit = check_stack(frames, quality_maps)
     image = as_finite(image, "image")
-    scale = image.shape[0] // frames.shape[1] if image.ndim == 2 else 0
-    if scale < 1 or image.shape != tuple(scale * length for length in frames.shape[1:]):
-        raise ValueError(
-            f"image has shape {image.shape} and frames have {frames.shape[1:]}: it must be as "
-            "large or larger, by the same integer along both axes"
-        )
+    scale = scale_between(image, frames.shape[1:])
     shifts = check_shifts(np.zeros((len(frames), 2)) if shifts is None else shifts, len(frames))
     return CheckedFrames((image - level) / unit, frames, clear, shifts, scale, unit)
+
+
+def scale_between(image: NDArray[Any], shape: tuple[int, ...]) -> int:
+    """HR pixels of an image for each LR pixel of frames of a shape."""
+    scale = image.shape[0] // shape[0] if image.ndim == len(shape) == 2 else 0
+    if scale < 1 or image.shape != tuple(scale * length for length in shape):
+        raise ValueError(
+            f"image has shape {image.shape} and frames have {shape}: it must be as large or "
+            "larger, by the same integer along both axes"
+        )
+    return scale
 
 
 def check_stack(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..imaging import USUAL_SIGMA, align_frames
 from ._checks import check_frames, check_shifts, check_stack
 from ._degradation import response, see_frame
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["consistency", "estimate_noise"]
 
 # Noise is estimated in a window of this many LR pixels along each axis, from this many frames.
 _WINDOW = 48
@@ -74,11 +70,6 @@ def consistency(
         Median over the frames. 1: residuals are noise; more: the image lacks or adds detail that
         the frames resolve; less: it fits the noise of the frames that it was computed from. NaN if
         no frame has 16 clear pixels.
-
-    Raises
-    ------
-    ValueError
-        If shapes don't fit together or values are NaN where a frame is clear.
 
     Notes
     -----
@@ -145,11 +136,6 @@ def estimate_noise(
         In the unit of the frames, and at least the error of 16-bit rounding of their range, or of
         values in [0, 1] where they are flat. Frames that are clouded in the window have the noise
         of the others.
-
-    Raises
-    ------
-    ValueError
-        If shapes don't fit together or values are NaN where a frame is clear.
 
     Notes
     -----

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from ._checks import as_finite, check_pair, without_hidden
+from ._checks import as_finite, check_pair, scale_between, without_hidden
 from ._placement import align_image
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["Correctness", "correctness", "correctness_maps"]
 
 # Decay of the distances from the three cases, and temperature of their softmin, as in opensr-test.
 _DECAY = 0.05
@@ -84,12 +80,6 @@ def correctness(
     Correctness
         Shares in [0, 1] that sum to 1.
 
-    Raises
-    ------
-    ValueError
-        If shapes don't fit together, values are NaN where they are clear, or `border` leaves no
-        clear pixel.
-
     See Also
     --------
     correctness_maps : The same pixel by pixel.
@@ -125,24 +115,7 @@ def correctness_maps(
     *,
     border: int = 16,
 ) -> Correctness:
-    """Compute the shares of :func:`correctness` at each pixel.
-
-    Parameters
-    ----------
-    image, frame, truth, clear, border : arrays and int
-        As for :func:`correctness`.
-
-    Returns
-    -------
-    Correctness
-        Of float64 arrays of shape (scale * h - 2 * border, scale * w - 2 * border), NaN where a
-        pixel is ignored.
-
-    Raises
-    ------
-    ValueError
-        For the reasons that :func:`correctness` has.
-    """
+    """Compute the shares of :func:`correctness` at each pixel inside the border; NaN: ignored."""
     image, frame, truth, clear = _harmonized(image, frame, truth, clear, border)
     # Distances are ratios, but for their least value, which is meant for values about 1.
     largest = np.abs(truth[clear]).max() or 1.0
@@ -171,7 +144,7 @@ def case_distances(i: NDArray[Any], o: NDArray[Any]) -> NDArray[np.float64]:
 def _harmonized(image, frame, truth, clear, border):
     """Registered image, upscaled frame and truth with one histogram, and their mask."""
     frame = np.asarray(frame)
-    scale = _scale(np.asarray(truth), frame)
+    scale = scale_between(np.asarray(truth), frame.shape)
     image, truth, clear = check_pair(image, truth, clear)
     shown = clear.reshape(frame.shape[0], scale, frame.shape[1], scale).any(axis=(1, 3))
     frame = as_finite(without_hidden(frame, shown), "frame")
@@ -201,16 +174,6 @@ def _match_histogram(image, truth, clear):
 def _shares(distances):
     weights = np.exp(-(distances - distances.min(axis=0)) / _TEMPERATURE)
     return weights / weights.sum(axis=0)
-
-
-def _scale(image, frame):
-    scale = image.shape[0] // frame.shape[0] if image.ndim == frame.ndim == 2 else 0
-    if scale < 1 or image.shape != tuple(scale * length for length in frame.shape):
-        raise ValueError(
-            f"images have the shape {image.shape} and the frame has {frame.shape}: they must be "
-            "as large or larger, by the same integer along both axes"
-        )
-    return scale
 
 
 def _distance(first, second):

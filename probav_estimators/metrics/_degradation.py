@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from ..imaging import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["response", "see_frame"]
 
 # Half-width of the kernel in standard deviations of the point spread function.
 _REACH = 5.0
@@ -21,24 +17,10 @@ _REACH = 5.0
 def response(
     n_pixels: int, scale: int, shift: float = 0.0, sigma: float = USUAL_SIGMA
 ) -> sparse.csr_array:
-    """Weights of the HR pixels in each LR pixel along one axis.
+    """Weights of the HR pixels in each LR pixel along one axis, (n_pixels, scale * n_pixels).
 
-    Parameters
-    ----------
-    n_pixels : int
-        LR pixels.
-    scale : int
-        HR pixels for each LR pixel.
-    shift : float, default=0.0
-        Shift of the frame's content against the image's, down or to the right, in LR pixels.
-    sigma : float, default=0.4
-        Standard deviation of the Gaussian point spread function, in LR pixels; at least 0.05. It is
-        convolved with the square pixel, one LR pixel wide.
-
-    Returns
-    -------
-    sparse float64 array of shape (n_pixels, scale * n_pixels)
-        Each row sums to the fraction of the pixel's response inside the image.
+    Each row sums to the fraction of the pixel's response inside the image. `shift` and `sigma` are
+    those of :func:`see_frame` along the axis; `sigma` is at least 0.05.
     """
     sigma = max(float(sigma), LEAST_SIGMA)
     n_cells = scale * n_pixels

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from ._checks import as_finite
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["coverage", "error_retention", "sharpness"]
 
 #: Fractions of normally distributed errors within one and two standard deviations.
 _LEVELS = (0.6827, 0.9545)
@@ -39,12 +35,6 @@ def coverage(
     float64 array of shape (n,)
         Observed fraction for each level: equal to it for calibrated standard deviations [1]_, less
         where they are too small.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, there are no errors, deviations are not positive, or levels are not
-        between 0 and 1.
 
     Notes
     -----
@@ -85,18 +75,8 @@ def sharpness(deviations: NDArray[Any]) -> float:
     Returns
     -------
     float
-        In their unit; less is better among calibrated ones [1]_, for which it equals the root mean
-        square error.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or some are not positive.
-
-    References
-    ----------
-    .. [1] T. Gneiting, F. Balabdaoui, A. E. Raftery, "Probabilistic forecasts, calibration and
-       sharpness", Journal of the Royal Statistical Society B 69(2), 243-268, 2007.
+        In their unit; less is better among calibrated ones (see :func:`coverage`), for which it
+        equals the root mean square error.
     """
     _, deviations = _check(deviations, deviations)
     largest = deviations.max()
@@ -121,11 +101,6 @@ def error_retention(errors: NDArray[Any], deviations: NDArray[Any]) -> float:
     float
         1 for a random order, less is better, 0 if there are no errors at all. Calibrated standard
         deviations that vary between pixels are between 0 and 1: a single error is random.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, there are no errors, or deviations are not positive.
 
     Notes
     -----

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..imaging import USUAL_SIGMA, register_frames, robust_mean
 from ._checks import check_frames, check_pair, fill_hidden, normalized_pair
 from ._degradation import see_frame
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["align_image", "image_shift", "move_image", "spatial_shift"]
 
 # Frames to register against: the common error of registration does not fall with more.
 _MAX_FRAMES = 16
@@ -60,11 +56,6 @@ def spatial_shift(
     float64 array of shape (2,)
         Down and right, in LR pixels. NaN if the image or all frames have too little structure to
         be registered.
-
-    Raises
-    ------
-    ValueError
-        If shapes don't fit together or values are NaN where a frame is clear.
 
     Notes
     -----

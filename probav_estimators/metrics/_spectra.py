@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._checks import check_pair, fill_hidden, normalized_pair
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = [
-    "HALVES_THRESHOLD",
-    "TRUTH_THRESHOLD",
-    "effective_mtf",
-    "fourier_ring_correlation",
-    "resolution",
-    "transfer_function",
-]
 
 #: Correlation of the images of two halves of the frames at which that of all frames has a
 #: correlation of 1/2 with the truth: ``sqrt(2 * c / (1 + c))`` is 1/2 for c = 1/7.
@@ -47,11 +36,6 @@ def fourier_ring_correlation(
         Central frequencies of the rings, in cycles per pixel: up to 0.5, in steps of 1 / min(H, W).
     correlation : float64 array of shape (n,)
         From -1 to 1; about 0 for independent noise, and 0 where an image has no energy.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ or are too small, values are NaN, or no pixel is clear.
 
     See Also
     --------
@@ -100,12 +84,6 @@ def resolution(
     float
         Period in HR pixels at which the correlation first falls below the threshold: at least 2,
         where it never does, and at most min(H, W), where no ring reaches it.
-
-    Raises
-    ------
-    ValueError
-        If `threshold` is not between 0 and 1, or for the reasons that
-        :func:`fourier_ring_correlation` has.
 
     Notes
     -----
@@ -163,11 +141,6 @@ def transfer_function(
     transfer : float64 array of shape (n,)
         1 where the contrast is that of the truth, 0 where it is absent.
 
-    Raises
-    ------
-    ValueError
-        For the reasons that :func:`fourier_ring_correlation` has.
-
     References
     ----------
     .. [1] G. D. Boreman, "Modulation transfer function in optical and electro-optical systems",
@@ -199,11 +172,6 @@ def effective_mtf(
     float
         The :func:`transfer_function` at ``0.5 / scale`` cycles per HR pixel. 1: full contrast; 0:
         nothing. Above 1: sharpened beyond the truth.
-
-    Raises
-    ------
-    ValueError
-        If `scale` is less than 1, or for the reasons that :func:`fourier_ring_correlation` has.
 
     Notes
     -----

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..imaging import compared_images
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["cssim"]
 
 # The window of Wang et al.: 11 x 11 pixels, Gaussian weights of 1.5 pixels.
 _SIGMA = 1.5
@@ -39,7 +35,8 @@ def cssim(
     Parameters
     ----------
     sr, hr : array of shape (H, W)
-        Super-resolved and true image; uint16, uint8 or float in [0, 1].
+        Super-resolved and true image, of at least ``2 * border + 11`` pixels along each axis;
+        uint16, uint8 or float in [0, 1].
     sm : array of shape (H, W), default=None
         Status map, True where `hr` is clear. None: everywhere.
     border : int, default=3
@@ -52,12 +49,6 @@ def cssim(
     -------
     float
         1 where the images agree, about 0 where they have nothing in common, at least -1.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, clear values are NaN or out of range, no pixel is clear, or the image is
-        smaller than ``2 * border + 11`` pixels.
 
     Notes
     -----

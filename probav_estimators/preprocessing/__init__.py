@@ -1,9 +1,7 @@
 """Transformers: a list of scenes in, a list of scenes out."""
 
-from ._base import SceneTransformer
-from ._clearance import ClearanceSelector
 from ._inputs import BicubicUpscaler, InputComposer, Inputs
-from ._registration import FrameRegistrar
+from ._transformers import ClearanceSelector, FrameRegistrar, SceneTransformer
 
 __all__ = [
     "BicubicUpscaler",

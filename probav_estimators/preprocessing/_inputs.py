@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..imaging import pad_window, upscale_bicubic
 from ..scenes import WHOLE, SubsetFrames, open_ends, within
-from ._base import SceneTransformer
+from ._transformers import SceneTransformer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,9 +2,9 @@
 
 from ._figures import FIGURES, Figure
 from ._measuring import measure_scene
+from ._page import report_in_turn, write_report
 from ._quality_report import QualityReport, quality_report
 from ._scorers import consistency_scorer, cssim_scorer, resolution_scorer
-from ._write_report import report_in_turn, write_report
 
 __all__ = [
     "FIGURES",

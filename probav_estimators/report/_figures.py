@@ -21,8 +21,6 @@ from ..scoring import scene_cpsnr, scene_score
 if TYPE_CHECKING:
     from ._measuring import Measurement
 
-__all__ = ["FIGURES", "Figure"]
-
 _ARROWS = {"more": "↑", "less": "↓", "one": "→ 1", "": ""}
 
 
@@ -33,27 +31,27 @@ class Figure(NamedTuple):
     ----------
     title : str
         Column title, with the unit.
-    better : {"more", "less", "one", ""}
-        Which values are better; empty if none is.
     meaning : str
         One line.
-    digits : int
-        Decimal places.
     caveat : str
         What the figure does not prove, as the end of that sentence.
-    needs : {"frames", "halves", "truth", "errors", "measured_share"}
-        Attribute of a Measurement that is None where the figure is not available.
     compute : callable
         Takes a Measurement and returns a number, NaN if it is undefined.
+    needs : {"frames", "halves", "truth", "errors", "measured_share"}, default="truth"
+        Attribute of a Measurement that is None where the figure is not available.
+    better : {"more", "less", "one", ""}, default=""
+        Which values are better; empty if none is.
+    digits : int, default=3
+        Decimal places.
     """
 
     title: str
-    better: Literal["more", "less", "one", ""]
     meaning: str
-    digits: int
     caveat: str
-    needs: Literal["frames", "halves", "truth", "errors", "measured_share"]
     compute: Callable[[Measurement], Any]
+    needs: Literal["frames", "halves", "truth", "errors", "measured_share"] = "truth"
+    better: Literal["more", "less", "one", ""] = ""
+    digits: int = 3
 
     @property
     def arrow(self) -> str:
@@ -91,7 +89,6 @@ FIGURES = {
         digits=2,
         caveat="fine detail: a blurred image may score well. An offset and shifts of up to 3 HR "
         "pixels are ignored.",
-        needs="truth",
         compute=lambda m: scene_cpsnr(m.image, m.scene),
     ),
     "score": Figure(
@@ -100,7 +97,6 @@ FIGURES = {
         meaning="N / cPSNR; 1 is the baseline",
         digits=4,
         caveat="more than cPSNR: it is the baseline's cPSNR of the scene over that of the image.",
-        needs="truth",
         compute=lambda m: scene_score(m.image, m.scene),
     ),
     "cssim": Figure(
@@ -110,7 +106,6 @@ FIGURES = {
         digits=4,
         caveat="resolution. Land has low contrast, so values are close to 1 and small differences "
         "matter.",
-        needs="truth",
         # The value range is that of the scene: images may have values outside of it.
         compute=lambda m: cssim(m.image, *m.truth, data_range=m.scene.data_range),
     ),
@@ -118,30 +113,24 @@ FIGURES = {
         title="improvement",
         better="more",
         meaning="detail of the truth that the frame lacks",
-        digits=3,
         caveat="anything without omission and hallucination. All three depend on the frame, so "
         "compare them on the same scenes; a wrong gain does not affect them.",
-        needs="truth",
         compute=lambda m: m.correctness[0],
     ),
     "omission": Figure(
         title="omission",
         better="less",
         meaning="detail of the truth that the image lacks",
-        digits=3,
         caveat="anything without improvement and hallucination. Noise of the truth counts as "
         "missing detail.",
-        needs="truth",
         compute=lambda m: m.correctness[1],
     ),
     "hallucination": Figure(
         title="hallucination",
         better="less",
         meaning="detail of neither truth nor frame",
-        digits=3,
         caveat="anything without improvement and omission: an image that adds no detail has no "
         "hallucination.",
-        needs="truth",
         compute=lambda m: m.correctness[2],
     ),
     "resolution_truth": Figure(
@@ -151,7 +140,6 @@ FIGURES = {
         digits=2,
         caveat="that the image is no finer: blur and noise of the truth lower it. It scatters on "
         "small images.",
-        needs="truth",
         compute=lambda m: resolution(m.aligned, m.truth[0], TRUTH_THRESHOLD, m.truth[1]),
     ),
     "resolution_halves": Figure(
@@ -168,10 +156,8 @@ FIGURES = {
         title="MTF",
         better="one",
         meaning="contrast at the frames' Nyquist frequency over the truth's",
-        digits=3,
         caveat="anything about detail that is not in the truth. Above 1 is sharper than the truth; "
         "noise of the truth lowers it.",
-        needs="truth",
         compute=lambda m: effective_mtf(m.aligned, m.truth[0], m.scale, m.truth[1]),
     ),
     "consistency": Figure(
@@ -182,7 +168,7 @@ FIGURES = {
         caveat="the truth of detail that the sensor blurs away. Below 1, the image reproduces "
         "noise of its frames.",
         needs="frames",
-        compute=lambda m: m.consistency(),
+        compute=lambda m: m.frames.consistency_of(m.image, m.shift),
     ),
     "consistency_left_out": Figure(
         title="consistency, left out",
@@ -196,64 +182,49 @@ FIGURES = {
     ),
     "shift_down": Figure(
         title="shift down (LR px)",
-        better="",
         meaning="against the mean position of the frames",
-        digits=3,
         caveat=_FRAMES_MAY_BE_WRONG,
         needs="frames",
         compute=lambda m: m.shift[0],
     ),
     "shift_right": Figure(
         title="shift right (LR px)",
-        better="",
         meaning="against the mean position of the frames",
-        digits=3,
         caveat=_FRAMES_MAY_BE_WRONG,
         needs="frames",
         compute=lambda m: m.shift[1],
     ),
     "displacement_down": Figure(
         title="displacement down (HR px)",
-        better="",
         meaning="against the truth; scores ignore up to 3",
-        digits=3,
         caveat=_TRUTH_MAY_BE_WRONG,
-        needs="truth",
         compute=lambda m: m.displacement[0],
     ),
     "displacement_right": Figure(
         title="displacement right (HR px)",
-        better="",
         meaning="against the truth; scores ignore up to 3",
-        digits=3,
         caveat=_TRUTH_MAY_BE_WRONG,
-        needs="truth",
         compute=lambda m: m.displacement[1],
     ),
     "measured_share": Figure(
         title="measured (%)",
-        better="",
         meaning="variance of the prior that the frames took away; the rest is supposed",
         digits=1,
         caveat="that what was measured is right: errors that all frames share are measured too. It "
         "depends on the estimator's own standard deviations and model of the sensor.",
         needs="measured_share",
-        compute=lambda m: m.measured_percentage(),
+        compute=lambda m: 100 * m.measured_share.mean(),
     ),
     "coverage_68": Figure(
         title="68 % coverage",
-        better="",
         meaning="fraction of errors within one standard deviation",
-        digits=3,
         caveat=_ONE_STD_EVERYWHERE.format(0.683),
         needs="errors",
         compute=lambda m: coverage(*m.errors)[0],
     ),
     "coverage_95": Figure(
         title="95 % coverage",
-        better="",
         meaning="fraction of errors within two standard deviations",
-        digits=3,
         caveat=_ONE_STD_EVERYWHERE.format(0.954),
         needs="errors",
         compute=lambda m: coverage(*m.errors)[1],
@@ -271,7 +242,6 @@ FIGURES = {
         title="error retention",
         better="less",
         meaning="1: standard deviations rank errors at random",
-        digits=3,
         caveat="that standard deviations have the right size: see coverage. 0 is out of reach, "
         "because single errors are random.",
         needs="errors",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..imaging import USUAL_SIGMA
+from ..imaging import USUAL_SIGMA, Alignment
 from ..metrics import (
     align_image,
     consistency,
@@ -19,25 +20,10 @@ from ..metrics import (
     resolution,
     spatial_shift,
 )
-from ..prediction import predict_scene
-from ..scenes import LEAST_TO_HALVE, align_scene, halve_frames, psf_variance
+from ..prediction import Predictor, class_name, predict_parts, predict_scene
+from ..scenes import LEAST_TO_HALVE, Scene, align_scene, halve_frames, psf_variance
 from ..scoring import standardized_errors
 from ._figures import FIGURES
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..imaging import Alignment
-    from ..scenes import Scene
-
-__all__ = [
-    "AlignedFrames",
-    "Measurement",
-    "finite_mean",
-    "measure_scene",
-    "mutual_resolution",
-    "predict_image",
-]
 
 # Number of point spread functions that consistency tries, and standard error of the estimated
 # variance in squared LR pixels, for frames whose shifts hardly determine it.
@@ -109,7 +95,7 @@ class Measurement:
     scene: Scene
     predict_half: Callable[[Scene], NDArray[Any]] | None = None
     align: Callable[[int], AlignedFrames] | None = None
-    measured_share: NDArray[Any] | None = None
+    measured_share: Any = None
 
     @property
     def scale(self) -> int:
@@ -183,15 +169,6 @@ class Measurement:
             return (float("nan"),) * 3
         return tuple(correctness(self.image, frame, truth, both, border=border))
 
-    def measured_percentage(self) -> float:
-        """Mean of the measured share in percent."""
-        assert self.measured_share is not None
-        return 100 * float(self.measured_share.mean())
-
-    def consistency(self) -> float:
-        """Consistency with all frames."""
-        return self.frames.consistency_of(self.image, self.shift)
-
     def consistency_left_out(self) -> float:
         """Mean consistency of the images of the halves, each with the frames of the other half."""
         assert self.halves is not None
@@ -234,6 +211,34 @@ def measure_scene(
     record: dict[str, Any] = {"name": scene.name, "band": scene.band, "n_frames": len(scene)}
     record["scale"] = measurement.scale
     return record | {key: figure.of(measurement) for key, figure in FIGURES.items()}
+
+
+def measure_estimator(
+    estimator: Predictor,
+    scene: Scene,
+    *,
+    return_std: bool = True,
+    align: Callable[[int], AlignedFrames] | None = None,
+) -> tuple[NDArray[Any], NDArray[Any] | None, dict[str, Any]]:
+    """Predict a scene and measure the image: image, standard deviations or None, and figures.
+
+    `align` as of :func:`measure_scene`. Raises ValueError if the size of the image is not a
+    multiple of that of the frames.
+    """
+    image, std, parts = predict_parts(estimator, scene, return_std=return_std)
+    scale = image.shape[0] // scene.shape[0]
+    if scale < 1 or image.shape != tuple(scale * length for length in scene.shape):
+        raise ValueError(
+            f"{class_name(estimator)} predicted an image of shape {image.shape} for {scene.label}, "
+            f"whose frames have {scene.shape}: it must be larger by the same integer along both "
+            "axes"
+        )
+    options = {
+        "measured_share": parts and parts.measured_share,
+        "predict_half": partial(predict_image, estimator),
+        "align": align,
+    }
+    return image, std, measure_scene(image, std, scene, **options)
 
 
 def predict_image(estimator: Any, scene: Scene) -> NDArray[Any]:

@@ -9,19 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..prediction import predict_parts
-from ..scenes import check_scenes
+from ..prediction import Predictor
+from ..scenes import Scene, check_scenes
 from ._figures import FIGURES, Figure
-from ._measuring import AlignedFrames, finite_mean, measure_scene, predict_image
+from ._measuring import AlignedFrames, finite_mean, measure_estimator
 from ._templates import render
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ..prediction import Predictor
-    from ..scenes import Scene
-
-__all__ = ["QualityReport", "check_max_scenes", "quality_report"]
 
 # Scenes in the table of a notebook.
 _N_SHOWN = 20
@@ -124,12 +119,6 @@ def quality_report(
     QualityReport
         Prints as a table.
 
-    Raises
-    ------
-    ValueError
-        If there are no scenes, `max_scenes` is less than 1, the estimator does not predict one
-        image per scene, or a scene is clouded everywhere.
-
     See Also
     --------
     probav_estimators.metrics : The figures as functions of arrays.
@@ -164,13 +153,9 @@ def quality_report(
     check_max_scenes(max_scenes)
     records = []
     for scene in scenes[:max_scenes]:
-        image, std, parts = predict_parts(estimator, scene, return_std=scene.has_hr)
-        options = {
-            "measured_share": parts and parts.measured_share,
-            "predict_half": partial(predict_image, estimator),
-            "align": partial(AlignedFrames.of, scene, psf_sigma=psf_sigma),
-        }
-        records.append(measure_scene(image, std, scene, **options))
+        align = partial(AlignedFrames.of, scene, psf_sigma=psf_sigma)
+        *_, record = measure_estimator(estimator, scene, return_std=scene.has_hr, align=align)
+        records.append(record)
     return QualityReport(_name_of(estimator), records)
 
 

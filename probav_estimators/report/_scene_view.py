@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..displays import CalibrationDisplay
 from ..imaging import Picture, error_map, scale_greys, upscale_bicubic
 from ..names import printable
-from ..prediction import predict_parts
-from ..scenes import Values
-from ._charts import can_draw, spectrum_chart
+from ..prediction import Predictor
+from ..scenes import Scene, Values
 from ._figures import FIGURES
-from ._measuring import AlignedFrames, measure_scene, predict_image
-from ._pictures import EmbeddedImage, colour_bar, grey_picture, map_limit, map_picture
-
-if TYPE_CHECKING:
-    from ..prediction import Predictor
-    from ..scenes import Scene
-    from ._charts import Chart
-
-__all__ = ["SceneView", "side_of_pictures", "view_scene"]
+from ._measuring import AlignedFrames, measure_estimator
+from ._pictures import (
+    Chart,
+    EmbeddedImage,
+    can_draw,
+    colour_bar,
+    grey_picture,
+    map_limit,
+    map_picture,
+    spectrum_chart,
+)
 
 # Bytes of all pictures of a page, and greatest side of a picture in pixels, as far as the least
 # side allows.
@@ -126,13 +127,7 @@ def view_scene(estimators: Mapping[str, Predictor], scene: Scene, side: int) -> 
     # Estimators of one scale share the alignment.
     align = cache(partial(AlignedFrames.of, scene))
     for name, estimator in estimators.items():
-        images[name], std, parts = _predict(name, estimator, scene)
-        options = {
-            "measured_share": parts and parts.measured_share,
-            "predict_half": partial(predict_image, estimator),
-            "align": align,
-        }
-        records[name] = measure_scene(images[name], std, scene, **options)
+        images[name], std, records[name] = measure_estimator(estimator, scene, align=align)
         if std is not None:
             stds[name] = std
     name = "unnamed scene" if scene.name is None else printable(scene.name)
@@ -234,18 +229,6 @@ class _Drawing:
         """The window of an array that covers the scene at any scale."""
         scale = array.shape[0] // self.scene.shape[0]
         return array[tuple(slice(scale * part.start, scale * part.stop) for part in self.window)]
-
-
-def _predict(name, estimator, scene):
-    """Image of a scene, its standard deviations and its parts where they are available."""
-    image, std, parts = predict_parts(estimator, scene, return_std=True)
-    scale = image.shape[0] // scene.shape[0]
-    if scale < 1 or image.shape != tuple(scale * length for length in scene.shape):
-        raise ValueError(
-            f"{name!r} predicted an image of shape {image.shape} for {scene.label}, whose frames "
-            f"have {scene.shape}: it must be larger by the same integer along both axes"
-        )
-    return image, std, parts
 
 
 def _error(image, scene):

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..scenes import LEAST_TO_HALVE, check_scenes, halve_frames
+from ..prediction import Predictor
+from ..scenes import LEAST_TO_HALVE, Scene, check_scenes, halve_frames
 from ._figures import FIGURES
 from ._measuring import Measurement, finite_mean, mutual_resolution, predict_image
-
-if TYPE_CHECKING:
-    from ..prediction import Predictor
-    from ..scenes import Scene
-
-__all__ = ["consistency_scorer", "cssim_scorer", "resolution_scorer"]
 
 
 def consistency_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None) -> float:
@@ -33,11 +27,6 @@ def consistency_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object 
     float
         At most -1, the consistency of an image up to noise: values below 1, of images that
         reproduce the noise of their frames, count as 1.
-
-    Raises
-    ------
-    ValueError
-        If a scene is clouded everywhere.
 
     See Also
     --------
@@ -62,11 +51,6 @@ def cssim_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None
     -------
     float
 
-    Raises
-    ------
-    ValueError
-        If a scene has no HR image.
-
     See Also
     --------
     probav_estimators.metrics.cssim : Why small differences matter.
@@ -82,7 +66,7 @@ def resolution_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object =
     ----------
     estimator : fitted estimator
     scenes : list of Scene
-        Of four frames or more.
+        Of four frames or more, before any InputComposer.
     y : None
         Not used.
 
@@ -91,11 +75,6 @@ def resolution_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object =
     float
         Minus the mean period in HR pixels, -2 at best; greater is better. Don't select by it alone:
         an estimator that adds the same texture to all images reproduces it.
-
-    Raises
-    ------
-    ValueError
-        If a scene has fewer than four frames, or is composed.
 
     See Also
     --------

@@ -12,8 +12,6 @@ from markupsafe import Markup
 
 from ..names import printable
 
-__all__ = ["asset", "render", "stream"]
-
 _FOLDER = "templates"
 
 

@@ -1,19 +1,30 @@
 """Scenes of arrays, folders and other sources, read on demand."""
 
 from ._alignment import align_bands, align_scene, read_aligned, read_moved
-from ._chosen_frames import LEAST_TO_HALVE, ChosenFrames, halve_frames
 from ._fingerprint import digest
-from ._frames import DerivedFrames, Frames, PositionPrior, StoredFrames, SubsetFrames
-from ._images import PngImage
+from ._frames import (
+    LEAST_TO_HALVE,
+    WHOLE,
+    ChosenFrames,
+    DerivedFrames,
+    Frames,
+    Index,
+    PositionPrior,
+    SubsetFrames,
+    Window,
+    count_clear,
+    halve_frames,
+    open_ends,
+    within,
+)
+from ._images import PngImage, StoredFrames
 from ._layout import NORMS_NAME, SceneFiles, find_scene_folders, list_scene_files
 from ._level import offset_to_scene
 from ._png import HEADER_BYTES, decode_png, png_header
 from ._psf import estimate_psf_sigma, psf_variance
 from ._saved import load_scenes, load_truth, save_scenes
-from ._scene import Scene
+from ._scene import Scene, check_scenes, clip_image
 from ._stored_values import COUNTS, ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
-from ._validation import check_scenes
-from ._windows import WHOLE, Index, Window, open_ends, within
 
 __all__ = [
     "COUNTS",
@@ -40,6 +51,8 @@ __all__ = [
     "align_bands",
     "align_scene",
     "check_scenes",
+    "clip_image",
+    "count_clear",
     "decode_png",
     "digest",
     "estimate_psf_sigma",

@@ -22,6 +22,7 @@ from ..imaging import (
     normalize_frames,
     pad_window,
 )
+from ._frames import WHOLE, open_ends
 from ._group_survey import register_georeferenced, site_prior, warn_of_placement
 from ._survey import Survey, register_bands
 
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Alignment
-    from ._frames import Frames
+    from ._frames import Frames, Index, PixelsAndClear, Window
     from ._scene import Scene
     from ._survey import BandShifts
-    from ._windows import Index, PixelsAndClear, Window
 
 __all__ = ["align_bands", "align_scene", "read_aligned", "read_moved"]
 
@@ -190,9 +190,7 @@ def read_aligned(
         and "std" (1,), in pixel values; "psf" (t, 2) and "blur" (2,), of
         :meth:`PsfEstimate.sigma` and :meth:`PsfEstimate.mean_variance`.
     """
-    if window is None:
-        height, width = scene.shape
-        window = slice(0, height), slice(0, width)
+    window = open_ends(window or WHOLE, scene.shape)
     pixels = alignment.pixels
     lows, highs = pixels.min(axis=0, initial=0), pixels.max(axis=0, initial=0)
     wanted = []

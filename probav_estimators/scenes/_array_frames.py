@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..imaging import as_mask, as_value_range, check_pixels, hide_masked
-from ._frames import StoredFrames
-from ._images import ArrayImage, ClearMask
+from ._images import ArrayImage, ClearMask, StoredFrames
 from ._stored_values import ArrayStack, MaskStack, ValueFrames, Values, is_dask
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Sources of LR frames and their quality maps, read on demand."""
+"""Sources of LR frames and their quality maps, read on demand, and parts of them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,46 @@ from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..imaging import as_finite_pixels, as_mask, as_pixels, fill_hidden, is_plain
+from ..imaging import fill_hidden, is_plain
 from ._fingerprint import digest
-from ._windows import WHOLE, open_ends
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ._windows import Index, PixelsAndClear, Window
+    from ._scene import Scene
 
 __all__ = [
+    "LEAST_TO_HALVE",
+    "WHOLE",
+    "ChosenFrames",
     "DerivedFrames",
     "Frames",
+    "Index",
+    "PixelsAndClear",
     "PositionPrior",
-    "StoredFrames",
     "SubsetFrames",
+    "Window",
     "WindowFrames",
+    "count_clear",
+    "halve_frames",
+    "open_ends",
+    "within",
 ]
+
+#: Least number of frames to halve, two for each half.
+LEAST_TO_HALVE = 4
+
+#: Numbers of frames, in the order in which they are wanted.
+Index = Sequence[int] | NDArray[np.integer]
+
+#: Rows and columns, in LR pixels.
+Window = tuple[slice, slice]
+
+#: The window of a whole image.
+WHOLE: Window = (slice(None), slice(None))
+
+#: Pixels (t, h, w) float32 and quality maps (t, h, w) bool, True = clear.
+PixelsAndClear = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 class PositionPrior(NamedTuple):
@@ -192,8 +214,7 @@ class Frames(ABC):
 
         For a window of frames, those of the whole frames: all its blocks have the same.
         """
-        # One map after the other: a large scene has hundreds of megabytes of them.
-        clearance = np.array([self.read_clear([number]).sum() for number in range(len(self))])
+        clearance = count_clear(self, range(len(self)))
         return clearance == clearance.max()
 
     @property
@@ -412,91 +433,109 @@ class WindowFrames(SubsetFrames):
         return index, tuple(slice(w.start + p.start, w.start + p.stop) for p, w in parts)
 
 
-class StoredFrames(Frames):
-    """Frames as they were given: in memory or on disk.
+class ChosenFrames(SubsetFrames):
+    """Some of the frames of a source, in any order, also repeatedly.
 
     Parameters
     ----------
-    lr, qm : sequences of images
-        As many quality maps as frames: objects with `where`, `shape`, `bits`, `read()` and
-        `fingerprint()`. Frames have one number of bits for each value.
-    true_shifts : float32 array of shape (t, 2), default=None
-    bounded : bool, default=True
-        Whether pixels are in [0, 1], else finite float32 values.
+    frames : Frames
+    index : sequence of int
+        Their numbers.
     """
 
-    def __init__(
-        self,
-        lr: Sequence[Any],
-        qm: Sequence[Any],
-        true_shifts: NDArray[np.float32] | None = None,
-        *,
-        bounded: bool = True,
-    ) -> None:
-        self._lr = lr
-        self._qm = qm
-        self._true_shifts = true_shifts
-        self._bounded = bounded
-        self._shape: tuple[int, int] | None = None
-        self._bits: int | None = None
-
-    def __len__(self) -> int:
-        return len(self._lr)
+    def __init__(self, frames: Frames, index: Index) -> None:
+        numbers = [int(number) for number in index]
+        super().__init__(frames, index=numbers)
+        self._index = numbers
 
     @property
-    def shape(self) -> tuple[int, int]:
-        if self._shape is None:
-            self._shape = self._lr[0].shape
-        return self._shape
+    def index(self) -> list[int]:
+        """Numbers of the chosen frames."""
+        return self._index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def shifts(self) -> NDArray[np.float32] | None:
+        return self._rows_of(self.source.shifts)
+
+    @property
+    def placed(self) -> NDArray[np.bool_] | None:
+        return self._rows_of(self.source.placed)
+
+    @property
+    def position_prior(self) -> PositionPrior | None:
+        prior = self.source.position_prior
+        return None if prior is None else prior.of(self.index)
+
+    @property
+    def origins(self) -> NDArray[np.intp]:
+        return self.source.origins[self.index]
 
     @property
     def true_shifts(self) -> NDArray[np.float32] | None:
-        return self._true_shifts
+        return self._rows_of(self.source.true_shifts)
 
-    def with_true_shifts(self, true_shifts: NDArray[np.float32]) -> StoredFrames:
-        """The same frames, with the shifts that they were simulated with."""
-        shifts = np.array(true_shifts, np.float32)
-        return StoredFrames(self._lr, self._qm, shifts, bounded=self._bounded)
+    def _rows_of(self, values):
+        return None if values is None else values[self.index]
 
-    def fingerprint(self) -> str:
-        """Hash of the values of arrays and the bytes of files."""
-        lr, qm = ([image.fingerprint() for image in images] for images in (self._lr, self._qm))
-        return digest(lr, qm, self._true_shifts)
+    def _in_source(self, index, window):
+        numbers = self.index if index is None else [self.index[number] for number in index]
+        return numbers, window
 
-    def read(self, index: Index | None = None, window: Window = WHOLE) -> PixelsAndClear:
-        return self.read_pixels(index, window), self.read_clear(index, window)
 
-    def read_pixels(
-        self, index: Index | None = None, window: Window = WHOLE
-    ) -> NDArray[np.float32]:
-        if self._bits is None:
-            # Less than 8 bits are decoded as 8.
-            self._bits = max(8, self._lr[0].bits)
-        convert = as_pixels if self._bounded else as_finite_pixels
-        return self._read(self._lr, index, window, convert, np.float32, self._bits)
+def halve_frames(
+    scene: Scene,
+    index: NDArray[np.integer] | None = None,
+    clearance: NDArray[np.integer] | None = None,
+) -> tuple[Scene, Scene]:
+    """Split the frames of a scene into two scenes that are about equally clear.
 
-    def read_clear(self, index: Index | None = None, window: Window = WHOLE) -> NDArray[np.bool_]:
-        return self._read(self._qm, index, window, as_mask, bool)
+    Parameters
+    ----------
+    scene : Scene
+    index : int array of shape (t,), default=None
+        Numbers of the frames to split. None: all, without repeats.
+    clearance : int array of shape (t,), default=None
+        Clear pixels of each of them. None: counted.
 
-    def _read(self, images, index, window, convert, dtype, bits=None):
-        index = range(len(images)) if index is None else index
-        stack = None
-        for position, number in enumerate(index):
-            values = images[number].read()
-            if values.shape != self.shape:
-                raise ValueError(
-                    f"{images[number].where} has shape {values.shape} and {self._lr[0].where} has "
-                    f"{self.shape}: the frames and quality maps of a scene have one size, restore "
-                    "them or remove the scene"
-                )
-            if bits not in (None, 8 * values.itemsize):
-                raise ValueError(
-                    f"{images[number].where} has {8 * values.itemsize} bits for each value and "
-                    f"{images[0].where} has {bits}: frames of a scene have one scale, save them "
-                    "alike"
-                )
-            part = values[window]
-            if stack is None:
-                stack = np.empty((len(index), *part.shape), dtype)
-            stack[position] = convert(part, images[number].where)
-        return stack
+    Returns
+    -------
+    tuple of two Scene
+    """
+    if index is None:
+        index = np.flatnonzero(~scene.frames.repeats)
+    if clearance is None:
+        clearance = count_clear(scene.frames, index)
+    order = np.asarray(index)[np.argsort(-np.asarray(clearance), kind="stable")]
+    # The first half gets the clearest, the second the next two, the first the next two, and so on.
+    first = np.isin(np.arange(len(order)) % 4, [0, 3])
+    one, other = (
+        scene.with_frames(ChosenFrames(scene.frames, np.sort(order[part])))
+        for part in (first, ~first)
+    )
+    return one, other
+
+
+def count_clear(frames: Frames, index: Index) -> NDArray[np.intp]:
+    """Number of clear pixels of some frames, (t,) int."""
+    # One map after the other: a large scene has hundreds of megabytes of them.
+    return np.array([frames.read_clear([int(number)]).sum() for number in index])
+
+
+def open_ends(window: Window, shape: tuple[int, int]) -> Window:
+    """Replace ends that are left out or negative by row and column numbers."""
+    rows, columns = (
+        slice(*part.indices(length)[:2]) for part, length in zip(window, shape, strict=True)
+    )
+    return rows, columns
+
+
+def within(window: Window, outer: Window) -> Window:
+    """Express a window relative to the first row and column of an outer one."""
+    rows, columns = (
+        slice(part.start - wide.start, part.stop - wide.start)
+        for part, wide in zip(window, outer, strict=True)
+    )
+    return rows, columns

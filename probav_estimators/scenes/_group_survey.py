@@ -17,8 +17,8 @@ from ._survey import BandShifts, by_texture, distortion_field, given_shifts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._frames import PixelsAndClear, Window
     from ._survey import Survey
-    from ._windows import PixelsAndClear, Window
 
 __all__ = ["register_georeferenced", "site_prior", "warn_of_placement"]
 

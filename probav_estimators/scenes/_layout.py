@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..files import replace_file
+from ..imaging import as_value_range
 
 __all__ = ["SceneFiles", "list_scene_files"]
 
@@ -138,13 +139,10 @@ def _read_value_range(path):
     """Value range of a values.json; None of pixels that have none."""
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read(_MAX_VALUES_BYTES)
-        found = json.loads(text)["value_range"]
-        if found is None:
-            return None
-        low, high = map(float, found)
-        if math.isfinite(low) and math.isfinite(high) and low < high:
-            return low, high
+            found = json.loads(file.read(_MAX_VALUES_BYTES))["value_range"]
+        limits = as_value_range(found)
+        if found is None or limits is not None:
+            return limits
     except (ValueError, TypeError, KeyError, RecursionError):
         pass
     raise ValueError(

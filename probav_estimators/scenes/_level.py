@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..imaging import mean_level, select_clearest
+from ._frames import count_clear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +48,5 @@ def offset_to_scene(image: NDArray[Any], scene: Scene) -> float:
 def _read_clearest(scene):
     """Clearest frames and their quality maps; frames that a selection repeats, once."""
     once = np.flatnonzero(~scene.frames.repeats)
-    # One map after the other: a large scene has hundreds of megabytes of them.
-    clearance = np.array([scene.frames.read_clear([number]).sum() for number in once])
+    clearance = count_clear(scene.frames, once)
     return scene.frames.read(once[select_clearest(clearance, "max")])

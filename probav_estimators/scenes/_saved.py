@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..folders import hold_lock, move_into_place, partial_path
+from ..files import hold_lock, move_into_place, partial_path
 from ..imaging import as_finite_pixels, to_uint16
 from ._layout import (
     NORMS_NAME,
@@ -26,8 +26,7 @@ from ._layout import (
     find_scene_folders,
 )
 from ._png import write_png
-from ._scene import Scene
-from ._validation import check_scenes
+from ._scene import Scene, check_scenes
 
 __all__ = ["load_scenes", "load_truth", "save_scenes"]
 
@@ -215,8 +214,7 @@ def _write_images(scene, name, folder):
     for stem, mask in masks.items():
         write_png(folder / f"{stem}.png", mask)
     if not bounded:
-        value_range = None if scene.value_range is None else [float(x) for x in scene.value_range]
-        text = json.dumps({"value_range": value_range})
+        text = json.dumps({"value_range": scene.value_range})
         (folder / VALUES_NAME).write_text(text + "\n", encoding="utf-8")
 
 

@@ -1,29 +1,29 @@
-"""Scene: frames of one site, and its HR image where that is known."""
+"""Scene: frames of one site, and its HR image where that is known; lists of scenes."""
 
 from __future__ import annotations
 
 import copy
 import os
 import warnings
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from ._array_frames import frames_of_arrays
 from ._fingerprint import digest
-from ._frames import Frames, StoredFrames, WindowFrames
-from ._images import ClearMask, NpyImage, PngImage
+from ._frames import WHOLE, Frames, WindowFrames, open_ends
+from ._images import ClearMask, NpyImage, PngImage, StoredFrames
 from ._layout import band_by_name, find_norms, list_scene_files
 from ._truth import Truth
-from ._windows import WHOLE, open_ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..preprocessing import Inputs
-    from ._windows import Window
+    from ._frames import Window
 
-__all__ = ["Scene"]
+__all__ = ["Scene", "check_scenes", "clip_image"]
 
 
 class Scene:
@@ -101,6 +101,12 @@ class Scene:
         frames = frames_of_arrays(lr, qm, value_range, _label(name))
         truth = Truth.of_arrays(frames, hr, sm, _check_norm(norm, name), value_range, _label(name))
         self._set_up(frames, truth, name, band)
+
+    @classmethod
+    def _of(cls, frames, truth, name, band):
+        scene = cls.__new__(cls)
+        scene._set_up(frames, truth, name, band)
+        return scene
 
     def _set_up(self, frames, truth, name, band):
         self.name = name
@@ -191,10 +197,8 @@ class Scene:
                 f"{_label(name)}: frames is a {type(frames).__name__}: derive its class from "
                 "Frames, or pass arrays to Scene"
             )
-        scene = cls.__new__(cls)
         truth = Truth.of_arrays(frames, hr, sm, _check_norm(norm, name), value_range, _label(name))
-        scene._set_up(frames, truth, name, band)
-        return scene
+        return cls._of(frames, truth, name, band)
 
     @classmethod
     def _list_dir(cls, path, *, norm):
@@ -206,10 +210,9 @@ class Scene:
         frames = StoredFrames(lr, qm, bounded=files.bounded)
         hr, sm = files.hr and pixels(files.hr), files.sm and PngImage(files.sm)
         parent, name = os.path.split(path)
-        scene = cls.__new__(cls)
         truth = Truth(frames, hr, sm, _check_norm(norm, name), files.value_range)
-        scene._set_up(frames, truth, name, band_by_name(os.path.basename(parent)))
-        return scene, len(files.maps)
+        band = band_by_name(os.path.basename(parent))
+        return cls._of(frames, truth, name, band), len(files.maps)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -419,6 +422,11 @@ class Scene:
         return scene
 
 
+def clip_image(image: NDArray[np.floating], scene: Scene) -> NDArray[np.floating]:
+    """Clip an image of a scene to [0, 1] in place, unless the scene has a `value_range`."""
+    return np.clip(image, 0, 1, out=image) if scene.value_range is None else image
+
+
 def _check_norm(norm, name):
     if norm is not None and not (np.isfinite(norm) and norm > 0):
         raise ValueError(
@@ -430,3 +438,89 @@ def _check_norm(norm, name):
 
 def _label(name):
     return "unnamed scene" if name is None else f"scene {name}"
+
+
+def check_scenes(scenes: Sequence[Scene], caller: str, *, truth: bool = False) -> Sequence[Scene]:
+    """Return `scenes` as a list, or raise an error.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene, or a dataset whose attribute `scenes` is one
+    caller : str
+        Name of the caller, for the error.
+    truth : bool, default=False
+        Whether every scene must have an HR image.
+
+    Returns
+    -------
+    list of Scene
+
+    Raises
+    ------
+    ValueError
+        If the list is empty or holds anything else, if it is a table, a generator or joined
+        columns, or if truth is missing.
+    """
+    scenes = _as_list(scenes, caller)
+    if not scenes:
+        raise ValueError(f"{caller} got an empty list: give at least one scene")
+    for position, scene in enumerate(scenes):
+        if not isinstance(scene, Scene):
+            raise ValueError(
+                f"{caller} takes a list of scenes, got {type(scene).__name__} at position "
+                f"{position}: make a Scene of it first"
+            )
+        if truth and not scene.has_hr:
+            raise ValueError(
+                f"{caller} needs the truth, and {scene.label} has no HR image (position "
+                f"{position}): leave it out, or pass scenes of the training split"
+                f"{_without_truth(caller)}"
+            )
+    return scenes
+
+
+def _as_list(scenes, caller):
+    kind = type(scenes).__name__
+    expected = f"{caller} takes a list of scenes"
+    if isinstance(scenes, Scene):
+        raise ValueError(f"{expected}, got one Scene: wrap it, [scene]")
+    if isinstance(scenes, Iterator):
+        raise ValueError(f"{expected}, got a {kind}, which can be read only once: pass a list")
+    if hasattr(scenes, "columns"):
+        raise ValueError(
+            f"{expected}, got a {kind}: scenes are no table, pass the column that holds them, as "
+            "list(table[column])"
+        )
+    # Scorers that are callbacks of skorch are given the dataset of the training.
+    scenes = getattr(scenes, "scenes", scenes)
+    if _is_joined(scenes):
+        raise ValueError(
+            f"{expected}, got an array in which every scene repeats, with other frames or inputs: "
+            "FeatureUnion joins columns, and scenes have none, make a Pipeline of the transformers"
+        )
+    try:
+        return list(scenes)
+    except TypeError:
+        raise ValueError(
+            f"{expected}, got {kind}: make one with load_scenes or make_scenes"
+        ) from None
+
+
+def _is_joined(scenes):
+    """Whether FeatureUnion concatenated the outputs of several transformers."""
+    if not isinstance(scenes, np.ndarray) or scenes.dtype != object or scenes.ndim != 1:
+        return False
+    truths = [id(getattr(scene, "_truth", scene)) for scene in scenes]
+    if truths[:1] * 2 != [x for x in truths if x == truths[0]][:2]:
+        return False
+    period = truths.index(truths[0], 1)
+    repeats = truths == truths[:period] * (len(truths) // period)
+    # A bootstrap sample repeats the same objects.
+    return repeats and any(scene is not scenes[i % period] for i, scene in enumerate(scenes))
+
+
+def _without_truth(caller):
+    # Scores always need HR images.
+    if caller == "scoring":
+        return ""
+    return "; FusionNet(criterion=ReprojectionLoss()) is trained without HR images"

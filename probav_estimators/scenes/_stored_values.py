@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from ._frames import Frames
-from ._windows import WHOLE, open_ends
+from ._frames import WHOLE, Frames, open_ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ._frames import PositionPrior
+    from ._frames import Index, PixelsAndClear, PositionPrior, Window
     from ._scene import Scene
-    from ._windows import Index, PixelsAndClear, Window
 
 __all__ = ["COUNTS", "ArrayStack", "MaskStack", "Stack", "ValueFrames", "Values", "is_dask"]
 
@@ -122,8 +120,7 @@ class Values:
     @classmethod
     def of(cls, scene: Scene) -> Self:
         """Physical values of a scene: those of its `value_range`, else 16-bit counts."""
-        low, high = COUNTS if scene.value_range is None else scene.value_range
-        return cls((float(low), float(high)))
+        return cls(scene.value_range or COUNTS)
 
     @property
     def span(self) -> float:

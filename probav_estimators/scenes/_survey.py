@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..imaging import Copies
-    from ._frames import Frames
-    from ._windows import PixelsAndClear, Window
+    from ._frames import Frames, PixelsAndClear, Window
 
 __all__ = [
     "BandShifts",

@@ -17,15 +17,14 @@ from ..imaging import (
 )
 from ._array_frames import keep_mask, keep_pixels, keep_value_range
 from ._fingerprint import digest
+from ._frames import WHOLE
 from ._images import ArrayImage, ClearMask
 from ._stored_values import Values
-from ._windows import WHOLE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ._frames import Frames
-    from ._windows import Window
+    from ._frames import Frames, Window
 
 # Hidden pixels farther than this from 0 are fill values.
 _FILL_DISTANCE = 1e3

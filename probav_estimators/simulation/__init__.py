@@ -1,6 +1,6 @@
 """Simulator of scenes of PROBA-V and other sensors, on plain arrays."""
 
-from ._cloudiness import DEFAULT_N_FRAMES
+from ._clouds import DEFAULT_N_FRAMES
 from ._product import MARGIN
 from ._sensors import PRESETS, Sensor, checked_range
 from ._simulated_scene import SimulatedScene, check_scale, check_size, simulate_scene

@@ -1,4 +1,4 @@
-"""Forward model of "static" frames and HR images: blur, sampling, radiometry and noise."""
+"""Forward model of "static" frames and of all HR images: blur, sampling, radiometry and noise."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import numpy as np
 from scipy import sparse
 from scipy.special import ndtr
 
-#: Greatest value of the sensor's 14-bit scale.
-MAX_VALUE = 2**14 - 1
+from ._clouds import observed_sky
+from ._landscape import CELLS
+from ._season import DAYS
+from ._sensors import MAX_VALUE, draw
+
+#: Point spread functions of the HR images of "static" scenes, in HR pixels.
+STATIC_HR_PSF = (0.4, 0.6)
+
+# Least clear fraction of an HR image.
+_MIN_CLEAR = 0.75
 
 
 def sample_ground(ground, shape, *, pixel, sigma, shift=(0.0, 0.0), margin=0.0):
@@ -50,3 +58,20 @@ def digitize(rng, radiance, noise, *, gain=1.0, offset=0.0):
     signal = radiance * np.float32(gain) + np.float32(offset)
     signal += np.float32(noise) * rng.standard_normal(signal.shape, dtype=np.float32)
     return np.clip(np.rint(signal), 0, MAX_VALUE).astype(np.uint16)
+
+
+def see_truth(rng, ground_on, shape, *, scale, margin, drift, noise, psf_sigma=STATIC_HR_PSF):
+    """Simulate the HR image, by a sharper and less noisy sensor on a random day.
+
+    `ground_on` gives the ground of a day in fine cells, with `margin` cells around the image. Noise
+    is in counts of 14 bits, `psf_sigma` in HR pixels, a number or a range. Returns image (uint16)
+    and status map.
+    """
+    sigma, day = CELLS * draw(rng, psf_sigma), rng.uniform(0, DAYS)
+    radiance = sample_ground(ground_on(day), shape, pixel=CELLS, sigma=sigma, margin=margin)
+    radiance *= drift.at(day, shape)
+    sky, clear = None, np.ones(shape, bool)
+    if rng.uniform() < 0.1:
+        # The status map misses less than quality maps.
+        sky, clear = observed_sky(rng, shape, _MIN_CLEAR, pixel=1 / scale, tolerance=0.03)
+    return digitize(rng, radiance if sky is None else sky.cover(radiance), noise), clear

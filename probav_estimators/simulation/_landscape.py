@@ -1,6 +1,6 @@
 """Landscapes: random compositions of land forms of random strength and size.
 
-Every painter takes the random generator, the `Land` so far and the scene's `Palette`, and changes
+Every painter takes the random generator, the `Land` so far and the scene's palette, and changes
 the land in place. Seasonal change is drawn by the land's `Season` with its own generator, so that
 it does not alter the initial land. Lengths are in cells.
 """
@@ -8,7 +8,7 @@ it does not alter the initial land. Lengths are in cells.
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -32,36 +32,27 @@ CELLS = 2
 _VEGETATION_RESPONSE = {"BLUE": 0.0, "RED": 0.0, "NIR": 1.0, "SWIR": 0.6}
 
 
-@dataclass(frozen=True)
-class Palette:
-    """Radiance of each material in one scene, on the 14-bit scale."""
+# Least and greatest radiance of each material on the 14-bit scale, in RED and in NIR.
+_MATERIALS = {
+    "vegetation": ((600, 1400), (2600, 4600)),
+    "forest": ((450, 900), (1700, 3000)),
+    "soil": ((1800, 3700), (1700, 3600)),
+    "sand": ((2600, 5200), (2800, 5200)),
+    "water": ((300, 900), (150, 600)),
+    "built": ((1500, 3800), (1600, 3600)),
+}
 
-    vegetation: float
-    forest: float
-    soil: float
-    sand: float
-    water: float
-    built: float
 
-    @classmethod
-    def draw(cls, rng, band):
-        """Draw the radiances of a scene; unknown bands are between RED and NIR."""
-        response = _VEGETATION_RESPONSE.get(str(band).upper(), 0.5)
-        ranges = {
-            "vegetation": ((600, 1400), (2600, 4600)),
-            "forest": ((450, 900), (1700, 3000)),
-            "soil": ((1800, 3700), (1700, 3600)),
-            "sand": ((2600, 5200), (2800, 5200)),
-            "water": ((300, 900), (150, 600)),
-            "built": ((1500, 3800), (1600, 3600)),
+def _draw_palette(rng, band):
+    """Radiance of each material in one scene; unknown bands are between RED and NIR."""
+    response = _VEGETATION_RESPONSE.get(str(band).upper(), 0.5)
+    light = rng.lognormal(0.25, 0.2)
+    return SimpleNamespace(
+        **{
+            name: light * ((1 - response) * rng.uniform(*red) + response * rng.uniform(*nir))
+            for name, (red, nir) in _MATERIALS.items()
         }
-        light = rng.lognormal(0.25, 0.2)
-        return cls(
-            **{
-                name: light * ((1 - response) * rng.uniform(*red) + response * rng.uniform(*nir))
-                for name, (red, nir) in ranges.items()
-            }
-        )
+    )
 
 
 class Land:
@@ -93,7 +84,7 @@ def draw_land(rng, shape, band, season=None, texture=0.0):
     `texture` as of `texture_land`. The first state does not depend on `season`, and the land forms
     not on `texture`.
     """
-    palette = Palette.draw(rng, band)
+    palette = _draw_palette(rng, band)
     humid = rng.uniform()
     land = Land(_open_country(rng, shape, palette, humid)[None], season)
     painters = [
@@ -175,10 +166,10 @@ def _blend(image, layer, weight):
     image += weight * (np.asarray(layer, np.float32) - image)
 
 
-def _extent(rng, shape, low=0.15, high=1.0):
+def _extent(rng, shape, low=0.15):
     """Coverage by a land form: patches over a random fraction of the scene, or all of it."""
-    fraction = rng.uniform(low, high + 0.3)
-    if fraction >= high:
+    fraction = rng.uniform(low, 1.3)
+    if fraction >= 1:
         return np.float32(1)
     length = CELLS * rng.uniform(50, 160)
     field = smooth_field(rng, shape, length)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
-from ._cloudiness import CLEARANCES
-from ._clouds import Sky
-from ._detector import Detector
-from ._ground_sampling import MAX_VALUE
+from ._clouds import CLEARANCES, Sky
+from ._ground_sampling import see_truth
 from ._landscape import CELLS
 from ._noise import SplineField
 from ._raw_grid import Placement, RawGrid, at_raw_pixels, resample, sample_raw
 from ._season import DAYS, BlurredGround, ChangingGround, Season, SlowChange
-from ._sensors import draw
-from ._truth import see_truth
+from ._sensors import MAX_VALUE, draw
 
 #: LR pixels of ground around a frame: shift, distortion, resampling, pixel and optics.
 MARGIN = 8
@@ -34,7 +32,7 @@ def see_product(rng, shape, scale, t, land_of, sensor):
     """
     streams = [np.random.default_rng(seed) for seed in rng.integers(0, 2**63, 7)]
     of_scene, of_land, of_season, of_passes, of_sky, of_detector, of_truth = streams
-    look = _Look.draw(of_scene, sensor)
+    look = _draw_look(of_scene, sensor)
     pixel = CELLS * scale
     margin = MARGIN * pixel
     season = _draw_season(of_season, sensor)
@@ -76,35 +74,58 @@ def see_product(rng, shape, scale, t, land_of, sensor):
 
 
 @dataclass(frozen=True)
-class _Look:
-    """Properties shared by all frames of a scene."""
+class _Detector:
+    """Detectors of one scene, in counts of 14 bits; see the fields of `Sensor`.
 
-    psf_sigma: float
-    psf_variation: float
-    geolocation_error: float
-    resampling: str
-    detector: Detector
-    gain: float
-    offset: float
-    missed_clouds: float
+    `shot_noise` is the standard deviation at a signal of 1000, `stripes` that of the columns'
+    relative gains, and `dead_pixels` the fraction of pixels with a fixed random value.
+    """
 
-    @classmethod
-    def draw(cls, rng, sensor):
-        methods = sensor.resampling
-        place = rng.uniform()
-        if not isinstance(methods, str):
-            methods = methods[int(place * len(methods))]
-        detector = Detector(
-            noise=draw(rng, sensor.noise),
-            shot_noise=draw(rng, sensor.shot_noise),
-            stripes=draw(rng, sensor.stripes),
-            dead_pixels=draw(rng, sensor.dead_pixels),
-            saturation=draw(rng, sensor.saturation),
-            bits=round(draw(rng, sensor.bits)),
+    noise: float = 0.0
+    shot_noise: float = 0.0
+    stripes: float = 0.0
+    dead_pixels: float = 0.0
+    saturation: float = float(MAX_VALUE)
+    bits: int = 14
+
+    def read(self, rng, signal):
+        """Read out raw pixels: float32 counts of 14 bits, quantised to the detector's bits."""
+        variance = self.noise**2 + self.shot_noise**2 / 1000 * np.maximum(signal, 0)
+        read = signal + np.sqrt(variance, dtype=np.float32) * rng.standard_normal(
+            signal.shape, dtype=np.float32
         )
-        names = ("psf_sigma", "psf_variation", "geolocation_error", "gain", "offset")
-        values = {name: draw(rng, getattr(sensor, name)) for name in (*names, "missed_clouds")}
-        return cls(resampling=methods, detector=detector, **values)
+        if self.stripes:
+            read *= 1 + np.float32(self.stripes) * rng.standard_normal(
+                signal.shape[1], dtype=np.float32
+            )
+        self._set_dead_pixels(rng, read)
+        step = 2 ** (14 - self.bits)
+        numbers = np.rint(read / np.float32(step)) * np.float32(step)
+        return np.clip(numbers, 0, self.saturation, dtype=np.float32)
+
+    def _set_dead_pixels(self, rng, read):
+        count = rng.binomial(read.size, self.dead_pixels)
+        where = rng.integers(0, read.size, count)
+        read.ravel()[where] = rng.uniform(0, self.saturation, count)
+
+
+def _draw_look(rng, sensor):
+    """Properties shared by all frames of a scene."""
+    methods = sensor.resampling
+    place = rng.uniform()
+    if not isinstance(methods, str):
+        methods = methods[int(place * len(methods))]
+    detector = _Detector(
+        noise=draw(rng, sensor.noise),
+        shot_noise=draw(rng, sensor.shot_noise),
+        stripes=draw(rng, sensor.stripes),
+        dead_pixels=draw(rng, sensor.dead_pixels),
+        saturation=draw(rng, sensor.saturation),
+        bits=round(draw(rng, sensor.bits)),
+    )
+    names = ("psf_sigma", "psf_variation", "geolocation_error", "gain", "offset")
+    values = {name: draw(rng, getattr(sensor, name)) for name in (*names, "missed_clouds")}
+    return SimpleNamespace(resampling=methods, detector=detector, **values)
 
 
 @dataclass(frozen=True)

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import numpy as np
 
-from ._cloudiness import CLEARANCES
-from ._ground_sampling import MAX_VALUE
+from ._clouds import CLEARANCES
 from ._raw_grid import RESAMPLINGS
 
-__all__ = ["PRESETS", "Sensor", "checked_range", "sensor_of"]
+#: Greatest value of a sensor's 14-bit scale.
+MAX_VALUE = 2**14 - 1
 
-# Least value, greatest value and unit of each field that is a number or a range.
-_LIMITS = {
-    "psf_sigma": (0.05, 10.0, "HR pixels"),
-    "psf_variation": (0.0, 0.3, "parts of psf_sigma"),
-    "raw_pixel": (0.3, 2.0, "LR pixels"),
-    "raw_rotation": (-20.0, 20.0, "degrees"),
-    "geolocation_error": (0.0, 2.0, "LR pixels"),
-    "distortion": (0.0, 1.0, "LR pixels"),
-    "noise": (0.0, 2000.0, "counts of 14 bits"),
-    "shot_noise": (0.0, 2000.0, "counts of 14 bits at a signal of 1000"),
-    "stripes": (0.0, 0.2, "parts of the signal"),
-    "dead_pixels": (0.0, 0.1, "parts of the raw pixels"),
-    "saturation": (100.0, float(MAX_VALUE), "counts of 14 bits"),
-    "bits": (6, 14, "bits"),
-    "gain": (0.0, 0.3, "parts of the signal"),
-    "offset": (0.0, 1000.0, "counts of 14 bits"),
-    "change": (0.0, 0.9, "parts of a field's radiance"),
-    "changing_fields": (0.0, 1.0, "parts of the fields"),
-    "water_change": (0.0, 0.9, "parts of the water's extent"),
-    "shadow_change": (0.0, 1.0, "parts of the shading"),
-    "missed_clouds": (0.0, 1.0, "parts of the cloudy frames"),
-    "hr_psf_sigma": (0.05, 10.0, "HR pixels"),
-}
+# A number, or a range that it is drawn from. Fields are annotated with their least and greatest
+# value and their unit.
+_Range: TypeAlias = float | tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -121,11 +102,6 @@ class Sensor:
         frames, 19 on average [7]_; in 6 of 10 scenes some frames are fully clear, in the others
         none [8]_.
 
-    Raises
-    ------
-    ValueError
-        If a field is no number or range, or outside its limits.
-
     See Also
     --------
     make_scenes : Scenes of such a sensor.
@@ -162,31 +138,31 @@ class Sensor:
     Sensor(psf_sigma=0.5, noise=(10, 20))
     """
 
-    psf_sigma: float | tuple[float, float] = (0.1, 1.6)
-    psf_variation: float | tuple[float, float] = (0, 0.05)
-    raw_pixel: float | tuple[float, float] = (0.6, 1.2)
-    raw_rotation: float | tuple[float, float] = (-10, 10)
+    psf_sigma: Annotated[_Range, 0.05, 10.0, "HR pixels"] = (0.1, 1.6)
+    psf_variation: Annotated[_Range, 0.0, 0.3, "parts of psf_sigma"] = (0, 0.05)
+    raw_pixel: Annotated[_Range, 0.3, 2.0, "LR pixels"] = (0.6, 1.2)
+    raw_rotation: Annotated[_Range, -20.0, 20.0, "degrees"] = (-10, 10)
     resampling: str | tuple[str, ...] = RESAMPLINGS
-    geolocation_error: float | tuple[float, float] = (0.3, 0.6)
-    distortion: float | tuple[float, float] = (0, 0.3)
-    noise: float | tuple[float, float] = (8, 35)
-    shot_noise: float | tuple[float, float] = (0, 12)
-    stripes: float | tuple[float, float] = (0, 0.004)
-    dead_pixels: float | tuple[float, float] = (0, 0.0003)
-    saturation: float | tuple[float, float] = (8000, MAX_VALUE)
-    bits: int | tuple[int, int] = (12, 14)
-    gain: float | tuple[float, float] = 0.04
-    offset: float | tuple[float, float] = 80
-    change: float | tuple[float, float] = (0, 0.3)
-    changing_fields: float | tuple[float, float] = (0.1, 0.6)
-    water_change: float | tuple[float, float] = (0, 0.3)
-    shadow_change: float | tuple[float, float] = (0, 0.3)
-    missed_clouds: float | tuple[float, float] = (0, 0.33)
-    hr_psf_sigma: float | tuple[float, float] = (0.15, 0.6)
+    geolocation_error: Annotated[_Range, 0.0, 2.0, "LR pixels"] = (0.3, 0.6)
+    distortion: Annotated[_Range, 0.0, 1.0, "LR pixels"] = (0, 0.3)
+    noise: Annotated[_Range, 0.0, 2000.0, "counts of 14 bits"] = (8, 35)
+    shot_noise: Annotated[_Range, 0.0, 2000.0, "counts of 14 bits at a signal of 1000"] = (0, 12)
+    stripes: Annotated[_Range, 0.0, 0.2, "parts of the signal"] = (0, 0.004)
+    dead_pixels: Annotated[_Range, 0.0, 0.1, "parts of the raw pixels"] = (0, 0.0003)
+    saturation: Annotated[_Range, 100.0, float(MAX_VALUE), "counts of 14 bits"] = (8000, MAX_VALUE)
+    bits: Annotated[int | tuple[int, int], 6, 14, "bits"] = (12, 14)
+    gain: Annotated[_Range, 0.0, 0.3, "parts of the signal"] = 0.04
+    offset: Annotated[_Range, 0.0, 1000.0, "counts of 14 bits"] = 80
+    change: Annotated[_Range, 0.0, 0.9, "parts of a field's radiance"] = (0, 0.3)
+    changing_fields: Annotated[_Range, 0.0, 1.0, "parts of the fields"] = (0.1, 0.6)
+    water_change: Annotated[_Range, 0.0, 0.9, "parts of the water's extent"] = (0, 0.3)
+    shadow_change: Annotated[_Range, 0.0, 1.0, "parts of the shading"] = (0, 0.3)
+    missed_clouds: Annotated[_Range, 0.0, 1.0, "parts of the cloudy frames"] = (0, 0.33)
+    hr_psf_sigma: Annotated[_Range, 0.05, 10.0, "HR pixels"] = (0.15, 0.6)
     clearance: str = "half"
 
     def __post_init__(self):
-        for name, limits in _LIMITS.items():
+        for name, limits in _limits_of_fields().items():
             object.__setattr__(self, name, checked_range(name, getattr(self, name), *limits))
         object.__setattr__(self, "resampling", _checked_resampling(self.resampling))
         if self.clearance not in tuple(CLEARANCES):
@@ -218,11 +194,6 @@ class Sensor:
         Returns
         -------
         Sensor
-
-        Raises
-        ------
-        ValueError
-            If there is no such preset.
 
         Notes
         -----
@@ -270,6 +241,12 @@ class Sensor:
             least, greatest = values.pop("psf_sigma_lr")
             values["psf_sigma"] = (round(least * scale, 3), round(greatest * scale, 3))
         return cls(**values | changes)
+
+
+@cache
+def _limits_of_fields():
+    hints = get_type_hints(Sensor, include_extras=True)
+    return {name: x.__metadata__ for name, x in hints.items() if hasattr(x, "__metadata__")}
 
 
 _NOTHING_ELSE = {

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ._cloudiness import CLEARANCES, DEFAULT_N_FRAMES, MIN_CLEAR, draw_n_frames
-from ._clouds import observed_sky
-from ._ground_sampling import digitize, sample_ground
+from ._clouds import CLEARANCES, DEFAULT_N_FRAMES, MIN_CLEAR, draw_n_frames, observed_sky
+from ._ground_sampling import digitize, sample_ground, see_truth
 from ._imaged_land import imaged_land
 from ._landscape import CELLS, draw_land
 from ._product import see_product
 from ._season import DAYS, ChangingGround, SlowChange
 from ._sensors import Sensor, checked_range, sensor_of
-from ._truth import see_truth
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class SimulatedScene(NamedTuple):
@@ -85,23 +81,6 @@ def simulate_scene(
     Returns
     -------
     SimulatedScene
-
-    Raises
-    ------
-    ValueError
-        If `size`, `scale`, `n_frames`, `psf_sigma` or `texture` is out of range, `sensor` is
-        unknown, or `land` is smaller than the HR image or not finite.
-
-    Notes
-    -----
-    The rules of the data set [1]_: at least 9 frames, 19 on average, from within 30 days; at least
-    60 % of each frame and 75 % of the HR image clear according to their masks; 14-bit values in
-    16-bit files. The default `n_frames` keeps the first.
-
-    References
-    ----------
-    .. [1] M. Märtens, D. Izzo, A. Krzic and D. Cox, "Super-resolution of PROBA-V images using
-       convolutional neural networks", Astrodynamics 3, 387-402, 2019.
 
     Examples
     --------

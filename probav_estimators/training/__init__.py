@@ -1,8 +1,15 @@
 """Skorch nets, their samples, callbacks and weights."""
 
+from ._callbacks import (
+    BestWeights,
+    ChallengeScore,
+    DivergenceGuard,
+    HistoryCSV,
+    PlateauSchedule,
+    StartingScore,
+    TimeLimit,
+)
 from ._checkpoint import Checkpoint, rows_of_epochs
-from ._criterion import BorderMixin
-from ._device import check_device, resolve_device, resolve_dtype
 from ._frame_net import FrameNet
 from ._frame_readers import (
     AlignedChoice,
@@ -14,26 +21,24 @@ from ._frame_readers import (
     read_sample,
     turn_sample,
 )
-from ._guard_callbacks import DivergenceGuard, TimeLimit
-from ._initial_weights import FileWeightsMixin, find_other_layers
 from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._module_net import ModuleNet
+from ._parameters import check_device, resolve_device, resolve_dtype
 from ._published import PublishedWeights, read_state_dict
-from ._reconstruction import Reconstruction
-from ._reports import HistoryCSV, show_progress
 from ._sampling import (
+    MIXED,
     BatchPlan,
     SampleReader,
     SampleRequest,
     SceneDataset,
     ViewAverager,
+    split_scenes,
     turn_and_flip,
 )
-from ._scene_net import SceneNet
-from ._scene_regressor import ComposedReader, SceneRegressor
-from ._score_callbacks import BestWeights, ChallengeScore, PlateauSchedule, StartingScore
+from ._scene_net import SceneNet, show_progress
+from ._scene_regressor import ComposedReader, Reconstruction, SceneRegressor
 from ._settings import describe, describe_scenes, describe_settings
-from ._training_data import MIXED, split_scenes
+from ._training_loop import BorderMixin
 from ._values import (
     OF_THE_MACHINE,
     ValueDecoder,
@@ -41,11 +46,18 @@ from ._values import (
     known_class,
     may_set,
     of_type,
-    parameters_of,
     shorten,
     unstorable_parameters,
 )
-from ._weights import Weights, check_fits, load_weights, save_weights, shipped_weights
+from ._weights import (
+    FileWeightsMixin,
+    Weights,
+    check_fits,
+    find_other_layers,
+    load_weights,
+    save_weights,
+    shipped_weights,
+)
 
 __all__ = [
     "MIXED",
@@ -93,7 +105,6 @@ __all__ = [
     "load_weights",
     "may_set",
     "of_type",
-    "parameters_of",
     "read_keras",
     "read_sample",
     "read_state_dict",

@@ -19,8 +19,8 @@ from skorch.history import History
 from ..files import remove_partial_files
 from ..state_file import read_state, write_state
 from ..version import __version__, warn_of_other_version
-from ._device import resolve_device
-from ._score_callbacks import StatefulMixin
+from ._callbacks import StatefulMixin
+from ._parameters import resolve_device
 from ._settings import describe_scenes, describe_settings
 from ._values import ValueDecoder, ValueEncoder, unstorable_parameters
 

@@ -16,15 +16,13 @@ from torch import nn
 
 from ..imaging import pad_window, plan_blocks
 from ..ports import STACK, Port
-from ..prediction import clip_image, stack_images
-from ..scenes import check_scenes
-from ._criterion import BorderMixin
+from ..prediction import stack_images
+from ..scenes import check_scenes, clip_image
 from ._frame_readers import FrameReader, collate_frames
-from ._initial_weights import FileWeightsMixin
 from ._published import PublishedWeights, band_of_path, read_published
-from ._reports import show_progress
-from ._scene_net import SceneNet
-from ._weights import Weights
+from ._scene_net import SceneNet, show_progress
+from ._training_loop import BorderMixin
+from ._weights import FileWeightsMixin, Weights
 
 if TYPE_CHECKING:
     from ..imaging import Block
@@ -296,9 +294,7 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
                 stacklevel=3,
             )
 
-    def starting_weights(self) -> Weights | None:
-        if self.weights is None or self.start_from is not None:
-            return super().starting_weights()
+    def _file_weights(self) -> Weights:
         return Weights(self._read_weights(), type(self).__name__, self.layout())
 
     def graph_inputs(self) -> list[Port]:

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from torch.utils.data import default_collate
 
 from ..imaging import select_clearest
-from ..scenes import align_scene, read_aligned, read_moved
+from ..scenes import WHOLE, align_scene, count_clear, open_ends, read_aligned, read_moved
 from ._sampling import SampleReader, turn_and_flip
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ class FrameReader(SampleReader):
     def choose(self, scene: Scene, view: int = 0) -> FrameChoice:
         """Choose the frames of a scene, without those that repeat another."""
         once = np.flatnonzero(~scene.frames.repeats)
-        # One map after the other: a large scene has hundreds of megabytes of them.
-        clearance = np.array([scene.frames.read_clear([int(number)]).sum() for number in once])
+        clearance = count_clear(scene.frames, once)
         if self.least_clear:
             enough = self.least_clear * np.prod(scene.shape)
             taken = clearance > min(enough, clearance.max() - 1)
@@ -141,8 +140,7 @@ class FrameReader(SampleReader):
             "frames" (t, h', w') in pixel values; "present" (t,), 1 for each of them (0 for those
             that fill up a batch); with `quality_maps` "clear" (t, h', w').
         """
-        if window is None:
-            window = slice(0, scene.shape[0]), slice(0, scene.shape[1])
+        window = open_ends(window or WHOLE, scene.shape)
         if choice.shifts is not None:
             lr, qm = read_moved(
                 scene.frames,

@@ -17,24 +17,29 @@ from sklearn.utils._param_validation import (
 )
 from skorch.utils import to_tensor
 from torch.utils.data import default_collate
+from tqdm.auto import tqdm
 
 from ..doc_links import SceneEstimatorMixin
 from ..losses import CPSNRLoss
 from ..ports import OUTPUTS, Port
-from ..prediction import clip_image, stack_images
+from ..prediction import stack_images
 from ..random_numbers import TorchRandom, as_random_state
 from ..scenes import check_scenes
 from ..scoring import ScoreMixin
 from ._checkpoint import PicklingMixin
-from ._criterion import CriterionMixin
-from ._device import DTYPES, resolve_device, resolve_dtype
-from ._initial_weights import InitialWeightsMixin
-from ._parameters import ATTRIBUTES, OPTIMIZERS, PARAMETERS, ParametersMixin, complete_documentation
-from ._reports import show_progress
-from ._sampling import SampleReader, ViewAverager
-from ._training_data import DataLoadingMixin, ValueRangeMixin
+from ._parameters import (
+    ATTRIBUTES,
+    DTYPES,
+    OPTIMIZERS,
+    PARAMETERS,
+    ParametersMixin,
+    complete_documentation,
+    resolve_device,
+    resolve_dtype,
+)
+from ._sampling import DataLoadingMixin, SampleReader, ValueRangeMixin, ViewAverager
 from ._training_loop import TrainingLoop
-from ._weights import load_module
+from ._weights import InitialWeightsMixin, load_module
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +47,10 @@ if TYPE_CHECKING:
     from ..prediction import Images, Predictor
     from ..scenes import Scene
 
-__all__ = ["SceneNet"]
+__all__ = ["SceneNet", "show_progress"]
+
+# Seconds before a progress bar is shown.
+_DELAY = 5
 
 
 class SceneNet(
@@ -52,7 +60,6 @@ class SceneNet(
     PicklingMixin,
     InitialWeightsMixin,
     ValueRangeMixin,
-    CriterionMixin,
     DataLoadingMixin,
     TrainingLoop,
     ABC,
@@ -351,14 +358,10 @@ class SceneNet(
         self.check_inputs(scenes)
         images: list[Any] = [None] * len(scenes)
         dataset: Any = self.make_dataset(scenes)
-        averager = ViewAverager(dataset.n_views)
+        averager = ViewAverager(dataset)
         with show_progress(self, len(scenes)) as progress:
             for batch in self.get_iterator(dataset):
-                predicted = self.evaluation_step(batch)[:, 0].cpu().numpy()
-                numbers = batch[1]["scene"].tolist()
-                for image, number in zip(predicted, numbers, strict=True):
-                    clip_image(image, scenes[number])
-                for number, image in averager.add(numbers, predicted):
+                for number, image in averager.add(batch, self.evaluation_step(batch)):
                     images[number] = image
                     progress.update()
         return stack_images(images)
@@ -419,6 +422,14 @@ class SceneNet(
     @device.setter
     def device(self, device: str | torch.device) -> None:
         self.__dict__["device"] = device
+
+
+def show_progress(net: SceneNet, n_scenes: int) -> tqdm:
+    """Progress bar of a verbose net's prediction, shown on a terminal after a few seconds."""
+    # None: disabled where the output is no terminal.
+    disable = None if net.verbose else True
+    description = f"{type(net).__name__} predict"
+    return tqdm(total=n_scenes, disable=disable, delay=_DELAY, unit="scene", desc=description)
 
 
 # Those of its subclasses are completed by __init_subclass__.

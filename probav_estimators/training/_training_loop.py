@@ -1,35 +1,42 @@
-"""Training loop: default callbacks, early termination and gradient accumulation."""
+"""Training loop: loss, default callbacks, early termination and gradient accumulation."""
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
 from skorch.dataset import unpack_data
+from skorch.utils import to_tensor
 
+from ..losses import SceneLoss
 from ..random_numbers import TorchRandom
-from ._checkpoint import Checkpoint
-from ._guard_callbacks import DivergenceGuard, TimeLimit
-from ._reports import EpochBar, EpochLog
-from ._score_callbacks import (
+from ._callbacks import (
     BestWeights,
     ChallengeScore,
+    DivergenceGuard,
+    EpochBar,
+    EpochLog,
     PlateauSchedule,
     StartingScore,
+    TimeLimit,
     check_scorings,
 )
+from ._checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from ..scenes import Scene
 
-__all__ = ["TrainingLoop"]
+__all__ = ["BorderMixin", "TrainingLoop"]
 
 
 # Packages whose layers draw by layers of torch alone.
@@ -39,12 +46,19 @@ _RANDOM_LAYERS = (torch.nn.RReLU, torch.nn.FractionalMaxPool2d, torch.nn.Fractio
 
 
 class TrainingLoop(NeuralNet):
-    """Skorch's training loop with default callbacks, early termination and micro-batches.
+    """Skorch's training loop with losses of scenes, default callbacks and micro-batches.
 
-    A training ends after the epoch in which a callback has an attribute `ends_training_` that is
-    true, or skorch's EarlyStopping loses patience. However else it ends, `fit` and `partial_fit`
-    raise the exception after the callbacks' `on_train_end`, which restores the best weights.
+    The criterion is a loss of scenes or one of torch. A training ends after the epoch in which a
+    callback has an attribute `ends_training_` that is true, or skorch's EarlyStopping loses
+    patience. However else it ends, `fit` and `partial_fit` raise the exception after the callbacks'
+    `on_train_end`, which restores the best weights.
     """
+
+    #: Whether its reader can leave out frames for a loss to compare with.
+    leaves_frames_out = False
+
+    #: Number of the first output channels that the loss compares with truths; None: all.
+    n_compared: ClassVar[int | None] = None
 
     # What interrupted the training, until it is raised again.
     interrupt_: KeyboardInterrupt | None = None
@@ -183,9 +197,7 @@ class TrainingLoop(NeuralNet):
     def _parts_of(self, batch: Any) -> Iterator[tuple[Any, float]]:
         """Micro-batches, each with its share of the samples."""
         n_samples = len(batch[1]["scene"])
-        size = self.micro_batch_size or n_samples
-        for start in range(0, n_samples, size):
-            part = slice(start, min(start + size, n_samples))
+        for part in gen_batches(n_samples, self.micro_batch_size or n_samples):
             share = (part.stop - part.start) / n_samples
             yield [{key: x[part] for key, x in side.items()} for side in batch], share
 
@@ -197,6 +209,64 @@ class TrainingLoop(NeuralNet):
         loss = share * self.get_loss(prediction, target, X=sample, training=True)
         loss.backward()
         return loss.detach(), prediction.detach()
+
+    def initialize_criterion(self) -> Self:
+        kwargs = self.get_params_for("criterion")
+        criterion = self.criterion
+        if isinstance(criterion, torch.nn.Module) and not kwargs:
+            # Training must not change the parameter.
+            criterion = copy.deepcopy(criterion)
+        else:
+            criterion = self.initialized_instance(criterion, kwargs)
+        if not isinstance(criterion, SceneLoss):
+            criterion = _TruthLoss(criterion)
+        if criterion.left_out and not self.leaves_frames_out:
+            raise ValueError(
+                f"{type(criterion).__name__} compares with frames that are left out, and "
+                f"{type(self).__name__} takes all that are composed: train a FusionNet with it, or "
+                "choose a loss that compares with HR images"
+            )
+        self.criterion_ = criterion
+        return self
+
+    def get_loss(
+        self,
+        y_pred: torch.Tensor,
+        y_true: dict[str, torch.Tensor],
+        X: dict[str, torch.Tensor] | None = None,
+        training: bool = False,
+    ) -> torch.Tensor:
+        compared = y_pred[:, : self.n_compared]
+        if not torch.isfinite(compared).all():
+            # A cross-entropy would raise an error; DivergenceGuard handles the NaN.
+            return compared.sum() * torch.nan
+        target = to_tensor(y_true, device=self.device)
+        sample = to_tensor(dict(X or {}), device=self.device) if self.criterion_.left_out else X
+        with self.random_draws():
+            loss = self.criterion_.compare(compared, target, sample)
+        return loss + self.further_loss(y_pred, target)
+
+    def further_loss(
+        self, prediction: torch.Tensor, target: dict[str, torch.Tensor]
+    ) -> torch.Tensor | float:
+        """Loss of the output channels that the criterion does not compare; here 0.
+
+        Parameters
+        ----------
+        prediction : float tensor of shape (n, c, H, W)
+        target : dict of tensors
+            With "truth" (n, 2, H, W), HR image and status map, if the loss needs them.
+
+        Returns
+        -------
+        scalar tensor or 0
+        """
+        return 0.0
+
+    @property
+    def _needs_truth(self):
+        kind = getattr(self.criterion, "func", self.criterion)
+        return getattr(kind, "needs_truth", True)
 
 
 def _may_draw(net):
@@ -224,3 +294,30 @@ def _has_lost_patience(callback):
 
 def _ends_training(callback):
     return getattr(callback, "ends_training_", False) or _has_lost_patience(callback)
+
+
+class BorderMixin(NeuralNet):
+    """Mixin of nets with the parameter `border`, which is a parameter of their loss."""
+
+    border: int
+
+    def get_params_for(self, prefix: str) -> dict[str, Any]:
+        params = super().get_params_for(prefix)
+        kind = self.criterion
+        if prefix != "criterion" or not isinstance(kind, type):
+            return params
+        takes_border = "border" in inspect.signature(kind).parameters
+        return {"border": self.border, **params} if takes_border else params
+
+
+class _TruthLoss(SceneLoss):
+    """A loss of torch, or another function of prediction and truth, on their common channels."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, prediction, truth):
+        # Losses of torch broadcast: they would compare the image with the status map too.
+        n_channels = min(prediction.shape[1], truth.shape[1])
+        return self.function(prediction[:, :n_channels], truth[:, :n_channels])

@@ -27,7 +27,6 @@ __all__ = [
     "known_class",
     "may_set",
     "of_type",
-    "parameters_of",
     "shorten",
     "unstorable_parameters",
 ]
@@ -117,7 +116,8 @@ class ValueEncoder:
             return {"class": known}
         loss = _name_of(type(value), known_losses())
         if loss is not None:
-            params = {name: getattr(value, name) for name in parameters_of(type(value))}
+            names = inspect.signature(type(value)).parameters
+            params = {name: getattr(value, name) for name in names}
             return {"loss": loss, "params": self.encode(params, where)["dict"]}
         raise ValueError(
             f"{where} is {shorten(value, 60)}, which a file cannot hold: give it a number, a "
@@ -265,12 +265,6 @@ def known_class(name: Any, known: Mapping[str, type]) -> type:
     if not isinstance(name, str) or name not in known:
         raise ValueError(f"{str(name)[:60]!r} is no class that a model may have")
     return known[name]
-
-
-def parameters_of(kind: type) -> list[str]:
-    """Names of a class's constructor arguments."""
-    parameters: Any = inspect.signature(kind).parameters.values()
-    return [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
 def of_type(value: Any, kind: type) -> Any:

@@ -1,18 +1,32 @@
-"""Folder of a row: settings, checkpoint, history, model, submission, picture and result."""
+"""Output of a benchmark: a folder for each row, and the table in Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import read_json, write_json
-
-__all__ = ["RowFolder"]
-
+from ..files import read_json, replace_files, write_json
 
 # Temporary files of `replace_files`, left by killed processes.
 _PARTIAL = ".*.partial"
+
+
+# Key, title and format of each column.
+_COLUMNS = [
+    ("row", "row", ""),
+    ("study_score", "study", ".5f"),
+    ("validation_score", "validation", ".5f"),
+    ("epochs", "epochs", ""),
+    ("best_epoch", "best epoch", ""),
+    ("parameters", "parameters", ","),
+    ("fit_seconds", "fit, s", ".0f"),
+    ("predict_seconds", "predict, s a scene", ".3f"),
+]
 
 
 class RowFolder:
@@ -34,13 +48,7 @@ class RowFolder:
         self._result = path / "result.json"
 
     def check(self, *, overwrite: bool) -> None:
-        """Check that the folder, if it is there, is of a run with the same settings.
-
-        Raises
-        ------
-        FileExistsError
-            If it is of another run and `overwrite` is False, or of something else.
-        """
+        """Raise FileExistsError if the folder is of another run, or of something else."""
         found = self._read(self._settings)
         if found is None:
             if self.path.exists() and not self._is_empty():
@@ -104,3 +112,48 @@ class RowFolder:
         """Remove the checkpoint of a finished row, which a killed run may have left."""
         if self._result.is_file():
             shutil.rmtree(self.checkpoint, ignore_errors=True)
+
+
+def write_table(folder: Path, about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """Write table.md, table.csv and table.json, all or none.
+
+    `about` has what all rows share: "quick", "training", "n_train", "n_validation".
+    """
+    texts = {
+        "table.md": markdown_of(about, rows),
+        "table.csv": _csv_of(rows),
+        "table.json": json.dumps({**about, "rows": list(rows)}, indent=2, allow_nan=False) + "\n",
+    }
+    with replace_files([folder / name for name in texts]) as partials:
+        for partial, text in zip(partials, texts.values(), strict=True):
+            partial.write_text(text, encoding="utf-8")
+
+
+def markdown_of(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+    """The table as Markdown, below a line on data and training."""
+    quick = "**Quick run**: too short to say anything about quality. " if about["quick"] else ""
+    lines = [
+        f"{quick}N / cPSNR, lower is better; {about['training']}. Trained on {about['n_train']} "
+        f"scenes; validated on {about['n_validation']} others, which also choose the best epoch.",
+        "",
+        _line(title for _, title, _ in _COLUMNS),
+        _line("---" for _ in _COLUMNS),
+        *(
+            _line("-" if row[key] is None else format(row[key], form) for key, _, form in _COLUMNS)
+            for row in rows
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def _csv_of(rows):
+    text = io.StringIO(newline="")
+    names = [key for key, *_ in _COLUMNS]
+    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
