@@ -179,7 +179,10 @@ CASES = {
         ],
     ),
     "uncertainty": (fusion.benchmark_uncertainty, [[(40, 95), (70, 100)]]),
-    "cost": (lambda: fusion.benchmark_cost(rounds=1), [[SECONDS], [(0, 2000)]]),
+    "cost": (
+        lambda: fusion.benchmark_cost(rounds=1),
+        [[SECONDS], [(0, 2000)], [RATIO, SECONDS]],
+    ),
     "layers": (
         lambda: fusion.benchmark_layers(n_frames=2, rounds=1),
         [[RATIO, SECONDS, (0, 1e-4)]],
