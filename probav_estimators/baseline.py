@@ -79,7 +79,18 @@ class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
         self.kernel = kernel
 
     def fit(self, X: Sequence[Scene], y: object = None) -> Self:
-        """Learn the scale of scenes; `y` is not used."""
+        """Learn the scale.
+
+        Parameters
+        ----------
+        X : list of Scene
+        y : None
+            Not used: a scene carries its truth.
+
+        Returns
+        -------
+        self
+        """
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)
         scales = (scene.scale for scene in scenes if scene.scale is not None)
@@ -97,6 +108,11 @@ class BicubicBaseline(SceneEstimatorMixin, ScoreMixin, BaseEstimator):
         -------
         float32 array of shape (n, H, W), or a list of such images if their sizes differ
             In [0, 1], unless a scene has a `value_range`.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not valid, or the scale of a scene is not known.
         """
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)

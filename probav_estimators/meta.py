@@ -77,7 +77,25 @@ class PerBand(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, BaseEstimator
         self.n_jobs = n_jobs
 
     def fit(self, X: Sequence[Scene], y: object = None) -> Self:
-        """Fit a clone on the scenes of each band; `y` is not used, as a scene carries its truth."""
+        """Fit a clone on the scenes of each band.
+
+        Parameters
+        ----------
+        X : list of Scene
+            With bands, and with what `estimator` asks for.
+        y : None
+            Not used: a scene carries its truth.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not valid or a scene has no band, or for the reasons that
+            `estimator` has.
+        """
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)
         numbers = _numbers_by_band(scenes)
@@ -110,6 +128,12 @@ class PerBand(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, BaseEstimator
         float32 array of shape (n, H, W), or a list of such images if their sizes differ
             In [0, 1], in the order of the scenes. A tuple of these if the estimators return
             tuples, as FusionNet does with `return_std`.
+
+        Raises
+        ------
+        ValueError
+            If a scene has no band or one that was not seen in `fit`, or for the reasons that
+            `estimator` has.
         """
         check_is_fitted(self)
         scenes = check_scenes(X, type(self).__name__)
@@ -223,7 +247,17 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
         self.n_jobs = n_jobs
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Get the parameters, with `deep` also the members ``a``, ``a__k`` and ``weights__a``."""
+        """Get the parameters, with `deep` also the members, theirs and each single weight.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+
+        Returns
+        -------
+        dict of str to value
+            ``a``, ``a__max_epochs`` and ``weights__a`` of a member "a".
+        """
         params = self._get_params("estimators", deep=deep)
         if deep:
             # As in scikit-learn, it is `fit` that refuses what is not valid.
@@ -244,6 +278,11 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter.
         """
         single = {key: params.pop(key) for key in list(params) if key.startswith("weights__")}
         self._set_params("estimators", **params)
@@ -259,7 +298,24 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
         return self
 
     def fit(self, X: Sequence[Scene], y: object = None) -> Self:
-        """Fit a clone of each member to scenes; `y` is not used, as a scene carries its truth."""
+        """Fit a clone of each member.
+
+        Parameters
+        ----------
+        X : list of Scene
+            With what the members ask for.
+        y : None
+            Not used: a scene carries its truth.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not valid, or for the reasons that the members have.
+        """
         self._validate_params()
         scenes = check_scenes(X, type(self).__name__)
         members = self._check_members()
@@ -307,6 +363,12 @@ class SceneEnsemble(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, _BaseCo
             In [0, 1], unless a scene has a `value_range`.
         deviations : the same
             Standard deviation of each pixel's error, in pixel values; only with `return_std`.
+
+        Raises
+        ------
+        ValueError
+            If `return_std` is true and no member has standard deviations, members make images of
+            different sizes, or for the reasons that they have.
         """
         check_is_fitted(self)
         scenes = check_scenes(X, type(self).__name__)

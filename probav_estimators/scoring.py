@@ -50,6 +50,11 @@ def cpsnr_scorer(
     float
         Always finite: a scene counts at most 107.1 dB, the error of 16-bit rounding.
 
+    Raises
+    ------
+    ValueError
+        If a scene has no HR image or `sample_weight` is invalid.
+
     Examples
     --------
     >>> from sklearn.model_selection import cross_val_score
@@ -86,6 +91,11 @@ def probav_scorer(
     float
         About -1.0 for the baseline; greater is better, and always finite.
 
+    Raises
+    ------
+    ValueError
+        If a scene has no HR image or `sample_weight` is invalid.
+
     Notes
     -----
     N and cPSNR count at most 107.1 dB, the error of 16-bit rounding. A scene with an exact
@@ -109,7 +119,26 @@ class ScoreMixin:
     def score(
         self, X: Sequence[Scene], y: object = None, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Mean cPSNR in dB on scenes, as of :func:`cpsnr_scorer`; greater is better."""
+        """Mean cPSNR in dB on scenes with HR images; greater is better.
+
+        Parameters
+        ----------
+        X : list of Scene
+        y : None
+            Not used: a scene carries its truth.
+        sample_weight : array of shape (n,), default=None
+            Non-negative weights of the scenes in the mean. None: equal weights.
+
+        Returns
+        -------
+        float
+            As of :func:`cpsnr_scorer`.
+
+        Raises
+        ------
+        ValueError
+            If a scene has no HR image, `sample_weight` is invalid, or `predict` raises one.
+        """
         return cpsnr_scorer(self, X, sample_weight=sample_weight)  # type: ignore[arg-type]
 
 
@@ -127,7 +156,22 @@ def scene_score(image: NDArray[Any], scene: Scene) -> float:
 def standardized_errors(
     image: NDArray[Any], deviation: NDArray[Any], scene: Scene, *, border: int = 3
 ) -> NDArray[np.floating]:
-    """Errors of the clear pixels of an image in standard deviations, without shift and bias."""
+    """Errors of an image of a scene in standard deviations.
+
+    Parameters
+    ----------
+    image, deviation : arrays of shape (H, W)
+        Image and standard deviations, in [0, 1].
+    scene : Scene
+        With HR image.
+    border : int, default=3
+        Greatest shift in HR pixels that is compensated.
+
+    Returns
+    -------
+    array of shape (n,)
+        Of the clear pixels, after correction of shift and bias.
+    """
     truth: Any = scene.hr, scene.sm
     error = error_map(image, *truth, border=border, data_range=scene.data_range)
     inside = slice(border, -border or None)
@@ -136,7 +180,19 @@ def standardized_errors(
 
 
 def calibration_factor(errors: Sequence[NDArray[np.floating]]) -> float:
-    """Factor on deviations by which one covers 68.27 % of the pixels of a new scene (conformal)."""
+    """Factor on standard deviations by which one covers 68.27 % of the pixels of a new scene.
+
+    Parameters
+    ----------
+    errors : list of float arrays
+        Errors of each scene in standard deviations, see :func:`standardized_errors`. All scenes
+        have the same weight.
+
+    Returns
+    -------
+    float
+        The conformal quantile.
+    """
     levels = np.linspace(0, 1, 1001)
     quantiles = [np.quantile(np.abs(error), levels) for error in errors]
     level = min(1, _ONE_SIGMA * (1 + 1 / len(errors)))

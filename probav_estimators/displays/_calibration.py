@@ -86,6 +86,11 @@ class CalibrationDisplay(Display):
         {to_plot}
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If the estimator gives no standard deviations, or a scene has no HR image.
         """
         cls._require_matplotlib("from_estimator")
         scenes = check_scenes(X, "scoring", truth=True)
@@ -125,6 +130,11 @@ class CalibrationDisplay(Display):
         {to_plot}
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If a scene has no HR image, or there is not one image and map for each scene.
         """
         scenes = check_scenes(X, "scoring", truth=True)
         if not len(scenes) == len(images) == len(deviations):

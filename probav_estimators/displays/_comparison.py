@@ -179,6 +179,12 @@ class ComparisonDisplay(Display):
         {to_predictions}
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If an estimator does not give one image of the scene, or `measured_share` is True and
+            none gives measured shares.
         """
         cls._require_matplotlib("from_estimator")
         scene = one_scene(scene, cls.__name__)
@@ -242,6 +248,11 @@ class ComparisonDisplay(Display):
         {ax}
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If images do not have the size of the scene's images.
         """
         scene = one_scene(scene, cls.__name__)
         given = images_by_name(images, scene)

@@ -72,6 +72,11 @@ class HistoryDisplay(Display):
         {ax}
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If it has no history, such as a net of published weights before any training.
         """
         net = last_step(net)
         rows = list(getattr(net, "history", None) or [])

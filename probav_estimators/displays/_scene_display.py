@@ -84,6 +84,11 @@ class SceneDisplay(Display):
         {ax}
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If `max_frames` is less than 1.
         """
         scene = one_scene(scene, cls.__name__)
         if max_frames is not None and max_frames < 1:

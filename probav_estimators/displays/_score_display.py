@@ -80,6 +80,11 @@ class ScoreDisplay(Display):
         {to_plot}
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If a scene has no HR image.
         """
         cls._require_matplotlib("from_estimator")
         scenes = check_scenes(X, "scoring", truth=True)
@@ -106,6 +111,11 @@ class ScoreDisplay(Display):
         {to_plot}
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If a scene has no HR image, or there is not one image for each scene.
         """
         scenes = check_scenes(X, "scoring", truth=True)
         if len(images) != len(scenes):

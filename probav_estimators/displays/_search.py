@@ -92,6 +92,11 @@ class SearchDisplay(Display):
         {to_plot}
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If the results have no such score or cost, or every candidate failed.
         """
         if cost not in ("fit", "score"):
             raise ValueError(f"cost must be 'fit' or 'score', got {cost!r}")
@@ -126,6 +131,11 @@ class SearchDisplay(Display):
             Passed to matplotlib's `scatter`.
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If every candidate failed.
         """
         known = np.flatnonzero(np.isfinite(self.scores))
         if not len(known):

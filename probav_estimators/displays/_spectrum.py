@@ -104,6 +104,11 @@ class SpectrumDisplay(Display):
         {ax}
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If an estimator does not give one image of the scene, or it is smaller than 16 pixels.
         """
         cls._require_matplotlib("from_estimator")
         scene = one_scene(scene, cls.__name__)
@@ -144,6 +149,11 @@ class SpectrumDisplay(Display):
         {ax}
 
         {returns}
+
+        Raises
+        ------
+        ValueError
+            If images do not have the size of the scene's images, or are smaller than 16 pixels.
         """
         scene = one_scene(scene, cls.__name__)
         images = images_by_name(images, scene)

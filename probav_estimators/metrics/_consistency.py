@@ -71,6 +71,11 @@ def consistency(
         the frames resolve; less: it fits the noise of the frames that it was computed from. NaN if
         no frame has 16 clear pixels.
 
+    Raises
+    ------
+    ValueError
+        If shapes don't fit together or values are NaN where a frame is clear.
+
     Notes
     -----
     It needs no truth and proves none: detail that the sensor blurs away, and aliases that cancel,
@@ -136,6 +141,11 @@ def estimate_noise(
         In the unit of the frames, and at least the error of 16-bit rounding of their range, or of
         values in [0, 1] where they are flat. Frames that are clouded in the window have the noise
         of the others.
+
+    Raises
+    ------
+    ValueError
+        If shapes don't fit together or values are NaN where a frame is clear.
 
     Notes
     -----

@@ -80,6 +80,12 @@ def correctness(
     Correctness
         Shares in [0, 1] that sum to 1.
 
+    Raises
+    ------
+    ValueError
+        If shapes don't fit together, values are NaN where they are clear, or `border` leaves no
+        clear pixel.
+
     See Also
     --------
     correctness_maps : The same pixel by pixel.
@@ -115,7 +121,24 @@ def correctness_maps(
     *,
     border: int = 16,
 ) -> Correctness:
-    """Compute the shares of :func:`correctness` at each pixel inside the border; NaN: ignored."""
+    """Compute the shares of :func:`correctness` at each pixel.
+
+    Parameters
+    ----------
+    image, frame, truth, clear, border : arrays and int
+        As for :func:`correctness`.
+
+    Returns
+    -------
+    Correctness
+        Of float64 arrays of shape (scale * h - 2 * border, scale * w - 2 * border), NaN where a
+        pixel is ignored.
+
+    Raises
+    ------
+    ValueError
+        For the reasons that :func:`correctness` has.
+    """
     image, frame, truth, clear = _harmonized(image, frame, truth, clear, border)
     # Distances are ratios, but for their least value, which is meant for values about 1.
     largest = np.abs(truth[clear]).max() or 1.0

@@ -36,6 +36,12 @@ def coverage(
         Observed fraction for each level: equal to it for calibrated standard deviations [1]_, less
         where they are too small.
 
+    Raises
+    ------
+    ValueError
+        If shapes differ, there are no errors, deviations are not positive, or levels are not
+        between 0 and 1.
+
     Notes
     -----
     Over all pixels together: a constant standard deviation can be calibrated and useless; see
@@ -77,6 +83,11 @@ def sharpness(deviations: NDArray[Any]) -> float:
     float
         In their unit; less is better among calibrated ones (see :func:`coverage`), for which it
         equals the root mean square error.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or some are not positive.
     """
     _, deviations = _check(deviations, deviations)
     largest = deviations.max()
@@ -101,6 +112,11 @@ def error_retention(errors: NDArray[Any], deviations: NDArray[Any]) -> float:
     float
         1 for a random order, less is better, 0 if there are no errors at all. Calibrated standard
         deviations that vary between pixels are between 0 and 1: a single error is random.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, there are no errors, or deviations are not positive.
 
     Notes
     -----

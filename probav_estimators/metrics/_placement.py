@@ -57,6 +57,11 @@ def spatial_shift(
         Down and right, in LR pixels. NaN if the image or all frames have too little structure to
         be registered.
 
+    Raises
+    ------
+    ValueError
+        If shapes don't fit together or values are NaN where a frame is clear.
+
     Notes
     -----
     0 does not prove that the image is registered to the ground: all frames may share a shift.

@@ -37,6 +37,11 @@ def fourier_ring_correlation(
     correlation : float64 array of shape (n,)
         From -1 to 1; about 0 for independent noise, and 0 where an image has no energy.
 
+    Raises
+    ------
+    ValueError
+        If shapes differ or are too small, values are NaN, or no pixel is clear.
+
     See Also
     --------
     resolution : Where the correlation falls below a threshold.
@@ -84,6 +89,12 @@ def resolution(
     float
         Period in HR pixels at which the correlation first falls below the threshold: at least 2,
         where it never does, and at most min(H, W), where no ring reaches it.
+
+    Raises
+    ------
+    ValueError
+        If `threshold` is not between 0 and 1, or for the reasons that
+        :func:`fourier_ring_correlation` has.
 
     Notes
     -----
@@ -141,6 +152,11 @@ def transfer_function(
     transfer : float64 array of shape (n,)
         1 where the contrast is that of the truth, 0 where it is absent.
 
+    Raises
+    ------
+    ValueError
+        For the reasons that :func:`fourier_ring_correlation` has.
+
     References
     ----------
     .. [1] G. D. Boreman, "Modulation transfer function in optical and electro-optical systems",
@@ -172,6 +188,11 @@ def effective_mtf(
     float
         The :func:`transfer_function` at ``0.5 / scale`` cycles per HR pixel. 1: full contrast; 0:
         nothing. Above 1: sharpened beyond the truth.
+
+    Raises
+    ------
+    ValueError
+        If `scale` is less than 1, or for the reasons that :func:`fourier_ring_correlation` has.
 
     Notes
     -----

@@ -50,6 +50,12 @@ def cssim(
     float
         1 where the images agree, about 0 where they have nothing in common, at least -1.
 
+    Raises
+    ------
+    ValueError
+        If shapes differ, clear values are NaN or out of range, no pixel is clear, or the image is
+        smaller than ``2 * border + 11`` pixels.
+
     Notes
     -----
     Gaussian weights of 1.5 pixels in 11 x 11 windows, K1 = 0.01 and K2 = 0.03. Only clear pixels

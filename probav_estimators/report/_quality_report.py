@@ -119,6 +119,12 @@ def quality_report(
     QualityReport
         Prints as a table.
 
+    Raises
+    ------
+    ValueError
+        If there are no scenes, `max_scenes` is less than 1, the estimator does not predict one
+        image per scene, or a scene is clouded everywhere.
+
     See Also
     --------
     probav_estimators.metrics : The figures as functions of arrays.

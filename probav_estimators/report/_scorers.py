@@ -28,6 +28,11 @@ def consistency_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object 
         At most -1, the consistency of an image up to noise: values below 1, of images that
         reproduce the noise of their frames, count as 1.
 
+    Raises
+    ------
+    ValueError
+        If a scene is clouded everywhere.
+
     See Also
     --------
     probav_estimators.metrics.consistency : Its limits.
@@ -50,6 +55,11 @@ def cssim_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object = None
     Returns
     -------
     float
+
+    Raises
+    ------
+    ValueError
+        If a scene has no HR image.
 
     See Also
     --------
@@ -75,6 +85,11 @@ def resolution_scorer(estimator: Predictor, scenes: Sequence[Scene], y: object =
     float
         Minus the mean period in HR pixels, -2 at best; greater is better. Don't select by it alone:
         an estimator that adds the same texture to all images reproduces it.
+
+    Raises
+    ------
+    ValueError
+        If a scene has fewer than four frames, or is composed.
 
     See Also
     --------

@@ -102,6 +102,11 @@ class Sensor:
         frames, 19 on average [7]_; in 6 of 10 scenes some frames are fully clear, in the others
         none [8]_.
 
+    Raises
+    ------
+    ValueError
+        If a field is no number or range, or outside its limits.
+
     See Also
     --------
     make_scenes : Scenes of such a sensor.
@@ -194,6 +199,11 @@ class Sensor:
         Returns
         -------
         Sensor
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset.
 
         Notes
         -----

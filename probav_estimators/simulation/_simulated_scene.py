@@ -82,6 +82,12 @@ def simulate_scene(
     -------
     SimulatedScene
 
+    Raises
+    ------
+    ValueError
+        If `size`, `scale`, `n_frames`, `psf_sigma` or `texture` is out of range, `sensor` is
+        unknown, or `land` is smaller than the HR image or not finite.
+
     Examples
     --------
     >>> import numpy as np
