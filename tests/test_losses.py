@@ -265,6 +265,8 @@ def test_every_implementation_of_the_sensor_gives_the_same(scale, n, t, shape):
     torch.testing.assert_close(_sensor_model._degrade_by_product(padded, kernels), frames)
     back = sensor.back_project(frames, kernels)
     torch.testing.assert_close(_sensor_model._back_project_by_product(frames, kernels), back)
+    # Also of leaves that record gradients elsewhere.
+    image.requires_grad_()
     with torch.no_grad():
         torch.testing.assert_close(sensor.degrade(image, kernels), frames)
         torch.testing.assert_close(sensor.back_project(frames, kernels), back)

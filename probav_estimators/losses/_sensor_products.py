@@ -25,7 +25,7 @@ def degrade_rows(image: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     """Compute the frames of an image (n, s * s, h, w), see :meth:`SensorModel.degrade`."""
     n, _, height, width = image.shape
     frames = image.new_empty((n, kernels.shape[1], height, width))
-    arrays = (x.numpy() for x in (image.contiguous(), *_factors(kernels), frames))
+    arrays = (x.detach().numpy() for x in (image.contiguous(), *_factors(kernels), frames))
     divide_work(partial(_degrade, *arrays), n * height, _LEAST_ROWS)
     return frames
 
@@ -34,7 +34,7 @@ def back_project_rows(frames: torch.Tensor, kernels: torch.Tensor) -> torch.Tens
     """Apply the adjoint to frames (n, t, h, w), see :meth:`SensorModel.back_project`."""
     n, _, height, width = frames.shape
     image = frames.new_empty((n, kernels.shape[2], height, width))
-    arrays = (x.numpy() for x in (frames.contiguous(), *_factors(kernels), image))
+    arrays = (x.detach().numpy() for x in (frames.contiguous(), *_factors(kernels), image))
     divide_work(partial(_back_project, *arrays), n * height, _LEAST_ROWS)
     return image
 
