@@ -409,6 +409,20 @@ def test_a_command_that_failed_goes_on_with_the_frames_that_it_has(catalog, mode
     assert not (tmp_path / "sharp.tif.frames").exists()
 
 
+@pytest.mark.parametrize("record", [b"", b"{}", b'{"bands": ["red"]}', b"\x00" * 40])
+def test_frames_of_a_damaged_record_are_written_again(model, tmp_path, record):
+    """A power cut can leave the record of what the frames are of empty or damaged."""
+    items = sentinel2(tmp_path, reflectance(8, 2, (20, 20)), ["before the offset"] * 2)
+    pystac.ItemCollection(items).save_object(str(tmp_path / "items.json"))
+    frames = tmp_path / "sharp.tif.frames"
+    frames.mkdir()
+    (frames / "choice.json").write_bytes(record)
+    command = ["--stac", tmp_path / "items.json", "--bands", "red", "--weights", model]
+    result = call(*command, "-o", tmp_path / "sharp.tif")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "sharp.tif").exists() and not frames.exists()
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

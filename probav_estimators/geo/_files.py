@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..files import file_state, replace_file
+from ..files import file_state, read_json, replace_file, write_json
 from ..scenes import digest
 from ..version import __version__
 from ._block_predictors import as_block_predictor
@@ -459,10 +460,14 @@ def _write_frames(choice: Choice, folder: Path, resume: bool) -> list[Path]:
     }
     record = folder / "choice.json"
     state = json.loads(json.dumps(state))
-    if not (resume and record.exists() and json.loads(record.read_text()) == state):
+    known = None
+    # Damaged by a power cut: the frames are written again.
+    with suppress(ValueError):
+        known = read_json(record, "the frames are written again")
+    if not resume or known != state:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        record.write_text(json.dumps(state))
+        write_json(record, state)
     cube = cube_of_products(choice)
     paths = []
     for number, date in enumerate(choice.dates):
