@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
 
 if TYPE_CHECKING:
     from .architectures import ImageParts
@@ -39,16 +40,37 @@ def stack_images(
     return np.stack(images) if len({image.shape for image in images}) == 1 else list(images)
 
 
+def unwrap(estimator: Any) -> Any:
+    """The estimator inside of FrozenEstimators and of searches, which have a best one."""
+    while True:
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            return estimator
+
+
+def split_steps(estimator: Any) -> tuple[list[Any], Any]:
+    """Transformers of pipelines, one within the other, and the estimator that predicts."""
+    steps: list[Any] = []
+    estimator = unwrap(estimator)
+    while hasattr(estimator, "steps"):
+        steps += [step for _, step in estimator.steps[:-1] if step not in (None, "passthrough")]
+        estimator = unwrap(estimator.steps[-1][1])
+    return steps, estimator
+
+
 def last_step(estimator: Any) -> Any:
     """The estimator that predicts: of a pipeline, its last step."""
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
-    return estimator
+    return split_steps(estimator)[1]
 
 
 def composed_scenes(estimator: Any, scenes: Sequence[Scene]) -> Sequence[Scene]:
     """Scenes as the estimator that predicts gets them: of a pipeline, after its other steps."""
-    return estimator[:-1].transform(scenes) if hasattr(estimator, "steps") else scenes
+    for step in split_steps(estimator)[0]:
+        scenes = step.transform(scenes)
+    return scenes
 
 
 def class_name(estimator: Any) -> str:
@@ -88,6 +110,7 @@ def predict_parts(
     estimator: Any, scene: Scene, *, return_std: bool = False
 ) -> tuple[NDArray[Any], NDArray[Any] | None, ImageParts | None]:
     """Predict a scene as :func:`predict_scene`, and its `ImageParts` if they are available."""
+    estimator = unwrap(estimator)
     if not takes_return_parts(estimator):
         return *predict_scene(estimator, scene, return_std=return_std), None
     images, stds, parts = estimator.predict([scene], return_std=True, return_parts=True)
@@ -99,6 +122,7 @@ def predict_pairs(
     estimator: Any, scenes: Sequence[Scene], *, return_std: bool = False
 ) -> list[tuple[NDArray[Any], NDArray[Any] | None]]:
     """Predict (image, standard deviations or None) of each scene, as :func:`predict_scene`."""
+    estimator = unwrap(estimator)
     if return_std and takes_return_std(estimator):
         images, stds = estimator.predict(scenes, return_std=True)
     else:

@@ -8,6 +8,7 @@ import pytest
 from _helpers import quick_srcnn, small_scenes
 from affine import Affine
 from scipy.ndimage import gaussian_filter
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from probav_estimators import (
@@ -659,10 +660,13 @@ class TestEstimators:
         result = super_resolve(cube, tmp_path / "pipe.safetensors", mask=scene.qm)
         assert_same(result, super_resolve(cube, pipe, mask=scene.qm))
 
-    def test_a_pipeline_predicts_as_it_does_of_scenes(self, pipe, scene):
+    @pytest.mark.parametrize(
+        "wrap", [lambda pipe: pipe, lambda pipe: make_pipeline(FrozenEstimator(pipe))]
+    )
+    def test_a_pipeline_predicts_as_it_does_of_scenes(self, wrap, pipe, scene):
         values = np.round(65535 * scene.lr).astype(np.uint16)
         (image,) = pipe.predict([Scene(values, scene.qm)])
-        result = super_resolve(cube_of(values), pipe, mask=scene.qm)
+        result = super_resolve(cube_of(values), wrap(pipe), mask=scene.qm)
         assert_close(result, 65535 * image.astype(np.float64), 1)
         assert result.attrs["model"] == "SRCNN"
 

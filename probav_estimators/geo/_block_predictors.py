@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 
 from ..architectures import FusedBlock, FusionNet
 from ..meta import PerBand
 from ..persistence import is_model_file, load_model
-from ..prediction import takes_return_std
+from ..prediction import split_steps, takes_return_std
 from ..preprocessing import ClearanceSelector
 from ..scenes import WHOLE, DerivedFrames, Frames, align_bands, digest
 from ..training import MIXED, SceneNet
@@ -434,18 +433,13 @@ def as_block_predictor(estimator: Any, device: str | None = None) -> BlockPredic
         options: dict[str, Any] = {} if device is None else {"device": device}
         net = FusionNet.from_pretrained(estimator, verbose=0, **options)
         return _FusionPredictor(net, [], os.path.basename(os.fspath(estimator)))
-    estimator = getattr(estimator, "best_estimator_", estimator)
     if isinstance(estimator, type) or not hasattr(estimator, "predict"):
         raise ValueError(
             f"estimator is {estimator!r}: give the name of shipped weights, such as "
             '"simulated-x3", a file of weights, or a fitted estimator of this package'
         )
-    steps: list[Any] = []
+    steps, estimator = split_steps(estimator)
     name = type(estimator).__name__
-    if isinstance(estimator, Pipeline):
-        steps = [step for _, step in estimator.steps[:-1] if step not in (None, "passthrough")]
-        estimator = estimator.steps[-1][1]
-        name = type(estimator).__name__
     if isinstance(estimator, PerBand):
         return _PerBandPredictor(estimator, steps, name)
     kinds: dict[str, type[Any]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..prediction import last_step, split_steps
 from ..training import SceneNet
 
 
@@ -16,40 +17,25 @@ def split_estimator(estimator: Any) -> tuple[list[Any], SceneNet]:
     ValueError
         If there is no such net, or more than one.
     """
-    steps: list[Any] = []
-    inner = estimator
-    while not isinstance(inner, SceneNet):
-        if hasattr(inner, "steps"):
-            steps += [step for _, step in inner.steps[:-1] if step not in (None, "passthrough")]
-        several = hasattr(inner, "estimators_")
-        parts = [] if several else _parts_of(inner)
-        if not parts:
-            remedy = (
-                "export each of its estimators_"
-                if several
-                else "give a net or a pipeline that ends in one"
-            )
-            raise ValueError(f"{type(inner).__name__} is no net: {remedy}")
-        inner = parts[0]
-    inner.check_is_fitted()
-    return steps, inner
+    steps, net = split_steps(estimator)
+    if not isinstance(net, SceneNet):
+        remedy = (
+            "export each of its estimators_"
+            if hasattr(net, "estimators_")
+            else "give a net or a pipeline that ends in one"
+        )
+        raise ValueError(f"{type(net).__name__} is no net: {remedy}")
+    net.check_is_fitted()
+    return steps, net
 
 
 def nets_of(estimator: Any) -> Iterator[SceneNet]:
     """All fitted nets inside an estimator."""
-    if isinstance(estimator, SceneNet):
-        estimator.check_is_fitted()
-        yield estimator
-    else:
-        for part in _parts_of(estimator):
-            yield from nets_of(part)
-
-
-def _parts_of(estimator):
-    """Estimators that make an estimator's images."""
-    fitted = getattr(estimator, "estimators_", None)
-    if fitted is not None:
-        return list(fitted.values() if isinstance(fitted, dict) else fitted)
-    if hasattr(estimator, "steps"):
-        return [estimator.steps[-1][1]]
-    return [estimator.estimator] if hasattr(estimator, "estimator") else []
+    last = last_step(estimator)
+    if isinstance(last, SceneNet):
+        last.check_is_fitted()
+        yield last
+        return
+    fitted = getattr(last, "estimators_", [])
+    for part in fitted.values() if isinstance(fitted, dict) else fitted:
+        yield from nets_of(part)

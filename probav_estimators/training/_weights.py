@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
-from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 from torch.overrides import TorchFunctionMode
 
+from ..prediction import last_step
 from ..random_numbers import TorchRandom
 from ..state_file import read_state, write_state
 
@@ -375,24 +375,17 @@ def find_other_layers(
 
 def _find_net(estimator):
     """The fitted net that an estimator ends in: a net, a pipeline, a search, a FrozenEstimator."""
-    inner = estimator
-    while not isinstance(inner, InitialWeightsMixin):
-        if isinstance(inner, Pipeline):
-            inner = inner.steps[-1][1]
-        elif hasattr(inner, "best_estimator_"):
-            inner = inner.best_estimator_
-        elif hasattr(inner, "param_grid") or hasattr(inner, "param_distributions"):
-            raise ValueError(
-                f"start_from is a {type(inner).__name__} without a best estimator: fit it, with "
-                "refit, first"
-            )
-        elif hasattr(inner, "estimator") and not hasattr(inner, "estimators_"):
-            inner = inner.estimator
-        else:
-            raise ValueError(
-                f"start_from must end in a fitted net, got a {type(inner).__name__}: give a net, "
-                "or a pipeline or a search that ends in one"
-            )
+    inner = last_step(estimator)
+    if hasattr(inner, "refit"):
+        raise ValueError(
+            f"start_from is a {type(inner).__name__} without a best estimator: fit it, with "
+            "refit, first"
+        )
+    if not isinstance(inner, InitialWeightsMixin):
+        raise ValueError(
+            f"start_from must end in a fitted net, got a {type(inner).__name__}: give a net, "
+            "or a pipeline or a search that ends in one"
+        )
     if not inner.__sklearn_is_fitted__():
         raise ValueError(
             "start_from is not fitted: fit it, and wrap it in sklearn.frozen.FrozenEstimator "
