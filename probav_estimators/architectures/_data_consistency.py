@@ -40,8 +40,8 @@ _PRIOR, _PRIOR_STD, _GREATEST, _N_SEARCHES, _APART = 0.05, 0.1, 0.6, 3, 0.01
 _PIXELS_PER_SAMPLE = 20
 
 # Prediction blurs by slightly more than the variance that fits best: the learned image has errors,
-# and their regression lowers the estimate.
-_REGRESSION = 0.002
+# and their regression lowers the estimate. In squared HR pixels.
+_REGRESSION = 0.018
 
 # Standard deviations in LR pixels of the Gaussians between bands of the linear estimate.
 _SIGMAS = (0.5, 1.0, 2.0)
@@ -216,7 +216,8 @@ class DataConsistency(nn.Module):
         -------
         Posterior
         """
-        kernels = self.kernels(evidence, variance + _REGRESSION)
+        lowered = _REGRESSION / self.sensor.scale**2
+        kernels = self.kernels(evidence, variance + lowered)
         return Posterior(self.sensor, evidence, kernels, image, deviation, self.residual_factor)
 
 
