@@ -22,9 +22,9 @@ import pystac
 import rasterio
 from _products import CORNER, day, item, reflectance, write_raster
 
-from probav_estimators import BicubicBaseline, open_products, save_model
+from probav_estimators import BicubicBaseline, FusionNet, open_products, save_model
 from probav_estimators.cli import probav
-from probav_estimators.geo import MASK_KINDS
+from probav_estimators.geo import MASK_KINDS, Outputs, super_resolve_products
 
 # How a catalog describes a product: its baseline, what was added to the stored values, fields of
 # the band, fields of the asset, and properties of the item.
@@ -407,6 +407,16 @@ def test_a_command_that_failed_goes_on_with_the_frames_that_it_has(catalog, mode
     (tmp_path / "1_B04.tif").write_bytes(good)
     assert call(*command, "-o", tmp_path / "sharp.tif").exit_code == 0
     assert not (tmp_path / "sharp.tif.frames").exists()
+
+
+def test_weights_are_loaded_once(monkeypatch, tmp_path):
+    calls, load = [], FusionNet.from_pretrained
+    monkeypatch.setattr(
+        FusionNet, "from_pretrained", lambda *a, **k: calls.append(a) or load(*a, **k)
+    )
+    items = sentinel2(tmp_path, reflectance(8, 2, (20, 20)), ["before the offset"] * 2)
+    super_resolve_products(items, Outputs(tmp_path / "sharp.tif"), "simulated-x2", bands=["red"])
+    assert calls == [("simulated-x2",)]
 
 
 @pytest.mark.parametrize("record", [b"", b"{}", b'{"bands": ["red"]}', b"\x00" * 40])

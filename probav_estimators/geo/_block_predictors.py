@@ -414,9 +414,9 @@ def as_block_predictor(estimator: Any, device: str | None = None) -> BlockPredic
 
     Parameters
     ----------
-    estimator : str, path-like, or fitted estimator
+    estimator : str, path-like, fitted estimator or BlockPredictor
         Name of shipped weights, a file of weights or of a model, a net, a baseline, a pipeline or a
-        search.
+        search. A predictor is returned as it is.
     device : str, default=None
         Device of named weights. None: "auto".
 
@@ -427,6 +427,8 @@ def as_block_predictor(estimator: Any, device: str | None = None) -> BlockPredic
     FileNotFoundError
         If there are no such weights.
     """
+    if isinstance(estimator, BlockPredictor):
+        return estimator
     if isinstance(estimator, str | os.PathLike) and is_model_file(estimator):
         return as_block_predictor(load_model(estimator, device=device))
     if isinstance(estimator, str | os.PathLike):

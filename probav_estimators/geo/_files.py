@@ -421,7 +421,8 @@ def super_resolve_products(
         raise ValueError("share is given, and one machine reads products: leave --tiles out")
     if not bands:
         raise ValueError("bands is missing: name the bands of the products, such as red nir")
-    _check_call(outputs, estimator, **options)
+    # Weights that have a name are read once for both.
+    predictor = _check_call(outputs, estimator, **options)
     choice = choose_products(
         products,
         bands,
@@ -435,7 +436,7 @@ def super_resolve_products(
     chosen(choice.lines())
     folder = outputs.image.with_name(f"{outputs.image.name}.frames")
     paths = _write_frames(choice, folder, resume)
-    result = super_resolve_files(paths, outputs, estimator, resume=resume, **options)
+    result = super_resolve_files(paths, outputs, predictor, resume=resume, **options)
     if result.written:
         _write_items(choice, items_path(outputs.image))
         shutil.rmtree(folder)
