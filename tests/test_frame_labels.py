@@ -107,6 +107,24 @@ class TestMasks:
         ):
             np.testing.assert_array_equal(one, other)
 
+    @pytest.mark.parametrize(
+        ("days", "calendar"), [((28, 29, 30), "360_day"), ((1, 2, 28), "noleap")]
+    )
+    def test_by_dates_of_another_calendar(self, days, calendar):
+        cftime = pytest.importorskip("cftime")
+        times = [cftime.datetime(2021, 2, day, calendar=calendar) for day in days]
+        found = hidden(cube(times), mask_of(times)[[2, 0, 1]])
+        for one, other in zip(found, self.expected(), strict=True):
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(offsets(of_dates(times).iloc[::-1], times), OFFSETS)
+        with pytest.raises(
+            ValueError, match=f"frames of 2021-02-{days[0]:02}.*2021-02-{days[2]:02}"
+        ):
+            hidden(cube(times), mask_of([time.replace(month=3) for time in times]))
+        # Frames without 30 February, and masks with it.
+        found, expected = (hidden(cube(times)[:2], mask_of(times)[:n])[0] for n in (3, 2))
+        np.testing.assert_array_equal(found, expected)
+
     def test_other_dates_or_numbers_are_refused_with_both_lists(self):
         with pytest.raises(ValueError, match=r"masks are of 2024-03-03T.*frames of 2024-03-02T10"):
             hidden(cube(), mask_of(TIMES + pandas.Timedelta("1D")))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Reference = Literal["middle", "clearest"] | int | str | date | np.datetime64
 
 __all__ = [
+    "are_dates",
     "check_reference",
     "coordinates_of",
     "frame_of",
@@ -36,6 +37,7 @@ __all__ = [
     "tags_of",
     "time_of_file",
     "times_of_folders",
+    "to_unit",
     "warn_of_position",
     "without_date",
 ]
@@ -113,8 +115,9 @@ def without_date(text: str) -> str:
 def labels_of(values: NDArray[Any], name: str) -> NDArray[Any] | None:
     """Return labels as datetime64, UTC, if they are dates, numbers as they are, or None.
 
-    Dates may be text, objects of `datetime`, with or without time zones, or of cftime. `name` is
-    what a ValueError calls them if they are none of these.
+    Dates may be text, objects of `datetime`, with or without time zones, or of cftime; of those of
+    a calendar with other days, such as 30 February, text is returned. `name` is what a ValueError
+    calls them if they are none of these.
     """
     if values.dtype.kind not in "OUT":
         return values if values.dtype.kind in "Miuf" else None
@@ -127,6 +130,8 @@ def labels_of(values: NDArray[Any], name: str) -> NDArray[Any] | None:
         except ValueError:
             found = pandas.to_datetime(text, format="mixed", utc=True)
     except ValueError as error:
+        if all(hasattr(value, "calendar") for value in values):
+            return np.array([value.isoformat() for value in values])
         raise ValueError(
             f"{name} has times that are no dates, such as {values[0]!r}: make them numpy's, "
             'cube.assign_coords(time=...), or leave them out, cube.drop_vars("time")'
@@ -135,17 +140,26 @@ def labels_of(values: NDArray[Any], name: str) -> NDArray[Any] | None:
     return times
 
 
+def are_dates(labels: NDArray[Any] | None) -> bool:
+    """Whether labels are dates, and not numbers or unknown."""
+    return labels is not None and labels.dtype.kind in "MU"
+
+
+def to_unit(labels: NDArray[Any], unit: Literal["s", "D"] | None) -> NDArray[Any]:
+    """Return dates as text to the second or the day; None: labels as they are."""
+    if unit is None:
+        return labels
+    text = labels if labels.dtype.kind == "U" else np.datetime_as_string(labels, unit="s")
+    return text.astype("U10" if unit == "D" else "U19")
+
+
 def match_labels(known: NDArray[Any], wanted: NDArray[Any]) -> list[int] | None:
     """Return the number of each label that is wanted, or None unless each is there once.
 
     Dates are the same to the second, or by the day where days are different.
     """
-    units = ("s", "D") if known.dtype.kind == "M" else (None,)
-    for unit in units:
-        own, others = (
-            (labels if unit is None else labels.astype(f"datetime64[{unit}]")).tolist()
-            for labels in (known, wanted)
-        )
+    for unit in ("s", "D") if are_dates(known) else (None,):
+        own, others = (to_unit(labels, unit).tolist() for labels in (known, wanted))
         if own == others:
             return list(range(len(own)))
         if len(set(own)) == len(own) and set(others) <= set(own):
@@ -182,7 +196,7 @@ def in_order_of_frames(value: Any, frames: NDArray[Any] | None, n_frames: int, n
     numbers = own.dtype.kind in "iu"
     if numbers and sorted(own.tolist()) == list(range(n_frames)):
         return values[np.argsort(own)]
-    if frames is None or (frames.dtype.kind == "M") != (own.dtype.kind == "M"):
+    if frames is None or are_dates(frames) != are_dates(own):
         if len(own) == n_frames and not numbers:
             warn_of_position(name, "its values are taken")
         return values
@@ -228,8 +242,8 @@ def frame_of(reference: Any, times: NDArray[np.datetime64] | None, label: str) -
         return reference
     if times is None:
         raise ValueError(
-            f"reference is {reference!r}, and the dates of {label} are not known: give the number "
-            "of a frame, counted from 0"
+            f"reference is {reference!r}, and the dates of {label} are not known, or of another "
+            "calendar: give the number of a frame, counted from 0"
         )
     asked, seconds = _as_time(reference), times.astype("datetime64[s]")
     found = np.flatnonzero(seconds == asked)

@@ -76,7 +76,7 @@ class Imagery:
     origin : tuple of two ints, default=(0, 0)
         Row and column of `whole` where `grid` starts.
     dates : array of shape (t,), default=None
-        Dates as datetime64, or numbers that label them. None: not known.
+        Dates as datetime64, or numbers or text that label them. None: not known.
     label : str
         Name of the imagery in messages.
     labels : dict of str

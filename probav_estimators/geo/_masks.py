@@ -13,7 +13,7 @@ import numpy as np
 
 from ..imaging import as_mask
 from ..scenes import MaskStack
-from ._frame_metadata import label_list, match_labels, warn_of_position
+from ._frame_metadata import are_dates, label_list, match_labels, to_unit, warn_of_position
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -281,7 +281,7 @@ def match_dates(masks: Imagery, imagery: Imagery) -> list[int]:
         return [0] * n_frames
     counts = f"mask has {n_masks} dates and there are {n_frames} frames"
     own, wanted = masks.dates, imagery.dates
-    have_times = masks.times is not None, imagery.times is not None
+    have_times = are_dates(own), are_dates(wanted)
     if own is not None and wanted is not None and have_times[0] == have_times[1]:
         if (numbers := match_labels(own, wanted)) is None:
             raise ValueError(
@@ -303,8 +303,8 @@ def match_dates(masks: Imagery, imagery: Imagery) -> list[int]:
 
 def _unmatched(own, wanted, imagery):
     """The first frame without a mask of its own, or the first that has several."""
-    if own.dtype.kind == "M":
-        own, wanted = own.astype("datetime64[D]"), wanted.astype("datetime64[D]")
+    if are_dates(own):
+        own, wanted = to_unit(own, "D"), to_unit(wanted, "D")
     counts = [(own == label).sum() for label in wanted]
     number = next((i for i, count in enumerate(counts) if count != 1), 0)
     found = "several have" if counts[number] else "none has"
