@@ -7,6 +7,8 @@ import _rasters
 import numpy as np
 import pytest
 import rasterio
+import rioxarray
+import xarray as xr
 from _helpers import quietly
 from click.testing import CliRunner
 from rasterio.enums import Resampling
@@ -14,7 +16,7 @@ from rasterio.transform import rowcol
 from rasterio.warp import calculate_default_transform, reproject, transform
 from scipy import ndimage
 
-from probav_estimators import open_scene
+from probav_estimators import BicubicBaseline, open_scene, super_resolve
 from probav_estimators.cli import probav
 from probav_estimators.geo import Outputs, open_rasters, super_resolve_files
 from probav_estimators.scenes import align_scene
@@ -174,6 +176,22 @@ class TestOtherNames:
         np.testing.assert_array_equal(values[values > 0], seen(land, (12, 11.25)).ravel())
         np.testing.assert_allclose(scene.frames.position_prior.shifts[2], (0, -0.25), atol=1e-4)
 
+    @pytest.mark.parametrize("size", [1, 2])
+    def test_masks_of_the_other_hemisphere(self, land, tmp_path, size):
+        paths = write_dates(tmp_path, land, [(10, 10)] * 2)
+        clear = np.random.default_rng(0).integers(0, 2, (60 // size,) * 2).astype(np.uint8)
+        a, b, left, d, e, top = place((10, 10), size)[:6]
+        where = rasterio.Affine(a, b, left, d, e, top + 10_000_000)
+        mask = write(tmp_path / "mask.tif", clear, where, crs="EPSG:32734", nodata=None)
+        expected = np.broadcast_to(np.kron(clear, np.ones((size, size))), (2, 60, 60)) > 0
+        np.testing.assert_array_equal(open_scene(paths, mask=mask).qm, expected)
+        with rasterio.open(mask) as file:
+            y, x = (top + e * (np.arange(60 // size) + 0.5) for top, e in ((where.f, e), (left, a)))
+            array = xr.DataArray(file.read(1), {"y": y, "x": x}, ("y", "x"), attrs={"crs": 32734})
+        frames = rioxarray.open_rasterio(paths[0]).expand_dims("time")[:, 0]
+        image = super_resolve(frames, BicubicBaseline(scale=2), mask=array)
+        np.testing.assert_array_equal(image.n_clear[::2, ::2], expected[0])
+
 
 class TestResampled:
     """Dates of another CRS or resolution."""
@@ -219,6 +237,15 @@ class TestResampled:
         clear, _ = nearest(mask * (values > 0), where, NEXT_ZONE, grid, scene.shape)
         np.testing.assert_array_equal(scene.qm[2], clear > 0)
         assert [one.sum() for one in scene.qm[:2]] == [3600, 3600]
+
+    def test_masks_of_another_crs_than_all_frames(self, land, tmp_path):
+        paths = write_dates(tmp_path, land, [(10, 10)] * 2)
+        path, values, where = in_zone(tmp_path / "m.tif", land, (10, 10))
+        mask = np.random.default_rng(0).integers(0, 2, values.shape).astype(np.uint8)
+        write(path, mask, where, crs=NEXT_ZONE, nodata=None)
+        expected, _ = nearest(mask, where, NEXT_ZONE, place((10, 10)), (60, 60))
+        scene = quietly(open_scene, paths, mask=path)
+        np.testing.assert_array_equal(scene.qm, np.stack([expected > 0] * 2))
 
     def test_the_union_of_all_is_the_image_and_names_them(self, land, tmp_path):
         paths = write_dates(tmp_path, land, CORNERS[:3])

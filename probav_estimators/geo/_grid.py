@@ -35,9 +35,11 @@ __all__ = [
     "GridRequest",
     "common_grid",
     "is_box",
+    "overlap",
     "put_on_grid",
     "resample",
     "resample_validity",
+    "same_crs",
     "warn_of_resampling",
 ]
 
@@ -174,13 +176,9 @@ class Grid:
         """
         a, b, c, d, e, f = self.transform
         transform = other.transform
-        if not _same_crs(self.crs, other.crs):
+        if not same_crs(self.crs, other.crs):
             transform = _affine_in(self.crs, other)
-        if b or d or transform is None:
-            return None
-        sizes = np.subtract(transform, self.transform)[[0, 1, 3, 4]]
-        drift = np.abs(sizes).max() * max(*self.shape, *other.shape)
-        if not drift <= SAME * min(self.pixel_size):
+        if b or d or transform is None or not self._has_pixels_of(transform, other.shape):
             return None
         row, column = (transform[5] - f) / e, (transform[2] - c) / a
         row, column = (
@@ -188,6 +186,22 @@ class Grid:
             for start in (row, column)
         )
         return row, column
+
+    def in_crs_of(self, other: Grid) -> Grid:
+        """This grid in the CRS of another one, if that differs in its origin alone, else as it is.
+
+        The hemispheres of a UTM zone do.
+        """
+        if same_crs(self.crs, other.crs):
+            return self
+        transform = _affine_in(other.crs, self)
+        if transform is None or not self._has_pixels_of(transform, self.shape):
+            return self
+        return replace(self, transform=transform, crs=other.crs)
+
+    def _has_pixels_of(self, transform, shape):
+        sizes = np.subtract(transform, self.transform)[[0, 1, 3, 4]]
+        return np.abs(sizes).max() * max(*self.shape, *shape) <= SAME * min(self.pixel_size)
 
     def pixels_of(self, bounds: Sequence[float]) -> tuple[slice, slice]:
         """Rows and columns of a box in units of the CRS, which grow to whole pixels, also outer."""
@@ -215,7 +229,7 @@ class Grid:
         moved = np.abs(np.subtract(self._corners(), other._corners())).max()
         if self.shape != other.shape:
             what = f"{self.shape} and {other.shape} pixels"
-        elif not _same_crs(self.crs, other.crs):
+        elif not same_crs(self.crs, other.crs):
             what = f"the CRS {self.crs_name} and {other.crs_name}"
         elif moved > SAME * min(self.pixel_size):
             what = f"the transforms {self.transform} and {other.transform}"
@@ -252,7 +266,8 @@ def is_box(bounds: Any) -> bool:
     return left < right and bottom < top and bool(np.isfinite((left, bottom, right, top)).all())
 
 
-def _same_crs(first, second):
+def same_crs(first: str | None, second: str | None) -> bool:
+    """Whether two CRS are one; an unknown CRS is any."""
     if first is None or second is None or first == second:
         return True
     from rasterio.crs import CRS
@@ -383,7 +398,7 @@ def common_grid(
         )
     else:
         rows, columns = _extent(base, request, is_like=like is not None)
-        if not any(_overlaps(place.footprint, (rows, columns)) for place in places):
+        if not any(overlap(place.footprint, (rows, columns)) for place in places):
             asked = "like" if request.bounds is None else "bounds"
             shown = base.extended(*places[0].footprint).bounds
             raise ValueError(
@@ -428,7 +443,8 @@ def _extent(base, request, *, is_like):
     return asked
 
 
-def _overlaps(one, other):
+def overlap(one: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
+    """Whether two parts of a grid, as rows and columns, have a pixel in common."""
     return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
 
 

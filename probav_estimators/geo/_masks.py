@@ -314,7 +314,8 @@ def _unmatched(own, wanted, imagery):
 
 def _match_grids(masks, imagery):
     """Frame pixels a mask pixel covers, and the row and column of these where frames start."""
-    mask, image = masks.whole, imagery.grid
+    image = imagery.grid
+    mask = masks.whole.in_crs_of(image)
     if not (mask.placed and imagery.whole.placed):
         return match_mask(mask.shape, imagery.whole.shape, masks.label)[0], imagery.origin
     image.check_same(replace(image, crs=mask.crs), imagery.label, masks.label)

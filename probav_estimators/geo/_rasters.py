@@ -42,9 +42,11 @@ from ._grid import (
     GridRequest,
     common_grid,
     is_box,
+    overlap,
     put_on_grid,
     resample,
     resample_validity,
+    same_crs,
     warn_of_resampling,
 )
 from ._imagery import Imagery
@@ -282,19 +284,29 @@ def open_masks(
         warn_of_position(masks.label, "masks are matched")
     asked = request is not None and request.is_given
     several = masks.is_of_several_grids or imagery.is_of_several_grids
+    several |= not same_crs(imagery.whole.crs, whole.in_crs_of(imagery.whole).crs)
     if (asked or several) and imagery.whole.placed and whole.placed:
         masks = _masks_of_frames(masks, headers, imagery)
     return mask_stack(masks, mask_type, imagery)
 
 
 def _masks_of_frames(masks, headers, imagery):
-    """Masks that come onto the pixels of their frames, one for each."""
+    """Masks that come onto the pixels of their frames, one for each.
+
+    A ValueError is raised if a mask shows nothing of its frame.
+    """
     headers = [headers[number] for number in match_dates(masks, imagery)]
     places = []
     for frame, header in enumerate(headers):
         own = imagery.whole.shifted(*imagery.fractions[frame])
         path = imagery.first.where(frame)
-        places.append(put_on_grid(own, header.grid, path, header.path, of_mask=True))
+        place = put_on_grid(own, header.grid, path, header.path, of_mask=True)
+        if not overlap(place.footprint, imagery.first.places[frame].footprint):
+            raise ValueError(
+                f"{header.path} lies within {header.grid.bounds} of {header.grid.crs_name} and "
+                f"shows nothing of {path}: give the masks of these frames"
+            )
+        places.append(place)
     found = _imagery_of(headers, imagery.whole, places)
     return replace(found, dates=imagery.dates)
 
