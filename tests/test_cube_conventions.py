@@ -9,7 +9,9 @@ pytest.importorskip("rioxarray")
 
 import pyproj
 import rasterio
+import rioxarray
 import xarray
+from _helpers import quietly
 from _rasters import write
 
 from probav_estimators import BicubicBaseline, super_resolve
@@ -19,6 +21,7 @@ H, W = 24, 30
 LEFT, TOP, UTM = 600_000, 5_000_000, pyproj.CRS(32634)
 X, Y = LEFT + 10 * (np.arange(W) + 0.5), TOP - 10 * (np.arange(H) + 0.5)
 BASELINE = BicubicBaseline(scale=2)
+TIMES = xarray.Variable("time", np.array(["2024-06-01", "2024-06-06", "2024-06-11"], "M8[ns]"))
 
 
 def cube(dtype="int16", **coords):
@@ -78,6 +81,65 @@ class TestPlaces:
         array = cube(spatial_ref=xarray.DataArray(0, attrs=place))
         with pytest.raises(ValueError, match=r"cube is placed by control points.*gdalwarp -r near"):
             read_cube(array)
+
+
+class TestAlpha:
+    """A band that tells where the others have data."""
+
+    HOLE = slice(None), slice(0, 6), slice(0, 8)
+
+    def bands(self, beneath=7):
+        frames, alpha = np.uint8(10 + cube().values % 200), np.full((3, H, W), 255, "uint8")
+        frames[self.HOLE], alpha[self.HOLE] = beneath, 0
+        coords = {"time": TIMES, "band": [1, 2], "y": Y, "x": X}
+        stack = np.stack([frames, alpha], axis=1)
+        return xarray.DataArray(stack, coords, ("time", "band", "y", "x"))
+
+    def by_name(self, folder):
+        return self.bands().assign_coords(band=["red", "alpha"])
+
+    def by_description(self, folder):
+        return self.bands().assign_attrs(long_name=("red", "Alpha band"))
+
+    def by_variable(self, folder):
+        return self.by_name(folder).to_dataset("band").rename(alpha="dataMask")
+
+    def by_values(self, folder):
+        return self.bands(beneath=0)
+
+    def by_no_data(self, folder):
+        bands = self.bands().astype("float32")
+        return bands.where((bands != 7) | (bands.band == 2))
+
+    def by_colour(self, folder):
+        paths = [
+            write(folder / f"{day}.tif", frame, alpha="yes", place=(LEFT, TOP))
+            for day, frame in enumerate(self.bands().values)
+        ]
+        return xarray.concat([rioxarray.open_rasterio(path) for path in paths], TIMES)
+
+    @pytest.mark.parametrize(
+        "form", ["by_name", "by_description", "by_variable", "by_values", "by_no_data", "by_colour"]
+    )
+    def test_it_hides_pixels_and_is_no_band(self, tmp_path, form):
+        bands = getattr(self, form)(tmp_path)
+        clear = np.ones((3, H, W), bool)
+        clear[1, 10:15, 10:15] = False
+        expected = 3 * np.ones((H, W))
+        expected[self.HOLE[1:]] = 0
+        expected[10:15, 10:15] = 2
+        for frames in (bands, bands.chunk(x=12)):
+            image = quietly(super_resolve, frames, BASELINE, mask=clear).compute()
+            assert image.sizes.get("band", 1) == len(getattr(image, "data_vars", [1])) == 1
+            np.testing.assert_array_equal(np.squeeze(image.n_clear)[::2, ::2], expected)
+
+    def test_it_is_fused_if_it_is_named(self, tmp_path):
+        image = super_resolve(self.by_name(tmp_path), BASELINE, bands=["red", "alpha"])
+        assert image.sizes["band"] == 2 and image.n_clear.min() == 3
+        masks = self.by_name(tmp_path).sel(band=["alpha"]).assign_coords(band=["clear"]) // 255
+        frames = xarray.concat([self.by_name(tmp_path), masks], "band")
+        image = super_resolve(frames, BASELINE, mask="clear")
+        assert image.band.values.tolist() == ["red"] and image.n_clear.min() == 0
 
 
 class TestUnsigned:

@@ -454,9 +454,11 @@ class TestValidity:
 
     def masked(self, path, values, valid, kind):
         """Write values with a mask inside the file, a mask beside it, or an alpha band."""
-        if kind == "alpha":
+        if "alpha" in kind:
             alpha = np.where(valid, 255, 0).astype(values.dtype)
-            return write(path, np.stack([values, alpha]), alpha="yes")
+            names = ["red", "Alpha"] if kind == "name of alpha" else [None, None]
+            options = {"alpha": "yes" if kind == "alpha" else "unspecified", "descriptions": names}
+            return write(path, np.stack([values, alpha]), nodata=9, **options)
         write(path, values)
         with (
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=kind == "inside"),
@@ -465,7 +467,7 @@ class TestValidity:
             file.write_mask(valid)
         return str(path)
 
-    @pytest.mark.parametrize("kind", ["inside", "beside", "alpha"])
+    @pytest.mark.parametrize("kind", ["inside", "beside", "alpha", "name of alpha"])
     def test_pixels_without_data_are_not_clear(self, tmp_path, kind):
         valid = np.random.default_rng(3).random((3, *SHAPE)) < 0.7
         valid[0] = True
@@ -489,6 +491,29 @@ class TestValidity:
         values = noise(0, (4, *SHAPE), np.uint16)
         paths = [write(tmp_path / f"{k}.tif", values, alpha="yes") for k in range(2)]
         assert list(open_rasters(paths).bands) == ["1", "2", "3"]
+        # Colours of one file hold for all.
+        paths.append(write(tmp_path / "3.tif", values))
+        assert list(open_rasters(paths[::-1]).bands) == ["1", "2", "3"]
+
+    @pytest.mark.parametrize(
+        ("beneath", "opaque", "n_bands"),
+        [(0, 255, 1), (None, 255, 1), (7, 255, 2), (0, 1, 2), (0, None, 2)],
+    )
+    def test_alpha_without_a_colour_is_told_by_its_values(self, tmp_path, beneath, opaque, n_bands):
+        """GDAL keeps no colour that is given after the pixels."""
+        valid = (np.random.default_rng(3).random(SHAPE) < 0.7) | (beneath is None)
+        alpha = np.where(valid, opaque or noise(2) % 256, 0).astype(np.uint8)
+        frames = [np.where(valid, 1 + noise(k) % 250, beneath or 0) for k in range(2)]
+        paths = [
+            write(tmp_path / f"{k}.tif", np.stack([frame, alpha]).astype(np.uint8))
+            for k, frame in enumerate(frames)
+        ]
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            scene = open_scene(paths, band=1)
+        assert any("taken as an alpha band" in str(one.message) for one in told) == (n_bands == 1)
+        assert len(open_rasters(paths).bands) == n_bands
+        np.testing.assert_array_equal(scene.qm, [valid | (n_bands == 2)] * 2)
 
     def test_numbers_of_colours_are_no_values(self, folder, rasters):
         classes = np.where(noise(0) % 2, 4, 8).astype(np.uint8)
@@ -611,12 +636,13 @@ class TestOpenFiles:
     @LINUX
     def test_a_process_with_too_many_is_told_so(self, tmp_path):
         paths = [write(tmp_path / f"{number}.tif", noise(number)) for number in range(3)]
+        unused = open_rasters([paths[0], write(tmp_path / "unused.tif", noise(3))])
         limits, others = resource.getrlimit(resource.RLIMIT_NOFILE), []
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, limits[1]))
         try:
             fill_places(others)
             # Files that are not used make place for others, and are closed with the stack.
-            assert self.read(open_rasters(paths).first).shape == (3, 2, 8)
+            assert self.read(open_rasters(paths).first).shape == (3, 2, 8) and unused
             fill_places(others)
             with pytest.raises(OSError, match=r"0.tif cannot be opened.*ulimit -n") as caught:
                 open_rasters(paths)

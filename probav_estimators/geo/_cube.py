@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..scenes import ArrayStack, is_dask
+from ..raster_files import open_raster
+from ..scenes import ArrayStack, MaskStack, is_dask
+from ._alpha import above_zero, find_alpha
 from ._cube_grid import STALE_ATTRS, grid_of_cube
 from ._encoding import check_options, read_encoding
 from ._frame_metadata import labels_of, marks_of_cube
@@ -21,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from xarray import DataArray, Dataset
 
-    from ..scenes import MaskStack
     from ._masks import MaskType
 
     #: A number, one for each frame, or one of both by the name of the band.
@@ -109,6 +112,7 @@ def read_cube(
     cube: DataArray | Dataset,
     *,
     bands: str | Sequence[Any] | None = None,
+    leave: str | None = None,
     label: str = "cube",
     kinds: str = "iuf",
     **options: Factor,
@@ -120,7 +124,9 @@ def read_cube(
     cube : DataArray or Dataset
         As :func:`super_resolve` takes it.
     bands : sequence of names, default=None
-        Which, in which order. None: all.
+        Which, in which order. None: all, but an alpha band, which tells where the others have data.
+    leave : str, default=None
+        Which to leave out where `bands` is None.
     label : str, default="cube"
         Name of the cube in messages.
     kinds : str, default="iuf"
@@ -134,7 +140,12 @@ def read_cube(
     """
     given, cube = cube, _in_usual_form(cube)
     band_dim, arrays, coords = _split(cube)
-    names = _pick(arrays, bands)
+    alpha = _find_alpha(cube, arrays, coords, leave, _names(bands), label)
+    names = _pick(arrays, bands, {leave, alpha})
+    valid = {}
+    if alpha is not None:
+        stack = ArrayStack(_in_order(arrays[alpha], label, "biuf").data, f"{label}, band {alpha}")
+        valid = dict.fromkeys(names, MaskStack(stack, above_zero))
     coords = {key: variable[[*map([*arrays].index, names)]] for key, variable in coords.items()}
     labels = {name: label if names == ["band"] else f"{label}, band {name}" for name in names}
     arrays = {name: _in_order(arrays[name], labels[name], kinds) for name in names}
@@ -148,6 +159,7 @@ def read_cube(
         dates=found,
         grid=grid,
         whole=grid,
+        valid=valid,
         encodings={
             name: read_encoding(
                 _tags(array), options, name, array.sizes["time"], array.dtype, found
@@ -176,19 +188,17 @@ def read_with_masks(
     options: Mapping[str, Any],
 ) -> tuple[Cube, MaskStack | None]:
     """Read a cube and its masks, or None: the arguments are those of :func:`super_resolve`."""
-    given = bands
+    leave = None
     if isinstance(mask, str):
-        names = [*_split(_in_usual_form(cube))[1]]
-        mask = _own_name(mask, names)
-        bands = [name for name in names if name != mask] if bands is None else bands
+        leave = mask = _own_name(mask, [*_split(_in_usual_form(cube))[1]])
         mask_type = mask_type_of_name(mask) if mask_type is None else mask_type
-    read = read_cube(cube, bands=bands, **options)
+    read = read_cube(cube, bands=bands, leave=leave, **options)
     if mask is not None:
         masks = _read_masks(mask, mask_type, cube, read)
         return read, mask_stack(masks, mask_type, read)
     if mask_type is not None:
         raise ValueError(f"mask_type is {mask_type!r} and there is no mask: pass mask too")
-    if given is None:
+    if bands is None:
         _warn_about_classes(read)
     return read, None
 
@@ -196,7 +206,7 @@ def read_with_masks(
 def _read_masks(mask, mask_type, cube, read):
     """Masks of a cube, as imagery of one band."""
     if isinstance(mask, str):
-        masks = read_cube(cube, bands=[mask], label="mask", kinds="biuf")
+        masks = replace(read_cube(cube, bands=[mask], label="mask", kinds="biuf"), valid={})
     elif hasattr(mask, "dims"):
         mask = _in_usual_form(mask)
         mask = mask if "time" in mask.dims else mask.expand_dims("time")
@@ -404,10 +414,39 @@ def _one_band(cube, band_dim, number):
     return array
 
 
-def _pick(arrays, bands):
+def _find_alpha(cube, arrays, coords, leave, wanted, label):
+    """Name of the alpha band by the texts that bands have, or by their values."""
+    texts, stacks, nodata, source_alpha = {}, {}, {}, _alpha_of_source(cube)
+    for number, (name, array) in enumerate(arrays.items()):
+        if name == leave or array.dtype.kind not in "biuf":
+            continue
+        said = array.attrs.get("long_name")
+        own = said[number] if isinstance(said, tuple | list) and len(said) == len(arrays) else said
+        texts[name] = [own, *(variable.values[number] for variable in coords.values())]
+        texts[name] += ["alpha"] * (name == source_alpha)
+        stacks[name] = ArrayStack(array.transpose("time", "y", "x").data, f"{label}, band {name}")
+        nodata[name] = _tags(array).get("nodata")
+    return find_alpha(stacks, texts, nodata, label, wanted)
+
+
+def _alpha_of_source(cube):
+    """Number of the alpha band of the file that rioxarray opened, as it keeps no colours."""
+    path = cube.encoding.get("source")
+    if "rasterio_dtype" in cube.encoding and os.path.isfile(path or ""):
+        with suppress(ValueError, OSError), open_raster(path) as file:
+            colors = [color.name for color in file.colorinterp]
+            return str(1 + colors.index("alpha"))
+    return None
+
+
+def _names(bands):
+    return [bands] if isinstance(bands, str) else [str(name) for name in bands or ()]
+
+
+def _pick(arrays, bands, left):
     if bands is None:
-        return [*arrays]
-    names = [bands] if isinstance(bands, str) else [str(name) for name in bands]
+        return [name for name in arrays if name not in left]
+    names = _names(bands)
     if unknown := [name for name in names if name not in arrays]:
         raise ValueError(
             f"bands names {', '.join(unknown)}, which the cube has not: it has {', '.join(arrays)}"

@@ -36,6 +36,8 @@ __all__ = [
     "holds",
     "layers_of",
     "read_encoding",
+    "sample_numbers",
+    "sample_windows",
     "value_range_of",
     "warn_of_fill",
 ]
@@ -401,8 +403,8 @@ def warn_of_fill(stack: Stack, values: Values, masks: MaskStack | None, name: st
         return
     counts: Counter[float] = Counter()
     total = 0
-    for window in _windows(stack.shape):
-        for number in _numbers(stack.shape):
+    for window in sample_windows(stack.shape):
+        for number in sample_numbers(stack.shape):
             (stored,) = stack.read([number], window)
             if not stored.any():
                 continue  # an empty frame, which is never used
@@ -436,9 +438,9 @@ def _physical_values(stack, values, masks):
         for value in (values.scale, values.offset)
     )
     clear_values = np.empty(0)
-    for window in _windows(stack.shape):
+    for window in sample_windows(stack.shape):
         parts = []
-        for number in _numbers(stack.shape):
+        for number in sample_numbers(stack.shape):
             stored = stack.read([number], window)
             clear = values.is_valid(stored)
             if masks is not None:
@@ -450,12 +452,12 @@ def _physical_values(stack, values, masks):
     return clear_values
 
 
-def _numbers(shape):
+def sample_numbers(shape: tuple[int, int, int]) -> list[int]:
     """Numbers of frames that are spread over all."""
     return np.unique(np.linspace(0, shape[0] - 1, _FRAMES).round().astype(int)).tolist()
 
 
-def _windows(shape):
+def sample_windows(shape: tuple[int, int, int]) -> list[tuple[slice, slice]]:
     """The middle of a frame and its corners, where swaths end; each once, if frames are small."""
     ends = [(length - min(length, _SIDE), min(length, _SIDE)) for length in shape[1:]]
     places = [(1, 1), (0, 0), (0, 2), (2, 0), (2, 2)]

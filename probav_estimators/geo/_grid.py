@@ -188,9 +188,16 @@ class Grid:
         return row, column
 
     def in_crs_of(self, other: Grid) -> Grid:
-        """This grid in the CRS of another one, if that differs in its origin alone, else as it is.
+        """The grid in the CRS of another one that differs in origin alone, else as it is.
 
-        The hemispheres of a UTM zone do.
+        Parameters
+        ----------
+        other : Grid
+            The hemispheres of a UTM zone differ in origin alone.
+
+        Returns
+        -------
+        Grid
         """
         if same_crs(self.crs, other.crs):
             return self

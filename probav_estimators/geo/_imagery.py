@@ -158,7 +158,7 @@ class Imagery:
         """Return the lazy scene of a band, whose frames have a value range; warn of likely fill."""
         own, stack, encoding = self.valid.get(band), self.bands[band], self.encodings[band]
         if own is not None:
-            masks = own if masks is None else MaskStack(own.stack, own.convert, other=masks)
+            masks = own.also(masks)
         warn_of_fill(stack, encoding, masks, self.labels[band])
         if value_range is None or isinstance(value_range, LearnedRange):
             value_range = value_range_of(stack, encoding, masks, value_range, self.labels[band])

@@ -253,11 +253,13 @@ def mask_stack(masks: Imagery, mask_type: MaskType, imagery: Imagery) -> MaskSta
         nodata = None
     clear = partial(_clear, mask_type=mask_type, nodata=nodata)
     # Pixels beyond a mask are not clear.
-    known = None
-    for own in masks.valid.values():
-        shown: Any = own.stack
-        known = MaskStack(shown.take(numbers), own.convert, repeat, origin)
-    return MaskStack(stack, clear, repeat, origin, known)
+    found = MaskStack(stack, clear, repeat, origin)
+    known = next(iter(masks.valid.values()), None)
+    while known is not None:
+        shown: Any = known.stack
+        found = MaskStack(shown.take(numbers), known.convert, repeat, origin, found)
+        known = known.other
+    return found
 
 
 def _has_value(mask_type, value):

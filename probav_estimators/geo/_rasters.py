@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,11 +24,8 @@ from ..raster_files import (
     scene_name,
 )
 from ..scenes import MaskStack
-from ._encoding import (
-    check_options,
-    holds,
-    read_encoding,
-)
+from ._alpha import above_zero, find_alpha
+from ._encoding import check_options, holds, read_encoding
 from ._frame_metadata import (
     marks_of_tags,
     time_of_file,
@@ -82,7 +80,7 @@ class RasterStack:
     origin : tuple of two ints, default=(0, 0)
         Row and column of the grid where that part starts.
     validity : bool, default=False
-        Whether values are those of GDAL's masks and alpha bands, 0 = no data, in place of the band.
+        Whether values are those of GDAL's masks, 0 = no data, in place of the band.
     fill : float, default=0
         Value where a file is not.
     nodata : float, default=None
@@ -167,11 +165,6 @@ class _Header(NamedTuple):
     def is_picture(self) -> bool:
         """Whether it is a picture of 8 bits in red, green and blue."""
         return set(self.dtypes) == {"uint8"} and self.colors[:3] == ("red", "green", "blue")
-
-    @property
-    def bands(self) -> list[int]:
-        """Indices of the bands, without alpha."""
-        return [number for number, color in enumerate(self.colors) if color != "alpha"]
 
 
 def open_rasters(
@@ -401,13 +394,18 @@ def _imagery_of(headers, whole, places, window=None, bbox=None, options=None):
     covered = not resampled.any() and all(place.footprint == full for place in places)
     rows, columns = _whole_pixels(whole, window, bbox, files[0])
     grid, origin = whole.window(rows, columns), (rows.start, columns.start)
-    names, named = _band_names([first.descriptions[number] for number in first.bands], files[0])
+    dtype = np.dtype(first.dtypes[0])
+    layout = {"size": grid.shape, "dtype": dtype, "places": places, "origin": origin}
+    stack_of = partial(RasterStack, files, **layout)
+    alpha = _alpha_of(headers, stack_of)
+    numbers = [number for number in range(len(first.dtypes)) if number != alpha]
+    names, named = _band_names([first.descriptions[number] for number in numbers], files[0])
     check_options(options, names)
-    dtype, several = np.dtype(first.dtypes[0]), len(names) > 1
+    several = len(names) > 1
     bands, encodings, valid = {}, {}, {}
     times = _times(headers)
     has_masks = any(header.has_masks for header in headers)
-    for number, band in zip(first.bands, names, strict=True):
+    for number, band in zip(numbers, names, strict=True):
         tags = {
             "scale_factor": [header.scales[number] for header in headers],
             "add_offset": [header.offsets[number] for header in headers],
@@ -417,20 +415,19 @@ def _imagery_of(headers, whole, places, window=None, bbox=None, options=None):
         nodata, is_float = encodings[band].nodata, dtype.kind == "f"
         if nodata is not None and not is_float and not holds(dtype, nodata):
             nodata = None
-        stack = RasterStack(
-            files,
+        bands[band] = stack_of(
             number + 1,
-            grid.shape,
-            dtype,
-            places,
-            origin,
             fill=np.nan if is_float else (nodata or 0),
             nodata=np.nan if is_float and nodata is None else nodata,
         )
-        bands[band] = stack
-        if has_masks or not (covered or is_float or nodata is not None):
-            masks = replace(stack, validity=True, dtype=np.dtype(np.uint8), fill=0)
-            valid[band] = MaskStack(masks, _is_valid)
+        own = None
+        if has_masks or not (covered or is_float or nodata is not None or alpha is not None):
+            masks = stack_of(number + 1, validity=True, dtype=np.dtype(np.uint8))
+            own = MaskStack(masks, above_zero)
+        if alpha is not None:
+            own = MaskStack(stack_of(alpha + 1), above_zero, other=own)
+        if own is not None:
+            valid[band] = own
     return Imagery(
         bands=bands,
         encodings=encodings,
@@ -448,8 +445,17 @@ def _imagery_of(headers, whole, places, window=None, bbox=None, options=None):
     )
 
 
-def _is_valid(values, name):
-    return values > 0
+def _alpha_of(headers, stack_of):
+    """Index of the alpha band, by its colour or name in any file or by its values, or None."""
+    bands = [str(number) for number in range(1, 1 + len(headers[0].dtypes))]
+    texts = {band: [header.descriptions[int(band) - 1] for header in headers] for band in bands}
+    for header in headers:
+        for band, color in zip(bands, header.colors, strict=True):
+            texts[band].append(color if color == "alpha" else None)
+    stacks = {band: stack_of(int(band)) for band in bands}
+    nodata = dict(zip(bands, headers[0].nodatavals, strict=True))
+    found = find_alpha(stacks, texts, nodata, headers[0].path)
+    return None if found is None else bands.index(found)
 
 
 def _band_names(found, path):
@@ -506,7 +512,10 @@ def _header_of(file, path):
         offsets=file.offsets,
         time=time_of_file(tags, path),
         colors=tuple(color.name for color in file.colorinterp),
-        has_masks=any(MaskFlags.per_dataset in flags for flags in file.mask_flag_enums),
+        has_masks=any(
+            MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+            for flags in file.mask_flag_enums
+        ),
         fraction=fraction,
         resampled=resampled,
     )
@@ -519,7 +528,7 @@ def _check_header(header):
             f"{path} holds several rasters and no bands of its own: give one of those that "
             "gdalinfo lists, as a GeoTIFF by gdal_translate"
         )
-    if not header.bands:
+    if set(header.colors) == {"alpha"}:
         raise ValueError(f"{path} has an alpha band and no other: give the file of a band")
     if len(set(header.dtypes)) > 1:
         raise ValueError(

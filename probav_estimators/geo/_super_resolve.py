@@ -87,7 +87,7 @@ def super_resolve(
         Name of one of `geo.MASK_KINDS`, or a function that takes the values of `mask` and returns
         True where it is clear. None: by the name of the band, else a mask of bool.
     bands : sequence of names, default=None
-        Which bands. None: all, but the mask.
+        Which bands. None: all, but the mask and an alpha band, which hides pixels where it is 0.
     scale_factor, add_offset : float, one for each frame, or a dict of these by band, default=None
         Values are stored * scale_factor + add_offset. Series of pandas and DataArrays are matched
         with the frames by their dates. None: as the attributes of the cube say.
@@ -220,14 +220,14 @@ def _image_tasks(site, plan, predictor, parts):
         frames: Any = site.scenes[band].frames
         template = delayed(whole.on(_FramesMetadata(frames)), pure=True, traverse=False)
         reach = _MARGIN + whole.reach
-        masks = None if frames.masks is None else _as_dask(frames.masks.stack.values)
+        masks = [(one, _as_dask(one.stack.values)) for one in _all_masks(frames.masks)]
         rows: dict[int, list[Any]] = {}
         for block in plan.blocks:
-            lr, mask = _cut(frames, masks, block, reach)
+            lr, read = _cut(frames, masks, block, reach)
             shape = tuple(part.stop - part.start for part in block.place(plan.scale))
             wanted = site.encodings[band].arrays_of(shape, parts=parts)
             made = delayed(_make_block, nout=len(wanted), pure=True)(
-                sent, template, band, site.encodings[band], block, lr, mask, parts
+                sent, template, band, site.encodings[band], block, lr, read, parts
             )
             arrays = [da.from_delayed(one, *kind) for one, kind in zip(made, wanted, strict=True)]
             rows.setdefault(block.rows.start, []).append(arrays)
@@ -248,13 +248,14 @@ class _FramesMetadata:
         self.values = frames.values
         self.empty = frames.empty
         self.position_prior = frames.position_prior
-        self.masks = frames.masks and replace(frames.masks, stack=_WindowStack("mask", self.shape))
+        unread = _WindowStack("mask", self.shape)
+        self.masks = [replace(one, stack=unread, other=None) for one in _all_masks(frames.masks)]
 
-    def frames(self, lr: Any, mask: Any) -> ValueFrames:
+    def frames(self, lr: Any, read: Sequence[Any]) -> ValueFrames:
         """Return frames that have the pixels of a window: (values, origin) of frames and masks."""
-        masks = self.masks
-        if masks is not None:
-            masks = replace(masks, stack=_WindowStack("mask", self.shape, *mask))
+        masks = None
+        for one, part in zip(self.masks, read, strict=True):
+            masks = replace(one, stack=_WindowStack("mask", self.shape, *part), other=masks)
         stack = _WindowStack("frame", self.shape, *lr)
         frames = ValueFrames(stack, self.values, masks, self.position_prior)
         frames._empty = self.empty
@@ -285,6 +286,11 @@ class _WindowStack:
         return f"{self.name} {number} of the cube"
 
 
+def _all_masks(masks):
+    """Masks and the others with which pixels have to be clear."""
+    return [] if masks is None else [masks, *_all_masks(masks.other)]
+
+
 def _as_dask(values):
     """Masks as a dask array; a graph holds its chunks once."""
     import dask.array as da
@@ -298,20 +304,21 @@ def _cut(frames, masks, block, reach):
         slice(max(part.start - reach, 0), min(part.stop + reach, length))
         for part, length in zip(block.window, frames.shape, strict=True)
     )
-    lr = (frames.stack.values[:, rows, columns], (rows.start, columns.start))
-    if masks is None:
-        return lr, None
-    rows, columns = frames.masks.stored_window((rows, columns))
-    return lr, (masks[:, rows, columns], (rows.start, columns.start))
+    window = rows, columns
+    read = []
+    for one, values in masks:
+        rows, columns = one.stored_window(window)
+        read.append((values[:, rows, columns], (rows.start, columns.start)))
+    return (frames.stack.values[:, *window], (window[0].start, window[1].start)), read
 
 
-def _make_block(predictor, template, band, kind, block, lr, mask, parts):
+def _make_block(predictor, template, band, kind, block, lr, read, parts):
     """Predict a block of a band, in a task."""
     known = template.scene.frames
     while not isinstance(known, _FramesMetadata):
         known = known.source
     with _slots():
-        plans, kinds = {band: template.on(known.frames(lr, mask))}, {band: kind}
+        plans, kinds = {band: template.on(known.frames(lr, read))}, {band: kind}
         (made,) = make_blocks(predictor, plans, kinds, [block], parts=parts)
     return tuple(made[band])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -203,6 +203,10 @@ class MaskStack:
     repeat: int = 1
     origin: tuple[int, int] = (0, 0)
     other: MaskStack | None = None
+
+    def also(self, other: MaskStack | None) -> MaskStack:
+        """These masks and others, where pixels have to be clear as well."""
+        return replace(self, other=other if self.other is None else self.other.also(other))
 
     def stored_window(self, window: Window) -> Window:
         """Rows and columns of the stored masks that hold a window of the frames."""
