@@ -46,6 +46,7 @@ def labelled(times):
         of_dates(TIMES).iloc[[2, 0, 1]],
         of_dates(TIMES.tz_localize("UTC").tz_convert("Asia/Tokyo")).iloc[::-1],
         of_dates([str(time) for time in TIMES]).iloc[[1, 2, 0]],
+        of_dates([f"images/S2_{time:%Y%m%dT%H%M%S}_B04.tif" for time in TIMES]).iloc[::-1],
         labelled(TIMES)[[1, 0, 2]],
         {"B04": of_dates(TIMES).iloc[::-1]},
         pandas.concat(
@@ -77,10 +78,13 @@ def test_offsets_of_other_dates_are_refused_with_both_lists(index):
         offsets(of_dates(index))
 
 
-@pytest.mark.parametrize("times", [None, [1, 2, 3]])
-def test_offsets_with_dates_of_frames_without_go_by_position_with_a_warning(times):
+@pytest.mark.parametrize(
+    ("index", "times"),
+    [(TIMES[::-1], None), (TIMES[::-1], [1, 2, 3]), (["c", "a", "b"], TIMES), ([7, 3, 5], TIMES)],
+)
+def test_offsets_go_by_position_with_a_warning_where_dates_are_unknown(index, times):
     with pytest.warns(UserWarning, match="add_offset and the frames do not both.*by position"):
-        np.testing.assert_array_equal(offsets(of_dates(TIMES[::-1]), times), OFFSETS)
+        np.testing.assert_array_equal(offsets(of_dates(index), times), OFFSETS)
 
 
 def mask_of(times, hidden=1):

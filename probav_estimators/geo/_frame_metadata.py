@@ -197,7 +197,7 @@ def in_order_of_frames(value: Any, frames: NDArray[Any] | None, n_frames: int, n
     if numbers and sorted(own.tolist()) == list(range(n_frames)):
         return values[np.argsort(own)]
     if frames is None or are_dates(frames) != are_dates(own):
-        if len(own) == n_frames and not numbers:
+        if len(own) == n_frames:
             warn_of_position(name, "its values are taken")
         return values
     if (order := match_labels(own, frames)) is None:
@@ -217,10 +217,13 @@ def _own_labels(value):
         labels = getattr(getattr(value, "index", None), "values", None)
     if labels is None:
         return None
+    labels = np.asarray(labels)
     try:
-        return labels_of(np.asarray(labels), "index")
+        return labels_of(labels, "index")
     except ValueError:
-        return None
+        # Names of files may hold dates.
+        times = [_time_in(os.path.basename(str(label))) for label in labels]
+        return labels.astype(object) if None in times else np.array(times, "datetime64[s]")
 
 
 def check_reference(reference: Any) -> None:
