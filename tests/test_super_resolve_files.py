@@ -728,8 +728,9 @@ class TestBadInput:
 
     def test_what_is_read_is_never_written_to(self, dates, weights):
         before = {path: path.read_bytes() for path in dates.iterdir()}
-        for kind in ("B04", "SCL"):
-            path = f"dates/T34_{DATES[0]}_{kind}.tif"
+        paths = [f"dates/T34_{DATES[0]}_{kind}.tif" for kind in ("B04", "SCL")]
+        Path("link.tif").symlink_to(paths[0])
+        for path in [*paths, "link.tif"]:
             line = error_of(*B04, "--weights", weights, "-o", path, "--overwrite")
             assert f"{path} is one of the files to read" in line
         assert {path: path.read_bytes() for path in dates.iterdir()} == before

@@ -203,11 +203,13 @@ def check_outputs(outputs: Outputs, site: Site, inputs: Iterable[str]) -> None:
     """Raise an error for outputs that do not hold a site, or have one name or that of an input."""
     for part, path in outputs.images.items():
         _format_of(path).check(path, _dtype_of(part, site), len(_layers_of(part, site)))
+    # A link is written where it points to.
+    read = set(map(os.path.realpath, inputs))
     for path in outputs.all:
-        if os.path.abspath(path) in inputs:
+        if os.path.realpath(path) in read:
             raise ValueError(f"{path} is one of the files to read: give the output another name")
         check_target(path)
-    if len({path.absolute() for path in outputs.all}) < len(outputs.all):
+    if len(set(map(os.path.realpath, outputs.all))) < len(outputs.all):
         raise ValueError("outputs have one name: give each file its own")
 
 
