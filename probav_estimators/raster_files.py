@@ -105,7 +105,8 @@ def _expand(item, suffixes):
             "the cube to super_resolve, or write it as a GeoTIFF by gdal_translate"
         )
     if os.path.isdir(item):
-        names = sorted(os.listdir(item))
+        # As patterns do, without hidden files, such as those that macOS adds: ._B04.tif.
+        names = [name for name in sorted(os.listdir(item)) if not name.startswith(".")]
         found = [os.path.join(item, name) for name in names if name.lower().endswith(suffixes)]
     elif os.path.exists(item) or not glob.has_magic(item):
         found = [item]

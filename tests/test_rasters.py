@@ -84,6 +84,7 @@ class TestFiles:
     def test_a_folder_a_list_and_any_depth_are_the_same(self, folder, rasters):
         (folder / "notes.txt").write_text("not a raster")
         (folder / "T34_20220304_B04.tif.aux.xml").write_text("<PAMDataset/>")
+        (folder / "._T34_20220304_B04.tif").write_bytes(b"of macOS")
         names = [folder / f"T34_{date}_B04.tif" for date in DATES]
         for paths in (folder, str(folder), names, folder / "*.tif*", folder / "**" / "T34*"):
             assert open_rasters(paths).first.paths == rasters.first.paths
