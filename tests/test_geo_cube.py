@@ -173,6 +173,9 @@ class TestEncodings:
         assert self.of(plain(attrs={key: np.int16(-1)})).nodata == -1
         assert self.of(plain(dtype=float, attrs={key: -9999.0})).nodata == -9999
         assert self.of(plain(dtype=float, attrs={key: np.nan})).nodata is None
+        # NaN of another name says nothing more.
+        both = {"_FillValue": np.nan, key: -9999.0}
+        assert self.of(plain(dtype=float, attrs=both)).nodata == -9999
         cube = plain()
         cube.encoding[key] = 0
         assert self.of(cube).nodata == 0

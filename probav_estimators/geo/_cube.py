@@ -485,7 +485,9 @@ def _tags(array):
     stac = _stac_metadata(array) if integer else {}
     stored = {**array.encoding, **array.attrs} if integer else array.attrs
     found = {option: [array.attrs.get(option)] for option in ("scale_factor", "add_offset")}
-    found["nodata"] = [stored.get(key) for key in _NODATA_ATTRS]
+    fills = [stored.get(key) for key in _NODATA_ATTRS]
+    # NaN is no data in any case.
+    found["nodata"] = [value for value in fills if np.any(value == value)]
     tags = {}
     for option, candidates in found.items():
         candidates = [*candidates, stac.get(_STAC_NAMES[option])]
