@@ -247,6 +247,16 @@ class TestResampled:
         scene = quietly(open_scene, paths, mask=path)
         np.testing.assert_array_equal(scene.qm, np.stack([expected > 0] * 2))
 
+    @pytest.mark.parametrize("size", [1, 2])
+    def test_masks_whose_rows_ascend(self, land, tmp_path, size):
+        paths = write_dates(tmp_path, land, [(10, 10)] * 2)
+        clear = np.random.default_rng(0).integers(0, 2, (60 // size,) * 2).astype(np.uint8)
+        a, b, left, d, e, top = place((10, 10), size)[:6]
+        where = rasterio.Affine(a, b, left, d, -e, top - 60 * PIXEL)
+        mask = write(tmp_path / "m.tif", clear[::-1], where, nodata=None)
+        expected = np.kron(clear, np.ones((size, size))) > 0
+        np.testing.assert_array_equal(open_scene(paths, mask=mask).qm, np.stack([expected] * 2))
+
     def test_the_union_of_all_is_the_image_and_names_them(self, land, tmp_path):
         paths = write_dates(tmp_path, land, CORNERS[:3])
         paths.append(in_zone(tmp_path / "20240104.tif", land, (10, 10))[0])

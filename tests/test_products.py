@@ -304,6 +304,8 @@ def test_sources_that_are_no_products_are_refused(tmp_path):
         open_products(tmp_path / "none.json", "red")
     with pytest.raises(ValueError, match="3 is no product: give the path"):
         open_products([3], "red")
+    with pytest.raises(ValueError, match=r"^.{,200} is no product: give the path"):
+        open_products([{key: 99 * [key] for key in ("properties", "assets")}], "red")
 
 
 def test_an_asset_that_is_damaged_is_named(tmp_path):

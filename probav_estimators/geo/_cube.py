@@ -211,6 +211,11 @@ def _read_masks(mask, mask_type, cube, read):
         mask = _in_usual_form(mask)
         mask = mask if "time" in mask.dims else mask.expand_dims("time")
         masks = read_cube(mask, label="mask", kinds="biuf")
+        if masks.grid.placed and read.grid.placed and masks.grid.signs != read.grid.signs:
+            pairs = zip("yx", masks.grid.signs, read.grid.signs, strict=True)
+            turned = [axis for axis, one, other in pairs if one != other]
+            mask = mask.isel({axis: slice(None, None, -1) for axis in turned})
+            masks = read_cube(mask, label="mask", kinds="biuf")
     else:
         values = _filled(mask, mask_type)
         values = values[None] if values.ndim == 2 else values

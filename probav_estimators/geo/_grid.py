@@ -128,6 +128,11 @@ class Grid:
         return hypot(b, e), hypot(a, d)
 
     @property
+    def signs(self) -> tuple[float, float]:
+        """Whether y and x ascend, 1, or descend, -1, from pixel to pixel."""
+        return float(np.sign(self.transform[4])), float(np.sign(self.transform[0]))
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Least x, least y, greatest x and greatest y: left, bottom, right, top."""
         x, y = self._corners()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -144,8 +145,8 @@ def _items_of(source: Any, query: dict[str, Any]) -> Iterator[Item]:
         yield from source
     elif not isinstance(source, str | os.PathLike):
         raise ValueError(
-            f"{source!r} is no product: give the path of one, the file or URL of a STAC catalog, "
-            "or items of pystac"
+            f"{reprlib.repr(source)} is no product: give the path of one, the file or URL of a "
+            "STAC catalog, or items of pystac"
         )
     elif "://" in (text := os.fspath(source)):
         yield from _items_of_json(text) if text.endswith(_JSON) else _search(text, query)

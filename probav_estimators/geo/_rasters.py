@@ -277,6 +277,7 @@ def open_masks(
         warn_of_position(masks.label, "masks are matched")
     asked = request is not None and request.is_given
     several = masks.is_of_several_grids or imagery.is_of_several_grids
+    several |= imagery.whole.signs != whole.signs
     several |= not same_crs(imagery.whole.crs, whole.in_crs_of(imagery.whole).crs)
     if (asked or several) and imagery.whole.placed and whole.placed:
         masks = _masks_of_frames(masks, headers, imagery)
