@@ -105,6 +105,18 @@ def test_a_folder_or_pattern_of_products_and_another_name_of_a_band_are_the_same
     assert open_products(tmp_path / "*2026*", name).identical(expected)
 
 
+@pytest.mark.parametrize("kind", ["SAFE", "Landsat"])
+def test_the_metadata_of_a_product_stand_for_it(tmp_path, kind):
+    paths, *_ = products(kind, tmp_path, 2)
+    expected = open_products(paths, "red").load()
+    if kind == "Landsat":
+        for file in tmp_path.glob("*/*"):
+            file.rename(tmp_path / file.name)
+    named = sorted([*tmp_path.glob("*/MTD_MSI*.xml"), *tmp_path.glob("*_MTL.txt")])
+    assert open_products(named, "red").identical(expected)
+    assert open_products(named[1], "red").products == expected.products[1]
+
+
 def test_pixels_of_probav_are_at_their_centres_and_toa_is_not_toc(tmp_path):
     clear = np.zeros(SHAPE, bool)
     path = synthesis(tmp_path, 0, reflectance(5, 1, SHAPE)[0], clear)

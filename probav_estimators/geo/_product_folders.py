@@ -45,12 +45,17 @@ _HLS_L30 = {f"B0{number}": name for number, name in _OLI.items()}
 _PROBAV = {"BLUE": "blue", "RED": "red", "NIR": "nir", "SWIR": "swir16"}
 
 
+# Metadata that a path may name in place of the folder that holds it.
+_METADATA = re.compile(r"MTD_MSIL(1C|2A)\.xml|L\w+_MTL\.txt")
+
+
 class ProductFiles:
     """Files of a product in a folder, a zip or a tar archive.
 
     Parameters
     ----------
     path : str
+        Of these, or of the metadata in a folder.
 
     Attributes
     ----------
@@ -61,8 +66,10 @@ class ProductFiles:
     """
 
     def __init__(self, path: str):
-        self.path = os.path.abspath(path)
-        self._prefix = ""
+        self.path, self._prefix, metadata = os.path.abspath(path), "", None
+        if os.path.isfile(path) and _METADATA.fullmatch(os.path.basename(path)):
+            path, metadata = os.path.split(self.path)
+            self.path = path
         if os.path.isdir(path):
             names = [
                 os.path.relpath(os.path.join(folder, name), path).replace(os.sep, "/")
@@ -80,6 +87,9 @@ class ProductFiles:
         else:
             self.path, name = os.path.split(self.path)
             names = [name] if name.lower().endswith(_HDF5) else []
+        if metadata is not None:
+            # The folder may hold those of other products too.
+            names = [name for name in names if name == metadata or not _METADATA.fullmatch(name)]
         # By names without the "./" that some archives have.
         self._members = {name.removeprefix("./"): name for name in sorted(names)}
         self.names = list(self._members)
