@@ -444,6 +444,10 @@ def test_frames_of_a_damaged_record_are_written_again(model, tmp_path, record):
         (["a.tif", "--stac", "items.json"], "a.tif is no product, and items.json is one"),
         (["--stac", "items.json"], "bands is missing: name the bands"),
         (["--stac", "items.json", "--bands", "red", "--mask", "m.tif"], "mask is given, and prod"),
+        (
+            ["--stac", "items.json", "--bands", "red", "--reference", "2026-06-02"],
+            "no frame has that date: give one of S2_0's, 2026-06-01T10:10:31, 2026-06-06T",
+        ),
     ],
 )
 def test_commands_that_do_not_fit_are_refused(catalog, tmp_path, args, message):

@@ -21,7 +21,7 @@ from ..version import __version__
 from ._block_predictors import as_block_predictor
 from ._block_store import BlockStore, compute_blocks
 from ._encoding import POSITION_STD, check_position_std, check_value_range
-from ._frame_metadata import tags_of
+from ._frame_metadata import frame_of, tags_of
 from ._grid import GridRequest
 from ._imagery import check_plan_options, describe, plan_site
 from ._masks import warn_of_no_mask
@@ -433,6 +433,9 @@ def super_resolve_products(
         max_dates=max_dates,
         request=GridRequest(like, bounds, resolution),
     )
+    times = np.array([time_of(date[0].item).replace(tzinfo=None) for date in choice.dates], "M8[s]")
+    # Before frames are written.
+    frame_of(options.get("reference", "middle"), times, choice.first.item.id)
     chosen(choice.lines())
     folder = outputs.image.with_name(f"{outputs.image.name}.frames")
     paths = _write_frames(choice, folder, resume)

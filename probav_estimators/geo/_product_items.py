@@ -197,7 +197,7 @@ def time_of(item: Item) -> datetime:
     time = item.datetime or item.common_metadata.start_datetime
     if time is None:
         raise ValueError(f"{item.id} has no date: add the property datetime to the item")
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _overlap(box, other):
