@@ -449,6 +449,9 @@ def _imagery_of(headers, whole, places, window=None, bbox=None, options=None):
 def _alpha_of(headers, stack_of):
     """Index of the alpha band, by its colour or name in any file or by its values, or None."""
     bands = [str(number) for number in range(1, 1 + len(headers[0].dtypes))]
+    if len(bands) == 1:
+        # A stack closes its files when it is deleted.
+        return None
     texts = {band: [header.descriptions[int(band) - 1] for header in headers] for band in bands}
     for header in headers:
         for band, color in zip(bands, header.colors, strict=True):
