@@ -464,7 +464,7 @@ def sample_windows(shape: tuple[int, int, int]) -> list[tuple[slice, slice]]:
     starts = [
         tuple(place * end[0] // 2 for place, end in zip(at, ends, strict=True)) for at in places
     ]
+    (_, height), (_, width) = ends
     return [
-        tuple(slice(start, start + end[1]) for start, end in zip(at, ends, strict=True))
-        for at in dict.fromkeys(starts)
+        (slice(top, top + height), slice(left, left + width)) for top, left in dict.fromkeys(starts)
     ]
