@@ -45,16 +45,10 @@ QUICK = {
 EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_without_torch.py"
 
 
-def run(path, inputs):
+def run(session, inputs):
     """Run a graph and return its outputs by name."""
-    session = onnxruntime.InferenceSession(path)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs), strict=True))
-
-
-def about(path):
-    metadata = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
-    return json.loads(metadata["probav_estimators"])
 
 
 def pipeline(net, *, mode="concat", frames="stack", average="all"):
@@ -71,15 +65,14 @@ def path(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def fusion():
-    return FusionNet.from_pretrained("simulated-x3", device="cpu", compute_dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def fusion_path(fusion, tmp_path_factory):
-    path = tmp_path_factory.mktemp("fusion") / "net.onnx"
-    export_onnx(fusion, path)
-    return path
+def fusion(tmp_path_factory):
+    """FusionNet with a calibration, from a file, and its graph: an export takes 20 seconds."""
+    folder = tmp_path_factory.mktemp("fusion")
+    net = FusionNet.from_pretrained(scale=2, device="cpu", compute_dtype="float32")
+    net.calibrate(make_scenes(2, size=24, scale=2, n_frames=4, random_state=0))
+    save_model(net, folder / "net.safetensors")
+    export_onnx(load_model(folder / "net.safetensors"), folder / "net.onnx")
+    return net, folder / "net.onnx"
 
 
 NETS = {
@@ -99,11 +92,12 @@ NETS = {
 def test_a_graph_computes_what_its_net_does(name, path):
     pipe = NETS[name].fit(small_scenes(2))
     export_onnx(pipe, path)
+    session = onnxruntime.InferenceSession(path)
     # Sizes other than at export.
     for number, shape in enumerate([(11, 23), (40, 17)]):
         scene = small_scene(50 + number, shape=shape)
         inputs = onnx_inputs(pipe, scene)
-        found = run(path, inputs)
+        found = run(session, inputs)
         tensors = {key: torch.from_numpy(x) for key, x in inputs.items()}
         with torch.no_grad():
             expected = pipe[-1].module_.eval()(**tensors).numpy()
@@ -113,46 +107,35 @@ def test_a_graph_computes_what_its_net_does(name, path):
         np.testing.assert_allclose(found["image"][0].clip(0, 1), predicted, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "n_frames"), [((24, 45), 1), ((61, 40), 14)])
-def test_fusion_net_takes_any_size_and_number_of_frames(fusion, fusion_path, size, n_frames):
-    (scene,) = make_scenes(1, size=size, n_frames=n_frames, random_state=n_frames)
-    (image,), (deviation,) = fusion.predict([scene], return_std=True)
-    found = run(fusion_path, onnx_inputs(fusion, scene))
-    np.testing.assert_allclose(found["image"][0].clip(0, 1), image, rtol=0, atol=1e-4)
-    np.testing.assert_allclose(found["deviation"][0], deviation, rtol=0, atol=1e-4)
-
-
-def test_scale_two_and_calibration_are_in_the_graph(path, tmp_path):
-    scenes = make_scenes(2, size=24, scale=2, n_frames=4, random_state=0)
-    net = FusionNet.from_pretrained(scale=2, device="cpu", compute_dtype="float32")
-    net.calibrate(scenes)
-    save_model(net, tmp_path / "net.safetensors")
-    export_onnx(load_model(tmp_path / "net.safetensors"), path)
-    _, deviations = net.predict(scenes[:1], return_std=True)
-    found = run(path, onnx_inputs(net, scenes[0]))["deviation"]
-    np.testing.assert_allclose(found, deviations, rtol=0, atol=1e-4)
-
-
-def test_the_graph_says_what_it_takes_and_makes(fusion_path):
-    told = about(fusion_path)
-    session = onnxruntime.InferenceSession(fusion_path)
+def test_the_graph_of_fusion_net(fusion):
+    """Images and calibrated deviations for any size and number of frames, and what it tells."""
+    net, path = fusion
+    session = onnxruntime.InferenceSession(path)
+    for size, n_frames in (((24, 45), 1), ((61, 40), 14)):
+        (scene,) = make_scenes(1, size=size, scale=2, n_frames=n_frames, random_state=n_frames)
+        (image,), (deviation,) = net.predict([scene], return_std=True)
+        found = run(session, onnx_inputs(net, scene))
+        np.testing.assert_allclose(found["image"][0].clip(0, 1), image, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(found["deviation"][0], deviation, rtol=0, atol=1e-4)
+    told = json.loads(session.get_modelmeta().custom_metadata_map["probav_estimators"])
     for key, ports in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
         assert [(port.name, port.shape) for port in ports] == [
             (tensor["name"], tensor["shape"]) for tensor in told[key]
         ]
         assert all(port.type == "tensor(float)" for port in ports)
         assert all(tensor["description"] for tensor in told[key])
-    assert (told["estimator"], told["scale"], told["steps"]) == ("FusionNet", 3, [])
+    assert (told["estimator"], told["scale"], told["steps"]) == ("FusionNet", 2, [])
 
 
-def test_the_example_needs_neither_torch_nor_this_package(fusion, fusion_path, tmp_path):
-    (scene,) = make_scenes(1, size=24, n_frames=4, random_state=0)
-    np.savez(tmp_path / "in.npz", **onnx_inputs(fusion, scene))
+def test_the_example_needs_neither_torch_nor_this_package(fusion, tmp_path):
+    net, path = fusion
+    (scene,) = make_scenes(1, size=24, scale=2, n_frames=4, random_state=0)
+    np.savez(tmp_path / "in.npz", **onnx_inputs(net, scene))
     blocked = tmp_path / "blocked"
     blocked.mkdir()
     for name in ("torch", "probav_estimators"):
         (blocked / f"{name}.py").write_text("raise ImportError('is not there')\n")
-    command = [sys.executable, EXAMPLE, fusion_path, "in.npz", "out.npy"]
+    command = [sys.executable, EXAMPLE, path, "in.npz", "out.npy"]
     finished = subprocess.run(
         command,
         cwd=tmp_path,
@@ -162,7 +145,7 @@ def test_the_example_needs_neither_torch_nor_this_package(fusion, fusion_path, t
     )
     assert finished.returncode == 0, finished.stderr
     assert "frames ['batch', 'frames', 'height', 'width']: frames in" in finished.stdout
-    expected = fusion.predict([scene])[0]
+    expected = net.predict([scene])[0]
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=0, atol=1e-4)
     code = [line for line in EXAMPLE.read_text().splitlines() if line and line[0] not in '"#']
     assert len(code) <= 15
