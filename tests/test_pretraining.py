@@ -38,8 +38,8 @@ def arguments(folder, minutes, **more):
         "--depth": 1,
         "--patch-size": 16,
         "--batch-size": 2,
-        "--pool": 4,
-        "--burst": 2,
+        "--pool": 2,
+        "--burst": 1,
         "--workers": 1,
         "--validate": 1,
         "--calibrate": 2,
@@ -216,13 +216,15 @@ def test_a_part_of_the_scenes_has_real_land(folder_of_land):
 
 def test_pretraining_on_real_land_logs_its_score(folder_of_land, tmp_path, monkeypatch):
     monkeypatch.delenv("PROBAV_SAMPLES", raising=False)
+    names = {"PSF of 0.5", "preset 'any'", "24 frames of the default sensor"}
+    few = [row for row in pretrain.rows(1, 32, 3, 0) if row.name in names]
+    monkeypatch.setattr(pretrain, "rows", lambda *sizes: few)
     out = tmp_path / "out"
     options = {"land": folder_of_land, "save-every": 10}
     pretrain.main(arguments(out, 0.02, **options))
     first, *_, last = (json.loads(line) for line in (out / "log.jsonl").read_text().splitlines())
     assert (first["step"], last["step"] > 0) == (0, True)
-    names = {"PSF of 0.5", "preset 'any'", "24 frames of the default sensor", "real land"}
-    assert names < first["rows"].keys() == last["rows"].keys()
+    assert names | {"real land"} < first["rows"].keys() == last["rows"].keys()
     assert all(0.3 < score < 2 for score in last["rows"].values())
 
 
