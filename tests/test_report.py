@@ -61,12 +61,28 @@ def fusion():
     return FusionNet.from_pretrained("simulated-x3", device="cpu", verbose=0)
 
 
+@pytest.fixture(scope="module")
+def of_truth(plain):
+    """Report of images that are the truth."""
+    return quality_report(Oracle(), plain)
+
+
+@pytest.fixture(scope="module")
+def of_baseline(simulated):
+    return quality_report(BicubicBaseline().fit(simulated), simulated)
+
+
+@pytest.fixture(scope="module")
+def of_fusion(simulated, fusion):
+    return quality_report(fusion, simulated)
+
+
 def known(record):
     return {name for name in FIGURES if np.isfinite(record[name])}
 
 
-def test_the_truth_is_found_to_be_true(plain):
-    mean = quality_report(Oracle(), plain).mean
+def test_the_truth_is_found_to_be_true(of_truth):
+    mean = of_truth.mean
     assert mean["cpsnr"] == pytest.approx(107.1, abs=0.1)
     assert mean["cssim"] == pytest.approx(1) and mean["mtf"] == pytest.approx(1)
     assert mean["resolution_truth"] == mean["resolution_halves"] == 2
@@ -76,11 +92,9 @@ def test_the_truth_is_found_to_be_true(plain):
     assert abs(mean["shift_down"]) < 0.05 and abs(mean["shift_right"]) < 0.05
 
 
-def test_a_blurred_image_is_found_to_be_blurred(plain):
-    exact, blurred = (
-        quality_report(Oracle(spoil), plain).mean
-        for spoil in (lambda image: image, lambda image: gaussian_filter(image, 2.5))
-    )
+def test_a_blurred_image_is_found_to_be_blurred(plain, of_truth):
+    exact = of_truth.mean
+    blurred = quality_report(Oracle(lambda image: gaussian_filter(image, 2.5)), plain).mean
     assert blurred["mtf"] < 0.4
     assert blurred["resolution_truth"] >= exact["resolution_truth"]
     assert blurred["omission"] > exact["omission"] + 0.2
@@ -106,9 +120,8 @@ def test_a_texture_that_is_always_drawn_is_taken_for_resolution(plain):
     assert mean["hallucination"] > 0.5
 
 
-def test_scores_are_those_of_the_scorers(simulated):
-    baseline = BicubicBaseline().fit(simulated)
-    mean = quality_report(baseline, simulated).mean
+def test_scores_are_those_of_the_scorers(simulated, of_baseline):
+    baseline, mean = BicubicBaseline().fit(simulated), of_baseline.mean
     assert mean["cpsnr"] == pytest.approx(cpsnr_scorer(baseline, simulated))
     assert mean["score"] == pytest.approx(-probav_scorer(baseline, simulated))
     assert mean["cssim"] == pytest.approx(cssim_scorer(baseline, simulated))
@@ -117,9 +130,8 @@ def test_scores_are_those_of_the_scorers(simulated):
     assert mean["improvement"] + mean["omission"] + mean["hallucination"] == pytest.approx(1)
 
 
-def test_a_fusion_leaves_less_of_its_frames_than_the_baseline(simulated, fusion):
-    baseline = BicubicBaseline().fit(simulated)
-    ours, theirs = (quality_report(one, simulated) for one in (fusion, baseline))
+def test_a_fusion_leaves_less_of_its_frames_than_the_baseline(of_fusion, of_baseline):
+    ours, theirs = of_fusion, of_baseline
     assert known(ours.scenes[0]) == FIGURES.keys()
     assert known(theirs.scenes[0]) == FIGURES.keys() - NEED_DEVIATIONS - NEED_PARTS
     assert ours.mean["consistency"] < theirs.mean["consistency"]
@@ -129,9 +141,9 @@ def test_a_fusion_leaves_less_of_its_frames_than_the_baseline(simulated, fusion)
     assert ours.mean["coverage_68"] < ours.mean["coverage_95"] <= 1
 
 
-def test_the_mean_measured_share_is_in_percent(simulated, fusion):
+def test_the_mean_measured_share_is_in_percent(simulated, fusion, of_fusion):
     shares = fusion.predict(simulated, return_parts=True)[1].measured_share
-    mean = quality_report(fusion, simulated).mean["measured_share"]
+    mean = of_fusion.mean["measured_share"]
     assert mean == pytest.approx(100 * shares.mean(), rel=1e-4)
     assert 5 < mean < 95
 
@@ -239,9 +251,8 @@ class TestScorers:
         assert consistency_scorer(Follower(), [scene]) == -1
 
 
-def test_an_image_is_measured_as_its_estimator_is(plain):
-    scene = plain[0]
-    (record,) = quality_report(Oracle(), [scene]).scenes
+def test_an_image_is_measured_as_its_estimator_is(plain, of_truth):
+    scene, record = plain[0], of_truth.scenes[0]
     alone = measure_scene(scene.hr, None, scene)
     halves = {"resolution_halves", "consistency_left_out"}
     assert known(record) - known(alone) == halves
