@@ -61,8 +61,8 @@ COMMANDS_RUN = [
 # Sections whose only block runs without earlier ones, as readers copy it.
 ALONE = ["Adding an architecture", "Adding a transformer", "Adding a loss"]
 
-# The budget: scenes, LR pixels, epochs, turned images.
-N_SCENES, SIZE, PATCH_SIZE, N_EPOCHS, N_AUGMENT = 16, 16, 12, 1, 2
+# The budget: scenes, also in place of more than 16, LR pixels, epochs, turned images.
+N_SCENES, SIZE, PATCH_SIZE, N_EPOCHS, N_AUGMENT = 10, 16, 12, 1, 2
 
 
 def blocks_of(text):
@@ -126,11 +126,15 @@ def run_block(code, line, path, namespace):
 
 @pytest.fixture
 def small_budget(monkeypatch, tmp_path):
-    """Few small scenes, short trainings, no download, and a folder with three images only."""
+    """Few small scenes, short trainings, no download, no export, and a folder with three images."""
     monkeypatch.chdir(tmp_path)
     write_fine_images(tmp_path / "fine")
     monkeypatch.setattr(probav_estimators, "make_scenes", few_small_scenes)
     monkeypatch.setattr(probav_estimators, "fetch_probav", lambda data_home=None: small_data_set())
+    # An export of FusionNet takes 20 seconds; test_onnx.py has one.
+    monkeypatch.setattr(
+        probav_estimators, "export_onnx", lambda estimator, path: Path(path).touch()
+    )
     for name in ("fit", "partial_fit"):
         monkeypatch.setattr(SceneNet, name, shortened(getattr(SceneNet, name)))
     monkeypatch.setattr(FusionNet, "from_pretrained", of_few_turns(FusionNet.from_pretrained))
@@ -138,7 +142,8 @@ def small_budget(monkeypatch, tmp_path):
 
 def few_small_scenes(*args, **kwargs):
     options = signature(make_scenes).bind(*args, **kwargs).arguments
-    n_scenes = min(options.pop("n_scenes", N_SCENES), N_SCENES)
+    n_scenes = options.pop("n_scenes", N_SCENES)
+    n_scenes = n_scenes if n_scenes <= 16 else N_SCENES
     return make_scenes(n_scenes, **options | {"size": SIZE, "n_frames": (4, 6), "n_jobs": None})
 
 
