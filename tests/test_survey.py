@@ -81,12 +81,11 @@ class TestBands:
 
 
 def test_an_image_is_the_same_however_it_is_divided():
-    (scene,) = make_scenes(1, size=(150, 230), scale=2, n_frames=5, random_state=0)
-    images = [
+    (scene,) = make_scenes(1, size=(90, 150), scale=2, n_frames=4, random_state=0)
+    whole, divided = (
         FusionNet.from_pretrained(
             "simulated-x2", verbose=0, tile_size=size, compute_dtype="float32"
         ).predict_into(scene)
-        for size in (None, 128, 64)
-    ]
-    for image in images[1:]:
-        assert np.abs(image - images[0]).max() < 1e-5
+        for size in (None, 64)
+    )
+    assert np.abs(divided - whole).max() < 1e-5
