@@ -81,6 +81,7 @@ def history_of(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.any_version
 def test_a_killed_study_of_zipped_scenes_goes_on_to_its_table(archive, tmp_path):
     content = archive.read_bytes()
     out = tmp_path / "results"

@@ -23,6 +23,8 @@ from probav_estimators import (
 )
 from probav_estimators.cli import probav
 
+pytestmark = pytest.mark.any_version
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 # Folders that `make docs` generates or needs.

@@ -27,6 +27,8 @@ from benchmarks.pretrain import (
 from probav_estimators import FusionNet, Sensor, make_scenes, save_model
 from probav_estimators.training import load_weights
 
+pytestmark = pytest.mark.any_version
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -15,7 +15,10 @@ from joblib import cpu_count
 from probav_estimators.cli import main
 from probav_estimators.processes import free_cores, map_in_processes
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
+    pytest.mark.any_version,
+]
 
 ENDS = [
     ("map_in_processes", signal.SIGKILL),

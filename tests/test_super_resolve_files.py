@@ -440,6 +440,7 @@ def run_until(moment, *args):
     return subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
 
 
+@pytest.mark.any_version
 class TestGoingOn:
     def test_after_kill_9_gives_the_same_file_and_repeats_no_block(self, dates, weights):
         options = (*B04, *TILES, "--weights", weights)
