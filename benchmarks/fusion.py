@@ -307,17 +307,17 @@ def seconds_of_layers(in_bfloat16, n_frames, rounds):
     return least, float(difference)
 
 
-def benchmark_busy(n_busy=4, n_frames=12, rounds=3):
+def benchmark_busy(n_busy=4, n_frames=12, rounds=3, size=128):
     """One scene beside busy processes: the least time with a thread for each core or free one."""
     with busy_processes(n_busy):
         sides = {
-            kind: lambda kind=kind: call_in_fresh_process(seconds_of_a_scene, kind, n_frames)
+            kind: lambda kind=kind: call_in_fresh_process(seconds_of_a_scene, kind, n_frames, size)
             for kind in ("every", "free")
         }
         every, free = (min(found) for found in interleave(sides, rounds).values())
     yield Figure(
-        f"`FusionNet.predict`, one scene of {n_frames} frames of 128x128 beside {n_busy} busy "
-        "processes, a thread for each free core (`processes.free_cores`)",
+        f"`FusionNet.predict`, one scene of {n_frames} frames of {size}x{size} beside {n_busy} "
+        "busy processes, a thread for each free core (`processes.free_cores`)",
         "a thread for each core",
         "no more time",
         f"{free / every:.2f} times ({free:.1f} and {every:.1f} s)",
@@ -325,11 +325,11 @@ def benchmark_busy(n_busy=4, n_frames=12, rounds=3):
     )
 
 
-def seconds_of_a_scene(kind, n_frames):
+def seconds_of_a_scene(kind, n_frames, size):
     """Seconds of a prediction with a thread for "every" core, or for each "free" one."""
     if kind == "free":
         torch.set_num_threads(min(torch.get_num_threads(), free_cores()))
-    (scene,) = make_scenes(1, n_frames=n_frames, random_state=0)
+    (scene,) = make_scenes(1, size=size, n_frames=n_frames, random_state=0)
     net = FusionNet.from_pretrained(_WEIGHTS, verbose=0)
     net.predict([scene])
     start = perf_counter()

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import torch
 from skimage import io
 
 from benchmarks import (
@@ -32,7 +33,7 @@ from benchmarks import (
     simulator,
     training,
 )
-from benchmarks._measure import Figure, interleave
+from benchmarks._measure import Figure, call_in_fresh_process, interleave
 from benchmarks._scenes import simulated_scenes
 from probav_estimators import make_scenes
 
@@ -53,16 +54,19 @@ def small(module, name, monkeypatch, **options):
 
     @lru_cache
     def make(n_scenes=2, **asked):
-        return make_scenes(min(n_scenes, 6), **asked | options)
+        return make_scenes(min(n_scenes, 4), **asked | options)
 
     monkeypatch.setattr(module, name, make)
 
 
 @pytest.fixture
 def little(monkeypatch):
-    """Reduce the sizes that benchmarks take from constants."""
+    """Reduce the sizes that benchmarks take from constants, and make scenes in this process."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     # Patches of `steps` have 48 pixels.
-    small(fusion, "make_scenes", monkeypatch, size=48, n_frames=12)
+    small(fusion, "make_scenes", monkeypatch, size=48, n_frames=8)
+    small(robustness, "make_scenes", monkeypatch)
+    monkeypatch.setattr(fusion, "call_in_fresh_process", timed_in_this_process)
     small(fine_tuning, "make_scenes", monkeypatch, size=32, n_frames=4)
     patches = fine_tuning._TRAINING | {"patch_size": 24}
     monkeypatch.setattr(fine_tuning, "_TRAINING", patches)
@@ -82,6 +86,17 @@ def little(monkeypatch):
     )
     yield
     fusion.scenes_of_24.cache_clear()
+
+
+def timed_in_this_process(function, *arguments, environment=None):
+    """Call a function here: a process of its own takes seconds to import torch."""
+    if function is fusion.memory_of_prediction:
+        return call_in_fresh_process(function, *arguments, environment=environment)
+    n_threads = torch.get_num_threads()
+    try:
+        return function(*arguments)
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def scenes_of_sensor(n_scenes, psf_sigma):
@@ -136,12 +151,12 @@ CASES = {
         [[(0, 0.5), (0, 1.5), (0, 1e4)]],
     ),
     "busy": (
-        lambda: fusion.benchmark_busy(n_busy=1, n_frames=2, rounds=1),
+        lambda: fusion.benchmark_busy(n_busy=1, n_frames=2, rounds=1, size=32),
         [[RATIO, SECONDS, SECONDS]],
     ),
     "fusion": (fusion.benchmark_quality, [[SCORE]]),
     "robustness": (
-        lambda: robustness.benchmark(n_scenes=2, size=48, n_epochs=1),
+        lambda: robustness.benchmark(n_scenes=2, size=32, n_epochs=1),
         [[SCORE, PERCENT, PERCENT]],
     ),
     "scales": (

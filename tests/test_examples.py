@@ -33,7 +33,8 @@ def test_example_runs_and_shows_its_outcome(name, tmp_path):
     finished = subprocess.run(
         [sys.executable, EXAMPLES / f"{name}.py", "--quick"],
         cwd=tmp_path,
-        env=os.environ | {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"},
+        # Few small scenes take less time than a process that makes some of them.
+        env=os.environ | {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"},
         capture_output=True,
         text=True,
         timeout=240,
