@@ -195,36 +195,26 @@ class TestArrays:
         values.flat[7] = np.nan
         expect_error(lambda: make_scene(**{part: values}), f"scene imgset0042: {part}", "NaN")
 
-    @pytest.mark.parametrize("dtype", [np.int16, bool, complex])
-    def test_pixels_of_an_ambiguous_type_are_refused(self, make_scene, dtype):
-        expect_error(
-            lambda: make_scene(lr=np.ones((4, 6, 8), dtype)), "imgset0042: lr", np.dtype(dtype).name
-        )
-
-    @pytest.mark.parametrize("shape", [(6, 8), (0, 6, 8)])
-    def test_frames_that_are_no_stack_are_refused(self, make_scene, shape):
-        expect_error(
-            lambda: make_scene(lr=np.zeros(shape), qm=None), "imgset0042: lr", str(shape), "(t, h"
-        )
-
-    @pytest.mark.parametrize("shape", [(3, 6, 8), (4, 6, 7)])
-    def test_quality_maps_that_do_not_fit_are_refused(self, make_scene, shape):
-        expect_error(
-            lambda: make_scene(qm=np.ones(shape, bool)), "imgset0042", str(shape), "(4, 6, 8)"
-        )
-
-    def test_a_status_map_that_does_not_fit_is_refused(self, make_scene):
-        sm = np.ones((18, 16), bool)
-        expect_error(lambda: make_scene(sm=sm), "imgset0042", "sm has shape (18, 16)", "(18, 24)")
-        expect_error(lambda: make_scene(sm=sm, hr=None), "imgset0042", "sm has shape (18, 16)")
-
-    @pytest.mark.parametrize("shape", [(1, 18, 24), (18, 0)])
-    def test_an_hr_that_is_no_image_is_refused(self, make_scene, shape):
-        expect_error(lambda: make_scene(hr=np.zeros(shape)), "imgset0042: hr", "(H, W)")
-
-    @pytest.mark.parametrize("norm", [0, np.nan])
-    def test_a_norm_that_is_no_positive_number_is_refused(self, make_scene, norm):
-        expect_error(lambda: make_scene(norm=norm), "imgset0042", "positive number of dB")
+    @pytest.mark.parametrize(
+        ("parts", "words"),
+        [
+            ({"lr": np.ones((4, 6, 8), np.int16)}, [": lr", "int16"]),
+            ({"lr": np.ones((4, 6, 8), bool)}, [": lr", "bool"]),
+            ({"lr": np.ones((4, 6, 8), complex)}, [": lr", "complex"]),
+            ({"lr": np.zeros((6, 8)), "qm": None}, [": lr", "(6, 8)", "(t, h"]),
+            ({"lr": np.zeros((0, 6, 8)), "qm": None}, [": lr", "(0, 6, 8)", "(t, h"]),
+            ({"qm": np.ones((3, 6, 8), bool)}, ["(3, 6, 8)", "(4, 6, 8)"]),
+            ({"qm": np.ones((4, 6, 7), bool)}, ["(4, 6, 7)", "(4, 6, 8)"]),
+            ({"sm": np.ones((18, 16), bool)}, ["sm has shape (18, 16)", "(18, 24)"]),
+            ({"sm": np.ones((18, 16), bool), "hr": None}, ["sm has shape (18, 16)"]),
+            ({"hr": np.zeros((1, 18, 24))}, [": hr", "(H, W)"]),
+            ({"hr": np.zeros((18, 0))}, [": hr", "(H, W)"]),
+            ({"norm": 0}, ["positive number of dB"]),
+            ({"norm": np.nan}, ["positive number of dB"]),
+        ],
+    )
+    def test_types_shapes_and_norms_that_do_not_fit_are_refused(self, make_scene, parts, words):
+        expect_error(lambda: make_scene(**parts), "imgset0042", *words)
 
 
 CALLERS = {
@@ -242,26 +232,19 @@ CALLERS = {
 
 @pytest.mark.parametrize("caller", CALLERS)
 class TestLists:
-    def test_an_empty_list_is_refused(self, caller):
-        expect_error(lambda: CALLERS[caller]([]), "empty list", "at least one scene")
-
-    def test_one_scene_has_to_be_wrapped(self, caller, make_scene):
-        expect_error(lambda: CALLERS[caller](make_scene()), "list of scenes", "[scene]")
-
-    def test_something_else_in_the_list_is_named_by_its_place(self, caller, make_scene):
-        expect_error(lambda: CALLERS[caller]([make_scene(), "imgset0000"]), "str", "at position 1")
-
-    def test_something_else_than_a_list_is_refused(self, caller):
-        expect_error(lambda: CALLERS[caller](np.zeros((9, 16, 16))), "list of scenes")
+    def test_what_is_no_list_of_scenes_is_refused(self, caller, make_scene):
+        call = CALLERS[caller]
+        expect_error(lambda: call([]), "empty list", "at least one scene")
+        expect_error(lambda: call(make_scene()), "list of scenes", "[scene]")
+        expect_error(lambda: call([make_scene(), "imgset0000"]), "str", "at position 1")
+        expect_error(lambda: call(np.zeros((9, 16, 16))), "list of scenes")
 
 
 @pytest.mark.parametrize("caller", ["BicubicUpscaler", "SRCNN", "probav_scorer"])
 class TestNoLists:
-    def test_what_can_be_read_only_once_is_named(self, caller, make_scene):
+    def test_iterators_and_tables_are_named(self, caller, make_scene):
         given = iter([make_scene(), make_scene()])
         expect_error(lambda: CALLERS[caller](given), type(given).__name__, "only once: pass a list")
-
-    def test_a_table_is_named(self, caller, make_scene):
         table = pd.DataFrame({"scene": [make_scene(), make_scene()]})
         expect_error(lambda: CALLERS[caller](table), "got a DataFrame", "pass the column")
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from _helpers import REGRESSORS, composed, cpsnr_of_every_shift, weights_of
+from conftest import devices
 
 from probav_estimators import (
     MISRGRU,
@@ -46,8 +47,15 @@ def where(net):
     return {weight.device.type for weight in net.module_.parameters()}
 
 
+def on_each_device(kinds):
+    """Each kind on each accelerator; on the CPU, which is compared with itself, the first alone."""
+    number = {"cpu": 1}
+    pairs = [(device, kind) for device in devices() for kind in kinds[: number.get(device)]]
+    return pytest.mark.parametrize(("device", "kind"), pairs)
+
+
 class TestNets:
-    @pytest.mark.parametrize("kind", REGRESSORS)
+    @on_each_device(REGRESSORS)
     def test_net_learns_and_predicts_as_on_the_cpu(self, device, kind, few_scenes):
         scenes = composed(few_scenes, scale=None if kind.upscales else 3)
         params = QUICK | {"max_epochs": 1, "batch_size": 3, "lr": 1e-5}
@@ -57,7 +65,7 @@ class TestNets:
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
         np.testing.assert_allclose(*(net.predict(scenes) for net in nets), atol=2e-3)
 
-    @pytest.mark.parametrize("kind", [HighResNet, MISRGRU, TRMISR, RAMS, PIUNet])
+    @on_each_device([HighResNet, MISRGRU, TRMISR, RAMS, PIUNet])
     def test_published_networks_learn_and_predict_as_on_the_cpu(self, device, kind, few_scenes):
         params = QUICK | {"max_epochs": 1, "batch_size": 3, "lr": 1e-5, "n_features": 8}
         nets = [kind(device=each, **params).fit(few_scenes) for each in (device, "cpu")]

@@ -303,11 +303,6 @@ class TestWhatIsRefused:
         yield
         assert [path for path in target.parent.iterdir() if path.is_file()] == []
 
-    @pytest.mark.parametrize("n_images", [2, 4])
-    def test_another_number_of_images(self, scenes, target, n_images):
-        with pytest.raises(ValueError, match=f"{n_images} images for 3 scenes"):
-            write_submission(np.zeros((n_images, 48, 48)), scenes, target)
-
     @pytest.mark.parametrize(
         ("flaw", "message"),
         [
@@ -348,25 +343,25 @@ class TestWhatIsRefused:
         with pytest.raises(ValueError, match=r'at position 0 .* name it like "imgset0594"'):
             write_submission(images[:1], [make_scene(size=(16, 16), name=name)], target)
 
-    def test_too_few_or_too_many_images_of_a_generator(self, scenes, images, target):
-        for given, number in (([], "0"), (images[:-1], len(images) - 1), ([*images] * 2, "more")):
-            with pytest.raises(ValueError, match=f"got {number} images for {len(scenes)} scenes"):
-                write_submission(iter(given), scenes, target)
+    def test_too_few_or_too_many_images(self, scenes, images, target):
+        for given, number in (
+            (np.zeros((2, 48, 48)), "2"),
+            (np.zeros((4, 48, 48)), "4"),
+            (iter([]), "0"),
+            (iter(images[:-1]), len(images) - 1),
+            (iter([*images] * 2), "more"),
+        ):
+            with pytest.raises(ValueError, match=f"{number} images for {len(scenes)} scenes"):
+                write_submission(given, scenes, target)
             assert list(target.parent.iterdir()) == []
 
-    def test_images_and_scenes_in_the_wrong_places(self, scenes, images, target):
+    def test_images_scenes_and_paths_in_the_wrong_places(self, scenes, images, target, tmp_path):
         with pytest.raises(ValueError, match="takes a list of scenes, got ndarray"):
             write_submission(scenes, images, target)
-
-    def test_no_scenes(self, target):
         with pytest.raises(ValueError, match="empty list"):
             write_submission([], [], target)
-
-    def test_a_folder_that_does_not_exist(self, scenes, images, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"absent is no folder: make it first"):
             write_submission(images, scenes, tmp_path / "absent" / "mine.zip")
-
-    def test_a_path_that_is_a_folder(self, scenes, images, tmp_path):
         with pytest.raises(IsADirectoryError, match="is a folder: give the name of a file"):
             write_submission(images, scenes, tmp_path)
 
