@@ -56,21 +56,19 @@ class TestSameFingerprint:
             "X = InputComposer('concat').transform(ClearanceSelector(k=3).transform(X));"
             "print([scene.fingerprint() for scene in BicubicUpscaler().transform(X)])"
         )
-        answers = {
-            subprocess.run(
-                [sys.executable, "-c", code, str(root)],
-                env=os.environ | {"PYTHONHASHSEED": seed},
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-            for seed in ("1", "2")
-        }
+        # Strings have other hashes than here.
+        answer = subprocess.run(
+            [sys.executable, "-c", code, str(root)],
+            env=os.environ | {"PYTHONHASHSEED": str(1 + hash("a") % 2**31)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
         scenes = InputComposer("concat").transform(
             ClearanceSelector(k=3).transform(load_scenes(root))
         )
         here = [scene.fingerprint() for scene in BicubicUpscaler().transform(scenes)]
-        assert answers == {f"{here}\n"}
+        assert answer == f"{here}\n"
 
 
 class TestOtherFingerprint:
