@@ -15,6 +15,8 @@ from probav_estimators import (
 )
 from probav_estimators.simulation import simulate_scene
 
+pytestmark = pytest.mark.any_version
+
 PRESET = "probav-challenge"
 SMALL = {"size": 16, "scale": 2}
 

@@ -28,6 +28,8 @@ from probav_estimators.training import (
     shipped_weights,
 )
 
+pytestmark = pytest.mark.any_version
+
 # HR pixels.
 LIMIT = 0.1
 DOWN_RIGHT = (0.6, -0.9)

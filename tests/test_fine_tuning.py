@@ -19,6 +19,8 @@ from probav_estimators.scenes import estimate_psf_sigma
 from probav_estimators.simulation import simulate_scene
 from probav_estimators.training import AlignedReader, SceneDataset, collate_frames
 
+pytestmark = pytest.mark.any_version
+
 
 @pytest.fixture(scope="module")
 def clouded():

@@ -15,6 +15,8 @@ from probav_estimators.cli import probav
 from probav_estimators.imaging import register_groups
 from probav_estimators.scenes import align_scene
 
+pytestmark = pytest.mark.any_version
+
 
 @pytest.fixture(scope="module")
 def net():

@@ -9,6 +9,8 @@ from scipy import ndimage
 from probav_estimators import Sensor
 from probav_estimators.simulation import PRESETS, simulate_scene
 
+pytestmark = pytest.mark.any_version
+
 QUIET = {"noise": 0, "gain": 0, "offset": 0, "psf_variation": 0, "geolocation_error": 0}
 
 

@@ -6,6 +6,8 @@ import pytest
 from probav_estimators import FusionNet, Scene, make_scenes
 from probav_estimators.scenes import align_bands, align_scene, read_aligned
 
+pytestmark = pytest.mark.any_version
+
 
 def centred(shifts):
     return shifts - shifts.mean(axis=0)
