@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _helpers import REGRESSORS, small_scene, small_scenes
+from _helpers import QUICK, REGRESSORS, small_scene, small_scenes
 from sklearn.pipeline import make_pipeline
 
 from probav_estimators import (
@@ -33,15 +33,6 @@ from probav_estimators.persistence import export_onnx, load_model, onnx_inputs, 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-QUICK = {
-    "max_epochs": 1,
-    "batch_size": 4,
-    "train_split": None,
-    "compute_dtype": "float32",
-    "device": "cpu",
-    "random_state": 0,
-    "verbose": 0,
-}
 EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_without_torch.py"
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from _helpers import quick_pipeline, quick_srcnn, small_scenes
+from _helpers import QUICK, quick_pipeline, quick_srcnn, small_scenes
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import (
     GridSearchCV,
@@ -21,15 +21,6 @@ from probav_estimators import (
     probav_scorer,
     published_configurations,
 )
-
-QUICK = {
-    "max_epochs": 1,
-    "batch_size": 4,
-    "train_split": None,
-    "compute_dtype": "float32",
-    "random_state": 0,
-    "verbose": 0,
-}
 
 
 @pytest.fixture(scope="module")
