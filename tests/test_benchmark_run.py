@@ -199,10 +199,10 @@ def test_rows_of_other_settings_are_refused_and_replaced_if_asked_for(small, tmp
     folder = tmp_path / "fsrcnn-stack-lr"
     model = (folder / "model.safetensors").read_bytes()
     # Left by a process that was killed while writing.
-    (tmp_path / "fusionnet").mkdir()
-    (tmp_path / "fusionnet" / ".settings.json.00.partial").write_text("{")
-    run_benchmark(small, tmp_path, configurations="fusionnet", verbose=0)
-    assert not list((tmp_path / "fusionnet").glob(".*"))
+    (tmp_path / "baseline").mkdir()
+    (tmp_path / "baseline" / ".settings.json.00.partial").write_text("{")
+    run_benchmark(small, tmp_path, configurations="baseline", verbose=0)
+    assert not list((tmp_path / "baseline").glob(".*"))
     with pytest.raises(FileExistsError, match=r"fsrcnn-stack-lr .*epochs: 1 there, 2 here"):
         run_benchmark(small, tmp_path, max_epochs=2, **options)
     with pytest.raises(FileExistsError, match=r"batch_size: .* there, 3 here"):
@@ -233,9 +233,9 @@ def test_rows_of_other_scenes_are_refused(small, tmp_path):
 
 
 def test_rows_of_earlier_runs_stay_in_the_table(small, tmp_path):
-    for name in ("fusionnet", "baseline"):
+    for name in ("baseline opencv", "baseline"):
         result = run_benchmark(small, tmp_path, configurations=[name], verbose=0)
-    assert [row["row"] for row in result.rows] == ["baseline", "FusionNet"]
+    assert [row["row"] for row in result.rows] == ["baseline", "baseline OpenCV"]
 
 
 def test_unknown_configurations_are_named_with_those_that_are_known(small, tmp_path):
