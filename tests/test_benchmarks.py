@@ -244,6 +244,7 @@ def test_every_benchmark_is_run():
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover  # Tracing takes half as long again, and covers nothing more.
 @pytest.mark.usefixtures("little")
 @pytest.mark.parametrize("name", CASES)
 def test_benchmark_measures_what_is_possible(name, monkeypatch):
