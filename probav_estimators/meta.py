@@ -18,7 +18,14 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from .doc_links import SceneEstimatorMixin
-from .prediction import Images, Predictor, predict_pairs, stack_images, takes_return_std
+from .prediction import (
+    Images,
+    Predictor,
+    predict_pairs,
+    stack_images,
+    takes_return_std,
+    unwrap,
+)
 from .processes import run_in_parallel
 from .scenes import Scene, check_scenes, clip_image, offset_to_scene
 from .scoring import ScoreMixin
@@ -149,7 +156,7 @@ class PerBand(SceneEstimatorMixin, ScoreMixin, MetaEstimatorMixin, BaseEstimator
 
     def _predict_band(self, band, scenes, predict_params):
         """Predict the scenes of a band: a tuple of lists with one image per scene."""
-        predicted = self.estimators_[band].predict(scenes, **predict_params)
+        predicted = unwrap(self.estimators_[band]).predict(scenes, **predict_params)
         parts = predicted if isinstance(predicted, tuple) else (predicted,)
         for part in parts:
             if len(part) != len(scenes):

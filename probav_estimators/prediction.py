@@ -83,15 +83,23 @@ def takes_return_std(estimator: Any) -> bool:
 
     An estimator of which that depends on more than its signature has an attribute `predicts_std`.
     """
-    estimator = last_step(estimator)
-    if hasattr(estimator, "predicts_std"):
-        return estimator.predicts_std
-    return _predict_takes("return_std", estimator)
+    last = _last_with_parameters(estimator)
+    if hasattr(last, "predicts_std"):
+        return last.predicts_std
+    return _predict_takes("return_std", last)
 
 
 def takes_return_parts(estimator: Any) -> bool:
     """Whether `predict` takes `return_parts`; a pipeline hands it on to its last step."""
-    return _predict_takes("return_parts", last_step(estimator))
+    return _predict_takes("return_parts", _last_with_parameters(estimator))
+
+
+def _last_with_parameters(estimator):
+    """The last estimator that gets parameters of `predict`; a search hands none on."""
+    estimator = unwrap(estimator)
+    while hasattr(estimator, "steps"):
+        estimator = estimator.steps[-1][1]
+    return estimator
 
 
 def _predict_takes(option, estimator):

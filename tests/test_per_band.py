@@ -19,6 +19,7 @@ from probav_estimators import (
     make_scenes,
 )
 from probav_estimators.meta import PerBand
+from probav_estimators.prediction import predict_pairs, takes_return_std
 
 
 class BandMean(RegressorMixin, BaseEstimator):
@@ -134,6 +135,19 @@ class TestWhatPredictHandsOn:
         np.testing.assert_array_equal(images, model.predict(named))
         assert deviations.shape == images.shape
         np.testing.assert_array_equal(deviations[:, 0, 0], [2, 4, 6, 8, 10, 12])
+
+    def test_searches_give_what_their_best_estimator_does(self, spread):
+        model, named = spread
+        search = GridSearchCV(BandSpread(), {"factor": [1.0]}, cv=2, scoring=lambda *args: 0)
+        searched = PerBand(search).fit(named)
+        assert searched.predicts_std
+        expected = model.predict(named, return_std=True)
+        np.testing.assert_array_equal(searched.predict(named, return_std=True), expected)
+        # A pipeline hands nothing on to one.
+        within = Pipeline([("search", search.fit(named))])
+        assert not takes_return_std(within)
+        ((_, deviation),) = predict_pairs(within, named[:1], return_std=True)
+        assert deviation is None
 
     def test_an_estimator_that_loses_a_scene(self, fitted, scenes):
         fitted.estimators_["NIR"].predict = lambda X: [scene.hr for scene in X][1:]
