@@ -133,6 +133,11 @@ class TestAlpha:
             assert image.sizes.get("band", 1) == len(getattr(image, "data_vars", [1])) == 1
             np.testing.assert_array_equal(np.squeeze(image.n_clear)[::2, ::2], expected)
 
+    def test_no_data_of_several_values_are_refused_and_not_compared(self, tmp_path):
+        bands = self.by_values(tmp_path).assign_attrs(nodata=[3, 4])
+        with pytest.raises(ValueError, match=r"nodata is \[3, 4\]: give one number"):
+            quietly(super_resolve, bands, BASELINE)
+
     def test_it_is_fused_if_it_is_named(self, tmp_path):
         image = super_resolve(self.by_name(tmp_path), BASELINE, bands=["red", "alpha"])
         assert image.sizes["band"] == 2 and image.n_clear.min() == 3

@@ -83,7 +83,8 @@ def _is_like_alpha(alpha, others):
 
 
 def _has_data(values, nodata):
-    return bool(((values != 0) & (values == values) & (values != nodata)).any())
+    without = [0] if nodata is None else [0, *np.ravel(nodata)]
+    return bool((~np.isin(values, without) & (values == values)).any())
 
 
 def above_zero(values: NDArray[Any], name: str) -> NDArray[np.bool_]:
