@@ -64,7 +64,7 @@ def _speed(sr, hr, sm, rounds):
                 f"49 shifts, one thread; {state}",
                 "the usual Numba loop (NaN at clouded pixels, `nanmean`, double)",
                 "60 times as fast",
-                f"{usual / ours:.0f} times ({1e3 * ours:.2f} ms, {1e3 * usual:.0f} ms; "
+                f"{usual / ours:.3g} times ({1e3 * ours:.2f} ms, {1e3 * usual:.3g} ms; "
                 f"best of {rounds})",
                 usual >= 60 * ours,
             )
