@@ -10,6 +10,7 @@ from probav_estimators import (
     FusionNet,
     InputComposer,
     SRResNet,
+    TimeLimit,
     make_scenes,
     probav_scorer,
 )
@@ -103,7 +104,7 @@ def _of_sensor(net, sensor, scenes):
 def _pipelines(scale, minutes, size):
     training = {
         "max_epochs": 10_000,
-        "max_time": minutes,
+        "callbacks": [TimeLimit(minutes)],
         "patch_size": min(32, size),
         "batch_size": 16,
         "augment": True,

@@ -78,7 +78,7 @@ def _search(max_epochs):
         batch_size=4,
         patch_size=32,
         train_split=None,
-        lr_patience=None,
+        callbacks__lr_schedule=None,
         random_state=0,
         verbose=0,
     )

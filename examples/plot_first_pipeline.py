@@ -31,6 +31,7 @@ from probav_estimators import (
     FusionNet,
     InputComposer,
     ScoreDisplay,
+    TimeLimit,
     load_scenes,
     make_scenes,
 )
@@ -149,7 +150,7 @@ train = scenes_of(options.train, options.scenes, 1)
 print(f"training on {len(train)} other scenes, for a minute at most")
 srcnn = SRCNN(
     max_epochs=options.epochs,
-    max_time=1,
+    callbacks=[TimeLimit(minutes=1)],
     batch_size=16,
     patch_size=32,
     augment=True,

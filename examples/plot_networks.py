@@ -32,6 +32,7 @@ from probav_estimators import (
     FusionNet,
     HighResNet,
     PIUNet,
+    TimeLimit,
     load_model,
     load_scenes,
     make_scenes,
@@ -79,7 +80,7 @@ for name in ("real_texture", "real_series") if options.samples else ():
 
 training = {
     "max_epochs": 100_000,
-    "max_time": options.minutes,
+    "callbacks": [TimeLimit(options.minutes)],
     "patch_size": options.patch_size,
     "batch_size": 8,
     "augment": True,

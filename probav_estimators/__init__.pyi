@@ -69,4 +69,5 @@ from .training import HistoryCSV as HistoryCSV
 from .training import ModuleNet as ModuleNet
 from .training import SceneNet as SceneNet
 from .training import SceneRegressor as SceneRegressor
+from .training import TimeLimit as TimeLimit
 from .version import __version__ as __version__

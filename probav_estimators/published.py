@@ -163,6 +163,6 @@ def _training_of_study(given):
         parameters["optimizer__eps"] = 1e-7
     if given.get("callbacks") != "disable":
         parameters["callbacks__divergence__clip"] = None
-        if given.get("lr_patience", 5) is not None:
+        if given.get("callbacks__lr_schedule", True) is not None:
             parameters["callbacks__lr_schedule__threshold_mode"] = "abs"
     return parameters

@@ -118,8 +118,9 @@ class TestPlateaus:
         ],
     )
     def test_of_a_net_are_set_by_its_parameters(self, train, valid, params, expected):
-        params = {"lr_patience": 2, "train_split": predefined_split(valid), "lr": 1e-6} | params
-        net = quick_srcnn(max_epochs=6, **params).fit(train)
+        params = {"callbacks__lr_schedule__patience": 2} | params
+        split = predefined_split(valid)
+        net = quick_srcnn(max_epochs=6, lr=1e-6, train_split=split, **params).fit(train)
         rates = np.array(net.history[:, "event_lr"]) / 1e-6
         np.testing.assert_allclose(rates, expected)
 

@@ -26,6 +26,7 @@ from probav_estimators import (
     MaskedMSELoss,
     Scene,
     SRCNNEx,
+    TimeLimit,
     make_scenes,
 )
 from probav_estimators.state_file import read_state, write_state
@@ -39,7 +40,7 @@ RESUMABLE = {
     "patch_size": 8,
     "augment": True,
     "train_split": 0.25,
-    "lr_patience": 1,
+    "callbacks__lr_schedule__patience": 1,
     "random_state": 0,
 }
 
@@ -103,8 +104,7 @@ def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(scenes, tmp_path):
 
 
 FREE = {
-    "max_time": 1000.0,
-    "callbacks": [],
+    "callbacks": [TimeLimit(1000)],
     "device": "cpu",
     "micro_batch_size": 1,
 }
@@ -182,11 +182,11 @@ def test_scenes_are_told_apart_by_their_pixels(scenes, tmp_path):
 
 def test_the_weights_that_a_training_began_with_count(scenes, tmp_path):
     first, second = (quick_srcnn(random_state=seed).fit(scenes) for seed in range(2))
-    quick_srcnn(resume=tmp_path, start_from=first).fit(scenes)
-    same = quick_srcnn(resume=tmp_path, start_from=FrozenEstimator(first)).fit(scenes)
+    quick_srcnn(resume=tmp_path, weights=first).fit(scenes)
+    same = quick_srcnn(resume=tmp_path, weights=FrozenEstimator(first)).fit(scenes)
     assert len(same.history) == 1
     with pytest.raises(ValueError, match=r"\(initial weights: checksum \w+ there, checksum"):
-        quick_srcnn(resume=tmp_path, start_from=second).fit(scenes)
+        quick_srcnn(resume=tmp_path, weights=second).fit(scenes)
 
 
 def test_a_search_does_not_take_one_result_for_all(scenes, tmp_path):
@@ -203,7 +203,9 @@ def test_callbacks_of_skorch_go_on_too(scenes, tmp_path):
             LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.5),
             EarlyStopping(monitor="valid_score", patience=4, threshold=1.0),
         ]
-        params = RESUMABLE | {"lr_patience": None, "callbacks": callbacks} | params
+        params = RESUMABLE | {"callbacks": callbacks} | params
+        del params["callbacks__lr_schedule__patience"]
+        params["callbacks__lr_schedule"] = None
         return quick_srcnn(max_epochs=max_epochs, **params).fit(scenes)
 
     fit(3, resume=tmp_path)
@@ -300,12 +302,12 @@ def test_history_goes_to_tensorboard_on_demand(scenes, tmp_path):
 class TestFineTuning:
     def test_begins_with_the_weights_of_the_fitted_net(self, scenes):
         fitted = quick_srcnn(residual=True).fit(scenes)
-        tuned = quick_srcnn(residual=True, start_from=fitted, lr=1e-12).fit(scenes[:3])
+        tuned = quick_srcnn(residual=True, weights=fitted, lr=1e-12).fit(scenes[:3])
         torch.testing.assert_close(weights_of(tuned), weights_of(fitted), rtol=0, atol=1e-6)
         assert tuned.std_ == fitted.std_
 
     def test_needs_the_same_class_and_a_fitted_net(self, scenes):
-        with pytest.raises(ValueError, match="start_from has class SRCNN and this SRCNNEx"):
-            SRCNNEx(start_from=quick_srcnn().fit(scenes), verbose=0).fit(scenes)
-        with pytest.raises(ValueError, match="start_from is not fitted"):
-            quick_srcnn(start_from=SRCNN()).fit(scenes)
+        with pytest.raises(ValueError, match="the net of weights has class SRCNN and this SRCNNEx"):
+            SRCNNEx(weights=quick_srcnn().fit(scenes), verbose=0).fit(scenes)
+        with pytest.raises(ValueError, match="the net of weights is not fitted"):
+            quick_srcnn(weights=SRCNN()).fit(scenes)

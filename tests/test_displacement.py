@@ -133,16 +133,20 @@ class TestWhatKeepsTheDisplacement:
         scenes = scenes_of(3, n_scenes=2, size=24)
         displaced.save_pretrained(tmp_path / "w")
         of_file = small_net(weights=tmp_path / "w")
-        of_net = small_net(start_from=displaced)
+        of_net = small_net(weights=displaced)
         for net in (clone(of_file).fit(scenes), of_net.fit(scenes)):
             assert net.displacement_ == DOWN_RIGHT
             found, expected = net.predict(scenes), displaced.predict(scenes)
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
-    def test_loss_is_that_of_the_images_that_are_predicted(self, net, uncorrected, scenes):
-        training = {"criterion": CPSNRLoss(border=0), "uncertainty_weight": 0, "train_split": None}
-        training |= {"lr": 1e-12, "max_epochs": 1, "truths_in_place": False}
-        trained = pretrained("simulated-x4", **training).fit(scenes[:2])
+    def test_loss_is_that_of_the_images_that_are_predicted(
+        self, net, uncorrected, scenes, monkeypatch
+    ):
+        training = {"criterion": CPSNRLoss(border=0), "train_split": None}
+        training |= {"lr": 1e-12, "max_epochs": 1}
+        monkeypatch.setattr(FusionNet, "likelihood_weight", 0)
+        monkeypatch.setattr(FusionNet, "shift_weight", 0)
+        trained = pretrained("simulated-x4", **training).fit(without_shifts(scenes[:2]))
         expected, other = (
             np.mean(
                 [
@@ -154,6 +158,11 @@ class TestWhatKeepsTheDisplacement:
         )
         assert trained.history[0, "train_loss"] == pytest.approx(expected, rel=1e-4)
         assert other != pytest.approx(expected, rel=1e-3)
+
+
+def without_shifts(scenes):
+    """The scenes without their true shifts."""
+    return [Scene(scene.lr, scene.qm, scene.hr, scene.sm, name=scene.name) for scene in scenes]
 
 
 class TestTruthsInPlace:
@@ -201,17 +210,14 @@ class TestTruthsInPlace:
             apart.append(np.abs(found).max())
         assert apart[0] < 0.2 < 0.5 < apart[1]
 
-    def test_training_puts_displaced_images_there(self, uncorrected, scenes):
-        training = make_scenes(8, size=40, scale=4, n_frames=9, random_state=5)
-        # Without their true shifts.
-        training = [Scene(one.lr, one.qm, one.hr, one.sm) for one in training]
+    def test_training_puts_displaced_images_there(self, uncorrected, scenes, monkeypatch):
+        training = without_shifts(make_scenes(8, size=40, scale=4, n_frames=9, random_state=5))
         before = displacement(uncorrected.predict(scenes), scenes)
         options = {"lr": 5e-4, "max_epochs": 6, "batch_size": 8, "patch_size": 24}
         found = []
-        for on in (True, False):
-            net = clone(uncorrected).set_params(
-                **options, train_split=None, random_state=0, truths_in_place=on
-            )
+        for weight in (FusionNet.shift_weight, 0):
+            monkeypatch.setattr(FusionNet, "shift_weight", weight)
+            net = clone(uncorrected).set_params(**options, train_split=None, random_state=0)
             net.initialize().displacement_ = (0.0, 0.0)
             images = net.partial_fit(training).predict(scenes)
             found.append(np.hypot(*displacement(images, scenes)))

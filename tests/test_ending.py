@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from _helpers import quick_srcnn, slow_score, weights_of
+from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 
-from probav_estimators import HistoryCSV
+from probav_estimators import HistoryCSV, TimeLimit
 
 
 def press_ctrl_c():
@@ -158,26 +159,12 @@ class TestEarlyStopping:
             def on_epoch_end(self, net, **kwargs):
                 self.seen_.append(net.history[-1, "epoch"])
 
+        stopping = EarlyStopping(monitor="valid_score", patience=2, threshold=1.0)
         epochs = Epochs()
         net = quick_srcnn(
-            max_epochs=60,
-            lr=0.5,
-            lr_patience=None,
-            early_stopping=2,
-            train_split=predefined_split(valid),
-            callbacks=[epochs],
-            callbacks__divergence=None,
+            max_epochs=9, train_split=predefined_split(valid), callbacks=[stopping, epochs]
         ).fit(train)
-        scores = net.history[:, "valid_score"]
-        assert len(scores) < 60
-        assert epochs.seen_ == net.history[:, "epoch"]
-        assert int(np.argmin(scores)) == len(scores) - 3
-
-    def test_of_skorch_ends_in_good_order(self, train, valid):
-        stopping = EarlyStopping(monitor="valid_score", patience=2, threshold=1.0)
-        net = quick_srcnn(max_epochs=9, train_split=predefined_split(valid), callbacks=[stopping])
-        net.fit(train)
-        assert len(net.history) == 3
+        assert epochs.seen_ == net.history[:, "epoch"] == [1, 2, 3]
 
     def test_may_be_asked_for_by_any_callback(self, train):
         class AfterTwo(Callback):
@@ -190,17 +177,15 @@ class TestEarlyStopping:
         assert len(quick_srcnn(max_epochs=9, callbacks=[AfterTwo()]).fit(train).history) == 2
 
     def test_is_not_undone_by_resume(self, train, valid, tmp_path):
+        stopping = EarlyStopping(monitor="valid_score", patience=2, threshold=1.0)
         net = quick_srcnn(
-            max_epochs=60,
-            lr=0.5,
-            lr_patience=None,
-            early_stopping=2,
+            max_epochs=9,
             train_split=predefined_split(valid),
             resume=tmp_path,
-            callbacks__divergence=None,
+            callbacks=[stopping],
         ).fit(train)
-        again = quick_srcnn(**net.get_params(deep=False)).fit(train)
-        assert len(again.history) == len(net.history)
+        again = clone(net).fit(train)
+        assert len(again.history) == len(net.history) == 3
         assert torch.equal(weights_of(again), weights_of(net))
 
 
@@ -230,28 +215,32 @@ def clock(monkeypatch):
     return clock
 
 
-class TestMaxTime:
-    def timed(self, clock, valid, **params):
+class TestTimeLimit:
+    def test_of_no_time_is_refused(self, train):
+        with pytest.raises(ValueError, match="'minutes' parameter of TimeLimit"):
+            quick_srcnn(callbacks=[TimeLimit(0)]).fit(train)
+
+    def timed(self, clock, valid, *, minutes=1e9, **params):
         # Two steps per epoch.
         return quick_srcnn(
             **{
                 "max_epochs": 9,
                 "batch_size": 2,
                 "train_split": predefined_split(valid),
-                "callbacks": [OneMinutePerStep(clock)],
+                "callbacks": [OneMinutePerStep(clock), TimeLimit(minutes)],
                 **params,
             }
         )
 
     def test_cuts_the_epoch_short_that_is_under_way_and_validates_it(self, train, valid, clock):
-        net = self.timed(clock, valid, max_time=5).fit(train)
+        net = self.timed(clock, valid, minutes=5).fit(train)
         assert net.history[:, "train_batch_count"] == [2, 2, 1]
         assert all(np.isfinite(net.history[:, "valid_score"]))
         scores = net.history[:, "valid_score"]
         assert slow_score(net.predict(valid), valid) == pytest.approx(min(scores), rel=1e-5)
 
     def test_counts_only_the_present_call(self, train, valid, clock):
-        net = self.timed(clock, valid, max_time=4).fit(train)
+        net = self.timed(clock, valid, minutes=4).fit(train)
         assert len(net.history) == 2
         net.partial_fit(train)
         assert len(net.history) == 4
@@ -261,7 +250,7 @@ class TestMaxTime:
     def test_counts_what_a_resumed_training_took_before(self, train, valid, clock, tmp_path):
         self.timed(clock, valid, max_epochs=2, resume=tmp_path).fit(train)
         clock.seconds += 1e6
-        net = self.timed(clock, valid, resume=tmp_path, max_time=6).fit(train)
+        net = self.timed(clock, valid, resume=tmp_path, minutes=6).fit(train)
         assert len(net.history) == 3
-        again = self.timed(clock, valid, resume=tmp_path, max_time=6).fit(train)
+        again = self.timed(clock, valid, resume=tmp_path, minutes=6).fit(train)
         assert len(again.history) == 3

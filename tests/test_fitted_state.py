@@ -154,19 +154,19 @@ class TestRefusals:
             FusionNet.from_pretrained("simulated-x3").predict_into(scenes[0], out=out)
 
 
-class TestStartFrom:
+class TestInitialWeights:
     def test_fitted_search_gives_its_best_net(self, stacked):
         search = GridSearchCV(quick_srcnn(), {"lr": [1e-3]}, cv=2, scoring=cpsnr_scorer)
         with pytest.raises(ValueError, match="GridSearchCV without a best estimator"):
-            quick_srcnn(start_from=search).fit(stacked)
+            quick_srcnn(weights=search).fit(stacked)
         search.fit(stacked)
-        tuned = quick_srcnn(start_from=FrozenEstimator(search), lr=1e-12).fit(stacked)
+        tuned = quick_srcnn(weights=FrozenEstimator(search), lr=1e-12).fit(stacked)
         best = weights_of(search.best_estimator_)
         torch.testing.assert_close(weights_of(tuned), best, rtol=0, atol=1e-6)
 
     def test_other_estimators_are_named(self, stacked):
         with pytest.raises(ValueError, match="must end in a fitted net, got a BicubicBaseline"):
-            quick_srcnn(start_from=BicubicBaseline()).fit(stacked)
+            quick_srcnn(weights=BicubicBaseline()).fit(stacked)
 
 
 class TestCopies:

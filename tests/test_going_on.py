@@ -36,7 +36,7 @@ def callback_of(net, name):
 class TestEpochZero:
     def test_fine_tuning_that_makes_nothing_better_changes_nothing(self, fitted, train, others):
         net = quick_srcnn(
-            residual=True, start_from=fitted, train_split=predefined_split(others), **SPOILING
+            residual=True, weights=fitted, train_split=predefined_split(others), **SPOILING
         ).fit(train)
         before = slow_score(fitted.predict(others), others)
         assert min(net.history[:, "valid_score"]) > before
@@ -47,7 +47,7 @@ class TestEpochZero:
     def test_a_better_epoch_wins(self, fitted, train, valid):
         start = quick_srcnn(residual=True).fit(train)
         net = quick_srcnn(
-            max_epochs=5, residual=True, start_from=start, train_split=predefined_split(valid)
+            max_epochs=5, residual=True, weights=start, train_split=predefined_split(valid)
         ).fit(train)
         scores = net.history[:, "valid_score"]
         assert min(scores) < callback_of(net, "starting_score").start_score_
@@ -56,7 +56,7 @@ class TestEpochZero:
     def test_is_not_repeated_by_resume(self, fitted, train, others, tmp_path):
         params = {
             "residual": True,
-            "start_from": fitted,
+            "weights": fitted,
             "train_split": predefined_split(others),
             **SPOILING,
         }
@@ -116,7 +116,7 @@ class TestSchedule:
         net = quick_srcnn(
             max_epochs=3,
             lr=1e-12,
-            lr_patience=4,
+            callbacks__lr_schedule__patience=4,
             train_split=predefined_split(valid),
             callbacks=[rates],
         )
@@ -148,8 +148,8 @@ class TestPickles:
             max_epochs=3,
             train_split=predefined_split(valid),
             callbacks=[step] if own_schedule else None,
-            lr_patience=None if own_schedule else 1,
             lr=1e-3,
+            **({"callbacks__lr_schedule": None} if own_schedule else {}),
         ).fit(train)
         net.optimizer_.param_groups[0]["lr"] = 1e-5
         loaded = pickle.loads(pickle.dumps(net)).partial_fit(train)

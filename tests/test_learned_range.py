@@ -69,7 +69,9 @@ def scenes(raw):
 
 
 def frame_net(**params):
-    return HighResNet(n_features=4, n_blocks=1, border=2, **{**QUICK, "patch_size": 12, **params})
+    return HighResNet(
+        n_features=4, n_blocks=1, criterion__border=2, **{**QUICK, "patch_size": 12, **params}
+    )
 
 
 def pipeline():
@@ -179,7 +181,7 @@ class TestLearning:
         net = frame_net(warm_start=True).fit(scenes)
         assert net.value_range_ == RANGE
         others = [with_range(scene, (0, 500)) for scene in raw]
-        for call in (net.fit, net.partial_fit, frame_net(start_from=net).fit):
+        for call in (net.fit, net.partial_fit, frame_net(weights=net).fit):
             with pytest.raises(ValueError, match="learned from scenes of value_range"):
                 call(others)
         with pytest.raises(ValueError, match="learned from scenes of value_range"):

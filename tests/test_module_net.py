@@ -128,12 +128,14 @@ class TestTraining:
 
     def test_it_goes_on_from_another_net(self, few_scenes):
         first = net_of(MeanAndMore(), max_epochs=3).fit(few_scenes)
-        second = net_of(MeanAndMore, start_from=first, lr=1e-12).fit(few_scenes[:2])
+        second = net_of(MeanAndMore, weights=first, lr=1e-12).fit(few_scenes[:2])
         np.testing.assert_allclose(
             second.predict(few_scenes), first.predict(few_scenes), rtol=0, atol=1e-6
         )
-        with pytest.raises(ValueError, match="start_from has n_frames 9 and this ModuleNet has 3"):
-            net_of(MeanAndMore(3), n_frames=3, start_from=first).fit(few_scenes)
+        with pytest.raises(
+            ValueError, match="the net of weights has n_frames 9 and this ModuleNet has 3"
+        ):
+            net_of(MeanAndMore(3), n_frames=3, weights=first).fit(few_scenes)
 
 
 class TestWhatIsWrong:

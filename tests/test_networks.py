@@ -132,7 +132,7 @@ class TestSizes:
     @every_network
     def test_images_have_the_size_of_the_truth(self, kind):
         scenes = [small_scene(0, shape=(10, 14), scale=2), small_scene(1, scale=2)]
-        net = quick_net(kind, border=1).fit(scenes)
+        net = quick_net(kind, criterion__border=1).fit(scenes)
         assert net.scale_ == 2
         assert [image.shape for image in net.predict(scenes)] == [s.hr.shape for s in scenes]
 
@@ -289,7 +289,7 @@ class TestTraining:
 
     @masking_network
     def test_fine_tuning_begins_with_the_other_nets_weights(self, kind, few_scenes, fitted):
-        net = quick_net(kind, start_from=FrozenEstimator(fitted[kind]), lr=1e-12)
+        net = quick_net(kind, weights=FrozenEstimator(fitted[kind]), lr=1e-12)
         other = small_scenes(2, first_seed=20)
         np.testing.assert_allclose(
             clone(net).fit(other).predict(few_scenes),

@@ -217,7 +217,7 @@ class TestValidation:
     ):
         scenes = in_units(small_scenes(5), gain, offset, value_range)
         if kind == "frames":
-            net = HighResNet(n_features=4, n_blocks=1, border=2)
+            net = HighResNet(n_features=4, n_blocks=1, criterion__border=2)
         else:
             scenes = composed(scenes, frames=kind)
             net = SRCNN(residual=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, overload
 
 import numpy as np
 import torch
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from ..prediction import Images
 
 __all__ = ["FusionNet", "ImageParts"]
-
-# Loss of a mean shift of one HR pixel, squared: with 0.02 it does not stop a drift.
-_SHIFT_WEIGHT = 0.1
 
 
 class ImageParts(NamedTuple):
@@ -72,19 +68,12 @@ class FusionNet(FusionWeights):
     shifts are used.
 
     {parameters}
-    weights : str or path-like, default=None
-        Initial weights: a name of shipped weights, or a file written by :meth:`save_pretrained`.
-        None: random weights.
     width : int, default=64
         Channels of the learned layers.
     depth : int, default=4
         Residual blocks in each of the three stages.
     scale : int, default=None
         HR pixels for each LR pixel. None: that of the weights or of the scenes.
-    border : int, default=3
-        HR pixels of shift that the losses tolerate, as the challenge's score does. Passed to a
-        `criterion` class with a parameter of this name, unless ``criterion__border`` is given; a
-        `criterion` instance keeps its own.
     psf_sigma : float, default=None
         Standard deviation of the sensor's Gaussian PSF in LR pixels, without that of the square
         pixel, at most 1. None: estimated for each scene. Differences between frames are always
@@ -93,13 +82,6 @@ class FusionNet(FusionWeights):
         Date and illumination of the predicted image where the scene changes: the mean of all
         frames, the clearest frame, or the frame of that number. It does not change the grid, which
         is the mean position of all frames, and is not used in training.
-    uncertainty_weight : float, default=0.004
-        Weight of the negative log-likelihood that trains the standard deviation.
-    truths_in_place : bool, default=True
-        Whether a training puts images in the place of their truths. Where that is known (the
-        `true_shifts` of simulated scenes), frames are registered to the truth and no shift is
-        tolerated. Else each image is tolerated one, but their mean over a batch, squared, adds to
-        the loss. Validation scores tolerate shifts, as the challenge's. False: all losses do.
     data_consistency : bool or "every stage", default=True
         Whether the image is moved to the most probable one, given the learned image and the frames:
         after the last stage, or after every stage.
@@ -127,6 +109,12 @@ class FusionNet(FusionWeights):
 
     Notes
     -----
+    A training puts images in the place of their truths. Where that is known (the `true_shifts` of
+    simulated scenes), frames are registered to the truth and no shift is tolerated. Else each image
+    is tolerated one (`border` of the loss), but their mean over a batch, squared, adds to the loss.
+    Validation scores tolerate shifts, as the challenge's. The likelihood of the standard deviations
+    is a part of the loss.
+
     With ``augment=True`` training also drops frames and pixels at random. Each `fit` registers a
     scene once; scenes of more than 512 x 512 LR pixels are registered in windows.
 
@@ -149,24 +137,23 @@ class FusionNet(FusionWeights):
 
     likelihood = staticmethod(uncertainty_loss)
 
+    #: Weight in the loss of the squared mean shift in HR pixels: 0.02 does not stop a drift.
+    shift_weight: ClassVar[float] = 0.1
+
     leaves_frames_out = True
 
     # It works in units of the level and the contrast of each scene.
     depends_on_unit = False
 
     _parameter_constraints = FusionWeights._parameter_constraints | {
-        "weights": [str, os.PathLike, None],
         "width": [Interval(Integral, 1, None, closed="left")],
         "depth": [Interval(Integral, 1, None, closed="left")],
         "scale": [Interval(Integral, 2, None, closed="left"), None],
-        "border": [Interval(Integral, 0, None, closed="left")],
         "psf_sigma": [Interval(Real, 0, GREATEST_SIGMA, closed="right"), None],
         "reference": [
             StrOptions({"middle", "clearest"}),
             Interval(Integral, 0, None, closed="left"),
         ],
-        "uncertainty_weight": [Interval(Real, 0, None, closed="left")],
-        "truths_in_place": ["boolean"],
         "data_consistency": ["boolean", StrOptions({"every stage"})],
         "n_augment": [Interval(Integral, 1, None, closed="left")],
         "tile_size": [Interval(Integral, 64, None, closed="left"), None],
@@ -175,30 +162,22 @@ class FusionNet(FusionWeights):
     def __init__(
         self,
         *,
-        weights: str | os.PathLike[str] | None = None,
         width: int = 64,
         depth: int = 4,
         scale: int | None = None,
-        border: int = 3,
         psf_sigma: float | None = None,
         reference: Literal["middle", "clearest"] | int = "middle",
-        uncertainty_weight: float = 0.004,
-        truths_in_place: bool = True,
         data_consistency: Literal["every stage"] | bool = True,
         n_augment: int = 1,
         tile_size: int | None = 384,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.weights = weights
         self.width = width
         self.depth = depth
         self.scale = scale
-        self.border = border
         self.psf_sigma = psf_sigma
         self.reference = reference
-        self.uncertainty_weight = uncertainty_weight
-        self.truths_in_place = truths_in_place
         self.data_consistency = data_consistency
         self.n_augment = n_augment
         self.tile_size = tile_size
@@ -452,7 +431,7 @@ class FusionNet(FusionWeights):
         errors = []
         for scene in scenes:
             (image,), (std,) = self.predict([scene], return_std=True)
-            errors.append(standardized_errors(image, std, scene, border=self.border))
+            errors.append(standardized_errors(image, std, scene, border=self._border))
         self.module_.calibration *= calibration_factor(errors)
         return self
 
@@ -477,7 +456,7 @@ class FusionNet(FusionWeights):
         return FusionLayers(self.scale_, self.width_, self.depth_, self.data_consistency)
 
     def make_reader(self) -> AlignedReader:
-        return AlignedReader(self.psf_sigma, self.truths_in_place)
+        return AlignedReader(self.psf_sigma, truths_in_place=True)
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
         self._take_layout(scenes[0].scale)
@@ -525,13 +504,13 @@ class FusionNet(FusionWeights):
         self, prediction: torch.Tensor, target: dict[str, torch.Tensor]
     ) -> torch.Tensor | float:
         loss = super().further_loss(prediction, target)
-        if "truth" not in target or not self.truths_in_place:
+        if "truth" not in target or not self.shift_weight:
             return loss
         unknown = ~target["in_place"]
         if not unknown.any():
             return loss
         sr, (hr, clear) = prediction[unknown, 0], target["truth"][unknown].unbind(dim=1)
-        return loss + _SHIFT_WEIGHT * mean_shift(sr, hr, clear, self.border).square().sum()
+        return loss + self.shift_weight * mean_shift(sr, hr, clear, self._border).square().sum()
 
     def compute(
         self,

@@ -29,7 +29,6 @@ class FusionWeights(StdNet):
     {attributes}
     """
 
-    weights: str | os.PathLike[str] | None
     width: int
     depth: int
     scale: int | None
@@ -124,7 +123,7 @@ class FusionWeights(StdNet):
 
     def _take_layout(self, scale):
         """Set scale and size, and check those of pretrained weights."""
-        pretrained = None if self.weights is None else self._file_weights().config
+        pretrained = self._file_weights().config if self._has_file() else None
         self.scale_ = self.scale or (scale if pretrained is None else pretrained["scale"])
         self.width_, self.depth_ = self.width, self.depth
         for key, value in self.layout().items():
@@ -137,10 +136,9 @@ class FusionWeights(StdNet):
 
     def _initial_displacement(self):
         """Displacement of the initial weights."""
-        if self.start_from is not None:
-            return self._starting_net().displacement_
-        if self.weights is None:
-            return 0.0, 0.0
+        if not self._has_file():
+            start = self._starting_net()
+            return (0.0, 0.0) if start is None else start.displacement_
         config = self._file_weights().config
         return tuple(float(config.get(key, 0)) for key in _DISPLACEMENT)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -88,8 +88,6 @@ class PIUNet(StdNet, FrameNet):
         Attention heads, a divisor of `n_features`.
     reduction : int, default=8
         Ratio of features to hidden units of the channel attention.
-    uncertainty_weight : float, default=0.004
-        Weight of the negative log-likelihood that trains the standard deviation.
 
     {attributes}
     n_features_, n_blocks_, n_heads_, reduction_ : int
@@ -162,7 +160,6 @@ class PIUNet(StdNet, FrameNet):
         "n_blocks": [Interval(Integral, 1, None, closed="left")],
         "n_heads": [Interval(Integral, 1, None, closed="left")],
         "reduction": [Interval(Integral, 1, None, closed="left")],
-        "uncertainty_weight": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -173,7 +170,6 @@ class PIUNet(StdNet, FrameNet):
         n_blocks: int = _BLOCKS,
         n_heads: int = 1,
         reduction: int = 8,
-        uncertainty_weight: float = 0.004,
         **kwargs: Any,
     ) -> None:
         super().__init__(n_frames=n_frames, **kwargs)
@@ -181,7 +177,6 @@ class PIUNet(StdNet, FrameNet):
         self.n_blocks = n_blocks
         self.n_heads = n_heads
         self.reduction = reduction
-        self.uncertainty_weight = uncertainty_weight
 
     def build_layers(self, scale: int) -> nn.Module:
         check_heads(self.n_features_, self.n_heads_)

@@ -29,9 +29,10 @@ class StdNet(BorderMixin, FileWeightsMixin, SceneNet):
     {attributes}
     """
 
-    uncertainty_weight: float
-
     n_compared = 1
+
+    #: Weight of the likelihood in the loss.
+    likelihood_weight: ClassVar[float] = 0.004
 
     #: Negative log-likelihood of (prediction, truth, border) that trains the standard deviations.
     likelihood: ClassVar[staticmethod[[torch.Tensor, torch.Tensor, int], torch.Tensor]]
@@ -87,7 +88,7 @@ class StdNet(BorderMixin, FileWeightsMixin, SceneNet):
     def further_loss(
         self, prediction: torch.Tensor, target: dict[str, torch.Tensor]
     ) -> torch.Tensor | float:
-        if "truth" not in target or not self.uncertainty_weight:
+        if "truth" not in target or not self.likelihood_weight:
             return 0.0
-        likelihood = self.likelihood(prediction, target["truth"], self.border)
-        return self.uncertainty_weight * likelihood
+        likelihood = self.likelihood(prediction, target["truth"], self._border)
+        return self.likelihood_weight * likelihood

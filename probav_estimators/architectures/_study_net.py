@@ -20,9 +20,7 @@ __all__ = ["StudyNet"]
 
 _PARAMETERS = """
     depth_multiplier : int, default=1
-        Factor on the number of channels of every layer but the last.
-    weights : path-like, default=None
-        Keras file of initial weights, see :meth:`from_published`. None: random weights."""
+        Factor on the number of channels of every layer but the last."""
 
 _SCALE = [Interval(Integral, 2, None, closed="left")]
 
@@ -45,19 +43,11 @@ class StudyNet(FileWeightsMixin, SceneRegressor):
 
     _parameter_constraints = SceneRegressor._parameter_constraints | {
         "depth_multiplier": [Interval(Integral, 1, None, closed="left")],
-        "weights": [str, os.PathLike, None],
     }
 
-    def __init__(
-        self,
-        *,
-        depth_multiplier: int = 1,
-        weights: str | os.PathLike[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, depth_multiplier: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.depth_multiplier = depth_multiplier
-        self.weights = weights
 
     @classmethod
     def from_published(cls, path: str | os.PathLike[str], *, scale: int = 3, **params: Any) -> Self:
@@ -109,7 +99,7 @@ class StudyNet(FileWeightsMixin, SceneRegressor):
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
         super().learn_layout(scenes)
-        if self.weights is not None and self.start_from is None:
+        if self._has_file():
             self._check_published()
 
     def _file_weights(self) -> Weights:

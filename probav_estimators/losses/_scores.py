@@ -133,8 +133,8 @@ class CPSNRLoss(SceneLoss):
     border : int, default=0
         0: the image is compared in place, as in the published loss. Greater: the image, cropped by
         `border` pixels on every side, is compared with all windows of its size in the truth, and
-        the loss is that of the best window; in a training of FusionNet with `truths_in_place`, only
-        of truths of unknown position.
+        the loss is that of the best window; in a training of FusionNet, only of truths of
+        unknown position.
 
     Raises
     ------

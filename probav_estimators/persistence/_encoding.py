@@ -40,7 +40,13 @@ from ..training import (
 )
 
 # Parameters that `fit` takes initial weights from, which a fitted net does not need.
-_SOURCES = {"weights", "vgg_weights", "start_from"}
+_SOURCES = {"weights", "vgg_weights"}
+
+# Parameters of trainings that files of earlier versions hold.
+_REMOVED = {
+    *("border", "early_stopping", "lr_patience", "max_time", "start_from"),
+    *("truths_in_place", "uncertainty_weight"),
+}
 
 # What skorch and `fit` make, and files don't hold.
 _MANAGED = {
@@ -131,17 +137,8 @@ class EstimatorEncoder(ValueEncoder):
 
     def _encode_net(self, net, where):
         left_out = unstorable_parameters(net)
-        # Encoded once: a chain of nets that start from each other may be long.
-        source = EstimatorEncoder()
-        try:
-            start = {"start_from": source.encode(net.start_from, f"{where}.start_from")}
-        except ValueError:
-            source, start = EstimatorEncoder(), {}
-            left_out["start_from"] = shorten(net.start_from, 120)
-        self.tensors |= source.tensors
-        self.left_out |= left_out | source.left_out
-        node = self._encode_parameters(net, where, {"start_from", *left_out})
-        node["params"] |= start
+        self.left_out |= left_out
+        node = self._encode_parameters(net, where, left_out)
         if texts := vars(net).get("left_out_", {}) | left_out:
             node["left_out"] = texts
         if net.initialized_:
@@ -194,6 +191,8 @@ class EstimatorDecoder(ValueDecoder):
     def _estimator(self, node, depth):
         kind = known_class(node["estimator"], known_estimators())
         params = self.values(node["params"], depth)
+        if issubclass(kind, SceneNet):
+            params = {name: x for name, x in params.items() if name not in _REMOVED}
         check_parameters(kind, params)
         if issubclass(kind, SceneNet):
             return self._net(kind, params, node, depth)

@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler, PrintLog, ProgressBar
 from skorch.callbacks.scoring import ScoringBase
@@ -46,6 +48,8 @@ _TOLERANCE = {"valid_score": 1.5, "valid_loss": 4.0, "train_loss": 4.0}
 
 # Weight of the newest step in the running mean of gradient norms.
 _NEWEST = 0.05
+
+_MINUTES = {"minutes": [Interval(Real, 0, None, closed="neither")]}
 
 # Seconds in which any history is written.
 _WRITING = 60
@@ -161,11 +165,6 @@ class BestWeights(_WeightsKeeper):
     Without HR images the validation loss replaces the score. Initial weights of another training
     are those of epoch 0. Without validation scenes nothing is kept.
 
-    Parameters
-    ----------
-    patience : int, default=None
-        Epochs without a better score after which training stops. None: it does not stop.
-
     Attributes
     ----------
     best_score_ : float
@@ -173,14 +172,10 @@ class BestWeights(_WeightsKeeper):
     best_epoch_ : int
     """
 
-    _state = ("best_score_", "best_epoch_", "weights_", "misses_")
-
-    def __init__(self, patience: int | None = None) -> None:
-        self.patience = patience
+    _state = ("best_score_", "best_epoch_", "weights_")
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        self.best_score_, self.best_epoch_ = np.inf, 0
-        self.weights_, self.misses_ = None, 0
+        self.best_score_, self.best_epoch_, self.weights_ = np.inf, 0, None
 
     def on_start_scored(self, net: NeuralNet, score: float) -> None:
         """Keep the initial weights as those of epoch 0."""
@@ -193,15 +188,8 @@ class BestWeights(_WeightsKeeper):
 
     def _compare(self, net, score, epoch):
         if score < self.best_score_:
-            self.best_score_, self.best_epoch_, self.misses_ = score, epoch, 0
+            self.best_score_, self.best_epoch_ = score, epoch
             self._keep_weights(net)
-        else:
-            self.misses_ += 1
-
-    @property
-    def ends_training_(self) -> bool:
-        """Whether the training is to end."""
-        return self.patience is not None and self.misses_ >= self.patience
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         if self.weights_ is not None:
@@ -398,24 +386,34 @@ class TimeLimit(StatefulMixin, Callback):
     """Ends a training after a time.
 
     The net cuts the epoch short, validates and records it. The time of a resumed training includes
-    that before the interruption.
+    that before the interruption; `partial_fit` and `warm_start` begin anew.
 
     Parameters
     ----------
-    minutes : float, default=None
-        None: no limit.
+    minutes : float
+
+    Raises
+    ------
+    ValueError
+        From `fit`, if `minutes` is not greater than 0.
+
+    Examples
+    --------
+    >>> from probav_estimators import SRCNN, TimeLimit
+    >>> net = SRCNN(callbacks=[TimeLimit(30)])
     """
 
-    def __init__(self, minutes: float | None = None) -> None:
+    def __init__(self, minutes: float) -> None:
         self.minutes = minutes
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        validate_parameter_constraints(_MINUTES, {"minutes": self.minutes}, type(self).__name__)
         self.began_, self.earlier_ = _clock(), 0.0
 
     @property
     def ends_training_(self) -> bool:
         """Whether time is up."""
-        return self.minutes is not None and self._seconds() >= 60 * self.minutes
+        return self._seconds() >= 60 * self.minutes
 
     def _seconds(self):
         return self.earlier_ + _clock() - self.began_

@@ -40,16 +40,9 @@ _COUNT = [Interval(Integral, 1, None, closed="left")]
 _PARAMETERS = """
     scale : int, default=None
         HR pixels for each LR pixel. None: that of the weights or of the scenes.
-    border : int, default=3
-        Largest shift in HR pixels that the loss tolerates, as the challenge does: the parameter
-        `border` of a `criterion` that is a class, unless ``criterion__border`` is given. A
-        `criterion` that is an instance keeps its own.
     tile_size : int, default=128
         Larger scenes are predicted in tiles of at most this many LR pixels along each axis, each
-        with a margin. None: as a whole.
-    weights : path-like, default=None
-        File of the authors' weights to begin with, see :meth:`from_published`. None: random
-        weights."""
+        with a margin. None: as a whole."""
 
 _ATTRIBUTES = """
     n_frames_ : int
@@ -121,9 +114,7 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
     _parameter_constraints = SceneNet._parameter_constraints | {
         "n_frames": _COUNT,
         "scale": [Interval(Integral, 2, None, closed="left"), None],
-        "border": [Interval(Integral, 0, None, closed="left")],
         "tile_size": [Interval(Integral, 8, None, closed="left"), None],
-        "weights": [str, os.PathLike, None],
     }
 
     def __init__(
@@ -131,18 +122,14 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
         *,
         n_frames: int = 24,
         scale: int | None = None,
-        border: int = 3,
         tile_size: int | None = 128,
-        weights: str | os.PathLike[str] | None = None,
         batch_size: int = 4,
         **kwargs: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, **kwargs)
         self.n_frames = n_frames
         self.scale = scale
-        self.border = border
         self.tile_size = tile_size
-        self.weights = weights
 
     # Methods that a subclass overrides
 
@@ -258,7 +245,7 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
 
     def initialize(self) -> Self:
         self._check_parameters()
-        if self.weights is not None and not hasattr(self, "level_"):
+        if self._has_file() and not hasattr(self, "level_"):
             self._take_sizes()
             self._take_published()
         return super().initialize()
@@ -268,16 +255,16 @@ class FrameNet(BorderMixin, FileWeightsMixin, SceneNet):
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
         self._take_sizes()
-        if self.weights is not None:
+        if self._has_file():
             self._take_published()
         else:
             self._learn_scale(scenes)
-            self.published_, self.band_ = False, None
-            self.level_, self.std_ = _level_and_std(scenes)
-        if self.start_from is not None:
-            net = self._starting_net()
-            for name in ("level_", "std_", "published_", "band_"):
-                setattr(self, name, getattr(net, name))
+            if (start := self._starting_net()) is None:
+                self.published_, self.band_ = False, None
+                self.level_, self.std_ = _level_and_std(scenes)
+            else:
+                for name in ("level_", "std_", "published_", "band_"):
+                    setattr(self, name, getattr(start, name))
         self.check_inputs(scenes)
 
     def layout(self) -> dict[str, Any]:

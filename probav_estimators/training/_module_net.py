@@ -148,7 +148,7 @@ class ModuleNet(FrameNet):
 
     def learn_layout(self, scenes: Sequence[Scene]) -> None:
         super().learn_layout(scenes)
-        if self.start_from is None:
+        if self.weights is None:
             self.level_ = self.level_ if self.level is None else self.level
             self.std_ = self.std_ if self.std is None else self.std
 

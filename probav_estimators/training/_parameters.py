@@ -70,43 +70,33 @@ PARAMETERS = """Parameters
     augment : bool, default=False
         Flip and turn training samples by quarters at random.
     criterion : class or instance of a loss, default=CPSNRLoss
-        Parameters of a class have a prefix: ``criterion__border=3``. `fit` copies an instance. A
-        loss of torch (``torch.nn.L1Loss``) compares images with HR images and, if the net predicts
-        them, clearance maps with status maps.
+        Parameters of a class have a prefix. `fit` copies an instance. A loss of torch
+        (``torch.nn.L1Loss``) compares images with HR images and, if the net predicts them,
+        clearance maps with status maps. ``criterion__border`` is the largest shift in HR pixels
+        that is tolerated: by default 3 in FusionNet and nets on single frames, 0 in others.
     train_split : float, callable or None, default=0.1
         Validation scenes, scored after every epoch: a fraction of the scenes, or a splitter of
         skorch (``ValidSplit(5)``, ``predefined_split(scenes)``). Steps of a pipeline before the net
         are applied to the scenes of a splitter too, unless they have been. None, or a fraction of
         a single scene: no validation.
-    lr_patience : int or None, default=5
-        Epochs without a better validation score (without validation: training loss) after which
-        the learning rate halves, down to 1e-9. None: it is constant. `partial_fit` and `warm_start`
-        continue with rate and count of the last call. A better score is lower by 1e-4 of the best
-        or, with ``callbacks__lr_schedule__threshold_mode="abs"``, by 1e-4.
-    early_stopping : int or None, default=None
-        Epochs without a better validation score after which training stops. None: no early
-        stopping. The weights of the best epoch are restored in any case. Initial weights of
-        `start_from` or of the last call are scored first, as those of epoch 0. Without validation
-        the last weights are kept.
-    max_time : float, default=None
-        Minutes after which training ends; the last epoch is cut short and validated. The time of
-        a resumed training counts from its beginning, that of `partial_fit` and `warm_start` from
-        the present call. None: no limit.
+    weights : fitted estimator, str or path-like, default=None
+        Initial weights: those of a fitted net of the same class, or of a pipeline or a search that
+        ends in one, for fine-tuning; or a file that the class reads by `from_pretrained` or
+        `from_published`. Wrap an estimator in scikit-learn's `FrozenEstimator` where the net is
+        cloned, as in a grid search. None: random weights.
     resume : path-like, default=None
         Folder of a checkpoint, which is written after every epoch and from which an interrupted
         training is resumed. Each training needs its own, each candidate of a search too: a
-        checkpoint of other scenes or settings is refused. `max_epochs`, `max_time`,
-        `early_stopping`, `device`, `micro_batch_size`, `callbacks` and `verbose` may change. Its
-        epochs count towards `max_epochs` of `fit`.
-    start_from : fitted estimator of the same class, default=None
-        Source of the initial weights, for fine-tuning. Wrap it in scikit-learn's `FrozenEstimator`
-        where the net is cloned, as in a grid search.
+        checkpoint of other scenes or settings is refused. `max_epochs`,
+        `device`, `micro_batch_size`, `callbacks` and `verbose` may change. Its epochs count towards
+        `max_epochs` of `fit`.
     callbacks : list of skorch callbacks, default=None
-        In addition to those of the net, which are switched off by their names
-        (``callbacks__divergence=None``), or all with "disable". A callback ends the training with
-        an attribute `ends_training_` that is true at the end of an epoch.
-    warm_start : bool, default=False
-        Whether `fit` continues from the present weights, for another `max_epochs`.
+        In addition to those of the net, such as :class:`TimeLimit` or skorch's `EarlyStopping`. A
+        callback ends the training with an attribute `ends_training_` that is true at the end of an
+        epoch. Those of the net have names: "lr_schedule" halves the learning rate after 5 epochs
+        without a better validation score (``callbacks__lr_schedule__patience=5``), "best_weights"
+        restores the weights of the best epoch, "divergence" returns to them. None switches one off
+        (``callbacks__lr_schedule=None``), "disable" all.
     verbose : int, default=1
         0: no progress is shown. Else `fit` prints a table with a line for each epoch and, on a
         terminal, shows a bar of the present one.
@@ -119,7 +109,8 @@ PARAMETERS = """Parameters
         weights differ. None: another seed for each fit. Global generators of torch and NumPy are
         neither used nor changed.
     **kwargs
-        Parameters of skorch with a prefix: ``optimizer__*``, ``criterion__*``, ``callbacks__*``,
+        Parameters of skorch: `warm_start` (whether `fit` continues from the present weights) and,
+        with a prefix, ``optimizer__*``, ``criterion__*``, ``callbacks__*``,
         ``iterator_train__num_workers`` (worker processes that read scenes; by default up to 8 with
         a GPU, else none)."""
 
@@ -145,9 +136,12 @@ class ParametersMixin(NeuralNet):
         names = [p.name for p in named if p.kind is not p.VAR_KEYWORD]
         # Unknown ones too: fit of a clone must find a misspelt argument.
         others = self._params_to_validate.difference(names) & vars(self).keys()
-        return [*names, *sorted(others)]
+        # Of skorch, as those with a prefix: listed if it is set.
+        of_skorch = ["warm_start"] if self.warm_start else []
+        return [*names, *sorted(others), *of_skorch]
 
     def set_params(self, **params: Any) -> Self:
+        self.warm_start = params.pop("warm_start", self.warm_start)
         super().set_params(**params)
         # Skorch sets them on the present optimizer alone, not for the next one.
         prefixed = {key: value for key, value in params.items() if key.startswith("optimizer__")}

@@ -116,13 +116,10 @@ class SceneNet(
         "augment": ["boolean"],
         "criterion": [callable],
         "train_split": [Interval(Real, 0, 1, closed="neither"), callable, None],
-        "lr_patience": [Interval(Integral, 1, None, closed="left"), None],
-        "early_stopping": [Interval(Integral, 1, None, closed="left"), None],
-        "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "resume": [str, os.PathLike, None],
-        "start_from": [HasMethods("predict"), None],
-        "callbacks": [list, StrOptions({"disable"}), None],
+        "weights": [str, os.PathLike, HasMethods("predict"), None],
         "warm_start": ["boolean"],
+        "callbacks": [list, StrOptions({"disable"}), None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
@@ -141,13 +138,9 @@ class SceneNet(
         augment: bool = False,
         criterion: type[nn.Module] | nn.Module | Callable[..., Any] = CPSNRLoss,
         train_split: float | Callable[..., Any] | None = 0.1,
-        lr_patience: int | None = 5,
-        early_stopping: int | None = None,
-        max_time: float | None = None,
         resume: str | os.PathLike[str] | None = None,
-        start_from: Predictor | None = None,
+        weights: str | os.PathLike[str] | Predictor | None = None,
         callbacks: list[Any] | Literal["disable"] | None = None,
-        warm_start: bool = False,
         verbose: int = 1,
         random_state: int | np.random.RandomState | None = None,
         **kwargs: Any,
@@ -161,7 +154,6 @@ class SceneNet(
             batch_size=batch_size,
             train_split=train_split,
             callbacks=callbacks,
-            warm_start=warm_start,
             verbose=verbose,
             device=device,
             **kwargs,
@@ -169,16 +161,13 @@ class SceneNet(
         # Skorch would cache predictions and targets for scorers of arrays; ours score scenes.
         self.use_caching = False
         # Skorch's own arguments.
-        self._params_to_validate.update(kwargs)
+        self._params_to_validate.update(kwargs.keys() - {"warm_start"})
         self.micro_batch_size = micro_batch_size
         self.compute_dtype = compute_dtype
         self.patch_size = patch_size
         self.augment = augment
-        self.lr_patience = lr_patience
-        self.early_stopping = early_stopping
-        self.max_time = max_time
         self.resume = resume
-        self.start_from = start_from
+        self.weights = weights
         self.random_state = random_state
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -297,8 +286,8 @@ class SceneNet(
         else:
             self.value_range_ = None
             self.learn_layout(scenes)
-            if self.start_from is not None:
-                self.value_range_ = self._starting_net().value_range_
+            if (start := self._starting_net()) is not None:
+                self.value_range_ = start.value_range_
         return super().fit(scenes, None, **fit_params)
 
     def partial_fit(

@@ -281,9 +281,10 @@ class SceneRegressor(SceneNet):
         self.n_frames_in_ = inputs.n_frames
         self.residual_ = self.residual
         self.predict_clearance_ = self.predict_clearance
-        self.std_ = _mean_std(scenes) if self.residual else None
-        if self.start_from is not None:
-            self.std_ = self._starting_net().std_
+        if (start := self._starting_net()) is not None:
+            self.std_ = start.std_
+        else:
+            self.std_ = _mean_std(scenes) if self.residual else None
 
     def layout(self) -> dict[str, Any]:
         return {

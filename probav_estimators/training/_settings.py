@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "describe_scenes", "describe_settings"]
 
+# Callbacks of a net whose parameters affect the fitted weights.
+_OF_TRAINING = ("callbacks__lr_schedule", "callbacks__divergence")
+
 # Parameters that do not affect the fitted weights, except by rounding.
 _FREE = {
     "callbacks",
     "device",
-    "early_stopping",
     "max_epochs",
-    "max_time",
     "micro_batch_size",
     "resume",
     "verbose",
@@ -58,8 +59,7 @@ def describe_settings(net: SceneNet) -> dict[str, str]:
     free = net.prediction_parameters
     settings = {k: x for k, x in parameters.items() if not (_is_free(k) or k in free)}
     # Of a fitted net and of a file the weights count, which are compared below.
-    settings.pop("start_from")
-    settings.pop("weights", None)
+    settings.pop("weights")
     seed = settings.pop("random_state")
     described = {name: describe(value) for name, value in settings.items()}
     if isinstance(seed, int | np.integer):
@@ -98,6 +98,8 @@ def describe(value: object) -> str:
 
 def _is_free(name):
     kind, _, option = name.partition("__")
+    if name.startswith(_OF_TRAINING):
+        return False
     return kind in _FREE or (kind.startswith("iterator_") and option in _FREE_OF_LOADERS)
 
 

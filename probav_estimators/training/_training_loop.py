@@ -42,6 +42,9 @@ __all__ = ["BorderMixin", "TrainingLoop"]
 # Packages whose layers draw by layers of torch alone.
 _WITHOUT_DRAWS = ("torch.nn.", f"{__package__.partition('.')[0]}.")
 
+# HR pixels of shift that the challenge's score tolerates.
+_BORDER = 3
+
 _RANDOM_LAYERS = (torch.nn.RReLU, torch.nn.FractionalMaxPool2d, torch.nn.FractionalMaxPool3d)
 
 
@@ -76,14 +79,12 @@ class TrainingLoop(NeuralNet):
             ("valid_score", ChallengeScore()),
             ("starting_score", StartingScore()),
             ("progress_bar", EpochBar()),
+            ("lr_schedule", PlateauSchedule()),
+            ("print_log", EpochLog()),
+            # It is to see the epoch's own weights, which DivergenceGuard may take back.
+            ("best_weights", BestWeights()),
+            ("divergence", DivergenceGuard()),
         ]
-        if self.lr_patience is not None:
-            callbacks.append(("lr_schedule", PlateauSchedule(self.lr_patience)))
-        callbacks.append(("print_log", EpochLog()))
-        # BestWeights is to see the epoch's own weights, which DivergenceGuard may take back.
-        callbacks.append(("best_weights", BestWeights(self.early_stopping)))
-        callbacks.append(("divergence", DivergenceGuard()))
-        callbacks.append(("time_limit", TimeLimit(self.max_time)))
         if self.resume is not None:
             callbacks.append(("checkpoint", Checkpoint(self.resume)))
         return callbacks
@@ -297,9 +298,10 @@ def _ends_training(callback):
 
 
 class BorderMixin(NeuralNet):
-    """Mixin of nets with the parameter `border`, which is a parameter of their loss."""
+    """Mixin of nets whose losses tolerate shifts of up to 3 HR pixels, as the challenge's score.
 
-    border: int
+    ``criterion__border`` sets another tolerance; an instance as `criterion` has its own.
+    """
 
     def get_params_for(self, prefix: str) -> dict[str, Any]:
         params = super().get_params_for(prefix)
@@ -307,7 +309,12 @@ class BorderMixin(NeuralNet):
         if prefix != "criterion" or not isinstance(kind, type):
             return params
         takes_border = "border" in inspect.signature(kind).parameters
-        return {"border": self.border, **params} if takes_border else params
+        return {"border": _BORDER, **params} if takes_border else params
+
+    @property
+    def _border(self):
+        """HR pixels of shift that losses tolerate."""
+        return getattr(self.criterion_, "border", _BORDER)
 
 
 class _TruthLoss(SceneLoss):

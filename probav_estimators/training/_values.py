@@ -39,7 +39,10 @@ OF_THE_MACHINE = {"device", "memory", "n_jobs", "resume"}
 _HARMLESS = (None, "boolean", "verbose", "random_state", "array-like", list, tuple, dict, Mapping)
 
 # Options of skorch's parts that a file may set. Of classes that a file may name, all are harmless.
-_OPTION = re.compile(r"(optimizer|criterion)__\w+|iterator_(train|valid)__batch_size")
+_OPTION = re.compile(
+    r"(optimizer|criterion|callbacks__(lr_schedule|divergence))__\w+"
+    r"|iterator_(train|valid)__batch_size"
+)
 
 # Parameters that predictions don't need: a loaded net may have their defaults.
 _OF_TRAINING = {

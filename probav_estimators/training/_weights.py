@@ -22,6 +22,8 @@ from ..state_file import read_state, write_state
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..prediction import Predictor
+
 __all__ = [
     "FileWeightsMixin",
     "InitialWeightsMixin",
@@ -277,23 +279,38 @@ def _folder():
 
 
 class InitialWeightsMixin(NeuralNet):
-    """Mixin of nets with the parameters `start_from` and `warm_start`."""
+    """Mixin of nets with the parameter `weights`, and with skorch's `warm_start`."""
+
+    weights: str | os.PathLike[str] | Predictor | None
 
     def starting_weights(self) -> Weights | None:
         """Initial weights that `fit` loads into a new module; None: random weights."""
-        if self.start_from is None:
-            return None
+        if self._has_file():
+            raise ValueError(
+                f"{type(self).__name__} reads no files of weights, and weights={self.weights!r}: "
+                "give a fitted net of the class"
+            )
         net = self._starting_net()
+        if net is None:
+            return None
         return Weights(net.module_.state_dict(), type(net).__name__, net.layout())
 
+    def _has_file(self):
+        """Whether the initial weights are those of a file, or shipped ones."""
+        return isinstance(self.weights, str | os.PathLike)
+
     def _starting_net(self):
-        net = _find_net(self.start_from)
+        """The net whose weights are the initial ones; None if there is none."""
+        if self.weights is None or self._has_file():
+            return None
+        net = _find_net(self.weights)
         theirs, ours = ({"class": type(side).__name__, **side.layout()} for side in (net, self))
         for what, value in ours.items():
             if theirs.get(what) != value:
                 raise ValueError(
-                    f"start_from has {what} {theirs.get(what)} and this {type(self).__name__} has "
-                    f"{value}: fine-tune with the settings that it was fitted with"
+                    f"the net of weights has {what} {theirs.get(what)} and this "
+                    f"{type(self).__name__} has {value}: fine-tune with the settings that it was "
+                    "fitted with"
                 )
         return net
 
@@ -307,9 +324,7 @@ class InitialWeightsMixin(NeuralNet):
 
 
 class FileWeightsMixin(InitialWeightsMixin):
-    """Mixin, before SceneNet, of nets with a file of initial weights, whose contents they cache."""
-
-    weights: str | os.PathLike[str] | None
+    """Mixin, before SceneNet, of nets with files of initial weights, whose contents they cache."""
 
     # (path, version of the file, contents). Clones share it, to be fitted without the file.
     _loaded: tuple[Any, Any, Any] | None = None
@@ -319,9 +334,7 @@ class FileWeightsMixin(InitialWeightsMixin):
         raise NotImplementedError
 
     def starting_weights(self) -> Weights | None:
-        if self.weights is None or self.start_from is not None:
-            return super().starting_weights()
-        return self._file_weights()
+        return self._file_weights() if self._has_file() else super().starting_weights()
 
     def _read_once(self, read: Callable[[], _Contents]) -> _Contents:
         """Contents of the file `weights`, which is read again only if it changed."""
@@ -378,18 +391,18 @@ def _find_net(estimator):
     inner = last_step(estimator)
     if hasattr(inner, "refit"):
         raise ValueError(
-            f"start_from is a {type(inner).__name__} without a best estimator: fit it, with "
+            f"weights is a {type(inner).__name__} without a best estimator: fit it, with "
             "refit, first"
         )
     if not isinstance(inner, InitialWeightsMixin):
         raise ValueError(
-            f"start_from must end in a fitted net, got a {type(inner).__name__}: give a net, "
+            f"weights must end in a fitted net, got a {type(inner).__name__}: give a net, "
             "or a pipeline or a search that ends in one"
         )
     if not inner.__sklearn_is_fitted__():
         raise ValueError(
-            "start_from is not fitted: fit it, and wrap it in sklearn.frozen.FrozenEstimator "
-            "where it is cloned"
+            "the net of weights is not fitted: fit it, and wrap it in "
+            "sklearn.frozen.FrozenEstimator where it is cloned"
         )
     return inner
 
