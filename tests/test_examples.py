@@ -1,12 +1,14 @@
-"""Examples run as programs and write the files that they announce."""
+"""Examples run as programs, or in the gallery, and show the results that they announce."""
 
 import os
 import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
+from test_site import BUILT, UP_TO_DATE, built
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -28,6 +30,7 @@ def test_every_example_is_run():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(UP_TO_DATE, reason="make docs has run it")
 @pytest.mark.parametrize("name", OUTCOMES)
 def test_example_runs_and_shows_its_outcome(name, tmp_path):
     finished = subprocess.run(
@@ -40,9 +43,23 @@ def test_example_runs_and_shows_its_outcome(name, tmp_path):
         timeout=240,
     )
     assert finished.returncode == 0, finished.stderr
-    pattern, least_rows, (low, high) = OUTCOMES[name]
-    values = [float(value) for value in re.findall(pattern, finished.stdout, re.MULTILINE)]
-    assert len(values) >= least_rows, finished.stdout
-    assert all(low < value < high for value in values), finished.stdout
+    check_outcome(name, finished.stdout)
     figure = tmp_path / re.findall(r"^figure: (.+)$", finished.stdout, re.MULTILINE)[-1]
     assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+@built
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_gallery_shows_the_figure_and_the_outcome_of_an_example(name):
+    page = (BUILT / "auto_examples" / f"{name}.html").read_text()
+    assert f"_images/sphx_glr_{name}_001.png" in page
+    assert "Traceback" not in page
+    outputs = re.findall(r'class="sphx-glr-script-out.*?<pre>(.*?)</pre>', page, re.DOTALL)
+    check_outcome(name, unescape(re.sub("<[^>]+>", "", "".join(outputs))))
+
+
+def check_outcome(name, printed):
+    pattern, least_rows, (low, high) = OUTCOMES[name]
+    values = [float(value) for value in re.findall(pattern, printed, re.MULTILINE)]
+    assert len(values) >= least_rows, printed
+    assert all(low < value < high for value in values), printed

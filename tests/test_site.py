@@ -16,7 +16,6 @@ from probav_estimators import metrics
 from probav_estimators.cli import COMMANDS
 
 BUILT = DOCS / "_build" / "html"
-EXAMPLES = sorted(path.stem for path in ROOT.glob("examples/plot_*.py"))
 
 
 def load(path):
@@ -189,15 +188,6 @@ def test_built_site_has_no_broken_link_and_loads_nothing_from_elsewhere():
 def test_every_public_name_has_a_page_at_a_lasting_address(name):
     page = BUILT / "generated" / f"probav_estimators.{name}.html"
     assert f'id="probav_estimators.{name}"' in page.read_text()
-
-
-@built
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_every_example_is_shown_with_its_figure_and_output(name):
-    text = (BUILT / "auto_examples" / f"{name}.html").read_text()
-    assert f"_images/sphx_glr_{name}_001.png" in text
-    assert 'class="sphx-glr-script-out' in text
-    assert "Traceback" not in text
 
 
 PHONE_PAGES = ["index", "howto/choosing", "benchmarks", "auto_examples/index", "command_line"]
