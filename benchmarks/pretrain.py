@@ -340,7 +340,7 @@ def _begin_worker(_number=None):
 
 
 def _net_to_train(options):
-    settings = {"random_state": options.seed, "border": _BORDER, "data_consistency": "every stage"}
+    settings = {"random_state": options.seed, "data_consistency": "every stage"}
     if options.weights is not None:
         return FusionNet.from_pretrained(options.weights, scale=options.scale, **settings)
     body = None if options.body is None else FusionNet.from_pretrained(options.body)

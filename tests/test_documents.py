@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from skorch.callbacks import EarlyStopping
 
 import probav_estimators
 from benchmarks.__main__ import BENCHMARKS
@@ -281,6 +282,7 @@ def is_known(name):
         "probav_estimators.scenes",
         "sklearn.frozen",
         "skorch",
+        "skorch.callbacks",
         "torch",
         "numpy",
         "distributed",
@@ -301,7 +303,7 @@ def public_names():
 
 
 def known_arguments():
-    public = [getattr(probav_estimators, name) for name in public_names()]
+    public = [getattr(probav_estimators, name) for name in public_names()] + [EarlyStopping]
     classes = [value for value in public if isclass(value)]
     public += [method for kind in classes for _, method in getmembers(kind, isfunction)]
     return {name for value in public for name in signature(value).parameters}

@@ -1,6 +1,6 @@
 """Nets: one architecture and its variants a file."""
 
-from ._block_predictor import FusedBlock
+from ._block_predictor import FusedBlock, reference_frame
 from ._fsrcnn import FSRCNN, FSRCNNv2
 from ._fusion_net import FusionNet, ImageParts
 from ._fusion_weights import is_displacement
@@ -32,4 +32,5 @@ __all__ = [
     "SRCNNv3",
     "SRResNet",
     "is_displacement",
+    "reference_frame",
 ]

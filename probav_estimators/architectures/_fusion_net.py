@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, overload
@@ -279,9 +279,9 @@ class FusionNet(FusionWeights):
         if not isinstance(scene, Scene):
             raise ValueError(f"predict_into takes one Scene, got {type(scene).__name__}")
         self.check_inputs([scene])
-        out = self._check_out(out, scene, 5 if parts else 2)
+        out = _array_of(out, scene, self.scale_, 5 if parts else 2)
         alignment = align_scene(scene)
-        reference = self.reference_frame(scene, alignment)
+        reference = reference_frame(scene, alignment, self.reference)
         blocks = plan_blocks(scene.shape, self.tile_size)
         if len(blocks) > 1 or self.n_augment > 1:
             alignment = self.match_psf(scene, alignment)
@@ -354,46 +354,6 @@ class FusionNet(FusionWeights):
         """PSF variance of the sensor in squared LR pixels, of an alignment of :meth:`match_psf`."""
         return float(self.module_.consistency.sensor_variance(alignment.psf.from_image))
 
-    def reference_frame(
-        self,
-        scene: Scene,
-        alignment: Alignment,
-        reference: Literal["middle", "clearest"] | int | None = None,
-    ) -> int | None:
-        """Number of the frame that the image shows.
-
-        Parameters
-        ----------
-        scene : Scene
-        alignment : Alignment
-            Registration of its frames.
-        reference : {"middle", "clearest"} or int, default=None
-            None: the parameter `reference`.
-
-        Returns
-        -------
-        int or None
-            None: the mean of all.
-
-        Raises
-        ------
-        ValueError
-            If that frame is not used.
-        """
-        return reference_frame(scene, alignment, self.reference if reference is None else reference)
-
-    def _check_out(self, out, scene, n_channels):
-        shape = (n_channels, *(self.scale_ * length for length in scene.shape))
-        if out is None:
-            return np.empty(shape, np.float32)
-        if getattr(out, "shape", None) != shape or out.dtype.kind != "f":
-            got = f"{type(out).__name__} of shape {getattr(out, 'shape', None)}"
-            raise ValueError(
-                f"predict_into: out must be a float array of shape {shape} for "
-                f"{scene.label}, got {got} and type {getattr(out, 'dtype', None)}"
-            )
-        return out
-
     def calibrate(self, X: Sequence[Scene]) -> Self:
         """Scale the standard deviations to the errors on scenes with HR images.
 
@@ -437,15 +397,6 @@ class FusionNet(FusionWeights):
 
     # Overrides of SceneNet
 
-    def initialize(self) -> Self:
-        self._check_parameters()
-        if not hasattr(self, "width_"):
-            # Without scenes, the scale is that of parameters or weights.
-            self._take_layout(getattr(self, "scale_", None))
-        super().initialize()
-        self.displacement_ = self._initial_displacement()
-        return self
-
     def set_params(self, **params: Any) -> Self:
         super().set_params(**params)
         if getattr(self, "initialized_", False):
@@ -458,40 +409,8 @@ class FusionNet(FusionWeights):
     def make_reader(self) -> AlignedReader:
         return AlignedReader(self.psf_sigma, truths_in_place=True)
 
-    def learn_layout(self, scenes: Sequence[Scene]) -> None:
-        self._take_layout(scenes[0].scale)
-        if self.scale_ is None:
-            raise ValueError(
-                f"{type(self).__name__} learns the scale from HR images, and scene "
-                f"{scenes[0].name} has none: give scale=3, or weights"
-            )
-        self.check_inputs(scenes)
-
     def graph_inputs(self) -> list[Port]:
         return list(FUSION_INPUTS)
-
-    def add_displacement(self, x: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Add the displacement of the initial weights, which the layers correct, to a batch.
-
-        Parameters
-        ----------
-        x : dict of str to tensor
-            A batch of samples.
-
-        Returns
-        -------
-        dict of str to tensor
-            With "displacement", if there is one.
-
-        Notes
-        -----
-        The displacement is relative to the layers, so flipped and turned samples get the same
-        correction.
-        """
-        x = dict(x)
-        if any(self.displacement_):
-            x["displacement"] = x["fractions"].new_tensor(self.displacement_) / self.scale_
-        return x
 
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
         x = self.add_displacement(to_tensor(dict(x), device=self.device))
@@ -526,3 +445,17 @@ class FusionNet(FusionWeights):
     def psf_sigma_(self) -> float:
         """PSF estimated by a training without HR images, in LR pixels."""
         return self.criterion_.psf_sigma_
+
+
+def _array_of(out, scene, scale, n_channels):
+    """Check the array that images of a scene are written to, or make it."""
+    shape = (n_channels, *(scale * length for length in scene.shape))
+    if out is None:
+        return np.empty(shape, np.float32)
+    if getattr(out, "shape", None) != shape or out.dtype.kind != "f":
+        got = f"{type(out).__name__} of shape {getattr(out, 'shape', None)}"
+        raise ValueError(
+            f"predict_into: out must be a float array of shape {shape} for "
+            f"{scene.label}, got {got} and type {getattr(out, 'dtype', None)}"
+        )
+    return out

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 
 from ..training import Weights, load_weights, save_weights, shipped_weights
 from ._std_net import StdNet
+
+if TYPE_CHECKING:
+    from ..scenes import Scene
 
 __all__ = ["FusionWeights", "is_displacement"]
 
@@ -114,6 +117,47 @@ class FusionWeights(StdNet):
         if self.data_consistency is not True:
             config[_CONSISTENCY] = self.data_consistency
         save_weights(Weights(state, type(self).__name__, config), path)
+
+    def initialize(self) -> Self:
+        self._check_parameters()
+        if not hasattr(self, "width_"):
+            # Without scenes, the scale is that of parameters or weights.
+            self._take_layout(getattr(self, "scale_", None))
+        super().initialize()
+        self.displacement_ = self._initial_displacement()
+        return self
+
+    def learn_layout(self, scenes: Sequence[Scene]) -> None:
+        self._take_layout(scenes[0].scale)
+        if self.scale_ is None:
+            raise ValueError(
+                f"{type(self).__name__} learns the scale from HR images, and "
+                f"{scenes[0].label} has none: give scale=3, or weights"
+            )
+        self.check_inputs(scenes)
+
+    def add_displacement(self, x: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Add the displacement of the initial weights, which the layers correct, to a batch.
+
+        Parameters
+        ----------
+        x : dict of str to tensor
+            A batch of samples.
+
+        Returns
+        -------
+        dict of str to tensor
+            With "displacement", if there is one.
+
+        Notes
+        -----
+        The displacement is relative to the layers, so flipped and turned samples get the same
+        correction.
+        """
+        x = dict(x)
+        if any(self.displacement_):
+            x["displacement"] = x["fractions"].new_tensor(self.displacement_) / self.scale_
+        return x
 
     def layout(self) -> dict[str, Any]:
         return {**super().layout(), "width": self.width_, "depth": self.depth_}

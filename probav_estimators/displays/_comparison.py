@@ -363,7 +363,7 @@ class ComparisonDisplay(Display):
 
     def plot(self, *, ax: Any = None) -> Self:
         check_grey_scale(self.grey_scale, truth=self.truth is not None)
-        columns, maps, detail = self._columns(), self._map_rows(), self._find_detail()
+        columns, maps, detail = self._columns(), _map_rows(self), _find_window(self)
         height, width = next(iter(self.images.values())).shape
         # Heights of the rows, for panels of width 1.
         whole = height / width
@@ -411,32 +411,6 @@ class ComparisonDisplay(Display):
         if self.truth is not None:
             columns.append((["HR image"], Picture(self.truth, self.truth_clear)))
         return columns
-
-    def _map_rows(self):
-        """Cells below the details: (kind, name of the image), or None if a panel stays empty."""
-        below_frame = [] if self.frame is None else [None]
-        below_truth = [] if self.truth is None else [None]
-        rows = []
-        for kind in ("errors", "deviations", "measured_shares"):
-            maps = getattr(self, kind) or {}
-            cells = [(kind, name) if name in maps else None for name in self.images]
-            if maps:
-                rows.append([*below_frame, *cells, *below_truth])
-        if self.errors and below_truth and len(self.deviations or ()) == 1:
-            # Beside the errors, instead of a row for one map.
-            rows[:2] = [[*rows[0][:-1], ("deviations", next(iter(self.deviations)))]]
-        if rows and below_frame:
-            rows[0][0] = ("n_clear", None)
-        return rows
-
-    def _find_detail(self):
-        if self.detail is None:
-            if self.truth is not None:
-                return find_detail(self.truth, self.truth_clear)
-            return find_detail(list(self.images.values())[-1])
-        shape = next(iter(self.images.values())).shape
-        pairs = zip(self.detail, shape, strict=True)
-        return tuple(slice(*part.indices(length)) for part, length in pairs)
 
     def _draw_images(self, columns, detail):
         shape = next(iter(self.images.values())).shape
@@ -488,6 +462,35 @@ class ComparisonDisplay(Display):
             if kind in labels:
                 # One colour bar for each kind.
                 colour_bar(drawn, axes, labels.pop(kind))
+
+
+def _map_rows(display):
+    """Cells below the details: (kind, name of the image), or None if a panel stays empty."""
+    below_frame = [] if display.frame is None else [None]
+    below_truth = [] if display.truth is None else [None]
+    rows = []
+    for kind in ("errors", "deviations", "measured_shares"):
+        maps = getattr(display, kind) or {}
+        cells = [(kind, name) if name in maps else None for name in display.images]
+        if maps:
+            rows.append([*below_frame, *cells, *below_truth])
+    if display.errors and below_truth and len(display.deviations or ()) == 1:
+        # Beside the errors, instead of a row for one map.
+        rows[:2] = [[*rows[0][:-1], ("deviations", next(iter(display.deviations)))]]
+    if rows and below_frame:
+        rows[0][0] = ("n_clear", None)
+    return rows
+
+
+def _find_window(display):
+    """Rows and columns of the detail."""
+    if display.detail is None:
+        if display.truth is not None:
+            return find_detail(display.truth, display.truth_clear)
+        return find_detail(list(display.images.values())[-1])
+    shape = next(iter(display.images.values())).shape
+    pairs = zip(display.detail, shape, strict=True)
+    return tuple(slice(*part.indices(length)) for part, length in pairs)
 
 
 def _with_baseline(images, scene):

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from skorch import NeuralNet
 
-from ..architectures import FusedBlock, FusionNet
+from ..architectures import FusedBlock, FusionNet, reference_frame
 from ..meta import PerBand
 from ..persistence import is_model_file, load_model
 from ..prediction import split_steps, takes_return_std
@@ -387,8 +387,8 @@ def _align_together(bands, reference):
     plans = {}
     for band, scene, alignment in zip(bands, prepared, align_bands(prepared), strict=True):
         # "middle" is the default, which the net's own parameter may change.
-        asked = None if reference == "middle" else reference
-        frame = bands[band][1].estimator.reference_frame(scene, alignment, asked)
+        asked = bands[band][1].estimator.reference if reference == "middle" else reference
+        frame = reference_frame(scene, alignment, asked)
         plans[band] = BandPlan(scene, alignment, frame)
     return plans
 

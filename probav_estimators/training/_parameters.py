@@ -141,7 +141,8 @@ class ParametersMixin(NeuralNet):
         return [*names, *sorted(others), *of_skorch]
 
     def set_params(self, **params: Any) -> Self:
-        self.warm_start = params.pop("warm_start", self.warm_start)
+        if "warm_start" in params:
+            self.warm_start = params.pop("warm_start")
         super().set_params(**params)
         # Skorch sets them on the present optimizer alone, not for the next one.
         prefixed = {key: value for key, value in params.items() if key.startswith("optimizer__")}

@@ -298,10 +298,7 @@ def _ends_training(callback):
 
 
 class BorderMixin(NeuralNet):
-    """Mixin of nets whose losses tolerate shifts of up to 3 HR pixels, as the challenge's score.
-
-    ``criterion__border`` sets another tolerance; an instance as `criterion` has its own.
-    """
+    """Mixin of nets whose losses tolerate shifts as the score does, unless told otherwise."""
 
     def get_params_for(self, prefix: str) -> dict[str, Any]:
         params = super().get_params_for(prefix)
