@@ -124,6 +124,11 @@ class TestPlateaus:
         rates = np.array(net.history[:, "event_lr"]) / 1e-6
         np.testing.assert_allclose(rates, expected)
 
+    @pytest.mark.parametrize(("name", "wrong"), [("patience", 0), ("threshold_mode", "max")])
+    def test_of_a_net_with_wrong_parameters_are_refused(self, train, name, wrong):
+        with pytest.raises(ValueError, match=f"'{name}' parameter of PlateauSchedule"):
+            quick_srcnn(**{f"callbacks__lr_schedule__{name}": wrong}).fit(train)
+
 
 def mean_cpsnr(images, scenes):
     pairs = zip(images, scenes, strict=True)

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,11 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler, PrintLog, ProgressBar
 from skorch.callbacks.scoring import ScoringBase
@@ -48,8 +52,6 @@ _TOLERANCE = {"valid_score": 1.5, "valid_loss": 4.0, "train_loss": 4.0}
 
 # Weight of the newest step in the running mean of gradient norms.
 _NEWEST = 0.05
-
-_MINUTES = {"minutes": [Interval(Real, 0, None, closed="neither")]}
 
 # Seconds in which any history is written.
 _WRITING = 60
@@ -243,6 +245,15 @@ class PlateauSchedule(LRScheduler):
     def _get_param_names(self):
         return ["patience", "threshold", "threshold_mode"]
 
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        _check_parameters(
+            self,
+            patience=[Interval(Integral, 1, None, closed="left")],
+            threshold=[Interval(Real, None, None, closed="neither")],
+            threshold_mode=[StrOptions({"rel", "abs"})],
+        )
+        super().on_train_begin(net, **kwargs)
+
     def _get_scheduler(self, net, policy, **scheduler_kwargs):
         known = self.lr_scheduler_
         if known is None or known.optimizer is not net.optimizer_:
@@ -407,7 +418,7 @@ class TimeLimit(StatefulMixin, Callback):
         self.minutes = minutes
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        validate_parameter_constraints(_MINUTES, {"minutes": self.minutes}, type(self).__name__)
+        _check_parameters(self, minutes=[Interval(Real, 0, None, closed="neither")])
         self.began_, self.earlier_ = _clock(), 0.0
 
     @property
@@ -579,6 +590,11 @@ def _score_now(net, dataset):
 def _monitor(net):
     _, score = monitored_score(net.history[-1])
     return score
+
+
+def _check_parameters(callback, **constraints):
+    values = {name: getattr(callback, name) for name in constraints}
+    validate_parameter_constraints(constraints, values, type(callback).__name__)
 
 
 def _warn(text):
