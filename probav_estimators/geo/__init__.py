@@ -10,6 +10,7 @@ as tasks of dask (`_super_resolve`), or into a folder (`_block_store`), of which
 
 from ._cube import Cube, read_cube, rebuild
 from ._cube_grid import grid_of_cube, with_grid
+from ._cube_images import super_resolve
 from ._encoding import Encoding
 from ._files import FilesResult, items_path, super_resolve_files, super_resolve_products
 from ._frame_metadata import check_reference
@@ -21,7 +22,6 @@ from ._outputs import Outputs
 from ._product_items import is_product
 from ._products import open_products
 from ._rasters import open_rasters
-from ._super_resolve import super_resolve
 
 __all__ = [
     "BLOCK_SIZE",

@@ -11,7 +11,7 @@ import torch
 
 from ..state_file import is_state, read_state, write_state
 from ..version import warn_of_other_version
-from ._encoding import EstimatorDecoder, EstimatorEncoder
+from ._estimator_values import EstimatorDecoder, EstimatorEncoder
 
 __all__ = ["is_model_file", "load_model", "save_model"]
 

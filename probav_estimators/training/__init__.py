@@ -21,10 +21,18 @@ from ._frame_readers import (
     read_sample,
     turn_sample,
 )
+from ._initial_weights import (
+    FileWeightsMixin,
+    Weights,
+    check_fits,
+    find_other_layers,
+    load_weights,
+    save_weights,
+    shipped_weights,
+)
 from ._keras_files import KerasModel, KerasWeights, read_keras
 from ._module_net import ModuleNet
 from ._parameters import check_device, resolve_device, resolve_dtype
-from ._published import PublishedWeights, read_state_dict
 from ._sampling import (
     MIXED,
     BatchPlan,
@@ -38,6 +46,7 @@ from ._sampling import (
 from ._scene_net import SceneNet, show_progress
 from ._scene_regressor import ComposedReader, Reconstruction, SceneRegressor
 from ._settings import describe, describe_scenes, describe_settings
+from ._torch_files import PublishedWeights, read_state_dict
 from ._training_loop import BorderMixin
 from ._values import (
     OF_THE_MACHINE,
@@ -48,15 +57,6 @@ from ._values import (
     of_type,
     shorten,
     unstorable_parameters,
-)
-from ._weights import (
-    FileWeightsMixin,
-    Weights,
-    check_fits,
-    find_other_layers,
-    load_weights,
-    save_weights,
-    shipped_weights,
 )
 
 __all__ = [

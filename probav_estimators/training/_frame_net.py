@@ -19,10 +19,10 @@ from ..ports import STACK, Port
 from ..prediction import stack_images
 from ..scenes import check_scenes, clip_image
 from ._frame_readers import FrameReader, collate_frames
-from ._published import PublishedWeights, band_of_path, read_published
+from ._initial_weights import FileWeightsMixin, Weights
 from ._scene_net import SceneNet, show_progress
+from ._torch_files import PublishedWeights, band_of_path, read_published
 from ._training_loop import BorderMixin
-from ._weights import FileWeightsMixin, Weights
 
 if TYPE_CHECKING:
     from ..imaging import Block

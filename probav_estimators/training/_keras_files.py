@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ._published import check_finite
-from ._weights import empty_module
+from ._initial_weights import empty_module
+from ._torch_files import check_finite
 
 __all__ = ["KerasModel", "KerasWeights", "read_keras"]
 

@@ -27,6 +27,7 @@ from ..random_numbers import TorchRandom, as_random_state
 from ..scenes import check_scenes
 from ..scoring import ScoreMixin
 from ._checkpoint import PicklingMixin
+from ._initial_weights import InitialWeightsMixin, load_module
 from ._parameters import (
     ATTRIBUTES,
     DTYPES,
@@ -39,7 +40,6 @@ from ._parameters import (
 )
 from ._sampling import DataLoadingMixin, SampleReader, ValueRangeMixin, ViewAverager
 from ._training_loop import TrainingLoop
-from ._weights import InitialWeightsMixin, load_module
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, make_
 
 from .. import losses
 from ..losses import SceneLoss
-from ._weights import shipped_weights
+from ._initial_weights import shipped_weights
 
 if TYPE_CHECKING:
     from ._scene_net import SceneNet

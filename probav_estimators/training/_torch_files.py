@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ._weights import empty_module
+from ._initial_weights import empty_module
 
 __all__ = ["PublishedWeights", "read_published", "read_state_dict"]
 
