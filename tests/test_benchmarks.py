@@ -4,19 +4,23 @@ Neither times nor goals are asserted, as they need a quiet machine. Numbers that
 the clock must be close to their goals.
 """
 
+import json
 import re
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dask
+import distributed
 import numpy as np
 import pytest
 import torch
+from distributed import LocalCluster
 from skimage import io
 
 from benchmarks import (
     __main__,
+    _land,
     _scenes,
     cpsnr,
     files_entered,
@@ -34,8 +38,7 @@ from benchmarks import (
     simulator,
     training,
 )
-from benchmarks._measure import Figure, call_in_fresh_process, interleave
-from benchmarks._scenes import simulated_scenes
+from benchmarks._measure import Figure, interleave
 from probav_estimators import make_scenes
 
 SIZE = 16
@@ -54,52 +57,67 @@ def small(module, name, monkeypatch, **options):
 
     @lru_cache
     def make(n_scenes=2, **asked):
-        return make_scenes(min(n_scenes, 4), **asked | options)
+        return make_scenes(min(n_scenes, 2), **asked | options)
 
     monkeypatch.setattr(module, name, make)
+
+
+@lru_cache
+def few_scenes(size=128):
+    """Shared scenes, small unless a size is asked for."""
+    return make_scenes(4, size=SIZE if size == 128 else size, random_state=0)
 
 
 @pytest.fixture
 def little(monkeypatch):
     """Reduce the sizes that benchmarks take from constants, and make scenes in this process."""
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    # Patches of `steps` have 48 pixels.
-    small(fusion, "make_scenes", monkeypatch, size=48, n_frames=5)
-    small(robustness, "make_scenes", monkeypatch)
-    for module in (fusion, imagery):
+    small(fusion, "make_scenes", monkeypatch, size=24, n_frames=5)
+    small(robustness, "make_scenes", monkeypatch, n_frames=9)
+    small(fine_tuning, "make_scenes", monkeypatch, size=24, n_frames=4)
+    for module in (_scenes, training):
+        monkeypatch.setattr(module, "simulated_scenes", few_scenes)
+    # `listing` starts the one process of its own.
+    for module in (cpsnr, fusion, imagery, training):
         monkeypatch.setattr(module, "call_in_fresh_process", timed_in_this_process)
-    small(fine_tuning, "make_scenes", monkeypatch, size=32, n_frames=4)
-    patches = fine_tuning._TRAINING | {"patch_size": 24}
+    for module in (distributed, search):
+        monkeypatch.setattr(module, "LocalCluster", cluster_in_this_process)
+    patches = fine_tuning._TRAINING | {"patch_size": 16}
     monkeypatch.setattr(fine_tuning, "_TRAINING", patches)
-    fusion.scenes_of_24.cache_clear()
     monkeypatch.setattr(fine_tuning, "_scenes_of_sensor", scenes_of_sensor)
+    for name in ("torch", "libraries"):
+        monkeypatch.setitem(imports._PROGRAMS, name, "pass")
+    monkeypatch.setattr(invariances, "_SIZE", 40)
+    monkeypatch.setattr(_land, "SCENE_SIZE", 24)
+    small(scales, "make_scenes", monkeypatch, n_frames=9)
+    monkeypatch.setattr(scales, "_SENSORS", ("plain", "any"))
     monkeypatch.setattr(training, "_STEPS", 1)
     monkeypatch.setattr(training, "_NETWORK_BATCH", 2)
     monkeypatch.setattr(training, "_NETWORK_PATCH", 8)
+    # The others are timed as the first.
+    monkeypatch.setattr(training, "_NETWORKS", training._NETWORKS[::4])
     monkeypatch.setattr(search, "_LEARNING_RATES", (1e-3,))
     loads = (training._Load("2 patches", 2, 8), training._Load("2 whole frames", 2, None))
     monkeypatch.setattr(training, "_LOADS", loads)
-    monkeypatch.setattr(training, "simulated_scenes", lambda: simulated_scenes(SIZE, 4))
-    monkeypatch.setattr(
-        training,
-        "folder_of_scenes",
-        lambda n_scenes, size=SIZE: _scenes.folder_of_scenes(n_scenes, size),
-    )
+    fusion.scenes_of_24.cache_clear()
     yield
     fusion.scenes_of_24.cache_clear()
 
 
 def timed_in_this_process(function, *arguments, environment=None):
     """Call a function here: a process of its own takes seconds to import torch."""
-    if function in (fusion.memory_of_prediction, imagery.peak_of_files):
-        return call_in_fresh_process(function, *arguments, environment=environment)
     n_threads = torch.get_num_threads()
     try:
         # Ends with the block, though a benchmark sets it for good.
         with dask.config.set({"distributed.worker.daemon": False}):
-            return function(*arguments)
+            return function(*json.loads(json.dumps(arguments)))
     finally:
         torch.set_num_threads(n_threads)
+
+
+def cluster_in_this_process(**options):
+    """A Dask cluster whose workers are threads; test_dask.py has one of processes."""
+    return LocalCluster(**options | {"processes": False, "protocol": "tcp"})
 
 
 def scenes_of_sensor(n_scenes, psf_sigma):
@@ -109,7 +127,7 @@ def scenes_of_sensor(n_scenes, psf_sigma):
 def of_drawn_land(benchmark=land.benchmark, **options):
     """A benchmark of land, on drawn land in place of real one."""
     with TemporaryDirectory() as folder:
-        for number, scene in enumerate(make_scenes(3, size=130, n_frames=9, random_state=0)):
+        for number, scene in enumerate(make_scenes(3, size=36, n_frames=1, random_state=0)):
             values = np.uint16(scene.hr * 65535)
             io.imsave(Path(folder, f"PLACE{number}_RED.png"), values, check_contrast=False)
         yield from benchmark(folder=Path(folder), **options)
@@ -159,12 +177,12 @@ CASES = {
     ),
     "fusion": (fusion.benchmark_quality, [[SCORE]]),
     "robustness": (
-        lambda: robustness.benchmark(n_scenes=2, size=32, n_epochs=1),
+        lambda: robustness.benchmark(n_scenes=1, size=24, n_epochs=1),
         [[SCORE, PERCENT, PERCENT]],
     ),
     "scales": (
-        lambda: scales.benchmark(minutes=0.01, n_scenes=2, n_training=3, size=32),
-        [[SCORE], *[[SCORE, PERCENT, PERCENT, PIXELS, PIXELS]] * 5] * 2,
+        lambda: scales.benchmark(minutes=0.01, n_scenes=2, n_training=2, size=24),
+        [[SCORE], *[[SCORE, PERCENT, PERCENT, PIXELS, PIXELS]] * 2] * 2,
     ),
     "displacement": (
         lambda: scales.benchmark_displacement(n_scenes=1, size=48),
@@ -175,7 +193,7 @@ CASES = {
         [[(0, 3), (0, 0.2)]],
     ),
     "land": (
-        lambda: of_drawn_land(n_scenes=6),
+        lambda: of_drawn_land(n_scenes=4),
         [*[[SCORE, (0, 40)]] * 3, *[[(-5, 30)]] * 4, [(0, 0.5), (-1, 1)]],
     ),
     "land_networks": (
@@ -183,7 +201,7 @@ CASES = {
         [[SCORE, PERCENT, PERCENT]],
     ),
     "realism": (
-        lambda: realism.benchmark(n_scenes=2, size=32),
+        lambda: realism.benchmark(n_scenes=2, size=24),
         [[SCORE, *[(0, 4)] * 4, *[(-1, 1)] * 4]],
     ),
     "clearance": (
@@ -210,7 +228,7 @@ CASES = {
         [[RATIO, SECONDS, (0, 1e-4)]],
     ),
     "steps": (
-        lambda: training.benchmark_fusion_net(rounds=1, n_steps=1, batch_size=2),
+        lambda: training.benchmark_fusion_net(rounds=1, n_steps=1, batch_size=2, patch_size=SIZE),
         [[RATIO, (0, 1e5), (0, 1e5)]],
     ),
     "files": (lambda: imagery.benchmark_memory(n_frames=3, size=64, n_blocks=1), [[MIB]]),
@@ -232,7 +250,7 @@ CASES = {
         [[SCORE, (0, 4)]],
     ),
     "adversarial": (
-        lambda: fine_tuning.benchmark_adversarial(n_train=2, n_test=2, epochs=1),
+        lambda: fine_tuning.benchmark_adversarial(n_train=1, n_test=1, epochs=1),
         [[SCORE, DB, (0.05, 2)]],
     ),
 }
