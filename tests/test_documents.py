@@ -7,6 +7,7 @@ from importlib import import_module
 from inspect import Parameter, Signature, getmembers, isclass, isfunction, signature
 from pathlib import Path
 
+import nrt.data
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -64,8 +65,8 @@ COMMANDS_RUN = [
 # Sections whose only block runs without earlier ones, as readers copy it.
 ALONE = ["Adding an architecture", "Adding a transformer", "Adding a loss"]
 
-# The budget: scenes, also in place of more than 16, LR pixels, epochs, turned images.
-N_SCENES, SIZE, PATCH_SIZE, N_EPOCHS, N_AUGMENT = 10, 16, 12, 1, 2
+# The budget: scenes in place of more than 16, LR pixels, epochs, turned images.
+N_SCENES, SIZE, PATCH_SIZE, N_EPOCHS, N_AUGMENT = 6, 12, 8, 1, 2
 
 
 def blocks_of(text):
@@ -134,6 +135,7 @@ def small_budget(monkeypatch, tmp_path):
     write_fine_images(tmp_path / "fine")
     monkeypatch.setattr(probav_estimators, "make_scenes", few_small_scenes)
     monkeypatch.setattr(probav_estimators, "fetch_probav", lambda data_home=None: small_data_set())
+    monkeypatch.setattr(nrt.data, "romania_10m", part_of(nrt.data.romania_10m))
     # An export of FusionNet takes 20 seconds; test_onnx.py has one.
     monkeypatch.setattr(
         probav_estimators, "export_onnx", lambda estimator, path: Path(path).touch()
@@ -147,7 +149,11 @@ def few_small_scenes(*args, **kwargs):
     options = signature(make_scenes).bind(*args, **kwargs).arguments
     n_scenes = options.pop("n_scenes", N_SCENES)
     n_scenes = n_scenes if n_scenes <= 16 else N_SCENES
-    return make_scenes(n_scenes, **options | {"size": SIZE, "n_frames": (4, 6), "n_jobs": None})
+    return make_scenes(n_scenes, **options | {"size": SIZE, "n_frames": 4, "n_jobs": None})
+
+
+def part_of(romania):
+    return lambda **options: romania(**options).isel(y=slice(60), x=slice(60))
 
 
 def write_fine_images(folder):
@@ -160,9 +166,9 @@ def write_fine_images(folder):
 def small_data_set():
     root = Path("data").resolve()
     for number, split in enumerate(("train", "test")):
-        scenes = make_scenes(4, size=SIZE, n_frames=4, random_state=number)
+        scenes = make_scenes(2, size=SIZE, n_frames=4, random_state=number)
         for place, scene in enumerate(scenes):
-            scene.name = f"imgset{4 * number + place:04d}"
+            scene.name = f"imgset{2 * number + place:04d}"
         save_scenes(scenes, root, split=split)
     return root
 
