@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,13 @@ from probav_estimators.training import load_weights
 pytestmark = pytest.mark.any_version
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def small_scenes_of_threads(monkeypatch):
+    """Scenes of 96 pixels by worker processes are left to the process that is killed."""
+    monkeypatch.setattr(pretrain, "SCENE_SIZE", 32)
+    monkeypatch.setattr(pretrain, "ProcessPoolExecutor", lambda n, *_, **__: ThreadPoolExecutor(n))
 
 
 def arguments(folder, minutes, **more):
@@ -221,6 +229,7 @@ def test_pretraining_on_real_land_logs_its_score(folder_of_land, tmp_path, monke
     names = {"PSF of 0.5", "preset 'any'", "24 frames of the default sensor"}
     few = [row for row in pretrain.rows(1, 32, 3, 0) if row.name in names]
     monkeypatch.setattr(pretrain, "rows", lambda *sizes: few)
+    monkeypatch.setattr(pretrain, "MUCH_NOISE", pretrain.MUCH_NOISE[:1])
     out = tmp_path / "out"
     options = {"land": folder_of_land, "save-every": 10}
     pretrain.main(arguments(out, 0.02, **options))
