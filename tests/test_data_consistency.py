@@ -164,7 +164,7 @@ class TestPsf:
         np.testing.assert_allclose(tiled, whole, atol=1e-6)
 
     def test_blocks_have_it_in_common(self):
-        (scene,) = make_scenes(1, size=(150, 190), n_frames=4, random_state=2)
+        (scene,) = make_scenes(1, size=(80, 140), n_frames=4, random_state=2)
         whole = net_of(tile_size=None).predict_into(scene)
         net = net_of(tile_size=64)
         alignment = net.match_psf(scene, align_scene(scene))

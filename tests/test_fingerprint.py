@@ -52,9 +52,9 @@ class TestSameFingerprint:
 
     def test_another_process(self, root):
         code = (
-            "import sys; from probav_estimators import *; X = load_scenes(sys.argv[1]);"
-            "X = InputComposer('concat').transform(ClearanceSelector(k=3).transform(X));"
-            "print([scene.fingerprint() for scene in BicubicUpscaler().transform(X)])"
+            "import sys, probav_estimators as pe; X = pe.load_scenes(sys.argv[1]);"
+            "X = pe.InputComposer('concat').transform(pe.ClearanceSelector(k=3).transform(X));"
+            "print([scene.fingerprint() for scene in pe.BicubicUpscaler().transform(X)])"
         )
         # Strings have other hashes than here.
         answer = subprocess.run(

@@ -32,6 +32,9 @@ from probav_estimators.training import (
 
 STEP = 1 / 65535
 
+# An epoch on patches.
+SHORT = {"max_epochs": 1, "patch_size": 16, "compute_dtype": "float32", "verbose": 0}
+
 
 @pytest.fixture(scope="module")
 def net():
@@ -237,17 +240,13 @@ class TestTraining:
         assert -probav_scorer(net, clouded) < 0.97
 
     def test_fit_goes_on_from_pretrained_weights(self, net, clouded):
-        tuned = FusionNet.from_pretrained(
-            lr=1e-7, max_epochs=1, train_split=None, compute_dtype="float32", verbose=0
-        ).fit(clouded)
+        tuned = FusionNet.from_pretrained(lr=1e-7, train_split=None, **SHORT).fit(clouded)
         np.testing.assert_allclose(tuned.predict(clouded), net.predict(clouded), atol=1e-4)
 
     def test_clones_and_cross_validation_begin_with_pretrained_weights(self, clouded):
-        net = FusionNet.from_pretrained(
-            max_epochs=1, train_split=None, compute_dtype="float32", lr=1e-6, verbose=0
-        )
+        net = FusionNet.from_pretrained(lr=1e-6, train_split=None, **SHORT)
         assert repr(clone(net)) == repr(net)
-        scores = -cross_val_score(net, clouded, cv=3, scoring=probav_scorer)
+        scores = -cross_val_score(net, clouded, cv=2, scoring=probav_scorer)
         assert scores.mean() < 0.9
 
     def test_weights_survive_a_file(self, clouded, tmp_path):

@@ -16,7 +16,7 @@ def centred(shifts):
 @pytest.fixture(scope="module")
 def wide():
     """A strip of more than 512 LR pixels."""
-    return make_scenes(1, size=(72, 1100), n_frames=6, sensor="sentinel-2", random_state=3)[0]
+    return make_scenes(1, size=(48, 1100), n_frames=6, sensor="sentinel-2", random_state=3)[0]
 
 
 class TestLargeScenes:
