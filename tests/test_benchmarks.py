@@ -72,7 +72,7 @@ def few_scenes(size=128):
 def little(monkeypatch):
     """Reduce the sizes that benchmarks take from constants, and make scenes in this process."""
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    small(fusion, "make_scenes", monkeypatch, size=24, n_frames=5)
+    small(fusion, "make_scenes", monkeypatch, size=SIZE, n_frames=5)
     small(robustness, "make_scenes", monkeypatch, n_frames=9)
     small(fine_tuning, "make_scenes", monkeypatch, size=24, n_frames=4)
     for module in (_scenes, training):
@@ -87,8 +87,9 @@ def little(monkeypatch):
     monkeypatch.setattr(fine_tuning, "_scenes_of_sensor", scenes_of_sensor)
     for name in ("torch", "libraries"):
         monkeypatch.setitem(imports._PROGRAMS, name, "pass")
-    monkeypatch.setattr(invariances, "_SIZE", 40)
-    monkeypatch.setattr(_land, "SCENE_SIZE", 24)
+    for name, value in (("_SIZE", 24), ("_MARGIN", 4)):
+        monkeypatch.setattr(invariances, name, value)
+    monkeypatch.setattr(_land, "SCENE_SIZE", 16)
     small(scales, "make_scenes", monkeypatch, n_frames=9)
     monkeypatch.setattr(scales, "_SENSORS", ("plain", "any"))
     monkeypatch.setattr(training, "_STEPS", 1)
@@ -127,7 +128,7 @@ def scenes_of_sensor(n_scenes, psf_sigma):
 def of_drawn_land(benchmark=land.benchmark, **options):
     """A benchmark of land, on drawn land in place of real one."""
     with TemporaryDirectory() as folder:
-        for number, scene in enumerate(make_scenes(3, size=36, n_frames=1, random_state=0)):
+        for number, scene in enumerate(make_scenes(3, size=24, n_frames=1, random_state=0)):
             values = np.uint16(scene.hr * 65535)
             io.imsave(Path(folder, f"PLACE{number}_RED.png"), values, check_contrast=False)
         yield from benchmark(folder=Path(folder), **options)
@@ -246,7 +247,7 @@ CASES = {
     ),
     "tile": (lambda: imagery.benchmark_tile(n_frames=3, size=64, side=128), [[(0, 1000)]]),
     "reprojection": (
-        lambda: fine_tuning.benchmark_reprojection(n_train=2, n_test=2, epochs=1),
+        lambda: fine_tuning.benchmark_reprojection(n_train=2, n_test=1, epochs=1),
         [[SCORE, (0, 4)]],
     ),
     "adversarial": (
