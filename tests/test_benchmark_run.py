@@ -51,14 +51,12 @@ def save_data_set(root, n_train, n_test, **options):
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory):
-    """Zip of 30 scenes, packed as by ESA."""
-    folder = tmp_path_factory.mktemp("archive")
-    root = save_data_set(folder / "probav_data", 24, 6)
-    path = folder / "probav_data.zip"
+def archive(small, tmp_path_factory):
+    """Zip of the same scenes, packed as by ESA."""
+    path = tmp_path_factory.mktemp("archive") / "probav_data.zip"
     with zipfile.ZipFile(path, "w") as bundle:
-        for file in sorted(root.rglob("*.*")):
-            bundle.write(file, file.relative_to(root))
+        for file in sorted(small.rglob("*.*")):
+            bundle.write(file, file.relative_to(small))
     return path
 
 

@@ -231,7 +231,8 @@ class TestFiles:
         (green,) = make_scenes(1, images=path, bands="green", **self.OPTIONS)
         assert same([green], make_scenes(1, images=cube[0], **self.OPTIONS))
 
-    def test_on_the_command_line(self, tmp_path):
+    def test_on_the_command_line(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
         for number in range(2):
             write(tmp_path / f"{number}.tif", land(number, (110, 120)), nodata=400)
         args = ["simulate", str(tmp_path / "scenes"), "--images", str(tmp_path / "*.tif")]

@@ -24,9 +24,7 @@ ENDS = [
     ("map_in_processes", signal.SIGKILL),
     ("map_in_processes", signal.SIGTERM),
     pytest.param("map_in_processes", signal.SIGINT, marks=pytest.mark.slow),
-    pytest.param("map_in_processes", signal.SIGHUP, marks=pytest.mark.slow),
     pytest.param("run_in_parallel", signal.SIGKILL, marks=pytest.mark.slow),
-    pytest.param("run_in_parallel", signal.SIGTERM, marks=pytest.mark.slow),
 ]
 
 # Workers write their numbers, and work on for a minute.
