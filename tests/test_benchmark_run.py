@@ -39,7 +39,7 @@ def call(*args, code=0):
 def save_data_set(root, n_train, n_test, **options):
     """Scenes in the challenge's layout, with a test split that has no HR images."""
     scenes = make_scenes(
-        n_train + n_test, **{"size": 16, "n_frames": 9, "random_state": 0} | options
+        n_train + n_test, **{"size": 16, "n_frames": 5, "random_state": 0} | options
     )
     save_scenes(scenes[:n_train], root)
     if n_test:

@@ -1,11 +1,9 @@
 """A killed training, once resumed, gives the result of an uninterrupted one."""
 
 import csv
+import multiprocessing
 import os
 import pickle
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -48,14 +46,6 @@ RESUMABLE = {
 # rounding error that optimizers turn into steps of full size.
 KILLED = RESUMABLE | {"criterion": MaskedMSELoss}
 
-SCRIPT = """
-import sys
-sys.path.insert(0, {tests!r})
-from _helpers import composed, quick_srcnn, small_scenes
-from test_checkpoint import KILLED
-quick_srcnn(max_epochs=10_000, resume={folder!r}, **KILLED).fit(composed(small_scenes(8)))
-"""
-
 
 @pytest.fixture(scope="module")
 def scenes():
@@ -72,19 +62,21 @@ def assert_same_training(net, other):
             torch.testing.assert_close(value, theirs[number][name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_killed_training_ends_like_an_undisturbed_one(scenes, tmp_path):
-    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", script])
+    killed = quick_srcnn(max_epochs=10_000, resume=tmp_path, **KILLED)
+    process = multiprocessing.get_context("fork").Process(target=killed.fit, args=(scenes,))
+    process.start()
     checkpoint = tmp_path / CHECKPOINT
     try:
         give_up = time.monotonic() + 120
         while not checkpoint.exists() or _finished_epochs(checkpoint) < 3:
-            assert process.poll() is None, "the training ended by itself"
+            assert process.is_alive(), "the training ended by itself"
             assert time.monotonic() < give_up, "no checkpoint appeared"
             time.sleep(0.01)
     finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
     epochs = _finished_epochs(checkpoint) + 4
     resumed = quick_srcnn(max_epochs=epochs, resume=tmp_path, **KILLED).fit(scenes)
     undisturbed = quick_srcnn(max_epochs=epochs, **KILLED).fit(scenes)
