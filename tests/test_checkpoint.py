@@ -17,7 +17,6 @@ from skorch.callbacks import EarlyStopping, LRScheduler, TensorBoard
 from skorch.helper import predefined_split
 
 from probav_estimators import (
-    SRCNN,
     CPSNRLoss,
     FusionNet,
     HistoryCSV,
@@ -289,17 +288,3 @@ def test_history_goes_to_tensorboard_on_demand(scenes, tmp_path):
 
     events = EventAccumulator(str(tmp_path)).Reload()
     assert len(events.Scalars("Loss/train_loss")) == 2
-
-
-class TestFineTuning:
-    def test_begins_with_the_weights_of_the_fitted_net(self, scenes):
-        fitted = quick_srcnn(residual=True).fit(scenes)
-        tuned = quick_srcnn(residual=True, weights=fitted, lr=1e-12).fit(scenes[:3])
-        torch.testing.assert_close(weights_of(tuned), weights_of(fitted), rtol=0, atol=1e-6)
-        assert tuned.std_ == fitted.std_
-
-    def test_needs_the_same_class_and_a_fitted_net(self, scenes):
-        with pytest.raises(ValueError, match="the net of weights has class SRCNN and this SRCNNEx"):
-            SRCNNEx(weights=quick_srcnn().fit(scenes), verbose=0).fit(scenes)
-        with pytest.raises(ValueError, match="the net of weights is not fitted"):
-            quick_srcnn(weights=SRCNN()).fit(scenes)

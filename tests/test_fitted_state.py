@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from probav_estimators import (
     FSRCNN,
+    SRCNN,
     AdversarialLoss,
     BicubicBaseline,
     ClearanceSelector,
@@ -23,6 +24,7 @@ from probav_estimators import (
     MSELoss,
     ReprojectionLoss,
     SceneLoss,
+    SRCNNEx,
     cpsnr_scorer,
     make_scenes,
 )
@@ -160,11 +162,16 @@ class TestInitialWeights:
         with pytest.raises(ValueError, match="GridSearchCV without a best estimator"):
             quick_srcnn(weights=search).fit(stacked)
         search.fit(stacked)
-        tuned = quick_srcnn(weights=FrozenEstimator(search), lr=1e-12).fit(stacked)
-        best = weights_of(search.best_estimator_)
-        torch.testing.assert_close(weights_of(tuned), best, rtol=0, atol=1e-6)
+        tuned = quick_srcnn(weights=FrozenEstimator(search), lr=1e-12).fit(stacked[:3])
+        best = search.best_estimator_
+        torch.testing.assert_close(weights_of(tuned), weights_of(best), rtol=0, atol=1e-6)
+        assert tuned.std_ == best.std_
 
     def test_other_estimators_are_named(self, stacked):
+        with pytest.raises(ValueError, match="the net of weights has class SRCNN and this SRCNNEx"):
+            SRCNNEx(weights=quick_srcnn().fit(stacked), verbose=0).fit(stacked)
+        with pytest.raises(ValueError, match="the net of weights is not fitted"):
+            quick_srcnn(weights=SRCNN()).fit(stacked)
         with pytest.raises(ValueError, match="must end in a fitted net, got a BicubicBaseline"):
             quick_srcnn(weights=BicubicBaseline()).fit(stacked)
 

@@ -1,4 +1,4 @@
-"""Modules can be imported in any order."""
+"""Modules can be imported in any order, and without optional libraries."""
 
 import subprocess
 import sys
@@ -16,6 +16,7 @@ for module in sys.argv[1:]:
     for name in [name for name in sys.modules if name.split(".")[0] == "probav_estimators"]:
         del sys.modules[name]
     import_module(module)
+assert not {"matplotlib", "rasterio", "xarray"} & sys.modules.keys()
 """
 
 
