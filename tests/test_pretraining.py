@@ -1,6 +1,7 @@
 """The pretraining script: training, resuming after a kill, and the saved weights."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,7 +37,10 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def small_scenes_of_threads(monkeypatch):
-    """Scenes of 96 pixels by worker processes are left to the process that is killed."""
+    """Scenes of 96 pixels by workers that start anew are left to the process that is killed."""
+    kind = "fork" if hasattr(os, "fork") else "spawn"
+    context = SimpleNamespace(get_context=lambda _: multiprocessing.get_context(kind))
+    monkeypatch.setattr(pretrain, "multiprocessing", context)
     monkeypatch.setattr(pretrain, "SCENE_SIZE", 32)
     monkeypatch.setattr(pretrain, "ProcessPoolExecutor", lambda n, *_, **__: ThreadPoolExecutor(n))
 
