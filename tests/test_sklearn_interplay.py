@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from _helpers import quick_pipeline, quick_srcnn, slow_cpsnr, slow_score, small_scenes, weights_of
-from joblib import parallel_config
 from sklearn import config_context
 from sklearn.base import clone, is_regressor
 from sklearn.ensemble import StackingRegressor, VotingRegressor
@@ -96,10 +95,10 @@ def test_cross_validation_is_a_loop_over_folds(scenes):
 
 
 def test_cross_validation_in_two_processes_gives_the_same_scores(scenes):
-    found = cross_val_score(quick_pipeline(sr__max_epochs=2), scenes, cv=2)
-    # Those of a search in test_dask.py begin anew, and import torch.
-    with parallel_config(backend="multiprocessing", n_jobs=2):
-        again = cross_val_score(quick_pipeline(sr__max_epochs=2), scenes, cv=2)
+    found, again = (
+        cross_val_score(quick_pipeline(sr__max_epochs=2), scenes, cv=2, n_jobs=n_jobs)
+        for n_jobs in (None, 2)
+    )
     # Workers have fewer threads, which changes the order of summation.
     np.testing.assert_allclose(found, again, rtol=1e-3)
 
