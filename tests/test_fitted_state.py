@@ -168,9 +168,11 @@ class TestInitialWeights:
         assert tuned.std_ == best.std_
 
     def test_other_estimators_are_named(self, stacked):
-        with pytest.raises(ValueError, match="the net of weights has class SRCNN and this SRCNNEx"):
+        with pytest.raises(
+            ValueError, match="the net given as weights has class SRCNN and this SRCNNEx"
+        ):
             SRCNNEx(weights=quick_srcnn().fit(stacked), verbose=0).fit(stacked)
-        with pytest.raises(ValueError, match="the net of weights is not fitted"):
+        with pytest.raises(ValueError, match="the net given as weights is not fitted"):
             quick_srcnn(weights=SRCNN()).fit(stacked)
         with pytest.raises(ValueError, match="must end in a fitted net, got a BicubicBaseline"):
             quick_srcnn(weights=BicubicBaseline()).fit(stacked)

@@ -133,7 +133,7 @@ class TestTraining:
             second.predict(few_scenes), first.predict(few_scenes), rtol=0, atol=1e-6
         )
         with pytest.raises(
-            ValueError, match="the net of weights has n_frames 9 and this ModuleNet has 3"
+            ValueError, match="the net given as weights has n_frames 9 and this ModuleNet has 3"
         ):
             net_of(MeanAndMore(3), n_frames=3, weights=first).fit(few_scenes)
 

@@ -308,7 +308,7 @@ class InitialWeightsMixin(NeuralNet):
         for what, value in ours.items():
             if theirs.get(what) != value:
                 raise ValueError(
-                    f"the net of weights has {what} {theirs.get(what)} and this "
+                    f"the net given as weights has {what} {theirs.get(what)} and this "
                     f"{type(self).__name__} has {value}: fine-tune with the settings that it was "
                     "fitted with"
                 )
@@ -401,7 +401,7 @@ def _find_net(estimator):
         )
     if not inner.__sklearn_is_fitted__():
         raise ValueError(
-            "the net of weights is not fitted: fit it, and wrap it in "
+            "the net given as weights is not fitted: fit it, and wrap it in "
             "sklearn.frozen.FrozenEstimator where it is cloned"
         )
     return inner

@@ -87,8 +87,8 @@ PARAMETERS = """Parameters
     resume : path-like, default=None
         Folder of a checkpoint, which is written after every epoch and from which an interrupted
         training is resumed. Each training needs its own, each candidate of a search too: a
-        checkpoint of other scenes or settings is refused. `max_epochs`,
-        `device`, `micro_batch_size`, `callbacks` and `verbose` may change. Its epochs count towards
+        checkpoint of other scenes or settings is refused. `max_epochs`, `device`,
+        `micro_batch_size`, `callbacks` and `verbose` may change. Its epochs count towards
         `max_epochs` of `fit`.
     callbacks : list of skorch callbacks, default=None
         In addition to those of the net, such as :class:`TimeLimit` or skorch's `EarlyStopping`. A
