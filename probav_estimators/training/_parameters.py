@@ -81,8 +81,8 @@ PARAMETERS = """Parameters
         a single scene: no validation.
     weights : fitted estimator, str or path-like, default=None
         Initial weights: those of a fitted net of the same class, or of a pipeline or a search that
-        ends in one, for fine-tuning; or a file that the class reads by `from_pretrained` or
-        `from_published`. Wrap an estimator in scikit-learn's `FrozenEstimator` where the net is
+        ends in one, for fine-tuning; or the name or file that `from_pretrained` or `from_published`
+        of the class takes. Wrap an estimator in scikit-learn's `FrozenEstimator` where the net is
         cloned, as in a grid search. None: random weights.
     resume : path-like, default=None
         Folder of a checkpoint, which is written after every epoch and from which an interrupted
