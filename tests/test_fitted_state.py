@@ -25,6 +25,7 @@ from probav_estimators import (
     ReprojectionLoss,
     SceneLoss,
     SRCNNEx,
+    SRResNet,
     cpsnr_scorer,
     make_scenes,
 )
@@ -174,6 +175,8 @@ class TestInitialWeights:
             SRCNNEx(weights=quick_srcnn().fit(stacked), verbose=0).fit(stacked)
         with pytest.raises(ValueError, match="the net given as weights is not fitted"):
             quick_srcnn(weights=SRCNN()).fit(stacked)
+        with pytest.raises(ValueError, match=r"SRResNet reads no files of weights.*'a\.pt'"):
+            SRResNet(weights="a.pt", verbose=0).fit(stacked)
         with pytest.raises(ValueError, match="must end in a fitted net, got a BicubicBaseline"):
             quick_srcnn(weights=BicubicBaseline()).fit(stacked)
 

@@ -10,7 +10,7 @@ from ._batch_errors import (
     uncertainty_loss,
 )
 from ._reprojection import ReprojectionLoss
-from ._scores import CPSNRLoss, MaskedMSELoss, MSELoss, SceneLoss
+from ._scores import CPSNRLoss, MaskedMSELoss, MSELoss, SceneLoss, check_parameters
 from ._sensor_model import GREATEST_SIGMA, SensorModel, without_edges
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "align_best",
     "batch_cpsnr",
     "best_shifts",
+    "check_parameters",
     "laplacian_loss",
     "mean_shift",
     "uncertainty_loss",

@@ -270,7 +270,7 @@ class MSELoss(SceneLoss):
         return ((sr - hr) ** 2).mean()
 
 
-def check_parameters(loss: SceneLoss, **constraints: list[Any]) -> None:
-    """Raise a ValueError that names the attribute of a loss that is not valid, and its value."""
-    values = {name: getattr(loss, name) for name in constraints}
-    validate_parameter_constraints(constraints, values, type(loss).__name__)
+def check_parameters(owner: object, **constraints: list[Any]) -> None:
+    """Raise a ValueError that names the attribute of an object that is not valid, and its value."""
+    values = {name: getattr(owner, name) for name in constraints}
+    validate_parameter_constraints(constraints, values, type(owner).__name__)

@@ -17,16 +17,13 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
-from sklearn.utils._param_validation import (
-    Interval,
-    StrOptions,
-    validate_parameter_constraints,
-)
+from sklearn.utils._param_validation import Interval, StrOptions
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler, PrintLog, ProgressBar
 from skorch.callbacks.scoring import ScoringBase
 
 from ..files import remove_partial_files, replace_file
+from ..losses import check_parameters
 from ..scoring import scene_score
 from ._sampling import ViewAverager
 
@@ -246,7 +243,7 @@ class PlateauSchedule(LRScheduler):
         return ["patience", "threshold", "threshold_mode"]
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        _check_parameters(
+        check_parameters(
             self,
             patience=[Interval(Integral, 1, None, closed="left")],
             threshold=[Interval(Real, None, None, closed="neither")],
@@ -418,7 +415,7 @@ class TimeLimit(StatefulMixin, Callback):
         self.minutes = minutes
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        _check_parameters(self, minutes=[Interval(Real, 0, None, closed="neither")])
+        check_parameters(self, minutes=[Interval(Real, 0, None, closed="neither")])
         self.began_, self.earlier_ = _clock(), 0.0
 
     @property
@@ -590,11 +587,6 @@ def _score_now(net, dataset):
 def _monitor(net):
     _, score = monitored_score(net.history[-1])
     return score
-
-
-def _check_parameters(callback, **constraints):
-    values = {name: getattr(callback, name) for name in constraints}
-    validate_parameter_constraints(constraints, values, type(callback).__name__)
 
 
 def _warn(text):
