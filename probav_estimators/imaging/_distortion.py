@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from ._interpolation import move_bicubic
+from ._window_sums import block_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,9 +120,6 @@ def _smooth_at_one_place(frames, clear, fractions):
 
 def _block_means(images):
     """Means over blocks, and then over squares of them."""
-    *_, height, width = images.shape
-    rows, columns = np.arange(0, height, _BLOCK), np.arange(0, width, _BLOCK)
-    sums = np.add.reduceat(np.add.reduceat(images, rows, axis=-2), columns, axis=-1)
-    sums /= np.outer(np.diff(rows, append=height), np.diff(columns, append=width))
+    counts = block_sums(np.ones(images.shape[-2:], np.float32), _BLOCK)
     size = [1] * (images.ndim - 2) + [_WINDOW, _WINDOW]
-    return ndimage.uniform_filter(sums, size, mode="nearest")
+    return ndimage.uniform_filter(block_sums(images, _BLOCK) / counts, size, mode="nearest")

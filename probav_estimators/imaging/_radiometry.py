@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._window_sums import block_sums
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -50,10 +52,10 @@ def fit_radiometry(
     """
     gains, offsets = np.ones(len(lr)), np.zeros(len(lr))
     count = qm.sum(axis=0)
-    weights, sums = _block_sums(qm.astype(np.float32)), _block_sums(lr)
+    weights, sums = (block_sums(x, _GAIN_BLOCK) for x in (qm.astype(np.float32), lr))
     mean = _corrected_mean(lr, qm, gains, offsets, count)
     for _ in range(2):
-        expected = _block_sums(qm * mean)
+        expected = block_sums(qm * mean, _GAIN_BLOCK)
         for i in range(len(lr)):
             gains[i], offsets[i] = _fit_gain(weights[i], sums[i], expected[i])
         # The scene has the mean gain and offset of its frames.
@@ -96,8 +98,3 @@ def _fit_line(x, y, weight):
     gain = weight @ ((x - middle) * (y - level)) / variance
     gain = np.clip(gain, 1 / _MAX_GAIN, _MAX_GAIN)
     return gain, level - gain * middle
-
-
-def _block_sums(images):
-    rows, columns = (np.arange(0, length, _GAIN_BLOCK) for length in images.shape[-2:])
-    return np.add.reduceat(np.add.reduceat(images, rows, axis=-2), columns, axis=-1)

@@ -506,7 +506,8 @@ def _bounds(shift, length):
     return first, max(0, -first), min(length, length - 3 - first)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+# With Python's errors, a check of the divisor keeps the loop from being vectorised.
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _normal_equations(image, clear, template, template_weight, shift, gain, offset, scatter):
     """Normal equations of step, gain and offset; number of pixels, squares of error and signal."""
     height, width = image.shape

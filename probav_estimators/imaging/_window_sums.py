@@ -1,4 +1,4 @@
-"""Sums over the windows of images."""
+"""Sums over windows and blocks of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["window_sums"]
+__all__ = ["block_sums", "window_sums"]
 
 
 def window_sums(
@@ -38,3 +38,23 @@ def window_sums(
     h, w = size
     below, above = sums[..., h:, :], sums[..., :-h, :]
     return below[..., w:] - below[..., :-w] - above[..., w:] + above[..., :-w]
+
+
+def block_sums(images: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Sum blocks of side x side pixels, by products of matrices, which are faster than `reduceat`.
+
+    Parameters
+    ----------
+    images : float32 array of shape (..., H, W)
+    side : int
+
+    Returns
+    -------
+    float32 array of shape (..., ceil(H / side), ceil(W / side))
+        Blocks at the ends may be smaller.
+    """
+    rows, columns = (
+        (np.arange(length) // side == np.arange(-(-length // side))[:, None]).astype(np.float32)
+        for length in images.shape[-2:]
+    )
+    return rows @ images @ columns.T
