@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probav_estimators.imaging import plan_blocks, window_sums
+from probav_estimators.imaging import block_sums, plan_blocks, window_sums
 
 LENGTHS = st.integers(1, 700)
 
@@ -51,3 +51,11 @@ def test_sums_of_windows_are_those_of_each_window(size, dtype):
     sums = window_sums(images, size, dtype)
     np.testing.assert_array_equal(sums, expected)
     assert sums.dtype == dtype
+
+
+@pytest.mark.parametrize("side", [1, 4, 9])
+def test_sums_of_blocks_include_the_smaller_ones_at_the_ends(side):
+    images = np.random.default_rng(0).integers(0, 9, (2, 9, 7)).astype(np.float32)
+    rows, columns = (np.arange(0, length, side) for length in images.shape[1:])
+    expected = np.add.reduceat(np.add.reduceat(images, rows, axis=1), columns, axis=2)
+    np.testing.assert_array_equal(block_sums(images, side), expected)

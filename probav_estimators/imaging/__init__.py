@@ -46,7 +46,7 @@ from ._psf_estimation import MIN_FRAMES, PsfEstimate, estimate_psf
 from ._response import LEAST_SIGMA, USUAL_SIGMA, cumulative_response
 from ._shift_estimation import Registration, register_frames
 from ._stretch import grey_limits
-from ._window_sums import window_sums
+from ._window_sums import block_sums, window_sums
 
 __all__ = [
     "BICUBIC_REACH",
@@ -77,6 +77,7 @@ __all__ = [
     "bias_corrected_mse",
     "bicubic_clearest_mean",
     "block_of",
+    "block_sums",
     "challenge_norm",
     "challenge_score",
     "check_grey_scale",
