@@ -190,6 +190,13 @@ class TestUnits:
         image = super_resolve(cube, net, mask=scene.qm).values
         assert difference((image - offset) / gain, net.predict([scene])[0]) < 0.005
 
+    @pytest.mark.parametrize("value", [0.0, 1e-30, 0.5])
+    def test_images_of_constant_frames_are_constant(self, net, value):
+        lr = np.full((3, 8, 8), value, np.float32)
+        image, std = (x[0] for x in net.predict([Scene(lr, lr == lr)], return_std=True))
+        np.testing.assert_allclose(image, value, atol=1e-30)
+        assert (std >= 0).all() and std.max() <= 1e-10
+
 
 def turned(images, turn, flip):
     images = np.rot90(images, turn, (-2, -1))

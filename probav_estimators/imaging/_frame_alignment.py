@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Alignment", "Placement", "align_frames", "move_frames", "normalize_frames"]
 
+# Least contrast, in pixel values. A thousandth of it is still a normal number of float32.
+_LEAST_UNIT = np.float32(1e-30)
+
 
 class Placement(IntEnum):
     """How the position of a frame is known."""
@@ -195,16 +198,16 @@ def _level_and_contrast(frames, clear):
     """Mean of the clear pixels and median standard deviation of the frames, float32.
 
     The contrast is at least the rounding error of the mean, so that frames of constant value have
-    one. `frames` are 0 where they are not clear.
+    one, also where that value is 0. `frames` are 0 where they are not clear.
     """
     count = clear.sum(axis=(1, 2))
     level = np.float32(frames.sum(dtype=np.float64) / count.sum())
     detail = np.where(clear, frames - level, np.float32(0))
     # Squares of values of any unit fit into float32 after this.
     peak = np.abs(detail).max()
-    least = np.abs(level) * np.finfo(np.float32).eps
+    least = np.maximum(np.abs(level) * np.finfo(np.float32).eps, _LEAST_UNIT)
     if not peak > least:
-        return level, least or np.float32(1)
+        return level, least
     detail /= peak
     used = count > 0
     squares = np.einsum("tij,tij->t", detail, detail)[used] / count[used]
