@@ -492,6 +492,21 @@ class TestWhole:
     def test_mistakes_in_usage_take_one_line(self, args, told):
         assert told in error_of(*args)
 
+    @pytest.mark.parametrize(
+        "args",
+        [
+            ("simulate", "", *SMALL),
+            ("predict", "data", "-o", ""),
+            ("score", "data", "--images", ""),
+            ("super-resolve", "a.tif", "-o", "b.tif", "--std", ""),
+        ],
+    )
+    def test_empty_names_are_no_folder(self, root, monkeypatch, args):
+        monkeypatch.chdir(root.parent)
+        before = contents(root.parent)
+        assert "the name is empty" in error_of(*args)
+        assert contents(root.parent) == before
+
     @pytest.mark.parametrize("name", COMMANDS)
     def test_list_of_commands_says_what_each_says_itself(self, name):
         text = call(name, "--help").stdout

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..benchmark import describe_estimates, estimate_benchmark, run_benchmark
-from ._options import common_options, output_option
+from ._options import PATH, common_options, output_option
 from ._output import print_json
 
 
@@ -19,7 +19,7 @@ def _split_names(ctx: click.Context, param: click.Parameter, values: tuple[str, 
 
 
 @click.command()
-@click.argument("root", type=click.Path(path_type=Path))
+@click.argument("root", type=PATH)
 @output_option(
     "FOLDER",
     "Folder for the table, and for weights, history, submission and picture of each row.",

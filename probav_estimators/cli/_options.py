@@ -21,7 +21,18 @@ def _split_at_commas(ctx: click.Context, param: click.Parameter, value: str | No
     return None if value is None else [part.strip() for part in value.split(",") if part.strip()]
 
 
-folder_argument = click.argument("folder", type=click.Path(path_type=Path))
+class _NamedPath(click.Path):
+    """Path whose name is not empty: Path("") is the present folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty, as of a variable that is not set: give one", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _NamedPath(path_type=Path)
+
+folder_argument = click.argument("folder", type=PATH)
 
 bands_option = click.option(
     "--bands", metavar="RED,NIR", callback=_split_at_commas, help="Only these bands."
@@ -66,8 +77,7 @@ def common_options(*names: str, quiet: bool = True) -> Callable[[Any], Any]:
 
 def output_option(metavar: str, text: str) -> Callable[[Any], Any]:
     """Option for the path of the output."""
-    kind = click.Path(path_type=Path)
-    return click.option("-o", "--output", type=kind, required=True, metavar=metavar, help=text)
+    return click.option("-o", "--output", type=PATH, required=True, metavar=metavar, help=text)
 
 
 def estimators_option(default: str) -> Callable[[Any], Any]:

@@ -16,7 +16,7 @@ from ..imaging import check_pixels, to_uint16
 from ..prediction import Predictor, predict_scene, takes_return_std
 from ..scenes import Scene, find_scene_folders, load_scenes
 from ._call_record import CallRecord
-from ._options import bands_option, common_options, folder_argument, output_option
+from ._options import PATH, bands_option, common_options, folder_argument, output_option
 from ._output import check_output, print_json, show_progress
 from ._scenes import SceneFailure, load_estimator, scene_errors
 
@@ -34,7 +34,7 @@ from ._scenes import SceneFailure, load_estimator, scene_errors
 @bands_option
 @click.option(
     "--std",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER",
     help="Folder for standard deviations, in the images' units.",
 )

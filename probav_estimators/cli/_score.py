@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..datasets import BAD_ARCHIVE, open_entry
 from ..imaging import as_pixels
 from ..scenes import HEADER_BYTES, Scene, decode_png, load_truth, png_header
-from ._options import bands_option, common_options, estimators_option, folder_argument
+from ._options import PATH, bands_option, common_options, estimators_option, folder_argument
 from ._output import print_json, print_table, show_progress
 from ._scenes import load_estimator, load_estimators, mean_of, score_scenes
 
@@ -24,7 +24,7 @@ from ._scenes import load_estimator, load_estimators, mean_of, score_scenes
 @estimators_option("shipped weights of the scenes' scale")
 @click.option(
     "--images",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER|ZIP",
     help="Score these, imgset0000.png, ..., instead of an estimator.",
 )

@@ -22,7 +22,7 @@ from ..geo import (
     super_resolve_files,
     super_resolve_products,
 )
-from ._options import common_options
+from ._options import PATH, common_options
 from ._output import check_output, print_json, show_progress
 
 
@@ -86,7 +86,7 @@ def _reference(ctx: click.Context, param: click.Parameter, value: str) -> Any:
 
 
 def _path_option(*names: str, help: str, **options: Any) -> Any:
-    return click.option(*names, type=click.Path(path_type=Path), help=help, **options)
+    return click.option(*names, type=PATH, help=help, **options)
 
 
 @click.command(cls=_Command)

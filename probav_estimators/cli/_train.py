@@ -21,7 +21,7 @@ from ..prediction import composed_scenes, last_step
 from ..preprocessing import BicubicUpscaler, ClearanceSelector, InputComposer
 from ..scenes import Scene, load_scenes, load_truth
 from ..training import SceneNet, SceneRegressor
-from ._options import common_options, folder_argument, output_option
+from ._options import PATH, common_options, folder_argument, output_option
 from ._output import check_output, print_json, show_progress
 from ._scenes import load_net, mean_of, score_scenes
 
@@ -162,7 +162,7 @@ _RECIPES = {
 )
 @click.option(
     "--valid",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER",
     help="Validation scenes, which choose the best epoch.  [default: a tenth of the scenes]",
 )
