@@ -173,7 +173,7 @@ class TestRefusals:
             save_scenes(scenes, tmp_path / "data")
         assert not (tmp_path / "data").exists()
 
-    @pytest.mark.parametrize("name", ["../imgset0000", "", ".hidden", "a b", "a,b"])
+    @pytest.mark.parametrize("name", ["../imgset0000", "", ".hidden", "a b", "a,b", 7])
     def test_a_name_that_cannot_name_a_folder_is_refused(self, make_scene, tmp_path, name):
         for parts in ({"name": name}, {"band": name} if name else {"name": name}):
             with pytest.raises(ValueError, match="cannot name a folder"):

@@ -162,9 +162,9 @@ def _find_other_image(names, kind):
     return min(others, default=None)
 
 
-def can_name_folder(name: str) -> bool:
+def can_name_folder(name: object) -> bool:
     """Whether a split, a band or a scene can be called so."""
-    return _FOLDER_NAME.fullmatch(name) is not None
+    return isinstance(name, str) and _FOLDER_NAME.fullmatch(name) is not None
 
 
 def band_by_name(folder: str) -> str | None:
