@@ -130,6 +130,12 @@ class TestPlateaus:
             quick_srcnn(**{f"callbacks__lr_schedule__{name}": wrong}).fit(train)
 
 
+@pytest.mark.parametrize("name", ["lr_shedule", "lr_shedule__patience"])
+def test_parameters_of_unknown_callbacks_are_refused(train, name):
+    with pytest.raises(ValueError, match=r"no callback lr_shedule .*choose among .*lr_schedule"):
+        quick_srcnn(**{f"callbacks__{name}": None}).fit(train)
+
+
 def mean_cpsnr(images, scenes):
     pairs = zip(images, scenes, strict=True)
     return np.mean([slow_cpsnr(image, scene.hr, scene.sm) for image, scene in pairs])

@@ -477,3 +477,9 @@ def test_fit_names_an_invalid_parameter(stacked, name, value):
 def test_fit_names_an_unknown_argument(stacked, name, prepare):
     with pytest.raises(ValueError, match=f"unexpected argument.*{name}"):
         prepare(quick_srcnn(**{name: 1})).fit(stacked)
+
+
+@pytest.mark.parametrize("name", ["iterator_train__shuffle", "iterator_valid__sampler"])
+def test_fit_refuses_another_choice_of_batches(stacked, name):
+    with pytest.raises(ValueError, match=f"no use for {name}: leave it out"):
+        quick_srcnn(**{name: False}).fit(stacked)

@@ -67,6 +67,19 @@ class TestParametersAfterFit:
         assert (saved.width, saved.depth) == (4, 1)
         torch.testing.assert_close(weights_of(saved), weights_of(net), rtol=0, atol=0)
 
+    @pytest.mark.parametrize("rewrite", [lambda net: net, copy.deepcopy])
+    def test_of_optimizer_and_loaders_are_those_of_the_next_call(self, stacked, rewrite):
+        net = rewrite(quick_srcnn().fit(stacked))
+        expected = net.predict(stacked)
+        given = {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.5}
+        net.set_params(**given, iterator_train__batch_size=2, iterator_valid__batch_size=1)
+        np.testing.assert_array_equal(net.predict(stacked), expected)
+        net.partial_fit(stacked)
+        assert type(net.optimizer_) is torch.optim.SGD
+        assert net.optimizer_.param_groups[0]["momentum"] == 0.5
+        assert net.history[-1, "train_batch_count"] == 3
+        assert clone(net).get_params().items() >= given.items()
+
     def test_that_ask_for_other_layers_stop_a_warm_start(self):
         composer = make_pipeline(ClearanceSelector(k=3), InputComposer())
         scenes = composer.transform(small_scenes(4))

@@ -114,9 +114,9 @@ class PicklingMixin(NeuralNet):
         if device == "auto":
             self.device = device
         if self.initialized_ and not hasattr(self, "optimizer_"):
-            self._restore_unpickled_state()
+            self._renew_optimizer()
 
-    def _restore_unpickled_state(self):
+    def _renew_optimizer(self):
         was_initialized, self.initialized_ = self.initialized_, False
         if not hasattr(self, "criterion_"):
             self._initialize_criterion()

@@ -44,6 +44,14 @@ OPTIMIZERS = {
 _UNFIT = {"LBFGS", "SparseAdam", "Muon"}
 _UNFIT_CLASSES = {getattr(torch.optim, name) for name in _UNFIT}
 
+# Prefixes of the parameters of data loaders, and those that BatchPlan replaces.
+_LOADERS = ("iterator_train", "iterator_valid")
+_OF_BATCHES = {
+    f"{prefix}__{name}"
+    for prefix in _LOADERS
+    for name in ("batch_sampler", "drop_last", "generator", "sampler", "shuffle")
+}
+
 PARAMETERS = """Parameters
     ----------
     max_epochs : int, default=150
@@ -143,11 +151,17 @@ class ParametersMixin(NeuralNet):
     def set_params(self, **params: Any) -> Self:
         if "warm_start" in params:
             self.warm_start = params.pop("warm_start")
+        # Skorch refuses these of an initialized net.
+        kept = {key: params.pop(key) for key in [*params] if key.startswith(_LOADERS)}
+        kept |= {"optimizer": params.pop("optimizer")} if "optimizer" in params else {}
         super().set_params(**params)
-        # Skorch sets them on the present optimizer alone, not for the next one.
-        prefixed = {key: value for key, value in params.items() if key.startswith("optimizer__")}
-        self.__dict__.update(prefixed)
-        self._params_to_validate.update(prefixed)
+        # It sets these on the present optimizer alone, not for the next one.
+        kept |= {key: value for key, value in params.items() if key.startswith("optimizer__")}
+        self.__dict__.update(kept)
+        self._params_to_validate.update(kept)
+        if "optimizer" in kept and self.initialized_:
+            self._check_parameters()
+            self._renew_optimizer()
         return self
 
     def get_params(self, deep: bool = True, **kwargs: Any) -> dict[str, Any]:
@@ -180,6 +194,11 @@ class ParametersMixin(NeuralNet):
                 raise ValueError(
                     f"{name} makes its module and its datasets by itself and has no use for {key}: "
                     "give parameters of the net, without a prefix"
+                )
+            if key in _OF_BATCHES:
+                raise ValueError(
+                    f"{name} chooses the scenes of each batch by random_state and has no use for "
+                    f"{key}: leave it out"
                 )
 
     def _check_fit_params(self, fit_params):

@@ -91,10 +91,21 @@ class TrainingLoop(NeuralNet):
 
     def initialize_callbacks(self) -> Self:
         super().initialize_callbacks()
+        self._check_callback_names()
         check_scorings(self.callbacks_)
         # It saves and restores the state of all others, those of the user among them.
         self.callbacks_.sort(key=lambda item: isinstance(item[1], Checkpoint))
         return self
+
+    def _check_callback_names(self):
+        # Skorch ignores parameters of callbacks that there are not.
+        names = [name for name, _ in self._uniquely_named_callbacks()]
+        given = [key.split("__")[0] for key in self.get_params_for("callbacks")]
+        if names and (unknown := sorted(set(given).difference(names))):
+            raise ValueError(
+                f"{type(self).__name__} has no callback {unknown[0]} for callbacks__{unknown[0]}: "
+                f"choose among {', '.join(names)}"
+            )
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
         getattr(self, method_name)(self, **kwargs)
