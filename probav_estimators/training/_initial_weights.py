@@ -252,9 +252,9 @@ def _find(name):
             )
         return _folder() / f"{name}.safetensors"
     # Unlike Path.is_file, this is False for what cannot be the name of a file.
-    if not os.path.isfile(name):
+    if not isinstance(name, str | os.PathLike) or not os.path.isfile(name):
         raise FileNotFoundError(
-            f"{os.fspath(name)!r} is neither the name of shipped weights, as a string "
+            f"{str(name)!r} is neither the name of shipped weights, as a string "
             f"({', '.join(shipped)}), nor a file: correct the name or the path"
         )
     return Path(name)
