@@ -103,6 +103,11 @@ class TestConventions:
         # xarray has replaced the nodata value 0 by NaN.
         assert read.encodings["B4"].nodata is None and read.encodings["B4"].scale == 1
 
+    @pytest.mark.parametrize("bands", [8, np.int64(8), "8", np.array([4, 8])])
+    def test_bands_of_numbers(self, bands):
+        cube = like_stackstac().assign_coords(band=[4, 8])
+        assert list(read_cube(cube, bands=bands).bands) == np.atleast_1d(bands).astype(str).tolist()
+
     def test_one_band(self):
         assert list(read_cube(plain()).bands) == ["band"]
         assert list(read_cube(plain(name="ndvi")).bands) == ["ndvi"]

@@ -445,7 +445,9 @@ def _alpha_of_source(cube):
 
 
 def _names(bands):
-    return [bands] if isinstance(bands, str) else [str(name) for name in bands or ()]
+    if bands is None:
+        return []
+    return [str(name) for name in ([bands] if np.isscalar(bands) else bands)]
 
 
 def _pick(arrays, bands, left):
