@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .imaging import MAX_CPSNR, challenge_score, error_map, finite_cpsnr
 from .prediction import Predictor, predict_in_turn
-from .scenes import Scene, check_scenes
+from .scenes import Scene, check_scenes, name_in_errors
 
 __all__ = [
     "ScoreMixin",
@@ -24,6 +24,9 @@ __all__ = [
 
 # Probability of a normal deviate within one standard deviation.
 _ONE_SIGMA = 0.6827
+
+# Standard deviation of 16-bit rounding.
+_ROUNDING = 10 ** (-MAX_CPSNR / 20)
 
 
 def cpsnr_scorer(
@@ -144,7 +147,9 @@ class ScoreMixin:
 
 def scene_cpsnr(image: NDArray[Any], scene: Scene) -> float:
     """Clipped cPSNR of an image of a scene in dB: at most 107.1, the error of 16-bit rounding."""
-    return finite_cpsnr(image, scene.hr, scene.sm, data_range=scene.data_range)  # type: ignore[arg-type]
+    truth: Any = scene.hr, scene.sm
+    with name_in_errors(scene):
+        return finite_cpsnr(image, *truth, data_range=scene.data_range)
 
 
 def scene_score(image: NDArray[Any], scene: Scene) -> float:
@@ -171,11 +176,17 @@ def standardized_errors(
     -------
     array of shape (n,)
         Of the clear pixels, after correction of shift and bias.
+
+    Notes
+    -----
+    Standard deviations count as at least that of 16-bit rounding. Those of frames without contrast
+    are far less, and their quotients would outweigh all others.
     """
     truth: Any = scene.hr, scene.sm
-    error = error_map(image, *truth, border=border, data_range=scene.data_range)
+    with name_in_errors(scene):
+        error = error_map(image, *truth, border=border, data_range=scene.data_range)
     inside = slice(border, -border or None)
-    error = error / deviation[inside, inside]
+    error = error / np.maximum(deviation[inside, inside], _ROUNDING)
     return error[np.isfinite(error)]
 
 

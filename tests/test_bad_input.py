@@ -20,7 +20,9 @@ from probav_estimators import (
     cpsnr,
     cpsnr_scorer,
     load_scenes,
+    probav_score,
     probav_scorer,
+    quality_report,
     save_scenes,
 )
 
@@ -280,6 +282,25 @@ class TestMetricsAsScores:
                 "make_scorer",
             )
             expect_error(lambda truth=truth: cpsnr(np.zeros((9, 9)), truth), "cpsnr_scorer")
+
+    def test_a_scene_that_has_no_score_is_named(self, make_scene):
+        scenes = [make_scene(), make_scene(size=(2, 2), name="imgset0007")]
+        for call in (
+            lambda: BicubicBaseline().score(scenes),
+            lambda: quality_report(BicubicBaseline(), scenes),
+            lambda: scenes[1].norm,
+        ):
+            expect_error(call, "imgset0007", "border=3", "give a larger image")
+
+    @pytest.mark.parametrize("norm", ["46.2", [46.2], np.nan])
+    def test_norms_that_are_no_numbers_are_refused(self, make_scene, norm):
+        image = np.zeros((9, 9))
+        expect_error(lambda: probav_score(image, image, norm=norm), "norm must be a positive")
+        expect_error(lambda: make_scene(norm=norm), "imgset0042", "norm must be a positive")
+
+    def test_a_border_is_an_integer(self):
+        image = np.zeros((9, 9))
+        expect_error(lambda: cpsnr(image, image, border=1.5), "border=1.5 must be an integer")
 
 
 class TestSaving:

@@ -122,6 +122,14 @@ class TestCalibrate:
         # With only three scenes, the calibration adds a margin for new ones.
         assert self.coverage(spoilt, scenes) == pytest.approx(0.6827 * 4 / 3, abs=0.02)
 
+    def test_errors_of_scenes_without_contrast_are_those_of_rounding(self, net, scenes):
+        calm = np.full((3, 12, 12), 6000, np.uint16)
+        truth = np.random.default_rng(0).integers(5999, 6002, (36, 36), dtype=np.uint16)
+        calibrated = with_params(net).calibrate([*scenes, Scene(calm, calm > 0, truth)])
+        # One count is 3.46 standard deviations of rounding.
+        factor = calibrated.module_.calibration / net.module_.calibration
+        assert 0.5 < float(factor) < 3.5
+
     @staticmethod
     def coverage(net, scenes):
         parts = []

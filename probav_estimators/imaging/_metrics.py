@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -231,7 +232,7 @@ def probav_score(
 
 def check_norm(norm: float | None) -> None:
     """Raise ValueError if N is not a positive, finite number."""
-    if norm is None or not np.isfinite(norm) or norm <= 0:
+    if not isinstance(norm, Real) or not np.isfinite(norm) or norm <= 0:
         raise ValueError(
             f"norm must be a positive number of dB, got {norm!r}: give the N of norm.csv, or "
             "Scene.norm, which is finite even where the baseline is exact"
@@ -378,10 +379,12 @@ def compared_images(
             raise ValueError(
                 f"{name} has shape {image.shape} and hr has {hr.shape}: both must be one (H, W)"
             )
-    if border < 0 or min(hr.shape) < 2 * border + least:
+    if not isinstance(border, Integral) or border < 0:
+        raise ValueError(f"border={border!r} must be an integer of 0 or more pixels")
+    if min(hr.shape) < 2 * border + least:
         raise ValueError(
             f"border={border} leaves no window of {least} x {least} pixels of an image of shape "
-            f"{hr.shape}"
+            f"{hr.shape}: give a larger image, or a smaller border"
         )
     if data_range is not None and not (np.isfinite(data_range) and data_range > 0):
         raise ValueError(f"data_range must be a positive number, got {data_range!r}")

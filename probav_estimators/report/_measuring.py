@@ -21,7 +21,14 @@ from ..metrics import (
     spatial_shift,
 )
 from ..prediction import Predictor, class_name, predict_parts, predict_scene
-from ..scenes import LEAST_TO_HALVE, Scene, align_scene, halve_frames, psf_variance
+from ..scenes import (
+    LEAST_TO_HALVE,
+    Scene,
+    align_scene,
+    halve_frames,
+    name_in_errors,
+    psf_variance,
+)
 from ..scoring import standardized_errors
 from ._figures import FIGURES
 
@@ -210,7 +217,8 @@ def measure_scene(
     measurement = Measurement(image, std, scene, **options)
     record: dict[str, Any] = {"name": scene.name, "band": scene.band, "n_frames": len(scene)}
     record["scale"] = measurement.scale
-    return record | {key: figure.of(measurement) for key, figure in FIGURES.items()}
+    with name_in_errors(scene):
+        return record | {key: figure.of(measurement) for key, figure in FIGURES.items()}
 
 
 def measure_estimator(

@@ -23,7 +23,7 @@ from ._level import offset_to_scene
 from ._png import HEADER_BYTES, decode_png, png_header
 from ._psf import estimate_psf_sigma, psf_variance
 from ._saved import load_scenes, load_truth, save_scenes
-from ._scene import Scene, check_scenes, clip_image
+from ._scene import Scene, check_scenes, clip_image, name_in_errors
 from ._stored_values import COUNTS, ArrayStack, MaskStack, Stack, ValueFrames, Values, is_dask
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "list_scene_files",
     "load_scenes",
     "load_truth",
+    "name_in_errors",
     "offset_to_scene",
     "open_ends",
     "png_header",

@@ -6,6 +6,8 @@ import copy
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from ..preprocessing import Inputs
     from ._frames import Window
 
-__all__ = ["Scene", "check_scenes", "clip_image"]
+__all__ = ["Scene", "check_scenes", "clip_image", "name_in_errors"]
 
 
 class Scene:
@@ -266,7 +268,8 @@ class Scene:
         Without a given value, it is computed from all frames of the scene, once, and is at most
         107.1 dB, the cPSNR of 16-bit rounding.
         """
-        return self._truth.norm
+        with name_in_errors(self):
+            return self._truth.norm
 
     @property
     def scale(self) -> int | None:
@@ -428,7 +431,7 @@ def clip_image(image: NDArray[np.floating], scene: Scene) -> NDArray[np.floating
 
 
 def _check_norm(norm, name):
-    if norm is not None and not (np.isfinite(norm) and norm > 0):
+    if norm is not None and not (isinstance(norm, Real) and np.isfinite(norm) and norm > 0):
         raise ValueError(
             f"{_label(name)}: norm must be a positive number of dB, got {norm!r}: give the N of "
             "norm.csv, or None to compute it"
@@ -438,6 +441,26 @@ def _check_norm(norm, name):
 
 def _label(name):
     return "unnamed scene" if name is None else f"scene {name}"
+
+
+@contextmanager
+def name_in_errors(scene: Scene) -> Iterator[None]:
+    """Name a scene in ValueErrors that do not, as of functions of arrays.
+
+    Parameters
+    ----------
+    scene : Scene
+
+    Yields
+    ------
+    None
+    """
+    try:
+        yield
+    except ValueError as error:
+        if str(scene.label if scene.name is None else scene.name) in str(error):
+            raise
+        raise ValueError(f"{scene.label}: {error}") from error
 
 
 def check_scenes(scenes: Sequence[Scene], caller: str, *, truth: bool = False) -> Sequence[Scene]:
