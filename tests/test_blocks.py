@@ -34,7 +34,8 @@ def test_windows_lie_on_the_grid_of_layers_and_hold_64_pixels_around(height, wid
             assert wide.start % 8 == part.start % 8 == 0
             assert part.stop - part.start <= size + 8
             assert wide.start == 0 or wide.start == part.start - 64
-            assert wide.stop == length or wide.stop == part.stop + 64
+            assert (length - wide.stop) % 8 == 0
+            assert wide.stop == length or 64 <= wide.stop - part.stop < 72
 
 
 def test_a_block_is_found_in_the_image_of_its_window():

@@ -78,7 +78,12 @@ def plan_blocks(shape: tuple[int, int], block_size: int | None) -> list[Block]:
 
 def block_of(part: tuple[slice, slice], shape: tuple[int, int], number: int = 0) -> Block:
     """Return the block of these rows and columns of an image, with its halo."""
-    return Block(number, *part, pad_window(part, shape, _HALO))
+    rows, columns = (
+        # On the grid of layers that begins at the other end, for windows that are flipped.
+        slice(wide.start, wide.stop + (length - wide.stop) % _GRID)
+        for wide, length in zip(pad_window(part, shape, _HALO), shape, strict=True)
+    )
+    return Block(number, *part, (rows, columns))
 
 
 def _divide(length, block_size):
