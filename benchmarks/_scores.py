@@ -3,9 +3,11 @@
 import numpy as np
 from scipy import ndimage
 
+from probav_estimators.architectures import orientation_of
 from probav_estimators.metrics import image_shift
 from probav_estimators.scenes import align_scene
 from probav_estimators.scoring import scene_score, standardized_errors
+from probav_estimators.training import turn_vector
 
 
 def mean_score(images, scenes):
@@ -42,11 +44,25 @@ def displacement(images, scenes):
 
     The median over the scenes, (down, right). The error of one scene is about 0.04.
     """
-    apart = [
+    return np.nanmedian(_displacements(images, scenes), axis=0)
+
+
+def displacement_of_layers(net, scenes):
+    """Displacement by the learned layers of a FusionNet, along their axes: scenes are turned."""
+    consistent = net.data_consistency
+    images = net.set_params(data_consistency=False).predict(scenes)
+    net.set_params(data_consistency=consistent)
+    apart = _displacements(images, scenes)
+    orientations = [orientation_of(align_scene(scene)) for scene in scenes]
+    turned = [turn_vector(*one, *way) for one, way in zip(apart, orientations, strict=True)]
+    return np.nanmedian(turned, axis=0)
+
+
+def _displacements(images, scenes):
+    return [
         image_shift(image, scene.hr) - _shift_from_truth(scene)
         for image, scene in zip(images, scenes, strict=True)
     ]
-    return np.nanmedian(apart, axis=0)
 
 
 #: Goal: largest displacement along each axis, in HR pixels.
@@ -60,8 +76,14 @@ def describe_displacement(images, scenes):
     """
     if any(scene.true_shifts is None for scene in scenes):
         return "not known", True
-    down, right = displacement(images, scenes)
-    return f"{down:+.3f}, {right:+.3f}", max(abs(down), abs(right)) < MAX_DISPLACEMENT
+    found = displacement(images, scenes)
+    return as_text(found), np.abs(found).max() < MAX_DISPLACEMENT
+
+
+def as_text(displacement):
+    """Displacement (down, right) as text."""
+    down, right = displacement
+    return f"{down:+.3f}, {right:+.3f}"
 
 
 def _shift_from_truth(scene):

@@ -21,9 +21,10 @@ import torch
 from torch.nn.functional import pixel_shuffle, softplus
 
 from probav_estimators import FusionNet, Sensor, make_scenes
+from probav_estimators.architectures import orientation_of
 from probav_estimators.imaging import error_map
 from probav_estimators.scenes import align_scene
-from probav_estimators.training import load_weights, save_weights
+from probav_estimators.training import load_weights, save_weights, turn_back
 
 from ._land import Land, scenes_of_land
 
@@ -136,14 +137,15 @@ def errors_of(net, scene):
     hook.remove()
     error = error_map(image, scene.hr, scene.sm, border=_BORDER)
     inside = (slice(_BORDER, -_BORDER),) * 2
+    orientation = orientation_of(align_scene(scene))
     maps = [
-        pixel_shuffle(x.expand_as(seen["known"]), net.scale_)[0, 0].numpy()[inside]
+        turn_back(pixel_shuffle(x.expand_as(seen["known"]), net.scale_)[0, 0], *orientation)
         for x in (*seen["terms"], seen["known"])
     ]
     pixels = np.flatnonzero(np.isfinite(error))
     rng = np.random.default_rng(0)
     pixels = rng.choice(pixels, min(_PIXELS, len(pixels)), replace=False)
-    *terms, known = (x.ravel()[pixels] for x in maps)
+    *terms, known = (x[inside].numpy().ravel()[pixels] for x in maps)
     return np.stack(terms, axis=1), known, error.ravel()[pixels] / align_scene(scene).std
 
 

@@ -69,7 +69,7 @@ from probav_estimators.training import (
 )
 
 from ._land import SCENE_SIZE, Land, scenes_of_land
-from ._scores import displacement, mean_score
+from ._scores import displacement, displacement_of_layers, mean_score
 from .land import MUCH_NOISE, NOISE, agreement
 from .robustness import FULL, rows
 
@@ -211,9 +211,7 @@ def calibration_scenes(scale, options, land=()):
 
 def correct_displacement(net, scenes):
     """Measure the displacement of the learned layers' image, and add it to its correction."""
-    consistent = net.data_consistency
-    apart = displacement(net.set_params(data_consistency=False).predict(scenes), scenes)
-    net.set_params(data_consistency=consistent)
+    apart = displacement_of_layers(net, scenes)
     apart[np.abs(apart) < _LEAST_DISPLACEMENT] = 0
     net.displacement_ = tuple(np.add(net.displacement_, apart).round(3).tolist())
 

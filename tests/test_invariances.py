@@ -220,11 +220,16 @@ class TestFlipsAndTurns:
         expected = np.stack([down, -right if flip else right], axis=1)
         np.testing.assert_allclose(found, expected, atol=2e-3)
 
-    @pytest.mark.parametrize(("turn", "flip"), [(3, True)])
-    def test_images_of_the_self_ensemble(self, scene, turn, flip):
-        net = FusionNet.from_pretrained("simulated-x3", n_augment=8, **SHIPPED)
-        image = net.predict([Scene(turned(scene.lr, turn, flip), turned(scene.qm, turn, flip))])[0]
-        assert difference(turned_back(image, turn, flip), net.predict([scene])[0]) < 0.01
+    @pytest.mark.parametrize("n_frames", [2, 3, 9])
+    @pytest.mark.parametrize("n_augment", [1, 8])
+    def test_images(self, n_augment, n_frames):
+        """Of single predictions, in one orientation, and of the self-ensemble."""
+        net = FusionNet.from_pretrained("simulated-x3", n_augment=n_augment, **SHIPPED)
+        (scene,) = make_scenes(1, size=(28, 24), n_frames=n_frames, random_state=n_frames)
+        image = net.predict([scene])[0]
+        for turn, flip in [(0, True), (2, False), (3, True)][: 3 if n_augment == 1 else 1]:
+            other = Scene(turned(scene.lr, turn, flip), turned(scene.qm, turn, flip))
+            assert difference(turned_back(net.predict([other])[0], turn, flip), image) < 0.01
 
 
 class TestCopies:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from probav_estimators import (
     make_scenes,
 )
 from probav_estimators.persistence import export_onnx, load_model, onnx_inputs, save_model
+from probav_estimators.training import turn_back
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -108,6 +110,13 @@ def test_the_graph_of_fusion_net(fusion):
         found = run(session, onnx_inputs(net, scene))
         np.testing.assert_allclose(found["image"][0].clip(0, 1), image, rtol=0, atol=1e-4)
         np.testing.assert_allclose(found["deviation"][0], deviation, rtol=0, atol=1e-4)
+    inputs = onnx_inputs(net, scene)
+    inputs["orientation"][:] = 0
+    (image,) = run(session, inputs)["image"]
+    for orientation in product(range(4), range(2)):
+        inputs["orientation"][:] = orientation
+        (turned,) = run(session, inputs)["image"]
+        np.testing.assert_array_equal(turned, turn_back(image, *orientation))
     told = json.loads(session.get_modelmeta().custom_metadata_map["probav_estimators"])
     for key, ports in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
         assert [(port.name, port.shape) for port in ports] == [

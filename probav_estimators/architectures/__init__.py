@@ -6,6 +6,7 @@ from ._fusion_net import FusionNet, ImageParts
 from ._fusion_weights import is_displacement
 from ._highres_net import HighResNet
 from ._misr_gru import MISRGRU
+from ._orientation import orientation_of
 from ._piunet import PIUNet
 from ._rams import RAMS
 from ._srcnn import SRCNN, SRCNNEx, SRCNNv2, SRCNNv3
@@ -32,5 +33,6 @@ __all__ = [
     "SRCNNv3",
     "SRResNet",
     "is_displacement",
+    "orientation_of",
     "reference_frame",
 ]

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from ..imaging import block_of
+from ..imaging import Block, block_of
 from ..scenes import Scene
-from ..training import collate_frames, read_sample, turn_and_flip, turn_sample
+from ..training import collate_frames, read_sample, turn_and_flip, turn_back, turn_sample
+from ._orientation import compose_turns, orientation_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..imaging import Alignment, Block
+    from ..imaging import Alignment
 
 __all__ = ["BlockPredictor", "FusedBlock", "reference_frame"]
 
@@ -119,7 +120,6 @@ class BlockPredictor:
         """Predict blocks at one position in windows of one shape."""
         sums = 0
         n_clear = []
-        common = self._psf_inputs(blocks)
         inside = blocks[0].inside(1)
         n_augment = self.net.n_augment
         for alignment, turns in _variants(self.alignment, n_augment, self.reference):
@@ -128,10 +128,10 @@ class BlockPredictor:
                 n_clear = [sample["weights"].sum(dim=0)[inside].numpy() for sample in samples]
             for turn, flip in turns:
                 inputs, _ = collate_frames([(turn_sample(x, turn, flip), {}) for x in samples])
-                inputs |= common | {"block": torch.tensor(_ends(blocks[0], turn, flip))}
+                inputs |= self._psf_inputs(blocks, turn, flip)
+                inputs["block"] = torch.tensor(_ends(blocks[0], turn, flip))
                 outputs = self.net.compute(inputs, "parts" if self.parts else "image").cpu()
-                # Undo the flip before the turns.
-                outputs = turn_and_flip(turn_and_flip(outputs, 0, flip), -turn, False).numpy()
+                outputs = turn_back(outputs, turn, flip).numpy()
                 outputs[:, 1] **= 2
                 sums = sums + outputs
         means = sums / n_augment
@@ -141,7 +141,7 @@ class BlockPredictor:
             for fused, clear in zip(means, n_clear, strict=True)
         ]
 
-    def _psf_inputs(self, blocks):
+    def _psf_inputs(self, blocks, turn, flip):
         """Inputs for the PSF relative to the image: known, or where the layers search for it."""
         known = self.alignment.psf.from_image
         if known is not None:
@@ -149,8 +149,8 @@ class BlockPredictor:
         whole = tuple(slice(0, length) for length in self.scene.shape)
         if (blocks[0].rows, blocks[0].columns) != whole:
             return {}
-        rows, columns = _search_window(self.scene, self.alignment)
-        return {"search": torch.tensor([rows.start, rows.stop, columns.start, columns.stop])}
+        search = Block(0, *_search_window(self.scene, self.alignment), whole)
+        return {"search": torch.tensor(_ends(search, turn, flip))}
 
     def _read(self, alignment, window):
         sample = read_sample(self.scene, alignment, window, psf_sigma=self.net.psf_sigma)
@@ -217,7 +217,8 @@ def _variants(alignment, n_augment, reference):
     """Alignments of the self-ensemble, with the turns and flips of each."""
     rng = np.random.default_rng(0)
     t = len(alignment.index)
-    turns = [(number % 4, number // 4 % 2) for number in range(n_augment)]
+    first = orientation_of(alignment)
+    turns = [compose_turns(first, (i % 4, i // 4 % 2)) for i in range(n_augment)]
     # One frame has no subsets.
     n_whole = 8 if t > 1 else n_augment
     yield alignment, turns[:n_whole]

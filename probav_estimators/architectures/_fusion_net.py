@@ -20,12 +20,15 @@ from ..scoring import calibration_factor, standardized_errors
 from ..training import (
     AlignedReader,
     collate_frames,
+    read_sample,
     show_progress,
+    turn_sample,
 )
 from ._block_predictor import BlockPredictor, FusedBlock, reference_frame
 from ._fusion_layers import FusionLayers
 from ._fusion_ports import FUSION_INPUTS
 from ._fusion_weights import FusionWeights
+from ._orientation import orientation_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,8 +89,8 @@ class FusionNet(FusionWeights):
         Whether the image is moved to the most probable one, given the learned image and the frames:
         after the last stage, or after every stage.
     n_augment : int, default=1
-        Predictions to average: the scene as it is, then its 7 flips and turns, then flips and turns
-        of subsets of its frames.
+        Predictions to average: of the scene in its orientation, then of its 7 flips and turns, then
+        of flips and turns of subsets of its frames.
     tile_size : int, default=384
         Side in LR pixels of the blocks that larger scenes are predicted in. Blocks have halos, so
         that no seams appear. None: no blocks.
@@ -118,8 +121,18 @@ class FusionNet(FusionWeights):
     With ``augment=True`` training also drops frames and pixels at random. Each `fit` registers a
     scene once; scenes of more than 512 x 512 LR pixels are registered in windows.
 
+    Learned weights are not symmetric. `predict` therefore turns each scene to an orientation that
+    follows from the shifts of its frames [1]_, so that a flipped or turned scene has the flipped or
+    turned image. Frames without shifts are predicted as they are: a single one, or those that a
+    FrameRegistrar moved.
+
     Frames of constant value do not contribute detail. Pixels that are clear in no frame are filled
     from their surroundings, with a large standard deviation.
+
+    References
+    ----------
+    .. [1] S.-O. Kaba et al., "Equivariance with learned canonicalization functions", International
+       Conference on Machine Learning, 2023.
 
     Examples
     --------
@@ -411,6 +424,14 @@ class FusionNet(FusionWeights):
 
     def graph_inputs(self) -> list[Port]:
         return list(FUSION_INPUTS)
+
+    def graph_samples(self, scene: Scene) -> dict[str, torch.Tensor]:
+        alignment = align_scene(scene)
+        orientation = orientation_of(alignment)
+        sample = read_sample(scene, alignment, psf_sigma=self.psf_sigma)
+        sample = turn_sample(sample, *orientation)
+        sample["orientation"] = torch.tensor(orientation, dtype=torch.float32)
+        return collate_frames([(sample, {})])[0]
 
     def infer(self, x: dict[str, torch.Tensor], **fit_params: Any) -> torch.Tensor:
         x = self.add_displacement(to_tensor(dict(x), device=self.device))

@@ -28,4 +28,10 @@ FUSION_INPUTS = (
         ("batch", 2),
         "most probable mean of the squares of psf, and its standard error; 0: it is known",
     ),
+    Port(
+        "orientation",
+        ("batch", 2),
+        "quarter turns and flip of the frames, which the image is turned back by; 0: as they lie; "
+        "the same for a batch",
+    ),
 )

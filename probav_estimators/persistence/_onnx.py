@@ -118,8 +118,7 @@ def onnx_inputs(estimator: Any, scene: Scene) -> dict[str, NDArray[np.float32]]:
     for step in steps:
         scenes = step.transform(scenes)
     net.check_inputs(scenes)
-    dataset: Any = net.make_dataset(scenes)
-    images, _ = net.collate([dataset[number] for number in range(len(dataset))])
+    images = net.graph_samples(scenes[0])
     return {
         tensor.name: _filled(images[tensor.name], tensor).numpy() for tensor in net.graph_inputs()
     }
@@ -141,6 +140,10 @@ class _Graph(nn.Module):
         self.scale = net.scale_
         self.prepare = getattr(net, "add_displacement", dict)
         self.finish = getattr(net, "finish", None)
+        with warnings.catch_warnings():
+            # A trace would have no branches.
+            warnings.simplefilter("ignore")
+            self.turn_back = torch.jit.script(_turn_back)
         self.original = copy.deepcopy(net.module_).cpu().float().eval()
         self.layers = copy.deepcopy(self.original)
         for parent in list(self.layers.modules()):
@@ -155,7 +158,11 @@ class _Graph(nn.Module):
 
     def _apply(self, layers, tensors):
         names = (tensor.name for tensor in self.inputs)
-        output = layers(**self.prepare(dict(zip(names, tensors, strict=True))))
+        inputs = dict(zip(names, tensors, strict=True))
+        orientation = inputs.pop("orientation", None)
+        output = layers(**self.prepare(inputs))
+        if orientation is not None:
+            output = self.turn_back(output, orientation)
         images = [output[:, channel] for channel in range(len(self.outputs))]
         if self.finish is not None:
             images[0] = self.finish(images[0])
@@ -217,12 +224,25 @@ class _Graph(nn.Module):
         for name in ("weights", "clear"):
             if name in sample:
                 sample[name] = sample[name].round()
+        if "orientation" in sample:
+            sample["orientation"] = torch.tensor([[3.0, 1.0]]).repeat(lengths["batch"], 1)
         if "present" in sample:
             # Pixel values as the training scenes had them; the last frame of one scene is missing.
             sample["frames"] = self.original.level + self.original.std * sample["frames"]
             sample["present"] = torch.ones_like(sample["present"])
             sample["present"][0, 1:][-1:] = 0
         return sample
+
+
+def _turn_back(images: torch.Tensor, orientation: torch.Tensor) -> torch.Tensor:
+    turn, flip = orientation[0].unbind(0)
+    if bool(flip > 0):
+        images = images.flip(-1)
+    if bool(turn > 1):
+        images = images.flip((-2, -1))
+    if bool(turn % 2 > 0):
+        images = images.transpose(-2, -1).flip(-1)
+    return images
 
 
 # Values of the tensors of a sample, where these are not in [0, 1].

@@ -42,6 +42,8 @@ from ._sampling import (
     ViewAverager,
     split_scenes,
     turn_and_flip,
+    turn_back,
+    turn_vector,
 )
 from ._scene_net import SceneNet, show_progress
 from ._scene_regressor import ComposedReader, Reconstruction, SceneRegressor
@@ -117,6 +119,8 @@ __all__ = [
     "show_progress",
     "split_scenes",
     "turn_and_flip",
+    "turn_back",
     "turn_sample",
+    "turn_vector",
     "unstorable_parameters",
 ]

@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 
 from ..imaging import select_clearest
 from ..scenes import WHOLE, align_scene, count_clear, open_ends, read_aligned, read_moved
-from ._sampling import SampleReader, turn_and_flip
+from ._sampling import SampleReader, turn_and_flip, turn_vector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -273,9 +273,7 @@ def turn_sample(sample: dict[str, torch.Tensor], turn: int, flip: int) -> dict[s
         turned[key] = turn_and_flip(sample[key], turn, flip).contiguous()
     for key in _VECTORS:
         down, right = turned[key].unbind(dim=1)
-        for _ in range(turn):
-            down, right = -right, down
-        turned[key] = torch.stack([down, -right if flip else right], dim=1)
+        turned[key] = torch.stack(turn_vector(down, right, turn, flip), dim=1)
     if turn % 2:
         turned["psf"] = turned["psf"].flip(1)
     return turned

@@ -39,6 +39,8 @@ __all__ = [
     "ViewAverager",
     "split_scenes",
     "turn_and_flip",
+    "turn_back",
+    "turn_vector",
 ]
 
 # Whole frames that are predicted at a time: more need more memory and are not faster.
@@ -235,6 +237,18 @@ def turn_and_flip(images: Any, turn: int, flip: int) -> Any:
     library = torch if isinstance(images, torch.Tensor) else np
     images = library.rot90(images, turn, (-2, -1))
     return library.flip(images, (-1,)) if flip else images
+
+
+def turn_back(images: Any, turn: int, flip: int) -> Any:
+    """Undo :func:`turn_and_flip`."""
+    return turn_and_flip(turn_and_flip(images, 0, flip), -turn, 0)
+
+
+def turn_vector(down: Any, right: Any, turn: int, flip: int) -> tuple[Any, Any]:
+    """Turn a vector, or maps of both components, as :func:`turn_and_flip` turns images."""
+    for _ in range(turn % 4):
+        down, right = -right, down
+    return down, -right if flip else right
 
 
 class BatchPlan(Sampler):

@@ -239,6 +239,12 @@ class SceneNet(
             "FrameNet or a FusionNet, or override graph_inputs"
         )
 
+    def graph_samples(self, scene: Scene) -> dict[str, torch.Tensor]:
+        """Return a batch of the tensors of a scene, for :func:`onnx_inputs`."""
+        dataset: Any = self.make_dataset([scene])
+        images, _ = self.collate([dataset[number] for number in range(len(dataset))])
+        return images
+
     def graph_outputs(self) -> list[Port]:
         """Describe the channels that the fitted module returns, for :func:`export_onnx`."""
         return [OUTPUTS["image"]]
