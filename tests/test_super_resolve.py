@@ -42,6 +42,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 LEFT, TOP = 499_980.0, 5_200_020.0
 DIMS = ("time", "y", "x")
 DATES = pd.date_range("2023-03-01", periods=5, freq="10D")
+FINER = Affine(5, 0, LEFT, 0, -5, TOP)
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +127,7 @@ class TestValues:
         np.testing.assert_allclose(sharp["std"], std, rtol=1e-2)
 
     @pytest.mark.parametrize(
-        ("dtype", "gain", "offset"),
-        [
-            ("uint16", 10000, 0),
-            ("int32", 200_000, -5000),
-            ("float64", 8, -0.4),  # clouds beyond 1, water below 0
-            ("float32", 1e-9, 0),
-        ],
+        ("dtype", "gain", "offset"), [("int32", 200_000, -5000), ("float32", 1e-9, 0)]
     )
     def test_values_of_any_type_and_range(self, dtype, gain, offset, net, scene):
         """The image for a * frames + b is a * image + b."""
@@ -214,16 +209,36 @@ class TestScaleAndOffset:
         assert red.rio.transform() == result.rio.transform() and red.attrs["n_frames"] == 5
         result.rio.to_raster(tmp_path / "a.tif")
         with rasterio.open(tmp_path / "a.tif") as file:
-            assert file.transform == Affine(5, 0, LEFT, 0, -5, TOP)
+            assert file.transform == FINER
             assert (file.nodata, file.scales, file.offsets) == (-32768, (1e-4,), (-0.1,))
             np.testing.assert_array_equal(file.read(1), result.values)
 
 
 class TestForm:
-    def test_one_band_has_two_dims(self, cube, sharp):
+    def test_one_band_has_two_dims_and_the_bounds_of_the_frames(self, cube, sharp):
         assert sharp.dims == ("y", "x") and sharp.shape == (48, 48)
         assert sharp.n_clear.dtype == np.uint16 and sharp.n_clear.dims == ("y", "x")
         assert "time" not in sharp.coords
+        assert sharp.rio.transform() == FINER and sharp.rio.crs.to_epsg() == 32634
+        assert sharp.rio.bounds() == cube.rio.bounds()
+        np.testing.assert_allclose(sharp.x, LEFT + 5 * (np.arange(48) + 0.5))
+        np.testing.assert_allclose(sharp.y, TOP - 5 * (np.arange(48) + 0.5))
+
+    def test_coordinates_may_be_corners(self, cube, sharp, net, scene):
+        """As of stackstac."""
+        place = {"x": cube.x - 5, "y": cube.y + 5, "epsg": 32634}
+        frames = cube.drop_vars("spatial_ref").assign_coords(place)
+        frames.attrs["transform"] = Affine(10, 0, LEFT, 0, -10, TOP)
+        result = super_resolve(frames, net, mask=scene.qm)
+        assert_same(result, sharp)
+        assert result.rio.transform() == FINER
+
+    def test_rows_may_ascend(self, cube, sharp, net, scene):
+        result = super_resolve(cube[:, ::-1], net, mask=scene.qm[:, ::-1])
+        assert result.rio.transform() == Affine(5, 0, LEFT, 0, 5, TOP - 240)
+        image, expected = result.sel(y=sharp.y).values[4:-4], sharp.values[4:-4]
+        displaced = (expected[1:].astype(float) - expected[:-1]).std()
+        assert (image - expected.astype(float)).std() < 0.2 * displaced
 
     def test_order_names_and_coordinates_of_bands_stay(self, bands, net, sharp, cube, scene):
         result = super_resolve(bands, net, mask="SCL", return_std=True)
@@ -255,7 +270,7 @@ class TestForm:
         assert result.B04.attrs["units"] == "1" and result.B04.attrs["scale_factor"] == 1e-4
         assert result.B04_std.attrs == {"units": "1", "scale_factor": 1e-4}
         assert "scale_factor" not in result.B08.attrs
-        assert result.rio.transform() == Affine(5, 0, LEFT, 0, -5, TOP)
+        assert result.rio.transform() == FINER
 
     def test_parts_are_beside_the_image(self, bands, net, scene):
         """In stored values: details are differences, so they have the scale and no offset."""
@@ -306,115 +321,6 @@ class TestForm:
         result = super_resolve(cube, net, mask=hidden)
         assert np.isnan(result.attrs["frame_shifts_down"]).tolist() == [0, 0, 1, 0, 0]
         assert result.attrs["n_frames"] == 5
-
-
-def assert_placed(result, transform, crs=32634):
-    """Assert the transform and CRS, with pixel centres as coordinates."""
-    assert result.rio.transform() == transform
-    assert result.rio.crs.to_epsg() == crs
-    h, w = result.sizes["y"], result.sizes["x"]
-    x = transform.c + transform.a * (np.arange(w) + 0.5)
-    y = transform.f + transform.e * (np.arange(h) + 0.5)
-    np.testing.assert_allclose(result.x, x, rtol=0, atol=1e-6 * abs(transform.a))
-    np.testing.assert_allclose(result.y, y, rtol=0, atol=1e-6 * abs(transform.a))
-
-
-class TestGrid:
-    FINER = Affine(5, 0, LEFT, 0, -5, TOP)
-
-    def test_corners_and_bounds_stay(self, cube, sharp):
-        assert_placed(sharp, self.FINER)
-        assert sharp.rio.bounds() == cube.rio.bounds()
-
-
-# Fine pixels per LR pixel and per HR pixel.
-LR, HR = 8, 4
-
-
-def landscape(seed, shape):
-    """Smooth ground with sharp-edged fields."""
-    rng = np.random.default_rng(seed)
-    ground = 0.25 + 0.02 * gaussian_filter(rng.standard_normal(shape), 10) * 20
-    for _ in range(60):
-        row, column = rng.integers(0, shape[0]), rng.integers(0, shape[1])
-        height, width = rng.integers(16, 70, 2)
-        ground[row : row + height, column : column + width] += rng.normal(0, 0.05)
-    return gaussian_filter(ground, 2)
-
-
-def means_of(fine, n):
-    h, w = (length // n for length in fine.shape)
-    return fine[: h * n, : w * n].reshape(h, n, w, n).mean(axis=(1, 3))
-
-
-def seen_from(fine, shifts, margin=16):
-    """Frames shifted (down, right) against the fine image by shifts in fine pixels."""
-    h, w = (length - 2 * margin for length in fine.shape)
-    return np.stack(
-        [means_of(fine[margin - down :][:h, margin - right :][:, :w], LR) for down, right in shifts]
-    )
-
-
-def shift_between(image, truth):
-    """Estimate the (down, right) shift between two images in pixels by least squares.
-
-    Fits image = a + b * shifted truth, linearised in the shift and iterated.
-    """
-    inside = np.s_[8:-8, 8:-8]
-    image, truth = (gaussian_filter(np.asarray(x, float), 1) for x in (image, truth))
-    down, right = np.gradient(truth)
-    columns = [np.ones_like(truth), truth, -down, -right]
-    table = np.stack([column[inside].ravel() for column in columns], axis=1)
-    _, gain, *moved = np.linalg.lstsq(table, image[inside].ravel(), rcond=None)[0]
-    return np.array(moved) / gain
-
-
-@pytest.fixture(scope="module")
-def fine():
-    return landscape(0, (40 * LR + 32, 40 * LR + 32))
-
-
-class TestPlace:
-    """Frames of a fine image with sub-pixel shifts of mean 0."""
-
-    SHIFTS = np.array([(-5, 4), (3, -6), (6, 1), (-2, 5), (-2, -4)])
-
-    @pytest.mark.parametrize("kind", ["corners", "ascending", "dask"])
-    def test_the_image_lies_where_the_land_is(self, kind, fine, net):
-        """Compared by coordinates, to a tenth of an HR pixel."""
-        frames = cube_of(np.float32(seen_from(fine, self.SHIFTS)))
-        if kind == "corners":
-            place = {"x": frames.x - 5, "y": frames.y + 5, "epsg": 32634}
-            transform = Affine(10, 0, LEFT, 0, -10, TOP)
-            frames = frames.drop_vars("spatial_ref").assign_coords(place)
-            frames = frames.assign_attrs(transform=transform)
-        elif kind == "ascending":
-            frames = frames.isel(y=slice(None, None, -1))
-        elif kind == "dask":
-            frames = frames.chunk(time=2, y=20, x=13)
-        tile_size = 24 if kind == "dask" else None
-        result = super_resolve(frames, net, tile_size=tile_size)
-        size = 10 / LR
-        truth = gaussian_filter(fine[16:-16, 16:-16], 1)
-        truth = xr.DataArray(
-            truth,
-            {
-                "y": TOP - size * (np.arange(len(truth)) + 0.5),
-                "x": LEFT + size * (np.arange(len(truth)) + 0.5),
-            },
-            ("y", "x"),
-        )
-        moved = shift_between(result.values, truth.interp(y=result.y, x=result.x).values)
-        assert np.abs(moved).max() < 0.1
-        assert (
-            np.corrcoef(
-                result.values[8:-8, 8:-8].ravel(),
-                means_of(fine[16:-16, 16:-16], HR)[
-                    slice(None, None, -1 if kind == "ascending" else 1)
-                ][8:-8, 8:-8].ravel(),
-            )[0, 1]
-            > 0.99
-        )
 
 
 class TestMasks:
@@ -519,11 +425,9 @@ class TestMasks:
         np.testing.assert_array_equal(image, missing)
         np.testing.assert_array_equal(np.isnan(result["std"].values), missing)
 
-    def test_n_clear_counts_frames(self, net):
+    def test_n_clear_counts_frames(self, net, scene):
         """For frames without shifts, counts equal those of their pixels."""
-        fine = landscape(2, (24 * LR + 32, 24 * LR + 32))
-        frames = seen_from(fine, [(0, 0)] * 4)
-        frames += np.random.default_rng(0).normal(0, 1e-3, frames.shape)
+        frames = scene.lr[:1] + np.random.default_rng(0).normal(0, 1e-3, (4, 24, 24))
         mask = np.random.default_rng(1).random(frames.shape) < 0.8
         result = super_resolve(cube_of(frames), net, mask=mask)
         expected = mask.sum(axis=0).repeat(2, axis=0).repeat(2, axis=1)
@@ -545,21 +449,12 @@ def now(wide, net):
 
 
 class TestDask:
-    @pytest.mark.parametrize(
-        ("chunks", "tile_size"),
-        [
-            ({"time": 1}, None),
-            ({"time": 2, "y": 17, "x": 31}, 48),
-        ],
-    )
-    def test_the_image_is_that_of_arrays(self, chunks, tile_size, wide, now, net):
+    def test_the_image_is_that_of_arrays(self, wide, now, net):
         frames, mask = wide
-        lazy = super_resolve(
-            frames.chunk(chunks), net, mask=mask, return_std=True, tile_size=tile_size
-        )
+        frames = frames.chunk(time=2, y=17, x=31)
+        lazy = super_resolve(frames, net, mask=mask, return_std=True, tile_size=48)
         assert all(da.Array is type(part.data) for part in (lazy, lazy["std"], lazy.n_clear))
-        size = 400 if tile_size is None else 2 * tile_size
-        assert max(lazy.chunks[1]) <= size and max(lazy.chunks[0]) == 80
+        assert max(lazy.chunks[1]) <= 96 and max(lazy.chunks[0]) == 80
         result = lazy.compute()
         contrast = float(now.std())
         assert np.nanmax(np.abs(result - now)) < 1e-5 * contrast
@@ -661,13 +556,11 @@ class TestEstimators:
         result = super_resolve(cube, tmp_path / "pipe.safetensors", mask=scene.qm)
         assert_same(result, super_resolve(cube, pipe, mask=scene.qm))
 
-    @pytest.mark.parametrize(
-        "wrap", [lambda pipe: pipe, lambda pipe: make_pipeline(FrozenEstimator(pipe))]
-    )
-    def test_a_pipeline_predicts_as_it_does_of_scenes(self, wrap, pipe, scene):
+    def test_a_pipeline_predicts_as_it_does_of_scenes(self, pipe, scene):
         values = np.round(65535 * scene.lr).astype(np.uint16)
         (image,) = pipe.predict([Scene(values, scene.qm)])
-        result = super_resolve(cube_of(values), wrap(pipe), mask=scene.qm)
+        wrapped = make_pipeline(FrozenEstimator(pipe))
+        result = super_resolve(cube_of(values), wrapped, mask=scene.qm)
         assert_close(result, 65535 * image.astype(np.float64), 1)
         assert result.attrs["model"] == "SRCNN"
 
@@ -786,15 +679,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("changed", "told"),
         [
-            (lambda cube: cube[0], "no time, as a single date has"),
-            (lambda cube: cube.rename(x="u", y="v").drop_vars(["u", "v"]), r'rename\(\.\.\.="y"'),
             (lambda cube: cube.values, r"cube is a ndarray.*xarray\.DataArray"),
-            (
-                lambda cube: cube.assign_coords(x=LEFT + 20 * np.arange(24)).drop_vars(
-                    "spatial_ref"
-                ),
-                r"not square: they are 10\.0 high and 20\.0 wide.*rio\.reproject",
-            ),
             (
                 lambda cube: cube.drop_vars(["x", "y"]).rio.write_transform(
                     Affine(9.8, 2, LEFT, 2, -9.8, TOP)
@@ -817,7 +702,6 @@ class TestBadInput:
             ({"reference": "median"}, "reference is 'median': give 'middle', 'clearest'"),
             ({"reference": 7}, "frame 7 cannot be the reference.*use one of 0, 1, 2, 3"),
             ({"reference": 1.5}, "reference is 1.5"),
-            ({"bands": ["B99"]}, "bands names B99, which the cube has not"),
         ],
     )
     def test_arguments(self, options, told, cube, net):
@@ -849,8 +733,6 @@ class TestBadInput:
                 None,
                 "different grids.*EPSG:32634 and EPSG:32633",
             ),
-            (lambda mask: mask, "cloudy", "mask_type is 'cloudy': give one of 'scl'"),
-            (lambda mask: 50 * mask.astype("uint8"), "scl", "has the values 50, which mask_type"),
             (lambda mask: mask.astype(float), None, "type float64: give True where"),
             (lambda mask: ~mask & mask, None, "every pixel of every frame is clouded"),
         ],
