@@ -4,7 +4,6 @@ import base64
 import hashlib
 import io
 import json
-import os
 import re
 import sys
 from html.parser import HTMLParser
@@ -14,7 +13,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from _chromium import Chromium
 from _helpers import HOSTILE_NAMES, bicubic, clearest_frames, small_scenes
 from click.testing import CliRunner
 from PIL import Image
@@ -177,12 +175,6 @@ def path(estimators, scenes, tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(path):
     return parse(path)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Chromium(os.environ["CHROMIUM"]) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -530,75 +522,3 @@ class TestCommand:
         assert out.read_text() == "mine"
         self.call(root, "-o", out, "--overwrite", "--estimator", "baseline", "--max-scenes", 1)
         assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
-
-
-@pytest.mark.skipif("CHROMIUM" not in os.environ, reason="CHROMIUM names no browser")
-class TestInBrowser:
-    @pytest.fixture
-    def tab(self, browser, path):
-        return browser.open(path)
-
-    def at(self, tab):
-        """Position of the first divider in percent, from aria-valuenow and as drawn."""
-        announced = tab.value("document.querySelector('.handle').getAttribute('aria-valuenow')")
-        x, _, width = tab.middle_of(".stage img")
-        handle = tab.middle_of(".handle")[0]
-        return int(announced), 50 + 100 * (handle - x) / width
-
-    def test_mouse_moves_the_divider(self, tab):
-        x, y, width = tab.middle_of(".stage img")
-        tab.mouse("Pressed", x, y)
-        tab.mouse("Moved", x + 0.1 * width, y)
-        tab.mouse("Moved", x + 0.25 * width, y + 200)
-        tab.mouse("Released", x + 0.25 * width, y + 200)
-        assert self.at(tab) == (75, pytest.approx(75, abs=0.5))
-        tab.mouse("Moved", x, y)
-        assert self.at(tab)[0] == 75
-        tab.mouse("Pressed", x - 0.49 * width, y)
-        tab.mouse("Moved", x - 2 * width, y)
-        tab.mouse("Released", x - 2 * width, y)
-        assert self.at(tab) == (0, pytest.approx(0, abs=0.5))
-
-    def test_keys_move_the_divider(self, tab):
-        tab.value("document.querySelector('.handle').focus()")
-        for key, expected in {
-            "ArrowRight": 52,
-            "ArrowUp": 54,
-            "PageUp": 64,
-            "ArrowLeft": 62,
-            "ArrowDown": 60,
-            "PageDown": 50,
-            "End": 100,
-            "Home": 0,
-        }.items():
-            tab.press(key)
-            assert self.at(tab) == (expected, pytest.approx(expected, abs=0.5))
-        text = "document.querySelector('.handle').getAttribute('aria-valuetext')"
-        assert tab.value(text) == "0 % Clearest frame, 100 % fusion"
-
-    def test_without_script_there_are_two_pictures_side_by_side(self, browser, path):
-        tab = browser.open(path, script=False)
-        tab.call("Emulation.setScriptExecutionDisabled", value=False)
-        first, second = (tab.middle_of(f".stage figure:nth-child({n}) img") for n in (1, 2))
-        assert second[0] - first[0] > first[2]
-        assert tab.value("document.querySelector('.handle').getBoundingClientRect().width") == 0
-
-    @pytest.mark.parametrize("dark", [False, True])
-    @pytest.mark.parametrize("width", [1280, 390, 320])
-    def test_page_fits_and_follows_the_scheme(self, browser, path, width, dark, tmp_path):
-        tab = browser.open(path, width=width, height=844, dark=dark)
-        assert tab.value("document.documentElement.scrollWidth") == width
-        red = int(colours_of("dark" if dark else "light")["background"][:2], 16)
-        ground = tab.value("getComputedStyle(document.body).backgroundColor")
-        assert ground.startswith(f"rgb({red},")
-        tab.screenshot(tmp_path / "page.png")
-        assert Image.open(tmp_path / "page.png").width == width
-
-    def test_nothing_is_said_and_nothing_is_asked_for(self, browser, path):
-        tab = browser.open(path)
-        tab.press("End")
-        tab.value("new Promise(resolve => setTimeout(resolve, 300))")
-        said = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
-        assert tab.happened(*said) == []
-        asked = {e["request"]["url"] for e in tab.happened("Network.requestWillBeSent")}
-        assert {url for url in asked if not url.startswith("data:")} == {path.as_uri()}

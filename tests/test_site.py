@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from _chromium import Chromium
 from test_documents import DOCS, ROOT, pages
 
 import probav_estimators
@@ -188,21 +187,3 @@ def test_built_site_has_no_broken_link_and_loads_nothing_from_elsewhere():
 def test_every_public_name_has_a_page_at_a_lasting_address(name):
     page = BUILT / "generated" / f"probav_estimators.{name}.html"
     assert f'id="probav_estimators.{name}"' in page.read_text()
-
-
-PHONE_PAGES = ["index", "howto/choosing", "benchmarks", "auto_examples/index", "command_line"]
-PHONE_PAGES += ["concepts/scenes", "generated/probav_estimators.FusionNet"]
-
-
-@built
-@pytest.mark.skipif("CHROMIUM" not in os.environ, reason="CHROMIUM names no browser")
-@pytest.mark.parametrize("name", PHONE_PAGES)
-def test_a_page_is_no_wider_than_a_phone(name):
-    with Chromium(os.environ["CHROMIUM"]) as browser:
-        tab = browser.open(BUILT / f"{name}.html", width=390, height=844)
-        assert tab.value("document.documentElement.scrollWidth") <= 390
-        requests = tab.happened("Network.requestWillBeSent")
-        asked = [event["request"]["url"] for event in requests]
-        assert all(url.startswith(("file:", "data:")) for url in asked), asked
-        errors = tab.happened("Runtime.exceptionThrown")
-        assert errors == []
