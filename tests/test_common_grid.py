@@ -336,11 +336,10 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"20240103.tif within .*they do not touch"):
             open_scene([*paths, path])
 
-    @pytest.mark.parametrize("size", [2.5])
-    def test_resolutions_that_differ_by_more_than_a_factor_of_2(self, paths, tmp_path, size):
+    def test_resolutions_that_differ_by_more_than_a_factor_of_2(self, paths, tmp_path):
         values = np.ones((24, 24), np.uint16)
-        path = write(tmp_path / "20240103.tif", values, place((10, 10), size))
-        message = rf"20240103.tif has pixels {size:.3g} times .*20240101.tif.*factor of 2"
+        path = write(tmp_path / "20240103.tif", values, place((10, 10), 2.5))
+        message = r"20240103.tif has pixels 2.5 times .*20240101.tif.*factor of 2"
         with pytest.raises(ValueError, match=message):
             open_scene([*paths, path])
 

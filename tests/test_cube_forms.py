@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
+from _rasters import write
 from click.testing import CliRunner
 
 from probav_estimators import FusionNet, make_scenes, super_resolve
@@ -120,19 +121,10 @@ class TestReference:
             super_resolve(cube.drop_vars("time"), net, reference="2021-07-02")
 
     def test_the_command_takes_dates(self, scene, net, tmp_path):
-        for number, day in enumerate(("20210622", "20210702", "20210712", "20210722")):
-            with rasterio.open(
-                tmp_path / f"land_{day}.tif",
-                "w",
-                driver="GTiff",
-                height=24,
-                width=28,
-                count=1,
-                dtype="uint16",
-                nodata=0,
-                transform=rasterio.Affine(10, 0, 0, 0, -10, 0),
-            ) as file:
-                file.write(np.uint16(1 + 10_000 * scene.lr[number]), 1)
+        for day, frame in zip(
+            ("20210622", "20210702", "20210712", "20210722"), scene.lr, strict=True
+        ):
+            write(tmp_path / f"land_{day}.tif", np.uint16(1 + 10_000 * frame), nodata=0)
         files = str(tmp_path / "land_*.tif")
         super_resolve_files([files], Outputs(tmp_path / "number.tif"), net, reference=3)
         for name, reference in (("date", "2021-07-22"), ("digits", "20210722")):

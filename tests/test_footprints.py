@@ -96,11 +96,3 @@ class TestUnion:
         expected = open_scene(str(parts / "part_*.tif")).qm
         expected[:, 10:20, 35:45] = False
         np.testing.assert_array_equal(scene.qm, expected)
-
-
-class TestRefused:
-    def test_files_that_do_not_touch(self, scene, tmp_path):
-        write(tmp_path / "20240101.tif", stored(scene, 0))
-        write(tmp_path / "20240102.tif", stored(scene, 1), (0, 40_000))
-        with pytest.raises(ValueError, match=r"20240101.tif lies within .*they do not touch"):
-            open_scene(str(tmp_path / "*.tif"))

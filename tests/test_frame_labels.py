@@ -168,14 +168,9 @@ def test_factors_of_files_are_those_of_the_dates_in_their_names(files):
 
 
 NAMES = {
-    "digits": [f"20240{month}11_{{}}" for month in (1, 2, 3)],
     "dots": [f"2024.0{month}.11_{{}}" for month in (1, 2, 3)],
     "seconds": [f"lake_20240111_{hour}1031_{{}}" for hour in ("08", "10", "12")],
     "day of the year": [f"MOD09GA.A20240{day}.h18v04.{{}}" for day in (11, 12, 13)],
-    "day of the year and time": [
-        f"HLS.L30.T33TXL.2024{day}T101031.{{}}" for day in (101, 102, 103)
-    ],
-    "two dates": [f"LC08_191028_202401{day}_20240301_02_T1_{{}}" for day in (11, 12, 13)],
 }
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 from affine import Affine
 from nrt import data
 
-from probav_estimators.geo import read_cube, rebuild, with_grid
+from probav_estimators.geo import read_cube
 
 SHAPE = (4, 6)
 COORDS = {"y": 100 - 10.0 * np.arange(4) - 5, "x": 10.0 * np.arange(6) + 5}
@@ -253,38 +253,3 @@ class TestBadCubes:
         for bands in (["red", "red"], []):
             with pytest.raises(ValueError, match="name each band once"):
                 read_cube(cube, bands=bands)
-
-
-class TestRebuilding:
-    """Images of the bands in the format of the cube."""
-
-    def rebuilt(self, cube, attrs=(), lazy=False, **options):
-        read = read_cube(cube, **options)
-        grid = read.grid.finer(2)
-        images = {}
-        for number, name in enumerate(read.bands):
-            image = xr.DataArray(np.full(grid.shape, number, np.int16), dims=("y", "x"))
-            images[name] = with_grid(image.chunk(4) if lazy else image, grid)
-        return rebuild(read, images, dict(attrs))
-
-    def test_a_dataarray_with_bands(self):
-        cube = like_stackstac()
-        out = self.rebuilt(cube, {"title": "a", "transform": 1}, lazy=True)
-        assert out.dims == ("band", "y", "x") and out.shape == (2, 8, 12)
-        assert out.band.values.tolist() == ["B08", "B04"]
-        assert out.common_name.values.tolist() == ["nir", "red"]
-        assert out.dtype == np.int16 and out.name == cube.name
-        assert out.chunks is not None
-        assert out.attrs == {"title": "a"}
-        np.testing.assert_array_equal(out[:, 0, 0], [0, 1])
-        assert out.rio.transform() == Affine(5, 0, 0, 0, -5, 100)
-        assert out.rio.crs.to_epsg() == 32633
-
-    def test_a_dataset(self, tmp_path):
-        out = self.rebuilt(like_odc(), {"title": "a"})
-        assert list(out.data_vars) == ["red", "nir"] and out.attrs == {"title": "a"}
-        assert out.nir.dims == ("y", "x") and out.nir.dtype == np.int16
-        assert out.rio.transform() == Affine(5, 0, 0, 0, -5, 100)
-        out.to_netcdf(tmp_path / "a.nc")
-        with xr.open_dataset(tmp_path / "a.nc", decode_coords="all") as opened:
-            assert opened.rio.transform() == Affine(5, 0, 0, 0, -5, 100)

@@ -99,17 +99,11 @@ class TestConventions:
         means = grid_of_cube(opened.coarsen(x=2, y=2).mean())
         assert_same(means, Grid((20.0, 0, LEFT, 0, -20.0, TOP), (3, 4), UTM))
 
-    def test_a_dataset_of_odc(self):
-        assert_same(grid_of_cube(like_odc()), GRID)
-        assert_same(grid_of_cube(like_odc().isel(SLICED)), SLICED_GRID)
-
-    def test_stackstacs_coordinates_are_corners(self):
-        assert_same(grid_of_cube(like_stackstac()), GRID)
-
-    def test_stackstac_sliced(self):
-        part = like_stackstac().isel(SLICED)
-        assert tuple(part.attrs["transform"])[:6] == TRANSFORM
-        assert_same(grid_of_cube(part), SLICED_GRID)
+    @pytest.mark.parametrize("make", [like_stackstac, like_cubo, like_odc])
+    def test_cubes_of_libraries_whole_and_sliced(self, make):
+        """Coordinates of stackstac and cubo are corners, those of odc centres."""
+        assert_same(grid_of_cube(make()), GRID)
+        assert_same(grid_of_cube(make().isel(SLICED)), SLICED_GRID)
 
     def test_stackstacs_coordinates_may_be_centres(self):
         cube = like_stackstac().assign_coords(centred().coords)
@@ -124,10 +118,6 @@ class TestConventions:
         cube = like_stackstac()
         with pytest.raises(ValueError, match="neither corners nor centres"):
             grid_of_cube(cube.assign_coords(x=cube.x + 2.4))
-
-    def test_cubos_coordinates_are_corners(self):
-        assert_same(grid_of_cube(like_cubo()), GRID)
-        assert_same(grid_of_cube(like_cubo().isel(SLICED)), SLICED_GRID)
 
     def test_netcdf_with_y_ascending(self, tmp_path):
         attrs = {"grid_mapping_name": "latitude_longitude", "semi_major_axis": 6378137.0}

@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 pytest.importorskip("odc.stac")
 
@@ -77,11 +75,11 @@ def catalog(tmp_path_factory):
     return folder
 
 
-@settings(max_examples=2)
-@given(kinds=st.permutations([*DESCRIPTIONS]))
-def test_dates_are_in_one_encoding_whatever_describes_it(tmp_path_factory, kinds):
+@pytest.mark.parametrize("step", [1, -1])
+def test_dates_are_in_one_encoding_whatever_describes_it(tmp_path, step):
+    kinds = [*DESCRIPTIONS][::step]
     frames = reflectance(1, len(kinds), (8, 10))
-    items = sentinel2(tmp_path_factory.mktemp("items"), frames, kinds)
+    items = sentinel2(tmp_path, frames, kinds)
     cube = open_products(items, "red")
     assert cube.red.dtype == np.uint16
     assert cube.red.attrs == {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": 0}
@@ -421,7 +419,7 @@ def test_weights_are_loaded_once(monkeypatch, tmp_path):
     assert calls == [("simulated-x2",)]
 
 
-@pytest.mark.parametrize("record", [b"", b"{}", b'{"bands": ["red"]}', b"\x00" * 40])
+@pytest.mark.parametrize("record", [b"", b'{"bands": ["red"]}', b"\x00" * 40])
 def test_frames_of_a_damaged_record_are_written_again(model, tmp_path, record):
     """A power cut can leave the record of what the frames are of empty or damaged."""
     items = sentinel2(tmp_path, reflectance(8, 2, (20, 20)), ["before the offset"] * 2)

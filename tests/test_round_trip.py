@@ -147,17 +147,6 @@ class TestRoundTrip:
         )
         np.testing.assert_allclose(found, (0.3, -0.21), atol=0.01)
 
-    def test_file_has_the_place_and_the_units_of_the_frames(self, trip):
-        with rasterio.open(trip[3]) as file:
-            assert file.shape == (SCALE * SIZE[0], SCALE * SIZE[1])
-            expected = (LEFT, TOP - PIXEL * SIZE[0], LEFT + PIXEL * SIZE[1], TOP)
-            assert file.bounds == pytest.approx(expected, abs=1e-6)
-            assert file.descriptions == BANDS
-            assert file.scales == (STEP,) * 4
-            assert set(file.dtypes) == {"int16"} and file.nodata == -32768
-            # Each pixel is clear on at least one date.
-            assert (file.read() != file.nodata).all()
-
     def test_is_better_than_the_mean_of_frames_that_are_moved_back(self, trip):
         truth, frames, clear, path = trip
         for number, (image, expected) in enumerate(zip(*in_place(truth, path), strict=True)):

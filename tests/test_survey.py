@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from probav_estimators import FusionNet, Scene, make_scenes
+from probav_estimators import Scene, make_scenes
 from probav_estimators.scenes import align_bands, align_scene, read_aligned
 
 pytestmark = pytest.mark.any_version
@@ -80,14 +80,3 @@ class TestBands:
         _, other = align_bands([Scene(bands[1].lr, qm), weaker])
         assert other.index.tolist() == [0, 1, 2, 3, 4, 5]
         assert np.abs(other.shifts - align_scene(weaker).shifts).max() < 0.05
-
-
-def test_an_image_is_the_same_however_it_is_divided():
-    (scene,) = make_scenes(1, size=(90, 150), scale=2, n_frames=4, random_state=0)
-    whole, divided = (
-        FusionNet.from_pretrained(
-            "simulated-x2", verbose=0, tile_size=size, compute_dtype="float32"
-        ).predict_into(scene)
-        for size in (None, 64)
-    )
-    assert np.abs(divided - whole).max() < 1e-5
