@@ -537,6 +537,20 @@ class TestGoingOn:
         run(nets[2], "expected.tif")
         np.testing.assert_array_equal(read("out.tif"), read("expected.tif"))
 
+    def test_an_older_call_beside_no_resume_does_not_mix_its_blocks(self, dates, weights):
+        options = {"mask": B04[2], "tile_size": 32}
+        paths, outputs = [B04[0]], Outputs(Path("out.tif"))
+        expected = Outputs(Path("expected.tif"))
+        super_resolve_files(paths, expected, weights, reference="clearest", **options)
+
+        def run_the_older_call(n_blocks):
+            super_resolve_files(paths, outputs, weights, share=(1, 1), resume=True, **options)
+            return lambda: None
+
+        new = {"reference": "clearest", "resume": False, "started": run_the_older_call}
+        assert super_resolve_files(paths, outputs, weights, **new, **options).n_made == 4
+        np.testing.assert_array_equal(read("out.tif"), read("expected.tif"))
+
     def test_no_resume_begins_anew(self, dates, weights):
         options = (*B04, "--weights", weights, "-o", "out.tif")
         call(*options, "--tile-size", 16, "--tiles", "1/2")
