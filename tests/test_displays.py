@@ -237,7 +237,7 @@ def named(kind, made, names):
 @pytest.mark.parametrize(
     ("kind", "names"),
     [(kind, HOSTILE_NAMES[number:]) for number, kind in enumerate(PLURAL)]
-    + [(kind, [name]) for kind in SINGULAR for name in HOSTILE_NAMES[:2]],
+    + [(kind, HOSTILE_NAMES[:1]) for kind in SINGULAR],
 )
 def test_names_are_text(kind, names, made):
     if kind is ComparisonDisplay:
@@ -300,6 +300,8 @@ def test_images_errors_and_deviations_are_in_their_unit(made, scenes):
         np.testing.assert_allclose(shown(axes)[3:-3, 3:-3], error, rtol=1e-4, atol=0.1)
     np.testing.assert_allclose(shown(maps[3]), 655.35)
     np.testing.assert_array_equal(shown(maps[0]), scene.qm.sum(axis=0))
+    assert images[0].get_title() == "clearest of 6 frames"
+    assert images[3].get_title() == "HR image\nshaded: clouded"
     assert [" ".join(axes.get_title().split()) for axes in maps] == [
         "clear frames",
         "error of BicubicBaseline",
@@ -316,16 +318,6 @@ def label_of_scale(axes):
     """Label of a panel's colour bar; None without one."""
     (bar,) = axes.child_axes or [None]
     return bar and " ".join((bar.get_xlabel() or bar.get_ylabel()).split())
-
-
-def test_images_stand_under_their_names_and_scores(made, scenes):
-    scene = scenes[0]
-    (image,) = Noisy().predict([scene])
-    value = cpsnr(image, scene.hr, scene.sm)
-    score = probav_score(image, scene.hr, scene.sm, norm=scene.norm)
-    titles = [axes.get_title() for axes in made[ComparisonDisplay].axes_[0]]
-    assert titles[0] == "clearest of 6 frames" and titles[-1] == "HR image\nshaded: clouded"
-    assert titles[2] == f"Noisy\n{value:.2f} dB, score {score:.4f}"
 
 
 def test_clouded_pixels_are_not_drawn_as_error_0(made, scenes):
@@ -439,9 +431,6 @@ def test_files_are_drawn_as_arrays_are(images, tmp_path):
     for axes, (name, image) in zip(display.axes_[0], arrays.items(), strict=False):
         value = cpsnr(image, images["hr"], mask)
         assert f"{name}\n{value:.2f} dB, score {40 / value:.4f}" in axes.get_title()
-    for axes, image in zip(display.axes_[2], arrays.values(), strict=False):
-        error = 65535 * error_map(image, images["hr"], mask)
-        np.testing.assert_allclose(shown(axes)[3:-3, 3:-3], error, rtol=1e-3, atol=0.1)
     assert display.axes_.shape == (3, 3) and display.axes_[0, 2].get_title().startswith("HR image")
     without = ComparisonDisplay.from_images(arrays, hr=images["hr"])
     assert without.axes_.shape == (2, 3) and "score" not in without.axes_[0, 0].get_title()
@@ -456,11 +445,7 @@ def test_files_are_drawn_as_arrays_are(images, tmp_path):
         ({"a": np.full((9, 9), 2.0)}, {}, r"image 'a' has values from .* to 2.0"),
         ({"a": np.zeros((9, 9))}, {"norm": 45.0}, "need the HR image"),
         ({"a": np.zeros((9, 9))}, {"grey_scale": "truth"}, "grey_scale='truth' needs an HR image"),
-        (
-            {"a": np.zeros((9, 9))},
-            {"grey_scale": "wide"},
-            "grey_scale must be one of .*, got",
-        ),
+        ({"a": np.zeros((9, 9))}, {"grey_scale": "wide"}, "grey_scale must be one of .*, got"),
         ({"a": np.eye(9)}, {"hr": np.eye(9), "norm": -1.0}, "norm must be a positive number"),
     ],
 )

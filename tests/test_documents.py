@@ -230,15 +230,6 @@ def test_what_is_to_be_copied_runs_alone(heading, small_budget):
     assert namespace["images"].shape == (4, 3 * SIZE, 3 * SIZE)
 
 
-@pytest.mark.parametrize("name", ["make_scenes", "SRCNN", "no_such_name"])
-def test_a_wrong_name_in_a_block_is_found(name, small_budget):
-    block = f"from probav_estimators import {name}\n"
-    if hasattr(probav_estimators, name):
-        block += f"print({name}, {name}_misspelt)\n"
-    with pytest.raises((ImportError, NameError), match=name):
-        run_block(block, 1, "document.md", {})
-
-
 def test_every_block_that_is_not_run_is_in_a_document():
     text = "".join(path.read_text() for path in RUN)
     assert all(mark in text for mark in NOT_RUN)

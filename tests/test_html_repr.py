@@ -80,12 +80,6 @@ def test_what_is_derived_elsewhere_has_no_link(base):
     assert not any("probav-estimators" in link for link in links_of(mine._repr_html_()))
 
 
-def test_steps_of_a_pipeline_have_their_links():
-    links = links_of(estimator_html_repr(pipeline()))
-    for name in ("ClearanceSelector", "InputComposer", "BicubicUpscaler", "SRCNN"):
-        assert PAGE.format(name) in links
-
-
 def test_fitted_or_not_it_is_small_and_shows_what_is_not_the_default():
     pipe = pipeline()
     wanted = {"max_epochs", "lr", "device", "random_state", "verbose", "k"}

@@ -58,29 +58,6 @@ def test_every_command_is_on_the_page_of_commands():
         assert f"## {name}\n\n```{{probav-command}} {name}\n" in text
 
 
-def entries_of_toctrees(path):
-    """Pages in a page's toctrees, as paths in docs/ without suffix."""
-    text = path.read_text()
-    blocks = re.findall(r"^```\{toctree\}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    named = [re.sub(r".*<(.+)>$", r"\1", line) for line in lines if line and line[0] != ":"]
-    return [os.path.normpath(path.parent.relative_to(DOCS) / name) for name in named]
-
-
-def test_every_page_is_in_one_toctree():
-    listed = [name for path in pages(".md") for name in entries_of_toctrees(path)]
-    written = pages(".md") + pages(".rst")
-    names = {path.relative_to(DOCS).with_suffix("").as_posix() for path in written}
-    assert sorted(listed) == sorted(names - {"index"} | {"auto_examples/index"})
-
-
-def test_cards_lead_to_pages():
-    for path in pages(".md"):
-        for name in re.findall(r"^:link: (\S+)\n:link-type: doc$", path.read_text(), re.MULTILINE):
-            is_page = (path.parent / name).with_suffix(".md").exists()
-            assert is_page or name in ("api", "auto_examples/index"), f"{path}: {name}"
-
-
 def test_every_picture_is_shown_and_can_be_made_again():
     text = "".join(path.read_text() for path in pages(".md"))
     pictures = {path.stem for path in DOCS.glob("images/concepts/*.png")}
@@ -178,12 +155,7 @@ def test_site_can_be_built(tmp_path):
 
 
 @built
-def test_built_site_has_no_broken_link_and_loads_nothing_from_elsewhere():
-    assert problems_of_site(BUILT) == []
-
-
-@built
-@pytest.mark.parametrize("name", [name for name in public_names() if "THRESHOLD" not in name])
-def test_every_public_name_has_a_page_at_a_lasting_address(name):
-    page = BUILT / "generated" / f"probav_estimators.{name}.html"
-    assert f'id="probav_estimators.{name}"' in page.read_text()
+def test_every_public_name_has_a_page_at_a_lasting_address():
+    for name in public_names():
+        page = BUILT / "generated" / f"probav_estimators.{name}.html"
+        assert "THRESHOLD" in name or f'id="probav_estimators.{name}"' in page.read_text()
