@@ -74,28 +74,6 @@ class TestPairs:
 
 
 class TestMiddle:
-    @settings(max_examples=50, deadline=None)
-    @given(st.integers(0, 10**6), st.integers(1, 30), st.floats(0.01, 5))
-    def test_of_frames_that_lie_alike_it_is_the_mean(self, seed, n_frames, size):
-        angles = np.random.default_rng(seed).uniform(0, 2 * np.pi, n_frames)
-        shifts = size * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        # Opposite frames: all are at the same distance from the mean.
-        shifts = np.concatenate([shifts, -shifts]) + np.array([3, -7])
-        np.testing.assert_allclose(robust_mean(shifts), [3, -7], atol=1e-9)
-
-    @settings(max_examples=50, deadline=None)
-    @given(st.integers(0, 10**6), st.integers(1, 30))
-    def test_it_moves_and_turns_with_the_frames(self, seed, n_frames):
-        rng = np.random.default_rng(seed)
-        shifts, move = rng.normal(size=(n_frames, 2)), rng.normal(0, 100, 2)
-        np.testing.assert_allclose(
-            robust_mean(shifts + move), robust_mean(shifts) + move, atol=1e-9
-        )
-        turn = np.array([[0, 1], [-1, 0]])
-        np.testing.assert_allclose(
-            robust_mean(shifts @ turn), robust_mean(shifts) @ turn, atol=1e-9
-        )
-
     def test_frame_that_is_misplaced_moves_it_little(self):
         rng = np.random.default_rng(0)
         errors = {"mean": [], "middle": []}

@@ -20,16 +20,6 @@ from probav_estimators.files import (
 
 PACKAGE = Path(probav_estimators.__file__).parent
 
-JSON = st.dictionaries(
-    st.text(max_size=5).filter(lambda key: key != "checksum"),
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-        lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(), parts, max_size=3),
-        max_leaves=5,
-    ),
-    max_size=4,
-)
-
 
 @pytest.fixture
 def events(monkeypatch):
@@ -112,13 +102,6 @@ class TestReplacing:
 
 
 class TestRecords:
-    @settings(max_examples=25)
-    @given(record=JSON)
-    def test_are_read_as_they_were_written(self, tmp_path_factory, record):
-        path = tmp_path_factory.mktemp("records") / "record.json"
-        write_json(path, record)
-        assert read_json(path, "remove it") == record
-
     @settings(max_examples=50)
     @given(st.data())
     def test_that_are_damaged_are_refused_with_file_and_remedy(self, tmp_path_factory, data):

@@ -80,24 +80,12 @@ def test_long_axes_are_upscaled_the_same_way(shape):
     )
 
 
-def test_spline_stays_within_the_range_of_each_frame():
-    frames = random_frames((20, 20)) * np.float32([[[0.25]], [[1.0]]])
-    upscaled = upscale_spline(frames, 3)
-    for frame, large in zip(frames, upscaled, strict=True):
-        assert frame.min() <= large.min() and large.max() <= frame.max()
-
-
 def test_upscaling_leaves_the_frames_as_they_are():
     frames = random_frames((9, 11))
     before = frames.copy()
     for upscale in (upscale_spline, upscale_bicubic):
         upscale(frames, 2)
         np.testing.assert_array_equal(frames, before)
-
-
-@pytest.mark.parametrize("upscale", [upscale_spline, upscale_bicubic])
-def test_a_constant_image_stays_constant(upscale):
-    np.testing.assert_allclose(upscale(np.full((1, 9, 7), 0.3, np.float32), 4), 0.3, atol=1e-6)
 
 
 @pytest.mark.parametrize(("shape", "scale"), [((1, 5), 2), ((33, 20), 3), ((128, 128), 4)])
@@ -118,14 +106,6 @@ def test_bicubic_equals_the_formula_of_keys_in_float64(shape, scale):
         np.testing.assert_allclose(
             upscale_bicubic(frames, scale), upscaled_by_keys(frames, scale), rtol=0, atol=FLOAT32
         )
-
-
-def test_bicubic_of_a_larger_image_does_not_depend_on_the_place():
-    frames = random_frames((700, 5))
-    np.testing.assert_array_equal(
-        upscale_bicubic(frames, 3)[:, 3 * 650 : 3 * 690],
-        upscale_bicubic(frames[:, 600:], 3)[:, 150:270],
-    )
 
 
 def test_bicubic_takes_one_image_and_any_leading_axes():
