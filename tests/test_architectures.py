@@ -413,12 +413,6 @@ class TestBottleneckSRResNet:
             assert 0.98 < greatest <= 1
 
 
-def test_an_optimizer_can_be_named(scenes):
-    net = small(SRCNN, optimizer="SGD", optimizer__momentum=0.5).fit(inputs_for(SRCNN, scenes))
-    assert isinstance(net.optimizer_, torch.optim.SGD)
-    assert net.optimizer_.param_groups[0]["momentum"] == 0.5
-
-
 def test_an_optimizer_that_does_not_exist_is_refused(scenes):
     with pytest.raises(ValueError, match=r"'optimizer' parameter of SRCNN.*'NAdam'.*'NAdamm'"):
         small(SRCNN, optimizer="NAdamm").fit(inputs_for(SRCNN, scenes))

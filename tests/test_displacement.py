@@ -242,12 +242,6 @@ class TestMeasuring:
         correct_displacement(uncorrected, scenes)
         np.testing.assert_allclose(uncorrected.displacement_, stated, atol=0.06)
 
-    def test_truth_that_is_moved_is_found_there(self, scenes):
-        """Truths as images have known displacements."""
-        base = displacement([scene.hr for scene in scenes], scenes)
-        moved = [np.roll(scene.hr, 2, axis=1) for scene in scenes]
-        np.testing.assert_allclose(displacement(moved, scenes) - base, (0, 2), atol=0.05)
-
 
 @pytest.mark.parametrize("values", [(3.0, 0.0), (float("nan"), 0.0), ("1", 0.0), (0.5,)])
 def test_model_file_of_a_displacement_that_no_net_has_is_refused(displaced, tmp_path, values):

@@ -7,8 +7,6 @@ from skorch.helper import predefined_split
 
 from probav_estimators import (
     BicubicBaseline,
-    ClearanceSelector,
-    FusionNet,
     Scene,
     cpsnr,
     cpsnr_scorer,
@@ -75,9 +73,3 @@ def test_a_validation_with_an_exact_scene_can_tell_epochs_apart():
     assert np.isfinite(scores).all()
     assert len(set(scores)) == 4
     assert -probav_scorer(net, valid) == pytest.approx(min(scores), rel=1e-4)
-
-
-def test_a_flat_scene_is_fused_and_scored():
-    net = FusionNet.from_pretrained("simulated-x3", compute_dtype="float32")
-    for scene in (flat_scene(), ClearanceSelector(k=9).transform([flat_scene()])[0]):
-        assert np.isfinite([probav_scorer(net, [scene]), net.score([scene])]).all()

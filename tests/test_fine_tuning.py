@@ -152,10 +152,6 @@ class TestReprojection:
         with pytest.raises(ValueError, match="give psf_sigma"):
             estimate_psf_sigma(hidden)
 
-    def test_given_point_spread_function_is_taken(self, bare):
-        net = tuned(bare, criterion=ReprojectionLoss(psf_sigma=0.45), max_epochs=1)
-        assert net.psf_sigma_ == 0.45
-
     def test_fit_needs_no_truth(self):
         """With a wider PSF than any that the weights were trained for."""
         blurry = Sensor.preset("plain", psf_sigma=2.2)

@@ -119,12 +119,6 @@ class TestWhatDoesNotMatter:
         # 2.0 dB when written, and 5.9 dB for frames that were not smoothed before.
         assert np.mean(gains) > 1.4
 
-    def test_tiles(self, net):
-        (large,) = make_scenes(1, size=(104, 160), n_frames=5, random_state=3)
-        whole = net.predict_into(large)
-        tiled = clone(net).set_params(tile_size=64)
-        np.testing.assert_allclose(tiled.initialize().predict_into(large), whole, atol=1e-4)
-
 
 class TestShapes:
     @pytest.mark.parametrize("n_frames", [1, 64])
@@ -182,7 +176,7 @@ class TestQuality:
         assert 0.91 < np.mean(errors < 2) < 0.985
 
     def test_self_ensemble_is_close_and_no_worse(self, net, clouded):
-        ensemble = FusionNet.from_pretrained(n_augment=10, compute_dtype="float32")
+        ensemble = FusionNet.from_pretrained(n_augment=4, compute_dtype="float32")
         plain, averaged = (-probav_scorer(each, clouded) for each in (net, ensemble))
         assert averaged == pytest.approx(plain, abs=0.005)
         assert averaged < plain + 0.001
@@ -239,10 +233,6 @@ class TestTraining:
         # 0.960 to 0.962 for three seeds; the baseline's score is 1.
         assert -probav_scorer(net, clouded) < 0.97
 
-    def test_fit_goes_on_from_pretrained_weights(self, net, clouded):
-        tuned = FusionNet.from_pretrained(lr=1e-7, train_split=None, **SHORT).fit(clouded)
-        np.testing.assert_allclose(tuned.predict(clouded), net.predict(clouded), atol=1e-4)
-
     def test_clones_and_cross_validation_begin_with_pretrained_weights(self, clouded):
         net = FusionNet.from_pretrained(lr=1e-6, train_split=None, **SHORT)
         assert repr(clone(net)) == repr(net)
@@ -284,10 +274,6 @@ class TestBadInput:
             with pytest.raises(ValueError, match=r"scale 2|2 times.*") as error:
                 use(scenes)
             assert "3" in str(error.value)
-
-    def test_weights_of_another_shape(self, clouded):
-        with pytest.raises(ValueError, match=r"width 32.*width 64"):
-            FusionNet(weights="simulated-x3", width=32).fit(clouded)
 
     @pytest.mark.parametrize(
         "params", [{"width": 0}, {"n_augment": 0}, {"tile_size": 3}, {"scale": 1}]

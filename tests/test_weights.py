@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import struct
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from probav_estimators.training import (
     check_fits,
     load_weights,
     save_weights,
-    shipped_weights,
 )
 
 CONFIG = {"scale": 3, "width": 4}
@@ -106,11 +104,6 @@ class TestFinding:
         assert "shipped weights, as a string (simulated-x2" in str(error.value)
         assert "nor a file" in str(error.value)
 
-    def test_all_shipped_weights_can_be_read(self):
-        assert shipped_weights() == sorted(shipped_weights())
-        for name in shipped_weights():
-            assert load_weights(name).config["scale"] >= 2
-
 
 class TestSaving:
     @pytest.mark.parametrize(
@@ -140,13 +133,6 @@ class TestSaving:
     def test_a_config_that_could_not_be_read_is_not_written(self, path, value):
         with pytest.raises(ValueError, match="config must hold numbers"):
             save_weights(some_weights(config={"scale": value}), path)
-        assert not path.exists()
-
-    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-    def test_diverged_weights_are_not_written(self, path, value):
-        state = {"layer.weight": torch.tensor([1.0, value])}
-        with pytest.raises(ValueError, match=r"layer\.weight of the net holds NaN or infinity"):
-            save_weights(some_weights(state=state), path)
         assert not path.exists()
 
 
@@ -273,38 +259,6 @@ class TestModules:
 # Broken or hostile files
 
 
-@pytest.fixture
-def content(path):
-    """Whole file of the current format."""
-    save_weights(some_weights(), path)
-    return path.read_bytes()
-
-
-def outcome_of(path, content):
-    """Weights, or None if refused with the expected error."""
-    path.write_bytes(content)
-    try:
-        return load_weights(path)
-    except ValueError as error:
-        message = str(error)
-    assert str(path) in message
-    return None
-
-
-def header_of(content):
-    (length,) = struct.unpack("<Q", content[:8])
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
-
-
-def with_header(header, values, length=None):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + values
-
-
-def test_the_file_is_sound(path, content):
-    assert outcome_of(path, content) is not None
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -318,10 +272,16 @@ def test_the_file_is_sound(path, content):
         {"data_offsets": [2**64 - 12, 2**64]},
     ],
 )
-def test_tensors_that_are_described_wrongly(path, content, change):
-    header, values = header_of(content)
+def test_tensors_that_are_described_wrongly(path, change):
+    save_weights(some_weights(), path)
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
     header["layer.bias"] |= change
-    assert outcome_of(path, with_header(header, values)) is None
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[end:])
+    with pytest.raises(ValueError, match=r"some\.safetensors"):
+        load_weights(path)
 
 
 @pytest.fixture
@@ -347,9 +307,6 @@ class TestFusionNet:
         rewrite(path, change)
         with pytest.raises(ValueError, match=r"some\.safetensors"):
             FusionNet.from_pretrained(path)
-
-    def test_the_file_is_sound(self, net_path):
-        assert FusionNet.from_pretrained(net_path).scale_ == 2
 
     @pytest.mark.parametrize(
         "change",
