@@ -1,7 +1,6 @@
 """Searches that run on the worker processes of a Dask cluster."""
 
 import os
-import pickle
 import runpy
 import signal
 import sys
@@ -120,15 +119,6 @@ def test_a_search_on_two_processes_of_which_one_is_killed_equals_a_sequential_on
         np.testing.assert_allclose(search.cv_results_[key], expected.cv_results_[key], rtol=1e-6)
     assert str(search.best_params_) == str(expected.best_params_)
     np.testing.assert_allclose(search.predict(scenes), expected.predict(scenes), atol=1e-6)
-
-
-def test_scenes_travel_as_paths(scenes):
-    assert len(pickle.dumps(scenes)) < 5000 * len(scenes)
-    prepared = net_search(None).estimator[:-1].fit_transform(scenes)
-    assert len(pickle.dumps(prepared)) < 5000 * len(scenes)
-    # Scenes that have been read are pickled without their pixels, too.
-    assert prepared[0].inputs.read().nbytes > 5000
-    assert len(pickle.dumps(prepared)) < 5000 * len(scenes)
 
 
 def test_workers_do_not_share_out_cores_again(client):

@@ -27,7 +27,6 @@ from probav_estimators import (
     SceneTransformer,
     load_scenes,
     probav_scorer,
-    published_configurations,
 )
 from probav_estimators.scenes import DerivedFrames
 
@@ -210,13 +209,6 @@ class TestSearch:
         expected = [-min(net.history[:, "valid_score"]) for net in expected]
         np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected, rtol=1e-6)
         assert len(set(expected)) == 3
-
-    @pytest.mark.parametrize("number", [0, 11])
-    def test_published_configurations_take_it(self, number):
-        name, pipe = published_configurations(k=2, **QUICK).pipelines[number]
-        pipe.set_params(sr__train_split=predefined_split(VALID[:1])).fit(TRAIN[:1])
-        score = pipe[-1].history[-1, "valid_score"]
-        assert -probav_scorer(pipe, VALID[:1]) == pytest.approx(score, rel=1e-5), name
 
 
 def score_of_validation(pipe, scenes):
