@@ -96,13 +96,6 @@ class TestMasks:
         for value in np.unique(values)[:8]:
             assert f"{value}" in message
 
-    @pytest.mark.parametrize("high", [1.0, 255, True])
-    def test_masks_in_use_are_taken(self, make_scene, high):
-        clear = np.random.default_rng(0).random((4, 6, 8)) < 0.5
-        qm = clear * np.asarray(high)
-        np.testing.assert_array_equal(make_scene(qm=qm).qm, clear)
-        assert not make_scene(qm=0 * qm).qm.any()
-
 
 class TestNames:
     """Messages say that a scene has no name, and have neither None nor repetitions."""

@@ -2,14 +2,13 @@
 
 import copy
 import itertools
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sklearn
 from _comparing import PARTS, assert_same_scene
-from _helpers import bicubic, clearest_frames
+from _helpers import bicubic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -79,13 +78,6 @@ class TestClearanceSelector:
         assert numbers_of(selected) == order
         assert len(selected) == len(order)
         assert selected.qm.sum(axis=(1, 2)).tolist() == [clearances[n] for n in order]
-
-    def test_frames_and_maps_move_together(self, scenes):
-        for scene in scenes:
-            lr, qm = clearest_frames(scene, 6)
-            selected = select(scene, 6)
-            np.testing.assert_array_equal(selected.lr, lr)
-            np.testing.assert_array_equal(selected.qm, qm)
 
     def test_only_quality_maps_are_read_and_only_when_asked(self, folder, monkeypatch):
         opened = record_opened(monkeypatch)
@@ -211,16 +203,6 @@ class TestBicubicUpscaler:
                 expected = np.stack([bicubic(sample, scale) for sample in small.inputs.read()])
                 np.testing.assert_allclose(large.inputs.read(), expected, rtol=0, atol=1e-6)
 
-    def test_the_whole_chain_is_what_numpy_and_torch_make_of_it(self, scenes):
-        pipe = make_pipeline(
-            ClearanceSelector(k=9), InputComposer(mode="concat"), BicubicUpscaler(scale=3)
-        )
-        for scene, transformed in zip(scenes, pipe.fit_transform(scenes), strict=True):
-            lr, qm = clearest_frames(scene, 9)
-            expected = bicubic(np.concatenate([lr, qm.astype(np.float32)]), 3)
-            np.testing.assert_allclose(transformed.inputs.read()[0], expected, rtol=0, atol=1e-6)
-            assert transformed.inputs.read().shape == (1, 18, 72, 72)
-
     def test_a_missing_composer_is_asked_for(self, scenes):
         with pytest.raises(ValueError, match=r"imgset0000.*put an InputComposer before it"):
             BicubicUpscaler().fit_transform(scenes)
@@ -267,23 +249,6 @@ class TestConventions:
             assert transformed.scale == scene.scale
             np.testing.assert_array_equal(transformed.hr, scene.hr)
             np.testing.assert_array_equal(transformed.sm, scene.sm)
-
-    @pytest.mark.parametrize(
-        ("transformer", "call"),
-        [
-            (ClearanceSelector(), "ClearanceSelector()"),
-            (ClearanceSelector(k="max"), "ClearanceSelector(k='max')"),
-            (
-                InputComposer("concat", frames="single"),
-                "InputComposer(frames='single', mode='concat')",
-            ),
-            (BicubicUpscaler(scale=4), "BicubicUpscaler(scale=4)"),
-        ],
-    )
-    def test_transformers_print_as_the_call_that_made_them(self, transformer, call):
-        assert repr(transformer) == call
-        assert repr(clone(transformer)) == call
-        assert repr(pickle.loads(pickle.dumps(transformer))) == call
 
     def test_a_global_output_format_does_not_disturb(self, scenes):
         with sklearn.config_context(transform_output="pandas"):

@@ -2,7 +2,6 @@
 
 import pickle
 import tracemalloc
-import warnings
 
 import numpy as np
 import pytest
@@ -265,14 +264,6 @@ class TestPatches:
 
 def crop_of(window, scale):
     return tuple(slice(scale * part.start, scale * part.stop) for part in window)
-
-
-def test_a_scene_without_quality_maps_says_so(make_scene):
-    with pytest.warns(UserWarning, match="scene imgset0007 has no quality maps"):
-        Scene(np.zeros((2, 4, 4), np.uint16), name="imgset0007")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Scene(np.zeros((2, 4, 4), np.uint16), qm=np.ones((2, 4, 4), bool))
 
 
 class TestSnapshots:

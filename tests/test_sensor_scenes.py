@@ -42,11 +42,6 @@ def test_every_sensor_sees_every_size_and_scale(sensor, size, scale, n_frames):
     assert scene.sm.mean() >= 0.75
 
 
-def test_the_same_seed_makes_the_same_scene_and_another_another():
-    assert same(simulate(1, "any", size=16), simulate(1, "any", size=16))
-    assert not np.array_equal(simulate(1, "any", size=16).hr, simulate(2, "any", size=16).hr)
-
-
 def test_sensors_look_at_the_same_land_through_the_same_clouds():
     first = simulate(0, plain(noise=10), size=24, n_frames=6)
     second = simulate(

@@ -1,13 +1,12 @@
 """Submissions hold the predictions under the right names, or no file is written."""
 
-import copy
 import io
 import weakref
 import zipfile
 
 import numpy as np
 import pytest
-from _helpers import composed, quick_srcnn, slow_score, small_scenes
+from _helpers import slow_score, small_scenes
 from PIL import Image
 from skimage.io import imread
 
@@ -134,27 +133,13 @@ class TestWhatIsWritten:
         scikit_image = read_with_scikit_image(target, tmp_path / "unpacked")
         for number, expected in enumerate(level_images):
             for read in (pillow, scikit_image):
+                assert read[f"imgset000{number}.png"].dtype == np.uint16
                 np.testing.assert_array_equal(read[f"imgset000{number}.png"], expected)
-
-    def test_files_are_16_bit_grey_pngs(self, scenes, images, target):
-        write_submission(images, scenes, target)
-        with zipfile.ZipFile(target) as archive:
-            for name in archive.namelist():
-                start = archive.read(name)[:26]
-                assert start[:8] == b"\x89PNG\r\n\x1a\n"
-                # Bit depth 16, colour type grey.
-                assert (start[24], start[25]) == (16, 0)
 
     @pytest.mark.parametrize("dtype", [np.uint16, ">u2"])
     def test_uint16_images_are_values(self, scenes, level_images, target, dtype):
         write_submission(level_images.astype(dtype), scenes, target)
         assert assert_all_moved(target, level_images, scenes) == [0, 0, 0]
-
-    def test_scenes_may_differ_in_size_and_scale(self, mixed_scenes, target):
-        scenes = [renamed(scene, number) for number, scene in enumerate(mixed_scenes)]
-        write_submission(BicubicBaseline(), scenes, target)
-        shapes = [image.shape for image in read_with_pillow(target).values()]
-        assert shapes == [(32, 48), (80, 48), (36, 54)]
 
 
 class TestLevel:
@@ -229,14 +214,6 @@ class TestLevel:
 
 
 class TestEstimators:
-    def test_a_fitted_net_writes_what_it_predicts(self, scenes, target):
-        inputs = composed(scenes)
-        net = quick_srcnn(residual=True).fit(inputs)
-        write_submission(net, inputs, target)
-        expected = values_of(net.predict(inputs))
-        assert expected.std() > 0
-        assert_all_moved(target, expected, scenes)
-
     def test_predictions_do_not_pile_up(self, target):
         estimator = Watchful()
         write_submission(estimator, small_scenes(48, shape=(8, 8)), target)
@@ -364,9 +341,3 @@ class TestWhatIsRefused:
             write_submission(images, scenes, tmp_path / "absent" / "mine.zip")
         with pytest.raises(IsADirectoryError, match="is a folder: give the name of a file"):
             write_submission(images, scenes, tmp_path)
-
-
-def renamed(scene, number):
-    scene = copy.copy(scene)
-    scene.name = f"imgset{number:04d}"
-    return scene
