@@ -180,6 +180,18 @@ def wide_scene(seed=0, contrast=0.2):
 
 
 class TestScoreBelowZeroDecibels:
+    @settings(deadline=None, max_examples=20)
+    @given(st.lists(st.floats(-8, 8), min_size=2, max_size=6, unique=True))
+    def test_a_greater_error_always_has_a_worse_score(self, exponents):
+        scene = wide_scene()
+        error = smooth(np.random.default_rng(1), (24, 24), 0)
+        images = [scene.hr + 10.0**power * error for power in sorted(exponents)]
+        scores = [-probav_scorer(Fixed([image]), [scene]) for image in images]
+        assert (np.diff(scores) >= 0).all() and np.isfinite(scores).all() and min(scores) > 0
+        # Far apart, they are told apart.
+        far = [-probav_scorer(Fixed([scene.hr + 10.0**p * error]), [scene]) for p in (-2, 0, 2)]
+        assert far[0] < far[1] < far[2]
+
     def test_score_and_loss_are_one_function(self):
         hr = torch.zeros(1, 1, 16, 16)
         hr[..., ::2] = 1

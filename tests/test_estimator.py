@@ -64,15 +64,19 @@ def test_without_clearance_the_net_has_one_output_channel(stacked):
     assert net.predict(stacked).shape == (6, 48, 48)
 
 
+def test_predictions_are_float32_images_in_range_of_hr_size(fitted, stacked):
+    images = fitted.predict(stacked)
+    assert images.shape == (6, 48, 48)
+    assert images.dtype == np.float32
+    assert 0 <= images.min() <= images.max() <= 1
+
+
 def test_a_prediction_is_the_module_applied_to_the_inputs(fitted, stacked):
     with torch.no_grad():
         expected = [
             fitted.module_(torch.from_numpy(scene.inputs.read()))[0, 0] for scene in stacked
         ]
-    images = fitted.predict(stacked)
-    assert (images.dtype, images.shape) == (np.float32, (6, 48, 48))
-    assert 0 <= images.min() <= images.max() <= 1
-    np.testing.assert_allclose(images, torch.stack(expected), atol=1e-6)
+    np.testing.assert_allclose(fitted.predict(stacked), torch.stack(expected), atol=1e-6)
 
 
 def test_the_published_form_is_the_sigmoid_of_the_layers(fitted, stacked):
@@ -153,11 +157,12 @@ def test_predictions_of_different_sizes_come_as_a_list():
         np.testing.assert_allclose(image, other, atol=1e-6)
 
 
-def test_the_scale_is_that_of_the_scenes():
-    scenes = composed(small_scenes(3, scale=2, shape=(10, 12)), scale=2)
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_scale_is_that_of_the_scenes(scale):
+    scenes = composed(small_scenes(3, scale=scale, shape=(10, 12)), scale=scale)
     net = quick_srcnn(residual=True, patch_size=6).fit(scenes)
-    assert net.scale_ == 2
-    assert net.predict(scenes).shape == (3, 20, 24)
+    assert net.scale_ == scale
+    assert net.predict(scenes).shape == (3, 10 * scale, 12 * scale)
 
 
 def test_hr_images_are_not_needed_to_predict(fitted, scenes, stacked):
@@ -175,16 +180,24 @@ def test_score_is_the_mean_cpsnr(fitted, stacked):
 # Training
 
 
+def test_fit_lowers_the_loss(stacked):
+    losses = quick_srcnn(max_epochs=5, lr=1e-3).fit(stacked).history[:, "train_loss"]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.9 * losses[0]
+
+
 def test_a_few_epochs_beat_the_baseline_on_scenes_that_were_not_seen():
     scenes = composed(make_scenes(32, size=24, n_frames=(9, 9), random_state=0), k=5)
     net = quick_srcnn(residual=True, max_epochs=10).fit(scenes[:16])
     assert -probav_scorer(net, scenes[16:]) < 1.0
 
 
-def test_equal_random_states_make_equal_nets(stacked):
-    options = {"patch_size": 8, "augment": True, "residual": True, "train_split": 0.4}
+@pytest.mark.parametrize("options", [{}, {"patch_size": 8, "augment": True, "residual": True}])
+def test_equal_random_states_make_equal_nets(stacked, options):
     first, again, other = (
-        quick_srcnn(max_epochs=2, batch_size=2, random_state=seed, **options).fit(stacked)
+        quick_srcnn(max_epochs=2, batch_size=2, train_split=0.4, random_state=seed, **options).fit(
+            stacked
+        )
         for seed in (3, 3, 4)
     )
     assert torch.equal(weights_of(first), weights_of(again))
@@ -346,6 +359,19 @@ def test_a_fitted_net_survives_pickle_joblib_and_deepcopy(stacked, tmp_path):
         assert repr(twin) == repr(net)
 
 
+def test_a_fitted_net_pickles_no_larger_for_more_scenes():
+    sizes = []
+    for n_scenes in (4, 12):
+        scenes = composed(small_scenes(n_scenes))
+        net = quick_srcnn(train_split=0.5).fit(scenes)
+        net.predict(scenes)
+        pickled = pickle.dumps(net)
+        assert b"probav_estimators.scenes" not in pickled
+        sizes.append(len(pickled))
+    # The history grows by a line per batch; the pixels of eight scenes would be 75 kB.
+    assert abs(sizes[1] - sizes[0]) < 2000
+
+
 def test_a_fitted_net_lets_its_scenes_go():
     scenes = composed(small_scenes(4))
     net = quick_srcnn(train_split=0.5).fit(scenes)
@@ -386,6 +412,7 @@ BAD_SCENES = [
     (without_truth, "scene imgset0001 has no HR image.*leave it out"),
     (of_two_scales, "scene imgset0001 are 2 times as large.*one net for each scale"),
     (of_two_frame_counts, "takes 4 channels.*scene imgset0001 with 5.*ClearanceSelector"),
+    (list, "empty list"),
 ]
 
 
@@ -399,6 +426,7 @@ def test_fit_says_what_is_wrong_with_scenes(make, message):
     ("make", "message"),
     [
         (lambda: composed(small_scenes(2), k=5), "takes 3 channels.*imgset0000 with 5.*k=..."),
+        (without_composer, "scene imgset0000.*no inputs.*InputComposer"),
         (
             lambda: composed(small_scenes(2, scale=2), scale=2),
             r"imgset0000 upscaled 2 times: add BicubicUpscaler\(scale=3\)",
@@ -415,6 +443,11 @@ def test_a_validation_scene_without_truth_is_named():
     train_split = predefined_split(without_truth())
     with pytest.raises(ValueError, match="imgset0001 has no HR image"):
         quick_srcnn(train_split=train_split).fit(composed(small_scenes(2)))
+
+
+def test_a_patch_larger_than_a_scene_is_named(stacked):
+    with pytest.raises(ValueError, match="patch_size=17 is larger than scene imgset000"):
+        quick_srcnn(patch_size=17).fit(stacked)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from probav_estimators import Scene
+from probav_estimators import Scene, load_scenes, save_scenes
 
 NOISE = np.random.default_rng(0).integers(0, 65536, (9, 11), dtype=np.uint16)
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -144,3 +144,29 @@ def test_other_colours_are_told_by_name(frame, colour):
         frame.write_bytes(header(11, 9, bits, colour) + pixel_chunk(NOISE) + END)
         with pytest.raises(ValueError, match=rf"LR000\.png holds a {name} image of {bits} bits"):
             _ = Scene.from_dir(frame.parent).lr
+
+
+@pytest.fixture
+def twelve(tmp_path):
+    """Root of a data set of twelve scenes without HR images."""
+    lr = np.full((1, 4, 4), 9, np.uint16)
+    names = [f"imgset{number:04d}" for number in range(12)]
+    save_scenes([Scene(lr, lr > 0, name=name) for name in names], tmp_path)
+    return tmp_path
+
+
+def test_mutated_norm_csvs_are_refused_or_read_as_they_are_written(twelve):
+    rng = np.random.default_rng(3)
+    content = b"".join(b"imgset%04d %.3f\n" % (n, 40 + n / 7) for n in range(12))
+    path, n_refused = twelve / "norm.csv", 0
+    for _ in range(50):
+        path.write_bytes(mutate(content, rng))
+        refusal, scenes = refusal_or_result(lambda: load_scenes(twelve), "norm.csv")
+        if refusal is not None:
+            n_refused += 1
+            continue
+        lines = [line.split() for line in path.read_bytes().decode().splitlines() if line.strip()]
+        norms = {name: float(norm) for name, norm in lines}
+        assert [scene.norm for scene in scenes] == [norms.get(scene.name) for scene in scenes]
+        assert all(0 < norm < np.inf for norm in norms.values())
+    assert 0 < n_refused < 50

@@ -6,6 +6,7 @@ import torch
 from _helpers import (
     QUICK,
     composed,
+    cpsnr_of_every_shift,
     quick_srcnn,
     slow_cpsnr,
     small_scenes,
@@ -75,6 +76,27 @@ def test_norm_and_clearance_weight_scale_their_terms():
     assert loss == pytest.approx(slow_loss(prediction, truth, 0, norm=40.0, weight=2.0), rel=2e-5)
 
 
+def test_gradient_with_a_border_is_that_of_the_best_shift_alone():
+    border = 3
+    prediction, truth = random_batch(n=4, dtype=torch.float64)
+    prediction.requires_grad_()
+    (found,) = torch.autograd.grad(CPSNRLoss(border=border)(prediction[:, :1], truth), prediction)
+
+    total = 0
+    for image, (hr, status) in zip(prediction[:, 0], truth, strict=True):
+        values = cpsnr_of_every_shift(image.detach(), hr, status, border)
+        row, column = np.unravel_index(np.nanargmax(values), values.shape)
+        centre = image[border:-border, border:-border]
+        window = np.s_[row : row + len(centre), column : column + centre.shape[1]]
+        cmse = (hr[window] - centre)[status[window] > 0].var(correction=0)
+        total = total + 46.5 / (-10 * torch.log10(cmse))
+    (expected,) = torch.autograd.grad(total / len(prediction), prediction)
+
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    assert found[:, 0, :border].abs().max() == 0
+    assert found[:, 1].abs().max() == 0
+
+
 @pytest.mark.parametrize("border", [0, 2])
 def test_gradient_agrees_with_finite_differences(border):
     prediction, truth = random_batch(n=2, shape=(7, 8), dtype=torch.float64)
@@ -132,6 +154,23 @@ def batch_of_cmse(cmse):
     pattern = (pattern - pattern.mean()) / pattern.std()
     truth = torch.tensor(np.stack([hr, np.ones_like(hr)]))[None]
     return (truth[:, :1] + torch.tensor(np.sqrt(cmse) * pattern)).requires_grad_(), truth
+
+
+exponents = st.floats(-10, 4)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(first=exponents, second=exponents)
+@example(first=-1e-3, second=1e-3)
+@example(first=-1.001, second=-0.999)
+def test_a_worse_image_always_costs_more(first, second):
+    better, worse = sorted([first, second])
+    losses = [CPSNRLoss()(*batch_of_cmse(10**power)).item() for power in (better, worse)]
+    # The loss is capped at 100 dB.
+    if worse - better > 1e-6 and worse > -10 + 1e-6:
+        assert losses[0] < losses[1]
+    else:
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

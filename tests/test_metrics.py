@@ -74,11 +74,28 @@ def test_cpsnr_is_that_of_the_slow_obvious_version(pair):
     )
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 1000), st.integers(-3, 3), st.integers(-3, 3))
+def test_a_shift_of_hr_by_up_to_three_pixels_changes_nothing(seed, down, right):
+    rng = np.random.default_rng(seed)
+    image = rng.random((18, 21))
+    hr, sm = np.pad(image, 6, mode="reflect"), np.pad(rng.random(image.shape) < 0.8, 6)
+    sr = np.clip(hr + rng.normal(0, 0.01, hr.shape), 0, 1)
+    shifted = [np.roll(array, (down, right), (0, 1)) for array in (hr, sm)]
+    assert cpsnr(sr, *shifted) == pytest.approx(cpsnr(sr, hr, sm), abs=DB_TOLERANCE)
+
+
 def test_a_shift_beyond_the_border_costs_decibels(scenes):
     hr = scenes[0].hr
     assert cpsnr(np.roll(hr, 3, 0), hr) == np.inf
     assert cpsnr(np.roll(hr, 4, 0), hr) < 60
     assert cpsnr(np.roll(hr, 4, 0), hr, border=4) == np.inf
+
+
+def test_identical_images_have_infinite_cpsnr_and_score_zero(scenes):
+    for scene in scenes:
+        assert cpsnr(scene.hr, scene.hr, scene.sm) == np.inf
+        assert probav_score(scene.hr, scene.hr, scene.sm, norm=46.5) == 0.0
 
 
 def test_a_known_error_has_its_decibels():
@@ -87,6 +104,15 @@ def test_a_known_error_has_its_decibels():
     hr = np.full((20, 20), 0.5)
     assert cpsnr(hr + chequerboard, hr) == pytest.approx(40, abs=DB_TOLERANCE)
     assert cpsnr(hr + chequerboard + 0.3, hr) == pytest.approx(40, abs=DB_TOLERANCE)
+
+
+def test_faint_errors_on_a_bright_image_keep_their_decibels():
+    rng = np.random.default_rng(0)
+    hr = 0.9 + 1e-3 * rng.random((96, 96))
+    sr = hr + 1e-4 * rng.standard_normal(hr.shape) - 0.5
+    hr, sr = hr.astype(np.float32), sr.astype(np.float32)
+    sm = rng.random(hr.shape) < 0.5
+    assert cpsnr(sr, hr, sm) == pytest.approx(slow_cpsnr(sr, hr, sm), abs=DB_TOLERANCE)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])

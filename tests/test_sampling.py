@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from _helpers import bicubic, clearest_frames, composed, small_scene, small_scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from probav_estimators.training import (
     ComposedReader,
     SampleRequest,
     SceneDataset,
+    ViewAverager,
 )
 
 
@@ -181,6 +183,28 @@ def test_augmentation_is_one_of_eight_flips_and_turns():
     assert np.any(which, axis=0).all()
 
 
+def test_equal_draws_give_equal_samples_and_others_differ():
+    dataset = SceneDataset(
+        composed(small_scenes(2)),
+        ComposedReader(3, with_mean=True),
+        with_truth=True,
+        patch_size=8,
+        augment=True,
+    )
+    (first, _), (again, _), (other, _) = (dataset[SampleRequest(1, seed)] for seed in (7, 7, 8))
+    for key in first:
+        np.testing.assert_array_equal(first[key], again[key])
+    assert not np.array_equal(first["inputs"], other["inputs"])
+
+
+def test_a_patch_larger_than_a_scene_is_an_error_that_names_both():
+    dataset = SceneDataset(
+        composed([small_scene(3, shape=(8, 16))]), ComposedReader(3), with_truth=True, patch_size=9
+    )
+    with pytest.raises(ValueError, match=r"patch_size=9 .*imgset0003.*\(8, 16\).*smaller patch"):
+        dataset[SampleRequest(0, 0)]
+
+
 sizes = st.lists(st.sampled_from([(16, 16), (16, 24), (24, 16), (9, 9)]), min_size=1, max_size=40)
 
 
@@ -195,3 +219,44 @@ def test_every_sample_appears_once_an_epoch_in_batches_of_one_size(shapes, batch
     assert len(plan) == len(batches)
     smaller = [shapes[batch[0].sample] for batch in batches if len(batch) < batch_size]
     assert len(smaller) == len(set(smaller))
+
+
+def test_order_and_draws_differ_between_epochs_and_are_equal_for_equal_seeds():
+    def epochs(seed):
+        history = []
+        plan = BatchPlan(Sizes([(8, 8)] * 32), 4, seed=lambda: [seed, len(history)])
+        for _ in range(3):
+            history.append([draw for batch in plan for draw in batch])
+        return history
+
+    first, again, other = epochs(1), epochs(1), epochs(2)
+    assert first == again
+    assert first[0] != other[0]
+    orders = {tuple(draw.sample for draw in epoch) for epoch in first}
+    assert len(orders) == 3
+    assert len({draw.seed for epoch in first for draw in epoch}) == 3 * 32
+
+
+def test_without_a_seed_samples_come_in_order():
+    plan = BatchPlan(Sizes([(8, 8)] * 5), 2)
+    assert [draw.sample for batch in plan for draw in batch] == [0, 1, 2, 3, 4]
+
+
+def test_views_are_averaged_however_they_are_batched():
+    scenes = composed(
+        [small_scene(n, n_frames=n_frames) for n, n_frames in enumerate((3, 1, 4))],
+        k=None,
+        frames="single",
+    )
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.random((8, 1, 5, 6), np.float32))
+    numbers = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2])
+    averager = ViewAverager(SceneDataset(scenes, ComposedReader(3), with_truth=False))
+    finished = {}
+    for part in np.array_split(rng.permutation(8), 3):
+        for number, image in averager.add(({}, {"scene": numbers[part]}), images[part]):
+            assert number not in finished
+            finished[number] = image
+    assert set(finished) == {0, 1, 2}
+    for number, views in enumerate((images[:3], images[3:4], images[4:])):
+        np.testing.assert_allclose(finished[number], views[:, 0].mean(dim=0), rtol=1e-6)

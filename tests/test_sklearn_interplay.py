@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from _helpers import quick_pipeline, slow_cpsnr, slow_score, small_scenes, weights_of
+from _helpers import quick_pipeline, quick_srcnn, slow_cpsnr, slow_score, small_scenes, weights_of
 from sklearn import config_context
 from sklearn.base import clone, is_regressor
 from sklearn.ensemble import StackingRegressor, VotingRegressor
@@ -17,6 +17,7 @@ from torch import nn
 from probav_estimators import (
     SRCNN,
     BicubicBaseline,
+    ClearanceSelector,
     FusionNet,
     PerBand,
     SceneRegressor,
@@ -93,6 +94,42 @@ def test_cross_validation_is_a_loop_over_folds(scenes):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_cross_validation_in_two_processes_gives_the_same_scores(scenes):
+    found, again = (
+        cross_val_score(quick_pipeline(sr__max_epochs=2), scenes, cv=2, n_jobs=n_jobs)
+        for n_jobs in (None, 2)
+    )
+    # Workers have fewer threads, which changes the order of summation.
+    np.testing.assert_allclose(found, again, rtol=1e-3)
+
+
+def test_grid_search_tries_modes_and_frames_and_refits_the_best(scenes):
+    grid = {"compose__mode": ["lr", "combine", "concat"], "compose__frames": ["stack", "single"]}
+    search = GridSearchCV(quick_pipeline(), grid, scoring=SCORERS, refit="probav", cv=2).fit(scenes)
+    scores = search.cv_results_["mean_test_probav"]
+    assert scores.shape == (6,)
+    assert np.isfinite(scores).all()
+    assert len(set(scores)) == 6
+    assert search.best_params_ == search.cv_results_["params"][np.argmax(scores)]
+    best = clone(quick_pipeline()).set_params(**search.best_params_).fit(scenes)
+    np.testing.assert_array_equal(search.predict(scenes), best.predict(scenes))
+    assert search.score(scenes) == pytest.approx(probav_scorer(best, scenes))
+
+
+def test_estimators_are_values_of_a_grid(scenes):
+    grid = {
+        "sr": [quick_srcnn(), quick_srcnn(residual=True), BicubicBaseline()],
+        "select": [ClearanceSelector(k=3)],
+    }
+    search = GridSearchCV(quick_pipeline(), grid, scoring=probav_scorer, cv=2).fit(scenes)
+    assert search.cv_results_["mean_test_score"][2] == pytest.approx(-1.0)
+    assert [type(params["sr"]) for params in search.cv_results_["params"]] == [
+        SRCNN,
+        SRCNN,
+        BicubicBaseline,
+    ]
+
+
 def test_grid_search_gives_the_error_score_to_what_cannot_be_fitted(scenes):
     search = GridSearchCV(
         quick_pipeline(), {"sr__patch_size": [6, 13]}, scoring=cpsnr_scorer, cv=2, error_score=-7.0
@@ -108,6 +145,11 @@ def test_grid_search_gives_the_error_score_to_what_cannot_be_fitted(scenes):
 
 class TestMetadataRouting:
     """Results with metadata routing equal those without."""
+
+    def test_a_pipeline_has_the_same_score(self, fitted, scenes):
+        expected = fitted.score(scenes)
+        with config_context(enable_metadata_routing=True):
+            assert fitted.score(scenes) == expected
 
     @pytest.mark.parametrize("scoring", [None, probav_scorer])
     def test_cross_validation_has_the_same_scores(self, scenes, scoring):
@@ -187,3 +229,9 @@ def test_a_new_architecture_is_one_class(scenes, net_class):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     best = search.best_estimator_["sr"]
     assert weights_of(best).numel() == 9 * 2 * best.width + best.width + 9 * best.width * 2 + 2
+
+
+def test_a_misspelt_parameter_is_found_in_cross_validation(scenes):
+    pipe = quick_pipeline().set_params(sr=WideNet(widht=5, max_epochs=1, verbose=0))
+    with pytest.raises(ValueError, match=r"unexpected argument.*widht"):
+        cross_val_score(pipe, scenes, cv=2, error_score="raise")

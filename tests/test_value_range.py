@@ -34,6 +34,24 @@ def net():
 
 
 class TestTypes:
+    @pytest.mark.parametrize(
+        ("kind", "value_range"),
+        [
+            ("int32", (-50000, 150000)),
+            ("float32", (250.0, 320.0)),
+            ("float64", (0.0, 1e-9)),
+        ],
+    )
+    def test_pixels_are_parts_of_the_range(self, scene, kind, value_range):
+        low, high = value_range
+        values = (low + scene.lr.astype(np.float64) * (high - low)).astype(kind)
+        own = Scene(values, scene.qm, value_range=value_range)
+        expected = (values.astype(np.float64) - low) / (high - low)
+        np.testing.assert_allclose(own.lr, expected, atol=1e-6)
+        assert own.lr.dtype == np.float32
+        assert own.value_range == value_range
+        np.testing.assert_array_equal(own.qm, scene.qm)
+
     def test_signed_integers_need_a_range(self):
         with pytest.raises(ValueError, match=r"type int16.*value_range=\(0, 10000\)"):
             Scene(np.zeros((2, 4, 4), np.int16), np.ones((2, 4, 4), bool))
