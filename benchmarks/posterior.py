@@ -137,7 +137,8 @@ def errors_of(net, scene):
     hook.remove()
     error = error_map(image, scene.hr, scene.sm, border=_BORDER)
     inside = (slice(_BORDER, -_BORDER),) * 2
-    orientation = orientation_of(align_scene(scene))
+    alignment = align_scene(scene)
+    orientation = orientation_of(alignment)
     maps = [
         turn_back(pixel_shuffle(x.expand_as(seen["known"]), net.scale_)[0, 0], *orientation)
         for x in (*seen["terms"], seen["known"])
@@ -146,7 +147,7 @@ def errors_of(net, scene):
     rng = np.random.default_rng(0)
     pixels = rng.choice(pixels, min(_PIXELS, len(pixels)), replace=False)
     *terms, known = (x[inside].numpy().ravel()[pixels] for x in maps)
-    return np.stack(terms, axis=1), known, error.ravel()[pixels] / align_scene(scene).std
+    return np.stack(terms, axis=1), known, error.ravel()[pixels] / alignment.std
 
 
 def fit(net, samples, squares):

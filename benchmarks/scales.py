@@ -74,14 +74,14 @@ def benchmark_displacement(n_scenes=32, size=96):
                 n_scenes, size=size, scale=net.scale_, sensor=sensor, random_state=25, n_jobs=-1
             )
         ]
-        images, is_small = describe_displacement(net.predict(scenes), scenes)
+        found, is_small = describe_displacement(net.predict(scenes), scenes)
         stated, net.displacement_ = net.displacement_, (0.0, 0.0)
         own = as_text(displacement_of_layers(net, scenes))
         yield Figure(
             f"`{name}`, {len(scenes)} scenes: displacement (down, right), HR pixels",
             f"layers alone, along their own axes: {own}; corrected by {stated}",
             f"under {MAX_DISPLACEMENT}",
-            images,
+            found,
             is_small,
         )
 

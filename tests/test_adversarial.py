@@ -19,14 +19,25 @@ from probav_estimators import (
     make_scenes,
     probav_scorer,
 )
+from probav_estimators.architectures import orientation_of
 from probav_estimators.losses._adversarial import _SpectralConv2d
+from probav_estimators.scenes import align_scene
+from probav_estimators.training import turn_and_flip
 
 
 @pytest.fixture(scope="module")
 def clouded():
+    """Scenes that lie as FusionNet predicts them, as trainings without augmentation do not turn.
+
+    They have no true shifts, so that losses tolerate shifts as scores do.
+    """
     scenes = make_scenes(4, size=32, n_frames=(6, 9), random_state=31)
-    # Without true shifts, so that losses tolerate shifts as scores do.
-    return [Scene(scene.lr, scene.qm, scene.hr, scene.sm, name=scene.name) for scene in scenes]
+    turned = []
+    for scene in scenes:
+        way = orientation_of(align_scene(scene))
+        images = scene.lr, scene.qm, scene.hr, scene.sm
+        turned.append(Scene(*(np.array(turn_and_flip(x, *way)) for x in images), name=scene.name))
+    return turned
 
 
 def batch(seed, size=24):
@@ -174,8 +185,8 @@ class TestInNets:
         assert not torch.equal(weights_of(plain), weights_of(sharp))
         before = FusionNet.from_pretrained(compute_dtype="float32")
         scores = {net: -probav_scorer(net, clouded) for net in (before, plain, sharp)}
-        # In two epochs the score falls by 0.002; the discriminator costs little of that.
-        assert scores[plain] < scores[before] - 0.001
+        # In two epochs the score falls by 0.005; the discriminator costs little of that.
+        assert scores[plain] < scores[before] - 0.003
         assert abs(scores[sharp] - scores[plain]) < 0.001
 
 

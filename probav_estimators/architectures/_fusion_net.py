@@ -124,7 +124,7 @@ class FusionNet(FusionWeights):
     Learned weights are not symmetric. `predict` therefore turns each scene to an orientation that
     follows from the shifts of its frames [1]_, so that a flipped or turned scene has the flipped or
     turned image. Frames without shifts are predicted as they are: a single one, or those that a
-    FrameRegistrar moved. A training takes scenes as they lie, with ``augment=True`` in all
+    FrameRegistrar moved. A training takes scenes as they lie: give ``augment=True`` to learn all
     orientations.
 
     Frames of constant value do not contribute detail. Pixels that are clear in no frame are filled
