@@ -179,15 +179,23 @@ def standardized_errors(
 
     Notes
     -----
-    Standard deviations count as at least that of 16-bit rounding. Those of frames without contrast
-    are far less, and their quotients would outweigh all others.
+    Standard deviations count as at least the rounding error of the truth, that of 16 bits or, with
+    a `value_range`, of float32. Those of frames without contrast are far less, and their quotients
+    would outweigh all others.
     """
     truth: Any = scene.hr, scene.sm
     with name_in_errors(scene):
         error = error_map(image, *truth, border=border, data_range=scene.data_range)
     inside = slice(border, -border or None)
-    error = error / np.maximum(deviation[inside, inside], _ROUNDING)
+    error = error / np.maximum(deviation[inside, inside], _rounding_error(scene))
     return error[np.isfinite(error)]
+
+
+def _rounding_error(scene):
+    if scene.value_range is None:
+        return _ROUNDING
+    hr: Any = scene.hr
+    return np.finfo(np.float32).eps * np.abs(hr[scene.sm]).max(initial=0)
 
 
 def calibration_factor(errors: Sequence[NDArray[np.floating]]) -> float:

@@ -21,6 +21,7 @@ from probav_estimators import (
     save_scenes,
 )
 from probav_estimators.imaging import error_map
+from probav_estimators.scoring import standardized_errors
 
 SCALE = 3
 SHAPE = (36, 45)
@@ -212,3 +213,15 @@ class TestScoreBelowZeroDecibels:
         assert probav_scorer(Fixed([bad.hr]), [bad]) > -0.2
         save_scenes([bad], tmp_path)
         assert load_scenes(tmp_path)[0].norm == bad.norm
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-3, 1e6])
+def test_standardized_errors_do_not_depend_on_the_unit(unit):
+    image, truth, clear, frames, frames_clear, _ = ground(0)
+    deviation = np.full(SHAPE, 0.1)
+
+    def errors(unit):
+        scene = Scene(unit * frames, frames_clear, unit * truth, clear, value_range=(0, 1))
+        return standardized_errors(unit * image, unit * deviation, scene)
+
+    np.testing.assert_allclose(errors(unit), errors(1.0), rtol=1e-3, atol=1e-5)
